@@ -1,0 +1,129 @@
+"""The settings of the application: what stands under `args:` in serve_config.yaml and the presets.
+
+Resources and scale (`num_gpus`, replicas, autoscaling) are Ray Serve's own options and stand under
+`deployments:` in the same file. Relative paths are taken from the folder that holds serve_config.yaml.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+Device = Literal["cpu", "cuda"]
+DType = Literal["float32", "bfloat16", "float16"]
+Backend = Literal["vllm", "pt"]
+
+
+def _from_project_root(path: Path) -> Path:
+    return path if path.is_absolute() else PROJECT_ROOT / path
+
+
+ProjectPath = Annotated[Path, AfterValidator(_from_project_root)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSettings(_Section):
+    """Which checkpoints are served and where they come from."""
+
+    source: Literal["embedded", "folder", "hub"] = Field(
+        "embedded",
+        description="embedded: the small checkpoint this project builds; folder: checkpoints in `folder`; "
+        "hub: downloaded from the Hugging Face hub into `folder`.",
+    )
+    folder: ProjectPath = Field(
+        Path("models/embedded"),
+        description="Folder with one subfolder per checkpoint.",
+        validate_default=True,
+    )
+    dit: str = Field("acestep-v15-turbo", description="DiT checkpoint, original or diffusers layout.")
+    language_model: str = Field("acestep-5Hz-lm-0.6B", description="5Hz LM checkpoint.")
+    text_encoder: str = Field("Qwen3-Embedding-0.6B", description="Text encoder (original layout).")
+    vae: str = Field("vae", description="VAE checkpoint (original layout).")
+
+
+class LanguageModelSettings(_Section):
+    """The LanguageModel deployment."""
+
+    backends: tuple[Backend, ...] = Field(
+        ("vllm", "pt"), min_length=1, description="Engines of each replica; each holds the weights once."
+    )
+    device: Device = Field("cpu", description="Where the engines run.")
+    dtype: DType = Field("float32", description="Weights and activations.")
+    max_model_len: int = Field(32768, ge=1024, description="Context in tokens: prompt and answer.")
+    max_num_seqs: int = Field(16, ge=2, description="Sequences decoded together; a guided run takes two.")
+    kv_cache_bytes: int | None = Field(
+        256 << 20, description="vLLM KV cache in bytes; null leaves it to `gpu_memory_utilization`."
+    )
+    gpu_memory_utilization: float = Field(
+        0.3, gt=0, le=1, description="vLLM's share of the whole device, its weights included (GPU only)."
+    )
+    lm_max_duration: int = Field(
+        30, ge=10, le=600, description="Longest duration in seconds that the LM may choose by itself."
+    )
+
+
+class GeneratorSettings(_Section):
+    """The Generator deployment: DiT, condition encoder, text encoder, tokenizer and detokenizer."""
+
+    device: Device = Field("cpu", description="Where the DiT runs.")
+    dtype: DType = Field("float32", description="Weights and activations of the model; latents stay float32.")
+
+
+class CodecSettings(_Section):
+    """The Codec deployment: VAE and audio files."""
+
+    device: Device = Field("cpu", description="Where the VAE runs.")
+    dtype: DType = Field("float32", description="Weights and activations of the VAE.")
+    tile_frames: int = Field(256, ge=64, description="Latent frames of a decoding tile.")
+    tile_batch: int = Field(1, ge=1, description="Tiles decoded in one forward.")
+
+
+class ApiSettings(_Section):
+    """Limits and defaults of the HTTP API."""
+
+    default_batch_size: int = Field(2, ge=1, le=64, description="Songs per job when batch_size is null.")
+    max_batch_size: int = Field(8, ge=1, le=64, description="Largest batch_size.")
+    max_duration: float = Field(600.0, gt=0, le=600, description="Longest song or source, seconds.")
+    max_upload_bytes: int = Field(256_000_000, ge=1, description="Largest request body, bytes.")
+    audio_roots: tuple[ProjectPath, ...] = Field(
+        (), description="Folders that *_audio_path may point into; empty: uploads and own results only."
+    )
+
+
+class JobSettings(_Section):
+    """The queue and how jobs are run."""
+
+    tracker_name: str = Field("acestep-job-tracker", description="Name of the JobTracker actor.")
+    tracker_namespace: str = Field("acestep", description="Ray namespace of the JobTracker actor.")
+    queue_limit: int = Field(200, ge=1, description="Jobs that may wait; more are refused with 429.")
+    runners: int = Field(2, ge=1, description="Jobs that one ingress replica runs at a time.")
+    lease_seconds: float = Field(30.0, gt=0, description="A job whose runner is silent so long is requeued.")
+    heartbeat_seconds: float = Field(1.0, gt=0, description="How often a runner renews its lease.")
+    max_attempts: int = Field(3, ge=1, description="Runs of a job before it fails for good.")
+    plan_timeout_seconds: float = Field(
+        60.0, gt=0, description="A language model silent for so long counts as down for metadata."
+    )
+    initial_job_seconds: float = Field(5.0, gt=0, description="Seconds per job before any has finished.")
+
+
+class StorageSettings(_Section):
+    """Where uploads and results live."""
+
+    uri: str = Field("output", description="fsspec URI, or a path (relative to the project's folder).")
+
+
+class Settings(_Section):
+    """Everything `serve_app.app:build` takes."""
+
+    models: ModelSettings = Field(default_factory=ModelSettings)
+    language_model: LanguageModelSettings = Field(default_factory=LanguageModelSettings)
+    generator: GeneratorSettings = Field(default_factory=GeneratorSettings)
+    codec: CodecSettings = Field(default_factory=CodecSettings)
+    api: ApiSettings = Field(default_factory=ApiSettings)
+    jobs: JobSettings = Field(default_factory=JobSettings)
+    storage: StorageSettings = Field(default_factory=StorageSettings)
