@@ -1,0 +1,176 @@
+"""Types of request fields: what counts as a text, a number, a flag, a key, a seed.
+
+Values come from JSON and from forms, so numbers and flags may be written as text. Everything that would break
+further down (lone surrogates, NUL, infinities, `true` for a number) ends here.
+"""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from deployments.domain import LANGUAGES, MAX_BPM, MIN_BPM, TIME_SIGNATURES
+
+MAX_SEED = 2**32 - 1
+RANDOM_SEED = -1
+
+_TRUE = frozenset({"1", "true", "yes", "y", "on"})
+_FALSE = frozenset({"0", "false", "no", "n", "off"})
+_METRE = re.compile(r"[1-9][0-9]?/[1-9][0-9]?")
+_LINE_BREAK = re.compile("[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_SEED = re.compile(r"-?[0-9]{1,10}")
+
+
+def _well_formed(value: Any) -> Any:
+    if isinstance(value, str):
+        if "\0" in value:
+            raise PydanticCustomError("string_nul", "Text must not contain the NUL character")
+        if _SURROGATE.search(value):
+            raise PydanticCustomError("string_unicode", "Text must not contain half of a surrogate pair")
+    return value
+
+
+def _refuse_flag(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("number_type", "Input should be a number, not true or false")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | str):
+        word = str(value).strip().lower()
+        if word in _TRUE or word in _FALSE:
+            return word in _TRUE
+    raise PydanticCustomError(
+        "bool_parsing", "Input should be true or false (1 true yes y on / 0 false no n off)"
+    )
+
+
+def _language(code: str) -> str:
+    language = re.split("[-_]", code, maxsplit=1)[0].lower()
+    if language not in LANGUAGES:
+        raise PydanticCustomError(
+            "language", "Input should be one of {languages}", {"languages": ", ".join(LANGUAGES)}
+        )
+    return language
+
+
+def _key_scale(text: str) -> str:
+    if _LINE_BREAK.search(text) or "<|" in text:
+        raise PydanticCustomError(
+            "key_scale", "Input should be a key like 'C Major' in one line, without the characters <|"
+        )
+    return text.strip()
+
+
+def _metre_as_text(value: Any) -> Any:
+    return str(value) if type(value) is int and str(value) in TIME_SIGNATURES else value
+
+
+def _time_signature(text: str) -> str:
+    metre = text.strip()
+    if metre and metre not in TIME_SIGNATURES and not _METRE.fullmatch(metre):
+        raise PydanticCustomError(
+            "time_signature",
+            "Input should be {metres}, one of their shorthands {shorthands}, or another n/d",
+            {"metres": ", ".join(TIME_SIGNATURES.values()), "shorthands": ", ".join(TIME_SIGNATURES)},
+        )
+    return metre
+
+
+def _seeds(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return value
+    texts = value.split(",") if isinstance(value, str) else [value]
+    return tuple(_seed(text) for text in texts)
+
+
+def _seed(value: Any) -> int:
+    if isinstance(value, str) and _SEED.fullmatch(value.strip()):
+        value = int(value)
+    if type(value) is not int or not RANDOM_SEED <= value <= MAX_SEED:
+        raise PydanticCustomError(
+            "seed",
+            "Input should be a whole number from 0 to {max_seed}, {random} for a random one, "
+            "or a comma-separated list of them, one per song of the batch",
+            {"max_seed": MAX_SEED, "random": RANDOM_SEED},
+        )
+    return value
+
+
+def _code_entries(value: Any) -> Any:
+    """One text for all songs, or an array with one entry per song: text, or an array of whole numbers."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list | tuple):
+        return tuple(_code_entry(entry) for entry in value)
+    raise _code_type_error()
+
+
+def _code_entry(entry: Any) -> str:
+    if isinstance(entry, str):
+        return entry
+    if isinstance(entry, list | tuple) and all(type(code) is int and abs(code) < 2**31 for code in entry):
+        return ",".join(map(str, entry))
+    raise _code_type_error()
+
+
+def _code_type_error() -> PydanticCustomError:
+    return PydanticCustomError(
+        "audio_codes",
+        "Input should be text like '<|audio_code_123|><|audio_code_456|>' or '123,456', "
+        "or an array with one such entry per song of the batch",
+    )
+
+
+def _repainting_end(seconds: float | None) -> float | None:
+    if seconds is not None and seconds < 0 and seconds != -1:
+        raise PydanticCustomError(
+            "repainting_end", "Input should be 0 or more seconds, or null or -1 for the end of the source"
+        )
+    return seconds
+
+
+_NotAFlag = BeforeValidator(_refuse_flag)
+
+Text = Annotated[str, Strict(), BeforeValidator(_well_formed)]
+Integer = Annotated[int, _NotAFlag]
+Number = Annotated[float, Field(allow_inf_nan=False), _NotAFlag]
+Bpm = Annotated[int, Field(ge=MIN_BPM, le=MAX_BPM), _NotAFlag]
+BatchSize = Annotated[int, Field(ge=1), _NotAFlag]
+TopK = Annotated[int, Field(ge=0, le=64_000), _NotAFlag]
+Duration = Annotated[float, Field(gt=0, allow_inf_nan=False), _NotAFlag]
+Guidance = Annotated[
+    float, Field(le=20, allow_inf_nan=False), _NotAFlag, AfterValidator(lambda scale: max(1.0, scale))
+]
+Share = Annotated[
+    float, Field(gt=0, allow_inf_nan=False), _NotAFlag, AfterValidator(lambda share: min(1.0, share))
+]
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Language = Annotated[Text, AfterValidator(_language)]
+KeyScale = Annotated[
+    str, Strict(), Field(max_length=32), BeforeValidator(_well_formed), AfterValidator(_key_scale)
+]
+TimeSignature = Annotated[Text, BeforeValidator(_metre_as_text), AfterValidator(_time_signature)]
+RepaintingEnd = Annotated[Number | None, AfterValidator(_repainting_end)]
+Seeds = Annotated[
+    tuple[int, ...],
+    BeforeValidator(_seeds),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": RANDOM_SEED, "maximum": MAX_SEED},
+                {"type": "string", "examples": ["12345", "1,2,-1"]},
+            ]
+        }
+    ),
+]
+AudioCodeText = Annotated[
+    Text | tuple[Text, ...],
+    BeforeValidator(_code_entries),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]

@@ -1,0 +1,110 @@
+"""What this server takes: limits and choices that follow from its settings and checkpoints."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+
+from configs.settings import Settings
+from deployments.checkpoints.catalog import DiTCheckpoint, dit_checkpoint
+from deployments.codec.formats import FORMATS
+from deployments.domain import Task, code_count
+from serve_app.api.schemas import GenerateRequest
+
+SHORTEST_SONG = 0.1
+"""Seconds; songs are made in tenths."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may ask of this server."""
+
+    dit: DiTCheckpoint
+    language_models: tuple[str, ...]
+    """The first is the default, as in `backends`."""
+    backends: tuple[str, ...]
+    audio_formats: tuple[str, ...]
+    max_duration: float
+    """Seconds of a song or a recording."""
+    default_batch_size: int
+    max_batch_size: int
+    max_model_len: int
+    """Tokens of an LM prompt and its answer."""
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        return tuple(task for task in Task if task in self.dit.tasks)
+
+    @property
+    def choices(self) -> dict[str, tuple[str, ...]]:
+        """What may be chosen, by field."""
+        return {
+            "audio_format": self.audio_formats,
+            "lm_model_path": self.language_models,
+            "lm_backend": self.backends,
+            "task_type": self.tasks,
+        }
+
+    @property
+    def choice_messages(self) -> dict[str, str]:
+        """What is said about a wrong choice, by field."""
+        return {
+            name: f"Input should be one of {', '.join(choices)}: this server has no other"
+            for name, choices in self.choices.items()
+        }
+
+    @property
+    def max_code_count(self) -> int:
+        """Audio codes of the longest song."""
+        return code_count(self.max_duration)
+
+
+def server_limits(settings: Settings) -> Limits:
+    """The limits that follow from the settings."""
+    return Limits(
+        dit=dit_checkpoint(settings.models.dit, settings.models.folder),
+        language_models=(settings.models.language_model,),
+        backends=settings.language_model.backends,
+        audio_formats=tuple(FORMATS),
+        max_duration=settings.api.max_duration,
+        default_batch_size=settings.api.default_batch_size,
+        max_batch_size=settings.api.max_batch_size,
+        max_model_len=settings.language_model.max_model_len,
+    )
+
+
+def apply_limits(request: GenerateRequest, limits: Limits) -> GenerateRequest:
+    """The request with this server's defaults for what was not given, and its duration in tenths of a second.
+
+    Raises RequestValidationError naming every field that asks for more than the server has.
+    """
+    settled: dict[str, Any] = {}
+    if request.batch_size is None:
+        settled["batch_size"] = limits.default_batch_size
+    if request.lm_model_path is None:
+        settled["lm_model_path"] = limits.language_models[0]
+    if "lm_backend" not in request.model_fields_set and request.lm_backend not in limits.backends:
+        settled["lm_backend"] = limits.backends[0]
+    if request.audio_duration is not None:
+        settled["audio_duration"] = max(SHORTEST_SONG, round(request.audio_duration, 1))
+    settled_request = request.model_copy(update=settled)
+    errors = [
+        _error(name, limits.choice_messages[name], "enum")
+        for name, choices in limits.choices.items()
+        if getattr(settled_request, name) not in choices
+    ]
+    errors += _maximum("batch_size", settled_request.batch_size, limits.max_batch_size)
+    errors += _maximum("audio_duration", request.audio_duration, limits.max_duration)
+    if errors:
+        raise RequestValidationError(errors)
+    return settled_request
+
+
+def _maximum(field: str, value: float | None, maximum: float) -> list[dict[str, Any]]:
+    if value is None or value <= maximum:
+        return []
+    return [_error(field, f"Input should be less than or equal to {maximum:g}", "less_than_equal")]
+
+
+def _error(field: str, message: str, kind: str) -> dict[str, Any]:
+    return {"loc": ("body", field), "msg": message, "type": kind}

@@ -1,0 +1,75 @@
+"""`GET /v1/audio/{job_id}/{index}.{extension}`."""
+
+import asyncio
+import hashlib
+
+from fastapi import APIRouter, HTTPException, Request
+from starlette.responses import Response, StreamingResponse
+
+from serve_app.api.errors import error_responses
+from serve_app.api.ranges import UnsatisfiableRangeError, byte_range
+from serve_app.api.results import ResultFile, result_file
+from serve_app.api.service import JobService
+from serve_app.storage import AudioStorage
+
+
+def audio_router(service: JobService, storage: AudioStorage) -> APIRouter:
+    """Downloading songs, from any storage, by any replica."""
+    router = APIRouter(tags=["audio"])
+
+    @router.head("/v1/audio/{job_id}/{index}.{extension}", include_in_schema=False)
+    @router.get(
+        "/v1/audio/{job_id}/{index}.{extension}",
+        response_class=StreamingResponse,
+        responses={
+            200: {"description": "The song.", "content": {"audio/*": {}}},
+            206: {"description": "The part of it that `Range` asks for.", "content": {"audio/*": {}}},
+            304: {"description": "The song with the `ETag` in `If-None-Match`."},
+            **error_responses(404, 416),
+        },
+    )
+    async def download(request: Request, job_id: str, index: str, extension: str) -> Response:
+        """A song, or the part of it that `Range` asks for."""
+        result = await result_file(service, job_id, index, extension)
+        if result is None:
+            raise HTTPException(404, "Audio file not found")
+        try:
+            size = await asyncio.to_thread(storage.size, result.uri)
+        except FileNotFoundError as error:
+            raise HTTPException(404, "Audio file not found") from error
+        return _answer(request, storage, result, size)
+
+    return router
+
+
+def _answer(request: Request, storage: AudioStorage, result: ResultFile, size: int) -> Response:
+    etag = _etag(result, size)
+    headers = {
+        "accept-ranges": "bytes",
+        "cache-control": "private, max-age=86400, immutable",
+        "content-disposition": f'inline; filename="{result.name}"',
+        "etag": etag,
+    }
+    if etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    asked = request.headers.get("range")
+    if request.headers.get("if-range", etag) != etag:
+        asked = None
+    try:
+        part = byte_range(asked, size)
+    except UnsatisfiableRangeError as error:
+        raise HTTPException(416, "Range not satisfiable", {"content-range": f"bytes */{size}"}) from error
+    start, stop = part or (0, size)
+    if part:
+        headers["content-range"] = f"bytes {start}-{stop - 1}/{size}"
+    return StreamingResponse(
+        () if request.method == "HEAD" else storage.read(result.uri, start, stop),
+        status_code=206 if part else 200,
+        headers={**headers, "content-length": str(stop - start)},
+        media_type=result.media_type,
+    )
+
+
+def _etag(result: ResultFile, size: int) -> str:
+    """A finished file never changes, so where it lies identifies it; hashed: users need not know it."""
+    return f'"{hashlib.sha256(f"{result.uri} {size}".encode()).hexdigest()[:32]}"'

@@ -1,0 +1,85 @@
+"""What the server can do and how it is: `/v1/models`, `/v1/stats`, `/health`, `/ready`."""
+
+from fastapi import APIRouter, HTTPException
+
+from configs.settings import Settings
+from deployments.codec.formats import FORMATS
+from deployments.domain import LANGUAGES
+from serve_app.api.errors import error_responses
+from serve_app.api.limits import Limits
+from serve_app.api.responses import (
+    DiTModel,
+    HealthResponse,
+    LanguageModel,
+    ModelsResponse,
+    ReadyResponse,
+    StatsResponse,
+)
+from serve_app.api.service import JobService
+from serve_app.jobs.model import JobState
+
+
+def server_router(service: JobService, settings: Settings, limits: Limits) -> APIRouter:
+    """Facts about the server."""
+    router = APIRouter(tags=["server"])
+
+    @router.get("/v1/models")
+    async def models() -> ModelsResponse:
+        """Models with their abilities, formats, limits."""
+        return _models(settings, limits)
+
+    @router.get("/v1/stats")
+    async def stats() -> StatsResponse:
+        """Jobs per status, speeds, replicas."""
+        counts = await service.stats()
+        return StatsResponse(
+            jobs=counts.jobs,
+            queue_length=counts.jobs[JobState.QUEUED],
+            queue_limit=counts.queue_limit,
+            avg_job_seconds=counts.avg_job_seconds,
+            stage_seconds=counts.stage_seconds,
+            replicas=await service.replicas(),
+        )
+
+    @router.get("/health")
+    async def health() -> HealthResponse:
+        """Whether the process answers."""
+        return HealthResponse()
+
+    @router.get("/ready", responses=error_responses(503))
+    async def ready() -> ReadyResponse:
+        """Whether every deployment that a default request needs can serve."""
+        if missing := await service.not_ready():
+            raise HTTPException(503, f"Not ready: {', '.join(missing)}")
+        return ReadyResponse()
+
+    return router
+
+
+def _models(settings: Settings, limits: Limits) -> ModelsResponse:
+    return ModelsResponse(
+        models=[
+            DiTModel(
+                name=limits.dit.name,
+                is_default=True,
+                tasks=list(limits.tasks),
+                takes_guidance=limits.dit.takes_guidance,
+                default_steps=limits.dit.default_steps,
+            )
+        ],
+        default_model=limits.dit.name,
+        lm_models=[
+            LanguageModel(
+                name=name, is_default=name == limits.language_models[0], backends=list(limits.backends)
+            )
+            for name in limits.language_models
+        ],
+        default_lm_model=limits.language_models[0],
+        audio_formats={name: FORMATS[name].description for name in limits.audio_formats},
+        vocal_languages=list(LANGUAGES),
+        max_duration=limits.max_duration,
+        lm_max_duration=settings.language_model.lm_max_duration,
+        default_batch_size=limits.default_batch_size,
+        max_batch_size=limits.max_batch_size,
+        max_upload_bytes=settings.api.max_upload_bytes,
+    )

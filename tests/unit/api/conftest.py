@@ -1,0 +1,122 @@
+"""The API in process: the real tracker behind the one edge that Ray is in production."""
+
+import asyncio
+import io
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+
+from configs.settings import ApiSettings, JobSettings, Settings
+from serve_app.api.app import create_app
+from serve_app.api.schemas import GenerateRequest
+from serve_app.jobs.model import Job, JobSpec, JobState, JobView, TrackerStats
+from serve_app.jobs.store import MemoryJobStore
+from serve_app.jobs.tracker import JobTracker
+from serve_app.storage import AudioStorage
+from tests.audio import chord
+
+
+class LocalJobService:
+    """`JobService` without Ray. Tests say whether long prompts fit and who is not ready."""
+
+    def __init__(self, settings: JobSettings) -> None:
+        self.store = MemoryJobStore()
+        self.tracker = JobTracker(settings, self.store, time.time)
+        self.long_prompts_fit = True
+        self.counted: list[tuple[GenerateRequest, int]] = []
+        self.missing: list[str] = []
+
+    @property
+    def jobs(self) -> list[Job]:
+        return list(self.store.jobs())
+
+    @property
+    def last(self) -> JobSpec:
+        return self.jobs[-1].spec
+
+    async def submit(self, job_id: str, spec: JobSpec) -> int:
+        return self.tracker.submit(job_id, spec)
+
+    async def view(self, job_id: str) -> JobView | None:
+        return self.tracker.view(job_id)
+
+    async def wait(self, job_id: str, state: JobState, stage: str, timeout: float) -> JobView | None:
+        deadline = time.monotonic() + timeout
+        while True:
+            view = self.tracker.view(job_id)
+            if view is None or (view.job.state, view.job.stage) != (state, stage):
+                return view
+            if time.monotonic() >= deadline:
+                return view
+            await asyncio.sleep(0.005)
+
+    async def stats(self) -> TrackerStats:
+        return self.tracker.stats()
+
+    async def replicas(self) -> dict[str, int]:
+        return {"Ingress": 1, "Codec": 2}
+
+    async def not_ready(self) -> list[str]:
+        return self.missing
+
+    async def prompt_fits(self, request: GenerateRequest, code_count: int) -> bool:
+        self.counted.append((request, code_count))
+        return self.long_prompts_fit
+
+
+@pytest.fixture
+def audio_in(tmp_path: Path) -> Path:
+    folder = tmp_path / "audio_in"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def settings(audio_in: Path) -> Settings:
+    return Settings(
+        api=ApiSettings(audio_roots=(audio_in,), max_duration=20.0, max_upload_bytes=4_000_000),
+        jobs=JobSettings(queue_limit=3),
+    )
+
+
+@pytest.fixture
+def service(settings: Settings) -> LocalJobService:
+    return LocalJobService(settings.jobs)
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """Where the server keeps audio."""
+    return tmp_path / "output"
+
+
+@pytest.fixture
+def storage(output: Path) -> AudioStorage:
+    return AudioStorage(str(output))
+
+
+@pytest.fixture
+async def http(
+    service: LocalJobService, settings: Settings, storage: AudioStorage
+) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(create_app(service, settings, storage), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+        yield client
+
+
+@pytest.fixture
+def stored_files(output: Path) -> Callable[[], list[Path]]:
+    """What the server keeps at the moment."""
+    return lambda: [path for path in output.rglob("*") if path.is_file()]
+
+
+def wav_bytes(seconds: float = 2.0, level: float = 0.5) -> bytes:
+    """A small recording; level 0 is silent."""
+    file = io.BytesIO()
+    soundfile.write(file, chord(seconds, 8_000, level).astype(np.float32), 8_000, format="WAV")
+    return file.getvalue()

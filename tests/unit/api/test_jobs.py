@@ -1,0 +1,175 @@
+"""Submitting, polling, the longest prompt, and what happens when something breaks."""
+
+import asyncio
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from serve_app.jobs.model import JobSpec
+from tests.unit.api.conftest import LocalJobService
+
+GENERATE = "/v1/music/generate"
+RESULT: dict[str, Any] = {
+    "first_audio_path": "/v1/audio/x/0.mp3",
+    "second_audio_path": None,
+    "audio_paths": ["/v1/audio/x/0.mp3"],
+    "generation_info": "Steps: 8, Scale: 7.0",
+    "status_message": "✅ Generation completed successfully!",
+    "seed_value": "12345",
+    "bpm": 72,
+    "duration": 10.0,
+    "genres": None,
+    "keyscale": "C Major",
+    "timesignature": None,
+    "metas": {"bpm": 72},
+    "lm_model": None,
+    "dit_model": "acestep-v15-turbo",
+    "audio_codes": [None],
+    "timings": {"denoising": 1.5},
+}
+
+
+async def submit(http: httpx.AsyncClient, **fields: Any) -> str:
+    answer = await http.post(GENERATE, json=fields)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["job_id"]
+
+
+async def poll(http: httpx.AsyncClient, job_id: str, **query: Any) -> dict[str, Any]:
+    answer = await http.get(f"/v1/jobs/{job_id}", params=query)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_a_queued_job(http: httpx.AsyncClient) -> None:
+    await submit(http)
+    job_id = await submit(http)
+    before = time.time()
+    job = await poll(http, job_id)
+    assert job.pop("created_at") == pytest.approx(before, abs=5)
+    assert job == {
+        "job_id": job_id,
+        "status": "queued",
+        "started_at": None,
+        "finished_at": None,
+        "queue_position": 2,
+        "eta_seconds": 10.0,
+        "avg_job_seconds": 5.0,
+        "progress": 0.0,
+        "stage": "queued",
+        "result": None,
+        "error": None,
+    }
+
+
+async def test_a_job_through_its_life(http: httpx.AsyncClient, service: LocalJobService) -> None:
+    job_id = await submit(http)
+    keys = set(await poll(http, job_id))
+    claim = service.tracker.claim()
+    service.tracker.heartbeat(job_id, claim.token, "denoising", 0.25)
+    job = await poll(http, job_id)
+    assert (job["status"], job["stage"], job["progress"], job["queue_position"]) == (
+        "running",
+        "denoising",
+        0.25,
+        0,
+    )
+    assert job["started_at"] is not None
+    service.tracker.finish(job_id, claim.token, RESULT, ())
+    job = await poll(http, job_id)
+    assert (job["status"], job["stage"], job["progress"], job["result"]) == ("succeeded", "done", 1.0, RESULT)
+    assert job["finished_at"] is not None
+    assert job["eta_seconds"] is None
+    assert set(job) == keys
+
+
+async def test_a_failed_job(http: httpx.AsyncClient, service: LocalJobService) -> None:
+    job_id = await submit(http)
+    claim = service.tracker.claim()
+    service.tracker.fail(job_id, claim.token, "The sound was silent.", retryable=False)
+    job = await poll(http, job_id)
+    assert (job["status"], job["error"], job["result"]) == ("failed", "The sound was silent.", None)
+
+
+@pytest.mark.parametrize(
+    "job_id", ["nobody", "550e8400-e29b-41d4-a716-446655440000", "%F0%9F%8E%B5", "'; --"]
+)
+async def test_an_unknown_job(http: httpx.AsyncClient, job_id: str) -> None:
+    for query in ({}, {"wait": 5}):
+        answer = await http.get(f"/v1/jobs/{job_id}", params=query)
+        assert (answer.status_code, answer.json()) == (404, {"detail": "Job not found"})
+
+
+async def test_wait_answers_when_the_stage_changes(http: httpx.AsyncClient, service: LocalJobService) -> None:
+    job_id = await submit(http)
+    waiting = asyncio.create_task(poll(http, job_id, wait=30))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    service.tracker.claim()
+    job = await asyncio.wait_for(waiting, 5)
+    assert (job["status"], job["stage"]) == ("running", "planning")
+
+
+async def test_wait_ends_with_its_time(http: httpx.AsyncClient) -> None:
+    job_id = await submit(http)
+    started = time.monotonic()
+    assert (await poll(http, job_id, wait=0.2))["status"] == "queued"
+    assert 0.2 <= time.monotonic() - started < 5
+
+
+async def test_wait_for_a_finished_job_answers_at_once(
+    http: httpx.AsyncClient, service: LocalJobService
+) -> None:
+    job_id = await submit(http)
+    service.tracker.finish(job_id, service.tracker.claim().token, RESULT, ())
+    job = await asyncio.wait_for(poll(http, job_id, wait=60), 5)
+    assert job["status"] == "succeeded"
+
+
+async def test_texts_that_surely_fit_are_not_counted(
+    http: httpx.AsyncClient, service: LocalJobService
+) -> None:
+    service.long_prompts_fit = False
+    await submit(http, caption="x" * 2_048, lyrics="y" * 16_384)
+    assert service.counted == []
+
+
+@pytest.mark.parametrize(("fits", "status"), [(True, 200), (False, 422)])
+async def test_a_text_that_leaves_no_room_for_the_codes_is_refused(
+    http: httpx.AsyncClient, service: LocalJobService, fits: bool, status: int
+) -> None:
+    """The server of these tests makes songs of 20 s: 100 codes."""
+    service.long_prompts_fit = fits
+    answer = await http.post(GENERATE, json={"lyrics": "𝄞" * 16_384})
+    assert answer.status_code == status
+    ((request, code_count),) = service.counted
+    assert (len(request.lyrics), code_count) == (16_384, 100)
+    if not fits:
+        assert answer.json()["detail"][0]["loc"] == ["body", "lyrics"]
+        assert service.jobs == []
+
+
+async def test_a_full_queue(http: httpx.AsyncClient, service: LocalJobService) -> None:
+    for _ in range(3):
+        await submit(http)
+    answer = await http.post(GENERATE, json={})
+    assert answer.status_code == 429
+    assert int(answer.headers["Retry-After"]) > 0
+    assert len(service.jobs) == 3
+
+
+async def test_a_bug_is_a_500_without_insides(
+    http: httpx.AsyncClient,
+    service: LocalJobService,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def broken(_job_id: str, _spec: JobSpec) -> int:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(service, "submit", broken)
+    answer = await http.post(GENERATE, json={})
+    assert (answer.status_code, answer.json()) == (500, {"detail": "Internal server error"})
+    assert "secret detail" in caplog.text

@@ -1,0 +1,89 @@
+"""What the server says about itself, and its OpenAPI document."""
+
+import subprocess
+import sys
+
+import httpx
+
+from deployments.codec.formats import FORMATS
+from serve_app.api.schemas import GenerateRequest
+from tests.unit.api.conftest import LocalJobService
+
+
+async def test_models(http: httpx.AsyncClient) -> None:
+    models = (await http.get("/v1/models")).json()
+    assert models["models"] == [
+        {
+            "name": "acestep-v15-turbo",
+            "is_default": True,
+            "tasks": ["text2music", "cover", "repaint"],
+            "takes_guidance": False,
+            "default_steps": 8,
+        }
+    ]
+    assert models["lm_models"] == [
+        {"name": "acestep-5Hz-lm-0.6B", "is_default": True, "backends": ["vllm", "pt"]}
+    ]
+    assert (models["default_model"], models["default_lm_model"]) == (
+        "acestep-v15-turbo",
+        "acestep-5Hz-lm-0.6B",
+    )
+    assert set(models["audio_formats"]) == set(FORMATS)
+    assert (models["max_duration"], models["lm_max_duration"]) == (20.0, 30)
+    assert (models["default_batch_size"], models["max_batch_size"]) == (2, 8)
+    assert models["max_upload_bytes"] == 4_000_000
+
+
+async def test_stats(http: httpx.AsyncClient) -> None:
+    await http.post("/v1/music/generate", json={})
+    assert (await http.get("/v1/stats")).json() == {
+        "jobs": {"queued": 1, "running": 0, "succeeded": 0, "failed": 0},
+        "queue_length": 1,
+        "queue_limit": 3,
+        "avg_job_seconds": 5.0,
+        "stage_seconds": {},
+        "replicas": {"Ingress": 1, "Codec": 2},
+    }
+
+
+async def test_health_and_readiness(http: httpx.AsyncClient, service: LocalJobService) -> None:
+    assert (await http.get("/ready")).json() == {"status": "ready"}
+    service.missing = ["LanguageModel", "Codec"]
+    answer = await http.get("/ready")
+    assert (answer.status_code, answer.json()) == (503, {"detail": "Not ready: LanguageModel, Codec"})
+    assert (await http.get("/health")).json() == {"status": "ok", "service": "acestep-serve"}
+
+
+async def test_openapi_describes_every_field_in_every_body(http: httpx.AsyncClient) -> None:
+    assert (await http.get("/docs")).status_code == 200
+    document = (await http.get("/openapi.json")).json()
+    operation = document["paths"]["/v1/music/generate"]["post"]
+    bodies = operation["requestBody"]["content"]
+    assert set(bodies) == {"application/json", "multipart/form-data", "application/x-www-form-urlencoded"}
+    for content_type, body in bodies.items():
+        properties = body["schema"]["properties"]
+        uploads = {"src_audio", "reference_audio"} if content_type.startswith("multipart") else set()
+        assert set(properties) == set(GenerateRequest.model_fields) | uploads
+        assert all(field["description"] for field in properties.values())
+        assert "$ref" not in str(properties)
+    assert set(operation["responses"]) == {"200", "400", "413", "415", "422", "429"}
+
+
+async def test_openapi_has_the_limits_of_this_server(http: httpx.AsyncClient) -> None:
+    document = (await http.get("/openapi.json")).json()
+    bodies = document["paths"]["/v1/music/generate"]["post"]["requestBody"]["content"]
+    fields = bodies["application/json"]["schema"]["properties"]
+    assert fields["audio_duration"]["anyOf"][0] == {"exclusiveMinimum": 0, "maximum": 20.0, "type": "number"}
+    assert fields["batch_size"]["anyOf"][0] == {"minimum": 1, "maximum": 8, "type": "integer"}
+    assert fields["bpm"]["anyOf"][0] == {"minimum": 30, "maximum": 300, "type": "integer"}
+    assert fields["task_type"]["enum"] == ["text2music", "cover", "repaint"]
+    assert fields["audio_format"]["enum"] == list(FORMATS)
+
+
+def test_the_api_imports_neither_ray_nor_a_model() -> None:
+    code = (
+        "import sys, serve_app.api.app\n"
+        "print(*{'ray', 'torch', 'vllm', 'diffusers', 'transformers'} & set(sys.modules))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == ""

@@ -1,0 +1,286 @@
+"""Recordings that come with a request: uploads, paths, results of this server."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.formparsers import MultiPartParser
+
+from serve_app.jobs.model import JobState
+from serve_app.storage import AudioStorage
+from tests.audio import write_recording
+from tests.malformed_requests import CUT, endless_upload
+from tests.unit.api.conftest import LocalJobService, wav_bytes
+
+GENERATE = "/v1/music/generate"
+COVER = {"task_type": "cover"}
+StoredFiles = Callable[[], list[Path]]
+
+
+async def counted(chunks: Iterator[bytes], pulled: list[int]) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        pulled.append(len(chunk))
+        await asyncio.sleep(0)
+        yield chunk
+
+
+def messages(answer: httpx.Response) -> str:
+    return " ".join(error["msg"] for error in answer.json()["detail"])
+
+
+async def test_an_endless_upload_is_refused_while_it_streams(
+    http: httpx.AsyncClient, stored_files: StoredFiles
+) -> None:
+    pulled: list[int] = []
+    answer = await http.post(
+        GENERATE, content=counted(endless_upload(), pulled), headers={"Content-Type": CUT}
+    )
+    assert answer.status_code == 413
+    assert "4,000,000" in answer.json()["detail"]
+    assert sum(pulled) < 4_000_000 + 2 * 65_536
+    assert stored_files() == []
+
+
+@pytest.mark.parametrize("content_type", [CUT, "application/json", "application/x-www-form-urlencoded"])
+async def test_a_body_that_says_it_is_too_large_is_not_read(
+    http: httpx.AsyncClient, content_type: str
+) -> None:
+    pulled: list[int] = []
+    answer = await http.post(
+        GENERATE,
+        content=counted(endless_upload(), pulled),
+        headers={"Content-Type": content_type, "Content-Length": str(300_000_000)},
+    )
+    assert answer.status_code == 413
+    assert pulled == []
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "application/x-www-form-urlencoded", "text/plain"]
+)
+async def test_the_limit_holds_for_bodies_without_files(http: httpx.AsyncClient, content_type: str) -> None:
+    pulled: list[int] = []
+    answer = await http.post(
+        GENERATE, content=counted(endless_upload(), pulled), headers={"Content-Type": content_type}
+    )
+    assert answer.status_code == 413
+    assert sum(pulled) < 4_000_000 + 2 * 65_536
+
+
+async def test_uploads_are_kept_in_the_folder_of_the_job(
+    http: httpx.AsyncClient, service: LocalJobService, storage: AudioStorage, stored_files: StoredFiles
+) -> None:
+    source, reference = wav_bytes(2.0), wav_bytes(1.0)
+    answer = await http.post(
+        GENERATE,
+        data=COVER,
+        files={"src_audio": ("../../a.wav", source), "referenceAudio": ("b.wav", reference)},
+    )
+    assert answer.status_code == 200, answer.text
+    job = service.jobs[0]
+    assert job.spec.source.seconds == pytest.approx(2.0)
+    assert job.spec.reference.seconds == pytest.approx(1.0)
+    assert storage.open(job.spec.source.uri).read() == source
+    assert storage.open(job.spec.reference.uri).read() == reference
+    assert {path.parent.name for path in stored_files()} == {job.job_id}
+    assert len(stored_files()) == 2
+
+
+@pytest.mark.parametrize("suffix", ["wav", "mp3", "flac", "ogg"])
+@pytest.mark.parametrize("spooled_to_disk", [False, True])
+async def test_uploads_of_every_size_and_format(
+    http: httpx.AsyncClient,
+    service: LocalJobService,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    suffix: str,
+    spooled_to_disk: bool,
+) -> None:
+    monkeypatch.setattr(MultiPartParser, "spool_max_size", 1 if spooled_to_disk else 4_000_000)
+    song = write_recording(tmp_path / f"song.{suffix}", 2.0)
+    answer = await http.post(GENERATE, data=COVER, files={"src_audio": (song.name, song.read_bytes())})
+    assert answer.status_code == 200, answer.text
+    assert service.last.source.seconds == pytest.approx(2.0, abs=0.1)
+
+
+async def test_a_source_without_a_use_is_not_kept(
+    http: httpx.AsyncClient, service: LocalJobService, stored_files: StoredFiles
+) -> None:
+    await http.post(GENERATE, files={"src_audio": ("a.wav", wav_bytes())})
+    assert "source audio was ignored" in service.last.notes[0]
+    assert stored_files() == []
+
+
+async def test_an_unchosen_file_of_a_browser_form_is_not_given(
+    http: httpx.AsyncClient, service: LocalJobService
+) -> None:
+    part = b'--cut\r\nContent-Disposition: form-data; name="src_audio"; filename=""\r\n\r\n\r\n--cut--\r\n'
+    answer = await http.post(GENERATE, content=part, headers={"Content-Type": CUT})
+    assert answer.status_code == 200, answer.text
+    assert service.last.source is None
+
+
+@pytest.mark.parametrize(
+    ("upload", "says"),
+    [(wav_bytes(level=0), "silent"), (wav_bytes(20.5), "longer than 20 seconds"), (b"", "empty")],
+)
+async def test_recordings_are_heard_before_they_are_accepted(
+    http: httpx.AsyncClient, upload: bytes, says: str, stored_files: StoredFiles
+) -> None:
+    answer = await http.post(GENERATE, data=COVER, files={"src_audio": ("a.wav", upload)})
+    assert answer.status_code == 422
+    assert says in messages(answer)
+    assert answer.json()["detail"][0]["loc"] == ["body", "src_audio"]
+    assert stored_files() == []
+
+
+async def test_nothing_is_kept_of_an_upload_when_the_queue_is_full(
+    http: httpx.AsyncClient, service: LocalJobService, stored_files: StoredFiles
+) -> None:
+    for _ in range(3):
+        assert (await http.post(GENERATE, json={})).status_code == 200
+    answer = await http.post(GENERATE, data=COVER, files={"src_audio": ("a.wav", wav_bytes())})
+    assert answer.status_code == 429
+    assert answer.headers["Retry-After"] == "5"
+    assert "queue is full" in answer.json()["detail"]
+    assert len(service.jobs) == 3
+    assert stored_files() == []
+
+
+async def test_a_path_in_an_audio_folder_is_copied(
+    http: httpx.AsyncClient, service: LocalJobService, storage: AudioStorage, audio_in: Path
+) -> None:
+    recording = write_recording(audio_in / "song.wav", 2.0)
+    content = recording.read_bytes()
+    answer = await http.post(GENERATE, json={**COVER, "src_audio_path": str(recording)})
+    assert answer.status_code == 200, answer.text
+    recording.unlink()
+    assert storage.open(service.last.source.uri).read() == content
+
+
+async def test_an_upload_beats_the_path_of_the_same_name(
+    http: httpx.AsyncClient, service: LocalJobService
+) -> None:
+    answer = await http.post(
+        GENERATE,
+        data={**COVER, "src_audio_path": "/nowhere/song.wav"},
+        files={"src_audio": ("a.wav", wav_bytes(1.0))},
+    )
+    assert answer.status_code == 200, answer.text
+    assert service.last.source.seconds == pytest.approx(1.0)
+
+
+async def test_a_link_inside_the_folder_counts_by_where_it_leads(
+    http: httpx.AsyncClient, audio_in: Path, tmp_path: Path
+) -> None:
+    outside = write_recording(tmp_path / "secret.wav", 1.0)
+    inside = write_recording(audio_in / "song.wav", 1.0)
+    (audio_in / "out.wav").symlink_to(outside)
+    (audio_in / "in.wav").symlink_to(inside)
+    (audio_in / "circle.wav").symlink_to(audio_in / "circle.wav")
+    statuses = {
+        name: (await http.post(GENERATE, json={**COVER, "src_audio_path": str(audio_in / name)})).status_code
+        for name in ("out.wav", "in.wav", "circle.wav")
+    }
+    assert statuses == {"out.wav": 422, "in.wav": 200, "circle.wav": 422}
+
+
+async def test_the_folder_itself_may_be_named_through_a_link(
+    tmp_path: Path, audio_in: Path, http: httpx.AsyncClient
+) -> None:
+    write_recording(audio_in / "song.wav", 1.0)
+    link = tmp_path / "link"
+    link.symlink_to(audio_in)
+    assert (
+        await http.post(GENERATE, json={**COVER, "src_audio_path": str(link / "song.wav")})
+    ).status_code == 422
+
+
+async def test_the_answer_never_says_whether_a_file_outside_exists(
+    http: httpx.AsyncClient, tmp_path: Path, audio_in: Path
+) -> None:
+    outside = write_recording(tmp_path / "secret.wav", 1.0)
+    (audio_in / "link").symlink_to(tmp_path)
+    answers = [
+        (await http.post(GENERATE, json={**COVER, "src_audio_path": path})).json()
+        for path in (
+            str(outside),
+            str(tmp_path / "nothing.wav"),
+            str(tmp_path),
+            f"{audio_in}/../secret.wav",
+            f"{audio_in}/../nothing.wav",
+            f"{audio_in}/link/secret.wav",
+            f"{audio_in}/link/nothing.wav",
+        )
+    ]
+    assert all(answer == answers[0] for answer in answers)
+    assert str(tmp_path) not in str(answers[0])
+
+
+@pytest.mark.parametrize("name", ["nothing.wav", "folder", "x" * 300])
+async def test_what_is_no_file_in_the_folder(http: httpx.AsyncClient, audio_in: Path, name: str) -> None:
+    (audio_in / "folder").mkdir()
+    answer = await http.post(GENERATE, json={**COVER, "src_audio_path": str(audio_in / name)})
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["body", "src_audio_path"]
+
+
+@pytest.fixture
+def finished(service: LocalJobService, storage: AudioStorage, tmp_path: Path) -> Callable[[], dict[str, Any]]:
+    """Finishes the waiting job with one song."""
+
+    def finish() -> dict[str, Any]:
+        claim = service.tracker.claim()
+        uri = storage.result_uri(claim.job.job_id, 1, 0, "mp3")
+        song = write_recording(tmp_path / "song.mp3", 3.0)
+        with song.open("rb") as file:
+            storage.write(uri, file)
+        service.tracker.finish(claim.job.job_id, claim.token, {}, (uri,))
+        return {"path": f"/v1/audio/{claim.job.job_id}/0.mp3", "content": song.read_bytes()}
+
+    return finish
+
+
+async def test_a_result_of_this_server_can_be_a_source(
+    http: httpx.AsyncClient,
+    service: LocalJobService,
+    storage: AudioStorage,
+    finished: Callable[[], dict[str, Any]],
+) -> None:
+    await http.post(GENERATE, json={})
+    song = finished()
+    answer = await http.post(GENERATE, json={**COVER, "src_audio_path": song["path"]})
+    assert answer.status_code == 200, answer.text
+    assert service.last.source.seconds == pytest.approx(3.0, abs=0.1)
+    assert storage.open(service.last.source.uri).read() == song["content"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [("/0.mp3", "/1.mp3"), (".mp3", ".wav"), ("/0.mp3", "/00.mp3"), ("/v1/", "/v2/"), (".mp3", ".mp3?x")],
+)
+async def test_what_is_no_result_of_this_server(
+    http: httpx.AsyncClient, finished: Callable[[], dict[str, Any]], change: tuple[str, str]
+) -> None:
+    await http.post(GENERATE, json={})
+    path = finished()["path"].replace(*change)
+    answer = await http.post(GENERATE, json={**COVER, "src_audio_path": path})
+    assert answer.status_code == 422
+
+
+async def test_an_unfinished_or_swept_result_is_no_source(
+    http: httpx.AsyncClient,
+    service: LocalJobService,
+    storage: AudioStorage,
+    finished: Callable[[], dict[str, Any]],
+) -> None:
+    job_id = (await http.post(GENERATE, json={})).json()["job_id"]
+    request = {**COVER, "src_audio_path": f"/v1/audio/{job_id}/0.mp3"}
+    assert (await http.post(GENERATE, json=request)).status_code == 422
+    finished()
+    storage.delete_job(job_id)
+    assert service.tracker.view(job_id).job.state is JobState.SUCCEEDED
+    assert (await http.post(GENERATE, json=request)).status_code == 422
