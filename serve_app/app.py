@@ -1,0 +1,73 @@
+"""The whole application on one screen: `build(settings)` binds the graph that serve_config.yaml deploys.
+
+client → Ingress (↔ JobTracker) → LanguageModel: plan, compose → Generator: denoise → Codec: encode, decode
+"""
+
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from configs.settings import Settings
+from deployments.codec.deployment import Codec
+from deployments.generator.deployment import Generator
+from deployments.language_model.deployment import LanguageModel
+from serve_app.api.app import create_app
+from serve_app.jobs.actor import get_or_create_tracker
+from serve_app.models import HandleModels
+from serve_app.runner import Runners
+from serve_app.service import RayJobService
+from serve_app.storage import AudioStorage
+
+
+@serve.deployment(
+    name="Ingress",
+    ray_actor_options={"num_cpus": 0.1},
+    max_ongoing_requests=1000,  # most of them wait: long polls and downloads
+    health_check_period_s=5,
+)
+@serve.ingress()
+class Ingress:
+    """The HTTP API, and the runner loops that take jobs through the other deployments."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        language_model: DeploymentHandle[Any],
+        generator: DeploymentHandle[Any],
+        codec: DeploymentHandle[Any],
+    ) -> None:
+        self._settings = settings
+        handles = {"LanguageModel": language_model, "Generator": generator, "Codec": codec}
+        tracker = get_or_create_tracker(settings.jobs)
+        self._storage = AudioStorage(settings.storage.uri)
+        models = HandleModels(language_model, generator, codec)
+        self._service = RayJobService(settings, tracker, handles)
+        self._runners = Runners(tracker, models, self._storage, settings)
+        self._runners.start()
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return create_app(self._service, self._settings, self._storage)
+
+    def check_health(self) -> None:
+        self._runners.check()
+
+    async def __del__(self) -> None:
+        await self._runners.stop()
+
+
+def build(settings: Settings) -> serve.Application:
+    """Bind the graph. Ray Serve parses the config file's `args:` into `settings`; a typo there is refused."""
+    return _bind(
+        Ingress,
+        settings,
+        _bind(LanguageModel, settings),
+        _bind(Generator, settings),
+        _bind(Codec, settings),
+    )
+
+
+def _bind(deployment: Any, *arguments: Any) -> serve.Application:
+    # Serve's decorators return deployments; type checkers see the undecorated classes.
+    return deployment.bind(*arguments)

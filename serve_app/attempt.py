@@ -1,0 +1,66 @@
+"""One run of one job: what it may use, how its time is measured, how its items run side by side."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from configs.settings import Settings
+from deployments.messages import Progress, Stage
+from serve_app.jobs.model import Job, JobSpec
+from serve_app.models import Models
+from serve_app.progress import JobProgress
+from serve_app.storage import AudioStorage
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One run of one job, and all it may use."""
+
+    job: Job
+    models: Models
+    storage: AudioStorage
+    settings: Settings
+    progress: JobProgress
+    timings: dict[str, float] = field(default_factory=dict)
+    """Seconds per stage."""
+
+    @property
+    def spec(self) -> JobSpec:
+        return self.job.spec
+
+    @contextmanager
+    def stage(self, stage: Stage) -> Iterator[None]:
+        """All items enter a stage; its seconds are added up."""
+        self.progress.enter(stage)
+        started = time.monotonic()
+        yield
+        self.timings[stage] = self.timings.get(stage, 0.0) + time.monotonic() - started
+
+    async def each_item(
+        self, kind: type[Result], call: Callable[[int], AsyncGenerator[Progress | Result, None]]
+    ) -> list[Result]:
+        """Run one streaming call per batch item, all at once; their results of type `kind` in order.
+
+        The first failure cancels the other items and is raised.
+        """
+
+        async def follow(item: int) -> Result:
+            async with aclosing(call(item)) as answers:
+                async for answer in answers:
+                    if isinstance(answer, kind):
+                        return answer
+                    if isinstance(answer, Progress):
+                        self.progress.update(item, answer)
+            raise RuntimeError(f"a deployment's stream ended without its {kind.__name__}")
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(follow(item)) for item in range(len(self.spec.seeds))]
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        return [task.result() for task in tasks]

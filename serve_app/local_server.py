@@ -1,0 +1,102 @@
+"""The application as a child process on a Ray of its own: for `make run`, tests and benchmarks.
+
+The child is `serve run` on a config file, as an operator would start it.
+"""
+
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+START_TIMEOUT_SECONDS = 900
+STOP_TIMEOUT_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class LocalServer:
+    """A running server."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log_file: Path
+
+    def wait_until_ready(self, announce: Callable[[float, str], None]) -> float:
+        """Seconds until a default request can be served.
+
+        `announce(seconds, waiting_for)` is called twice a second. Raises RuntimeError with the end of the log
+        where the server does not get there.
+        """
+        started = time.monotonic()
+        with httpx.Client(base_url=self.url, timeout=30) as client:
+            while True:
+                seconds = time.monotonic() - started
+                if self.process.poll() is not None or seconds > START_TIMEOUT_SECONDS:
+                    tail = self.log_file.read_text(errors="replace").splitlines()[-20:]
+                    raise RuntimeError(
+                        "\n".join([f"the server did not start; end of {self.log_file}:", *tail])
+                    )
+                waiting_for = _waiting_for(client)
+                if not waiting_for:
+                    return seconds
+                announce(seconds, waiting_for)
+                time.sleep(0.5)
+
+
+@contextmanager
+def local_server(config: dict[str, Any], log_file: Path) -> Iterator[LocalServer]:
+    """Start `serve run` on a parsed config file, and stop it with everything it started.
+
+    Raises RuntimeError where the config's port is taken.
+    """
+    host, port = config["http_options"]["host"], config["http_options"]["port"]
+    with socket.socket() as probe:
+        if probe.connect_ex((host, port)) == 0:
+            raise RuntimeError(f"something already listens on {host}:{port}; stop it first")
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file, log_file.open("wb") as log:
+        yaml.safe_dump(config, file)
+        file.flush()
+        process = subprocess.Popen(
+            [Path(sys.executable).with_name("serve"), "run", "--address", "local", file.name],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C reaches it once, through us
+        )
+        try:
+            yield LocalServer(f"http://{host}:{port}", process, log_file)
+        finally:
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(STOP_TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _waiting_for(client: httpx.Client) -> str:
+    """What keeps the server from serving; empty when it is ready."""
+    try:
+        answer = client.get("/ready")
+    except httpx.TransportError:
+        return "starting Ray"
+    if answer.status_code == httpx.codes.OK:
+        return ""
+    try:
+        return str(answer.json()["detail"])
+    except (ValueError, KeyError):
+        return "Not ready: Ingress"  # the proxy answers before the application does

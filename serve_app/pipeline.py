@@ -1,0 +1,182 @@
+"""One job from its claim to its files: plan → compose → encode → denoise → decode and write → result.
+
+The steps before (parse, submit) belong to `serve_app.api`, those around (claim, finish) to
+`serve_app.runner`.
+Each arrow is one function with typed input and output; the order is in `run_job`.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from deployments.domain import code_count, latent_frames
+from deployments.messages import (
+    AudioCodes,
+    AudioFile,
+    ComposeRequest,
+    DecodeRequest,
+    DenoisedLatents,
+    DenoiseRequest,
+    EncodeRequest,
+    Latents,
+    Splice,
+)
+from serve_app.attempt import Attempt
+from serve_app.failures import is_unavailable
+from serve_app.jobs.model import Job
+from serve_app.planning import (
+    SongPlan,
+    fallback_plan,
+    given_metadata,
+    instruction,
+    known_durations,
+    lyrics_for_models,
+    plan_request,
+    sampling,
+    song_plan,
+    span_of,
+    wants_codes,
+)
+from serve_app.results import job_result
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Latents of the user's recordings; None where there is none or it is silent."""
+
+    source: Latents | None
+    reference: Latents | None
+
+
+@dataclass(frozen=True)
+class FinishedJob:
+    """What `finish` publishes."""
+
+    result: dict[str, Any]
+    files: tuple[str, ...]
+
+
+async def run_job(attempt: Attempt) -> FinishedJob:
+    """Run one job to its files. Raises what the models raise; `serve_app.failures` tells what it means."""
+    song = await plan(attempt)
+    codes = await compose(attempt, song)
+    recordings = await encode(attempt, song)
+    latents = await denoise(attempt, song, codes, recordings)
+    files = await decode(attempt, song, latents)
+    result = job_result(attempt.job, song, codes, latents, files, attempt.timings, attempt.settings)
+    return FinishedJob(result, tuple(file.uri for file in files))
+
+
+async def plan(attempt: Attempt) -> SongPlan:
+    """Complete the metadata: the LM is asked for what is missing, and only for that."""
+    spec = attempt.spec
+    given = given_metadata(spec, known_durations(spec, span_of(spec)))
+    lm_max_duration = attempt.settings.language_model.lm_max_duration
+    with attempt.stage("planning"):
+        question = plan_request(spec, given, lm_max_duration)
+        if question is None:
+            return song_plan(spec, given, lm_answered=False)
+        try:
+            async with asyncio.timeout(attempt.settings.jobs.plan_timeout_seconds):
+                planned = await attempt.models.plan(question)
+        except Exception as error:
+            if not is_unavailable(error):
+                raise
+            return fallback_plan(spec, given, lm_max_duration)
+        return song_plan(spec, planned, lm_answered=True)
+
+
+async def compose(attempt: Attempt, song: SongPlan) -> list[tuple[int, ...] | None]:
+    """The audio codes of each item: the user's, the LM's, or none."""
+    spec = attempt.spec
+    if not wants_codes(spec):
+        return list(spec.codes) or [None] * len(spec.seeds)
+
+    def question(item: int) -> ComposeRequest:
+        return ComposeRequest(
+            caption=spec.request.caption,
+            lyrics=lyrics_for_models(spec.request),
+            metadata=song.item_metadata(item),
+            code_count=code_count(song.durations[item]),
+            sampling=sampling(spec.request, spec.seeds[item], guided=True),
+            backend=spec.request.lm_backend,
+            language=spec.request.vocal_language,
+        )
+
+    with attempt.stage("composing"):
+        runs = await attempt.each_item(AudioCodes, lambda item: attempt.models.compose(question(item)))
+    return [run.codes for run in runs]
+
+
+async def encode(attempt: Attempt, song: SongPlan) -> Recordings:
+    """The latents of the source and of the timbre reference."""
+    spec = attempt.spec
+    source = reference = None
+    if spec.source or spec.reference:
+        with attempt.stage("composing"):
+            if spec.source:
+                pads = (song.span.pad_left, song.span.pad_right) if song.span else (0.0, 0.0)
+                request = EncodeRequest(spec.source.uri, "source", spec.seeds[0], *pads)
+                source = (await attempt.models.encode(request)).latents
+            if spec.reference:
+                request = EncodeRequest(spec.reference.uri, "reference", spec.seeds[0])
+                reference = (await attempt.models.encode(request)).latents
+    return Recordings(source, reference)
+
+
+async def denoise(
+    attempt: Attempt, song: SongPlan, codes: list[tuple[int, ...] | None], recordings: Recordings
+) -> list[DenoisedLatents]:
+    """The latents of each item."""
+    spec = attempt.spec
+
+    def question(item: int) -> DenoiseRequest:
+        frames = latent_frames(song.durations[item])
+        return DenoiseRequest(
+            task=song.task,
+            instruction=instruction(spec.request, song.task),
+            caption=spec.request.caption,
+            lyrics=lyrics_for_models(spec.request),
+            language=spec.request.vocal_language,
+            metadata=song.item_metadata(item),
+            frames=frames,
+            seed=spec.seeds[item],
+            codes=codes[item],
+            source=recordings.source,
+            window=song.span.window(frames) if song.span else None,
+            reference=recordings.reference,
+            inference_steps=spec.request.inference_steps,
+            guidance_scale=spec.request.guidance_scale,
+            audio_cover_strength=spec.request.audio_cover_strength,
+        )
+
+    with attempt.stage("denoising"):
+        return await attempt.each_item(DenoisedLatents, lambda item: attempt.models.denoise(question(item)))
+
+
+async def decode(attempt: Attempt, song: SongPlan, latents: list[DenoisedLatents]) -> list[AudioFile]:
+    """Sound, and a file of it in this attempt's folder of the storage, for each item."""
+    job, request = attempt.job, attempt.spec.request
+
+    def question(item: int) -> DecodeRequest:
+        return DecodeRequest(
+            latents=latents[item].latents,
+            seconds=song.durations[item],
+            audio_format=request.audio_format,
+            uri=attempt.storage.result_uri(job.job_id, job.attempt, item, request.audio_format),
+            splice=_splice(attempt.job, song),
+        )
+
+    with attempt.stage("decoding"):
+        files = await attempt.each_item(AudioFile, lambda item: attempt.models.decode(question(item)))
+    encoding = max(file.timings["encoding"] for file in files)
+    attempt.timings["decoding"] -= encoding
+    attempt.timings["encoding"] = encoding
+    return files
+
+
+def _splice(job: Job, song: SongPlan) -> Splice | None:
+    if job.spec.source is None or song.span is None:
+        return None
+    span = song.span
+    return Splice(job.spec.source.uri, span.start, span.end, span.pad_left, span.pad_right)

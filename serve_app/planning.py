@@ -1,0 +1,146 @@
+"""What a job needs before any sound is made: its task, lengths and metadata. Pure decisions, no models."""
+
+from dataclasses import dataclass, replace
+
+from deployments.domain import CODE_RATE, INSTRUCTIONS, INSTRUMENTAL, Task
+from deployments.messages import Metadata, PlanRequest, Sampling
+from serve_app.api.schemas import GenerateRequest
+from serve_app.jobs.model import JobSpec
+from serve_app.repainting import RepaintSpan, repaint_span
+
+FALLBACK_DURATION = 30.0
+"""Seconds, for a song whose length nobody gave while the LM is down."""
+FALLBACK_NOTE = (
+    "The language model was not available: missing metadata was left to the music model "
+    "(a missing duration is {seconds:g} s)."
+)
+WINDOW_TASKS = frozenset({Task.REPAINT, Task.LEGO})
+"""Tasks that renew a part of the source."""
+
+
+@dataclass(frozen=True)
+class SongPlan:
+    """Everything decided about a job once its metadata is complete."""
+
+    task: Task
+    """What the DiT does; a job with audio codes is a cover of them."""
+    metadata: Metadata
+    """Values the DiT's prompt carries, without a duration: items may differ in it."""
+    durations: tuple[float, ...]
+    """Seconds of each batch item."""
+    span: RepaintSpan | None
+    lm_answered: bool
+    """Whether the LM filled in metadata."""
+    notes: tuple[str, ...] = ()
+
+    def item_metadata(self, item: int) -> Metadata:
+        """Metadata of one batch item, its duration included."""
+        return replace(self.metadata, duration=self.durations[item])
+
+
+def lyrics_for_models(request: GenerateRequest) -> str:
+    """The lyrics, or the one way in which all models are told that nobody sings."""
+    if request.lyrics.strip().lower() in {"", "[inst]", "[instrumental]"}:
+        return INSTRUMENTAL
+    return request.lyrics
+
+
+def sampling(request: GenerateRequest, seed: int, guided: bool) -> Sampling:
+    """The request's `lm_*` fields; guidance acts on codes only (contract §1.3)."""
+    return Sampling(
+        seed=seed,
+        temperature=request.lm_temperature,
+        top_k=request.lm_top_k or 0,
+        top_p=request.lm_top_p,
+        repetition_penalty=request.lm_repetition_penalty,
+        cfg_scale=max(1.0, request.lm_cfg_scale) if guided else 1.0,
+        negative_prompt=request.lm_negative_prompt,
+    )
+
+
+def wants_codes(spec: JobSpec) -> bool:
+    """Whether the LM writes this job's audio codes."""
+    return spec.request.thinking and spec.source is None and not spec.codes
+
+
+def dit_task(spec: JobSpec) -> Task:
+    """What the DiT does for a job."""
+    if spec.source is not None:
+        return Task(spec.request.task_type)
+    return Task.COVER if spec.codes or spec.request.thinking else Task.TEXT2MUSIC
+
+
+def instruction(request: GenerateRequest, task: Task) -> str:
+    """The user's own sentence, or the task's in place of the default."""
+    if request.instruction == INSTRUCTIONS[Task.TEXT2MUSIC]:
+        return INSTRUCTIONS[task]
+    return request.instruction
+
+
+def span_of(spec: JobSpec) -> RepaintSpan | None:
+    """The part of the source that is renewed; None for tasks on whole songs."""
+    if spec.source is None or Task(spec.request.task_type) not in WINDOW_TASKS:
+        return None
+    return repaint_span(spec.request.repainting_start, spec.request.repainting_end, spec.source.seconds)
+
+
+def known_durations(spec: JobSpec, span: RepaintSpan | None) -> tuple[float, ...] | None:
+    """Seconds of each item as far as source, user or given codes decide them; None leaves it to the LM."""
+    items = len(spec.seeds)
+    if spec.source is not None:
+        seconds = span.total_seconds(spec.source.seconds) if span else spec.source.seconds
+        return (seconds,) * items
+    if spec.request.audio_duration is not None:
+        return (spec.request.audio_duration,) * items
+    if spec.codes:
+        return tuple(len(codes) / CODE_RATE for codes in spec.codes)
+    return None
+
+
+def given_metadata(spec: JobSpec, durations: tuple[float, ...] | None) -> Metadata:
+    """What the LM need not be asked for."""
+    request = spec.request
+    return Metadata(
+        bpm=request.bpm,
+        key_scale=request.key_scale or None,
+        time_signature=request.time_signature or None,
+        duration=durations[0] if durations else None,
+    )
+
+
+def plan_request(spec: JobSpec, given: Metadata, lm_max_duration: int) -> PlanRequest | None:
+    """The question to the LM; None where nothing is missing."""
+    if None not in (given.bpm, given.key_scale, given.time_signature, given.duration):
+        return None
+    request = spec.request
+    return PlanRequest(
+        caption=request.caption,
+        lyrics=lyrics_for_models(request),
+        language=request.vocal_language,
+        given=given,
+        wants_duration=given.duration is None,
+        max_duration=lm_max_duration,
+        sampling=sampling(request, spec.seeds[0], guided=False),
+        backend=request.lm_backend,
+    )
+
+
+def song_plan(spec: JobSpec, planned: Metadata, lm_answered: bool, notes: tuple[str, ...] = ()) -> SongPlan:
+    """Put the LM's answer, or the given metadata where nothing was asked, together with what is known.
+
+    `planned` carries a duration unless source, user or codes decide it.
+    """
+    span = span_of(spec)
+    durations = known_durations(spec, span)
+    if durations is None:
+        if planned.duration is None:
+            raise ValueError("a plan without a duration, and nothing else decides it")
+        durations = (float(planned.duration),) * len(spec.seeds)
+    return SongPlan(dit_task(spec), replace(planned, duration=None), durations, span, lm_answered, notes)
+
+
+def fallback_plan(spec: JobSpec, given: Metadata, lm_max_duration: int) -> SongPlan:
+    """The plan while the LM is down: what is given, and a fixed duration where none is."""
+    seconds = min(FALLBACK_DURATION, lm_max_duration)
+    planned = given if given.duration is not None else replace(given, duration=seconds)
+    return song_plan(spec, planned, lm_answered=False, notes=(FALLBACK_NOTE.format(seconds=seconds),))

@@ -1,0 +1,109 @@
+"""`make run`: start the application on a Ray of its own, make one song over HTTP, keep serving."""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import httpx
+import yaml
+from tqdm import tqdm
+
+from configs.settings import Settings
+from serve_app.local_server import LocalServer, local_server
+
+LOG_FILE = Path("serve.log")
+EXAMPLE = {
+    "caption": "upbeat pop song with bright synths and a steady beat",
+    "lyrics": "[Verse]\nHello world, we are singing\n[Chorus]\nHello, hello world",
+    "thinking": True,
+    "audio_duration": 10,
+    "batch_size": 1,
+}
+NEXT_STEPS = """
+Ask for another:
+  curl -s {url}/v1/music/generate -H 'Content-Type: application/json' \\
+    -d '{{"caption": "slow piano ballad", "audio_duration": 20}}'
+  curl -s {url}/v1/jobs/JOB_ID     # until it succeeded; then fetch {url} + first_audio_path
+The API's documentation is at {url}/docs, the server's log in {log}. Stop with Ctrl-C."""
+
+
+def main() -> int:
+    """Entry point; the exit code is 0 once the song was made."""
+    parser = argparse.ArgumentParser(prog="make run", description=__doc__)
+    parser.add_argument("--config", type=Path, default=Path("serve_config.yaml"), help="Serve config file")
+    parser.add_argument("--models", type=Path, help="folder with the checkpoints that the config names")
+    parser.add_argument("--once", action="store_true", help="stop after the song")
+    options = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        with local_server(_load(options.config, options.models), LOG_FILE) as server:
+            _serve(server, options.once)
+    except KeyboardInterrupt:
+        return 130
+    except RuntimeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _load(path: Path, models: Path | None) -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load(path.read_text())
+    arguments = config["applications"][0].setdefault("args", {})
+    if models is not None:
+        arguments.setdefault("models", {}).update(source="folder", folder=str(models.resolve()))
+    if Settings(**arguments).models.source == "embedded":
+        print("The embedded checkpoint has random weights: the pipeline is real, the sound is noise.")
+    return config
+
+
+def _serve(server: LocalServer, once: bool) -> None:
+    with tqdm(bar_format="{desc}", file=sys.stdout) as line:
+        seconds = server.wait_until_ready(
+            lambda seconds, waiting_for: line.set_description_str(f"{seconds:4.0f} s  {waiting_for}")
+        )
+        line.set_description_str(f"ready after {seconds:.0f} s")
+    with httpx.Client(base_url=server.url, timeout=90) as client:
+        song = _make_song(client)
+    print(f"\nYour song: {song.resolve()}")
+    if once:
+        return
+    print(NEXT_STEPS.format(url=server.url, log=LOG_FILE))
+    try:
+        server.process.wait()
+    except KeyboardInterrupt:
+        print("\nstopping …")
+        return
+    raise RuntimeError(f"the server ended by itself; its log is {LOG_FILE}")
+
+
+def _make_song(client: httpx.Client) -> Path:
+    answer = client.post("/v1/music/generate", json=EXAMPLE)
+    if answer.is_error:
+        raise RuntimeError(f"the example request was refused: {answer.text}")
+    job_id = answer.json()["job_id"]
+    with tqdm(total=100, bar_format="{desc:<24}|{bar}| {n:3.0f} %", file=sys.stdout) as bar:
+        while True:
+            job = client.get(f"/v1/jobs/{job_id}", params={"wait": 0.5}).raise_for_status().json()
+            position = f", position {job['queue_position']}" if job["queue_position"] else ""
+            bar.set_description_str(job["stage"] + position, refresh=False)
+            bar.update(100 * job["progress"] - bar.n)
+            if job["status"] == "failed":
+                raise RuntimeError(f"the song failed: {job['error']}")
+            if job["status"] == "succeeded":
+                break
+    path = job["result"]["first_audio_path"]
+    song = Path("song").with_suffix(Path(path).suffix)
+    song.write_bytes(client.get(path).raise_for_status().content)
+    return song
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

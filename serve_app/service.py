@@ -1,0 +1,76 @@
+"""What the HTTP API asks of the rest of the server, answered through Ray."""
+
+import asyncio
+from typing import Any
+
+from ray import serve
+
+from configs.settings import Settings
+from serve_app.api.schemas import GenerateRequest
+from serve_app.failures import is_unavailable
+from serve_app.jobs.model import JobSpec, JobView, TrackerStats
+from serve_app.planning import lyrics_for_models
+
+READY_TIMEOUT_SECONDS = 5.0
+COUNT_TIMEOUT_SECONDS = 10.0
+
+
+class RayJobService:
+    """`serve_app.api.service.JobService` over the tracker actor and the deployment handles."""
+
+    def __init__(self, settings: Settings, tracker: Any, handles: dict[str, Any]) -> None:
+        self._settings = settings
+        self._tracker = tracker
+        self._handles = handles
+
+    async def submit(self, job_id: str, spec: JobSpec) -> int:
+        position: int = await self._tracker.submit.remote(job_id, spec)
+        return position
+
+    async def view(self, job_id: str) -> JobView | None:
+        view: JobView | None = await self._tracker.view.remote(job_id)
+        return view
+
+    async def wait(self, job_id: str, state: str, stage: str, timeout: float) -> JobView | None:
+        view: JobView | None = await self._tracker.wait.remote(job_id, state, stage, timeout)
+        return view
+
+    async def stats(self) -> TrackerStats:
+        stats: TrackerStats = await self._tracker.stats.remote()
+        return stats
+
+    async def replicas(self) -> dict[str, int]:
+        """Running replicas by deployment."""
+        application = serve.get_replica_context().app_name
+        status = await asyncio.to_thread(serve.status)
+        deployments = status.applications[application].deployments
+        return {name: sum(state.replica_states.values()) for name, state in deployments.items()}
+
+    async def prompt_fits(self, request: GenerateRequest, code_count: int) -> bool:
+        """Whether the LM's context holds the request and its codes; True while the LM is down."""
+        lyrics = lyrics_for_models(request)
+        count = self._handles["LanguageModel"].fits.remote(
+            request.caption, lyrics, request.lm_negative_prompt, code_count
+        )
+        try:
+            async with asyncio.timeout(COUNT_TIMEOUT_SECONDS):
+                fits: bool = await count
+        except Exception as error:
+            if not is_unavailable(error):
+                raise
+            return True
+        return fits
+
+    async def not_ready(self) -> list[str]:
+        """Names of the deployments that cannot serve a default request now."""
+
+        async def asks(name: str, handle: Any) -> str | None:
+            try:
+                async with asyncio.timeout(READY_TIMEOUT_SECONDS):
+                    await handle.ready.remote()
+            except Exception:
+                return name
+            return None
+
+        answers = await asyncio.gather(*(asks(name, handle) for name, handle in self._handles.items()))
+        return [name for name in answers if name is not None]

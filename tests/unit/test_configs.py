@@ -1,0 +1,90 @@
+"""serve_config.yaml and the presets, against Serve's schema and our settings."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
+
+from configs.settings import PROJECT_ROOT, Settings
+from deployments.checkpoints.catalog import HUB_REPOS, OFFICIAL_DITS, OFFICIAL_LANGUAGE_MODELS
+
+EMBEDDED = PROJECT_ROOT / "serve_config.yaml"
+PRESETS = sorted((PROJECT_ROOT / "configs").glob("*.yaml"))
+SECTIONS = {"LanguageModel": "language_model", "Generator": "generator", "Codec": "codec"}
+
+
+def application(config: Path) -> ServeApplicationSchema:
+    (only,) = ServeDeploySchema.model_validate(yaml.safe_load(config.read_text())).applications
+    return only
+
+
+def arguments(config: Path) -> dict[str, Any]:
+    return dict(application(config).args)
+
+
+def num_gpus(config: Path) -> dict[str, float]:
+    return {
+        deployment.name: deployment.ray_actor_options.model_dump(exclude_unset=True).get("num_gpus", 0)
+        for deployment in application(config).deployments
+    }
+
+
+def test_there_are_presets():
+    assert {preset.name for preset in PRESETS} >= {"single_gpu_24gb.yaml", "single_gpu_80gb.yaml"}
+
+
+@pytest.mark.parametrize("config", [EMBEDDED, *PRESETS], ids=lambda path: path.stem)
+def test_serve_and_the_settings_accept_the_file(config: Path):
+    found = application(config)
+    assert found.import_path == "serve_app.app:build"
+    assert {deployment.name for deployment in found.deployments} == {"Ingress", *SECTIONS}
+    Settings(**arguments(config))
+
+
+@pytest.mark.parametrize("config", [EMBEDDED, *PRESETS], ids=lambda path: path.stem)
+def test_only_this_machine_is_served_unless_the_operator_says_otherwise(config: Path):
+    http = ServeDeploySchema.model_validate(yaml.safe_load(config.read_text())).http_options
+    assert (http.host, http.port) == ("127.0.0.1", 8001)
+
+
+def test_the_embedded_default_needs_no_gpu_and_one_core():
+    settings = Settings(**arguments(EMBEDDED))
+    assert settings.models.source == "embedded"
+    assert {getattr(settings, section).device for section in SECTIONS.values()} == {"cpu"}
+    assert sum(num_gpus(EMBEDDED).values()) == 0
+    options = [deployment.ray_actor_options.num_cpus for deployment in application(EMBEDDED).deployments]
+    assert sum(options) <= 1
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_presets_name_official_checkpoints(preset: Path):
+    models = Settings(**arguments(preset)).models
+    assert models.source in {"hub", "folder"}
+    assert models.dit in OFFICIAL_DITS
+    assert models.language_model in OFFICIAL_LANGUAGE_MODELS
+    assert {models.vae, models.text_encoder} <= set(HUB_REPOS)
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_whatever_runs_on_the_gpu_has_a_share_of_it_and_they_fit_on_one(preset: Path):
+    settings, shares = Settings(**arguments(preset)), num_gpus(preset)
+    for deployment, section in SECTIONS.items():
+        assert (getattr(settings, section).device == "cuda") == (shares[deployment] > 0)
+    assert sum(shares.values()) <= 1
+    assert settings.language_model.gpu_memory_utilization <= shares["LanguageModel"]
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_a_guided_pair_of_the_longest_context_fits_the_kv_cache(preset: Path):
+    kilobytes_a_token = {"acestep-5Hz-lm-0.6B": 112, "acestep-5Hz-lm-1.7B": 112, "acestep-5Hz-lm-4B": 144}
+    settings = Settings(**arguments(preset))
+    a_token = kilobytes_a_token[settings.models.language_model] * 1_024
+    assert settings.language_model.kv_cache_bytes > 2 * settings.language_model.max_model_len * a_token
+
+
+def test_a_misspelt_setting_is_refused():
+    with pytest.raises(ValidationError, match="tile_frame"):
+        Settings(codec={"tile_frame": 256})

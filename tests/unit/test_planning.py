@@ -1,0 +1,133 @@
+"""What a job needs before any sound is made (contract §1.3), one row per rule."""
+
+import dataclasses
+
+import pytest
+
+from deployments.domain import INSTRUCTIONS, INSTRUMENTAL, Task
+from deployments.messages import Metadata
+from serve_app.api.schemas import GenerateRequest
+from serve_app.jobs.model import JobSpec, Recording
+from serve_app.planning import (
+    FALLBACK_DURATION,
+    dit_task,
+    fallback_plan,
+    given_metadata,
+    instruction,
+    known_durations,
+    lyrics_for_models,
+    plan_request,
+    sampling,
+    song_plan,
+    span_of,
+    wants_codes,
+)
+
+SOURCE = Recording("file:///source.wav", 20.0)
+COMPLETE = {"bpm": 72, "key_scale": "C Major", "time_signature": "4/4", "audio_duration": 30}
+
+
+def spec(recording: Recording | None = None, codes: tuple[tuple[int, ...], ...] = (), **fields) -> JobSpec:
+    return JobSpec(GenerateRequest(**fields), seeds=(7, 8), codes=codes, source=recording)
+
+
+def question_for(job: JobSpec):
+    given = given_metadata(job, known_durations(job, span_of(job)))
+    return plan_request(job, given, lm_max_duration=30)
+
+
+@pytest.mark.parametrize(
+    ("job", "task", "composes"),
+    [
+        (spec(), Task.TEXT2MUSIC, False),
+        (spec(thinking=True), Task.COVER, True),
+        (spec(thinking=True, codes=((1, 2), (3, 4))), Task.COVER, False),
+        (spec(SOURCE, task_type="cover"), Task.COVER, False),
+        (spec(SOURCE, task_type="repaint"), Task.REPAINT, False),
+        pytest.param(
+            spec(SOURCE, task_type="repaint", thinking=True),
+            Task.REPAINT,
+            False,
+            id="the source is the condition",
+        ),
+        pytest.param(spec(task_type="cover"), Task.TEXT2MUSIC, False, id="cover of codes without thinking"),
+    ],
+)
+def test_task_of_the_dit_and_who_writes_codes(job: JobSpec, task: Task, composes: bool) -> None:
+    assert (dit_task(job), wants_codes(job)) == (task, composes)
+
+
+def test_only_missing_metadata_is_asked_for() -> None:
+    question = question_for(spec(bpm=72, caption="ballad", vocal_language="ja"))
+    assert question.given == Metadata(bpm=72)
+    assert question.wants_duration
+    assert (question.caption, question.language, question.max_duration) == ("ballad", "ja", 30)
+
+
+def test_complete_metadata_asks_nothing() -> None:
+    assert question_for(spec(**COMPLETE)) is None
+
+
+@pytest.mark.parametrize("missing", sorted(COMPLETE))
+def test_each_missing_field_asks(missing: str) -> None:
+    assert question_for(spec(**{name: value for name, value in COMPLETE.items() if name != missing}))
+
+
+def test_a_source_decides_the_duration() -> None:
+    job = spec(SOURCE, task_type="repaint", repainting_start=15, repainting_end=26)
+    question = question_for(job)
+    assert not question.wants_duration
+    assert song_plan(job, Metadata(bpm=90), lm_answered=True).durations == (26.0, 26.0)
+
+
+def test_codes_decide_the_duration_of_each_item() -> None:
+    job = spec(codes=((1,) * 50, (2,) * 75), thinking=True)
+    assert not question_for(job).wants_duration
+    song = song_plan(job, Metadata(bpm=90), lm_answered=True)
+    assert song.durations == (10.0, 15.0)
+    assert song.item_metadata(1) == Metadata(bpm=90, duration=15.0)
+
+
+def test_a_given_duration_beats_the_codes() -> None:
+    job = spec(codes=((1,) * 50, (2,) * 75), thinking=True, audio_duration=12)
+    assert known_durations(job, None) == (12.0, 12.0)
+
+
+def test_the_lm_answers_what_was_missing() -> None:
+    planned = Metadata(bpm=72, key_scale="A minor", time_signature="4", duration=25)
+    song = song_plan(spec(bpm=72), planned, lm_answered=True)
+    assert song.item_metadata(0) == dataclasses.replace(planned, duration=25.0)
+
+
+def test_with_the_lm_down_given_values_stay_and_the_duration_falls_back() -> None:
+    job = spec(bpm=72)
+    song = fallback_plan(job, given_metadata(job, None), lm_max_duration=600)
+    assert song.item_metadata(0) == Metadata(bpm=72, duration=FALLBACK_DURATION)
+    assert "language model was not available" in song.notes[0]
+    assert not song.lm_answered
+
+
+def test_with_the_lm_down_the_fallback_keeps_to_its_maximum() -> None:
+    job = spec()
+    assert fallback_plan(job, Metadata(), lm_max_duration=20).durations == (20.0, 20.0)
+
+
+@pytest.mark.parametrize("lyrics", ["", "  ", "[inst]", "[Instrumental]", "[INST]"])
+def test_instrumental_has_one_spelling(lyrics: str) -> None:
+    assert lyrics_for_models(GenerateRequest(lyrics=lyrics)) == INSTRUMENTAL
+
+
+def test_lyrics_stay_as_written() -> None:
+    assert lyrics_for_models(GenerateRequest(lyrics=" [Verse]\nla ")) == " [Verse]\nla "
+
+
+def test_the_default_instruction_becomes_the_tasks_own() -> None:
+    assert instruction(GenerateRequest(), Task.REPAINT) == INSTRUCTIONS[Task.REPAINT]
+    assert instruction(GenerateRequest(instruction="Add bells:"), Task.REPAINT) == "Add bells:"
+
+
+def test_guidance_acts_on_codes_only() -> None:
+    request = GenerateRequest(lm_cfg_scale=3.0, lm_temperature=0, lm_top_k=None)
+    assert sampling(request, 7, guided=False).cfg_scale == 1.0
+    guided = sampling(request, 8, guided=True)
+    assert (guided.cfg_scale, guided.seed, guided.temperature, guided.top_k) == (3.0, 8, 0, 0)
