@@ -1,0 +1,96 @@
+"""Tiles of concurrent requests through one engine, on one private thread."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from deployments.codec.engine import TiledPass, VaeEngine
+from deployments.codec.tiles import Tile
+
+_Batch = list[tuple["_Request", Tile]]
+
+
+@dataclass(eq=False)
+class _Request:
+    tiled: TiledPass
+    news: asyncio.Queue[Exception | None] = field(default_factory=asyncio.Queue)
+    """One entry a finished tile: None, or what went wrong."""
+
+
+class TileBatcher:
+    """Runs passes side by side: requests take turns, and tiles of one shape share a forward.
+
+    A cancelled request leaves after the forward that is running; nothing goes on behind its back.
+    """
+
+    def __init__(self, engine: VaeEngine, tile_batch: int) -> None:
+        self._engine = engine
+        self._tile_batch = tile_batch
+        self._requests: deque[_Request] = deque()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vae")
+        self._loop_task: asyncio.Task[None] | None = None
+        self._forward_started: float | None = None
+
+    async def run(self, tiled: TiledPass) -> AsyncGenerator[int, None]:
+        """Yield how many tiles of `tiled` are done, after each one; then its result is complete."""
+        request = _Request(tiled)
+        self._requests.append(request)
+        if self._loop_task is None or self._loop_task.done():
+            self._loop_task = asyncio.create_task(self._run_requests())
+        try:
+            for done in range(1, len(tiled.tiles) + 1):
+                problem = await request.news.get()
+                if problem is not None:
+                    raise problem
+                yield done
+        finally:
+            if request in self._requests:
+                self._requests.remove(request)
+
+    def check(self, stalled_seconds: float) -> None:
+        """Raise RuntimeError where a forward has hung for so long, or the loop has died."""
+        if self._loop_task is not None and self._loop_task.done():
+            self._loop_task.result()
+        if self._forward_started is not None:
+            seconds = time.monotonic() - self._forward_started
+            if seconds > stalled_seconds:
+                raise RuntimeError(f"a forward of the VAE has been running for {seconds:.0f} s")
+
+    async def _run_requests(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._requests:
+            batch = self._next_batch()
+            self._forward_started = time.monotonic()
+            problems = await loop.run_in_executor(self._thread, self._forward, batch)
+            self._forward_started = None
+            for (request, _), problem in zip(batch, problems, strict=True):
+                request.news.put_nowait(problem)
+
+    def _next_batch(self) -> _Batch:
+        """Tiles of the first request and of those of its shape; it then goes to the end of the line."""
+        shape = self._requests[0].tiled.shape
+        batch: _Batch = []
+        for request in [request for request in self._requests if request.tiled.shape == shape]:
+            waiting = request.tiled.waiting
+            take = waiting[: self._tile_batch - len(batch)]
+            if not take:
+                break
+            batch += [(request, tile) for tile in take]
+            del waiting[: len(take)]
+            self._requests.remove(request)
+            if waiting:
+                self._requests.append(request)
+        return batch
+
+    def _forward(self, batch: _Batch) -> list[Exception | None]:
+        """What went wrong with each tile. A failing batch is run tile by tile: only culprits fail."""
+        try:
+            self._engine.run([(request.tiled, tile) for request, tile in batch])
+        except Exception as error:
+            if len(batch) == 1:
+                return [error]
+            return [problem for item in batch for problem in self._forward([item])]
+        return [None] * len(batch)

@@ -1,0 +1,108 @@
+"""The Codec deployment: recordings to latents, latents to finished audio files.
+
+Waveforms stay inside the replica; requests and answers carry latents and storage URIs.
+"""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from typing import TypeVar
+
+from ray import serve
+
+from configs.settings import Settings
+from deployments.messages import AudioFile, DecodeRequest, EncodedAudio, EncodeRequest, Progress
+
+_STALLED_SECONDS = 300.0
+"""No sane tile takes so long in a forward: the device hangs."""
+_FILE_THREADS = 4
+
+_Result = TypeVar("_Result")
+
+
+@serve.deployment(
+    name="Codec",
+    ray_actor_options={"num_cpus": 0.1},
+    max_ongoing_requests=16,  # tiles of all share forwards; each holds its waveform, 230 MB for 600 s
+    graceful_shutdown_timeout_s=120,
+    health_check_period_s=5,
+)
+class Codec:
+    """One replica: a VAE, the tile batcher in front of it, a few threads for files."""
+
+    def __init__(self, settings: Settings) -> None:
+        import torch
+
+        from deployments.checkpoints.loading import load_vae
+        from deployments.checkpoints.location import checkpoint_folder
+        from deployments.codec.batcher import TileBatcher
+        from deployments.codec.engine import VaeEngine
+
+        codec, self._checkpoint = settings.codec, settings.models.vae
+        self._device = codec.device
+        # Ray sets OMP_NUM_THREADS to the share of a core that the replica reserves.
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        vae = load_vae(checkpoint_folder(settings.models, self._checkpoint), "cpu", torch.float32)
+        self._engine = VaeEngine(vae, codec.device, getattr(torch, codec.dtype), codec.tile_frames)
+        self._batcher = TileBatcher(self._engine, codec.tile_batch)
+        self._file_threads = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="audio-files")
+
+    async def encode(self, request: EncodeRequest) -> EncodedAudio:
+        """The latents of a stored recording. Raises JobError where it can't be used."""
+        from deployments.codec.file_work import recording_to_encode
+        from deployments.codec.recordings import is_silent
+        from deployments.domain import SAMPLE_RATE
+
+        samples = await self._in_file_thread(lambda _: recording_to_encode(request, self._device))
+        seconds = samples.shape[1] / SAMPLE_RATE
+        if is_silent(samples):
+            return EncodedAudio(None, seconds)
+        tiled = self._engine.encoding(samples)
+        async with aclosing(self._batcher.run(tiled)) as tiles_done:
+            async for _ in tiles_done:
+                pass
+        return EncodedAudio(tiled.result.T, seconds)
+
+    async def decode(self, request: DecodeRequest) -> AsyncGenerator[Progress | AudioFile, None]:
+        """Progress, then the finished file. Raises JobError where the latents make no sound."""
+        from deployments.codec.file_work import write_song
+
+        start = time.monotonic()
+        tiled = self._engine.decoding(request.latents)
+        async with aclosing(self._batcher.run(tiled)) as tiles_done:
+            async for done in tiles_done:
+                yield Progress("decoding", done, len(tiled.tiles))
+        decoded = time.monotonic()
+        yield Progress("encoding", 0, 1)
+        byte_count = await self._in_file_thread(
+            lambda report: write_song(tiled.result, request, self._device, report)
+        )
+        timings = {"decoding": decoded - start, "encoding": time.monotonic() - decoded}
+        yield AudioFile(request.uri, byte_count, request.seconds, timings)
+
+    def ready(self) -> str:
+        """The name of the loaded checkpoint."""
+        return self._checkpoint
+
+    def check_health(self) -> None:
+        self._batcher.check(_STALLED_SECONDS)
+
+    async def _in_file_thread(self, work: Callable[[Callable[[int], None]], _Result]) -> _Result:
+        """`work(report)` on a thread. When cancelled, `report` ends the work, and this waits for its end."""
+        cancelled = threading.Event()
+
+        def report(_samples_written: int) -> None:
+            if cancelled.is_set():
+                raise InterruptedError
+
+        working = asyncio.get_running_loop().run_in_executor(self._file_threads, work, report)
+        try:
+            return await asyncio.shield(working)
+        except asyncio.CancelledError:
+            cancelled.set()
+            await asyncio.gather(working, return_exceptions=True)
+            raise

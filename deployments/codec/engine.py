@@ -1,0 +1,129 @@
+"""The VAE, tile by tile: a plain engine without threads or requests."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from diffusers import AutoencoderOobleck
+from torch.nn.utils import remove_weight_norm
+
+from deployments.checkpoints.errors import CheckpointError
+from deployments.codec.audio_files import Samples
+from deployments.codec.tiles import Tile, cut_into_tiles
+from deployments.domain import AUDIO_CHANNELS, SAMPLE_RATE, SAMPLES_PER_LATENT
+from deployments.messages import Latents
+
+_Array = npt.NDArray[np.float32]
+
+
+@dataclass
+class TiledPass:
+    """One sequence on its way through the encoder or the decoder.
+
+    `source` and `result` are [channels, length], one in latent frames, the other in samples.
+    """
+
+    encodes: bool
+    source: _Array
+    result: _Array
+    tiles: list[Tile]
+    waiting: list[Tile] = field(init=False)
+    done: int = 0
+    """Tiles whose core is in `result`."""
+
+    def __post_init__(self) -> None:
+        self.waiting = self.tiles.copy()
+
+    @property
+    def shape(self) -> tuple[bool, int]:
+        """Tiles of passes of the same shape go through the model together."""
+        return self.encodes, self.tiles[0].stop - self.tiles[0].start
+
+    def window(self, tile: Tile) -> _Array:
+        scale = SAMPLES_PER_LATENT if self.encodes else 1
+        return self.source[:, tile.start * scale : tile.stop * scale]
+
+    def put_core(self, tile: Tile, output: _Array) -> None:
+        """Keep the core of the model's `output` [channels, length] for the tile's window."""
+        scale = 1 if self.encodes else SAMPLES_PER_LATENT
+        core = slice(tile.core_start * scale, tile.core_stop * scale)
+        offset = tile.start * scale
+        self.result[:, core] = output[:, core.start - offset : core.stop - offset]
+        self.done += 1
+
+
+class VaeEngine:
+    """Encodes and decodes with an AutoencoderOobleck whose weight norm is folded into its weights."""
+
+    def __init__(
+        self,
+        vae: AutoencoderOobleck,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        tile_frames: int = 256,
+    ) -> None:
+        """`vae` is taken over and changed; give it in float32, so that the folded weights are exact."""
+        made = (vae.hop_length, vae.sampling_rate, vae.config.audio_channels)
+        wanted = (SAMPLES_PER_LATENT, SAMPLE_RATE, AUDIO_CHANNELS)
+        if made != wanted:
+            raise CheckpointError(
+                f"the VAE has (samples a latent frame, Hz, channels) {made}, ACE-Step 1.5 works with {wanted}"
+            )
+        _fold_weight_norm(vae)
+        self._vae = vae.eval().requires_grad_(False)
+        for part in (vae.encoder, vae.decoder):
+            part.to(device=device, dtype=dtype)
+        self._device = device
+        self._dtype = dtype
+        self._tile_frames = tile_frames
+        self._latent_channels: int = vae.config.decoder_input_channels
+
+    def decoding(self, latents: Latents) -> TiledPass:
+        """The pass from latents [frames, channels] to a waveform [2, frames × 1920]."""
+        frames, channels = latents.shape
+        if channels != self._latent_channels or not frames:
+            raise ValueError(f"expected latents [frames, {self._latent_channels}], got {list(latents.shape)}")
+        waveform = np.empty((AUDIO_CHANNELS, frames * SAMPLES_PER_LATENT), np.float32)
+        return TiledPass(False, latents.T, waveform, cut_into_tiles(frames, self._tile_frames))
+
+    def encoding(self, samples: Samples) -> TiledPass:
+        """The pass from samples [2, n] to latents [channels, ceil(n / 1920)], n filled up with zeros."""
+        channels, length = samples.shape
+        if channels != AUDIO_CHANNELS or not length:
+            raise ValueError(f"expected samples [{AUDIO_CHANNELS}, n], got {list(samples.shape)}")
+        frames = -(-length // SAMPLES_PER_LATENT)
+        whole_frames = np.pad(samples, ((0, 0), (0, frames * SAMPLES_PER_LATENT - length)))
+        latents = np.empty((self._latent_channels, frames), np.float32)
+        return TiledPass(True, whole_frames, latents, cut_into_tiles(frames, self._tile_frames))
+
+    @torch.inference_mode()
+    def run(self, batch: Sequence[tuple[TiledPass, Tile]]) -> None:
+        """One forward for tiles of passes that have the same `shape`."""
+        encodes = batch[0][0].encodes
+        windows = np.stack([tiled.window(tile) for tiled, tile in batch])
+        inputs = torch.from_numpy(windows).to(self._device, self._dtype)
+        outputs = self._vae.encode(inputs).latent_dist.mode() if encodes else self._vae.decode(inputs).sample
+        for (tiled, tile), output in zip(batch, outputs.float().cpu().numpy(), strict=True):
+            tiled.put_core(tile, output)
+
+    def decode(self, latents: Latents) -> Samples:
+        """Latents [frames, channels] -> waveform [2, frames × 1920], in one go."""
+        return self._run_alone(self.decoding(latents))
+
+    def encode(self, samples: Samples) -> Latents:
+        """Samples [2, n] -> posterior means [ceil(n / 1920), channels], in one go."""
+        return self._run_alone(self.encoding(samples)).T
+
+    def _run_alone(self, tiled: TiledPass) -> _Array:
+        for tile in tiled.tiles:
+            self.run([(tiled, tile)])
+        return tiled.result
+
+
+def _fold_weight_norm(vae: AutoencoderOobleck) -> None:
+    """Compute the weights once instead of in every call; exact in float32."""
+    for module in vae.modules():
+        if hasattr(module, "weight_g"):
+            remove_weight_norm(module)

@@ -1,0 +1,53 @@
+"""Audio files in memory, from samples [channels, n]."""
+
+import io
+
+import av
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from tests.audio import chord
+
+Samples = npt.NDArray[np.float32]
+
+
+def music(seconds: float, sample_rate: int = 48_000) -> Samples:
+    """[2, samples] that no codec finds hard."""
+    return np.ascontiguousarray(chord(seconds, sample_rate).T)
+
+
+def sound_file(
+    samples: Samples,
+    container: str,
+    subtype: str,
+    sample_rate: int = 48_000,
+    bitrate_mode: str | None = None,
+    compression_level: float | None = None,
+) -> bytes:
+    """What libsndfile writes."""
+    file = io.BytesIO()
+    soundfile.write(
+        file,
+        samples.T,
+        sample_rate,
+        format=container,
+        subtype=subtype,
+        bitrate_mode=bitrate_mode,
+        compression_level=compression_level,
+    )
+    return file.getvalue()
+
+
+def ffmpeg_file(samples: Samples, container: str, codec: str) -> bytes:
+    """What FFmpeg writes of stereo samples at 48 kHz."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as output:
+        stream = output.add_stream(codec, rate=48_000, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
+        frame.sample_rate, frame.pts = 48_000, 0
+        to_codec = av.AudioResampler(stream.codec_context.format, frame_size=stream.frame_size)
+        for piece in [*to_codec.resample(frame), *to_codec.resample(None)]:
+            output.mux(stream.encode(piece))
+        output.mux(stream.encode(None))
+    return file.getvalue()

@@ -1,0 +1,153 @@
+import asyncio
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from configs.settings import Settings
+from deployments.codec.audio_files import read
+from deployments.codec.deployment import Codec
+from deployments.codec.formats import FORMATS
+from deployments.codec.loudness import peak
+from deployments.errors import JobError
+from deployments.messages import AudioFile, DecodeRequest, EncodeRequest, Progress, Splice
+from tests.encoded_audio import music, sound_file
+from tests.latents import LATENT_CHANNELS, random_latents
+
+
+@pytest.fixture(scope="module")
+def codec(codec_settings: Settings) -> Any:
+    """The class that Serve runs in a replica, without the replica."""
+    return Codec.func_or_class(codec_settings)
+
+
+@pytest.fixture(scope="module")
+def latents() -> np.ndarray:
+    return random_latents(128)
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> str:
+    path = tmp_path / "source"
+    path.write_bytes(sound_file(music(4.0), "WAV", "PCM_16"))
+    return str(path)
+
+
+def size(path: str) -> int:
+    return Path(path).stat().st_size
+
+
+def listing(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
+async def decode(codec: Any, request: DecodeRequest) -> list[Progress | AudioFile]:
+    return [answer async for answer in codec.decode(request)]
+
+
+async def test_latents_become_a_file_with_progress_on_the_way(
+    codec: Any, latents: np.ndarray, tmp_path: Path
+):
+    uri = str(tmp_path / "job" / "1" / "0.wav")
+    *progress, file = await decode(codec, DecodeRequest(latents, 5.1, "wav", uri))
+    assert progress == [
+        Progress("decoding", 1, 3),
+        Progress("decoding", 2, 3),
+        Progress("decoding", 3, 3),
+        Progress("encoding", 0, 1),
+    ]
+    assert (file.uri, file.byte_count, file.seconds) == (uri, size(uri), 5.1)
+    assert set(file.timings) == {"decoding", "encoding"}
+    info = soundfile.info(uri)
+    assert (info.frames, info.samplerate, info.channels, info.subtype) == (244_800, 48_000, 2, "PCM_16")
+    assert peak(read(uri)[0]) == pytest.approx(10 ** (-1 / 20), abs=1e-4)
+
+
+@pytest.mark.parametrize("audio_format", FORMATS)
+async def test_every_format_is_written(codec: Any, latents: np.ndarray, tmp_path: Path, audio_format: str):
+    uri = str(tmp_path / f"song.{FORMATS[audio_format].extension}")
+    await decode(codec, DecodeRequest(latents, 2.0, audio_format, uri))
+    assert abs(read(uri)[0].shape[1] - 96_000) < 1_024
+
+
+async def test_the_same_latents_give_the_same_bytes(codec: Any, latents: np.ndarray, tmp_path: Path):
+    paths = [tmp_path / name for name in ("first.wav", "second.wav")]
+    for path in paths:
+        await decode(codec, DecodeRequest(latents, 5.0, "wav", str(path)))
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+@pytest.mark.parametrize("audio_format", ["wav", "flac"])
+async def test_a_repaint_keeps_the_source_outside_its_window(
+    codec: Any, latents: np.ndarray, recording: str, tmp_path: Path, audio_format: str
+):
+    uri = str(tmp_path / f"song.{audio_format}")
+    await decode(codec, DecodeRequest(latents, 4.0, audio_format, uri, Splice(recording, 1.0, 2.0)))
+    song, source = read(uri)[0], read(recording)[0]
+    assert np.array_equal(song[:, :46_800], source[:, :46_800])
+    assert np.array_equal(song[:, 97_200:], source[:, 97_200:])
+    assert not np.allclose(song[:, 48_000:96_000], source[:, 48_000:96_000], atol=0.01)
+
+
+async def test_a_source_is_padded_and_encoded_whole(codec: Any, recording: str):
+    plain = await codec.encode(EncodeRequest(recording, "source"))
+    assert (plain.latents.shape, plain.seconds) == ((100, LATENT_CHANNELS), 4.0)
+    assert plain.latents.dtype == np.float32
+    longer = await codec.encode(EncodeRequest(recording, "source", pad_left=1.0, pad_right=0.5))
+    assert (longer.latents.shape, longer.seconds) == ((138, LATENT_CHANNELS), 5.5)
+    assert np.allclose(longer.latents[35:115], plain.latents[10:90], atol=1e-4)
+
+
+async def test_a_reference_has_750_frames_of_the_seeds_choice(codec: Any, recording: str):
+    first, other = [
+        (await codec.encode(EncodeRequest(recording, "reference", seed))).latents for seed in (1, 2)
+    ]
+    assert first.shape == other.shape == (750, LATENT_CHANNELS)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("purpose", ["source", "reference"])
+async def test_a_silent_recording_has_no_latents(codec: Any, tmp_path: Path, purpose: Any):
+    path = tmp_path / "silence"
+    path.write_bytes(sound_file(music(1.0) * 0, "WAV", "PCM_16"))
+    assert (await codec.encode(EncodeRequest(str(path), purpose))).latents is None
+
+
+async def test_a_file_that_is_no_recording_fails_the_job_in_plain_words(codec: Any, tmp_path: Path):
+    path = tmp_path / "text"
+    path.write_text("no music")
+    with pytest.raises(JobError, match=r"^The reference audio is not audio in a known format\.$"):
+        await codec.encode(EncodeRequest(str(path), "reference"))
+
+
+async def test_latents_that_are_not_finite_fail_the_job_and_leave_no_file(codec: Any, tmp_path: Path):
+    broken = random_latents(128) * np.float32(np.nan)
+    with pytest.raises(JobError, match="not finite"):
+        await decode(codec, DecodeRequest(broken, 5.0, "wav", str(tmp_path / "song.wav")))
+    assert listing(tmp_path) == []
+
+
+async def test_a_cancelled_song_leaves_no_file(codec: Any, latents: np.ndarray, tmp_path: Path):
+    long = np.concatenate([latents] * 3)
+    request = DecodeRequest(long, 15.0, "mp3", str(tmp_path / "song.mp3"))
+    for last_stage in ("decoding", "encoding"):
+        async with asyncio.timeout(60):
+            task = asyncio.create_task(_decode_until(codec, request, last_stage))
+            await asyncio.wait([task])
+        assert task.cancelled()
+        assert listing(tmp_path) == []
+
+
+async def _decode_until(codec: Any, request: DecodeRequest, stage: str) -> None:
+    async with aclosing(codec.decode(request)) as answers:
+        async for answer in answers:
+            if answer.stage == stage:
+                asyncio.current_task().cancel()  # felt at the next await, inside the deployment
+
+
+def test_a_healthy_replica_says_what_it_serves(codec: Any):
+    codec.check_health()
+    assert codec.ready() == "vae"

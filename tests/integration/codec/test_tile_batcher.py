@@ -1,0 +1,100 @@
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+
+import numpy as np
+import pytest
+
+from deployments.codec.batcher import TileBatcher
+from deployments.codec.engine import TiledPass, VaeEngine
+from deployments.codec.tiles import Tile
+from tests.latents import random_latents
+
+
+class RecordingEngine(VaeEngine):
+    """The real engine, which also remembers its batches and refuses one pass if told to."""
+
+    def __init__(self, engine: VaeEngine) -> None:
+        self.__dict__.update(engine.__dict__)
+        self.batches: list[list[TiledPass]] = []
+        self.refused: TiledPass | None = None
+
+    def run(self, batch: Sequence[tuple[TiledPass, Tile]]) -> None:
+        self.batches.append([tiled for tiled, _ in batch])
+        if any(tiled is self.refused for tiled, _ in batch):
+            raise MemoryError("too large")
+        super().run(batch)
+
+
+@pytest.fixture
+def recording_engine(engine: VaeEngine) -> RecordingEngine:
+    return RecordingEngine(engine)
+
+
+async def run(batcher: TileBatcher, tiled: TiledPass) -> list[int]:
+    return [done async for done in batcher.run(tiled)]
+
+
+async def test_every_tile_is_reported_and_the_result_is_that_of_the_engine(engine: VaeEngine):
+    tiled = engine.decoding(random_latents(200))
+    assert await run(TileBatcher(engine, tile_batch=1), tiled) == list(range(1, len(tiled.tiles) + 1))
+    assert np.array_equal(tiled.result, engine.decode(random_latents(200)))
+
+
+async def test_requests_take_turns(recording_engine: RecordingEngine):
+    long, short = (
+        recording_engine.decoding(random_latents(300)),
+        recording_engine.decoding(random_latents(100)),
+    )
+    batcher = TileBatcher(recording_engine, tile_batch=1)
+    await asyncio.gather(run(batcher, long), run(batcher, short))
+    order = [batch[0] for batch in recording_engine.batches]
+    assert order[:4] == [long, short, long, short]
+    assert order[4:] == [long] * (len(long.tiles) - 2)
+
+
+async def test_tiles_of_one_shape_share_forwards_and_others_do_not(recording_engine: RecordingEngine):
+    passes = [
+        recording_engine.decoding(random_latents(100)),
+        recording_engine.decoding(random_latents(100)),
+        recording_engine.decoding(random_latents(20)),
+        recording_engine.encoding(np.ones((2, 192_000), np.float32)),
+    ]
+    batcher = TileBatcher(recording_engine, tile_batch=4)
+    await asyncio.gather(*(run(batcher, tiled) for tiled in passes))
+    assert [len(batch) for batch in recording_engine.batches] == [4, 1, 2]
+    for batch in recording_engine.batches:
+        assert len({tiled.shape for tiled in batch}) == 1
+
+
+async def test_a_failing_pass_does_not_take_its_neighbours_along(recording_engine: RecordingEngine):
+    good, bad = recording_engine.decoding(random_latents(150)), recording_engine.decoding(random_latents(150))
+    recording_engine.refused = bad
+    batcher = TileBatcher(recording_engine, tile_batch=8)
+    done, failed = await asyncio.gather(run(batcher, good), run(batcher, bad), return_exceptions=True)
+    assert done == list(range(1, len(good.tiles) + 1))
+    assert isinstance(failed, MemoryError)
+    batcher.check(stalled_seconds=60)
+    assert await run(batcher, recording_engine.decoding(random_latents(10))) == [1]
+
+
+async def test_a_cancelled_request_leaves_after_the_running_forward(recording_engine: RecordingEngine):
+    batcher = TileBatcher(recording_engine, tile_batch=1)
+    tiled = recording_engine.decoding(random_latents(500))
+    async with aclosing(batcher.run(tiled)) as steps:
+        async for done in steps:
+            if done == 2:
+                break
+    await run(batcher, recording_engine.decoding(random_latents(10)))
+    assert tiled.done <= 3
+    assert len(recording_engine.batches) == tiled.done + 1
+
+
+async def test_a_hanging_forward_is_noticed(engine: VaeEngine):
+    batcher = TileBatcher(engine, tile_batch=1)
+    async with aclosing(batcher.run(engine.decoding(random_latents(400)))) as steps:
+        await anext(steps)
+        await asyncio.sleep(0.005)
+        batcher.check(stalled_seconds=60)
+        with pytest.raises(RuntimeError, match="has been running"):
+            batcher.check(stalled_seconds=0.0)

@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+
+from deployments.codec.finishing import finished_repaint, finished_song
+from deployments.codec.loudness import TARGET_PEAK, limited, normalised, peak
+from deployments.errors import JobError
+from deployments.messages import Splice
+from tests.encoded_audio import music
+
+SECONDS = 3.0
+CROSSFADE = 0.025
+
+
+def at(seconds: float) -> int:
+    return round(seconds * 48_000)
+
+
+@pytest.mark.parametrize("level", [0.001, 0.5, 1.0, 40.0])
+def test_songs_peak_at_minus_one_dbfs(level: float):
+    song = finished_song(music(SECONDS) * level, SECONDS)
+    assert peak(song) == pytest.approx(10 ** (-1 / 20), abs=1e-6)
+
+
+def test_silence_is_not_amplified():
+    silence = np.full((2, 100), 1e-7, np.float32)
+    assert np.array_equal(normalised(silence), silence)
+
+
+def test_limiting_turns_down_but_never_up():
+    assert peak(limited(music(1.0) * 100)) == pytest.approx(TARGET_PEAK)
+    quiet = music(1.0) * 0.1
+    assert np.array_equal(limited(quiet), quiet)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.5, 2.9, 3.0])
+def test_songs_are_cut_to_the_exact_length(seconds: float):
+    assert finished_song(music(SECONDS), seconds).shape == (2, at(seconds))
+
+
+def test_a_waveform_that_is_too_short_is_an_error():
+    with pytest.raises(ValueError, match="48000 samples were decoded for a song of 52800"):
+        finished_song(music(1.0), 1.1)
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"), [(np.nan, "not finite"), (np.inf, "not finite"), (0, "silent")]
+)
+def test_output_without_sound_fails_the_job(value: float, complaint: str):
+    with pytest.raises(JobError, match=complaint):
+        finished_song(np.full((2, 48_000), value, np.float32), 1.0)
+
+
+@pytest.fixture
+def source() -> np.ndarray:
+    return music(SECONDS)
+
+
+@pytest.fixture
+def renewed() -> np.ndarray:
+    return music(10.0)[:, at(5.0) :]
+
+
+def test_outside_the_window_and_its_crossfade_the_source_stays(source: np.ndarray, renewed: np.ndarray):
+    song = finished_repaint(renewed, SECONDS, source, Splice("", 1.0, 2.0, crossfade=CROSSFADE))
+    before, after = slice(None, at(1.0 - CROSSFADE)), slice(at(2.0 + CROSSFADE), None)
+    assert np.array_equal(song[:, before], source[:, before])
+    assert np.array_equal(song[:, after], source[:, after])
+    window = slice(at(1.0), at(2.0))
+    assert np.array_equal(song[:, window], renewed[:, window])
+
+
+def test_the_crossfade_goes_straight_from_one_to_the_other():
+    source, renewed = np.full((2, at(3.0)), 0.25, np.float32), np.full((2, at(3.0)), 0.5, np.float32)
+    song = finished_repaint(renewed, 3.0, source, Splice("", 1.0, 2.0, crossfade=CROSSFADE))
+    for edge in (slice(at(1.0 - CROSSFADE) - 1, at(1.0) + 1), slice(at(2.0) - 1, at(2.0 + CROSSFADE) + 1)):
+        steps = np.abs(np.diff(song[0, edge]))
+        assert steps == pytest.approx(0.25 / (at(CROSSFADE) + 1), rel=1e-3)
+
+
+def test_only_the_new_part_is_limited(renewed: np.ndarray):
+    loud_source = music(SECONDS) / peak(music(SECONDS))
+    song = finished_repaint(renewed * 50, SECONDS, loud_source, Splice("", 1.0, 2.0, crossfade=0.0))
+    assert peak(song[:, at(1.0) : at(2.0)]) == pytest.approx(TARGET_PEAK)
+    assert np.array_equal(song[:, : at(1.0)], loud_source[:, : at(1.0)])
+
+
+def test_out_painting_keeps_the_source_between_the_new_ends(source: np.ndarray):
+    total = 0.5 + SECONDS + 1.0
+    renewed = music(total) * 0.9
+    left = Splice("", 0.0, 0.5, pad_left=0.5, pad_right=1.0, crossfade=CROSSFADE)
+    song = finished_repaint(renewed, total, source, left)
+    assert song.shape == (2, at(total))
+    assert np.array_equal(song[:, : at(0.5)], renewed[:, : at(0.5)])
+    kept = slice(at(0.5 + CROSSFADE), at(0.5 + SECONDS))
+    assert np.array_equal(song[:, kept], source[:, at(CROSSFADE) :])
+    right = Splice("", 0.5 + SECONDS, total, pad_left=0.5, pad_right=1.0, crossfade=CROSSFADE)
+    song = finished_repaint(renewed, total, source, right)
+    assert np.array_equal(song[:, at(0.5 + SECONDS) :], renewed[:, at(0.5 + SECONDS) :])
+
+
+def test_a_window_over_everything_keeps_nothing_of_the_source(source: np.ndarray, renewed: np.ndarray):
+    song = finished_repaint(renewed, SECONDS, source, Splice("", 0.0, SECONDS))
+    assert np.array_equal(song, renewed[:, : at(SECONDS)])
+
+
+def test_beyond_the_end_of_the_source_it_is_silent(renewed: np.ndarray):
+    song = finished_repaint(renewed, SECONDS, music(2.5), Splice("", 0.0, 1.0))
+    assert not song[:, at(2.5) :].any()

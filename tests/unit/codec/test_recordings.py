@@ -1,0 +1,65 @@
+import io
+
+import numpy as np
+import pytest
+
+from deployments.codec.recordings import load_recording, padded, reference_excerpt
+from tests.encoded_audio import music, sound_file
+
+PIECE = 480_000
+
+
+def test_mono_is_doubled():
+    mono = music(0.5)[:1]
+    recording = load_recording(io.BytesIO(sound_file(mono, "WAV", "FLOAT")))
+    assert np.array_equal(recording, np.concatenate([mono, mono]))
+
+
+def test_samples_beyond_full_scale_are_clipped():
+    recording = load_recording(io.BytesIO(sound_file(music(0.5) * 10, "WAV", "FLOAT")))
+    assert (recording.min(), recording.max()) == (-1.0, 1.0)
+
+
+def test_every_rate_becomes_48_khz():
+    recording = load_recording(io.BytesIO(sound_file(music(1.0, 44_100), "WAV", "FLOAT", 44_100)))
+    assert recording.shape == (2, 48_000)
+    assert np.abs(recording - music(1.0))[0, 100:-100].max() < 1e-4
+
+
+def test_silence_is_added_on_both_sides():
+    song = padded(music(1.0), 0.5, 0.25)
+    assert np.array_equal(song[:, 24_000:72_000], music(1.0))
+    assert song.shape == (2, 84_000)
+    assert not song[:, :24_000].any()
+    assert not song[:, 72_000:].any()
+
+
+def counted(seconds: float) -> np.ndarray:
+    """Samples that tell their own place."""
+    place = np.arange(round(seconds * 48_000), dtype=np.float32)
+    return np.stack([place, -place])
+
+
+def test_a_reference_is_three_whole_pieces_one_from_each_third():
+    excerpt = reference_excerpt(counted(100.0), seed=5)
+    assert excerpt.shape == (2, 3 * PIECE)
+    third = 1_600_000
+    for part in range(3):
+        piece = excerpt[0, part * PIECE : (part + 1) * PIECE]
+        assert (np.diff(piece) == 1).all()
+        assert part * third <= piece[0]
+        assert piece[-1] < (part + 1) * third
+
+
+def test_the_seed_decides_where_the_pieces_begin():
+    song = counted(100.0)
+    assert np.array_equal(reference_excerpt(song, 5), reference_excerpt(song, 5))
+    assert not np.array_equal(reference_excerpt(song, 5), reference_excerpt(song, 6))
+
+
+@pytest.mark.parametrize("seconds", [0.1, 7.0, 29.9, 30.0])
+def test_a_short_reference_is_repeated(seconds: float):
+    song = counted(seconds)
+    excerpt = reference_excerpt(song, seed=0)
+    assert excerpt.shape == (2, 3 * PIECE)
+    assert set(np.unique(excerpt[0])) <= set(song[0])
