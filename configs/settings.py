@@ -62,6 +62,9 @@ class LanguageModelSettings(_Section):
     gpu_memory_utilization: float = Field(
         0.3, gt=0, le=1, description="vLLM's share of the whole device, its weights included (GPU only)."
     )
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads of each engine; null: one per core that the replica may use."
+    )
     lm_max_duration: int = Field(
         30, ge=10, le=600, description="Longest duration in seconds that the LM may choose by itself."
     )
@@ -72,6 +75,9 @@ class GeneratorSettings(_Section):
 
     device: Device = Field("cpu", description="Where the DiT runs.")
     dtype: DType = Field("float32", description="Weights and activations of the model; latents stay float32.")
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads of the replica; null: one per core that it may use."
+    )
 
 
 class CodecSettings(_Section):
