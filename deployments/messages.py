@@ -79,6 +79,8 @@ class ComposeRequest:
     code_count: int
     sampling: Sampling
     backend: str = "vllm"
+    language: str | None = None
+    """Of the lyrics, as in the PlanRequest; None leaves it out of the LM's prompt."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,25 @@ class Window:
 
     start: int
     end: int
+
+
+@dataclass(frozen=True)
+class RepaintMode:
+    """How firmly a repaint holds on to the source outside its window."""
+
+    injection_ratio: float
+    """Fraction of the steps after which the noisy source replaces what the DiT made outside the window."""
+    crossfade_frames: int
+    """Latent frames outside each edge over which the result fades into the source; 0 is no blend."""
+    splice_seconds: float | None
+    """Crossfade into the source's own waveform outside the window; None keeps what was decoded there."""
+
+
+REPAINT_MODES = {
+    "conservative": RepaintMode(1.0, 25, 0.05),
+    "balanced": RepaintMode(0.5, 12, 0.025),
+    "aggressive": RepaintMode(0.0, 0, None),
+}
 
 
 @dataclass(frozen=True)
@@ -121,6 +142,19 @@ class DenoiseRequest:
     inference_steps: int = 8
     guidance_scale: float = 7.0
     audio_cover_strength: float = 1.0
+    shift: float | None = None
+    """Warps the schedule towards noise; None is what the checkpoint was trained for."""
+    timesteps: tuple[float, ...] | None = None
+    """A schedule of the user's own, from 1 downwards. Only turbo (snapped) and sft checkpoints take one."""
+    infer_method: Literal["ode", "sde"] = "ode"
+    use_adg: bool = False
+    """Angle-based guidance instead of the default adaptive projected guidance."""
+    cfg_interval_start: float = 0.0
+    cfg_interval_end: float = 1.0
+    """Guidance acts at timesteps inside [start, end]; 1 is pure noise, where denoising begins."""
+    cover_noise_strength: float = 0.0
+    """Above 0 the source itself, noised to 1 - strength, is where denoising begins."""
+    repaint_mode: RepaintMode = REPAINT_MODES["balanced"]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,131 @@
+"""The official checkpoints by name: what they can do, how they like to be run, where they are on the hub.
+
+Sources: the model cards and the training registry of ACE-Step 1.5.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from deployments.domain import Task
+
+UNIFIED_REPO = "ACE-Step/Ace-Step1.5"
+"""Holds the default turbo model, the VAE, the text encoder and the 1.7B LM as subfolders."""
+
+TURBO_STEPS = 8
+"""The trained table of the distilled checkpoints; they run no other number of steps."""
+
+
+class Variant(StrEnum):
+    """How a DiT was trained."""
+
+    TURBO = "turbo"
+    """Distilled: a fixed table of steps, guidance in the weights."""
+    BASE = "base"
+    """Every task, classifier-free guidance."""
+    SFT = "sft"
+    """Fine-tuned on songs, classifier-free guidance."""
+
+
+_EVERY_MODEL = frozenset({Task.TEXT2MUSIC, Task.COVER, Task.REPAINT})
+
+_TASKS = {Variant.TURBO: _EVERY_MODEL, Variant.BASE: frozenset(Task), Variant.SFT: _EVERY_MODEL}
+
+
+@dataclass(frozen=True)
+class DiTCheckpoint:
+    """What a caller may ask of a DiT, and the schedule that suits it."""
+
+    name: str
+    variant: Variant
+    default_shift: float
+    repo: str | None
+    """Repository on the Hugging Face hub; None for a checkpoint of the user's own."""
+
+    @property
+    def tasks(self) -> frozenset[Task]:
+        return _TASKS[self.variant]
+
+    @property
+    def takes_guidance(self) -> bool:
+        return self.variant is not Variant.TURBO
+
+    @property
+    def default_steps(self) -> int:
+        return TURBO_STEPS if self.variant is Variant.TURBO else 50
+
+
+def _default_shift(variant: Variant) -> float:
+    return 3.0 if variant is Variant.TURBO else 1.0
+
+
+def _official(
+    suffix: str, variant: Variant, shift: float | None = None, repo: str | None = None
+) -> DiTCheckpoint:
+    name = f"acestep-v15-{suffix}"
+    return DiTCheckpoint(
+        name, variant, _default_shift(variant) if shift is None else shift, repo or f"ACE-Step/{name}"
+    )
+
+
+OFFICIAL_DITS = {
+    checkpoint.name: checkpoint
+    for checkpoint in (
+        _official("turbo", Variant.TURBO, repo=UNIFIED_REPO),
+        _official("turbo-shift1", Variant.TURBO, shift=1.0),
+        _official("turbo-shift3", Variant.TURBO),
+        _official("turbo-continuous", Variant.TURBO),
+        _official("base", Variant.BASE),
+        _official("sft", Variant.SFT),
+        _official("xl-turbo", Variant.TURBO),
+        _official("xl-turbo-diffusers", Variant.TURBO),
+        _official("xl-base", Variant.BASE),
+        _official("xl-sft", Variant.SFT),
+    )
+}
+
+VAE = "vae"
+TEXT_ENCODER = "Qwen3-Embedding-0.6B"
+
+OFFICIAL_LANGUAGE_MODELS = {
+    "acestep-5Hz-lm-0.6B": "ACE-Step/acestep-5Hz-lm-0.6B",
+    "acestep-5Hz-lm-1.7B": UNIFIED_REPO,
+    "acestep-5Hz-lm-4B": "ACE-Step/acestep-5Hz-lm-4B",
+}
+"""LM -> repository on the Hugging Face hub."""
+
+HUB_REPOS = (
+    {name: checkpoint.repo for name, checkpoint in OFFICIAL_DITS.items() if checkpoint.repo}
+    | OFFICIAL_LANGUAGE_MODELS
+    | {VAE: UNIFIED_REPO, TEXT_ENCODER: UNIFIED_REPO}
+)
+"""Every official checkpoint -> repository on the Hugging Face hub."""
+
+
+def variant_of(config: Mapping[str, Any]) -> Variant:
+    """The variant that a DiT's own config states, in the original or the diffusers layout."""
+    if config.get("is_turbo"):
+        return Variant.TURBO
+    return Variant.SFT if "sft" in str(config.get("model_version") or "") else Variant.BASE
+
+
+def dit_config_file(folder: Path) -> Path:
+    """The config that describes the DiT in `folder`: in the diffusers layout it lies in `transformer/`."""
+    nested = folder / "transformer" / "config.json"
+    return nested if nested.exists() else folder / "config.json"
+
+
+def dit_checkpoint(name: str, models_folder: Path) -> DiTCheckpoint:
+    """What the DiT called `name` can do.
+
+    Official names are known. The user's own checkpoint says it in its config; where that can't be read
+    (another machine holds the folder) it counts as turbo, whose tasks every variant can do.
+    """
+    if name in OFFICIAL_DITS:
+        return OFFICIAL_DITS[name]
+    file = dit_config_file(models_folder / name)
+    variant = variant_of(json.loads(file.read_text())) if file.exists() else Variant.TURBO
+    return DiTCheckpoint(name, variant, _default_shift(variant), repo=None)

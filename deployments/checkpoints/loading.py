@@ -1,0 +1,175 @@
+"""Checkpoints -> modules, from the original and the diffusers layout.
+
+Each function loads one deployment's part, straight onto its device and dtype.
+Both layouts give the same modules.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import AceStepTransformer1DModel, AutoencoderOobleck
+from diffusers.pipelines.ace_step.modeling_ace_step import (
+    AceStepAudioTokenDetokenizer,
+    AceStepAudioTokenizer,
+    AceStepConditionEncoder,
+)
+from torch import nn
+
+from deployments.checkpoints.catalog import Variant, dit_config_file, variant_of
+from deployments.checkpoints.errors import CheckpointError
+from deployments.checkpoints.key_map import (
+    SILENCE_BUFFER,
+    SILENCE_FILE,
+    Component,
+    module_arguments,
+    to_diffusers,
+)
+from deployments.checkpoints.weights import (
+    module_from,
+    read_config,
+    read_tensors,
+    require_materialised,
+    weight_files,
+)
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import Qwen3Model
+
+MODULE_CLASSES: dict[Component, type[nn.Module]] = {
+    Component.TRANSFORMER: AceStepTransformer1DModel,
+    Component.CONDITION_ENCODER: AceStepConditionEncoder,
+    Component.AUDIO_TOKENIZER: AceStepAudioTokenizer,
+    Component.AUDIO_TOKEN_DETOKENIZER: AceStepAudioTokenDetokenizer,
+}
+
+_DIFFUSERS_STEM = "diffusion_pytorch_model"
+_TRANSFORMERS_STEM = "model"
+
+
+@dataclass(frozen=True)
+class DiTModules:
+    """The four modules of a DiT checkpoint."""
+
+    variant: Variant
+    transformer: AceStepTransformer1DModel
+    condition_encoder: AceStepConditionEncoder
+    """Its buffer `silence_latent` is [1, 15000, channels]."""
+    audio_tokenizer: AceStepAudioTokenizer
+    audio_token_detokenizer: AceStepAudioTokenDetokenizer
+
+
+def load_dit(folder: Path, device: str, dtype: torch.dtype) -> DiTModules:
+    """The DiT checkpoint in `folder`. Raises CheckpointError."""
+    in_diffusers_layout = (folder / Component.TRANSFORMER).is_dir()
+    parts = (_diffusers_parts if in_diffusers_layout else _original_parts)(folder, device, dtype)
+    modules: dict[Component, Any] = {
+        component: module_from(MODULE_CLASSES[component], arguments, state, folder)
+        for component, (arguments, state) in parts.items()
+    }
+    _rebuild_quantizer_tables(modules[Component.AUDIO_TOKENIZER], device)
+    transformer, condition_encoder = modules[Component.TRANSFORMER], modules[Component.CONDITION_ENCODER]
+    if transformer.config.hidden_size != condition_encoder.config.hidden_size:
+        _pool_timbre_from_class_token(condition_encoder.timbre_encoder)
+    for module in modules.values():
+        require_materialised(module, folder)
+    return DiTModules(variant_of(read_config(dit_config_file(folder))), **modules)
+
+
+def load_vae(folder: Path, device: str, dtype: torch.dtype) -> AutoencoderOobleck:
+    """The VAE in `folder`, which has diffusers' format in both layouts. Raises CheckpointError."""
+    arguments, state = _diffusers_part(folder, device, dtype)
+    vae = module_from(AutoencoderOobleck, arguments, state, folder)
+    require_materialised(vae, folder)
+    return vae
+
+
+def load_text_encoder(folder: Path, device: str, dtype: torch.dtype) -> "Qwen3Model":
+    """The Qwen3 text encoder in `folder`, which has transformers' format in both layouts."""
+    from transformers import Qwen3Model
+
+    read_config(folder / "config.json")
+    weight_files(folder, _TRANSFORMERS_STEM)
+    model, report = Qwen3Model.from_pretrained(
+        folder, dtype=dtype, device_map=device, local_files_only=True, output_loading_info=True
+    )
+    if report["missing_keys"] or report["mismatched_keys"]:
+        raise CheckpointError(f"the weights in {folder} don't fit their config: {report}")
+    return model.eval().requires_grad_(False)
+
+
+def load_tokenizer(folder: Path) -> "Tokenizer":
+    """The text encoder's tokenizer: in `folder`, or beside it in `tokenizer/` (diffusers layout)."""
+    from tokenizers import Tokenizer
+
+    for place in (folder, folder.parent / "tokenizer"):
+        file = place / "tokenizer.json"
+        if file.is_file():
+            return Tokenizer.from_file(str(file))
+    raise CheckpointError(f"{folder} has no tokenizer.json")
+
+
+_Parts = dict[Component, tuple[dict[str, Any], dict[str, torch.Tensor]]]
+
+
+def _original_parts(folder: Path, device: str, dtype: torch.dtype) -> _Parts:
+    config = read_config(folder / "config.json")
+    parts: _Parts = {component: (module_arguments(component, config), {}) for component in Component}
+    for key, tensor in read_tensors(weight_files(folder, _TRANSFORMERS_STEM), device, dtype):
+        component, renamed = to_diffusers(key)
+        parts[component][1][renamed] = tensor
+    silence = _read_silence(folder / SILENCE_FILE)
+    parts[Component.CONDITION_ENCODER][1][SILENCE_BUFFER] = silence.to(device, dtype)
+    return parts
+
+
+def _diffusers_parts(folder: Path, device: str, dtype: torch.dtype) -> _Parts:
+    return {component: _diffusers_part(folder / component, device, dtype) for component in Component}
+
+
+def _diffusers_part(
+    folder: Path, device: str, dtype: torch.dtype
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    config = read_config(folder / "config.json")
+    arguments = {key: value for key, value in config.items() if not key.startswith("_")}
+    return arguments, dict(read_tensors(weight_files(folder, _DIFFUSERS_STEM), device, dtype))
+
+
+def _read_silence(file: Path) -> torch.Tensor:
+    """[1, frames, channels] of the file's [1, channels, frames]."""
+    if not file.is_file():
+        raise CheckpointError(f"{file} is missing: every original DiT checkpoint has its own")
+    silence = torch.load(file, map_location="cpu", weights_only=True)
+    if not isinstance(silence, torch.Tensor) or silence.ndim != 3 or silence.shape[0] != 1:
+        raise CheckpointError(f"{file} holds no tensor [1, channels, frames]")
+    return silence.transpose(1, 2).contiguous()
+
+
+def _rebuild_quantizer_tables(audio_tokenizer: AceStepAudioTokenizer, device: str) -> None:
+    # The FSQ tables are buffers that no state dict carries: after loading they are still without memory.
+    quantizer = audio_tokenizer.quantizer
+    fresh = type(quantizer)(audio_tokenizer.config.fsq_dim, quantizer.levels, quantizer.num_quantizers)
+    for name, table in fresh.named_buffers():
+        setattr(quantizer, name, table.to(device))
+
+
+class _ClassTokenFirst(nn.Module):
+    """Projects reference latents and puts the learned class token before them."""
+
+    def __init__(self, projection: nn.Module, class_token: nn.Parameter) -> None:
+        super().__init__()
+        self.projection = projection
+        self.class_token = class_token
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        """[batch, frames, channels] -> [batch, 1 + frames, hidden]."""
+        embedded = self.projection(latents)
+        token = self.class_token.to(embedded.dtype).expand(embedded.shape[0], -1, -1)
+        return torch.cat([token, embedded], dim=1)
+
+
+def _pool_timbre_from_class_token(timbre_encoder: Any) -> None:
+    # The original XL model pools its class token, the 2B model its first frame; diffusers always the latter.
+    timbre_encoder.embed_tokens = _ClassTokenFirst(timbre_encoder.embed_tokens, timbre_encoder.special_token)

@@ -1,0 +1,104 @@
+"""Where a checkpoint's folder is, after making sure that it is there."""
+
+import tempfile
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from filelock import FileLock
+
+from configs.settings import ModelSettings
+from deployments.checkpoints.catalog import HUB_REPOS, TEXT_ENCODER, UNIFIED_REPO, VAE
+from deployments.checkpoints.errors import CheckpointError
+
+EMBEDDED_VERSION = 1
+"""Raise it when a builder changes: folders built by an older one are then built anew."""
+
+_NO_CODE = ["*.py"]
+_LABEL_FILE = "README.txt"
+_LABEL = f"""Tiny checkpoint built by acestep-serve (version {EMBEDDED_VERSION}).
+The weights are random: the layout is the official one and the whole pipeline is real, but the sound is noise.
+"""
+
+_EMBEDDED_BUILDERS = {
+    "acestep-v15-turbo": "deployments.checkpoints.tiny:build_dit",
+    VAE: "deployments.checkpoints.tiny:build_vae",
+    TEXT_ENCODER: "deployments.checkpoints.tiny:build_text_encoder",
+    "acestep-5Hz-lm-0.6B": "deployments.checkpoints.tiny_language_model:build",
+}
+
+
+def checkpoint_folder(models: ModelSettings, name: str) -> Path:
+    """The folder of the checkpoint `name`, made or fetched first where the settings say so.
+
+    Safe to call from several processes at once. `name` may go into a checkpoint: `my-diffusers/vae`.
+    Raises CheckpointError when there is no such checkpoint.
+    """
+    if models.source == "embedded":
+        return _embedded(models.folder, name)
+    if models.source == "hub":
+        _download(models.folder, Path(name).parts[0])
+    folder = models.folder / name
+    if not folder.is_dir():
+        there = sorted(path.name for path in models.folder.glob("*") if path.is_dir())
+        raise CheckpointError(
+            f"no checkpoint {name!r} in {models.folder}: "
+            + (f"it holds {', '.join(there)}" if there else "the folder is empty or missing")
+            + ". Set models.folder to the folder whose subfolders are the checkpoints."
+        )
+    return folder
+
+
+def _embedded(models_folder: Path, name: str) -> Path:
+    if name not in _EMBEDDED_BUILDERS:
+        raise CheckpointError(
+            f"there is no embedded checkpoint {name!r}, only {', '.join(_EMBEDDED_BUILDERS)}. "
+            "Set models.source to folder or hub for others."
+        )
+    folder = models_folder / name
+    if _is_current(folder):
+        return folder
+    models_folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(models_folder / f".{name}.lock"):
+        if not _is_current(folder):
+            _build_aside(folder, _builder(name))
+    return folder
+
+
+def _is_current(folder: Path) -> bool:
+    label = folder / _LABEL_FILE
+    return label.exists() and label.read_text() == _LABEL
+
+
+def _builder(name: str) -> Callable[[Path], None]:
+    module, function = _EMBEDDED_BUILDERS[name].split(":")
+    build: Callable[[Path], None] = getattr(import_module(module), function)
+    return build
+
+
+def _build_aside(folder: Path, build: Callable[[Path], None]) -> None:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as aside:
+        fresh = Path(aside) / "fresh"
+        fresh.mkdir()
+        build(fresh)
+        (fresh / _LABEL_FILE).write_text(_LABEL)
+        if folder.exists():
+            folder.rename(Path(aside) / "outdated")
+        fresh.rename(folder)
+
+
+def _download(models_folder: Path, name: str) -> None:
+    if name not in HUB_REPOS:
+        raise CheckpointError(
+            f"{name!r} is no official checkpoint; the hub has {', '.join(sorted(HUB_REPOS))}. "
+            "Put a checkpoint of your own into models.folder and set models.source to folder."
+        )
+    from huggingface_hub import snapshot_download
+
+    repo = HUB_REPOS[name]
+    if repo == UNIFIED_REPO:
+        snapshot_download(
+            repo, local_dir=models_folder, allow_patterns=[f"{name}/*"], ignore_patterns=_NO_CODE
+        )
+    else:
+        snapshot_download(repo, local_dir=models_folder / name, ignore_patterns=_NO_CODE)

@@ -1,0 +1,79 @@
+"""Reading weight files and putting them into modules that were made without memory."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from deployments.checkpoints.errors import CheckpointError
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """The JSON object in `file`. Raises CheckpointError when it is missing or no JSON object."""
+    if not file.is_file():
+        raise CheckpointError(f"{file} is missing: is {file.parent} a whole checkpoint?")
+    try:
+        config = json.loads(file.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"{file} is no JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{file} holds no JSON object")
+    return config
+
+
+def weight_files(folder: Path, stem: str) -> list[Path]:
+    """`{stem}.safetensors`, or the shards that `{stem}.safetensors.index.json` names."""
+    index = folder / f"{stem}.safetensors.index.json"
+    if not index.exists():
+        files = [folder / f"{stem}.safetensors"]
+    else:
+        weight_map = read_config(index).get("weight_map")
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise CheckpointError(f"{index} has no weight_map")
+        files = [folder / shard for shard in sorted(set(weight_map.values()))]
+    missing = [str(file) for file in files if not file.is_file()]
+    if missing:
+        raise CheckpointError(f"weights are missing: {', '.join(missing)}")
+    return files
+
+
+def read_tensors(files: list[Path], device: str, dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every tensor in `files`, one at a time, on `device`, floating ones as `dtype`."""
+    for file in files:
+        try:
+            with safe_open(file, framework="pt", device=device) as opened:
+                for key in sorted(opened.keys()):
+                    tensor = opened.get_tensor(key)
+                    yield key, tensor.to(dtype) if tensor.is_floating_point() else tensor
+        except SafetensorError as error:
+            raise CheckpointError(f"{file} can't be read, it may be incomplete: {error}") from error
+
+
+def module_from(
+    module_class: type[Module], arguments: Mapping[str, Any], state: Mapping[str, torch.Tensor], source: Path
+) -> Module:
+    """A frozen `module_class(**arguments)` that owns the tensors of `state`, never allocated twice.
+
+    Raises CheckpointError when keys or shapes don't agree.
+    """
+    with torch.device("meta"):
+        module = module_class(**arguments)
+    try:
+        module.load_state_dict(state, strict=True, assign=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"the weights in {source} don't fit their config: {error}") from error
+    return module.eval().requires_grad_(False)
+
+
+def require_materialised(module: nn.Module, source: Path) -> None:
+    """Raises CheckpointError when some tensor of `module` was never given a value."""
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    left = [name for name, tensor in tensors if tensor.is_meta]
+    if left:
+        raise CheckpointError(f"the weights in {source} leave {', '.join(left)} without a value")

@@ -1,0 +1,48 @@
+"""The Generator deployment: texts, codes and source latents to the latents of a song."""
+
+import os
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from ray import serve
+
+from configs.settings import Settings
+from deployments.messages import DenoisedLatents, DenoiseRequest, Progress
+
+_STALLED_SECONDS = 300.0
+"""A step that takes longer than any sane one means that the device hangs."""
+
+
+@serve.deployment(
+    name="Generator",
+    ray_actor_options={"num_cpus": 0.1},
+    max_ongoing_requests=64,
+    graceful_shutdown_timeout_s=600,  # a song of 600 s on a base model may be on its way
+    health_check_period_s=5,
+)
+class Generator:
+    """One replica: a DiT with its encoders, and the batcher in front of it."""
+
+    def __init__(self, settings: Settings) -> None:
+        import torch
+
+        from deployments.generator.batcher import StepBatcher
+        from deployments.generator.engine import load_engine
+
+        # Ray sets OMP_NUM_THREADS to the share of a core that the replica reserves.
+        torch.set_num_threads(settings.generator.threads or len(os.sched_getaffinity(0)))
+        self._checkpoint = settings.models.dit
+        self._batcher = StepBatcher(load_engine(settings.models, settings.generator))
+
+    async def denoise(self, request: DenoiseRequest) -> AsyncGenerator[Progress | DenoisedLatents, None]:
+        """Progress after each step, then the latents. Raises JobError where they are unusable."""
+        async with aclosing(self._batcher.run(request)) as news:
+            async for item in news:
+                yield item
+
+    def ready(self) -> str:
+        """The name of the loaded checkpoint."""
+        return self._checkpoint
+
+    def check_health(self) -> None:
+        self._batcher.check(_STALLED_SECONDS)

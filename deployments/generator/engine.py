@@ -1,0 +1,206 @@
+"""The generator without Ray: requests become songs, and `step` moves them.
+
+engine = load_engine(settings.models, settings.generator)
+song = engine.start(request)
+while not song.trajectory.done:
+    engine.step([song])
+denoised = engine.finish(song)
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from configs.settings import GeneratorSettings, ModelSettings
+from deployments.checkpoints.catalog import DiTCheckpoint, Variant, dit_checkpoint
+from deployments.checkpoints.errors import CheckpointError
+from deployments.checkpoints.loading import DiTModules, load_dit, load_text_encoder, load_tokenizer
+from deployments.checkpoints.location import checkpoint_folder
+from deployments.domain import INSTRUCTIONS, Task
+from deployments.errors import JobError
+from deployments.generator.conditioning import ConditionEncoder
+from deployments.generator.forward import velocities
+from deployments.generator.guidance import Guidance
+from deployments.generator.prompts import (
+    MAX_CAPTION_TOKENS,
+    MAX_LYRIC_TOKENS,
+    caption_prompt,
+    lyric_prompt,
+)
+from deployments.generator.schedules import Schedule, renoising_levels, schedule
+from deployments.generator.tasks import TaskContext, TaskContexts
+from deployments.generator.text_encoder import PromptTokenizer, PromptTokens, TextEncoder
+from deployments.generator.trajectory import (
+    Condition,
+    CoverSwitch,
+    KeptSource,
+    Renoising,
+    Trajectory,
+)
+from deployments.messages import DenoisedLatents, DenoiseRequest
+
+_SWITCHING_TASKS = frozenset({Task.COVER, Task.EXTRACT, Task.COMPLETE})
+"""Tasks whose source `audio_cover_strength` fades; a window would lose what it is to keep."""
+
+
+@dataclass(frozen=True)
+class Song:
+    """One batch item on its way."""
+
+    trajectory: Trajectory
+    guidance_scale: float | None
+    truncated: tuple[str, ...]
+
+
+def load_engine(models: ModelSettings, settings: GeneratorSettings) -> "GeneratorEngine":
+    """The engine of the configured checkpoints. Raises CheckpointError."""
+    device, dtype = settings.device, getattr(torch, settings.dtype)
+    text_folder = checkpoint_folder(models, models.text_encoder)
+    modules = load_dit(checkpoint_folder(models, models.dit), device, dtype)
+    text_encoder = TextEncoder(load_text_encoder(text_folder, device, dtype))
+    tokenizer = PromptTokenizer(load_tokenizer(text_folder))
+    return GeneratorEngine(dit_checkpoint(models.dit, models.folder), modules, text_encoder, tokenizer)
+
+
+class GeneratorEngine:
+    """Everything from text and source latents to finished latents, one step of some songs at a time."""
+
+    def __init__(
+        self,
+        checkpoint: DiTCheckpoint,
+        modules: DiTModules,
+        text_encoder: TextEncoder,
+        tokenizer: PromptTokenizer,
+    ) -> None:
+        """Raises CheckpointError where a checkpoint with an official name is another model."""
+        if modules.variant is not checkpoint.variant:
+            raise CheckpointError(
+                f"{checkpoint.name} should be a {checkpoint.variant} model, not {modules.variant}"
+            )
+        self.checkpoint = checkpoint
+        self.text_encoder = text_encoder
+        self._transformer = modules.transformer
+        self.tokenizer = tokenizer
+        self.contexts = TaskContexts(modules)
+        self._conditions = ConditionEncoder(modules, text_encoder, self.contexts.silent_reference)
+
+    @torch.inference_mode()
+    def start(self, request: DenoiseRequest) -> Song:
+        """Encode the texts and the source and draw the noise."""
+        caption = self._caption_tokens(request, request.instruction)
+        lyrics = self.tokenizer(lyric_prompt(request.lyrics, request.language), MAX_LYRIC_TOKENS)
+        reference = None if request.reference is None else self.contexts.tensor(request.reference)
+        prefix = self._conditions.prefix(lyrics.ids, reference)
+        source = self.contexts(request)
+        timesteps = self._timesteps(request, source)
+        generator = torch.Generator(self._device).manual_seed(request.seed)
+        draw = self._noise_source(generator, request.frames)
+        noise = draw()
+        guidance = self._guidance(request)
+        trajectory = Trajectory(
+            noise,
+            self._beginning(request, source, noise, timesteps[0]),
+            timesteps,
+            Condition(self._conditions.states(prefix, caption.ids), source.context),
+            unconditional=self._conditions.unconditional,
+            guidance=guidance,
+            switch=self._cover_switch(request, source, prefix, len(caption.ids), len(timesteps)),
+            kept=self._kept_source(request, source, len(timesteps)),
+            renoising=self._renoising(request, timesteps, draw),
+        )
+        truncated = [name for name, text in (("caption", caption), ("lyrics", lyrics)) if text.truncated]
+        scale = request.guidance_scale if self.checkpoint.takes_guidance else None
+        return Song(trajectory, scale, tuple(truncated))
+
+    @torch.inference_mode()
+    def step(self, songs: Sequence[Song]) -> None:
+        """Move each song by one step."""
+        for song in songs:
+            song.trajectory.advance(velocities(self._transformer, song.trajectory.rows()))
+
+    @torch.inference_mode()
+    def finish(self, song: Song) -> DenoisedLatents:
+        """The answer. Raises JobError where the model made no usable latents."""
+        latents = song.trajectory.latents
+        if not torch.isfinite(latents).all() or not latents.any():
+            raise JobError("The model made no sound from this request: its output was empty or not finite.")
+        return DenoisedLatents(
+            latents.cpu().numpy(), song.trajectory.steps, song.guidance_scale, song.truncated
+        )
+
+    @property
+    def _device(self) -> torch.device:
+        device: torch.device = self._transformer.device
+        return device
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        dtype: torch.dtype = self._transformer.dtype
+        return dtype
+
+    def _caption_tokens(self, request: DenoiseRequest, instruction: str) -> PromptTokens:
+        prompt = caption_prompt(instruction, request.caption, request.metadata)
+        return self.tokenizer(prompt, MAX_CAPTION_TOKENS)
+
+    def _timesteps(self, request: DenoiseRequest, source: TaskContext) -> Schedule:
+        return schedule(
+            self.checkpoint.variant,
+            request.inference_steps,
+            self.checkpoint.default_shift if request.shift is None else request.shift,
+            request.timesteps,
+            begin=1.0 if source.clean is None else 1.0 - request.cover_noise_strength,
+            dtype=self._dtype,
+        )
+
+    def _beginning(
+        self, request: DenoiseRequest, source: TaskContext, noise: torch.Tensor, level: float
+    ) -> torch.Tensor:
+        if source.clean is None or request.cover_noise_strength == 0:
+            return noise
+        return level * noise + (1.0 - level) * source.clean.float()
+
+    def _noise_source(self, generator: torch.Generator, frames: int) -> Callable[[], torch.Tensor]:
+        """Draws [frames, channels] in the model's dtype, as the original does, one after the other."""
+        shape = (1, frames, self.contexts.channels)
+        return lambda: torch.randn(shape, generator=generator, device=self._device, dtype=self._dtype)[
+            0
+        ].float()
+
+    def _guidance(self, request: DenoiseRequest) -> Guidance | None:
+        if not self.checkpoint.takes_guidance or request.guidance_scale <= 1.0:
+            return None
+        interval = (request.cfg_interval_start, request.cfg_interval_end)
+        return Guidance(request.guidance_scale, interval, request.use_adg)
+
+    def _cover_switch(
+        self, request: DenoiseRequest, source: TaskContext, prefix: torch.Tensor, tokens: int, steps: int
+    ) -> CoverSwitch | None:
+        """Where a cover goes on as text2music, its prompt cut to the first one's length like the original."""
+        if request.audio_cover_strength >= 1.0:
+            return None
+        if request.codes is None and request.task not in _SWITCHING_TASKS:
+            return None
+        caption = self._caption_tokens(request, INSTRUCTIONS[Task.TEXT2MUSIC])
+        states = self._conditions.states(prefix, caption.ids[:tokens])
+        return CoverSwitch(
+            int(steps * request.audio_cover_strength), Condition(states, source.silent_context)
+        )
+
+    def _kept_source(self, request: DenoiseRequest, source: TaskContext, steps: int) -> KeptSource | None:
+        window = source.window
+        if request.task is not Task.REPAINT or (window.start, window.end) == (0, request.frames):
+            return None
+        clean = self.contexts.silence(request.frames) if source.clean is None else source.clean
+        # The original turbo loop ends before the injection of its last step.
+        latest = steps - 1 if self.checkpoint.variant is Variant.TURBO else steps
+        mode = request.repaint_mode
+        injections = min(round(mode.injection_ratio * steps), latest)
+        return KeptSource(clean.float(), window.start, window.end, injections, mode.crossfade_frames)
+
+    def _renoising(
+        self, request: DenoiseRequest, timesteps: Schedule, draw: Callable[[], torch.Tensor]
+    ) -> Renoising | None:
+        if request.infer_method == "ode":
+            return None
+        return Renoising(renoising_levels(self.checkpoint.variant, timesteps), draw)

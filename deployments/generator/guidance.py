@@ -1,0 +1,69 @@
+"""Classifier-free guidance for one song: how the two velocities become one.
+
+Sources: APG, arXiv 2410.02416 (diffusers' implementation); ADG, the angle-based guidance of ACE-Step 1.5.
+"""
+
+import torch
+from diffusers.guiders.adaptive_projected_guidance import MomentumBuffer, normalized_guidance
+
+_MOMENTUM = -0.75
+_NORM_THRESHOLD = 2.5
+_ANGLE_CLIP = 3.14 / 6
+"""As in the original, not quite pi / 6."""
+_SMALL_ANGLE_SINE = 1e-3
+
+
+class Guidance:
+    """Guidance with the momentum of one song. It acts at timesteps inside `interval`, both ends included."""
+
+    def __init__(
+        self, scale: float, interval: tuple[float, float] = (0.0, 1.0), use_adg: bool = False
+    ) -> None:
+        self.scale = scale
+        self._interval = interval
+        self._use_adg = use_adg
+        self._momentum = MomentumBuffer(_MOMENTUM)
+
+    def acts_at(self, timestep: float) -> bool:
+        start, end = self._interval
+        return start <= timestep <= end
+
+    def combine(
+        self, cond: torch.Tensor, uncond: torch.Tensor, latents: torch.Tensor, timestep: float
+    ) -> torch.Tensor:
+        """The guided velocity; all tensors are [frames, channels]. Call it once a step: it has momentum."""
+        if self._use_adg:
+            return adg(cond, uncond, latents, timestep, self.scale)
+        guided: torch.Tensor = normalized_guidance(
+            cond[None],
+            uncond[None],
+            guidance_scale=self.scale - 1.0,
+            momentum_buffer=self._momentum,
+            eta=0.0,
+            norm_threshold=_NORM_THRESHOLD,
+            use_original_formulation=True,
+            norm_dim=1,  # per channel, over the song's own frames
+        )
+        return guided[0]
+
+
+def adg(
+    cond: torch.Tensor, uncond: torch.Tensor, latents: torch.Tensor, timestep: float, scale: float
+) -> torch.Tensor:
+    """Turns each frame of the conditional clean estimate further away from the unconditional one.
+
+    All tensors are [frames, channels]. The angle between the estimates grows by scale - 1, up to 30 degrees.
+    """
+    weight = max(scale - 1.0, 0.0) + 1e-3
+    clean_cond = (latents - timestep * cond).double()
+    clean_uncond = (latents - timestep * uncond).double()
+    angle = torch.acos(torch.cosine_similarity(clean_cond, clean_uncond, dim=-1).clamp(-1.0, 1.0))[:, None]
+    turned = (weight * angle).clamp(-_ANGLE_CLIP, _ANGLE_CLIP)
+    along = clean_uncond / clean_uncond.norm(dim=-1, keepdim=True)
+    difference = clean_cond - clean_uncond
+    across = difference - (difference * along).sum(dim=-1, keepdim=True) * along
+    sine = torch.sin(angle)
+    stretch = torch.where(sine > _SMALL_ANGLE_SINE, torch.sin(turned) / sine, weight)
+    clean = torch.cos(turned) * clean_cond + stretch * across
+    velocity: torch.Tensor = (latents - clean) / timestep
+    return velocity.to(cond.dtype)

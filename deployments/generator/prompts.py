@@ -1,0 +1,64 @@
+"""The two texts that condition the DiT, exactly as it was trained on them.
+
+Source: `SFT_GEN_PROMPT` and `_format_lyrics` of ACE-Step 1.5.
+"""
+
+import re
+from dataclasses import dataclass
+
+from deployments.messages import Metadata
+
+MAX_CAPTION_TOKENS = 256
+MAX_LYRIC_TOKENS = 2048
+
+_END_OF_TEXT = "<|endoftext|>"
+_MISSING = "N/A"
+_MISSING_DURATION = "30 seconds"
+
+_CAPTION_IN_PROMPT = re.compile(r"# Caption\s*\n(.*?)(?:\n\s*# Metas|\Z)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text in two parts: only in `ending` do control tokens mean what they say."""
+
+    body: str
+    """Has the user's words in it."""
+    ending: str
+
+    def __str__(self) -> str:
+        return self.body + self.ending
+
+
+def caption_prompt(instruction: str, caption: str, metadata: Metadata) -> Prompt:
+    """What to do, the caption and the metadata. A missing duration reads as 30 seconds."""
+    if not instruction.endswith(":"):
+        instruction += ":"
+    body = f"# Instruction\n{instruction}\n\n# Caption\n{_bare(caption)}\n\n# Metas\n{_metas(metadata)}"
+    return Prompt(body, f"{_END_OF_TEXT}\n")
+
+
+def lyric_prompt(lyrics: str, language: str) -> Prompt:
+    """The lyrics and their language."""
+    return Prompt(f"# Languages\n{language}\n\n# Lyric\n{lyrics}", _END_OF_TEXT)
+
+
+def _bare(caption: str) -> str:
+    """The caption alone, where somebody pasted a whole prompt."""
+    if "# Instruction" in caption and (found := _CAPTION_IN_PROMPT.search(caption)):
+        return found.group(1).strip()
+    return caption
+
+
+def _metas(metadata: Metadata) -> str:
+    duration = _MISSING_DURATION if metadata.duration is None else f"{int(metadata.duration)} seconds"
+    return (
+        f"- bpm: {metadata.bpm or _MISSING}\n"
+        f"- timesignature: {_given(metadata.time_signature)}\n"
+        f"- keyscale: {_given(metadata.key_scale)}\n"
+        f"- duration: {duration}\n"
+    )
+
+
+def _given(text: str | None) -> str:
+    return text if text and text.strip() else _MISSING

@@ -1,0 +1,84 @@
+"""Timestep schedules: t runs from 1, pure noise, to 0. A schedule lists where the DiT is asked; 0 is implied.
+
+Source: the sampling loops of ACE-Step 1.5's turbo, base and sft models, down to where they round: the DiT
+magnifies t a thousandfold, so the last bit is audible in a comparison of latents.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from deployments.checkpoints.catalog import TURBO_STEPS, Variant
+
+Schedule = tuple[float, ...]
+
+TURBO_SHIFTS = (1.0, 2.0, 3.0)
+"""Those that turbo checkpoints learned; others snap to the nearest."""
+MAX_CUSTOM_TURBO_STEPS = 20
+
+
+def schedule(
+    variant: Variant,
+    steps: int,
+    shift: float,
+    timesteps: Sequence[float] | None = None,
+    begin: float = 1.0,
+    dtype: torch.dtype = torch.float32,
+) -> Schedule:
+    """The timesteps of one song, as the model's `dtype` can say them, from the one nearest to `begin` on.
+
+    Turbo runs its trained table whatever `steps` says; `timesteps` snap to the values of its tables.
+    sft runs `timesteps` as they are, base ignores them.
+    """
+    custom = _without_final_zeros(timesteps or ())
+    if variant is Variant.TURBO:
+        table = _turbo_schedule(shift, custom)
+        return _rounded(table, dtype)[_nearest_index(begin, table) :]
+    chosen = _rounded(custom, dtype) if variant is Variant.SFT and custom else _shifted(steps, shift, dtype)
+    return chosen[_nearest_index(begin, chosen) :]
+
+
+def renoising_levels(variant: Variant, timesteps: Schedule) -> Schedule:
+    """Noise level after each step of stochastic sampling.
+
+    Turbo follows its schedule; base and sft go down evenly whatever the shift.
+    """
+    if variant is Variant.TURBO:
+        return (*timesteps[1:], 0.0)
+    return tuple(1.0 - (k + 1) / len(timesteps) for k in range(len(timesteps)))
+
+
+def _turbo_schedule(shift: float, custom: Schedule) -> Schedule:
+    if custom:
+        return tuple(_nearest(t, _TURBO_LEVELS) for t in custom[:MAX_CUSTOM_TURBO_STEPS])
+    return _TURBO_TABLES[_nearest(shift, TURBO_SHIFTS)]
+
+
+def _shifted(steps: int, shift: float, dtype: torch.dtype) -> Schedule:
+    """`steps` even timesteps t, each warped to shift·t / (1 + (shift - 1)·t), all in `dtype`."""
+    t = torch.linspace(1.0, 0.0, steps + 1, dtype=dtype)[:-1]
+    return tuple((shift * t / (1.0 + (shift - 1.0) * t)).tolist())
+
+
+def _rounded(timesteps: Schedule, dtype: torch.dtype) -> Schedule:
+    return tuple(torch.tensor(timesteps, dtype=dtype).tolist())
+
+
+def _nearest(value: float, levels: Sequence[float]) -> float:
+    return levels[_nearest_index(value, levels)]
+
+
+def _nearest_index(value: float, levels: Sequence[float]) -> int:
+    return min(range(len(levels)), key=lambda index: abs(levels[index] - value))
+
+
+def _without_final_zeros(timesteps: Sequence[float]) -> Schedule:
+    kept = list(timesteps)
+    while kept and kept[-1] == 0:
+        kept.pop()
+    return tuple(kept)
+
+
+_TURBO_TABLES = {shift: _shifted(TURBO_STEPS, shift, torch.float64) for shift in TURBO_SHIFTS}
+_TURBO_LEVELS = sorted({t for table in _TURBO_TABLES.values() for t in table}, reverse=True)
+"""Descending, so that a tie snaps to the noisier level."""

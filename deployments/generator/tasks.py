@@ -1,0 +1,101 @@
+"""What each task shows the DiT: source latents and the mask that says where to make something new.
+
+Source: the conditioning of ACE-Step 1.5, lego as in its April 2026 version (the window keeps its source).
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from deployments.checkpoints.loading import DiTModules
+from deployments.domain import SOURCE_TASKS, Task
+from deployments.messages import DenoiseRequest, Latents, Window
+
+REFERENCE_FRAMES = 750
+"""Frames of the timbre reference (30 s)."""
+
+WINDOW_TASKS = frozenset({Task.REPAINT, Task.LEGO})
+"""Tasks that make something new inside a window only."""
+
+
+@dataclass(frozen=True)
+class TaskContext:
+    """The source side of one song; latents are [frames, channels]."""
+
+    context: torch.Tensor
+    """[frames, 2 * channels]: what the DiT is shown, and the mask, 1 where it generates."""
+    silent_context: torch.Tensor
+    """The same mask over silence, for the time after a cover's switch."""
+    clean: torch.Tensor | None
+    """The source's own latents; None without a source."""
+    window: Window
+    """What is generated."""
+
+
+class TaskContexts:
+    """Makes contexts with a checkpoint's silence, tokenizer and detokenizer."""
+
+    def __init__(self, modules: DiTModules) -> None:
+        self._modules = modules
+        self._silence: torch.Tensor = modules.condition_encoder.silence_latent[0]
+
+    @property
+    def channels(self) -> int:
+        return self._silence.shape[1]
+
+    @property
+    def silent_reference(self) -> torch.Tensor:
+        """[750, channels]: the timbre reference of songs that have none."""
+        return self._silence[:REFERENCE_FRAMES]
+
+    def silence(self, frames: int) -> torch.Tensor:
+        """[frames, channels]; beyond the checkpoint's 600 s it repeats."""
+        repeats = -(-frames // self._silence.shape[0])
+        return self._silence.repeat(repeats, 1)[:frames]
+
+    def tensor(self, latents: Latents) -> torch.Tensor:
+        """`latents` on the model's device in its dtype."""
+        return torch.tensor(latents, device=self._silence.device, dtype=self._silence.dtype)
+
+    def __call__(self, request: DenoiseRequest) -> TaskContext:
+        silence = self.silence(request.frames)
+        clean = None if request.source is None else self._fit(self.tensor(request.source), request.frames)
+        window = self._window(request)
+        if request.codes is not None:
+            shown = self._fit(self._from_codes(request.codes), request.frames)
+        elif clean is None or request.task not in SOURCE_TASKS:
+            shown = silence
+        elif request.task is Task.COVER:
+            shown = self._through_codes(clean)
+        elif request.task is Task.REPAINT:
+            shown = clean.clone()
+            shown[window.start : window.end] = silence[window.start : window.end]
+        else:
+            shown = clean
+        mask = torch.zeros_like(silence)
+        mask[window.start : window.end] = 1.0
+        return TaskContext(torch.cat([shown, mask], -1), torch.cat([silence, mask], -1), clean, window)
+
+    def _window(self, request: DenoiseRequest) -> Window:
+        whole = Window(0, request.frames)
+        if request.codes is not None or request.task not in WINDOW_TASKS or request.window is None:
+            return whole
+        start = min(max(request.window.start, 0), request.frames - 1)
+        return Window(start, min(max(request.window.end, start + 1), request.frames))
+
+    def _fit(self, latents: torch.Tensor, frames: int) -> torch.Tensor:
+        missing = frames - latents.shape[0]
+        return latents[:frames] if missing <= 0 else torch.cat([latents, self.silence(missing)])
+
+    def _from_codes(self, codes: tuple[int, ...]) -> torch.Tensor:
+        """[5 * codes, channels]"""
+        indices = torch.tensor(codes, device=self._silence.device)[None, :, None]
+        quantized = self._modules.audio_tokenizer.quantizer.get_output_from_indices(indices)
+        latents: torch.Tensor = self._modules.audio_token_detokenizer(quantized)[0]
+        return latents
+
+    def _through_codes(self, latents: torch.Tensor) -> torch.Tensor:
+        """`latents` as 5 Hz codes can say them, [frames, channels]."""
+        quantized, _ = self._modules.audio_tokenizer.tokenize(latents[None], self._silence[None])
+        said: torch.Tensor = self._modules.audio_token_detokenizer(quantized)[0]
+        return said[: latents.shape[0]]

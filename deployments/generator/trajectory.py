@@ -1,0 +1,160 @@
+"""The way of one song from noise to latents, step by step. It knows no model: it asks for velocities."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from deployments.generator.guidance import Guidance
+from deployments.generator.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the DiT is shown beside the noisy latents."""
+
+    encoder_states: torch.Tensor
+    """[tokens, hidden], lyrics, timbre and caption packed."""
+    context: torch.Tensor
+    """[frames, 2 * channels]: source latents and mask."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a forward."""
+
+    latents: torch.Tensor
+    """[frames, channels]"""
+    timestep: float
+    condition: Condition
+
+
+@dataclass(frozen=True)
+class CoverSwitch:
+    """After `step` steps the song goes on under another condition."""
+
+    step: int
+    condition: Condition
+
+
+@dataclass(frozen=True)
+class KeptSource:
+    """Clean source latents that stay outside a window [start, end)."""
+
+    latents: torch.Tensor
+    """[frames, channels]"""
+    start: int
+    end: int
+    injection_steps: int
+    """Steps after which the source, noised to the step's level, replaces what lies outside the window."""
+    crossfade_frames: int
+
+    def inject(self, latents: torch.Tensor, noise: torch.Tensor, level: float) -> torch.Tensor:
+        """`latents` inside the window, the source at noise `level` outside."""
+        noisy = level * noise + (1.0 - level) * self.latents
+        noisy[self.start : self.end] = latents[self.start : self.end]
+        return noisy
+
+    def blend(self, latents: torch.Tensor) -> torch.Tensor:
+        """`latents` inside the window, a ramp over `crossfade_frames` outside each edge, then the source."""
+        width = self.crossfade_frames
+        if width == 0:
+            return latents
+        frames = torch.arange(latents.shape[0], device=latents.device)
+        outside = torch.maximum(self.start - frames, frames - (self.end - 1)).clamp(min=0)
+        weight = (1.0 - outside / (width + 1)).clamp(min=0.0)[:, None]
+        return weight * latents + (1.0 - weight) * self.latents
+
+
+@dataclass(frozen=True)
+class Renoising:
+    """Stochastic sampling: every step but the last goes to a clean estimate and back to `levels[step]`."""
+
+    levels: Schedule
+    """Noise level after each step; the last is 0."""
+    draw: Callable[[], torch.Tensor]
+    """Fresh noise [frames, channels]."""
+
+
+class Trajectory:
+    """State of one song between two steps. `rows` says what to ask the DiT, `advance` takes the answer."""
+
+    def __init__(
+        self,
+        noise: torch.Tensor,
+        start: torch.Tensor,
+        timesteps: Schedule,
+        condition: Condition,
+        *,
+        unconditional: torch.Tensor | None = None,
+        guidance: Guidance | None = None,
+        switch: CoverSwitch | None = None,
+        kept: KeptSource | None = None,
+        renoising: Renoising | None = None,
+    ) -> None:
+        """`noise` and `start` are [frames, channels] float32; `start` is at noise level `timesteps[0]`.
+
+        `unconditional` is [1, hidden], the embedding that stands for no condition; guidance needs it.
+        """
+        self.latents = start
+        self.timesteps = timesteps
+        self.step = 0
+        self._renoising = renoising
+        self._noise = noise
+        self._condition = condition
+        self._unconditional = unconditional
+        self._guidance = guidance
+        self._switch = switch
+        self._kept = kept
+
+    @property
+    def steps(self) -> int:
+        return len(self.timesteps)
+
+    @property
+    def done(self) -> bool:
+        return self.step == self.steps
+
+    @property
+    def frames(self) -> int:
+        return self.latents.shape[0]
+
+    def draw_noise_from(self, draw: Callable[[], torch.Tensor]) -> None:
+        """Let stochastic sampling take its noise [frames, channels] from elsewhere."""
+        if self._renoising is not None:
+            self._renoising = replace(self._renoising, draw=draw)
+
+    def rows(self) -> list[Row]:
+        """The conditional row, and while guidance acts the unconditional one after it."""
+        timestep = self.timesteps[self.step]
+        condition = self._condition
+        if self._switch is not None and self.step >= self._switch.step:
+            condition = self._switch.condition
+        rows = [Row(self.latents, timestep, condition)]
+        if (
+            self._guidance is not None
+            and self._unconditional is not None
+            and self._guidance.acts_at(timestep)
+        ):
+            null_states = self._unconditional.expand(condition.encoder_states.shape[0], -1)
+            rows.append(Row(self.latents, timestep, Condition(null_states, condition.context)))
+        return rows
+
+    def advance(self, velocities: Sequence[torch.Tensor]) -> None:
+        """Take one step by the velocities [frames, channels] that belong to `rows()`."""
+        timestep = self.timesteps[self.step]
+        velocity = velocities[0]
+        if len(velocities) == 2 and self._guidance is not None:
+            velocity = self._guidance.combine(velocities[0], velocities[1], self.latents, timestep)
+        following = self.timesteps[self.step + 1] if self.step + 1 < self.steps else 0.0
+        if self._renoising is not None and self.step + 1 < self.steps:
+            clean = self.latents - velocity * timestep
+            following = self._renoising.levels[self.step]
+            self.latents = following * self._renoising.draw() + (1.0 - following) * clean
+        else:
+            self.latents = self.latents - velocity * (timestep - following)
+        if self._kept is not None and self.step < self._kept.injection_steps:
+            self.latents = self._kept.inject(self.latents, self._noise, following)
+        self.step += 1
+        if self.done and self._kept is not None:
+            self.latents = self._kept.blend(self.latents)

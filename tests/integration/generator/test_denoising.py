@@ -1,0 +1,195 @@
+"""The Generator on the embedded checkpoint: what the pipeline sees."""
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from configs.settings import GeneratorSettings, ModelSettings, Settings
+from deployments.domain import INSTRUCTIONS, Task, latent_frames
+from deployments.errors import JobError
+from deployments.generator.deployment import Generator
+from deployments.messages import DenoisedLatents, DenoiseRequest, Metadata, Progress, Window
+
+CHANNELS = 8
+SONG = DenoiseRequest(
+    task=Task.TEXT2MUSIC,
+    instruction=INSTRUCTIONS[Task.TEXT2MUSIC],
+    caption="A calm piano melody",
+    lyrics="[Verse 1]\nla la la",
+    language="en",
+    metadata=Metadata(bpm=72, key_scale="A minor", time_signature="4/4", duration=6.0),
+    frames=latent_frames(6.0),
+    seed=7,
+)
+
+
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory: pytest.TempPathFactory) -> Generator:
+    models = ModelSettings(folder=tmp_path_factory.mktemp("models"))
+    settings = Settings(models=models, generator=GeneratorSettings(threads=1))
+    return Generator.func_or_class(settings)  # the class that Serve runs in a replica
+
+
+def source(frames: int) -> np.ndarray:
+    return np.random.default_rng(3).standard_normal((frames, CHANNELS)).astype(np.float32)
+
+
+async def latents(generator: Generator, request: DenoiseRequest) -> np.ndarray:
+    return (await answer(generator, request)).latents
+
+
+async def answer(generator: Generator, request: DenoiseRequest) -> DenoisedLatents:
+    async with aclosing(generator.denoise(request)) as stream:
+        *progress, result = [item async for item in stream]
+    steps = len(progress)
+    assert progress == [Progress("denoising", step, steps) for step in range(1, steps + 1)]
+    assert isinstance(result, DenoisedLatents)
+    assert result.steps == steps
+    return result
+
+
+async def same(generator: Generator, left: DenoiseRequest, right: DenoiseRequest) -> bool:
+    first, second = await asyncio.gather(latents(generator, left), latents(generator, right))
+    return np.array_equal(first, second)
+
+
+async def test_a_song_has_the_asked_frames_and_says_how_it_was_made(generator: Generator) -> None:
+    result = await answer(generator, replace(SONG, inference_steps=50, guidance_scale=7.0))
+    assert result.latents.shape == (150, CHANNELS)
+    assert result.latents.dtype == np.float32
+    assert (result.steps, result.guidance_scale, result.truncated) == (8, None, ())
+
+
+@pytest.mark.parametrize("seconds", [0.5, 5.12, 5.16, 16.9, 32.5, 40.5])
+async def test_any_length_comes_out_as_asked(generator: Generator, seconds: float) -> None:
+    frames = latent_frames(seconds)
+    assert (await latents(generator, replace(SONG, frames=frames))).shape == (frames, CHANNELS)
+
+
+async def test_the_seed_decides_everything(generator: Generator) -> None:
+    assert await same(generator, SONG, SONG)
+    assert not await same(generator, SONG, replace(SONG, seed=8))
+    stochastic = replace(SONG, infer_method="sde")
+    assert await same(generator, stochastic, stochastic)
+    assert not await same(generator, SONG, stochastic)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"caption": "loud metal"},
+        {"lyrics": "[Instrumental]"},
+        {"language": "de"},
+        {"metadata": Metadata(bpm=180)},
+        {"instruction": "Play it backwards"},
+        {"codes": tuple(range(0, 3000, 100))},
+        {"reference": source(750)},
+        {"task": Task.COVER, "source": source(150)},
+        {"task": Task.REPAINT, "source": source(150), "window": Window(50, 100)},
+        {"shift": 1.0},
+    ],
+)
+async def test_every_condition_is_heard(generator: Generator, change: dict[str, object]) -> None:
+    assert not await same(generator, SONG, replace(SONG, **change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"task": Task.COVER, "source": None},
+        {"audio_cover_strength": 0.0},
+        {"window": Window(50, 100)},
+        {"source": source(150)},
+    ],
+)
+async def test_what_a_task_does_not_use_changes_nothing(
+    generator: Generator, change: dict[str, object]
+) -> None:
+    assert await same(generator, SONG, replace(SONG, **change))
+
+
+async def test_codes_win_over_the_source(generator: Generator) -> None:
+    coded = replace(SONG, task=Task.COVER, codes=(1, 2, 3), instruction=INSTRUCTIONS[Task.COVER])
+    assert await same(generator, coded, replace(coded, source=source(150)))
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5])
+async def test_cover_strength_fades_the_source(generator: Generator, strength: float) -> None:
+    cover = replace(SONG, task=Task.COVER, source=source(150), instruction=INSTRUCTIONS[Task.COVER])
+    assert not await same(generator, cover, replace(cover, audio_cover_strength=strength))
+
+
+@pytest.mark.parametrize("frames", [40, 150, 500])
+async def test_sources_and_codes_of_any_length_fit_the_song(generator: Generator, frames: int) -> None:
+    for task in (Task.COVER, Task.REPAINT, Task.LEGO, Task.EXTRACT, Task.COMPLETE):
+        request = replace(SONG, task=task, source=source(frames), window=Window(20, 400))
+        assert (await latents(generator, request)).shape == (150, CHANNELS)
+    coded = replace(SONG, codes=tuple(range(frames // 5)))
+    assert (await latents(generator, coded)).shape == (150, CHANNELS)
+
+
+async def test_a_repaint_keeps_the_source_far_from_its_window(generator: Generator) -> None:
+    given = source(150)
+    request = replace(SONG, task=Task.REPAINT, source=given, window=Window(60, 90))
+    result = await latents(generator, request)
+    assert np.array_equal(result[:40], given[:40])
+    assert np.array_equal(result[110:], given[110:])
+    assert not np.allclose(result[60:90], given[60:90], atol=0.1)
+
+
+async def test_cut_texts_are_reported(generator: Generator) -> None:
+    request = replace(SONG, caption="a song " * 300, lyrics="la " * 3000)
+    assert (await answer(generator, request)).truncated == ("caption", "lyrics")
+
+
+async def test_a_failing_song_fails_alone(generator: Generator) -> None:
+    broken = replace(SONG, task=Task.COMPLETE, source=np.full((150, CHANNELS), np.nan, np.float32))
+    alone = await latents(generator, SONG)
+    good, bad = await asyncio.gather(
+        latents(generator, SONG), answer(generator, broken), return_exceptions=True
+    )
+    assert np.array_equal(good, alone)
+    assert isinstance(bad, JobError)
+
+
+async def test_a_short_song_does_not_wait_for_a_long_one(generator: Generator) -> None:
+    ended = []
+
+    async def ends(name: str, request: DenoiseRequest) -> None:
+        await answer(generator, request)
+        ended.append(name)
+
+    async with asyncio.TaskGroup() as songs:
+        long = songs.create_task(ends("long", replace(SONG, frames=1500)))
+        async with aclosing(generator.denoise(replace(SONG, frames=1500))) as stream:
+            await anext(stream)  # both long songs are on their way
+        songs.create_task(ends("short", replace(SONG, timesteps=(1.0, 0.5))))
+        assert not long.done()
+    assert ended == ["short", "long"]
+
+
+async def test_a_cancelled_song_stops_within_a_step_and_the_next_one_starts(generator: Generator) -> None:
+    seen: list[Progress | DenoisedLatents] = []
+    third_step = asyncio.Event()
+
+    async def watch() -> None:
+        async with aclosing(generator.denoise(replace(SONG, frames=1500))) as stream:
+            async for item in stream:
+                seen.append(item)
+                if len(seen) == 3:
+                    third_step.set()
+
+    watching = asyncio.create_task(watch())
+    await third_step.wait()
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    await answer(generator, SONG)
+    assert seen[-1].done <= 4
+    generator.check_health()
+
+
+async def test_the_replica_names_its_checkpoint(generator: Generator) -> None:
+    assert generator.ready() == "acestep-v15-turbo"

@@ -1,0 +1,59 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from deployments.checkpoints.catalog import (
+    HUB_REPOS,
+    OFFICIAL_DITS,
+    UNIFIED_REPO,
+    Variant,
+    dit_checkpoint,
+    variant_of,
+)
+from deployments.domain import Task
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "steps", "shift", "repo"),
+    [
+        ("acestep-v15-turbo", Variant.TURBO, 8, 3.0, UNIFIED_REPO),
+        ("acestep-v15-turbo-shift1", Variant.TURBO, 8, 1.0, "ACE-Step/acestep-v15-turbo-shift1"),
+        ("acestep-v15-xl-base", Variant.BASE, 50, 1.0, "ACE-Step/acestep-v15-xl-base"),
+        ("acestep-v15-sft", Variant.SFT, 50, 1.0, "ACE-Step/acestep-v15-sft"),
+    ],
+)
+def test_official_checkpoints(name: str, variant: Variant, steps: int, shift: float, repo: str) -> None:
+    checkpoint = OFFICIAL_DITS[name]
+    assert (checkpoint.variant, checkpoint.default_steps, checkpoint.default_shift) == (variant, steps, shift)
+    assert HUB_REPOS[name] == repo
+
+
+def test_only_base_models_do_every_task() -> None:
+    everywhere = {Task.TEXT2MUSIC, Task.COVER, Task.REPAINT}
+    for checkpoint in OFFICIAL_DITS.values():
+        assert checkpoint.tasks == (set(Task) if checkpoint.variant is Variant.BASE else everywhere)
+
+
+@pytest.mark.parametrize(
+    ("config", "variant"),
+    [
+        ({"is_turbo": True, "model_version": "turbo"}, Variant.TURBO),
+        ({"is_turbo": False, "model_version": "base"}, Variant.BASE),
+        ({"is_turbo": False, "model_version": "sft"}, Variant.SFT),
+        ({"model_version": None}, Variant.BASE),
+    ],
+)
+def test_a_config_states_its_variant(config: dict[str, object], variant: Variant) -> None:
+    assert variant_of(config) is variant
+
+
+@pytest.mark.parametrize("place", ["mine/config.json", "mine/transformer/config.json"])
+def test_an_own_checkpoint_says_in_its_config_what_it_is(tmp_path: Path, place: str) -> None:
+    (tmp_path / place).parent.mkdir(parents=True)
+    (tmp_path / place).write_text(json.dumps({"is_turbo": False, "model_version": "base"}))
+    assert dit_checkpoint("mine", tmp_path).variant is Variant.BASE
+
+
+def test_an_own_checkpoint_elsewhere_counts_as_turbo(tmp_path: Path) -> None:
+    assert dit_checkpoint("mine", tmp_path).tasks == OFFICIAL_DITS["acestep-v15-turbo"].tasks

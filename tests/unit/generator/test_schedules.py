@@ -1,0 +1,55 @@
+import pytest
+import torch
+
+from deployments.checkpoints.catalog import Variant
+from deployments.generator.schedules import renoising_levels, schedule
+
+SHIFT_3 = (1, 21 / 22, 0.9, 5 / 6, 0.75, 9 / 14, 0.5, 0.3)
+SHIFT_2 = (1, 14 / 15, 6 / 7, 10 / 13, 2 / 3, 6 / 11, 0.4, 2 / 9)
+SHIFT_1 = (1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125)
+
+
+@pytest.mark.parametrize(
+    ("shift", "table"),
+    [(1.0, SHIFT_1), (0.2, SHIFT_1), (1.5, SHIFT_1), (2.0, SHIFT_2), (2.6, SHIFT_3), (9.0, SHIFT_3)],
+)
+@pytest.mark.parametrize("steps", [1, 8, 50])
+def test_turbo_runs_the_table_of_the_nearest_shift_whatever_the_steps(
+    shift: float, table: tuple[float, ...], steps: int
+) -> None:
+    assert schedule(Variant.TURBO, steps, shift) == pytest.approx(table, abs=1e-7)
+
+
+def test_turbo_snaps_custom_timesteps_and_takes_twenty() -> None:
+    assert schedule(Variant.TURBO, 8, 3.0, [0.97, 0.76, 0.5, 0.085, 0]) == pytest.approx(
+        [21 / 22, 10 / 13, 0.5, 0.125], abs=1e-7
+    )
+    assert len(schedule(Variant.TURBO, 8, 3.0, [0.5] * 30)) == 20
+    assert schedule(Variant.TURBO, 8, 3.0, [0.0, 0.0]) == schedule(Variant.TURBO, 8, 3.0)
+
+
+def test_base_is_even_warped_by_the_shift_and_ignores_custom_timesteps() -> None:
+    assert schedule(Variant.BASE, 4, 1.0) == (1.0, 0.75, 0.5, 0.25)
+    assert schedule(Variant.BASE, 4, 3.0, [0.9, 0.0]) == pytest.approx([1, 0.9, 0.75, 0.5], abs=1e-7)
+
+
+def test_sft_takes_custom_timesteps_as_they_are() -> None:
+    assert schedule(Variant.SFT, 4, 3.0, [0.9, 0.31, 0.0]) == pytest.approx([0.9, 0.31], abs=1e-7)
+    assert len(schedule(Variant.SFT, 50, 1.0)) == 50
+
+
+def test_timesteps_are_rounded_to_the_models_dtype() -> None:
+    rounded = schedule(Variant.TURBO, 8, 3.0, dtype=torch.bfloat16)
+    assert rounded == (1.0, 0.953125, 0.8984375, 0.83203125, 0.75, 0.64453125, 0.5, 0.30078125)
+
+
+@pytest.mark.parametrize(("begin", "first"), [(1.0, 1.0), (0.8, 5 / 6), (0.4, 0.5), (0.0, 0.3)])
+def test_a_song_may_begin_later(begin: float, first: float) -> None:
+    started = schedule(Variant.TURBO, 8, 3.0, begin=begin)
+    assert started[0] == pytest.approx(first, abs=1e-7)
+    assert schedule(Variant.TURBO, 8, 3.0)[-len(started) :] == started
+
+
+def test_renoising_ends_clean() -> None:
+    assert renoising_levels(Variant.TURBO, (1.0, 0.9, 0.3)) == (0.9, 0.3, 0.0)
+    assert renoising_levels(Variant.BASE, (1.0, 0.9, 0.75, 0.5)) == (0.75, 0.5, 0.25, 0.0)
