@@ -1,0 +1,82 @@
+"""What the LM's engines have in common: token ids in, token ids out."""
+
+import os
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from configs.settings import LanguageModelSettings
+from deployments.messages import Sampling
+
+STALLED_SECONDS = 300.0
+"""No sane step takes so long: the engine hangs."""
+
+
+class EngineError(Exception):
+    """The engine cannot go on with a run; another replica, or a later try, may."""
+
+
+@dataclass(frozen=True)
+class TokenRequest:
+    """One run of the LM."""
+
+    prompt: list[int]
+    unconditional_prompt: list[int] | None
+    """The other half of a guided run; None runs unguided."""
+    sampling: Sampling
+    allowed: range
+    """Token ids that may be drawn."""
+    max_tokens: int
+    regex: str | None = None
+    """Text to be written, then the end of the turn; without it exactly `max_tokens` tokens are drawn."""
+
+
+class Backend(Protocol):
+    """An engine that runs many requests at a time."""
+
+    def generate(self, request: TokenRequest) -> AsyncGenerator[list[int], None]:
+        """New tokens as they come, without the end of the turn. Leaving early aborts the run."""
+
+    async def check_health(self) -> None:
+        """Raises EngineError when the engine is dead or stalled."""
+
+    def close(self) -> None:
+        """Free the engine's processes and memory."""
+
+
+class StallWatch:
+    """Notices an engine that has runs and makes no tokens."""
+
+    def __init__(self, limit: float = STALLED_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._runs = 0
+        self._progress_at = clock()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Around each run."""
+        if self._runs == 0:
+            self.progress()
+        self._runs += 1
+        try:
+            yield
+        finally:
+            self._runs -= 1
+
+    def progress(self) -> None:
+        """Some run got tokens."""
+        self._progress_at = self._clock()
+
+    def check(self) -> None:
+        """Raises EngineError when the engine is stalled."""
+        silent = self._clock() - self._progress_at
+        if self._runs and silent > self._limit:
+            raise EngineError(f"{self._runs} runs got no token for {silent:.0f} s")
+
+
+def thread_count(settings: LanguageModelSettings) -> int:
+    """CPU threads of an engine. Ray's OMP_NUM_THREADS, a share of a core, does not count."""
+    return settings.threads or len(os.sched_getaffinity(0))

@@ -1,0 +1,59 @@
+"""The LanguageModel deployment: metadata and audio codes from captions and lyrics."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from ray import serve
+
+from configs.settings import Settings
+from deployments.messages import AudioCodes, ComposeRequest, Metadata, PlanRequest, Progress
+
+
+@serve.deployment(
+    name="LanguageModel",
+    ray_actor_options={"num_cpus": 0.2},
+    max_ongoing_requests=64,  # the engine queues what its batch has no room for
+    graceful_shutdown_timeout_s=120,
+    health_check_period_s=5,
+    health_check_timeout_s=60,
+)
+class LanguageModel:
+    """One replica: the 5Hz LM on the backends of the settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        from deployments.checkpoints.location import checkpoint_folder
+        from deployments.language_model.engine import LanguageModelEngine
+
+        self._checkpoint = settings.models.language_model
+        folder = checkpoint_folder(settings.models, self._checkpoint)
+        self._engine = LanguageModelEngine(folder, settings.language_model)
+        self._is_warm = False
+
+    async def plan(self, request: PlanRequest) -> Metadata:
+        """Complete the metadata: given values come back as they are, missing ones are the LM's."""
+        return await self._engine.plan(request)
+
+    async def compose(self, request: ComposeRequest) -> AsyncGenerator[Progress | AudioCodes, None]:
+        """Progress, then the audio codes. Cancelling the call frees the engine's slots at once."""
+        async with aclosing(self._engine.compose(request)) as answers:
+            async for answer in answers:
+                yield answer
+
+    def fits(self, caption: str, lyrics: str, negative_prompt: str, code_count: int) -> bool:
+        """Whether a song with these texts and so many codes fits the LM's context."""
+        return self._engine.fits(caption, lyrics, negative_prompt, code_count)
+
+    def ready(self) -> str:
+        """The name of the loaded checkpoint."""
+        return self._checkpoint
+
+    async def check_health(self) -> None:
+        """Raises when an engine is dead or stalled. Serve calls it before it sends the first request."""
+        if not self._is_warm:
+            await self._engine.warm_up()
+            self._is_warm = True
+        await self._engine.check_health()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_engine"):
+            self._engine.close()

@@ -1,0 +1,199 @@
+"""The 5Hz LM: metadata and audio codes from captions and lyrics."""
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+
+from configs.settings import Backend as BackendName
+from configs.settings import LanguageModelSettings
+from deployments.domain import MIN_LM_DURATION
+from deployments.errors import JobError
+from deployments.language_model.backend import Backend, EngineError, TokenRequest
+from deployments.language_model.codes import DEGENERATE_RUN, longest_run
+from deployments.language_model.grammar import constrained_metadata
+from deployments.language_model.metadata import cot_yaml, lm_fields, parse_lm_output
+from deployments.language_model.prompts import (
+    THINK,
+    compose_prompt,
+    plan_prompt,
+    unconditional_compose_prompt,
+    unconditional_plan_prompt,
+)
+from deployments.language_model.sampling import derived_seed
+from deployments.language_model.tokenizer import LMTokenizer
+from deployments.messages import AudioCodes, ComposeRequest, Metadata, PlanRequest, Progress, Sampling
+
+MAX_METADATA_TOKENS = 160
+"""Far more than the longest metadata takes, one token a character."""
+PROGRESS_EVERY = 10
+"""Codes between two progress reports: 2 s of music."""
+
+_log = logging.getLogger(__name__)
+
+
+class LanguageModelEngine:
+    """One checkpoint on the backends of the settings. Runs of many jobs share each backend's batch."""
+
+    def __init__(self, folder: Path, settings: LanguageModelSettings) -> None:
+        self._settings = settings
+        self._tokenizer = LMTokenizer.from_folder(folder)
+        self._backends: dict[str, Backend] = {
+            name: start_backend(name, folder, self._tokenizer, settings) for name in settings.backends
+        }
+
+    async def plan(self, request: PlanRequest) -> Metadata:
+        """The metadata of `request.given` with what is missing in it written by the LM.
+
+        Given values come back as they are. Raises EngineError when the backend fails.
+        """
+        given = request.given
+        absent = {
+            "bpm": given.bpm is None,
+            "duration": given.duration is None and request.wants_duration,
+            "keyscale": given.key_scale is None,
+            "timesignature": given.time_signature is None,
+        }
+        wanted = [name for name, is_wanted in absent.items() if is_wanted]
+        if not wanted:
+            return given
+        fields, _ = parse_lm_output(await self._write_metadata(request, wanted))
+        return Metadata(
+            bpm=int(fields["bpm"]) if absent["bpm"] else given.bpm,
+            key_scale=str(fields["keyscale"]) if absent["keyscale"] else given.key_scale,
+            time_signature=str(fields["timesignature"]) if absent["timesignature"] else given.time_signature,
+            duration=float(fields["duration"]) if absent["duration"] else given.duration,
+        )
+
+    async def compose(self, request: ComposeRequest) -> AsyncGenerator[Progress | AudioCodes, None]:
+        """Progress, then exactly `request.code_count` codes. Raises JobError where the prompt is too long."""
+        prompt, unconditional = self._compose_prompts(request)
+        self._require_room(prompt, unconditional, request.code_count)
+        total = request.code_count
+        token_request = TokenRequest(prompt, unconditional, request.sampling, self._tokenizer.code_ids, total)
+        reported = 0
+        runs: list[tuple[int, ...]] = []
+        for sampling in _attempts(request.sampling):
+            ids: list[int] = []
+            async with aclosing(
+                self._backend(request.backend).generate(replace(token_request, sampling=sampling))
+            ) as new:
+                async for tokens in new:
+                    ids += tokens
+                    if len(ids) >= reported + PROGRESS_EVERY or len(ids) == total > reported:
+                        reported = len(ids)
+                        yield Progress("composing", reported, total)
+            codes = self._tokenizer.codes(ids)
+            if len(codes) != total:
+                raise EngineError(f"the engine wrote {len(codes)} codes of {total}")
+            runs.append(codes)
+            if longest_run(codes) < DEGENERATE_RUN:
+                break
+            _log.warning(
+                "the LM repeated one code %d times in a row (seed %d)", longest_run(codes), sampling.seed
+            )
+        yield AudioCodes(min(runs, key=longest_run))
+
+    def fits(self, caption: str, lyrics: str, negative_prompt: str, code_count: int) -> bool:
+        """Whether a song with these texts and `code_count` codes fits the context, whatever its metadata."""
+        longest = Metadata(bpm=300, key_scale="C# minor", time_signature="4", duration=600)
+        cot = cot_yaml(lm_fields(longest, "unknown"))
+        prompt = self._tokenizer.encode(compose_prompt(caption, lyrics, cot))
+        unconditional = self._tokenizer.encode(unconditional_compose_prompt(negative_prompt))
+        return self._has_room(prompt, unconditional, max(code_count, MAX_METADATA_TOKENS))
+
+    async def warm_up(self) -> None:
+        """Run codes and metadata through each backend. Raises EngineError where guidance is off."""
+        prompt = self._tokenizer.encode(unconditional_compose_prompt(None))
+        last_code = self._tokenizer.code_ids[-1:]
+        guided = TokenRequest(prompt, prompt, Sampling(seed=0, cfg_scale=2.0), last_code, max_tokens=2)
+        for name, backend in self._backends.items():
+            if await _collect(backend, guided) != [last_code.start] * 2:
+                raise EngineError(f"the guidance processor is not active in the {name} engine")
+            await self.plan(
+                PlanRequest("", "", "unknown", Metadata(), True, MIN_LM_DURATION, Sampling(0), name)
+            )
+
+    async def check_health(self) -> None:
+        """Raises EngineError when a backend is dead or stalled."""
+        for backend in self._backends.values():
+            await backend.check_health()
+
+    def close(self) -> None:
+        for backend in self._backends.values():
+            backend.close()
+
+    async def _write_metadata(self, request: PlanRequest, wanted: list[str]) -> str:
+        constrained = constrained_metadata(
+            wanted, lm_fields(request.given, request.language), request.max_duration
+        )
+        sampling, tokenizer = request.sampling, self._tokenizer
+        prompt = tokenizer.encode(plan_prompt(request.caption, request.lyrics, constrained.prefill))
+        unconditional = None
+        if sampling.cfg_scale > 1:
+            unconditional = tokenizer.encode(
+                unconditional_plan_prompt(sampling.negative_prompt, request.lyrics, constrained.prefill)
+            )
+        self._require_room(prompt, unconditional, MAX_METADATA_TOKENS)
+        token_request = TokenRequest(
+            prompt, unconditional, sampling, tokenizer.text_ids, MAX_METADATA_TOKENS, constrained.regex
+        )
+        ids = await _collect(self._backend(request.backend), token_request)
+        text = constrained.prefill + tokenizer.decode(ids)
+        if not text.endswith("\n"):
+            raise EngineError(
+                f"the metadata did not end within {MAX_METADATA_TOKENS} tokens: {THINK.name}{text}"
+            )
+        return text
+
+    def _compose_prompts(self, request: ComposeRequest) -> tuple[list[int], list[int] | None]:
+        cot = cot_yaml(lm_fields(request.metadata, request.language))
+        prompt = self._tokenizer.encode(compose_prompt(request.caption, request.lyrics, cot))
+        if request.sampling.cfg_scale <= 1:
+            return prompt, None
+        return prompt, self._tokenizer.encode(unconditional_compose_prompt(request.sampling.negative_prompt))
+
+    def _backend(self, name: str) -> Backend:
+        if name not in self._backends:
+            raise JobError(
+                f"This server does not run the LM backend {name!r}, only {', '.join(self._backends)}."
+            )
+        return self._backends[name]
+
+    def _has_room(self, prompt: list[int], unconditional: list[int] | None, new_tokens: int) -> bool:
+        longest = max(len(prompt), len(unconditional or ())) + new_tokens
+        prefill = len(prompt) + len(unconditional or ())
+        return longest <= self._settings.max_model_len and prefill <= self._settings.max_model_len
+
+    def _require_room(self, prompt: list[int], unconditional: list[int] | None, new_tokens: int) -> None:
+        if not self._has_room(prompt, unconditional, new_tokens):
+            raise JobError(
+                f"The texts take {len(prompt)} tokens and the answer {new_tokens}: "
+                f"the language model holds {self._settings.max_model_len}."
+            )
+
+
+def start_backend(
+    name: BackendName, folder: Path, tokenizer: LMTokenizer, settings: LanguageModelSettings
+) -> Backend:
+    """Load the checkpoint into an engine."""
+    if name == "vllm":
+        from deployments.language_model.vllm_backend import VLLMBackend
+
+        return VLLMBackend(folder, tokenizer, settings)
+    from deployments.language_model.torch_backend import TorchBackend
+
+    return TorchBackend(folder, tokenizer, settings)
+
+
+async def _collect(backend: Backend, request: TokenRequest) -> list[int]:
+    async with aclosing(backend.generate(request)) as answers:
+        return [token async for tokens in answers for token in tokens]
+
+
+def _attempts(sampling: Sampling) -> list[Sampling]:
+    """The run and its one repetition; a greedy run would repeat itself."""
+    if sampling.temperature <= 0:
+        return [sampling]
+    return [sampling, replace(sampling, seed=derived_seed(sampling.seed, 1))]

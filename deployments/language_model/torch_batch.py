@@ -1,0 +1,85 @@
+"""Rows of different lengths in one transformers forward: a left-padded batch that rows join and leave."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import DynamicCache
+
+
+class RowBatch:
+    """KV cache and last hidden states of the sequences being decoded."""
+
+    def __init__(self, model: Any) -> None:
+        """`model` is a transformers decoder without its head."""
+        self._model = model
+        self._cache: DynamicCache | None = None
+        self._mask = torch.zeros(0, 0, dtype=torch.int64, device=model.device)
+        """[rows, length]: 1 for tokens, 0 for padding on the left."""
+        self.hidden = torch.zeros(0, 0, device=model.device)
+        """[rows, hidden] at each row's last token."""
+
+    def __len__(self) -> int:
+        return len(self._mask)
+
+    def join(self, prompts: Sequence[list[int]]) -> None:
+        """Run `prompts` and append them as rows."""
+        longest = max(map(len, prompts))
+        ids = [[0] * (longest - len(prompt)) + prompt for prompt in prompts]
+        mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+        joined = RowBatch(self._model)
+        joined._mask = self._tensor(mask)
+        joined._forward(self._tensor(ids), DynamicCache(config=self._model.config))
+        if len(self) == 0:
+            self._cache, self._mask, self.hidden = joined._cache, joined._mask, joined.hidden
+            return
+        length = max(self._mask.shape[1], joined._mask.shape[1])
+        self._pad_to(length)
+        joined._pad_to(length)
+        for layer, other in zip(self._layers(), joined._layers(), strict=True):
+            layer.keys = torch.cat([layer.keys, other.keys])
+            layer.values = torch.cat([layer.values, other.values])
+        self._mask = torch.cat([self._mask, joined._mask])
+        self.hidden = torch.cat([self.hidden, joined.hidden])
+
+    def advance(self, tokens: Sequence[int]) -> None:
+        """Append a token to each row and run it."""
+        self._mask = functional.pad(self._mask, (0, 1), value=1)
+        self._forward(self._tensor([[token] for token in tokens]), self._cache)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all other rows, and the padding that no row needs any more."""
+        index = self._tensor(rows)
+        self._mask, self.hidden = self._mask[index], self.hidden[index]
+        first = int(self._mask.any(dim=0).int().argmax()) if rows else 0
+        self._mask = self._mask[:, first:]
+        for layer in self._layers():
+            layer.keys = layer.keys[index, :, first:]
+            layer.values = layer.values[index, :, first:]
+
+    def _forward(self, ids: Tensor, cache: DynamicCache | None) -> None:
+        positions = (self._mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        output = self._model(
+            input_ids=ids,
+            attention_mask=self._mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        self._cache = output.past_key_values
+        self.hidden = output.last_hidden_state[:, -1]
+
+    def _pad_to(self, length: int) -> None:
+        missing = length - self._mask.shape[1]
+        self._mask = functional.pad(self._mask, (missing, 0))
+        for layer in self._layers():
+            layer.keys = functional.pad(layer.keys, (0, 0, missing, 0))
+            layer.values = functional.pad(layer.values, (0, 0, missing, 0))
+
+    def _layers(self) -> list[Any]:
+        return list(self._cache.layers) if self._cache is not None else []
+
+    def _tensor(self, values: Sequence[Any]) -> Tensor:
+        return torch.tensor(values, dtype=torch.int64, device=self._model.device)

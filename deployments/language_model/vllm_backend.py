@@ -1,0 +1,144 @@
+"""The LM on vLLM: continuous batching of guided pairs, unguided runs and metadata in one engine."""
+
+import asyncio
+import os
+import tempfile
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Any
+
+from configs.settings import LanguageModelSettings
+from deployments.language_model.backend import EngineError, StallWatch, TokenRequest, thread_count
+from deployments.language_model.run_row import RunRow
+from deployments.language_model.tokenizer import LMTokenizer
+
+_ENVIRONMENT = {
+    # One child process per engine instead of two.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    # The guidance processor is written for the V1 runner; the V2 runner refuses it.
+    "VLLM_USE_V2_MODEL_RUNNER": "0",
+    # Threads bound to cores stand still while other deployments use these cores.
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+}
+
+
+class VLLMBackend:
+    """A running vLLM engine with the checkpoint in `folder`. Starting it takes some ten seconds."""
+
+    def __init__(
+        self, folder: Path, tokenizer: LMTokenizer, settings: LanguageModelSettings, prefix_caching: bool = True
+    ) -> None:
+        os.environ.update(_ENVIRONMENT, OMP_NUM_THREADS=str(thread_count(settings)))
+        from vllm import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        self._end_id = tokenizer.end_id
+        self._text_tokenizer = tempfile.TemporaryDirectory(prefix="acestep-lm-tokenizer-")
+        tokenizer.save_text_tokenizer(Path(self._text_tokenizer.name))
+        self._engine: Any = AsyncLLM.from_engine_args(
+            AsyncEngineArgs(
+                model=str(folder),
+                tokenizer=self._text_tokenizer.name,
+                generation_config="vllm",
+                dtype=settings.dtype,
+                max_model_len=settings.max_model_len,
+                max_num_seqs=settings.max_num_seqs,
+                kv_cache_memory_bytes=settings.kv_cache_bytes,
+                gpu_memory_utilization=settings.gpu_memory_utilization,
+                enforce_eager=settings.device == "cpu",
+                enable_prefix_caching=prefix_caching,
+                # Pairs are prefilled whole, in one step.
+                enable_chunked_prefill=False,
+                max_num_batched_tokens=settings.max_model_len,
+                async_scheduling=False,
+                scheduler_cls="deployments.language_model.pair_scheduler.PairScheduler",
+                logits_processors=["deployments.language_model.guidance_processor:GuidanceProcessor"],
+                structured_outputs_config={"backend": "xgrammar"},
+                disable_log_stats=True,
+            )
+        )
+        self._watch = StallWatch()
+        cache = self._engine.vllm_config.cache_config
+        self.capacity = (cache.num_gpu_blocks - 1) * cache.block_size
+        """Tokens that the KV cache holds."""
+
+    async def generate(self, request: TokenRequest) -> AsyncGenerator[list[int], None]:
+        from vllm.sampling_params import RequestOutputKind
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        run = uuid.uuid4().hex
+        other: asyncio.Task[None] | None = None
+        if request.unconditional_prompt is not None:
+            params = self._params(request, run, RequestOutputKind.FINAL_ONLY)
+            other = asyncio.create_task(
+                self._follow(request.unconditional_prompt, params, f"{run}-unconditional")
+            )
+        params = self._params(request, run, RequestOutputKind.DELTA)
+        stream = self._engine.generate({"prompt_token_ids": request.prompt}, params, f"{run}-conditional")
+        try:
+            with self._watch.running():
+                async for output in stream:
+                    self._watch.progress()
+                    answer = output.outputs[0]
+                    if output.finished and answer.finish_reason not in ("stop", "length"):
+                        raise EngineError(f"vLLM ended a run: {answer.finish_reason}")
+                    yield [token for token in answer.token_ids if token != self._end_id]
+            if other:
+                await other
+        except (EngineDeadError, EngineGenerateError) as error:
+            raise EngineError(f"the vLLM engine failed: {error}") from error
+        finally:
+            await stream.aclose()
+            if other:
+                other.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await other
+
+    async def check_health(self) -> None:
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        try:
+            await self._engine.check_health()
+        except EngineDeadError as error:
+            raise EngineError("the vLLM engine is dead") from error
+        self._watch.check()
+
+    def close(self) -> None:
+        self._engine.shutdown()
+        # Its destructor shuts down once more, which fails while the interpreter ends.
+        self._engine = None
+        self._text_tokenizer.cleanup()
+
+    async def _follow(self, prompt: list[int], params: Any, request_id: str) -> None:
+        """The unconditional half: its tokens are the other half's."""
+        async with aclosing(
+            self._engine.generate({"prompt_token_ids": prompt}, params, request_id)
+        ) as stream:
+            async for _ in stream:
+                pass
+
+    def _params(self, request: TokenRequest, run: str, output_kind: Any) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import StructuredOutputsParams
+
+        row = RunRow(
+            run=run,
+            guided=request.unconditional_prompt is not None,
+            unconditional=output_kind.name == "FINAL_ONLY",
+            sampling=request.sampling,
+            first_id=request.allowed.start,
+            end_id=request.allowed.stop,
+        )
+        return SamplingParams(
+            temperature=0.0,
+            max_tokens=request.max_tokens,
+            ignore_eos=request.regex is None,
+            detokenize=False,
+            output_kind=output_kind,
+            structured_outputs=StructuredOutputsParams(regex=request.regex) if request.regex else None,
+            extra_args=row.as_extra_args(),
+        )

@@ -1,0 +1,229 @@
+import asyncio
+from contextlib import aclosing
+from dataclasses import replace
+
+import pytest
+
+from deployments.domain import CODE_COUNT
+from deployments.errors import JobError
+from deployments.language_model.engine import LanguageModelEngine
+from deployments.language_model.grammar import metadata_regex
+from deployments.language_model.metadata import lm_fields
+from deployments.messages import AudioCodes, ComposeRequest, Metadata, PlanRequest, Progress, Sampling
+
+BACKENDS = ("vllm", "pt")
+each_backend = pytest.mark.parametrize("backend", BACKENDS)
+
+GUIDED = Sampling(seed=1, cfg_scale=2.0)
+SONG = ComposeRequest(
+    caption="An upbeat pop song",
+    lyrics="[Verse 1]\nWalking down the empty street tonight",
+    metadata=Metadata(120, "C major", "4", 12.0),
+    code_count=60,
+    sampling=GUIDED,
+    language="en",
+)
+QUESTION = PlanRequest(
+    caption="A calm piano melody",
+    lyrics="[Instrumental]",
+    language="en",
+    given=Metadata(),
+    wants_duration=True,
+    max_duration=30,
+    sampling=Sampling(seed=1, temperature=1.0),
+)
+
+
+async def composed(engine: LanguageModelEngine, request: ComposeRequest) -> tuple[int, ...]:
+    answers = [answer async for answer in engine.compose(request)]
+    assert isinstance(answers[-1], AudioCodes)
+    return answers[-1].codes
+
+
+def check_metadata(metadata: Metadata, max_duration: int = 30) -> None:
+    assert metadata.bpm is not None
+    assert 30 <= metadata.bpm <= 300
+    assert metadata.duration is not None
+    assert 10 <= metadata.duration <= max_duration
+    assert metadata.time_signature in {"2", "3", "4", "6"}
+    assert metadata.key_scale is not None
+    assert lm_fields(metadata, None)["keyscale"] == metadata.key_scale
+
+
+@each_backend
+async def test_missing_metadata_is_written_in_range(engine: LanguageModelEngine, backend: str) -> None:
+    metadata = await engine.plan(replace(QUESTION, backend=backend))
+    check_metadata(metadata)
+
+
+@each_backend
+@pytest.mark.parametrize(
+    "given",
+    [
+        Metadata(bpm=72),
+        Metadata(key_scale="c# minor"),
+        Metadata(time_signature="6/8", duration=12.3),
+        Metadata(bpm=300, key_scale="D dorian", time_signature="5/4"),
+        Metadata(bpm=60, key_scale="Bbm", time_signature="4/4"),
+    ],
+)
+async def test_given_metadata_comes_back_as_written(
+    engine: LanguageModelEngine, backend: str, given: Metadata
+) -> None:
+    planned = await engine.plan(replace(QUESTION, given=given, backend=backend))
+    for name in ("bpm", "key_scale", "time_signature", "duration"):
+        asked, answered = getattr(given, name), getattr(planned, name)
+        assert answered is not None
+        assert asked is None or answered == asked
+
+
+async def test_a_duration_that_is_not_wanted_is_not_written(engine: LanguageModelEngine) -> None:
+    planned = await engine.plan(replace(QUESTION, wants_duration=False))
+    assert planned.duration is None
+    assert planned.bpm is not None
+
+
+async def test_nothing_missing_needs_no_lm(engine: LanguageModelEngine) -> None:
+    given = Metadata(72, "D dorian", "5/4", 3.0)
+    assert await engine.plan(replace(QUESTION, given=given, backend="not there")) is given
+
+
+async def test_metadata_of_many_seeds_is_always_valid(engine: LanguageModelEngine) -> None:
+    questions = [
+        replace(
+            QUESTION,
+            caption=f"song {seed}",
+            max_duration=10 + seed % 7 * 90,
+            given=Metadata(
+                bpm=40 + seed if seed % 3 == 0 else None, key_scale="F♯ minor" if seed % 5 == 0 else None
+            ),
+            sampling=Sampling(seed=seed, temperature=1.0, top_p=1.0),
+            backend=BACKENDS[seed % 2],
+        )
+        for seed in range(200)
+    ]
+    answers = await asyncio.gather(*map(engine.plan, questions))
+    for question, answer in zip(questions, answers, strict=True):
+        check_metadata(replace(answer, key_scale="A major"), question.max_duration)
+        assert question.given.bpm in (None, answer.bpm)
+        assert question.given.key_scale in (None, answer.key_scale)
+    assert len({answer.bpm for answer in answers}) > 20
+
+
+async def test_guided_metadata_is_valid_and_the_same_on_both_backends(engine: LanguageModelEngine) -> None:
+    guided = Sampling(seed=4, temperature=1.0, cfg_scale=3.0, negative_prompt="noise")
+    answers = [await engine.plan(replace(QUESTION, sampling=guided, backend=backend)) for backend in BACKENDS]
+    check_metadata(answers[0])
+    assert answers[0] == answers[1]
+
+
+@each_backend
+@pytest.mark.parametrize("code_count", [1, 7, 60])
+async def test_codes_have_the_asked_length_and_range(
+    engine: LanguageModelEngine, backend: str, code_count: int
+) -> None:
+    codes = await composed(engine, replace(SONG, code_count=code_count, backend=backend))
+    assert len(codes) == code_count
+    assert all(0 <= code < CODE_COUNT for code in codes)
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        replace(GUIDED, temperature=0.0),
+        Sampling(seed=0, temperature=0.0),
+        GUIDED,
+        Sampling(seed=9, temperature=1.2, top_k=50, top_p=1.0, repetition_penalty=1.3),
+        replace(GUIDED, temperature=0.0, cfg_scale=4.5, repetition_penalty=1.2, negative_prompt="slow, sad"),
+    ],
+)
+async def test_both_backends_write_the_same_codes(engine: LanguageModelEngine, sampling: Sampling) -> None:
+    songs = [replace(SONG, sampling=sampling, backend=backend) for backend in BACKENDS]
+    on_vllm, on_torch = [await composed(engine, song) for song in songs]
+    assert on_vllm == on_torch
+
+
+@each_backend
+async def test_codes_follow_the_seed_and_not_the_batch(engine: LanguageModelEngine, backend: str) -> None:
+    song = replace(SONG, backend=backend)
+    alone = await composed(engine, song)
+    others = [
+        replace(song, sampling=replace(GUIDED, seed=seed), code_count=20 + seed) for seed in range(2, 7)
+    ]
+    together = await asyncio.gather(*(composed(engine, one) for one in [*others, song]))
+    assert together[-1] == alone
+    assert len(set(together)) == 6
+
+
+@each_backend
+async def test_guidance_and_its_prompt_change_the_codes(engine: LanguageModelEngine, backend: str) -> None:
+    samplings = [
+        replace(GUIDED, cfg_scale=1.0),
+        GUIDED,
+        replace(GUIDED, negative_prompt="a very different sound"),
+    ]
+    codes = [
+        await composed(engine, replace(SONG, sampling=sampling, backend=backend)) for sampling in samplings
+    ]
+    assert len(set(codes)) == 3
+
+
+@each_backend
+async def test_progress_rises_to_the_whole(engine: LanguageModelEngine, backend: str) -> None:
+    answers = [answer async for answer in engine.compose(replace(SONG, code_count=45, backend=backend))]
+    progress = [answer for answer in answers if isinstance(answer, Progress)]
+    done = [one.done for one in progress]
+    assert done == sorted(set(done))
+    assert progress[-1] == Progress("composing", 45, 45)
+    assert len(progress) >= 4
+
+
+@each_backend
+async def test_a_cancelled_song_frees_its_place_at_once(engine: LanguageModelEngine, backend: str) -> None:
+    long = replace(SONG, code_count=3000, backend=backend)
+
+    async def begin_and_leave() -> None:
+        async with aclosing(engine.compose(long)) as answers:
+            await anext(answers)
+
+    # More rows than the batch holds: unless they leave, the last song waits for thousands of steps.
+    await asyncio.gather(*(begin_and_leave() for _ in range(8)))
+    async with asyncio.timeout(10):
+        assert len(await composed(engine, replace(SONG, code_count=10, backend=backend))) == 10
+
+
+@each_backend
+async def test_a_cancelled_task_frees_its_place_too(engine: LanguageModelEngine, backend: str) -> None:
+    long = replace(SONG, code_count=3000, backend=backend)
+    tasks = [asyncio.create_task(composed(engine, long)) for _ in range(8)]
+    await asyncio.sleep(0.3)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    async with asyncio.timeout(10):
+        assert len(await composed(engine, replace(SONG, code_count=10, backend=backend))) == 10
+
+
+@each_backend
+async def test_a_song_that_does_not_fit_is_refused(engine: LanguageModelEngine, backend: str) -> None:
+    lyrics = "歌" * 16_384
+    assert not engine.fits("", lyrics, "NO USER INPUT", 3000)
+    with pytest.raises(JobError, match="tokens"):
+        await composed(engine, replace(SONG, lyrics=lyrics, code_count=3000, backend=backend))
+
+
+@pytest.mark.parametrize("sampled_lyrics", ["la la la la\n" * 1365, "x" * 16_384])
+def test_the_longest_english_song_fits(engine: LanguageModelEngine, sampled_lyrics: str) -> None:
+    assert engine.fits("pop " * 512, sampled_lyrics, "NO USER INPUT", 3000)
+
+
+async def test_a_backend_that_is_not_there_is_named(engine: LanguageModelEngine) -> None:
+    with pytest.raises(JobError, match="only vllm, pt"):
+        await composed(engine, replace(SONG, backend="mlx"))
+
+
+def test_all_regular_expressions_are_understood_by_the_grammar_compiler() -> None:
+    import xgrammar
+
+    everything = ("bpm", "caption", "duration", "keyscale", "language", "timesignature")
+    assert xgrammar.Grammar.from_regex(metadata_regex(everything))

@@ -1,0 +1,158 @@
+"""Guided pairs on vLLM against a plain transformers loop on the same weights, token for token."""
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import psutil
+import pytest
+import pytest_asyncio
+
+from configs.settings import LanguageModelSettings
+from deployments.language_model.backend import EngineError, TokenRequest
+from deployments.language_model.prompts import compose_prompt, plan_prompt, unconditional_compose_prompt
+from deployments.language_model.tokenizer import LMTokenizer
+from deployments.language_model.vllm_backend import VLLMBackend
+from deployments.messages import Sampling
+from tests.integration.language_model.reference import Reference
+
+WORDS = (
+    "dreamers",
+    "rain",
+    "we",
+    "walk",
+    "empty",
+    "street",
+    "calm",
+    "piano",
+    "bright",
+    "drums",
+    "oh",
+    "la",
+    "yeah",
+)
+ROOMY = LanguageModelSettings(max_model_len=2048)
+# Room for about three pairs: most wait.
+TIGHT = LanguageModelSettings(max_model_len=1024, max_num_seqs=8, kv_cache_bytes=14 * (128 << 10))
+
+
+@pytest_asyncio.fixture(
+    scope="module",
+    params=[(ROOMY, True), (TIGHT, True), (TIGHT, False)],
+    ids=["roomy", "tight", "tight without prefix cache"],
+)
+async def backend(
+    request: pytest.FixtureRequest, checkpoint: Path, tokenizer: LMTokenizer
+) -> AsyncIterator[VLLMBackend]:
+    settings, prefix_caching = request.param
+    backend = VLLMBackend(checkpoint, tokenizer, settings, prefix_caching)
+    yield backend
+    backend.close()
+
+
+def song(tokenizer: LMTokenizer, rng: random.Random, guided: bool = True) -> TokenRequest:
+    caption = " ".join(rng.choices(WORDS, k=rng.randint(1, 12)))
+    lyrics = " ".join(rng.choices(WORDS, k=rng.randint(1, 40)))
+    negative = rng.choice(["", "NO USER INPUT", " ".join(rng.choices(WORDS, k=rng.randint(1, 30)))])
+    sampling = Sampling(
+        seed=rng.randrange(2**32),
+        temperature=rng.choice([0.0, 0.0, 0.85, 1.3]),
+        top_k=rng.choice([0, 0, 40]),
+        top_p=rng.choice([0.9, 1.0]),
+        repetition_penalty=rng.choice([1.0, 1.0, 1.2]),
+        cfg_scale=rng.uniform(1.5, 4.5),
+    )
+    return TokenRequest(
+        prompt=tokenizer.encode(compose_prompt(caption, lyrics, "bpm: 120")),
+        unconditional_prompt=tokenizer.encode(unconditional_compose_prompt(negative)) if guided else None,
+        sampling=sampling,
+        allowed=tokenizer.code_ids,
+        max_tokens=rng.randint(1, 40),
+    )
+
+
+def metadata(tokenizer: LMTokenizer, rng: random.Random) -> TokenRequest:
+    prompt = tokenizer.encode(plan_prompt(" ".join(rng.choices(WORDS, k=5)), "[Instrumental]", "\nbpm:"))
+    return TokenRequest(
+        prompt,
+        None,
+        Sampling(seed=rng.randrange(99)),
+        tokenizer.text_ids,
+        20,
+        regex=r" [0-9]+\ntimesignature: [2346]\n",
+    )
+
+
+async def tokens_of(backend: VLLMBackend, request: TokenRequest, delay: float = 0.0) -> list[int]:
+    await asyncio.sleep(delay)
+    return [token async for tokens in backend.generate(request) for token in tokens]
+
+
+async def write_on(backend: VLLMBackend, request: TokenRequest) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            await tokens_of(backend, request)
+
+
+async def abort(backend: VLLMBackend, request: TokenRequest, delay: float) -> None:
+    await asyncio.sleep(delay)
+    async with aclosing(backend.generate(request)) as answers:
+        async for _ in answers:
+            return
+
+
+async def test_pairs_write_what_a_plain_loop_writes(
+    backend: VLLMBackend, checkpoint: Path, tokenizer: LMTokenizer
+) -> None:
+    rng = random.Random(7)
+    guided = [song(tokenizer, rng) for _ in range(48)]
+    unguided = [song(tokenizer, rng, guided=False) for _ in range(8)]
+    others = [abort(backend, song(tokenizer, rng), rng.uniform(0, 3)) for _ in range(8)]
+    others += [tokens_of(backend, metadata(tokenizer, rng), rng.uniform(0, 3)) for _ in range(8)]
+    songs = [tokens_of(backend, request, rng.uniform(0, 3)) for request in guided + unguided]
+    written, *_ = await asyncio.gather(asyncio.gather(*songs), *others)
+    reference = Reference.load(checkpoint)
+    disagreements = [
+        found
+        for request, tokens in zip(guided + unguided, written, strict=True)
+        if (found := reference.disagreement(request, tokens))
+    ]
+    assert disagreements == []
+
+
+async def test_a_pair_that_the_engine_can_never_hold_is_an_error(
+    tokenizer: LMTokenizer, backend: VLLMBackend
+) -> None:
+    limit = backend.capacity // 2
+    words = " ".join(WORDS * 200)
+    prompt = tokenizer.encode(compose_prompt(words, "", ""))[: min(limit, 900)]
+    request = TokenRequest(prompt, prompt, Sampling(seed=0, cfg_scale=2.0), tokenizer.code_ids, 100)
+    if len(prompt) + 100 > limit:
+        with pytest.raises(EngineError, match="error"):
+            await tokens_of(backend, request)
+    else:
+        assert len(await tokens_of(backend, request)) == 100
+
+
+async def test_killing_the_engines_process_is_noticed(checkpoint: Path, tokenizer: LMTokenizer) -> None:
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    backend = VLLMBackend(checkpoint, tokenizer, TIGHT)
+    try:
+        await backend.check_health()
+        request = song(tokenizer, random.Random(1))
+        assert len(await tokens_of(backend, request)) == request.max_tokens
+        children = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
+        engine_core = next(
+            child for child in children if "EngineCore" in child.name() or "EngineCore" in child.cmdline()[0]
+        )
+        os.kill(engine_core.pid, signal.SIGKILL)
+        with pytest.raises(EngineError):
+            await write_on(backend, request)
+        with pytest.raises(EngineError, match="dead"):
+            await backend.check_health()
+    finally:
+        backend.close()
