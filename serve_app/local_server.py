@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import yaml
 
 START_TIMEOUT_SECONDS = 900
 STOP_TIMEOUT_SECONDS = 60
+ORPHANS_TIMEOUT_SECONDS = 20
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,19 @@ def local_server(config: dict[str, Any], log_file: Path) -> Iterator[LocalServer
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(STOP_TIMEOUT_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    if process.poll() is not None:
+        return
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(STOP_TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    # Engines that model replicas started notice their end a few seconds later.
+    _, left = psutil.wait_procs(family, timeout=ORPHANS_TIMEOUT_SECONDS)
+    for orphan in left:
+        orphan.kill()
 
 
 def _waiting_for(client: httpx.Client) -> str:
