@@ -1,5 +1,9 @@
-"""Failures that users are told about."""
+"""Failures that mean the same to every part of the server."""
 
 
 class JobError(Exception):
     """A job that cannot succeed, however often it is tried. The text is one sentence for the user."""
+
+
+class EngineError(Exception):
+    """A model's engine cannot go on with a run; another replica, or a later try, may."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import ray.exceptions
 import ray.serve.exceptions
 
-from deployments.errors import JobError
+from deployments.errors import EngineError, JobError
 
 INTERNAL = "The server could not finish this job because of an internal error."
 UNAVAILABLE = "A part of the server that this job needs was not available."
@@ -14,6 +14,7 @@ UNAVAILABLE = "A part of the server that this job needs was not available."
 _UNAVAILABLE = (
     TimeoutError,
     asyncio.TimeoutError,
+    EngineError,
     ray.exceptions.RayActorError,
     ray.exceptions.WorkerCrashedError,
     ray.exceptions.NodeDiedError,

@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from configs.settings import LanguageModelSettings
+from deployments.errors import EngineError
 from deployments.messages import Sampling
 
 STALLED_SECONDS = 300.0
 """No sane step takes so long: the engine hangs."""
-
-
-class EngineError(Exception):
-    """The engine cannot go on with a run; another replica, or a later try, may."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +32,9 @@ class TokenRequest:
 
 class Backend(Protocol):
     """An engine that runs many requests at a time."""
+
+    capacity: int
+    """Tokens, prompts and answers together, of the largest run that it can hold."""
 
     def generate(self, request: TokenRequest) -> AsyncGenerator[list[int], None]:
         """New tokens as they come, without the end of the turn. Leaving early aborts the run."""

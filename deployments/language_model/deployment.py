@@ -1,12 +1,17 @@
 """The LanguageModel deployment: metadata and audio codes from captions and lyrics."""
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+import logging
+import os
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 
 from ray import serve
 
 from configs.settings import Settings
+from deployments.errors import EngineError
 from deployments.messages import AudioCodes, ComposeRequest, Metadata, PlanRequest, Progress
+
+_log = logging.getLogger(__name__)
 
 
 @serve.deployment(
@@ -31,11 +36,12 @@ class LanguageModel:
 
     async def plan(self, request: PlanRequest) -> Metadata:
         """Complete the metadata: given values come back as they are, missing ones are the LM's."""
-        return await self._engine.plan(request)
+        async with self._ending_with_its_engine():
+            return await self._engine.plan(request)
 
     async def compose(self, request: ComposeRequest) -> AsyncGenerator[Progress | AudioCodes, None]:
         """Progress, then the audio codes. Cancelling the call frees the engine's slots at once."""
-        async with aclosing(self._engine.compose(request)) as answers:
+        async with self._ending_with_its_engine(), aclosing(self._engine.compose(request)) as answers:
             async for answer in answers:
                 yield answer
 
@@ -53,6 +59,23 @@ class LanguageModel:
             await self._engine.warm_up()
             self._is_warm = True
         await self._engine.check_health()
+
+    @asynccontextmanager
+    async def _ending_with_its_engine(self) -> AsyncIterator[None]:
+        """A replica whose engine is dead ends at once.
+
+        Serve then starts another, and callers see a lost replica and try again, instead of failing here until
+        the next health checks.
+        """
+        try:
+            yield
+        except EngineError:
+            try:
+                await self._engine.check_health()
+            except EngineError:
+                _log.critical("the replica ends because its engine did", exc_info=True)
+                os._exit(1)
+            raise
 
     def __del__(self) -> None:
         if hasattr(self, "_engine"):

@@ -9,10 +9,11 @@ from pathlib import Path
 from configs.settings import Backend as BackendName
 from configs.settings import LanguageModelSettings
 from deployments.domain import MIN_LM_DURATION
-from deployments.errors import JobError
-from deployments.language_model.backend import Backend, EngineError, TokenRequest
+from deployments.errors import EngineError, JobError
+from deployments.language_model.backend import Backend, TokenRequest
 from deployments.language_model.codes import DEGENERATE_RUN, longest_run
 from deployments.language_model.grammar import constrained_metadata
+from deployments.language_model.guidance_check import expected_logits, probe, require_guided
 from deployments.language_model.metadata import cot_yaml, lm_fields, parse_lm_output
 from deployments.language_model.prompts import (
     THINK,
@@ -39,6 +40,8 @@ class LanguageModelEngine:
     def __init__(self, folder: Path, settings: LanguageModelSettings) -> None:
         self._settings = settings
         self._tokenizer = LMTokenizer.from_folder(folder)
+        self._probe = probe(self._tokenizer)
+        self._expected_logits = expected_logits(folder, settings, self._probe)
         self._backends: dict[str, Backend] = {
             name: start_backend(name, folder, self._tokenizer, settings) for name in settings.backends
         }
@@ -104,16 +107,12 @@ class LanguageModelEngine:
         return self._has_room(prompt, unconditional, max(code_count, MAX_METADATA_TOKENS))
 
     async def warm_up(self) -> None:
-        """Run codes and metadata through each backend. Raises EngineError where guidance is off."""
-        prompt = self._tokenizer.encode(unconditional_compose_prompt(None))
-        last_code = self._tokenizer.code_ids[-1:]
-        guided = TokenRequest(prompt, prompt, Sampling(seed=0, cfg_scale=2.0), last_code, max_tokens=2)
+        """Run codes and metadata through each backend. Raises EngineError where guidance does not work."""
+        question = PlanRequest("", "", "unknown", Metadata(), True, MIN_LM_DURATION, Sampling(seed=0))
         for name, backend in self._backends.items():
-            if await _collect(backend, guided) != [last_code.start] * 2:
-                raise EngineError(f"the guidance processor is not active in the {name} engine")
-            await self.plan(
-                PlanRequest("", "", "unknown", Metadata(), True, MIN_LM_DURATION, Sampling(0), name)
-            )
+            tokens = await _collect(backend, self._probe)
+            require_guided(tokens, self._expected_logits, self._probe, self._settings.dtype)
+            await self.plan(replace(question, backend=name))
 
     async def check_health(self) -> None:
         """Raises EngineError when a backend is dead or stalled."""
@@ -162,15 +161,23 @@ class LanguageModelEngine:
         return self._backends[name]
 
     def _has_room(self, prompt: list[int], unconditional: list[int] | None, new_tokens: int) -> bool:
-        longest = max(len(prompt), len(unconditional or ())) + new_tokens
-        prefill = len(prompt) + len(unconditional or ())
-        return longest <= self._settings.max_model_len and prefill <= self._settings.max_model_len
+        """Whether both halves fit the context, their prompts a step, and all of it the smallest backend."""
+        rows = [prompt] if unconditional is None else [prompt, unconditional]
+        prefill = sum(map(len, rows))
+        context = self._settings.max_model_len
+        capacity = min(backend.capacity for backend in self._backends.values())
+        return (
+            max(map(len, rows)) + new_tokens <= context
+            and prefill <= context
+            and prefill + new_tokens * len(rows) <= capacity
+        )
 
     def _require_room(self, prompt: list[int], unconditional: list[int] | None, new_tokens: int) -> None:
         if not self._has_room(prompt, unconditional, new_tokens):
+            texts = len(prompt) + len(unconditional or ())
             raise JobError(
-                f"The texts take {len(prompt)} tokens and the answer {new_tokens}: "
-                f"the language model holds {self._settings.max_model_len}."
+                f"The texts take {texts} tokens and the answer {new_tokens}: "
+                f"more than the language model's {self._settings.max_model_len} tokens hold."
             )
 
 

@@ -15,7 +15,8 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
 from configs.settings import LanguageModelSettings
-from deployments.language_model.backend import EngineError, StallWatch, TokenRequest, thread_count
+from deployments.errors import EngineError
+from deployments.language_model.backend import StallWatch, TokenRequest, thread_count
 from deployments.language_model.sampling import draw, guide
 from deployments.language_model.tokenizer import LMTokenizer
 from deployments.language_model.torch_batch import RowBatch
@@ -58,6 +59,7 @@ class TorchBackend:
         self._model = model.to(settings.device).eval()
         self._end_id = tokenizer.end_id
         self._max_rows = settings.max_num_seqs
+        self.capacity = 2 * settings.max_model_len
         self._grammars = xgrammar.GrammarCompiler(
             xgrammar.TokenizerInfo.from_huggingface(
                 tokenizer.text_tokenizer(),
@@ -139,14 +141,11 @@ class TorchBackend:
     def _join(self) -> None:
         """Admit waiting runs in their order while their rows fit."""
         self._waiting = [run for run in self._waiting if not run.cancelled]
-        joining: list[_Run] = []
-        room = self._max_rows - len(self._batch)
-        while self._waiting and self._waiting[0].rows <= room:
-            room -= self._waiting[0].rows
-            joining.append(self._waiting.pop(0))
-        if joining:
-            self._runs += joining
-            self._batch.join([prompt for run in joining for prompt in run.prompts()])
+        while self._waiting and len(self._batch) + self._waiting[0].rows <= self._max_rows:
+            run = self._waiting.pop(0)
+            self._runs.append(run)
+            for prompt in run.prompts():
+                self._batch.join(prompt)
 
     def _leave(self, leaving: list[_Run]) -> None:
         if not leaving:

@@ -24,25 +24,22 @@ class RowBatch:
     def __len__(self) -> int:
         return len(self._mask)
 
-    def join(self, prompts: Sequence[list[int]]) -> None:
-        """Run `prompts` and append them as rows."""
-        longest = max(map(len, prompts))
-        ids = [[0] * (longest - len(prompt)) + prompt for prompt in prompts]
-        mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-        joined = RowBatch(self._model)
-        joined._mask = self._tensor(mask)
-        joined._forward(self._tensor(ids), DynamicCache(config=self._model.config))
+    def join(self, prompt: list[int]) -> None:
+        """Run `prompt` and append it as a row."""
+        row = RowBatch(self._model)
+        row._mask = self._tensor([[1] * len(prompt)])
+        row._forward(self._tensor([prompt]), DynamicCache(config=self._model.config))
         if len(self) == 0:
-            self._cache, self._mask, self.hidden = joined._cache, joined._mask, joined.hidden
+            self._cache, self._mask, self.hidden = row._cache, row._mask, row.hidden
             return
-        length = max(self._mask.shape[1], joined._mask.shape[1])
+        length = max(self._mask.shape[1], row._mask.shape[1])
         self._pad_to(length)
-        joined._pad_to(length)
-        for layer, other in zip(self._layers(), joined._layers(), strict=True):
+        row._pad_to(length)
+        for layer, other in zip(self._layers(), row._layers(), strict=True):
             layer.keys = torch.cat([layer.keys, other.keys])
             layer.values = torch.cat([layer.values, other.values])
-        self._mask = torch.cat([self._mask, joined._mask])
-        self.hidden = torch.cat([self.hidden, joined.hidden])
+        self._mask = torch.cat([self._mask, row._mask])
+        self.hidden = torch.cat([self.hidden, row.hidden])
 
     def advance(self, tokens: Sequence[int]) -> None:
         """Append a token to each row and run it."""
@@ -63,7 +60,8 @@ class RowBatch:
         positions = (self._mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         output = self._model(
             input_ids=ids,
-            attention_mask=self._mask,
+            # Without padding there is nothing to mask, and a long prompt's mask would be large.
+            attention_mask=None if self._mask.all() else self._mask,
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,

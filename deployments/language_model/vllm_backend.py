@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from configs.settings import LanguageModelSettings
-from deployments.language_model.backend import EngineError, StallWatch, TokenRequest, thread_count
+from deployments.errors import EngineError
+from deployments.language_model.backend import StallWatch, TokenRequest, thread_count
 from deployments.language_model.run_row import RunRow
 from deployments.language_model.tokenizer import LMTokenizer
 
@@ -22,7 +23,6 @@ _ENVIRONMENT = {
     # Threads bound to cores stand still while other deployments use these cores.
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_LOGGING_LEVEL": "WARNING",
 }
 
 
@@ -36,6 +36,8 @@ class VLLMBackend:
         settings: LanguageModelSettings,
         prefix_caching: bool = True,
     ) -> None:
+        # Its dozen warnings are about what is chosen here on purpose and checked at the warm-up.
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         os.environ.update(_ENVIRONMENT, OMP_NUM_THREADS=str(thread_count(settings)))
         from vllm import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
@@ -67,8 +69,8 @@ class VLLMBackend:
         )
         self._watch = StallWatch()
         cache = self._engine.vllm_config.cache_config
-        self.capacity = (cache.num_gpu_blocks - 1) * cache.block_size
-        """Tokens that the KV cache holds."""
+        # One page is vLLM's null page, and the last ones of two rows may be almost empty.
+        self.capacity = (cache.num_gpu_blocks - 3) * cache.block_size
 
     async def generate(self, request: TokenRequest) -> AsyncGenerator[list[int], None]:
         from vllm.sampling_params import RequestOutputKind

@@ -1,7 +1,7 @@
 import pytest
 import ray.exceptions
 
-from deployments.errors import JobError
+from deployments.errors import EngineError, JobError
 from serve_app.failures import INTERNAL, UNAVAILABLE, classify
 
 
@@ -19,6 +19,7 @@ def raised_in_a_deployment(cause: Exception) -> ray.exceptions.RayTaskError:
         (ray.exceptions.ActorDiedError(), UNAVAILABLE, True),
         (ray.exceptions.ActorUnavailableError("gone", None), UNAVAILABLE, True),
         (TimeoutError(), UNAVAILABLE, True),
+        (raised_in_a_deployment(EngineError("the engine is dead")), UNAVAILABLE, True),
     ],
 )
 def test_users_get_one_sentence_and_only_lost_parts_are_tried_again(

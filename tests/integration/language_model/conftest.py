@@ -25,7 +25,7 @@ def tokenizer(checkpoint: Path) -> LMTokenizer:
 @pytest_asyncio.fixture(scope="session")
 async def engine(checkpoint: Path) -> AsyncIterator[LanguageModelEngine]:
     """Both backends on the tiny checkpoint."""
-    engine = LanguageModelEngine(checkpoint, LanguageModelSettings())
+    engine = LanguageModelEngine(checkpoint, LanguageModelSettings(threads=1))
     await engine.warm_up()
     yield engine
     engine.close()

@@ -6,9 +6,11 @@ import pytest
 
 from deployments.domain import CODE_COUNT
 from deployments.errors import JobError
+from deployments.language_model.codes import DEGENERATE_RUN, longest_run
 from deployments.language_model.engine import LanguageModelEngine
 from deployments.language_model.grammar import metadata_regex
 from deployments.language_model.metadata import lm_fields
+from deployments.language_model.sampling import derived_seed
 from deployments.messages import AudioCodes, ComposeRequest, Metadata, PlanRequest, Progress, Sampling
 
 BACKENDS = ("vllm", "pt")
@@ -227,3 +229,25 @@ def test_all_regular_expressions_are_understood_by_the_grammar_compiler() -> Non
 
     everything = ("bpm", "caption", "duration", "keyscale", "language", "timesignature")
     assert xgrammar.Grammar.from_regex(metadata_regex(everything))
+
+
+@pytest.mark.parametrize(("temperature", "runs"), [(0.85, 2), (0.0, 1)])
+async def test_a_run_that_falls_into_a_loop_is_repeated_once_with_another_seed(
+    engine: LanguageModelEngine,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    temperature: float,
+    runs: int,
+) -> None:
+    sampling = replace(GUIDED, temperature=temperature)
+    derived = replace(sampling, seed=derived_seed(sampling.seed, 1))
+    song = replace(SONG, backend="pt")
+    alternatives = [await composed(engine, replace(song, sampling=one)) for one in (sampling, derived)]
+    monkeypatch.setattr("deployments.language_model.engine.DEGENERATE_RUN", 1)
+    codes = await composed(engine, replace(song, sampling=sampling))
+    assert len([record for record in caplog.records if "repeated one code" in record.message]) == runs
+    assert codes == min(alternatives[:runs], key=longest_run)
+
+
+def test_a_loop_is_ten_seconds_of_one_code() -> None:
+    assert DEGENERATE_RUN == 50

@@ -3,7 +3,8 @@ import os
 import pytest
 
 from configs.settings import LanguageModelSettings
-from deployments.language_model.backend import EngineError, StallWatch, thread_count
+from deployments.errors import EngineError
+from deployments.language_model.backend import StallWatch, thread_count
 
 
 def test_an_engine_with_runs_and_no_tokens_is_stalled() -> None:
