@@ -5,11 +5,16 @@ Resources and scale (`num_gpus`, replicas, autoscaling) are Ray Serve's own opti
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from deployments.domain import code_count
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+PROMPT_TOKENS = 1024
+"""Room that the LM's prompt has at least: its template, the metadata and the words of a short song."""
 
 Device = Literal["cpu", "cuda"]
 DType = Literal["float32", "bfloat16", "float16"]
@@ -54,7 +59,11 @@ class LanguageModelSettings(_Section):
     )
     device: Device = Field("cpu", description="Where the engines run.")
     dtype: DType = Field("float32", description="Weights and activations.")
-    max_model_len: int = Field(32768, ge=1024, description="Context in tokens: prompt and answer.")
+    max_model_len: int = Field(
+        32768,
+        ge=PROMPT_TOKENS,
+        description="Context in tokens: the prompt and the codes of the longest song, five a second.",
+    )
     max_num_seqs: int = Field(16, ge=2, description="Sequences decoded together; a guided run takes two.")
     kv_cache_bytes: int | None = Field(
         256 << 20, description="vLLM KV cache in bytes; null leaves it to `gpu_memory_utilization`."
@@ -77,6 +86,12 @@ class GeneratorSettings(_Section):
     dtype: DType = Field("float32", description="Weights and activations of the model; latents stay float32.")
     threads: int | None = Field(
         None, ge=1, description="CPU threads of the replica; null: one per core that it may use."
+    )
+    tokens_per_forward: int = Field(
+        8192,
+        ge=1,
+        description="Tokens that step together in one forward: 12.5 a second of each song, and those of its "
+        "prompt and lyrics. A longer song steps alone.",
     )
 
 
@@ -133,3 +148,15 @@ class Settings(_Section):
     api: ApiSettings = Field(default_factory=ApiSettings)
     jobs: JobSettings = Field(default_factory=JobSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
+
+    @model_validator(mode="after")
+    def _longest_song_fits_the_language_model(self) -> Self:
+        codes = code_count(self.api.max_duration)
+        if self.language_model.max_model_len < codes + PROMPT_TOKENS:
+            raise ValueError(
+                f"language_model.max_model_len is {self.language_model.max_model_len}, but a song of "
+                f"api.max_duration ({self.api.max_duration:g} s) takes {codes} audio codes and its prompt "
+                f"{PROMPT_TOKENS} tokens or more: raise it to {codes + PROMPT_TOKENS} at least, or lower "
+                "api.max_duration"
+            )
+        return self

@@ -1,6 +1,7 @@
 """Facts about ACE-Step 1.5 that more than one room needs. No torch here."""
 
 import math
+from collections.abc import Iterable
 from enum import StrEnum
 
 SAMPLE_RATE = 48_000
@@ -62,6 +63,34 @@ INSTRUCTIONS = {
     Task.COMPLETE: "Complete the input track:",
 }
 """The sentence that the DiT was trained on for each task. A job with audio codes uses the cover sentence."""
+
+TRACKS = (
+    "woodwinds",
+    "brass",
+    "fx",
+    "synth",
+    "strings",
+    "percussion",
+    "keyboard",
+    "guitar",
+    "bass",
+    "drums",
+    "backing_vocals",
+    "vocals",
+)
+"""Tracks that the DiT was trained to make, to take out and to add."""
+
+TRACK_INSTRUCTIONS = {
+    Task.LEGO: "Generate the {tracks} track based on the audio context:",
+    Task.EXTRACT: "Extract the {tracks} track from the audio:",
+    Task.COMPLETE: "Complete the input track with {tracks}:",
+}
+"""The sentence of a task on named tracks, which stand in it as `track_names` writes them."""
+
+
+def track_names(tracks: Iterable[str]) -> str:
+    """Tracks as TRACK_INSTRUCTIONS name them."""
+    return " | ".join(track.upper() for track in tracks)
 
 
 def latent_frames(seconds: float) -> int:

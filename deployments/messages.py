@@ -1,7 +1,8 @@
 """What the pipeline and the model deployments say to each other.
 
 Plain frozen dataclasses, numpy arrays for latents: the ingress reads them without torch.
-`compose`, `denoise` and `decode` answer as a stream: any number of `Progress`, then one result.
+`compose` and `decode` answer as a stream: any number of `Progress`, then one result. `denoise` takes all
+items of a job at once and answers so for each of them, as pairs (item, answer).
 """
 
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ Latents = npt.NDArray[np.float32]
 """[frames, channels] at 25 Hz; 64 channels in the official checkpoints."""
 
 Stage = Literal["planning", "composing", "denoising", "decoding", "encoding"]
+
+InferMethod = Literal["ode", "sde"]
+"""How the DiT goes from noise to music: by the velocities alone, or with fresh noise at every step."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ class DenoiseRequest:
     """Warps the schedule towards noise; None is what the checkpoint was trained for."""
     timesteps: tuple[float, ...] | None = None
     """A schedule of the user's own, from 1 downwards. Only turbo (snapped) and sft checkpoints take one."""
-    infer_method: Literal["ode", "sde"] = "ode"
+    infer_method: InferMethod = "ode"
     use_adg: bool = False
     """Angle-based guidance instead of the default adaptive projected guidance."""
     cfg_interval_start: float = 0.0
@@ -167,6 +171,8 @@ class DenoisedLatents:
     """None where the model takes no guidance (distilled checkpoints)."""
     truncated: tuple[str, ...] = ()
     """Texts cut to the DiT's token limits: any of "caption", "lyrics"."""
+    timesteps: tuple[float, ...] = ()
+    """The schedule that was run, without its final 0."""
 
 
 @dataclass(frozen=True)

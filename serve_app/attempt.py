@@ -54,9 +54,8 @@ class Attempt:
                 async for answer in answers:
                     if isinstance(answer, kind):
                         return answer
-                    if isinstance(answer, Progress):
-                        self.progress.update(item, answer)
-            raise RuntimeError(f"a deployment's stream ended without its {kind.__name__}")
+                    self._note(item, answer)
+            raise _cut_short(kind)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -64,3 +63,25 @@ class Attempt:
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         return [task.result() for task in tasks]
+
+    async def all_items(
+        self, kind: type[Result], call: AsyncGenerator[tuple[int, Progress | Result], None]
+    ) -> list[Result]:
+        """Follow one call that answers for all batch items; their results of type `kind` in order."""
+        results: dict[int, Result] = {}
+        async with aclosing(call) as answers:
+            async for item, answer in answers:
+                if isinstance(answer, kind):
+                    results[item] = answer
+                self._note(item, answer)
+        if len(results) < len(self.spec.seeds):
+            raise _cut_short(kind)
+        return [results[item] for item in sorted(results)]
+
+    def _note(self, item: int, answer: object) -> None:
+        if isinstance(answer, Progress):
+            self.progress.update(item, answer)
+
+
+def _cut_short(kind: type) -> RuntimeError:
+    return RuntimeError(f"a deployment's stream ended without its {kind.__name__}")

@@ -27,7 +27,9 @@ class Models(Protocol):
 
     async def encode(self, request: EncodeRequest) -> EncodedAudio: ...
 
-    def denoise(self, request: DenoiseRequest) -> AsyncGenerator[Progress | DenoisedLatents, None]: ...
+    def denoise(
+        self, requests: tuple[DenoiseRequest, ...]
+    ) -> AsyncGenerator[tuple[int, Progress | DenoisedLatents], None]: ...
 
     def decode(self, request: DecodeRequest) -> AsyncGenerator[Progress | AudioFile, None]: ...
 
@@ -51,8 +53,10 @@ class HandleModels:
         encoded: EncodedAudio = await self._codec.encode.remote(request)
         return encoded
 
-    def denoise(self, request: DenoiseRequest) -> AsyncGenerator[Progress | DenoisedLatents, None]:
-        return _stream(self._generator.denoise, request)
+    def denoise(
+        self, requests: tuple[DenoiseRequest, ...]
+    ) -> AsyncGenerator[tuple[int, Progress | DenoisedLatents], None]:
+        return _stream(self._generator.denoise, requests)
 
     def decode(self, request: DecodeRequest) -> AsyncGenerator[Progress | AudioFile, None]:
         return _stream(self._codec.decode, request)

@@ -9,8 +9,9 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from deployments.domain import code_count, latent_frames
+from deployments.domain import Task, code_count, latent_frames
 from deployments.messages import (
+    REPAINT_MODES,
     AudioCodes,
     AudioFile,
     ComposeRequest,
@@ -148,10 +149,19 @@ async def denoise(
             inference_steps=spec.request.inference_steps,
             guidance_scale=spec.request.guidance_scale,
             audio_cover_strength=spec.request.audio_cover_strength,
+            shift=spec.request.shift,
+            timesteps=spec.request.timesteps,
+            infer_method=spec.request.infer_method,
+            use_adg=spec.request.use_adg,
+            cfg_interval_start=spec.request.cfg_interval_start,
+            cfg_interval_end=spec.request.cfg_interval_end,
+            cover_noise_strength=spec.request.cover_noise_strength,
+            repaint_mode=REPAINT_MODES[spec.request.repaint_mode],
         )
 
     with attempt.stage("denoising"):
-        return await attempt.each_item(DenoisedLatents, lambda item: attempt.models.denoise(question(item)))
+        questions = tuple(question(item) for item in range(len(spec.seeds)))
+        return await attempt.all_items(DenoisedLatents, attempt.models.denoise(questions))
 
 
 async def decode(attempt: Attempt, song: SongPlan, latents: list[DenoisedLatents]) -> list[AudioFile]:
@@ -176,7 +186,8 @@ async def decode(attempt: Attempt, song: SongPlan, latents: list[DenoisedLatents
 
 
 def _splice(job: Job, song: SongPlan) -> Splice | None:
-    if job.spec.source is None or song.span is None:
+    source, span = job.spec.source, song.span
+    crossfade = REPAINT_MODES[job.spec.request.repaint_mode].splice_seconds
+    if source is None or span is None or song.task is not Task.REPAINT or crossfade is None:
         return None
-    span = song.span
-    return Splice(job.spec.source.uri, span.start, span.end, span.pad_left, span.pad_right)
+    return Splice(source.uri, span.start, span.end, span.pad_left, span.pad_right, crossfade)

@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass, replace
 
-from deployments.domain import CODE_RATE, INSTRUCTIONS, INSTRUMENTAL, Task
+from deployments.domain import (
+    CODE_RATE,
+    INSTRUCTIONS,
+    INSTRUMENTAL,
+    TRACK_INSTRUCTIONS,
+    Task,
+    track_names,
+)
 from deployments.messages import Metadata, PlanRequest, Sampling
 from serve_app.api.schemas import GenerateRequest
 from serve_app.jobs.model import JobSpec
@@ -45,8 +52,15 @@ def lyrics_for_models(request: GenerateRequest) -> str:
     return request.lyrics
 
 
+def unconditional_text(request: GenerateRequest) -> str:
+    """The user's words in the longest prompt that guidance steers away from."""
+    if request.lm_guide_metadata:  # then the prompt keeps the lyrics
+        return request.lm_negative_prompt + lyrics_for_models(request)
+    return request.lm_negative_prompt
+
+
 def sampling(request: GenerateRequest, seed: int, guided: bool) -> Sampling:
-    """The request's `lm_*` fields; guidance acts on codes only (contract §1.3)."""
+    """The request's `lm_*` fields; cfg_scale 1 where not `guided`."""
     return Sampling(
         seed=seed,
         temperature=request.lm_temperature,
@@ -71,10 +85,14 @@ def dit_task(spec: JobSpec) -> Task:
 
 
 def instruction(request: GenerateRequest, task: Task) -> str:
-    """The user's own sentence, or the task's in place of the default."""
-    if request.instruction == INSTRUCTIONS[Task.TEXT2MUSIC]:
-        return INSTRUCTIONS[task]
-    return request.instruction
+    """The user's own sentence, or in place of the default the task's, with the tracks that it works on."""
+    if request.instruction != INSTRUCTIONS[Task.TEXT2MUSIC]:
+        return request.instruction
+    tracks = request.track_classes if task is Task.COMPLETE else (request.track_name,)
+    names = track_names(track for track in tracks if track)
+    if names and task in TRACK_INSTRUCTIONS:
+        return TRACK_INSTRUCTIONS[task].format(tracks=names)
+    return INSTRUCTIONS[task]
 
 
 def span_of(spec: JobSpec) -> RepaintSpan | None:
@@ -120,7 +138,7 @@ def plan_request(spec: JobSpec, given: Metadata, lm_max_duration: int) -> PlanRe
         given=given,
         wants_duration=given.duration is None,
         max_duration=lm_max_duration,
-        sampling=sampling(request, spec.seeds[0], guided=False),
+        sampling=sampling(request, spec.seeds[0], guided=request.lm_guide_metadata),
         backend=request.lm_backend,
     )
 

@@ -3,8 +3,10 @@
 from typing import Any
 
 from configs.settings import Settings
+from deployments.checkpoints.catalog import DiTCheckpoint, Variant, dit_checkpoint
 from deployments.codec.formats import extension
 from deployments.messages import AudioFile, DenoisedLatents
+from serve_app.api.schemas import GenerateRequest
 from serve_app.jobs.model import Job
 from serve_app.planning import SongPlan
 
@@ -62,17 +64,30 @@ def _generation_info(
     job: Job, latents: DenoisedLatents, timings: dict[str, float], settings: Settings, seeds: str
 ) -> str:
     request = job.spec.request
-    parts = [f"Steps: {latents.steps}, Scale: {request.guidance_scale}, Seeds: {seeds}"]
-    if latents.steps != request.inference_steps:
+    dit = dit_checkpoint(settings.models.dit, settings.models.folder)
+    parts = [
+        f"Steps: {latents.steps}, Scale: {request.guidance_scale}, Seeds: {seeds}",
+        f"{_schedule(request, latents, dit)}, Method: {request.infer_method}",
+    ]
+    runs_its_table = dit.variant is Variant.TURBO and request.timesteps is None
+    if runs_its_table and request.inference_steps != dit.default_steps:
         parts.append(
-            f"{settings.models.dit} is distilled and ran its trained {latents.steps} steps "
+            f"{dit.name} is distilled and ran its trained {dit.default_steps} steps "
             f"instead of {request.inference_steps}"
         )
+    if job.spec.source and request.cover_noise_strength > 0:
+        parts.append(f"The source under noise took the place of the first steps: {latents.steps} were left")
     if latents.guidance_scale is None:
-        parts.append(f"{settings.models.dit} is distilled and takes no guidance: Scale has no effect")
-    parts.append(f"DiT: {settings.models.dit}, LM: {settings.models.language_model}")
+        parts.append(f"{dit.name} is distilled and takes no guidance: Scale has no effect")
+    parts.append(f"DiT: {dit.name}, LM: {settings.models.language_model}")
     parts.append("Seconds: " + ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in timings.items()))
     return "; ".join(parts)
+
+
+def _schedule(request: GenerateRequest, latents: DenoisedLatents, dit: DiTCheckpoint) -> str:
+    if request.timesteps is None or not dit.takes_timesteps:
+        return f"Shift: {dit.shift(request.shift)}"
+    return "Timesteps: " + " ".join(f"{t:.4g}" for t in latents.timesteps)
 
 
 def _notes(job: Job, song: SongPlan, latents: list[DenoisedLatents]) -> list[str]:

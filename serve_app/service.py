@@ -9,7 +9,7 @@ from configs.settings import Settings
 from serve_app.api.schemas import GenerateRequest
 from serve_app.failures import is_unavailable
 from serve_app.jobs.model import JobSpec, JobView, TrackerStats
-from serve_app.planning import lyrics_for_models
+from serve_app.planning import lyrics_for_models, unconditional_text
 
 READY_TIMEOUT_SECONDS = 5.0
 COUNT_TIMEOUT_SECONDS = 10.0
@@ -50,7 +50,7 @@ class RayJobService:
         """Whether the LM's context holds the request and its codes; True while the LM is down."""
         lyrics = lyrics_for_models(request)
         count = self._handles["LanguageModel"].fits.remote(
-            request.caption, lyrics, request.lm_negative_prompt, code_count
+            request.caption, lyrics, unconditional_text(request), code_count
         )
         try:
             async with asyncio.timeout(COUNT_TIMEOUT_SECONDS):

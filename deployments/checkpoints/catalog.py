@@ -17,6 +17,10 @@ UNIFIED_REPO = "ACE-Step/Ace-Step1.5"
 
 TURBO_STEPS = 8
 """The trained table of the distilled checkpoints; they run no other number of steps."""
+TURBO_SHIFTS = (1.0, 2.0, 3.0)
+"""Those that turbo checkpoints learned; others snap to the nearest."""
+MAX_CUSTOM_TURBO_STEPS = 20
+"""Distinct timesteps in the turbo tables of all shifts: so long can a schedule of the user's own be."""
 
 
 class Variant(StrEnum):
@@ -56,6 +60,18 @@ class DiTCheckpoint:
     @property
     def default_steps(self) -> int:
         return TURBO_STEPS if self.variant is Variant.TURBO else 50
+
+    @property
+    def takes_timesteps(self) -> bool:
+        """Whether it runs a schedule of the user's own."""
+        return self.variant is not Variant.BASE
+
+    def shift(self, asked: float | None) -> float:
+        """The shift that it runs where `asked` is wanted; None is its own."""
+        shift = self.default_shift if asked is None else asked
+        if self.variant is Variant.TURBO:
+            return min(TURBO_SHIFTS, key=lambda trained: abs(trained - shift))
+        return shift
 
 
 def _default_shift(variant: Variant) -> float:

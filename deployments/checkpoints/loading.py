@@ -4,8 +4,10 @@ Each function loads one deployment's part, straight onto its device and dtype.
 Both layouts give the same modules.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -45,8 +47,9 @@ MODULE_CLASSES: dict[Component, type[nn.Module]] = {
     Component.AUDIO_TOKEN_DETOKENIZER: AceStepAudioTokenDetokenizer,
 }
 
-_DIFFUSERS_STEM = "diffusion_pytorch_model"
-_TRANSFORMERS_STEM = "model"
+DIFFUSERS_STEM = "diffusion_pytorch_model"
+TRANSFORMERS_STEM = "model"
+"""Names of weight files, without what follows where there are several."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def load_text_encoder(folder: Path, device: str, dtype: torch.dtype) -> "Qwen3Mo
     from transformers import Qwen3Model
 
     read_config(folder / "config.json")
-    weight_files(folder, _TRANSFORMERS_STEM)
+    weight_files(folder, TRANSFORMERS_STEM)
     model, report = Qwen3Model.from_pretrained(
         folder, dtype=dtype, device_map=device, local_files_only=True, output_loading_info=True
     )
@@ -117,10 +120,10 @@ _Parts = dict[Component, tuple[dict[str, Any], dict[str, torch.Tensor]]]
 def _original_parts(folder: Path, device: str, dtype: torch.dtype) -> _Parts:
     config = read_config(folder / "config.json")
     parts: _Parts = {component: (module_arguments(component, config), {}) for component in Component}
-    for key, tensor in read_tensors(weight_files(folder, _TRANSFORMERS_STEM), device, dtype):
+    for key, tensor in read_tensors(weight_files(folder, TRANSFORMERS_STEM), device, dtype):
         component, renamed = to_diffusers(key)
         parts[component][1][renamed] = tensor
-    silence = _read_silence(folder / SILENCE_FILE)
+    silence = read_silence(folder / SILENCE_FILE)
     parts[Component.CONDITION_ENCODER][1][SILENCE_BUFFER] = silence.to(device, dtype)
     return parts
 
@@ -132,16 +135,23 @@ def _diffusers_parts(folder: Path, device: str, dtype: torch.dtype) -> _Parts:
 def _diffusers_part(
     folder: Path, device: str, dtype: torch.dtype
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    config = read_config(folder / "config.json")
-    arguments = {key: value for key, value in config.items() if not key.startswith("_")}
-    return arguments, dict(read_tensors(weight_files(folder, _DIFFUSERS_STEM), device, dtype))
+    arguments = diffusers_arguments(read_config(folder / "config.json"))
+    return arguments, dict(read_tensors(weight_files(folder, DIFFUSERS_STEM), device, dtype))
 
 
-def _read_silence(file: Path) -> torch.Tensor:
-    """[1, frames, channels] of the file's [1, channels, frames]."""
+def diffusers_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Constructor arguments in a config.json of diffusers' own format."""
+    return {key: value for key, value in config.items() if not key.startswith("_")}
+
+
+def read_silence(file: Path) -> torch.Tensor:
+    """[1, frames, channels] of the file's [1, channels, frames]. Raises CheckpointError."""
     if not file.is_file():
         raise CheckpointError(f"{file} is missing: every original DiT checkpoint has its own")
-    silence = torch.load(file, map_location="cpu", weights_only=True)
+    try:
+        silence = torch.load(file, map_location="cpu", weights_only=True)
+    except (EOFError, RuntimeError, UnpicklingError) as error:
+        raise CheckpointError(f"{file} can't be read, it may be incomplete: {error}") from error
     if not isinstance(silence, torch.Tensor) or silence.ndim != 3 or silence.shape[0] != 1:
         raise CheckpointError(f"{file} holds no tensor [1, channels, frames]")
     return silence.transpose(1, 2).contiguous()

@@ -1,7 +1,10 @@
 """Reading weight files and putting them into modules that were made without memory."""
 
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,16 +46,56 @@ def weight_files(folder: Path, stem: str) -> list[Path]:
     return files
 
 
+@dataclass(frozen=True)
+class TensorHeader:
+    """What a weight file says about a tensor before its values."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    """As safetensors writes it: F32, BF16, …"""
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+def read_headers(files: list[Path]) -> dict[str, TensorHeader]:
+    """The header of every tensor in `files` by name; no value is read.
+
+    Raises CheckpointError for a file that is cut or no safetensors file.
+    """
+    headers = {}
+    for file in files:
+        # As numpy, because safetensors maps files for torch as private memory, which a small machine refuses.
+        with _opened(file, "np", "cpu") as opened:
+            for key in sorted(opened.keys()):
+                tensor = opened.get_slice(key)
+                headers[key] = TensorHeader(tuple(tensor.get_shape()), tensor.get_dtype())
+    return headers
+
+
 def read_tensors(files: list[Path], device: str, dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor]]:
     """Every tensor in `files`, one at a time, on `device`, floating ones as `dtype`."""
     for file in files:
-        try:
-            with safe_open(file, framework="pt", device=device) as opened:
-                for key in sorted(opened.keys()):
-                    tensor = opened.get_tensor(key)
-                    yield key, tensor.to(dtype) if tensor.is_floating_point() else tensor
-        except SafetensorError as error:
-            raise CheckpointError(f"{file} can't be read, it may be incomplete: {error}") from error
+        with _opened(file, "pt", device) as opened:
+            for key in sorted(opened.keys()):
+                tensor = opened.get_tensor(key)
+                yield key, tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+@contextmanager
+def _opened(file: Path, framework: str, device: str) -> Iterator[Any]:
+    try:
+        with safe_open(file, framework=framework, device=device) as opened:
+            yield opened
+    except SafetensorError as error:
+        raise CheckpointError(f"{file} can't be read, it may be incomplete: {error}") from error
+
+
+def module_without_weights(build: Callable[..., Module], arguments: Mapping[str, Any]) -> Module:
+    """`build(**arguments)` on the meta device: shapes that take no memory."""
+    with torch.device("meta"):
+        return build(**arguments)
 
 
 def module_from(
@@ -62,8 +105,7 @@ def module_from(
 
     Raises CheckpointError when keys or shapes don't agree.
     """
-    with torch.device("meta"):
-        module = module_class(**arguments)
+    module = module_without_weights(module_class, arguments)
     try:
         module.load_state_dict(state, strict=True, assign=True)
     except RuntimeError as error:

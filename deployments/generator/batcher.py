@@ -1,87 +1,208 @@
-"""Songs of concurrent requests through one engine, on one private thread, a step at a time."""
+"""The songs of concurrent jobs through one engine, on one private thread, a step at a time."""
 
 import asyncio
+import logging
 import time
-from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
-from deployments.generator.engine import GeneratorEngine, Song
+import torch
+
+from deployments.errors import JobError
+from deployments.generator.engine import GeneratorEngine, Song, Velocities
 from deployments.messages import DenoisedLatents, DenoiseRequest, Progress
 
-_News = Progress | DenoisedLatents | Exception
+logger = logging.getLogger("ray.serve")
+
+TOO_LARGE = "This song is too long for the memory of the server's model."
+
+_News = tuple[int, Progress | DenoisedLatents]
+_Result = TypeVar("_Result")
 
 
 @dataclass(eq=False)
-class _Entry:
-    request: DenoiseRequest
-    song: Song | None = None
-    news: asyncio.Queue[_News] = field(default_factory=asyncio.Queue)
+class _Job:
+    requests: Sequence[DenoiseRequest]
+    songs: list[Song] = field(default_factory=list)
+    """Those that are prepared."""
+    news: asyncio.Queue[_News | Exception] = field(default_factory=asyncio.Queue)
+
+    @property
+    def prepared(self) -> bool:
+        return len(self.songs) == len(self.requests)
+
+    def prepare_next(self, engine: GeneratorEngine) -> None:
+        self.songs.append(engine.start(self.requests[len(self.songs)]))
+
+
+@dataclass(eq=False)
+class _Turn:
+    """One running song, in the line for its next step."""
+
+    job: _Job
+    item: int
+
+    @property
+    def song(self) -> Song:
+        return self.job.songs[self.item]
 
 
 class StepBatcher:
-    """Runs songs side by side: they take turns, a step each, so that none waits for another to end.
+    """Moves songs side by side, whatever they are: a tick is one forward, in which each song makes one step.
 
-    A cancelled request leaves after the step that is running; nothing goes on behind its back.
+    Each tick takes the songs that have waited longest and all that fit beside them into `tokens_per_forward`;
+    they then go to the end of the line. All songs of a job join at once: a job that has the server to itself
+    is always batched in the same way, so that the same seeds give the same latents to the last bit. Beside
+    other jobs they may differ in rounding.
+
+    A job that is cancelled or fails leaves after the forward that is running.
     """
 
-    def __init__(self, engine: GeneratorEngine) -> None:
+    def __init__(self, engine: GeneratorEngine, tokens_per_forward: int) -> None:
         self._engine = engine
-        self._entries: deque[_Entry] = deque()
+        self._tokens_per_forward = tokens_per_forward
+        self._arrived: list[_Job] = []
+        self._line: list[_Turn] = []
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dit")
         self._loop_task: asyncio.Task[None] | None = None
-        self._tick_started: float | None = None
+        self._work_started: float | None = None
+        self._last_tick_seconds = 0.0
+        self._device_error: torch.AcceleratorError | None = None
 
-    async def run(self, request: DenoiseRequest) -> AsyncGenerator[Progress | DenoisedLatents, None]:
-        """Progress after each step, then the latents. Raises what went wrong with this request."""
-        entry = _Entry(request)
-        self._entries.append(entry)
+    async def run(self, requests: Sequence[DenoiseRequest]) -> AsyncGenerator[_News, None]:
+        """Progress after each step of each song of one job, and the latents of each, with their indices.
+
+        Raises what went wrong with the first song that fails.
+        """
+        job = _Job(requests)
+        self._arrived.append(job)
         if self._loop_task is None or self._loop_task.done():
-            self._loop_task = asyncio.create_task(self._run_entries())
+            self._loop_task = asyncio.create_task(self._run_jobs())
+        finished = 0
         try:
-            while True:
-                news = await entry.news.get()
+            while finished < len(requests):
+                news = await job.news.get()
                 if isinstance(news, Exception):
                     raise news
+                finished += isinstance(news[1], DenoisedLatents)
                 yield news
-                if isinstance(news, DenoisedLatents):
-                    return
         finally:
-            if entry in self._entries:
-                self._entries.remove(entry)
+            self._remove(job)
 
     def check(self, stalled_seconds: float) -> None:
-        """Raise RuntimeError where a step has hung for so long, or the loop has died."""
+        """Raise RuntimeError where a forward has hung for so long, the device or the loop is dead."""
+        if self._device_error is not None:
+            raise RuntimeError("the device of the DiT is lost") from self._device_error
         if self._loop_task is not None and self._loop_task.done():
             self._loop_task.result()
-        if self._tick_started is not None:
-            seconds = time.monotonic() - self._tick_started
+        if self._work_started is not None:
+            seconds = time.monotonic() - self._work_started
             if seconds > stalled_seconds:
                 raise RuntimeError(f"a step of the DiT has been running for {seconds:.0f} s")
 
-    async def _run_entries(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._entries:
-            entry = self._entries[0]
-            self._tick_started = time.monotonic()
-            news = await loop.run_in_executor(self._thread, self._advance, entry)
-            self._tick_started = None
-            for item in news:
-                entry.news.put_nowait(item)
-            if entry in self._entries:  # its caller may have left meanwhile
-                self._entries.remove(entry)
-                if isinstance(news[-1], Progress):
-                    self._entries.append(entry)
+    async def _run_jobs(self) -> None:
+        while self._arrived or self._line:
+            await self._prepare_arrived()
+            if batch := self._next_batch():
+                await self._tick(batch)
 
-    def _advance(self, entry: _Entry) -> list[_News]:
-        """Start or step the entry's song. News for its caller; anything but Progress is the last."""
+    async def _prepare_arrived(self) -> None:
+        """Encode prompts and sources; while songs are running, for about as long as their last tick took."""
+        spent = 0.0
+        while self._arrived and not (self._line and spent > self._last_tick_seconds):
+            job = self._arrived[0]
+            started = time.monotonic()
+            try:
+                await self._on_thread(partial(job.prepare_next, self._engine))
+            except Exception as error:
+                self._fail(job, error)
+            spent += time.monotonic() - started
+            if job.prepared and job in self._arrived:  # its caller may have left meanwhile
+                self._arrived.remove(job)
+                self._line += [_Turn(job, item) for item in range(len(job.songs))]
+
+    def _next_batch(self) -> list[_Turn]:
+        batch: list[_Turn] = []
+        room = self._tokens_per_forward
+        for turn in self._line:
+            tokens = self._engine.tokens(turn.song)
+            if not batch or tokens <= room:
+                batch.append(turn)
+                room -= tokens
+        self._line = [turn for turn in self._line if turn not in batch] + batch
+        return batch
+
+    async def _tick(self, batch: list[_Turn]) -> None:
+        started = time.monotonic()
+        outcomes = await self._on_thread(partial(self._step, [turn.song for turn in batch]))
+        self._last_tick_seconds = time.monotonic() - started
+        for turn, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                self._fail(turn.job, outcome)
+                continue
+            trajectory = turn.song.trajectory
+            turn.job.news.put_nowait((turn.item, Progress("denoising", trajectory.step, trajectory.steps)))
+            if outcome is not None:
+                turn.job.news.put_nowait((turn.item, outcome))
+                if turn in self._line:
+                    self._line.remove(turn)
+
+    def _step(self, songs: Sequence[Song]) -> list[DenoisedLatents | Exception | None]:
+        """Of each song its latents where it is finished, or what went wrong with it."""
+        return [
+            said if isinstance(said, Exception) else self._advance(song, said)
+            for song, said in zip(songs, self._velocities(songs), strict=True)
+        ]
+
+    def _velocities(self, songs: Sequence[Song]) -> list[Velocities | Exception]:
+        """A batch that fails is halved until only the culprits do."""
+        out_of_memory = False
         try:
-            if entry.song is None:
-                entry.song = self._engine.start(entry.request)
-            self._engine.step([entry.song])
-            trajectory = entry.song.trajectory
-            progress = Progress("denoising", trajectory.step, trajectory.steps)
-            return [progress, self._engine.finish(entry.song)] if trajectory.done else [progress]
+            return list(self._engine.velocities(songs))
+        except (torch.OutOfMemoryError, MemoryError):
+            out_of_memory = True
         except Exception as error:
-            return [error]
+            if len(songs) == 1:
+                return [error]
+        # The failed forward's tensors are gone only here, outside the except clause.
+        if out_of_memory:
+            if len(songs) == 1:
+                return [JobError(TOO_LARGE)]
+            self._lower_limit(sum(self._engine.tokens(song) for song in songs))
+        half = len(songs) // 2
+        return self._velocities(songs[:half]) + self._velocities(songs[half:])
+
+    def _lower_limit(self, failed_tokens: int) -> None:
+        self._tokens_per_forward = min(self._tokens_per_forward, failed_tokens // 2)
+        logger.warning(
+            "a forward of %d tokens did not fit into memory; from now on they have %d (tokens_per_forward)",
+            failed_tokens,
+            self._tokens_per_forward,
+        )
+
+    def _advance(self, song: Song, velocities: Velocities) -> DenoisedLatents | Exception | None:
+        try:
+            self._engine.advance(song, velocities)
+            return self._engine.finish(song) if song.trajectory.done else None
+        except Exception as error:
+            return error
+
+    async def _on_thread(self, work: Callable[[], _Result]) -> _Result:
+        self._work_started = time.monotonic()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        finally:
+            self._work_started = None
+
+    def _fail(self, job: _Job, error: Exception) -> None:
+        if isinstance(error, torch.AcceleratorError):  # whatever runs on the device from now on fails, too
+            self._device_error = error
+        job.news.put_nowait(error)
+        self._remove(job)
+
+    def _remove(self, job: _Job) -> None:
+        self._arrived = [other for other in self._arrived if other is not job]
+        self._line = [turn for turn in self._line if turn.job is not job]

@@ -32,11 +32,17 @@ class Generator:
         # Ray sets OMP_NUM_THREADS to the share of a core that the replica reserves.
         torch.set_num_threads(settings.generator.threads or len(os.sched_getaffinity(0)))
         self._checkpoint = settings.models.dit
-        self._batcher = StepBatcher(load_engine(settings.models, settings.generator))
+        engine = load_engine(settings.models, settings.generator)
+        self._batcher = StepBatcher(engine, settings.generator.tokens_per_forward)
 
-    async def denoise(self, request: DenoiseRequest) -> AsyncGenerator[Progress | DenoisedLatents, None]:
-        """Progress after each step, then the latents. Raises JobError where they are unusable."""
-        async with aclosing(self._batcher.run(request)) as news:
+    async def denoise(
+        self, requests: tuple[DenoiseRequest, ...]
+    ) -> AsyncGenerator[tuple[int, Progress | DenoisedLatents], None]:
+        """All items of a job: (item, progress) after each step of each, and once (item, latents).
+
+        Raises JobError where the latents of one are unusable.
+        """
+        async with aclosing(self._batcher.run(requests)) as news:
             async for item in news:
                 yield item
 

@@ -20,7 +20,7 @@ from deployments.checkpoints.location import checkpoint_folder
 from deployments.domain import INSTRUCTIONS, Task
 from deployments.errors import JobError
 from deployments.generator.conditioning import ConditionEncoder
-from deployments.generator.forward import velocities
+from deployments.generator.forward import PackedTransformer
 from deployments.generator.guidance import Guidance
 from deployments.generator.prompts import (
     MAX_CAPTION_TOKENS,
@@ -42,6 +42,9 @@ from deployments.messages import DenoisedLatents, DenoiseRequest
 
 _SWITCHING_TASKS = frozenset({Task.COVER, Task.EXTRACT, Task.COMPLETE})
 """Tasks whose source `audio_cover_strength` fades; a window would lose what it is to keep."""
+
+Velocities = list[torch.Tensor]
+"""Of one song's rows, [frames, channels] each."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class GeneratorEngine:
             )
         self.checkpoint = checkpoint
         self.text_encoder = text_encoder
-        self._transformer = modules.transformer
+        self._transformer = PackedTransformer(modules.transformer)
         self.tokenizer = tokenizer
         self.contexts = TaskContexts(modules)
         self._conditions = ConditionEncoder(modules, text_encoder, self.contexts.silent_reference)
@@ -113,11 +116,28 @@ class GeneratorEngine:
         scale = request.guidance_scale if self.checkpoint.takes_guidance else None
         return Song(trajectory, scale, tuple(truncated))
 
-    @torch.inference_mode()
     def step(self, songs: Sequence[Song]) -> None:
         """Move each song by one step."""
-        for song in songs:
-            song.trajectory.advance(velocities(self._transformer, song.trajectory.rows()))
+        for song, velocities in zip(songs, self.velocities(songs), strict=True):
+            self.advance(song, velocities)
+
+    @torch.inference_mode()
+    def velocities(self, songs: Sequence[Song]) -> list[Velocities]:
+        """What the DiT says to each song, all in one forward; nothing changes yet."""
+        rows = [song.trajectory.rows() for song in songs]
+        velocities = iter(self._transformer.velocities([row for of_song in rows for row in of_song]))
+        return [[next(velocities) for _ in of_song] for of_song in rows]
+
+    @torch.inference_mode()
+    def advance(self, song: Song, velocities: Velocities) -> None:
+        """Move `song` by the step that its `velocities` say."""
+        song.trajectory.advance(velocities)
+        if song.trajectory.done:
+            self._transformer.forget()  # this batch never comes back
+
+    def tokens(self, song: Song) -> int:
+        """What the next step of `song` adds to a forward."""
+        return sum(self._transformer.tokens(row) for row in song.trajectory.rows())
 
     @torch.inference_mode()
     def finish(self, song: Song) -> DenoisedLatents:
@@ -126,18 +146,20 @@ class GeneratorEngine:
         if not torch.isfinite(latents).all() or not latents.any():
             raise JobError("The model made no sound from this request: its output was empty or not finite.")
         return DenoisedLatents(
-            latents.cpu().numpy(), song.trajectory.steps, song.guidance_scale, song.truncated
+            latents.cpu().numpy(),
+            song.trajectory.steps,
+            song.guidance_scale,
+            song.truncated,
+            song.trajectory.timesteps,
         )
 
     @property
     def _device(self) -> torch.device:
-        device: torch.device = self._transformer.device
-        return device
+        return self._transformer.device
 
     @property
     def _dtype(self) -> torch.dtype:
-        dtype: torch.dtype = self._transformer.dtype
-        return dtype
+        return self._transformer.dtype
 
     def _caption_tokens(self, request: DenoiseRequest, instruction: str) -> PromptTokens:
         prompt = caption_prompt(instruction, request.caption, request.metadata)

@@ -1,23 +1,225 @@
-"""One forward of the DiT for rows of songs."""
+"""One forward of the DiT for rows of any lengths, laid end to end: nothing is padded.
+
+All of the model but its attention looks at single tokens, so rows of different lengths share its matrix
+products as if they were one long row; attention takes them apart again. The modules are diffusers', called
+in the order of AceStepTransformer1DModel.forward, which has no way to keep rows of different lengths apart.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import AceStepTransformer1DModel
+from diffusers.models.embeddings import apply_rotary_emb, get_1d_rotary_pos_embed
+from torch.nn.functional import pad, silu
 
-from deployments.generator.trajectory import Row
+from deployments.generator.attention import PackedAttention, Segment, segments_of
+from deployments.generator.trajectory import Condition, Row
+
+_KeysValues = tuple[torch.Tensor, torch.Tensor]
 
 
-def velocities(transformer: AceStepTransformer1DModel, rows: Sequence[Row]) -> list[torch.Tensor]:
-    """The velocity [frames, channels] in float32 of each row. All rows have the same frames and tokens."""
-    dtype = transformer.dtype
-    timesteps = torch.tensor([row.timestep for row in rows], device=transformer.device, dtype=dtype)
-    (predicted,) = transformer(
-        hidden_states=torch.stack([row.latents for row in rows]).to(dtype),
-        timestep=timesteps,
-        timestep_r=timesteps,
-        encoder_hidden_states=torch.stack([row.condition.encoder_states for row in rows]),
-        context_latents=torch.stack([row.condition.context for row in rows]),
-        return_dict=False,
+@dataclass(frozen=True)
+class _Batch:
+    """What stays the same from step to step while the same rows go together. Rows are in packed order."""
+
+    conditions: tuple[Condition, ...]
+    """Of the rows in the caller's order: by them the batch is recognised."""
+    order: tuple[int, ...]
+    """Which of the caller's rows stands where; rows of one length are neighbours."""
+    frames: tuple[int, ...]
+    tokens: tuple[int, ...]
+    context: torch.Tensor
+    """[patch_size * tokens, 2 * channels]"""
+    among_themselves: tuple[Segment, ...]
+    towards_conditions: tuple[Segment, ...]
+    rotary: tuple[torch.Tensor, torch.Tensor]
+    """cos and sin, [tokens, head_dim]"""
+    condition_keys_values: tuple[_KeysValues, ...]
+    """Of each layer's cross-attention, [condition tokens, kv_heads, head_dim]."""
+
+
+class PackedTransformer:
+    """Velocities of many rows in one forward. What a batch needs at each of its steps is computed once."""
+
+    def __init__(self, transformer: AceStepTransformer1DModel) -> None:
+        self._model: Any = transformer
+        self._attention = PackedAttention(transformer.config.sliding_window, self.device, self.dtype)
+        self._batch: _Batch | None = None
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self._model.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        dtype: torch.dtype = self._model.dtype
+        return dtype
+
+    def tokens(self, row: Row) -> int:
+        """What `row` adds to a forward: tokens of its latents and of its condition."""
+        return -(-row.latents.shape[0] // self._patch_size) + row.condition.encoder_states.shape[0]
+
+    def forget(self) -> None:
+        """Free what is remembered of the last batch."""
+        self._batch = None
+
+    def velocities(self, rows: Sequence[Row]) -> list[torch.Tensor]:
+        """The velocity [frames, channels] in float32 of each row."""
+        batch = self._batch_of(rows)
+        packed_rows = [rows[index] for index in batch.order]
+        embedding, modulation = self._time(packed_rows, batch)
+        latents = self._pack([row.latents.to(self.dtype) for row in packed_rows])
+        hidden = self._model.proj_in_conv(torch.cat([batch.context, latents], -1).T[None])[0].T
+        windowed = [kind == "sliding_attention" for kind in self._model.layer_types]
+        for layer, keys_values, near in zip(
+            self._model.layers, batch.condition_keys_values, windowed, strict=True
+        ):
+            hidden = self._layer(layer, hidden, modulation, batch, keys_values, near)
+        shift, scale = (self._model.scale_shift_table + embedding[:, None]).unbind(1)
+        hidden = self._model.norm_out(hidden) * (1 + scale) + shift
+        predicted = self._model.proj_out_conv(hidden.T[None])[0].T.float()
+        return self._unpack(predicted, batch)
+
+    @property
+    def _patch_size(self) -> int:
+        size: int = self._model.patch_size
+        return size
+
+    def _layer(
+        self,
+        layer: Any,
+        hidden: torch.Tensor,
+        modulation: torch.Tensor,
+        batch: _Batch,
+        condition_keys_values: _KeysValues,
+        windowed: bool,
+    ) -> torch.Tensor:
+        """[tokens, hidden] -> the same; `modulation` is [1 or tokens, 6, hidden]."""
+        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = (layer.scale_shift_table + modulation).unbind(1)
+        normed = torch.addcmul(shift, layer.self_attn_norm(hidden), 1 + scale)
+        found = self._self_attention(layer.self_attn, normed, batch, windowed)
+        hidden = torch.addcmul(hidden, found, gate)
+        normed = layer.cross_attn_norm(hidden)
+        hidden += self._cross_attention(layer.cross_attn, normed, batch, condition_keys_values)
+        normed = torch.addcmul(mlp_shift, layer.mlp_norm(hidden), 1 + mlp_scale)
+        return hidden.addcmul_(_mlp(layer.mlp, normed), mlp_gate)
+
+    def _self_attention(self, attn: Any, hidden: torch.Tensor, batch: _Batch, windowed: bool) -> torch.Tensor:
+        query = _rotated(_queries(attn, hidden), batch.rotary)
+        key, value = _keys_values(attn, hidden)
+        found = self._attention(query, _rotated(key, batch.rotary), value, batch.among_themselves, windowed)
+        return _projected(attn, found)
+
+    def _cross_attention(
+        self, attn: Any, hidden: torch.Tensor, batch: _Batch, keys_values: _KeysValues
+    ) -> torch.Tensor:
+        found = self._attention(_queries(attn, hidden), *keys_values, batch.towards_conditions)
+        return _projected(attn, found)
+
+    def _time(self, rows: Sequence[Row], batch: _Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embeddings of the timesteps, [1 or tokens, hidden] and [1 or tokens, 6, hidden]."""
+        levels = sorted({row.timestep for row in rows})
+        timesteps = torch.tensor(levels, device=self.device, dtype=self.dtype)
+        embedding, modulation = self._model.time_embed(timesteps)
+        # The model was trained with a second timestep, which sampling keeps equal to the first.
+        embedding_r, modulation_r = self._model.time_embed_r(torch.zeros_like(timesteps[:1]))
+        embedding, modulation = embedding + embedding_r, modulation + modulation_r
+        if len(levels) > 1:
+            level_of_row = torch.tensor([levels.index(row.timestep) for row in rows])
+            level_of_token = level_of_row.repeat_interleave(torch.tensor(batch.tokens)).to(self.device)
+            embedding, modulation = embedding[level_of_token], modulation[level_of_token]
+        return embedding, modulation
+
+    def _batch_of(self, rows: Sequence[Row]) -> _Batch:
+        last = self._batch
+        if last is None or not _same(last.conditions, [row.condition for row in rows]):
+            self._batch = None  # frees it before the next one takes memory
+            self._batch = last = self._new_batch(rows)
+        return last
+
+    def _new_batch(self, rows: Sequence[Row]) -> _Batch:
+        def lengths(index: int) -> tuple[int, int]:
+            row = rows[index]
+            keys = row.condition.encoder_states.shape[0]
+            return -(-row.latents.shape[0] // self._patch_size), keys
+
+        order = sorted(range(len(rows)), key=lengths)
+        tokens, keys = zip(*(lengths(index) for index in order), strict=True)
+        conditions = [rows[index].condition for index in order]
+        return _Batch(
+            conditions=tuple(row.condition for row in rows),
+            order=tuple(order),
+            frames=tuple(rows[index].latents.shape[0] for index in order),
+            tokens=tokens,
+            context=self._pack([condition.context for condition in conditions]),
+            among_themselves=segments_of(list(zip(tokens, tokens, strict=True))),
+            towards_conditions=segments_of(list(zip(tokens, keys, strict=True))),
+            rotary=self._rotary(tokens),
+            condition_keys_values=self._condition_keys_values(conditions),
+        )
+
+    def _rotary(self, tokens: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        positions = torch.cat([torch.arange(count, dtype=torch.float32) for count in tokens]).to(self.device)
+        cos, sin = get_1d_rotary_pos_embed(
+            self._model.head_dim,
+            positions,
+            theta=self._model.rope_theta,
+            use_real=True,
+            repeat_interleave_real=False,
+        )
+        return cos.to(self.dtype), sin.to(self.dtype)
+
+    def _condition_keys_values(self, conditions: Sequence[Condition]) -> tuple[_KeysValues, ...]:
+        states = torch.cat([condition.encoder_states for condition in conditions])
+        embedded = self._model.condition_embedder(states)
+        return tuple(_keys_values(layer.cross_attn, embedded) for layer in self._model.layers)
+
+    def _pack(self, rows: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Rows [frames, width] end to end, each filled up with zeros to whole patches."""
+        return torch.cat([pad(row, (0, 0, 0, -row.shape[0] % self._patch_size)) for row in rows])
+
+    def _unpack(self, predicted: torch.Tensor, batch: _Batch) -> list[torch.Tensor]:
+        """The rows of `predicted` [patch_size * tokens, channels] in the caller's order."""
+        padded = torch.split(predicted, [self._patch_size * count for count in batch.tokens])
+        velocities = list(padded)
+        for index, row, frames in zip(batch.order, padded, batch.frames, strict=True):
+            velocities[index] = row[:frames]
+        return velocities
+
+
+def _same(left: Sequence[Condition], right: Sequence[Condition]) -> bool:
+    return len(left) == len(right) and all(a is b for a, b in zip(left, right, strict=True))
+
+
+def _queries(attn: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """[tokens, heads, head_dim]"""
+    queries: torch.Tensor = attn.norm_q(attn.to_q(hidden).unflatten(-1, (attn.heads, attn.head_dim)))
+    return queries
+
+
+def _keys_values(attn: Any, hidden: torch.Tensor) -> _KeysValues:
+    """Twice [tokens, kv_heads, head_dim]"""
+    shape = (attn.kv_heads, attn.head_dim)
+    return attn.norm_k(attn.to_k(hidden).unflatten(-1, shape)), attn.to_v(hidden).unflatten(-1, shape)
+
+
+def _rotated(tokens: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    rotated: torch.Tensor = apply_rotary_emb(
+        tokens[None], rotary, use_real=True, use_real_unbind_dim=-2, sequence_dim=1
     )
-    return list(predicted.float())
+    return rotated[0]
+
+
+def _mlp(mlp: Any, hidden: torch.Tensor) -> torch.Tensor:
+    # As mlp.forward does it, but in place: its activations are the largest of all.
+    gate = silu(mlp.gate_proj(hidden), inplace=True)
+    projected: torch.Tensor = mlp.down_proj(gate.mul_(mlp.up_proj(hidden)))
+    return projected
+
+
+def _projected(attn: Any, found: torch.Tensor) -> torch.Tensor:
+    projected: torch.Tensor = attn.to_out[0](found)
+    return projected

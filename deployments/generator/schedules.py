@@ -8,13 +8,9 @@ from collections.abc import Sequence
 
 import torch
 
-from deployments.checkpoints.catalog import TURBO_STEPS, Variant
+from deployments.checkpoints.catalog import MAX_CUSTOM_TURBO_STEPS, TURBO_SHIFTS, TURBO_STEPS, Variant
 
 Schedule = tuple[float, ...]
-
-TURBO_SHIFTS = (1.0, 2.0, 3.0)
-"""Those that turbo checkpoints learned; others snap to the nearest."""
-MAX_CUSTOM_TURBO_STEPS = 20
 
 
 def schedule(

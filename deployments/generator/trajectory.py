@@ -101,11 +101,12 @@ class Trajectory:
         self.step = 0
         self._renoising = renoising
         self._noise = noise
-        self._condition = condition
-        self._unconditional = unconditional
         self._guidance = guidance
         self._switch = switch
         self._kept = kept
+        self._unconditional = unconditional
+        self._show(condition)
+        self._switch_if_due()
 
     @property
     def steps(self) -> int:
@@ -127,18 +128,26 @@ class Trajectory:
     def rows(self) -> list[Row]:
         """The conditional row, and while guidance acts the unconditional one after it."""
         timestep = self.timesteps[self.step]
-        condition = self._condition
-        if self._switch is not None and self.step >= self._switch.step:
-            condition = self._switch.condition
-        rows = [Row(self.latents, timestep, condition)]
+        rows = [Row(self.latents, timestep, self._condition)]
         if (
             self._guidance is not None
-            and self._unconditional is not None
+            and self._without_condition is not None
             and self._guidance.acts_at(timestep)
         ):
-            null_states = self._unconditional.expand(condition.encoder_states.shape[0], -1)
-            rows.append(Row(self.latents, timestep, Condition(null_states, condition.context)))
+            rows.append(Row(self.latents, timestep, self._without_condition))
         return rows
+
+    def _switch_if_due(self) -> None:
+        if self._switch is not None and self.step == self._switch.step:
+            self._show(self._switch.condition)
+
+    def _show(self, condition: Condition) -> None:
+        # Both stay the same objects from step to step: by them the forward knows what it has prepared.
+        self._condition = condition
+        # The original repeats the embedding for each token of the condition; equal keys weigh as much as one.
+        self._without_condition = (
+            None if self._unconditional is None else Condition(self._unconditional, condition.context)
+        )
 
     def advance(self, velocities: Sequence[torch.Tensor]) -> None:
         """Take one step by the velocities [frames, channels] that belong to `rows()`."""
@@ -156,5 +165,6 @@ class Trajectory:
         if self._kept is not None and self.step < self._kept.injection_steps:
             self.latents = self._kept.inject(self.latents, self._noise, following)
         self.step += 1
+        self._switch_if_due()
         if self.done and self._kept is not None:
             self.latents = self._kept.blend(self.latents)

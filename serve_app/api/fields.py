@@ -5,15 +5,18 @@ further down (lone surrogates, NUL, infinities, `true` for a number) ends here.
 """
 
 import re
+from itertools import pairwise
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from deployments.domain import LANGUAGES, MAX_BPM, MIN_BPM, TIME_SIGNATURES
+from deployments.domain import LANGUAGES, MAX_BPM, MIN_BPM, TIME_SIGNATURES, TRACKS
+from deployments.messages import REPAINT_MODES
 
 MAX_SEED = 2**32 - 1
 RANDOM_SEED = -1
+MAX_STEPS = 200
 
 _TRUE = frozenset({"1", "true", "yes", "y", "on"})
 _FALSE = frozenset({"0", "false", "no", "n", "off"})
@@ -127,6 +130,42 @@ def _code_type_error() -> PydanticCustomError:
     )
 
 
+def _timesteps(value: Any) -> tuple[float, ...]:
+    entries = value.split(",") if isinstance(value, str) else value
+    if isinstance(entries, list | tuple) and 0 < len(entries) <= MAX_STEPS:
+        try:
+            steps = tuple(float(_refuse_flag(entry)) for entry in entries)
+        except (TypeError, ValueError, OverflowError):
+            steps = ()
+        if steps and 0 < steps[0] <= 1 and all(0 <= later < t for t, later in pairwise(steps)):
+            return steps
+    raise PydanticCustomError(
+        "timesteps",
+        "Input should be 1 to {most} timesteps from 1 (noise) to 0, each below the one before, "
+        "as an array or separated by commas",
+        {"most": MAX_STEPS},
+    )
+
+
+def _track(name: str) -> str:
+    track = re.sub(r"[\s-]+", "_", name.strip().lower())
+    if track not in TRACKS:
+        raise PydanticCustomError("track", "Input should be one of {tracks}", {"tracks": ", ".join(TRACKS)})
+    return track
+
+
+def _separated(value: Any) -> Any:
+    return re.split("[,|]", value) if isinstance(value, str) else value
+
+
+def _repaint_mode(name: str) -> str:
+    if name not in REPAINT_MODES:
+        raise PydanticCustomError(
+            "repaint_mode", "Input should be one of {modes}", {"modes": ", ".join(REPAINT_MODES)}
+        )
+    return name
+
+
 def _repainting_end(seconds: float | None) -> float | None:
     if seconds is not None and seconds < 0 and seconds != -1:
         raise PydanticCustomError(
@@ -157,6 +196,32 @@ KeyScale = Annotated[
 ]
 TimeSignature = Annotated[Text, BeforeValidator(_metre_as_text), AfterValidator(_time_signature)]
 RepaintingEnd = Annotated[Number | None, AfterValidator(_repainting_end)]
+RepaintModeName = Annotated[
+    Text, AfterValidator(_repaint_mode), WithJsonSchema({"type": "string", "enum": list(REPAINT_MODES)})
+]
+Track = Annotated[Text, AfterValidator(_track), WithJsonSchema({"type": "string", "enum": list(TRACKS)})]
+Tracks = Annotated[
+    tuple[Track, ...],
+    BeforeValidator(_separated),
+    AfterValidator(lambda tracks: tuple(dict.fromkeys(tracks))),
+]
+Timesteps = Annotated[
+    tuple[float, ...],
+    BeforeValidator(_timesteps),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {
+                    "type": "array",
+                    "items": {"type": "number", "minimum": 0, "maximum": 1},
+                    "minItems": 1,
+                    "maxItems": MAX_STEPS,
+                },
+                {"type": "string", "examples": ["0.97,0.76,0.615,0.5,0.395,0.28,0.18,0.085,0"]},
+            ]
+        }
+    ),
+]
 Seeds = Annotated[
     tuple[int, ...],
     BeforeValidator(_seeds),

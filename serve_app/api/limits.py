@@ -6,7 +6,12 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 
 from configs.settings import Settings
-from deployments.checkpoints.catalog import DiTCheckpoint, dit_checkpoint
+from deployments.checkpoints.catalog import (
+    MAX_CUSTOM_TURBO_STEPS,
+    DiTCheckpoint,
+    Variant,
+    dit_checkpoint,
+)
 from deployments.codec.formats import FORMATS
 from deployments.domain import Task, code_count
 from serve_app.api.schemas import GenerateRequest
@@ -95,6 +100,9 @@ def apply_limits(request: GenerateRequest, limits: Limits) -> GenerateRequest:
     ]
     errors += _maximum("batch_size", settled_request.batch_size, limits.max_batch_size)
     errors += _maximum("audio_duration", request.audio_duration, limits.max_duration)
+    if limits.dit.variant is Variant.TURBO and len(request.timesteps or ()) > MAX_CUSTOM_TURBO_STEPS:
+        message = f"{limits.dit.name} takes at most {MAX_CUSTOM_TURBO_STEPS} timesteps"
+        errors.append(_error("timesteps", message, "too_long"))
     if errors:
         raise RequestValidationError(errors)
     return settled_request

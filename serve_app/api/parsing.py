@@ -25,6 +25,8 @@ ALIASES = {
     "time_signature": ("timesignature",),
     "audio_code_string": ("audio_codes",),
 }
+ARRAY_FIELDS = ("audio_code_string", "timesteps", "track_classes")
+"""Fields that may be arrays; of others the last value in a form counts."""
 NESTED = ("metas", "metadata", "user_metadata")
 """Objects that may carry the musical facts."""
 NESTED_FIELDS = ("bpm", "key_scale", "time_signature", "audio_duration")
@@ -44,6 +46,7 @@ SPELLINGS = {
     for name in (*GenerateRequest.model_fields, *FILE_FIELDS)
 }
 """Every accepted spelling of a field, in order of precedence."""
+_ARRAY_SPELLINGS = frozenset(spelling for name in ARRAY_FIELDS for spelling in SPELLINGS[name])
 _NESTED_SPELLINGS = _in_both_cases(NESTED)
 _KNOWN = frozenset(spelling for spellings in SPELLINGS.values() for spelling in spellings) | set(
     _NESTED_SPELLINGS
@@ -95,8 +98,7 @@ def _given(values: Mapping[str, Any], name: str) -> Any:
 
 def _form_values(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: _array(value) if name in SPELLINGS["audio_code_string"] else _last(value)
-        for name, value in values.items()
+        name: _array(value) if name in _ARRAY_SPELLINGS else _last(value) for name, value in values.items()
     }
 
 

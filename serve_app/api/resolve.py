@@ -1,13 +1,13 @@
 """From a valid request to a job: everything that chance or the recordings decide is decided here, once."""
 
 import secrets
-from collections.abc import Iterator
 
 from deployments.domain import CODE_RATE, SOURCE_TASKS, Task, code_count
 from serve_app.api.codes import codes_per_song
 from serve_app.api.errors import invalid
 from serve_app.api.fields import MAX_SEED, RANDOM_SEED
 from serve_app.api.limits import Limits
+from serve_app.api.notes import without_effect
 from serve_app.api.schemas import GenerateRequest
 from serve_app.jobs.model import JobSpec, Recording
 from serve_app.planning import span_of
@@ -33,7 +33,7 @@ def job_spec(
         codes=_usable_codes(request, codes, limits) if uses_codes else (),
         source=source if uses_source else None,
         reference=reference,
-        notes=tuple(_notes(request, source, codes)),
+        notes=tuple(without_effect(request, source is not None, bool(codes), limits.dit)),
     )
     _check_length(spec, limits)
     return spec
@@ -87,25 +87,3 @@ def _usable_codes(
             "give audio_duration to use only the first of them",
         )
     return codes
-
-
-def _notes(
-    request: GenerateRequest, source: Recording | None, codes: tuple[tuple[int, ...], ...]
-) -> Iterator[str]:
-    """What in a request has no effect."""
-    task = request.task_type
-    if request.use_random_seed and request.seed != (RANDOM_SEED,):
-        yield "seed was ignored: use_random_seed is true."
-    if source and task not in SOURCE_TASKS:
-        yield f"The source audio was ignored: task_type is {task}."
-    elif source:
-        if codes:
-            yield f"audio_code_string was ignored: {task} works on the source audio."
-        elif request.thinking:
-            yield f"thinking wrote no audio codes: {task} works on the source audio."
-        if request.audio_duration is not None:
-            yield f"audio_duration was ignored: {task} keeps the length of the source audio."
-    if codes and not request.thinking and not (source and task in SOURCE_TASKS):
-        yield "audio_code_string was ignored: thinking is false."
-        if task is Task.COVER:
-            yield "Without source audio and codes the cover was made from the text alone."

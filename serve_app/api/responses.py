@@ -92,6 +92,8 @@ class DiTModel(_Response):
     tasks: list[Task] = Field(description="Values of `task_type` that it can do.")
     takes_guidance: bool = Field(description="Whether `guidance_scale` has an effect.")
     default_steps: int = Field(description="Denoising steps that suit it; distilled models run no others.")
+    default_shift: float = Field(description="`shift` that it was trained for.")
+    takes_timesteps: bool = Field(description="Whether `timesteps` has an effect.")
 
 
 class LanguageModel(_Response):

@@ -3,12 +3,16 @@
 Limits that depend on the server's settings are in `serve_app.api.limits`.
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from configs.settings import Backend
+from deployments.checkpoints.catalog import MAX_CUSTOM_TURBO_STEPS
 from deployments.domain import CODE_COUNT, INSTRUCTIONS, LANGUAGES, Task
+from deployments.messages import InferMethod
 from serve_app.api.fields import (
     MAX_SEED,
+    MAX_STEPS,
     RANDOM_SEED,
     AudioCodeText,
     BatchSize,
@@ -21,11 +25,15 @@ from serve_app.api.fields import (
     Language,
     Number,
     RepaintingEnd,
+    RepaintModeName,
     Seeds,
     Share,
     Text,
     TimeSignature,
+    Timesteps,
     TopK,
+    Track,
+    Tracks,
 )
 
 MAX_CAPTION_LENGTH = 2_048
@@ -81,7 +89,7 @@ class GenerateRequest(BaseModel):
     inference_steps: Integer = Field(
         8,
         ge=1,
-        le=200,
+        le=MAX_STEPS,
         description="Denoising steps. Distilled (turbo) models always run their trained table.",
     )
     guidance_scale: Number = Field(
@@ -106,6 +114,11 @@ class GenerateRequest(BaseModel):
     lm_cfg_scale: Guidance = Field(
         2.0,
         description="Classifier-free guidance of the audio codes, on above 1; below 1 counts as 1.",
+    )
+    lm_guide_metadata: Flag = Field(
+        False,
+        description="true: guidance acts on the metadata too. The model's authors switched that off, because "
+        "it distorts text.",
     )
     lm_negative_prompt: Text = Field(
         "NO USER INPUT", max_length=2_048, description="What guidance steers away from."
@@ -152,3 +165,61 @@ class GenerateRequest(BaseModel):
         le=1,
         description="Fraction of the denoising steps that follow the source or the audio codes.",
     )
+
+    shift: Number | None = Field(
+        None,
+        ge=1,
+        le=5,
+        description="Above 1 more of the steps are spent near the noise, where the structure is decided; "
+        "null is what the model was trained for. Turbo models take the nearest of 1, 2 and 3.",
+    )
+    timesteps: Timesteps | None = Field(
+        None,
+        description="A schedule in the place of `inference_steps` and `shift`: timesteps from 1 (noise) "
+        f"downwards, the final 0 may be left out. Turbo models take at most {MAX_CUSTOM_TURBO_STEPS} and run "
+        "the nearest that they were trained on; base models run their own.",
+    )
+    infer_method: InferMethod = Field(
+        "ode", description="ode follows the model's velocities alone, sde adds fresh noise at every step."
+    )
+    use_adg: Flag = Field(
+        False,
+        description="true: angle-based guidance in the place of adaptive projected guidance. Turbo models "
+        "take neither.",
+    )
+    cfg_interval_start: Number = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Lowest timestep at which guidance acts; 1 is noise, where denoising begins, 0 its end.",
+    )
+    cfg_interval_end: Number = Field(1.0, ge=0, le=1, description="Highest timestep at which guidance acts.")
+    cover_noise_strength: Number = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Above 0 denoising begins with the source audio itself under noise of 1 - strength, so "
+        "the song stays nearer to it; 0 begins with noise alone.",
+    )
+    repaint_mode: RepaintModeName = Field(
+        "balanced",
+        description="How firmly a repaint holds on to the source around its window: conservative throughout, "
+        "balanced for the first half of the steps, aggressive not at all. The first two keep the source's "
+        "own sound outside the window.",
+    )
+    track_name: Track | None = Field(
+        None, description="The track that `lego` makes or `extract` takes out; null leaves it to the model."
+    )
+    track_classes: Tracks = Field(
+        (), description="The tracks that `complete` adds, as an array or separated by commas."
+    )
+
+    @field_validator("cfg_interval_end")
+    @classmethod
+    def _after_its_start(cls, end: float, info: ValidationInfo) -> float:
+        start = info.data.get("cfg_interval_start", 0.0)
+        if end < start:
+            raise PydanticCustomError(
+                "cfg_interval", "Input should not be below cfg_interval_start, {start}", {"start": start}
+            )
+        return end

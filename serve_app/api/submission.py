@@ -15,6 +15,7 @@ from serve_app.api.schemas import GenerateRequest
 from serve_app.api.service import JobService
 from serve_app.jobs.model import JobSpec, Recording
 from serve_app.jobs.tracker import QueueFullError
+from serve_app.planning import unconditional_text
 from serve_app.storage import AudioStorage
 
 PROMPT_OVERHEAD_TOKENS = 512
@@ -69,12 +70,15 @@ class Submission:
             raise
 
     async def _check_prompt(self, request: GenerateRequest) -> None:
-        """The LM's prompt and the codes of the longest song must fit its context (contract §1.2)."""
+        """The LM's prompts and the codes of the longest song must fit its context (contract §1.2)."""
         context, codes = self._limits.max_model_len, self._limits.max_code_count
         texts = {"caption": request.caption, "lyrics": request.lyrics}
-        prompts = ("".join(texts.values()), request.lm_negative_prompt)
         # No token is shorter than a byte, so most requests need not be counted by the LM.
-        if max(len(prompt.encode()) for prompt in prompts) + PROMPT_OVERHEAD_TOKENS + codes <= context:
+        sizes = [
+            len(text.encode()) + PROMPT_OVERHEAD_TOKENS
+            for text in ("".join(texts.values()), unconditional_text(request))
+        ]
+        if max(sizes) + codes <= context and sum(sizes) <= context:
             return
         if not await self._service.prompt_fits(request, codes):
             raise invalid(

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from deployments.codec.formats import FORMATS
+from deployments.messages import REPAINT_MODES
 from tests.audio import chord, write_recording
 from tests.live_server import Client
 
@@ -137,6 +138,67 @@ def test_a_repaint_keeps_the_source_outside_its_window(server: Client, recording
     assert np.array_equal(samples[kept], source[kept])
     window = slice(3 * 48_000, 5 * 48_000)
     assert not np.array_equal(samples[window], source[window])
+
+
+def test_an_aggressive_repaint_keeps_nothing_of_the_source_and_a_conservative_one_all_around_its_window(
+    server: Client, recording: Path
+) -> None:
+    repaint = {"task_type": "repaint", "src_audio_path": str(recording), "repainting_start": 3} | FIXED
+    source, _ = soundfile.read(recording, dtype="int16")
+    kept = slice(0, round(2.94 * 48_000))  # 50 ms of crossfade before the window
+    songs = {
+        mode: samples_of(server, server.make(**repaint, repainting_end=5, repaint_mode=mode))
+        for mode in REPAINT_MODES
+    }
+    assert np.array_equal(songs["conservative"][kept], source[kept])
+    assert not np.array_equal(songs["aggressive"][kept], source[kept])
+    window = slice(3 * 48_000, 5 * 48_000)
+    assert not np.array_equal(songs["conservative"][window], songs["balanced"][window])
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"shift": 1}, "Steps: 8, Scale: 7.0, Seeds: 7; Shift: 1.0, Method: ode"),
+        (
+            {"timesteps": "1,0.8,0.5,0"},
+            "Steps: 3, Scale: 7.0, Seeds: 7; Timesteps: 1 0.7692 0.5, Method: ode",
+        ),
+        ({"infer_method": "sde"}, "Steps: 8, Scale: 7.0, Seeds: 7; Shift: 3.0, Method: sde"),
+    ],
+)
+def test_another_schedule_makes_other_music_and_the_same_again(
+    server: Client, fields: dict[str, Any], said: str
+) -> None:
+    plain = server.make(audio_duration=2, **FIXED)
+    songs = [server.make(audio_duration=2, **FIXED, **fields) for _ in range(2)]
+    assert songs[0]["generation_info"].startswith(said)
+    first, again = (server.audio(song["first_audio_path"]) for song in songs)
+    assert first == again != server.audio(plain["first_audio_path"])
+
+
+def test_an_extension_that_the_model_cannot_follow_is_said_to_have_no_effect(server: Client) -> None:
+    plain = server.make(audio_duration=2, **FIXED)
+    result = server.make(audio_duration=2, use_adg=True, track_name="drums", **FIXED)
+    assert "use_adg was ignored: acestep-v15-turbo takes no guidance." in result["status_message"]
+    assert "track_name was ignored: task_type is text2music." in result["status_message"]
+    assert server.audio(result["first_audio_path"]) == server.audio(plain["first_audio_path"])
+
+
+def test_a_cover_may_begin_with_its_source_under_noise(server: Client, recording: Path) -> None:
+    cover = {"task_type": "cover", "src_audio_path": str(recording), **FIXED}
+    result = server.make(cover_noise_strength=0.5, **cover)
+    assert result["generation_info"].startswith("Steps: 2,")
+    assert "2 were left" in result["generation_info"]
+
+
+@pytest.mark.parametrize("backend", ["vllm", "pt"])
+def test_metadata_can_be_guided_too(server: Client, backend: str) -> None:
+    fields = {"use_random_seed": False, "seed": 3, "batch_size": 1, "lm_backend": backend, "lm_cfg_scale": 5}
+    guided = server.make(audio_duration=2, bpm=90, lm_guide_metadata=True, **fields)
+    assert guided["bpm"] == 90
+    assert guided["keyscale"]
+    assert guided["timesignature"] in {"2", "3", "4", "6"}
 
 
 def test_a_repaint_past_both_ends_makes_the_song_longer(server: Client, recording: Path) -> None:

@@ -88,3 +88,11 @@ def test_a_guided_pair_of_the_longest_context_fits_the_kv_cache(preset: Path):
 def test_a_misspelt_setting_is_refused():
     with pytest.raises(ValidationError, match="tile_frame"):
         Settings(codec={"tile_frame": 256})
+
+
+@pytest.mark.parametrize(("seconds", "needed"), [(600, 4_024), (60, 1_324)])
+def test_the_context_has_room_for_the_longest_song_and_a_prompt(seconds: float, needed: int):
+    api = {"max_duration": seconds}
+    assert Settings(api=api, language_model={"max_model_len": needed}).language_model.max_model_len == needed
+    with pytest.raises(ValidationError, match=f"raise it to {needed}"):
+        Settings(api=api, language_model={"max_model_len": needed - 1})

@@ -1,6 +1,7 @@
 """What a job needs before any sound is made (contract §1.3), one row per rule."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -124,6 +125,28 @@ def test_lyrics_stay_as_written() -> None:
 def test_the_default_instruction_becomes_the_tasks_own() -> None:
     assert instruction(GenerateRequest(), Task.REPAINT) == INSTRUCTIONS[Task.REPAINT]
     assert instruction(GenerateRequest(instruction="Add bells:"), Task.REPAINT) == "Add bells:"
+
+
+@pytest.mark.parametrize(
+    ("task", "fields", "sentence"),
+    [
+        (Task.LEGO, {"track_name": "drums"}, "Generate the DRUMS track based on the audio context:"),
+        (Task.LEGO, {}, "Generate the track based on the audio context:"),
+        (Task.EXTRACT, {"track_name": "backing_vocals"}, "Extract the BACKING_VOCALS track from the audio:"),
+        (Task.EXTRACT, {"track_classes": ["fx"]}, "Extract the track from the audio:"),
+        (Task.COMPLETE, {"track_classes": ["drums", "bass"]}, "Complete the input track with DRUMS | BASS:"),
+        (Task.COMPLETE, {"track_name": "fx"}, "Complete the input track:"),
+        (Task.COVER, {"track_name": "fx", "track_classes": ["fx"]}, INSTRUCTIONS[Task.COVER]),
+        (Task.LEGO, {"track_name": "fx", "instruction": "Add bells:"}, "Add bells:"),
+    ],
+)
+def test_named_tracks_stand_in_the_instruction(task: Task, fields: dict[str, Any], sentence: str) -> None:
+    assert instruction(GenerateRequest(**fields), task) == sentence
+
+
+def test_guidance_of_the_metadata_is_off_unless_asked_for() -> None:
+    assert question_for(spec(lm_cfg_scale=3)).sampling.cfg_scale == 1.0
+    assert question_for(spec(lm_cfg_scale=3, lm_guide_metadata=True)).sampling.cfg_scale == 3.0
 
 
 def test_guidance_acts_on_codes_only() -> None:

@@ -65,6 +65,8 @@ def _models(settings: Settings, limits: Limits) -> ModelsResponse:
                 tasks=list(limits.tasks),
                 takes_guidance=limits.dit.takes_guidance,
                 default_steps=limits.dit.default_steps,
+                default_shift=limits.dit.default_shift,
+                takes_timesteps=limits.dit.takes_timesteps,
             )
         ],
         default_model=limits.dit.name,

@@ -92,11 +92,24 @@ ONE_OF_EACH: dict[str, Any] = {
     "repainting_start": -0.5,
     "repainting_end": 0.0,
     "audio_cover_strength": 0.0,
+    "lm_guide_metadata": True,
+    "shift": 2.5,
+    "timesteps": (1.0, 0.5),
+    "infer_method": "sde",
+    "use_adg": True,
+    "cfg_interval_start": 0.25,
+    "cfg_interval_end": 0.75,
+    "cover_noise_strength": 0.5,
+    "repaint_mode": "conservative",
+    "track_name": "backing_vocals",
+    "track_classes": ("drums", "bass"),
 }
+AS_SENT = {"seed": 0, "timesteps": "1,0.5", "track_classes": "drums,bass"}
+"""Texts and numbers that stand for several values."""
 
 
 def _as_sent(name: str) -> Any:
-    return 0 if name == "seed" else ONE_OF_EACH[name]
+    return AS_SENT.get(name, ONE_OF_EACH[name])
 
 
 def test_the_table_has_every_field() -> None:
@@ -121,6 +134,24 @@ async def test_every_spelling_of_every_field(
     as_multipart = await http.post(GENERATE, files={key: (None, str(sent[key])) for key in sent})
     assert [answer.status_code for answer in (as_json, as_form, as_multipart)] == [200] * 3
     assert [getattr(job.spec.request, name) for job in service.jobs] == [ONE_OF_EACH[name]] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "parts", "value"),
+    [
+        ("timesteps", ["1", "0.5"], (1.0, 0.5)),
+        ("timesteps", ["[1, 0.5, 0]"], (1.0, 0.5, 0.0)),
+        ("trackClasses", ["drums", "Backing Vocals"], ("drums", "backing_vocals")),
+        ("track_classes", ['["fx"]'], ("fx",)),
+    ],
+)
+async def test_arrays_in_forms(
+    http: httpx.AsyncClient, service: LocalJobService, name: str, parts: list[str], value: Any
+) -> None:
+    answer = await http.post(GENERATE, data={name: parts})
+    assert answer.status_code == 200, answer.text
+    request = service.last.request
+    assert value in (request.timesteps, request.track_classes)
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS["audio_code_string"])

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from deployments.domain import LANGUAGES
+from deployments.domain import LANGUAGES, TRACKS
+from serve_app.api.fields import MAX_STEPS
 from serve_app.api.schemas import GenerateRequest
 
 
@@ -37,6 +38,18 @@ from serve_app.api.schemas import GenerateRequest
         ("seed", "4294967295", (2**32 - 1,)),
         ("seed", "1, 2,-1", (1, 2, -1)),
         ("repainting_end", -1, -1.0),
+        ("lm_guide_metadata", "on", True),
+        ("shift", 1, 1.0),
+        ("shift", "5", 5.0),
+        ("timesteps", "1, 0.5,0", (1.0, 0.5, 0.0)),
+        ("timesteps", [0.97, "0.5"], (0.97, 0.5)),
+        ("infer_method", "sde", "sde"),
+        ("cfg_interval_end", 0, 0.0),
+        ("cover_noise_strength", "1", 1.0),
+        ("repaint_mode", "aggressive", "aggressive"),
+        ("track_name", " Backing Vocals ", "backing_vocals"),
+        ("track_classes", "drums|BASS,drums", ("drums", "bass")),
+        ("track_classes", ["fx"], ("fx",)),
         ("caption", "x" * 2_048, "x" * 2_048),
         ("lyrics", "🎵" * 16_384, "🎵" * 16_384),
         ("lyrics", "a\r\n\tb", "a\r\n\tb"),
@@ -82,6 +95,35 @@ def test_the_defaults_of_the_document() -> None:
         1.0,
     )
     assert request.instruction.startswith("Fill the audio semantic mask")
+
+
+def test_extensions_are_off_unless_asked_for() -> None:
+    request = GenerateRequest()
+    assert (request.shift, request.timesteps, request.infer_method) == (None, None, "ode")
+    assert (request.use_adg, request.cfg_interval_start, request.cfg_interval_end) == (False, 0.0, 1.0)
+    assert (request.cover_noise_strength, request.lm_guide_metadata) == (0.0, False)
+    assert (request.track_name, request.track_classes) == (None, ())
+
+
+def test_the_longest_schedule_has_as_many_steps_as_inference_steps_may_ask_for() -> None:
+    schedule = [1 - step / MAX_STEPS for step in range(MAX_STEPS)]
+    assert GenerateRequest(timesteps=schedule, inference_steps=MAX_STEPS).timesteps == tuple(schedule)
+    with pytest.raises(ValidationError):
+        GenerateRequest(timesteps=[*schedule, 0])
+    with pytest.raises(ValidationError):
+        GenerateRequest(inference_steps=MAX_STEPS + 1)
+
+
+def test_every_track_of_the_model_is_taken() -> None:
+    assert GenerateRequest(track_classes=TRACKS).track_classes == TRACKS
+    assert len(TRACKS) == 12
+
+
+def test_a_guidance_interval_may_be_a_point_but_not_upside_down() -> None:
+    point = GenerateRequest(cfg_interval_start=0.5, cfg_interval_end=0.5)
+    assert (point.cfg_interval_start, point.cfg_interval_end) == (0.5, 0.5)
+    with pytest.raises(ValidationError, match="cfg_interval_start"):
+        GenerateRequest(cfg_interval_start=0.6, cfg_interval_end=0.5)
 
 
 def test_a_request_cannot_be_changed() -> None:

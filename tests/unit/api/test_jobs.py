@@ -151,6 +151,14 @@ async def test_a_text_that_leaves_no_room_for_the_codes_is_refused(
         assert service.jobs == []
 
 
+@pytest.mark.parametrize(("guided", "counted"), [(False, 0), (True, 1)])
+async def test_guided_metadata_takes_the_lyrics_twice(
+    http: httpx.AsyncClient, service: LocalJobService, guided: bool, counted: int
+) -> None:
+    await submit(http, caption="x" * 2_048, lyrics="y" * 16_384, lm_guide_metadata=guided)
+    assert len(service.counted) == counted
+
+
 async def test_a_full_queue(http: httpx.AsyncClient, service: LocalJobService) -> None:
     for _ in range(3):
         await submit(http)

@@ -19,6 +19,8 @@ async def test_models(http: httpx.AsyncClient) -> None:
             "tasks": ["text2music", "cover", "repaint"],
             "takes_guidance": False,
             "default_steps": 8,
+            "default_shift": 3.0,
+            "takes_timesteps": True,
         }
     ]
     assert models["lm_models"] == [

@@ -29,6 +29,29 @@ def test_official_checkpoints(name: str, variant: Variant, steps: int, shift: fl
     assert HUB_REPOS[name] == repo
 
 
+@pytest.mark.parametrize(
+    ("name", "asked", "shift"),
+    [
+        ("acestep-v15-turbo", None, 3.0),
+        ("acestep-v15-turbo-shift1", None, 1.0),
+        ("acestep-v15-turbo", 1.4, 1.0),
+        ("acestep-v15-turbo", 2.6, 3.0),
+        ("acestep-v15-turbo", 5.0, 3.0),
+        ("acestep-v15-base", None, 1.0),
+        ("acestep-v15-base", 2.6, 2.6),
+    ],
+)
+def test_turbo_models_snap_the_shift_to_what_they_learned(
+    name: str, asked: float | None, shift: float
+) -> None:
+    assert OFFICIAL_DITS[name].shift(asked) == shift
+
+
+def test_only_base_models_take_no_timesteps() -> None:
+    for checkpoint in OFFICIAL_DITS.values():
+        assert checkpoint.takes_timesteps == (checkpoint.variant is not Variant.BASE)
+
+
 def test_only_base_models_do_every_task() -> None:
     everywhere = {Task.TEXT2MUSIC, Task.COVER, Task.REPAINT}
     for checkpoint in OFFICIAL_DITS.values():

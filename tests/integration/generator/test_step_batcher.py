@@ -1,0 +1,285 @@
+"""Many songs stepped together, on the random checkpoints of the parity data (turbo, base, XL)."""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from configs.settings import GeneratorSettings, ModelSettings
+from deployments.domain import INSTRUCTIONS, Task
+from deployments.errors import JobError
+from deployments.generator.batcher import StepBatcher
+from deployments.generator.engine import GeneratorEngine, Song, Velocities, load_engine
+from deployments.messages import DenoisedLatents, DenoiseRequest, Metadata, Progress, RepaintMode, Window
+
+CHECKPOINTS = Path(__file__).parents[2] / "data" / "dit" / "ckpt"
+CHANNELS = 8
+ROUNDING = 5e-5
+UNLIMITED = 1_000_000
+SONG = DenoiseRequest(
+    task=Task.TEXT2MUSIC,
+    instruction=INSTRUCTIONS[Task.TEXT2MUSIC],
+    caption="A calm piano melody",
+    lyrics="[Verse 1]\nla la la",
+    language="en",
+    metadata=Metadata(bpm=72, key_scale="A minor", time_signature="4/4", duration=6.0),
+    frames=150,
+    seed=7,
+)
+LONG = replace(SONG, inference_steps=50, guidance_scale=1.0)
+
+
+class WatchedEngine(GeneratorEngine):
+    """The real engine, which notes what it does and fails as told."""
+
+    def __init__(self, variant: str) -> None:
+        self.__dict__.update(loaded(variant).__dict__)
+        self.forwards: list[list[Song]] = []
+        self.tokens_of_forwards: list[int] = []
+        self.events: list[str] = []
+        self.memory = UNLIMITED
+        """Tokens that fit."""
+        self.refused: int | None = None
+        """Frames of songs that the forward cannot do."""
+        self.start_seconds = 0.0
+
+    def start(self, request: DenoiseRequest) -> Song:
+        self.events.append("start")
+        time.sleep(self.start_seconds)
+        return super().start(request)
+
+    def velocities(self, songs: Sequence[Song]) -> list[Velocities]:
+        tokens = sum(self.tokens(song) for song in songs)
+        if tokens > self.memory:
+            raise torch.OutOfMemoryError("too many tokens")
+        if any(song.trajectory.frames == self.refused for song in songs):
+            raise ArithmeticError("refused")
+        self.events.append("step")
+        self.forwards.append(list(songs))
+        self.tokens_of_forwards.append(tokens)
+        return super().velocities(songs)
+
+
+@cache
+def loaded(variant: str) -> GeneratorEngine:
+    torch.set_num_threads(1)
+    models = ModelSettings(
+        source="folder",
+        folder=CHECKPOINTS,
+        dit=f"original/acestep-v15-{variant}",
+        text_encoder="original/Qwen3-Embedding-0.6B",
+    )
+    return load_engine(models, GeneratorSettings())
+
+
+def latents_alone(variant: str, request: DenoiseRequest) -> np.ndarray:
+    engine = loaded(variant)
+    song = engine.start(request)
+    while not song.trajectory.done:
+        engine.step([song])
+    return engine.finish(song).latents
+
+
+async def run(batcher: StepBatcher, *requests: DenoiseRequest) -> list[np.ndarray]:
+    """The latents of one job's songs."""
+    found: dict[int, np.ndarray] = {}
+    async with aclosing(batcher.run(requests)) as news:
+        async for item, answer in news:
+            if isinstance(answer, DenoisedLatents):
+                found[item] = answer.latents
+    return [found[item] for item in range(len(requests))]
+
+
+def noise(frames: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((frames, CHANNELS)).astype(np.float32)
+
+
+def any_request(rng: random.Random) -> DenoiseRequest:
+    """A song of any length, task, prompt, schedule and guidance."""
+    frames = rng.choice([1, 40, 77, 128, 150, 150, 151, 250, 333, 500])
+    task = rng.choice([*Task])
+    start = rng.randrange(frames)
+    return replace(
+        SONG,
+        task=task,
+        instruction=INSTRUCTIONS[task],
+        caption="warm " * rng.randint(1, 40),
+        lyrics="la " * rng.randint(1, 120),
+        frames=frames,
+        seed=rng.randrange(1000),
+        codes=tuple(rng.randrange(64_000) for _ in range(frames // 5)) if rng.random() < 0.2 else None,
+        source=noise(frames, rng.randrange(1000)) if task is not Task.TEXT2MUSIC else None,
+        window=Window(start, rng.randint(start + 1, frames)),
+        reference=noise(750, rng.randrange(1000)) if rng.random() < 0.3 else None,
+        inference_steps=rng.randint(1, 12),
+        guidance_scale=rng.choice([1.0, 3.0, 7.0]),
+        audio_cover_strength=rng.choice([0.0, 0.5, 1.0]),
+        shift=rng.choice([None, 1.0, 2.0]),
+        infer_method=rng.choice(["ode", "sde"]),
+        use_adg=rng.random() < 0.3,
+        cfg_interval_start=rng.choice([0.0, 0.3]),
+        cfg_interval_end=rng.choice([0.8, 1.0]),
+        cover_noise_strength=rng.choice([0.0, 0.4]),
+        repaint_mode=RepaintMode(rng.random(), rng.randrange(20), None),
+    )
+
+
+@pytest.mark.parametrize("tokens_per_forward", [1500, UNLIMITED])
+@pytest.mark.parametrize("variant", ["turbo", "base", "xl-turbo"])
+async def test_24_mixed_jobs_together_make_what_each_makes_alone(
+    variant: str, tokens_per_forward: int
+) -> None:
+    rng = random.Random(variant)
+    requests = [any_request(rng) for _ in range(24)]
+    engine = WatchedEngine(variant)
+    batcher = StepBatcher(engine, tokens_per_forward)
+    together = await asyncio.gather(*(run(batcher, request) for request in requests))
+    assert max(len(songs) for songs in engine.forwards) > 3
+    for request, (latents,) in zip(requests, together, strict=True):
+        assert np.abs(latents - latents_alone(variant, request)).max() <= ROUNDING
+
+
+@pytest.mark.parametrize("earlier_steps", [1, 4, 7])
+async def test_a_song_does_not_depend_on_when_it_joins(earlier_steps: int) -> None:
+    batcher = StepBatcher(WatchedEngine("turbo"), UNLIMITED)
+    others = [replace(SONG, frames=frames, seed=frames) for frames in (333, 250)]
+    async with aclosing(batcher.run(others)) as running:
+        for _ in range(len(others) * earlier_steps):
+            await anext(running)
+        (latents,) = await run(batcher, SONG)
+    assert np.abs(latents - latents_alone("turbo", SONG)).max() <= ROUNDING
+
+
+async def test_a_job_alone_makes_the_same_latents_to_the_last_bit() -> None:
+    songs = [replace(SONG, frames=frames, seed=frames) for frames in (150, 150, 250)]
+    batcher = StepBatcher(WatchedEngine("turbo"), tokens_per_forward=500)  # two songs at a time
+    first, second = await run(batcher, *songs), await run(batcher, *songs)
+    assert all(map(np.array_equal, first, second))
+
+
+async def test_the_songs_of_a_job_start_together_beside_running_ones() -> None:
+    engine = WatchedEngine("base")
+    engine.start_seconds = 0.02  # longer than a step: they are not all prepared between two steps
+    batcher = StepBatcher(engine, UNLIMITED)
+    async with aclosing(batcher.run([LONG])) as running:
+        await anext(running)
+        await run(batcher, *[replace(SONG, frames=frames, inference_steps=2) for frames in (77, 78, 79)])
+    sizes = [len(songs) for songs in engine.forwards]
+    assert set(sizes) == {1, 4}
+
+
+async def test_running_songs_step_between_the_preparations_of_new_ones() -> None:
+    engine = WatchedEngine("base")
+    batcher = StepBatcher(engine, UNLIMITED)
+    async with aclosing(batcher.run([LONG])) as running:
+        await anext(running)
+        engine.start_seconds = 0.05
+        engine.events.clear()
+        await asyncio.gather(*(run(batcher, replace(SONG, inference_steps=1)) for _ in range(4)))
+    assert engine.events.count("start") == 4
+    assert "start start" not in " ".join(engine.events)
+
+
+async def test_a_tick_takes_no_more_tokens_than_allowed_and_nobody_is_passed_over() -> None:
+    engine = WatchedEngine("turbo")
+    batcher = StepBatcher(engine, tokens_per_forward=600)
+    frames = [1500, *[150] * 9]
+    await asyncio.gather(*(run(batcher, replace(SONG, frames=n, seed=n)) for n in frames))
+    assert max(len(songs) for songs in engine.forwards) > 1
+    for songs, tokens in zip(engine.forwards, engine.tokens_of_forwards, strict=True):
+        assert len(songs) == 1 or tokens <= 600
+    long_steps = [i for i, songs in enumerate(engine.forwards) if songs[0].trajectory.frames == 1500]
+    assert len(long_steps) == 8
+    assert max(after - before for before, after in pairwise(long_steps)) <= 6
+
+
+async def test_a_job_cancelled_at_step_3_of_50_stops_within_a_step_and_the_next_one_starts() -> None:
+    engine = WatchedEngine("base")
+    batcher = StepBatcher(engine, UNLIMITED)
+    async with aclosing(batcher.run([LONG])) as news:
+        async for _, answer in news:
+            assert isinstance(answer, Progress)
+            assert answer.total == 50
+            if answer.done == 3:
+                break
+    (cancelled,) = engine.forwards[0]
+    await run(batcher, replace(SONG, inference_steps=2))
+    assert cancelled.trajectory.step <= 4
+    assert engine.forwards[-1] != [cancelled]
+    batcher.check(stalled_seconds=60)
+
+
+async def test_a_batch_that_does_not_fit_into_memory_is_halved_and_goes_on() -> None:
+    engine = WatchedEngine("turbo")
+    engine.memory = 800
+    batcher = StepBatcher(engine, UNLIMITED)
+    requests = [replace(SONG, frames=frames, seed=frames) for frames in (150, 250, 333, 77, 128, 40)]
+    found = await asyncio.gather(*(run(batcher, request) for request in requests))
+    assert max(len(songs) for songs in engine.forwards) > 1
+    for request, (latents,) in zip(requests, found, strict=True):
+        assert np.abs(latents - latents_alone("turbo", request)).max() <= ROUNDING
+
+
+async def test_a_song_too_long_for_the_memory_fails_alone_and_says_so() -> None:
+    engine = WatchedEngine("turbo")
+    engine.memory = 800
+    batcher = StepBatcher(engine, UNLIMITED)
+    good, bad = await asyncio.gather(
+        run(batcher, SONG), run(batcher, replace(SONG, frames=2000)), return_exceptions=True
+    )
+    assert np.abs(good[0] - latents_alone("turbo", SONG)).max() <= ROUNDING
+    assert isinstance(bad, JobError)
+    assert "memory" in str(bad)
+
+
+async def test_a_song_that_the_model_cannot_do_fails_alone() -> None:
+    engine = WatchedEngine("turbo")
+    engine.refused = 77
+    batcher = StepBatcher(engine, UNLIMITED)
+    requests = [replace(SONG, frames=frames) for frames in (150, 77, 250, 40)]
+    found = await asyncio.gather(*(run(batcher, request) for request in requests), return_exceptions=True)
+    assert [isinstance(answer, ArithmeticError) for answer in found] == [False, True, False, False]
+
+
+async def test_a_job_fails_with_its_first_failing_song() -> None:
+    broken = replace(SONG, task=Task.COMPLETE, source=np.full((150, CHANNELS), np.nan, np.float32))
+    engine = WatchedEngine("turbo")
+    batcher = StepBatcher(engine, UNLIMITED)
+    with pytest.raises(JobError):
+        await run(batcher, SONG, broken)
+    assert len(await run(batcher, SONG)) == 1
+
+
+async def test_a_prompt_that_cannot_be_encoded_fails_its_job_only() -> None:
+    batcher = StepBatcher(WatchedEngine("turbo"), UNLIMITED)
+    good, bad = await asyncio.gather(
+        run(batcher, SONG),
+        run(batcher, replace(SONG, reference=noise(750, 0)[:, :3])),
+        return_exceptions=True,
+    )
+    assert len(good) == 1
+    assert isinstance(bad, RuntimeError)
+
+
+async def test_a_hanging_forward_is_noticed() -> None:
+    engine = WatchedEngine("base")
+    batcher = StepBatcher(engine, UNLIMITED)
+    async with aclosing(batcher.run([LONG])) as news:
+        await anext(news)
+        engine.start_seconds = 0.2
+        other = asyncio.create_task(run(batcher, SONG))
+        await asyncio.sleep(0.1)
+        batcher.check(stalled_seconds=60)
+        with pytest.raises(RuntimeError, match="has been running"):
+            batcher.check(stalled_seconds=0.0)
+        other.cancel()
+        await asyncio.gather(other, return_exceptions=True)

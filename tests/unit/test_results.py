@@ -1,0 +1,83 @@
+"""What `generation_info` says about what was really done."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from configs.settings import ModelSettings, Settings
+from deployments.checkpoints.catalog import OFFICIAL_DITS
+from deployments.messages import AudioFile, DenoisedLatents, Metadata
+from serve_app.api.schemas import GenerateRequest
+from serve_app.jobs.model import Job, JobSpec, Recording
+from serve_app.planning import song_plan
+from serve_app.results import job_result
+
+
+def generation_info(
+    dit: str, steps: int, *timesteps: float, source: Recording | None = None, **fields: Any
+) -> str:
+    job = Job("id", JobSpec(GenerateRequest(**fields), seeds=(7,), source=source), sequence=1, created_at=0.0)
+    scale = fields.get("guidance_scale", 7.0) if OFFICIAL_DITS[dit].takes_guidance else None
+    latents = DenoisedLatents(np.zeros((128, 8), np.float32), steps, scale, timesteps=timesteps)
+    result = job_result(
+        job,
+        song_plan(job.spec, Metadata(duration=5.0), lm_answered=False),
+        [None],
+        [latents],
+        [AudioFile("file:///0.mp3", 1, 5.0)],
+        {"denoising": 1.0},
+        Settings(models=ModelSettings(dit=dit)),
+    )
+    return str(result["generation_info"])
+
+
+@pytest.mark.parametrize("dit", ["acestep-v15-turbo", "acestep-v15-base"])
+def test_it_begins_like_the_documents(dit: str) -> None:
+    assert generation_info(dit, 8).startswith("Steps: 8, Scale: 7.0, Seeds: 7; ")
+
+
+@pytest.mark.parametrize(
+    ("dit", "asked", "shift"),
+    [
+        ("acestep-v15-turbo", None, 3.0),
+        ("acestep-v15-turbo", 1.4, 1.0),
+        ("acestep-v15-turbo", 5, 3.0),
+        ("acestep-v15-turbo-shift1", None, 1.0),
+        ("acestep-v15-base", None, 1.0),
+        ("acestep-v15-sft", 2.6, 2.6),
+    ],
+)
+def test_the_shift_is_the_one_that_was_run(dit: str, asked: float | None, shift: float) -> None:
+    assert f"; Shift: {shift}, Method: ode;" in generation_info(dit, 8, shift=asked)
+
+
+def test_a_distilled_model_says_that_it_runs_its_own_steps_without_guidance() -> None:
+    info = generation_info("acestep-v15-turbo", 8, inference_steps=50, infer_method="sde")
+    assert "Method: sde" in info
+    assert "ran its trained 8 steps instead of 50" in info
+    assert "Scale has no effect" in info
+
+
+def test_other_models_have_nothing_to_excuse() -> None:
+    info = generation_info("acestep-v15-sft", 50, inference_steps=50)
+    assert info.startswith("Steps: 50, Scale: 7.0")
+    assert "distilled" not in info
+
+
+def test_a_schedule_of_the_users_own_is_shown_as_it_was_run() -> None:
+    info = generation_info("acestep-v15-turbo", 3, 1.0, 0.9, 0.5454545, timesteps="1,0.91,0.55,0")
+    assert info.startswith("Steps: 3,")
+    assert "; Timesteps: 1 0.9 0.5455, Method: ode;" in info
+    assert "instead of" not in info
+
+
+def test_a_model_that_runs_its_own_schedule_shows_its_shift() -> None:
+    assert "; Shift: 1.0, " in generation_info("acestep-v15-base", 8, timesteps="1,0.5")
+
+
+def test_steps_that_the_source_took_are_explained() -> None:
+    source = Recording("file:///source.wav", 5.0)
+    info = generation_info("acestep-v15-base", 4, source=source, task_type="cover", cover_noise_strength=0.5)
+    assert info.startswith("Steps: 4,")
+    assert "4 were left" in info
