@@ -42,12 +42,15 @@ class VLLMBackend:
         from vllm import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
+        from deployments.language_model.vllm_model import ARCHITECTURE
+
         self._end_id = tokenizer.end_id
         self._text_tokenizer = tempfile.TemporaryDirectory(prefix="acestep-lm-tokenizer-")
         tokenizer.save_text_tokenizer(Path(self._text_tokenizer.name))
         self._engine: Any = AsyncLLM.from_engine_args(
             AsyncEngineArgs(
                 model=str(folder),
+                hf_overrides={"architectures": [ARCHITECTURE]},
                 tokenizer=self._text_tokenizer.name,
                 generation_config="vllm",
                 dtype=settings.dtype,
