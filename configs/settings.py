@@ -150,6 +150,15 @@ class Settings(_Section):
     storage: StorageSettings = Field(default_factory=StorageSettings)
 
     @model_validator(mode="after")
+    def _language_model_keeps_to_the_longest_song(self) -> Self:
+        if self.language_model.lm_max_duration > self.api.max_duration:
+            raise ValueError(
+                f"language_model.lm_max_duration ({self.language_model.lm_max_duration} s) is longer than "
+                f"api.max_duration ({self.api.max_duration:g} s): lower one or raise the other"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _longest_song_fits_the_language_model(self) -> Self:
         codes = code_count(self.api.max_duration)
         if self.language_model.max_model_len < codes + PROMPT_TOKENS:

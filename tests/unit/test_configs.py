@@ -96,3 +96,8 @@ def test_the_context_has_room_for_the_longest_song_and_a_prompt(seconds: float, 
     assert Settings(api=api, language_model={"max_model_len": needed}).language_model.max_model_len == needed
     with pytest.raises(ValidationError, match=f"raise it to {needed}"):
         Settings(api=api, language_model={"max_model_len": needed - 1})
+
+
+def test_the_language_model_chooses_no_longer_song_than_the_server_makes():
+    with pytest.raises(ValidationError, match="lm_max_duration"):
+        Settings(api={"max_duration": 60}, language_model={"lm_max_duration": 61})

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from configs.settings import ApiSettings, JobSettings, Settings
+from configs.settings import ApiSettings, JobSettings, LanguageModelSettings, Settings
 from serve_app.api.app import create_app
 from serve_app.api.schemas import GenerateRequest
 from serve_app.jobs.model import Job, JobSpec, JobState, JobView, TrackerStats
@@ -80,6 +80,7 @@ def audio_in(tmp_path: Path) -> Path:
 def settings(audio_in: Path) -> Settings:
     return Settings(
         api=ApiSettings(audio_roots=(audio_in,), max_duration=20.0, max_upload_bytes=4_000_000),
+        language_model=LanguageModelSettings(lm_max_duration=20),
         jobs=JobSettings(queue_limit=3),
     )
 
