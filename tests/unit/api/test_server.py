@@ -31,7 +31,7 @@ async def test_models(http: httpx.AsyncClient) -> None:
         "acestep-5Hz-lm-0.6B",
     )
     assert set(models["audio_formats"]) == set(FORMATS)
-    assert (models["max_duration"], models["lm_max_duration"]) == (20.0, 30)
+    assert (models["max_duration"], models["lm_max_duration"]) == (20.0, 20)
     assert (models["default_batch_size"], models["max_batch_size"]) == (2, 8)
     assert models["max_upload_bytes"] == 4_000_000
 
