@@ -73,11 +73,17 @@ def local_server(config: dict[str, Any], log_file: Path) -> Iterator[LocalServer
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches it once, through us
+            preexec_fn=_take_interrupts,
         )
         try:
             yield LocalServer(f"http://{host}:{port}", process, log_file)
         finally:
             _stop(process)
+
+
+def _take_interrupts() -> None:
+    # What a shell starts in the background ignores them, and so would the child, whose stop signal this is.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -15,6 +15,7 @@ from configs.settings import Settings
 from serve_app.local_server import LocalServer, local_server
 
 LOG_FILE = Path("serve.log")
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EXAMPLE = {
     "caption": "upbeat pop song with bright synths and a steady beat",
     "lyrics": "[Verse]\nHello world, we are singing\n[Chorus]\nHello, hello world",
@@ -37,7 +38,7 @@ def main() -> int:
     parser.add_argument("--models", type=Path, help="folder with the checkpoints that the config names")
     parser.add_argument("--once", action="store_true", help="stop after the song")
     options = parser.parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in STOP_SIGNALS:
         signal.signal(number, _interrupt)
     try:
         with local_server(_load(options.config, options.models), LOG_FILE) as server:
@@ -102,6 +103,9 @@ def _make_song(client: httpx.Client) -> Path:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    # Stopping takes seconds; interrupted, it would leave processes behind.
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

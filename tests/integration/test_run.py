@@ -1,13 +1,16 @@
 """`make run ONCE=1`: a song from one command, and nothing left behind."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 
 import psutil
+import pytest
 import soundfile
 import yaml
 
@@ -61,3 +64,29 @@ def test_a_taken_port_is_said_at_once(tmp_path: Path) -> None:
         )
     assert shown.returncode == 1
     assert f"something already listens on 127.0.0.1:{port}" in shown.stderr
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=lambda stop: stop.name)
+def test_a_signal_while_it_starts_leaves_no_process(tmp_path: Path, stop: signal.Signals) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(embedded_config(free_port(), tmp_path)))
+    mark = uuid.uuid4().hex
+    # A shell's background job: it starts with interrupts ignored.
+    command = [
+        "bash",
+        "-c",
+        'exec "$@" & wait',
+        "bash",
+        sys.executable,
+        "-m",
+        "serve_app.run",
+        "--config",
+        config,
+    ]
+    shell = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "RUN_MARK": mark})
+    while not (tmp_path / "serve.log").exists() or b"Deploying" not in (tmp_path / "serve.log").read_bytes():
+        time.sleep(0.2)
+    (run,) = psutil.Process(shell.pid).children()
+    run.send_signal(stop)
+    shell.wait(90)
+    assert processes_with(mark) == []
