@@ -7,7 +7,7 @@ Resources and scale (`num_gpus`, replicas, autoscaling) are Ray Serve's own opti
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from deployments.domain import code_count
 
@@ -46,13 +46,24 @@ class ModelSettings(_Section):
         validate_default=True,
     )
     dit: str = Field("acestep-v15-turbo", description="DiT checkpoint, original or diffusers layout.")
-    language_model: str = Field("acestep-5Hz-lm-0.6B", description="5Hz LM checkpoint.")
+    language_models: tuple[str, ...] = Field(
+        ("acestep-5Hz-lm-0.6B",),
+        min_length=1,
+        description="5Hz LM checkpoints, each a deployment of its own; the first is the default.",
+    )
     text_encoder: str = Field("Qwen3-Embedding-0.6B", description="Text encoder (original layout).")
     vae: str = Field("vae", description="VAE checkpoint (original layout).")
 
+    @field_validator("language_models")
+    @classmethod
+    def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError("a language model is named twice: use num_replicas for more of one")
+        return names
+
 
 class LanguageModelSettings(_Section):
-    """The LanguageModel deployment."""
+    """The LanguageModel deployment of each language model."""
 
     backends: tuple[Backend, ...] = Field(
         ("vllm", "pt"), min_length=1, description="Engines of each replica; each holds the weights once."
@@ -88,7 +99,7 @@ class GeneratorSettings(_Section):
         None, ge=1, description="CPU threads of the replica; null: one per core that it may use."
     )
     tokens_per_forward: int = Field(
-        8192,
+        2048,
         ge=1,
         description="Tokens that step together in one forward: 12.5 a second of each song, and those of its "
         "prompt and lyrics. A longer song steps alone.",
@@ -100,6 +111,9 @@ class CodecSettings(_Section):
 
     device: Device = Field("cpu", description="Where the VAE runs.")
     dtype: DType = Field("float32", description="Weights and activations of the VAE.")
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads of the replica; null: one per core that it may use."
+    )
     tile_frames: int = Field(256, ge=64, description="Latent frames of a decoding tile.")
     tile_batch: int = Field(1, ge=1, description="Tiles decoded in one forward.")
 

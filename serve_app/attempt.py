@@ -11,6 +11,7 @@ from configs.settings import Settings
 from deployments.messages import Progress, Stage
 from serve_app.jobs.model import Job, JobSpec
 from serve_app.models import Models
+from serve_app.planning import language_model
 from serve_app.progress import JobProgress
 from serve_app.storage import AudioStorage
 
@@ -32,6 +33,11 @@ class Attempt:
     @property
     def spec(self) -> JobSpec:
         return self.job.spec
+
+    @property
+    def language_model(self) -> str:
+        """The name of the LM that plans and composes."""
+        return language_model(self.spec.request, self.settings.models)
 
     @contextmanager
     def stage(self, stage: Stage) -> Iterator[None]:

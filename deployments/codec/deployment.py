@@ -45,9 +45,15 @@ class Codec:
         codec, self._checkpoint = settings.codec, settings.models.vae
         self._device = codec.device
         # Ray sets OMP_NUM_THREADS to the share of a core that the replica reserves.
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        torch.set_num_threads(codec.threads or len(os.sched_getaffinity(0)))
         vae = load_vae(checkpoint_folder(settings.models, self._checkpoint), "cpu", torch.float32)
-        self._engine = VaeEngine(vae, codec.device, getattr(torch, codec.dtype), codec.tile_frames)
+        self._engine = VaeEngine(
+            vae,
+            codec.device,
+            getattr(torch, codec.dtype),
+            codec.tile_frames,
+            shared_forwards=codec.tile_batch > 1,
+        )
         self._batcher = TileBatcher(self._engine, codec.tile_batch)
         self._file_threads = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="audio-files")
 

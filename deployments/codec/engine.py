@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from diffusers import AutoencoderOobleck
-from torch.nn.utils import remove_weight_norm
 
 from deployments.checkpoints.errors import CheckpointError
 from deployments.codec.audio_files import Samples
-from deployments.codec.tiles import Tile, cut_into_tiles
+from deployments.codec.folding import fold
+from deployments.codec.tiles import Tile, cut_into_tiles, even_width
 from deployments.domain import AUDIO_CHANNELS, SAMPLE_RATE, SAMPLES_PER_LATENT
 from deployments.messages import Latents
 
@@ -55,7 +55,7 @@ class TiledPass:
 
 
 class VaeEngine:
-    """Encodes and decodes with an AutoencoderOobleck whose weight norm is folded into its weights."""
+    """Encodes and decodes with an AutoencoderOobleck, folded for speed."""
 
     def __init__(
         self,
@@ -63,21 +63,27 @@ class VaeEngine:
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
         tile_frames: int = 256,
+        shared_forwards: bool = True,
     ) -> None:
-        """`vae` is taken over and changed; give it in float32, so that the folded weights are exact."""
+        """`vae` is taken over and changed; give it in float32, so that what is folded is exact.
+
+        With `shared_forwards` all tiles have one width, so that those of different songs fit together;
+        without, a song's tiles are as narrow as their number allows.
+        """
         made = (vae.hop_length, vae.sampling_rate, vae.config.audio_channels)
         wanted = (SAMPLES_PER_LATENT, SAMPLE_RATE, AUDIO_CHANNELS)
         if made != wanted:
             raise CheckpointError(
                 f"the VAE has (samples a latent frame, Hz, channels) {made}, ACE-Step 1.5 works with {wanted}"
             )
-        _fold_weight_norm(vae)
-        self._vae = vae.eval().requires_grad_(False)
+        fold(vae)
+        self._vae = vae.eval()
         for part in (vae.encoder, vae.decoder):
             part.to(device=device, dtype=dtype)
         self._device = device
         self._dtype = dtype
         self._tile_frames = tile_frames
+        self._shared_forwards = shared_forwards
         self._latent_channels: int = vae.config.decoder_input_channels
 
     def decoding(self, latents: Latents) -> TiledPass:
@@ -86,7 +92,7 @@ class VaeEngine:
         if channels != self._latent_channels or not frames:
             raise ValueError(f"expected latents [frames, {self._latent_channels}], got {list(latents.shape)}")
         waveform = np.empty((AUDIO_CHANNELS, frames * SAMPLES_PER_LATENT), np.float32)
-        return TiledPass(False, latents.T, waveform, cut_into_tiles(frames, self._tile_frames))
+        return TiledPass(False, latents.T, waveform, self._tiles(frames))
 
     def encoding(self, samples: Samples) -> TiledPass:
         """The pass from samples [2, n] to latents [channels, ceil(n / 1920)], n filled up with zeros."""
@@ -96,7 +102,11 @@ class VaeEngine:
         frames = -(-length // SAMPLES_PER_LATENT)
         whole_frames = np.pad(samples, ((0, 0), (0, frames * SAMPLES_PER_LATENT - length)))
         latents = np.empty((self._latent_channels, frames), np.float32)
-        return TiledPass(True, whole_frames, latents, cut_into_tiles(frames, self._tile_frames))
+        return TiledPass(True, whole_frames, latents, self._tiles(frames))
+
+    def _tiles(self, frames: int) -> list[Tile]:
+        width = self._tile_frames if self._shared_forwards else even_width(frames, self._tile_frames)
+        return cut_into_tiles(frames, width)
 
     @torch.inference_mode()
     def run(self, batch: Sequence[tuple[TiledPass, Tile]]) -> None:
@@ -120,10 +130,3 @@ class VaeEngine:
         for tile in tiled.tiles:
             self.run([(tiled, tile)])
         return tiled.result
-
-
-def _fold_weight_norm(vae: AutoencoderOobleck) -> None:
-    """Compute the weights once instead of in every call; exact in float32."""
-    for module in vae.modules():
-        if hasattr(module, "weight_g"):
-            remove_weight_norm(module)

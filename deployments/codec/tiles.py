@@ -32,3 +32,12 @@ def cut_into_tiles(length: int, width: int, margin: int = MARGIN) -> list[Tile]:
         Tile(start, start + width, seam, next_seam)
         for start, seam, next_seam in zip(starts, seams[:-1], seams[1:], strict=True)
     ]
+
+
+def even_width(length: int, width: int, margin: int = MARGIN) -> int:
+    """The narrowest width in which `length` frames take no more tiles than in `width`.
+
+    Tiles of full width overlap by more than the margins wherever `length` is no multiple of their cores.
+    """
+    tiles = max(1, -(-(length - 2 * margin) // (width - 2 * margin)))
+    return max(2 * margin + 1, -(-(length - 2 * margin) // tiles) + 2 * margin)

@@ -72,7 +72,7 @@ class PackedTransformer:
         packed_rows = [rows[index] for index in batch.order]
         embedding, modulation = self._time(packed_rows, batch)
         latents = self._pack([row.latents.to(self.dtype) for row in packed_rows])
-        hidden = self._model.proj_in_conv(torch.cat([batch.context, latents], -1).T[None])[0].T
+        hidden = self._model.proj_in_conv(torch.cat([batch.context, latents], -1).T[None])[0].T.contiguous()
         windowed = [kind == "sliding_attention" for kind in self._model.layer_types]
         for layer, keys_values, near in zip(
             self._model.layers, batch.condition_keys_values, windowed, strict=True

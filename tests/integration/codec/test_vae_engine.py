@@ -1,3 +1,4 @@
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,8 @@ from diffusers import AutoencoderOobleck
 
 from deployments.checkpoints.errors import CheckpointError
 from deployments.codec.engine import VaeEngine
+from deployments.codec.finishing import finished_song
+from deployments.domain import latent_frames
 from tests.latents import LATENT_CHANNELS, random_latents
 
 
@@ -26,8 +29,18 @@ def test_tiles_join_to_what_one_piece_gives(engine: VaeEngine, vae: AutoencoderO
     with torch.inference_mode():
         whole = vae.decode(torch.from_numpy(latents.T[None].copy())).sample[0].numpy()
         means = vae.encode(torch.from_numpy(whole[None])).latent_dist.mode()[0].numpy().T
+    narrower = VaeEngine(deepcopy(vae), tile_frames=64, shared_forwards=False)
     assert relative_difference(engine.decode(latents), whole) <= 1e-4
+    assert relative_difference(narrower.decode(latents), whole) <= 1e-4
     assert relative_difference(engine.encode(whole), means) <= 1e-4
+
+
+@pytest.mark.parametrize("seconds", [0.5, 0.7, 5.1, 16.9, 32.5, 40.5, 128.5, 600.0])
+def test_songs_of_odd_lengths_are_exact_to_the_sample(vae: AutoencoderOobleck, seconds: float):
+    decoded = VaeEngine(deepcopy(vae), tile_frames=512, shared_forwards=False).decode(
+        random_latents(latent_frames(seconds))
+    )
+    assert finished_song(decoded, seconds).shape == (2, round(seconds * 48_000))
 
 
 @pytest.mark.parametrize(("samples", "frames"), [(1, 1), (1_920, 1), (1_921, 2), (48_000, 25), (125_000, 66)])

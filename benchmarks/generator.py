@@ -1,0 +1,248 @@
+"""The step batcher against diffusers' AceStepPipeline, one job at a time: songs a second of a turbo model.
+
+    python -m benchmarks.generator --json generator.json
+
+Both sides run the very same random modules in one process, with the same threads and dtype, from prompts to
+latents. The pipeline crashes on some durations: those are left out and counted.
+"""
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import AceStepPipeline, FlowMatchEulerDiscreteScheduler
+from transformers import PreTrainedTokenizerFast
+
+from benchmarks.measuring import (
+    Cost,
+    machine,
+    measured,
+    million_parameters,
+    options,
+    product_gflops,
+    running_threads,
+    show,
+    write_json,
+)
+from benchmarks.random_generator import RandomGenerator, random_generator
+from configs.settings import GeneratorSettings
+from deployments.checkpoints.tiny_tokenizer import END_OF_TEXT
+from deployments.domain import INSTRUCTIONS, LATENT_RATE, Task, latent_frames
+from deployments.generator.batcher import StepBatcher
+from deployments.generator.engine import GeneratorEngine, Song, Velocities
+from deployments.generator.text_encoder import PromptTokenizer, TextEncoder
+from deployments.messages import DenoiseRequest, Metadata
+
+WORDS = (
+    "warm",
+    "slow",
+    "bright",
+    "piano",
+    "strings",
+    "calm",
+    "song",
+    "of",
+    "rain",
+    "light",
+    "night",
+    "drums",
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One song: what both sides are asked for."""
+
+    caption: str
+    lyrics: str
+    seconds: float
+    seed: int
+
+    @property
+    def request(self) -> DenoiseRequest:
+        return DenoiseRequest(
+            task=Task.TEXT2MUSIC,
+            instruction=INSTRUCTIONS[Task.TEXT2MUSIC],
+            caption=self.caption,
+            lyrics=self.lyrics,
+            language="en",
+            metadata=Metadata(duration=self.seconds),
+            frames=latent_frames(self.seconds),
+            seed=self.seed,
+        )
+
+
+class TimedEngine(GeneratorEngine):
+    """The engine with a clock beside it."""
+
+    def watch(self) -> None:
+        self.prepare_seconds = self.forward_seconds = 0.0
+        self.forwards = self.frames = self.padded_frames = 0
+
+    def start(self, request: DenoiseRequest) -> Song:
+        started = time.perf_counter()
+        song = super().start(request)
+        self.prepare_seconds += time.perf_counter() - started
+        return song
+
+    def velocities(self, songs: Sequence[Song]) -> list[Velocities]:
+        started = time.perf_counter()
+        found = super().velocities(songs)
+        self.forward_seconds += time.perf_counter() - started
+        self.forwards += 1
+        frames = [song.trajectory.frames for song in songs]
+        self.frames += sum(frames)
+        self.padded_frames += sum(count % 2 for count in frames)
+        return found
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Both sides, made of the same modules."""
+
+    engine: TimedEngine
+    peer: AceStepPipeline
+
+    @classmethod
+    def of(cls, model: RandomGenerator) -> "Contest":
+        engine = TimedEngine(
+            model.checkpoint, model.modules, TextEncoder(model.text_encoder), PromptTokenizer(model.tokenizer)
+        )
+        engine.watch()
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=model.tokenizer, pad_token=END_OF_TEXT)
+        peer = AceStepPipeline(
+            vae=None,
+            text_encoder=model.text_encoder,
+            tokenizer=tokenizer,
+            transformer=model.modules.transformer,
+            condition_encoder=model.modules.condition_encoder,
+            scheduler=FlowMatchEulerDiscreteScheduler(num_train_timesteps=1, shift=1.0),
+        )
+        peer.set_progress_bar_config(disable=True)
+        return cls(engine, peer)
+
+    def ours(self, jobs: Sequence[Job], tokens_per_forward: int) -> Cost:
+        """All of `jobs`, sent at once."""
+
+        async def follow(batcher: StepBatcher, job: Job) -> None:
+            async with aclosing(batcher.run([job.request])) as news:
+                async for _ in news:
+                    pass
+
+        async def everything() -> None:
+            batcher = StepBatcher(self.engine, tokens_per_forward)
+            await asyncio.gather(*(follow(batcher, job) for job in jobs))
+
+        self.engine.watch()
+        return measured(lambda: asyncio.run(everything()))[0]
+
+    def theirs(self, jobs: Sequence[Job]) -> Cost:
+        """The same jobs, one after the other."""
+        return measured(lambda: [self._peer_call(job) for job in jobs])[0]
+
+    @torch.inference_mode()
+    def _peer_call(self, job: Job) -> None:
+        self.peer(
+            prompt=job.caption,
+            lyrics=job.lyrics,
+            audio_duration=job.seconds,
+            guidance_scale=1.0,
+            generator=torch.Generator().manual_seed(job.seed),
+            output_type="latent",
+        )
+
+
+def jobs_of(durations: Sequence[float]) -> list[Job]:
+    """Songs of these lengths, each with a prompt and lyrics of its own."""
+    rng = random.Random(0)
+
+    def words(count: int) -> str:
+        return " ".join(rng.choices(WORDS, k=count))
+
+    return [
+        Job(words(10), "\n".join(words(6) for _ in range(4)), duration, seed)
+        for seed, duration in enumerate(durations)
+    ]
+
+
+def peer_crashes(duration: float) -> bool:
+    """Whether the pipeline rounds this duration to two lengths, so that noise and context don't fit."""
+    frames = math.ceil(duration * LATENT_RATE)
+    return math.ceil(frames / LATENT_RATE * LATENT_RATE) != frames
+
+
+def mixed_durations(count: int, shortest: float, longest: float) -> tuple[list[float], int]:
+    """Durations in tenths that the peer can do, and how many on the way it cannot."""
+    rng = random.Random(1)
+    possible: list[float] = []
+    crashing = 0
+    while len(possible) < count:
+        duration = round(rng.uniform(shortest, longest), 1)
+        if peer_crashes(duration):
+            crashing += 1
+        else:
+            possible.append(duration)
+    return possible, crashing
+
+
+def compare(contest: Contest, jobs: Sequence[Job], tokens_per_forward: int) -> dict[str, Any]:
+    """One row: our time for `jobs` sent at once, the peer's for one after the other."""
+    ours, theirs = contest.ours(jobs, tokens_per_forward), contest.theirs(jobs)
+    engine = contest.engine
+    outside = ours.seconds - engine.prepare_seconds - engine.forward_seconds
+    return {
+        "jobs": len(jobs),
+        "ours, songs/s": len(jobs) / ours.seconds,
+        "peer, songs/s": len(jobs) / theirs.seconds,
+        "ratio": theirs.seconds / ours.seconds,
+        "ratio of processor time": theirs.processor_seconds / ours.processor_seconds,
+        "preparing, %": 100 * engine.prepare_seconds / ours.seconds,
+        "ticks": engine.forwards,
+        "overhead a tick, ms": 1000 * outside / engine.forwards,
+        "padding, %": 100 * engine.padded_frames / (engine.frames + engine.padded_frames),
+    }
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("--jobs", type=int, nargs="+", default=[1, 4, 8, 16])
+    parser.add_argument("--tokens-per-forward", type=int, default=GeneratorSettings().tokens_per_forward)
+    chosen = parser.parse_args()
+    counts = [1, 2] if chosen.quick else chosen.jobs
+    short, longest = (1.0, 3.0) if chosen.quick else (10.0, 60.0)
+    model = random_generator(layers=4, width=128) if chosen.quick else random_generator(layers=24, width=512)
+    mixed, crashing = mixed_durations(max(counts), short, longest)
+    workloads = {
+        f"songs of {short:g} s": [short] * max(counts),
+        f"songs of {short:g} to {longest:g} s": mixed,
+    }
+    figures: dict[str, Any] = {
+        **machine(chosen.threads),
+        "dit_million_parameters": million_parameters(model.modules.transformer),
+        "durations_on_which_the_peer_crashes": crashing,
+        "tables": {},
+    }
+    with running_threads(chosen.threads):
+        for dtype in chosen.dtypes:
+            model.to(getattr(torch, dtype))
+            contest = Contest.of(model)
+            figures[f"{dtype}_product_gflops"] = product_gflops(getattr(torch, dtype))
+            compare(contest, jobs_of([short]), chosen.tokens_per_forward)  # warms both up
+            for workload, durations in workloads.items():
+                jobs = jobs_of(durations)
+                title = f"{dtype}, {workload}"
+                table = [compare(contest, jobs[:count], chosen.tokens_per_forward) for count in counts]
+                figures["tables"][title] = table
+                show(title, table)
+    print(*(f"{name}: {value}" for name, value in figures.items() if name != "tables"), sep="\n")
+    write_json(chosen.json, figures)
+
+
+if __name__ == "__main__":
+    main()

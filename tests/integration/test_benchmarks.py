@@ -1,0 +1,46 @@
+"""The benchmarks run and write what their documentation says; their figures need a quiet machine."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from configs.settings import PROJECT_ROOT
+
+
+def figures_of(benchmark: str, file: Path) -> dict[str, Any]:
+    options = ["--quick", "--threads", "1", "--dtypes", "float32", "--json", str(file)]
+    subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{benchmark}", *options],
+        cwd=PROJECT_ROOT,
+        check=True,
+        capture_output=True,
+    )
+    figures: dict[str, Any] = json.loads(file.read_text())
+    assert figures["threads"] == 1
+    assert figures["float32_product_gflops"] > 0
+    return figures
+
+
+def test_the_generator_is_compared_with_diffusers_pipeline(tmp_path: Path) -> None:
+    for table in figures_of("generator", tmp_path / "figures.json")["tables"].values():
+        assert [row["jobs"] for row in table] == [1, 2]
+        assert all(row["ratio"] > 0 and row["ticks"] >= 8 and row["padding, %"] <= 1 for row in table)
+
+
+def test_the_codec_is_compared_with_diffusers_tiled_decode(tmp_path: Path) -> None:
+    (table,) = figures_of("codec", tmp_path / "figures.json")["tables"].values()
+    assert [row["audio, s"] for row in table] == [1.0, 21.0]
+    assert all(row["ratio"] > 0 and row["difference, relative"] <= 1e-4 for row in table)
+
+
+def test_the_language_model_is_compared_with_a_transformers_loop(tmp_path: Path) -> None:
+    tables = figures_of("lm", tmp_path / "figures.json")["tables"]
+    guidance = [table for name, table in tables.items() if name.endswith("the cost of guidance")]
+    speeds = [table for name, table in tables.items() if not name.endswith("the cost of guidance")]
+    assert len(speeds) == len(guidance) == 2
+    for table in speeds:
+        assert [row["songs"] for row in table] == [1, 2]
+        assert all(row["ratio"] > 0 and row["songs with the peer's codes"] == "2 of 2" for row in table)
+    assert all(row["ratio"] > 0 for table in guidance for row in table)
