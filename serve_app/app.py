@@ -3,6 +3,7 @@
 client → Ingress (↔ JobTracker) → LanguageModel: plan, compose → Generator: denoise → Codec: encode, decode
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -34,16 +35,15 @@ class Ingress:
     def __init__(
         self,
         settings: Settings,
-        language_model: DeploymentHandle[Any],
+        language_models: dict[str, DeploymentHandle[Any]],
         generator: DeploymentHandle[Any],
         codec: DeploymentHandle[Any],
     ) -> None:
         self._settings = settings
-        handles = {"LanguageModel": language_model, "Generator": generator, "Codec": codec}
         tracker = get_or_create_tracker(settings.jobs)
         self._storage = AudioStorage(settings.storage.uri)
-        models = HandleModels(language_model, generator, codec)
-        self._service = RayJobService(settings, tracker, handles)
+        models = HandleModels(language_models, generator, codec)
+        self._service = RayJobService(settings, tracker, language_models, generator, codec)
         self._runners = Runners(tracker, models, self._storage, settings)
         self._runners.start()
 
@@ -59,15 +59,19 @@ class Ingress:
 
 def build(settings: Settings) -> serve.Application:
     """Bind the graph. Ray Serve parses the config file's `args:` into `settings`; a typo there is refused."""
-    return _bind(
-        Ingress,
-        settings,
-        _bind(LanguageModel, settings),
-        _bind(Generator, settings),
-        _bind(Codec, settings),
-    )
+    names = settings.models.language_models
+    language_models = {
+        name: _bind(LanguageModel, settings, name, deployment_name=language_model_deployment(name, names))
+        for name in names
+    }
+    return _bind(Ingress, settings, language_models, _bind(Generator, settings), _bind(Codec, settings))
 
 
-def _bind(deployment: Any, *arguments: Any) -> serve.Application:
+def language_model_deployment(name: str, names: Sequence[str]) -> str:
+    """The name under `deployments:` in the config file; that of the default LM says no checkpoint."""
+    return "LanguageModel" if name == names[0] else f"LanguageModel-{name}"
+
+
+def _bind(deployment: Any, *arguments: Any, deployment_name: str | None = None) -> serve.Application:
     # Serve's decorators return deployments; type checkers see the undecorated classes.
-    return deployment.bind(*arguments)
+    return deployment.options(name=deployment_name or deployment.name).bind(*arguments)

@@ -1,8 +1,9 @@
-"""The three model deployments as the pipeline sees them."""
+"""The model deployments as the pipeline sees them."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
 
+from deployments.errors import JobError
 from deployments.messages import (
     AudioCodes,
     AudioFile,
@@ -19,11 +20,13 @@ from deployments.messages import (
 
 
 class Models(Protocol):
-    """The verbs of one job, in order."""
+    """The verbs of one job, in order. `language_model` is the name of a checkpoint."""
 
-    async def plan(self, request: PlanRequest) -> Metadata: ...
+    async def plan(self, language_model: str, request: PlanRequest) -> Metadata: ...
 
-    def compose(self, request: ComposeRequest) -> AsyncGenerator[Progress | AudioCodes, None]: ...
+    def compose(
+        self, language_model: str, request: ComposeRequest
+    ) -> AsyncGenerator[Progress | AudioCodes, None]: ...
 
     async def encode(self, request: EncodeRequest) -> EncodedAudio: ...
 
@@ -37,17 +40,19 @@ class Models(Protocol):
 class HandleModels:
     """The verbs through Serve's deployment handles."""
 
-    def __init__(self, language_model: Any, generator: Any, codec: Any) -> None:
-        self._language_model = language_model
+    def __init__(self, language_models: Mapping[str, Any], generator: Any, codec: Any) -> None:
+        self._language_models = language_models
         self._generator = generator
         self._codec = codec
 
-    async def plan(self, request: PlanRequest) -> Metadata:
-        planned: Metadata = await self._language_model.plan.remote(request)
+    async def plan(self, language_model: str, request: PlanRequest) -> Metadata:
+        planned: Metadata = await self._language_model(language_model).plan.remote(request)
         return planned
 
-    def compose(self, request: ComposeRequest) -> AsyncGenerator[Progress | AudioCodes, None]:
-        return _stream(self._language_model.compose, request)
+    def compose(
+        self, language_model: str, request: ComposeRequest
+    ) -> AsyncGenerator[Progress | AudioCodes, None]:
+        return _stream(self._language_model(language_model).compose, request)
 
     async def encode(self, request: EncodeRequest) -> EncodedAudio:
         encoded: EncodedAudio = await self._codec.encode.remote(request)
@@ -60,6 +65,12 @@ class HandleModels:
 
     def decode(self, request: DecodeRequest) -> AsyncGenerator[Progress | AudioFile, None]:
         return _stream(self._codec.decode, request)
+
+    def _language_model(self, name: str) -> Any:
+        if name not in self._language_models:
+            there = ", ".join(self._language_models)
+            raise JobError(f"This server does not have the language model {name!r} any more, only {there}.")
+        return self._language_models[name]
 
 
 async def _stream(method: Any, request: object) -> AsyncGenerator[Any, None]:

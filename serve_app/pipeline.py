@@ -79,7 +79,7 @@ async def plan(attempt: Attempt) -> SongPlan:
             return song_plan(spec, given, lm_answered=False)
         try:
             async with asyncio.timeout(attempt.settings.jobs.plan_timeout_seconds):
-                planned = await attempt.models.plan(question)
+                planned = await attempt.models.plan(attempt.language_model, question)
         except Exception as error:
             if not is_unavailable(error):
                 raise
@@ -105,7 +105,9 @@ async def compose(attempt: Attempt, song: SongPlan) -> list[tuple[int, ...] | No
         )
 
     with attempt.stage("composing"):
-        runs = await attempt.each_item(AudioCodes, lambda item: attempt.models.compose(question(item)))
+        runs = await attempt.each_item(
+            AudioCodes, lambda item: attempt.models.compose(attempt.language_model, question(item))
+        )
     return [run.codes for run in runs]
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from configs.settings import ModelSettings
 from deployments.domain import (
     CODE_RATE,
     INSTRUCTIONS,
@@ -43,6 +44,11 @@ class SongPlan:
     def item_metadata(self, item: int) -> Metadata:
         """Metadata of one batch item, its duration included."""
         return replace(self.metadata, duration=self.durations[item])
+
+
+def language_model(request: GenerateRequest, models: ModelSettings) -> str:
+    """The name of the LM that a job asks for."""
+    return request.lm_model_path or models.language_models[0]
 
 
 def lyrics_for_models(request: GenerateRequest) -> str:

@@ -8,7 +8,7 @@ from deployments.codec.formats import extension
 from deployments.messages import AudioFile, DenoisedLatents
 from serve_app.api.schemas import GenerateRequest
 from serve_app.jobs.model import Job
-from serve_app.planning import SongPlan
+from serve_app.planning import SongPlan, language_model
 
 SUCCESS = "✅ Generation completed successfully!"
 
@@ -28,6 +28,7 @@ def job_result(
     suffix = extension(request.audio_format)
     paths = [f"/v1/audio/{job.job_id}/{item}.{suffix}" for item in range(len(files))]
     metadata = song.metadata
+    lm = language_model(request, settings.models)
     return {
         "first_audio_path": paths[0],
         "second_audio_path": paths[1] if len(paths) > 1 else None,
@@ -47,7 +48,7 @@ def job_result(
             "keyscale": metadata.key_scale,
             "timesignature": metadata.time_signature,
         },
-        "lm_model": settings.models.language_model if song.lm_answered or _composed(job, codes) else None,
+        "lm_model": lm if song.lm_answered or _composed(job, codes) else None,
         "dit_model": settings.models.dit,
         "audio_codes": [
             None if run is None else "".join(f"<|audio_code_{code}|>" for code in run) for run in codes
@@ -79,7 +80,7 @@ def _generation_info(
         parts.append(f"The source under noise took the place of the first steps: {latents.steps} were left")
     if latents.guidance_scale is None:
         parts.append(f"{dit.name} is distilled and takes no guidance: Scale has no effect")
-    parts.append(f"DiT: {dit.name}, LM: {settings.models.language_model}")
+    parts.append(f"DiT: {dit.name}, LM: {language_model(request, settings.models)}")
     parts.append("Seconds: " + ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in timings.items()))
     return "; ".join(parts)
 

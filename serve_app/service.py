@@ -1,6 +1,7 @@
 """What the HTTP API asks of the rest of the server, answered through Ray."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from ray import serve
@@ -9,7 +10,7 @@ from configs.settings import Settings
 from serve_app.api.schemas import GenerateRequest
 from serve_app.failures import is_unavailable
 from serve_app.jobs.model import JobSpec, JobView, TrackerStats
-from serve_app.planning import lyrics_for_models, unconditional_text
+from serve_app.planning import language_model, lyrics_for_models, unconditional_text
 
 READY_TIMEOUT_SECONDS = 5.0
 COUNT_TIMEOUT_SECONDS = 10.0
@@ -18,10 +19,20 @@ COUNT_TIMEOUT_SECONDS = 10.0
 class RayJobService:
     """`serve_app.api.service.JobService` over the tracker actor and the deployment handles."""
 
-    def __init__(self, settings: Settings, tracker: Any, handles: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        tracker: Any,
+        language_models: Mapping[str, Any],
+        generator: Any,
+        codec: Any,
+    ) -> None:
         self._settings = settings
         self._tracker = tracker
-        self._handles = handles
+        self._language_models = language_models
+        default = language_models[settings.models.language_models[0]]
+        self._needed = {"LanguageModel": default, "Generator": generator, "Codec": codec}
+        """What a default request needs."""
 
     async def submit(self, job_id: str, spec: JobSpec) -> int:
         position: int = await self._tracker.submit.remote(job_id, spec)
@@ -49,7 +60,8 @@ class RayJobService:
     async def prompt_fits(self, request: GenerateRequest, code_count: int) -> bool:
         """Whether the LM's context holds the request and its codes; True while the LM is down."""
         lyrics = lyrics_for_models(request)
-        count = self._handles["LanguageModel"].fits.remote(
+        name = language_model(request, self._settings.models)
+        count = self._language_models[name].fits.remote(
             request.caption, lyrics, unconditional_text(request), code_count
         )
         try:
@@ -72,5 +84,5 @@ class RayJobService:
                 return name
             return None
 
-        answers = await asyncio.gather(*(asks(name, handle) for name, handle in self._handles.items()))
+        answers = await asyncio.gather(*(asks(name, handle) for name, handle in self._needed.items()))
         return [name for name in answers if name is not None]

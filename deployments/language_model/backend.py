@@ -27,7 +27,14 @@ class TokenRequest:
     """Token ids that may be drawn."""
     max_tokens: int
     regex: str | None = None
-    """Text to be written, then the end of the turn; without it exactly `max_tokens` tokens are drawn."""
+    """Text to be written, then the end of the turn."""
+    structural_tag: str | None = None
+    """Text and control tokens to be written, then the end of the turn: xgrammar's JSON."""
+
+    @property
+    def is_constrained(self) -> bool:
+        """Whether a grammar ends the run; others draw exactly `max_tokens` tokens."""
+        return self.regex is not None or self.structural_tag is not None
 
 
 class Backend(Protocol):

@@ -23,13 +23,13 @@ _log = logging.getLogger(__name__)
     health_check_timeout_s=60,
 )
 class LanguageModel:
-    """One replica: the 5Hz LM on the backends of the settings."""
+    """One replica: the 5Hz LM `checkpoint` on the backends of the settings."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, checkpoint: str) -> None:
         from deployments.checkpoints.location import checkpoint_folder
         from deployments.language_model.engine import LanguageModelEngine
 
-        self._checkpoint = settings.models.language_model
+        self._checkpoint = checkpoint
         folder = checkpoint_folder(settings.models, self._checkpoint)
         self._engine = LanguageModelEngine(folder, settings.language_model)
         self._is_warm = False

@@ -12,11 +12,20 @@ from deployments.domain import MIN_LM_DURATION
 from deployments.errors import EngineError, JobError
 from deployments.language_model.backend import Backend, TokenRequest
 from deployments.language_model.codes import DEGENERATE_RUN, longest_run
-from deployments.language_model.grammar import constrained_metadata
+from deployments.language_model.grammar import DESCRIPTION_PREFILL, constrained_metadata, description_tag
 from deployments.language_model.guidance_check import expected_logits, probe, require_guided
-from deployments.language_model.metadata import cot_yaml, lm_fields, parse_lm_output
+from deployments.language_model.metadata import (
+    Description,
+    cot_yaml,
+    extract_lyrics,
+    lm_fields,
+    parse_lm_output,
+)
 from deployments.language_model.prompts import (
+    END_THINK,
     THINK,
+    Prompt,
+    answered,
     compose_prompt,
     plan_prompt,
     unconditional_compose_prompt,
@@ -97,6 +106,23 @@ class LanguageModelEngine:
                 "the LM repeated one code %d times in a row (seed %d)", longest_run(codes), sampling.seed
             )
         yield AudioCodes(min(runs, key=longest_run))
+
+    async def describe(
+        self, prompt: Prompt, sampling: Sampling, backend: BackendName = "vllm", max_tokens: int = 2048
+    ) -> Description:
+        """The answer to an understand, format or inspire prompt, its lyrics cut at `max_tokens` of answer."""
+        tokenizer = self._tokenizer
+        ids = tokenizer.encode(answered(prompt, DESCRIPTION_PREFILL))
+        self._require_room(ids, None, max_tokens)
+        end_think = tokenizer.token_id(END_THINK.name)
+        tag = description_tag(end_think)
+        request = TokenRequest(ids, None, sampling, tokenizer.text_ids, max_tokens, structural_tag=tag)
+        answer = await _collect(self._backend(backend), request)
+        if end_think not in answer:
+            raise EngineError(f"the description's metadata did not end within {max_tokens} tokens")
+        end = answer.index(end_think)
+        fields, _ = parse_lm_output(DESCRIPTION_PREFILL + tokenizer.decode(answer[:end]))
+        return Description(fields, extract_lyrics(END_THINK.name + tokenizer.decode(answer[end:])))
 
     def fits(self, caption: str, lyrics: str, negative_prompt: str, code_count: int) -> bool:
         """Whether a song with these texts and `code_count` codes fits the context, whatever its metadata."""

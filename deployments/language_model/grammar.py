@@ -4,6 +4,7 @@ A `<think>` line and one `key: value` line for each field in alphabetical order,
 values are forced: those that lead are put into the prompt, the others stand in the expression as they are.
 """
 
+import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ from deployments.domain import (
 )
 from deployments.language_model.metadata import COT_KEYS, Fields
 from deployments.language_model.prompts import THINK
+
+MAX_CAPTION_TOKENS = 512
+DESCRIPTION_PREFILL = "\nbpm:"
+"""Behind `<think>`: how every description begins."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,25 @@ def constrained_metadata(wanted: Collection[str], forced: Fields, max_duration: 
     free_key, free_pattern = lines[first]
     rest = "".join(f"{key}: {pattern}\\n" for key, pattern in lines[first + 1 : last + 1])
     return ConstrainedText(f"\n{known}{free_key}:", f" {free_pattern}\\n{rest}")
+
+
+def description_tag(end_think_id: int, max_duration: int = MAX_LM_DURATION) -> str:
+    """An answer with every field and then lyrics, behind `DESCRIPTION_PREFILL`: xgrammar's structural tag.
+
+    Here the thought ends with its control token, by id: vLLM checks tags without a tokenizer. The caption is
+    one line and bounded in tokens, which costs nothing; a counted repeat takes seconds to compile.
+    """
+    lines = _lines(COT_KEYS, {}, max_duration)
+    place = [key for key, _ in lines].index("caption")
+    (_, bpm), *rest = lines[:place] + lines[place + 1 :]
+    elements = [
+        {"type": "regex", "pattern": f" {bpm}\\ncaption: "},
+        {"type": "any_text", "excludes": ["\n", "\r", "<", "`"], "max_tokens": MAX_CAPTION_TOKENS},
+        {"type": "regex", "pattern": "\\n" + "".join(f"{key}: {pattern}\\n" for key, pattern in rest)},
+        {"type": "token", "token": end_think_id},
+        {"type": "any_text"},
+    ]
+    return json.dumps({"type": "structural_tag", "format": {"type": "sequence", "elements": elements}})
 
 
 def integers(low: int, high: int) -> str:

@@ -16,6 +16,7 @@ from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 
 from deployments.language_model.run_row import RunRow
 from deployments.language_model.sampling import draw, guide
+from deployments.language_model.step_range import announce
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class GuidanceProcessor(LogitsProcessor):
         """Follow the rows of vLLM's batch as they come, go and move."""
         if process_dict_updates(self._rows, batch_update, _batch_row):
             self._draws = _draws(self._rows)
+            ranges = {range(one.row.first_id, one.row.end_id) for one in self._rows.values()}
+            announce(len(self._rows), ranges.pop() if len(ranges) == 1 else None)
 
     def apply(self, logits: Tensor) -> Tensor:
         """Force a token on each row of `logits` [rows, vocabulary]."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -12,6 +13,15 @@ from deployments.messages import Metadata
 
 Fields = dict[str, int | str]
 """Metadata as the LM writes it: bpm, caption, duration, keyscale, language, timesignature."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the LM says about a song: every metadata field, and lyrics."""
+
+    fields: Fields
+    lyrics: str
+
 
 COT_KEYS = ("bpm", "caption", "duration", "keyscale", "language", "timesignature")
 

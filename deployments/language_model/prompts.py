@@ -89,6 +89,11 @@ def format_prompt(caption: str, lyrics: str) -> Prompt:
     return _chat(FORMAT, f"# Caption\n{caption}\n\n# Lyric\n{lyrics}")
 
 
+def answered(prompt: Prompt, prefill: str) -> Prompt:
+    """A prompt whose answer begins with `<think>` and `prefill`."""
+    return (*prompt, THINK, prefill)
+
+
 def _is_meaningful(negative_prompt: str | None) -> bool:
     return negative_prompt is not None and negative_prompt.strip() not in ("", NO_USER_INPUT)
 

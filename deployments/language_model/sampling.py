@@ -80,15 +80,18 @@ def _top_k(logits: Tensor, samplings: Sequence[Sampling]) -> Tensor:
 def _top_p(logits: Tensor, samplings: Sequence[Sampling]) -> Tensor:
     """Probabilities [rows, tokens] without the least likely tokens: the fewest that sum to top_p remain."""
     probabilities = logits.softmax(dim=-1)
-    for row, sampling in enumerate(samplings):
-        if sampling.top_p < 1:
-            ascending = _sorted(probabilities[row])
-            below = ascending.cumsum(0)
-            # A token stays where those above it sum to less than top_p; the likeliest always does.
-            first = torch.searchsorted(below[:-1], below[-1] - sampling.top_p, right=True)
-            smallest = ascending[first]
-            probabilities[row].masked_fill_(probabilities[row] < smallest, 0.0)
-    return probabilities
+    limited = [row for row, sampling in enumerate(samplings) if sampling.top_p < 1]
+    if not limited:
+        return probabilities
+    # All rows in each operation: on a busy CPU the threads of many small ones wait for each other.
+    ascending = _sorted(probabilities[limited])
+    below = ascending.cumsum(dim=-1)
+    # A token stays where those above it sum to less than top_p; the likeliest always does.
+    cut = below[:, -1:] - _column([samplings[row].top_p for row in limited], logits)
+    first = torch.searchsorted(below[:, :-1].contiguous(), cut, right=True)
+    smallest = torch.zeros(len(samplings), 1, device=logits.device)
+    smallest[limited] = ascending.gather(-1, first)
+    return probabilities.masked_fill_(probabilities < smallest, 0.0)
 
 
 def _sorted(values: Tensor) -> Tensor:

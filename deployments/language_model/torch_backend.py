@@ -78,9 +78,8 @@ class TorchBackend:
 
     async def generate(self, request: TokenRequest) -> AsyncGenerator[list[int], None]:
         run = _Run(request, asyncio.get_running_loop())
-        if request.regex is not None:
-            grammar = await asyncio.to_thread(self._grammars.compile_regex, request.regex)
-            run.matcher = xgrammar.GrammarMatcher(grammar)
+        if request.is_constrained:
+            run.matcher = xgrammar.GrammarMatcher(await asyncio.to_thread(self._grammar, request))
         self._arrivals.put(run)
         try:
             with self._watch.running():
@@ -100,6 +99,11 @@ class TorchBackend:
     def close(self) -> None:
         self._arrivals.put(_CLOSE)
         self._thread.join()
+
+    def _grammar(self, request: TokenRequest) -> Any:
+        if request.structural_tag is not None:
+            return self._grammars.compile_structural_tag(request.structural_tag)
+        return self._grammars.compile_regex(request.regex)
 
     def _work(self) -> None:
         with torch.inference_mode():

@@ -68,7 +68,7 @@ def server_limits(settings: Settings) -> Limits:
     """The limits that follow from the settings."""
     return Limits(
         dit=dit_checkpoint(settings.models.dit, settings.models.folder),
-        language_models=(settings.models.language_model,),
+        language_models=settings.models.language_models,
         backends=settings.language_model.backends,
         audio_formats=tuple(FORMATS),
         max_duration=settings.api.max_duration,

@@ -81,3 +81,9 @@ def test_steps_that_the_source_took_are_explained() -> None:
     info = generation_info("acestep-v15-base", 4, source=source, task_type="cover", cover_noise_strength=0.5)
     assert info.startswith("Steps: 4,")
     assert "4 were left" in info
+
+
+def test_the_language_model_is_the_one_that_the_job_asked_for() -> None:
+    assert "LM: acestep-5Hz-lm-0.6B" in generation_info("acestep-v15-turbo", 8)
+    info = generation_info("acestep-v15-turbo", 8, lm_model_path="acestep-5Hz-lm-4B")
+    assert "LM: acestep-5Hz-lm-4B" in info

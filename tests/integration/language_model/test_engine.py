@@ -1,15 +1,18 @@
 import asyncio
+import re
 from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
 
+from configs.settings import Backend
 from deployments.domain import CODE_COUNT
 from deployments.errors import JobError
 from deployments.language_model.codes import DEGENERATE_RUN, longest_run
 from deployments.language_model.engine import LanguageModelEngine
 from deployments.language_model.grammar import metadata_regex
-from deployments.language_model.metadata import lm_fields
+from deployments.language_model.metadata import COT_KEYS, lm_fields
+from deployments.language_model.prompts import THINK, Prompt, format_prompt, inspire_prompt, understand_prompt
 from deployments.language_model.sampling import derived_seed
 from deployments.messages import AudioCodes, ComposeRequest, Metadata, PlanRequest, Progress, Sampling
 
@@ -117,6 +120,27 @@ async def test_guided_metadata_is_valid_and_the_same_on_both_backends(engine: La
     answers = [await engine.plan(replace(QUESTION, sampling=guided, backend=backend)) for backend in BACKENDS]
     check_metadata(answers[0])
     assert answers[0] == answers[1]
+
+
+@each_backend
+@pytest.mark.parametrize(
+    "prompt",
+    [understand_prompt([5, 63_999, 5]), format_prompt("pop", "la la"), inspire_prompt("a sad waltz", False)],
+    ids=["understand", "format", "inspire"],
+)
+async def test_a_description_has_every_field_in_range(
+    engine: LanguageModelEngine, backend: Backend, prompt: Prompt
+) -> None:
+    sampling = Sampling(seed=2, temperature=1.0, top_p=1.0)
+    described = await engine.describe(prompt, sampling, backend, max_tokens=640)
+    assert list(described.fields) == list(COT_KEYS)
+    assert re.fullmatch(
+        metadata_regex(COT_KEYS),
+        f"{THINK.name}\n" + "".join(f"{key}: {value}\n" for key, value in described.fields.items()),
+    )
+    assert described.lyrics
+    assert "<|" not in described.lyrics
+    assert described == await engine.describe(prompt, sampling, max_tokens=640)
 
 
 @each_backend

@@ -38,8 +38,8 @@ WORDS = (
 )
 # One thread: on a busy machine, threads of so small a model only wait for each other.
 ROOMY = LanguageModelSettings(max_model_len=2048, threads=1)
-# Room for about three pairs: most wait.
-TIGHT = LanguageModelSettings(max_model_len=1024, threads=1, max_num_seqs=8, kv_cache_bytes=14 * (128 << 10))
+# Room for about six pairs, a kilobyte a token: most wait.
+TIGHT = LanguageModelSettings(max_model_len=1024, threads=1, max_num_seqs=16, kv_cache_bytes=1152 << 10)
 
 
 @pytest_asyncio.fixture(

@@ -191,6 +191,15 @@ def test_a_server_with_one_backend_uses_it_by_default_and_says_which_it_runs() -
     assert "pt" in error["msg"]
 
 
+def test_a_server_with_several_language_models_uses_the_first_by_default_and_lists_them() -> None:
+    limits = server_limits(Settings(models=ModelSettings(language_models=("small", "large"))))
+    assert spec(limits=limits).request.lm_model_path == "small"
+    assert spec(limits=limits, lm_model_path="large").request.lm_model_path == "large"
+    error = refusal(limits=limits, lm_model_path="huge")
+    assert error["loc"] == ("body", "lm_model_path")
+    assert "small, large" in error["msg"]
+
+
 def test_tasks_depend_on_the_model() -> None:
     base = server_limits(Settings(models=ModelSettings(dit="acestep-v15-base")))
     assert spec(SOURCE, limits=base, task_type="lego").request.task_type == "lego"

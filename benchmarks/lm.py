@@ -1,0 +1,253 @@
+"""Guided songs on the LanguageModel deployment against a transformers loop, one at a time: codes a second.
+
+    python -m benchmarks.lm --json lm.json
+
+Both sides load the same random weights with the same threads and dtype, and draw with the same sampling code.
+The peer runs both rows of its song in one KV-cached forward and computes the logits of the codes only.
+Ours is what the pipeline calls: the deployment on Ray Serve, vLLM in its replica. Beside it the cost of
+guidance: guided songs against as many unguided rows.
+"""
+
+import asyncio
+import itertools
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+import torch
+from ray import serve
+from torch.nn import functional
+from transformers import DynamicCache, Qwen3ForCausalLM
+
+from benchmarks.measuring import (
+    Cost,
+    machine,
+    measured,
+    options,
+    product_gflops,
+    running_threads,
+    show,
+    write_json,
+)
+from benchmarks.random_language_model import build, million_parameters
+from configs.settings import DType, LanguageModelSettings, ModelSettings, Settings
+from deployments.language_model.deployment import LanguageModel
+from deployments.language_model.metadata import cot_yaml, lm_fields
+from deployments.language_model.prompts import compose_prompt, unconditional_compose_prompt
+from deployments.language_model.sampling import draw, guide
+from deployments.language_model.tokenizer import LMTokenizer
+from deployments.messages import AudioCodes, ComposeRequest, Metadata, Sampling
+
+SAMPLINGS = {
+    "greedy": Sampling(seed=0, temperature=0.0, cfg_scale=2.0),
+    "default sampling": Sampling(seed=0, temperature=0.85, top_p=0.9, cfg_scale=2.0),
+}
+QWEN_TEXT_TOKENS = 151_643
+NAME = "random-lm"
+NEVER = Cost(float("inf"), float("inf"))
+
+
+_numbers = itertools.count()
+
+
+def new_songs(count: int, codes: int, sampling: Sampling) -> list[ComposeRequest]:
+    """Songs, each with words and a seed that no other has: their prompts are in no prefix cache."""
+    return [
+        ComposeRequest(
+            caption=f"Song {number}: a warm ballad with piano and strings",
+            lyrics="[Verse 1]\n" + "we walk in the rain\n" * (1 + number % 4),
+            metadata=Metadata(60 + number % 100, "C major", "4", codes / 5),
+            code_count=codes,
+            sampling=replace(sampling, seed=number),
+            language="en",
+        )
+        for number in itertools.islice(_numbers, count)
+    ]
+
+
+class Peer:
+    """The plain way: one song, both of its rows in one forward of transformers, one token at a time."""
+
+    def __init__(self, folder: Path, dtype: torch.dtype) -> None:
+        self._model = Qwen3ForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+        self._tokenizer = LMTokenizer.from_folder(folder)
+        codes = self._tokenizer.code_ids
+        self._head = self._model.lm_head.weight[codes.start : codes.stop]
+
+    @torch.inference_mode()
+    def song(self, request: ComposeRequest) -> tuple[int, ...]:
+        """The codes of one guided song."""
+        cot = cot_yaml(lm_fields(request.metadata, request.language))
+        prompts = [
+            self._tokenizer.encode(compose_prompt(request.caption, request.lyrics, cot)),
+            self._tokenizer.encode(unconditional_compose_prompt(request.sampling.negative_prompt)),
+        ]
+        length = max(map(len, prompts))
+        ids = torch.tensor([[0] * (length - len(prompt)) + prompt for prompt in prompts])
+        mask = torch.tensor([[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+        scale = torch.tensor([[request.sampling.cfg_scale]])
+        cache = DynamicCache(config=self._model.config)
+        codes: list[int] = []
+        while len(codes) < request.code_count:
+            positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+            hidden = self._model.model(
+                input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache
+            ).last_hidden_state[:, -1]
+            logits = functional.linear(hidden, self._head)
+            codes.append(int(draw(guide(logits[:1], logits[1:], scale), [request.sampling], [codes])))
+            ids = torch.full((2, 1), self._tokenizer.first_code + codes[-1])
+            mask = functional.pad(mask, (0, 1), value=1)
+        return tuple(codes)
+
+
+async def compose(handle: Any, request: ComposeRequest) -> tuple[int, ...]:
+    """The codes of one song from the deployment."""
+    async for answer in handle.compose.options(stream=True).remote(request):
+        if isinstance(answer, AudioCodes):
+            return answer.codes
+    raise RuntimeError("the deployment's answer has no codes")
+
+
+async def compose_all(handle: Any, requests: Sequence[ComposeRequest]) -> list[tuple[int, ...]]:
+    return await asyncio.gather(*(compose(handle, request) for request in requests))
+
+
+def deploy(folder: Path, dtype: DType, threads: int, most_songs: int) -> Any:
+    """Start the deployment on a Ray Serve of its own; its handle."""
+    settings = Settings(
+        models=ModelSettings(source="folder", folder=folder.parent, language_models=(folder.name,)),
+        language_model=LanguageModelSettings(
+            backends=("vllm",),
+            dtype=dtype,
+            threads=threads,
+            max_num_seqs=2 * most_songs,
+            max_model_len=4096,
+            kv_cache_bytes=1 << 30,
+        ),
+    )
+    application: Any = LanguageModel
+    return serve.run(application.bind(settings, folder.name), name=NAME, route_prefix=None)
+
+
+def compare(
+    handle: Any, peer: Peer, counts: Sequence[int], codes: int, sampling: Sampling, rounds: int
+) -> list[dict[str, Any]]:
+    """One row per number of concurrent songs, against the peer's seconds a song; the best of some rounds."""
+    ours = dict.fromkeys(counts, NEVER)
+    theirs = NEVER
+    same = compared = 0
+    for _ in range(rounds):  # in turns: the machine may be busier at one time than at another
+        for count in counts:
+            requests = new_songs(count, codes, sampling)
+            cost, found = deployment_cost(handle, requests)
+            ours[count] = ours[count].best(cost)
+            cost, expected = measured(partial(peer.song, requests[-1]))
+            theirs = theirs.best(cost)
+            same += found[-1] == expected
+            compared += 1
+    return [
+        {
+            "songs": count,
+            "ours, codes/s": count * codes / cost.seconds,
+            "peer, codes/s": codes / theirs.seconds,
+            "ratio": count * theirs.seconds / cost.seconds,
+            "ratio of processor time": count * theirs.processor_seconds / cost.processor_seconds,
+            "ours, ms a step": 1000 * cost.seconds / codes,
+            "songs with the peer's codes": f"{same} of {compared}",
+        }
+        for count, cost in ours.items()
+    ]
+
+
+def guidance_cost(handle: Any, count: int, codes: int, sampling: Sampling, rounds: int) -> dict[str, Any]:
+    """`count` guided songs against twice as many unguided ones: as many rows. The best of some rounds."""
+    alone = replace(sampling, cfg_scale=1.0)
+    guided = unguided = NEVER
+    for _ in range(rounds):
+        guided = guided.best(deployment_cost(handle, new_songs(count, codes, sampling))[0])
+        unguided = unguided.best(deployment_cost(handle, new_songs(2 * count, codes, alone))[0])
+    return {
+        "guided songs": count,
+        "guided, ms a step": 1000 * guided.seconds / codes,
+        "unguided rows, ms a step": 1000 * unguided.seconds / codes,
+        "ratio": guided.seconds / unguided.seconds,
+        "ratio of processor time": guided.processor_seconds / unguided.processor_seconds,
+    }
+
+
+def deployment_cost(handle: Any, requests: Sequence[ComposeRequest]) -> tuple[Cost, list[tuple[int, ...]]]:
+    """What all `requests`, sent at once, cost: the processor's time in all of Ray's processes, too."""
+    before = _family_seconds()
+    cost, found = measured(lambda: asyncio.run(compose_all(handle, requests)))
+    return replace(cost, processor_seconds=_family_seconds() - before), found
+
+
+def _family_seconds() -> float:
+    """Processor time so far of this process and all that it started, directly or not."""
+    this = psutil.Process()
+    times = [process.cpu_times() for process in (this, *this.children(recursive=True))]
+    return sum(time.user + time.system for time in times)
+
+
+def tables_of(
+    folder: Path, dtype: DType, threads: int, counts: Sequence[int], codes: int, rounds: int
+) -> dict[str, Any]:
+    """The tables of one dtype, printed as they come."""
+    handle = deploy(folder, dtype, threads, max(counts))
+    peer = Peer(folder, getattr(torch, dtype))
+    tables: dict[str, Any] = {}
+    for name, sampling in SAMPLINGS.items():
+        warm_up = new_songs(max(counts), 5, sampling)
+        asyncio.run(compose_all(handle, warm_up))
+        peer.song(warm_up[0])
+        title = f"{dtype}, {name}"
+        tables[title] = compare(handle, peer, counts, codes, sampling, rounds)
+        show(title, tables[title])
+        title += ", the cost of guidance"
+        tables[title] = [guidance_cost(handle, max(1, max(counts) // 2), codes, sampling, rounds)]
+        show(title, tables[title])
+    serve.delete(NAME)
+    return tables
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("--songs", type=int, nargs="+", default=[1, 4, 8, 16])
+    parser.add_argument("--codes", type=int, default=100, help="of each song; five are a second of music")
+    parser.add_argument("--rounds", type=int, default=3, help="the best counts")
+    parser.add_argument("--text-tokens", type=int, default=QWEN_TEXT_TOKENS)
+    chosen = parser.parse_args()
+    if chosen.quick:
+        chosen.songs, chosen.codes, chosen.rounds, chosen.text_tokens = [1, 2], 12, 1, 1024
+    layers, width = (2, 128) if chosen.quick else (11, 768)
+    with tempfile.TemporaryDirectory() as models, running_threads(chosen.threads):
+        folder = Path(models) / NAME
+        folder.mkdir()
+        build(folder, layers, width, chosen.text_tokens)
+        parameters, vocabulary = million_parameters(folder)
+        figures: dict[str, Any] = {
+            **machine(chosen.threads),
+            "million_parameters": parameters,
+            "million_parameters_of_the_vocabulary": vocabulary,
+            "codes_per_song": chosen.codes,
+            "tables": {},
+        }
+        ray.init(address="local", include_dashboard=False, log_to_driver=False)
+        serve.start(proxy_location="Disabled")
+        for dtype in chosen.dtypes:
+            figures[f"{dtype}_product_gflops"] = product_gflops(getattr(torch, dtype))
+            figures["tables"] |= tables_of(
+                folder, dtype, chosen.threads, chosen.songs, chosen.codes, chosen.rounds
+            )
+        ray.shutdown()
+    print(*(f"{name}: {value}" for name, value in figures.items() if name != "tables"), sep="\n")
+    write_json(chosen.json, figures)
+
+
+if __name__ == "__main__":
+    main()
