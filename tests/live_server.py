@@ -14,7 +14,7 @@ import yaml
 from configs.settings import PROJECT_ROOT
 from serve_app.local_server import local_server
 
-JOB_TIMEOUT_SECONDS = 120
+JOB_TIMEOUT_SECONDS = 240
 READY_TIMEOUT_SECONDS = 180
 
 
