@@ -27,6 +27,7 @@ from deployments.codec.audio_files import Samples
 from deployments.codec.engine import VaeEngine
 from deployments.domain import LATENT_RATE
 from deployments.messages import Latents
+from deployments.processor import keep_freed_memory
 
 CHANNELS = 64
 
@@ -87,6 +88,7 @@ def main() -> None:
         "tile_frames": chosen.tile_frames,
         "tables": {},
     }
+    keep_freed_memory()  # for both sides
     with running_threads(chosen.threads):
         for name in chosen.dtypes:
             dtype = getattr(torch, name)

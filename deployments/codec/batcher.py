@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from deployments.codec.engine import TiledPass, VaeEngine
 from deployments.codec.tiles import Tile
+from deployments.processor import engine_thread
 
 _Batch = list[tuple["_Request", Tile]]
 
@@ -26,11 +27,11 @@ class TileBatcher:
     A cancelled request leaves after the forward that is running; nothing goes on behind its back.
     """
 
-    def __init__(self, engine: VaeEngine, tile_batch: int) -> None:
+    def __init__(self, engine: VaeEngine, tile_batch: int, thread: ThreadPoolExecutor | None = None) -> None:
         self._engine = engine
         self._tile_batch = tile_batch
         self._requests: deque[_Request] = deque()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vae")
+        self._thread = thread or engine_thread("vae")
         self._loop_task: asyncio.Task[None] | None = None
         self._forward_started: float | None = None
 

@@ -4,7 +4,6 @@ Waveforms stay inside the replica; requests and answers carry latents and storag
 """
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -16,6 +15,7 @@ from ray import serve
 
 from configs.settings import Settings
 from deployments.messages import AudioFile, DecodeRequest, EncodedAudio, EncodeRequest, Progress
+from deployments.processor import engine_thread, keep_freed_memory, use_threads
 
 _STALLED_SECONDS = 300.0
 """No sane tile takes so long in a forward: the device hangs."""
@@ -44,17 +44,22 @@ class Codec:
 
         codec, self._checkpoint = settings.codec, settings.models.vae
         self._device = codec.device
-        # Ray sets OMP_NUM_THREADS to the share of a core that the replica reserves.
-        torch.set_num_threads(codec.threads or len(os.sched_getaffinity(0)))
-        vae = load_vae(checkpoint_folder(settings.models, self._checkpoint), "cpu", torch.float32)
-        self._engine = VaeEngine(
-            vae,
-            codec.device,
-            getattr(torch, codec.dtype),
-            codec.tile_frames,
-            shared_forwards=codec.tile_batch > 1,
-        )
-        self._batcher = TileBatcher(self._engine, codec.tile_batch)
+        use_threads(codec.threads)
+        keep_freed_memory()
+
+        def loaded_engine() -> VaeEngine:
+            vae = load_vae(checkpoint_folder(settings.models, self._checkpoint), "cpu", torch.float32)
+            return VaeEngine(
+                vae,
+                codec.device,
+                getattr(torch, codec.dtype),
+                codec.tile_frames,
+                shared_forwards=codec.tile_batch > 1,
+            )
+
+        thread = engine_thread("vae")
+        self._engine = thread.submit(loaded_engine).result()
+        self._batcher = TileBatcher(self._engine, codec.tile_batch, thread)
         self._file_threads = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="audio-files")
 
     async def encode(self, request: EncodeRequest) -> EncodedAudio:

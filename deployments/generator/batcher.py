@@ -14,6 +14,7 @@ import torch
 from deployments.errors import JobError
 from deployments.generator.engine import GeneratorEngine, Song, Velocities
 from deployments.messages import DenoisedLatents, DenoiseRequest, Progress
+from deployments.processor import engine_thread
 
 logger = logging.getLogger("ray.serve")
 
@@ -61,12 +62,14 @@ class StepBatcher:
     A job that is cancelled or fails leaves after the forward that is running.
     """
 
-    def __init__(self, engine: GeneratorEngine, tokens_per_forward: int) -> None:
+    def __init__(
+        self, engine: GeneratorEngine, tokens_per_forward: int, thread: ThreadPoolExecutor | None = None
+    ) -> None:
         self._engine = engine
         self._tokens_per_forward = tokens_per_forward
         self._arrived: list[_Job] = []
         self._line: list[_Turn] = []
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dit")
+        self._thread = thread or engine_thread("dit")
         self._loop_task: asyncio.Task[None] | None = None
         self._work_started: float | None = None
         self._last_tick_seconds = 0.0
@@ -110,9 +113,12 @@ class StepBatcher:
                 await self._tick(batch)
 
     async def _prepare_arrived(self) -> None:
-        """Encode prompts and sources; while songs are running, for about as long as their last tick took."""
+        """Encode prompts and sources: of a full forward at first, then for as long as the last tick took."""
+        songs_wait = bool(self._line)
         spent = 0.0
-        while self._arrived and not (self._line and spent > self._last_tick_seconds):
+        while self._arrived and not (
+            spent > self._last_tick_seconds if songs_wait else self._forward_is_full()
+        ):
             job = self._arrived[0]
             started = time.monotonic()
             try:
@@ -123,6 +129,9 @@ class StepBatcher:
             if job.prepared and job in self._arrived:  # its caller may have left meanwhile
                 self._arrived.remove(job)
                 self._line += [_Turn(job, item) for item in range(len(job.songs))]
+
+    def _forward_is_full(self) -> bool:
+        return sum(self._engine.tokens(turn.song) for turn in self._line) >= self._tokens_per_forward
 
     def _next_batch(self) -> list[_Turn]:
         batch: list[_Turn] = []

@@ -1,6 +1,5 @@
 """The Generator deployment: texts, codes and source latents to the latents of a song."""
 
-import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -8,6 +7,7 @@ from ray import serve
 
 from configs.settings import Settings
 from deployments.messages import DenoisedLatents, DenoiseRequest, Progress
+from deployments.processor import engine_thread, keep_freed_memory, use_threads
 
 _STALLED_SECONDS = 300.0
 """A step that takes longer than any sane one means that the device hangs."""
@@ -24,16 +24,15 @@ class Generator:
     """One replica: a DiT with its encoders, and the batcher in front of it."""
 
     def __init__(self, settings: Settings) -> None:
-        import torch
-
         from deployments.generator.batcher import StepBatcher
         from deployments.generator.engine import load_engine
 
-        # Ray sets OMP_NUM_THREADS to the share of a core that the replica reserves.
-        torch.set_num_threads(settings.generator.threads or len(os.sched_getaffinity(0)))
+        use_threads(settings.generator.threads)
+        keep_freed_memory()
         self._checkpoint = settings.models.dit
-        engine = load_engine(settings.models, settings.generator)
-        self._batcher = StepBatcher(engine, settings.generator.tokens_per_forward)
+        thread = engine_thread("dit")
+        engine = thread.submit(load_engine, settings.models, settings.generator).result()
+        self._batcher = StepBatcher(engine, settings.generator.tokens_per_forward, thread)
 
     async def denoise(
         self, requests: tuple[DenoiseRequest, ...]

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 from diffusers import AceStepTransformer1DModel
-from diffusers.models.embeddings import apply_rotary_emb, get_1d_rotary_pos_embed
-from torch.nn.functional import pad, silu
+from diffusers.models.embeddings import get_1d_rotary_pos_embed
+from torch.nn.functional import linear, pad, silu
 
 from deployments.generator.attention import PackedAttention, Segment, segments_of
 from deployments.generator.trajectory import Condition, Row
@@ -40,11 +40,37 @@ class _Batch:
     """Of each layer's cross-attention, [condition tokens, kv_heads, head_dim]."""
 
 
+@dataclass(frozen=True)
+class _FusedLayer:
+    """A layer whose projections of one input are one matrix; the layer's own weights become views of it."""
+
+    layer: Any
+    queries_keys_values: torch.Tensor
+    """[(heads + 2 * kv_heads) * head_dim, hidden]"""
+    gate_up: torch.Tensor
+    """[2 * intermediate, hidden]"""
+
+    @classmethod
+    def of(cls, layer: Any) -> "_FusedLayer":
+        attn, mlp = layer.self_attn, layer.mlp
+        return cls(layer, _fused(attn.to_q, attn.to_k, attn.to_v), _fused(mlp.gate_proj, mlp.up_proj))
+
+
+def _fused(*projections: Any) -> torch.Tensor:
+    """The weights of linear layers without bias in one matrix, which they share from now on."""
+    weights = torch.cat([projection.weight.data for projection in projections])
+    parts = torch.split(weights, [projection.out_features for projection in projections])
+    for projection, part in zip(projections, parts, strict=True):
+        projection.weight.data = part
+    return weights
+
+
 class PackedTransformer:
     """Velocities of many rows in one forward. What a batch needs at each of its steps is computed once."""
 
     def __init__(self, transformer: AceStepTransformer1DModel) -> None:
         self._model: Any = transformer
+        self._layers = [_FusedLayer.of(layer) for layer in self._model.layers]
         self._attention = PackedAttention(transformer.config.sliding_window, self.device, self.dtype)
         self._batch: _Batch | None = None
 
@@ -74,9 +100,7 @@ class PackedTransformer:
         latents = self._pack([row.latents.to(self.dtype) for row in packed_rows])
         hidden = self._model.proj_in_conv(torch.cat([batch.context, latents], -1).T[None])[0].T.contiguous()
         windowed = [kind == "sliding_attention" for kind in self._model.layer_types]
-        for layer, keys_values, near in zip(
-            self._model.layers, batch.condition_keys_values, windowed, strict=True
-        ):
+        for layer, keys_values, near in zip(self._layers, batch.condition_keys_values, windowed, strict=True):
             hidden = self._layer(layer, hidden, modulation, batch, keys_values, near)
         shift, scale = (self._model.scale_shift_table + embedding[:, None]).unbind(1)
         hidden = self._model.norm_out(hidden) * (1 + scale) + shift
@@ -90,7 +114,7 @@ class PackedTransformer:
 
     def _layer(
         self,
-        layer: Any,
+        fused: "_FusedLayer",
         hidden: torch.Tensor,
         modulation: torch.Tensor,
         batch: _Batch,
@@ -98,20 +122,25 @@ class PackedTransformer:
         windowed: bool,
     ) -> torch.Tensor:
         """[tokens, hidden] -> the same; `modulation` is [1 or tokens, 6, hidden]."""
+        layer = fused.layer
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = (layer.scale_shift_table + modulation).unbind(1)
         normed = torch.addcmul(shift, layer.self_attn_norm(hidden), 1 + scale)
-        found = self._self_attention(layer.self_attn, normed, batch, windowed)
+        found = self._self_attention(fused, normed, batch, windowed)
         hidden = torch.addcmul(hidden, found, gate)
         normed = layer.cross_attn_norm(hidden)
         hidden += self._cross_attention(layer.cross_attn, normed, batch, condition_keys_values)
         normed = torch.addcmul(mlp_shift, layer.mlp_norm(hidden), 1 + mlp_scale)
-        return hidden.addcmul_(_mlp(layer.mlp, normed), mlp_gate)
+        return hidden.addcmul_(_mlp(fused, normed), mlp_gate)
 
-    def _self_attention(self, attn: Any, hidden: torch.Tensor, batch: _Batch, windowed: bool) -> torch.Tensor:
-        query = _rotated(_queries(attn, hidden), batch.rotary)
-        key, value = _keys_values(attn, hidden)
-        found = self._attention(query, _rotated(key, batch.rotary), value, batch.among_themselves, windowed)
-        return _projected(attn, found)
+    def _self_attention(
+        self, fused: "_FusedLayer", hidden: torch.Tensor, batch: _Batch, windowed: bool
+    ) -> torch.Tensor:
+        attn = fused.layer.self_attn
+        heads = linear(hidden, fused.queries_keys_values).reshape(len(hidden), -1, attn.head_dim)
+        query, key, value = torch.split(heads, [attn.heads, attn.kv_heads, attn.kv_heads], dim=1)
+        query = _rotated(attn.norm_q(query), batch.rotary)
+        key = _rotated(attn.norm_k(key), batch.rotary)
+        return _projected(attn, self._attention(query, key, value, batch.among_themselves, windowed))
 
     def _cross_attention(
         self, attn: Any, hidden: torch.Tensor, batch: _Batch, keys_values: _KeysValues
@@ -207,16 +236,21 @@ def _keys_values(attn: Any, hidden: torch.Tensor) -> _KeysValues:
 
 
 def _rotated(tokens: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    rotated: torch.Tensor = apply_rotary_emb(
-        tokens[None], rotary, use_real=True, use_real_unbind_dim=-2, sequence_dim=1
-    )
-    return rotated[0]
+    """`tokens` [tokens, heads, head_dim] turned by their places: apply_rotary_emb in fewer passes."""
+    cos, sin = (table[:, None] for table in rotary)
+    wide = tokens.float()
+    first, second = wide.chunk(2, dim=-1)
+    rotated = wide * cos
+    half = first.shape[-1]
+    rotated[..., :half].addcmul_(second, sin[..., :half], value=-1)
+    rotated[..., half:].addcmul_(first, sin[..., half:])
+    return rotated.to(tokens.dtype)
 
 
-def _mlp(mlp: Any, hidden: torch.Tensor) -> torch.Tensor:
+def _mlp(fused: "_FusedLayer", hidden: torch.Tensor) -> torch.Tensor:
     # As mlp.forward does it, but in place: its activations are the largest of all.
-    gate = silu(mlp.gate_proj(hidden), inplace=True)
-    projected: torch.Tensor = mlp.down_proj(gate.mul_(mlp.up_proj(hidden)))
+    gate, up = linear(hidden, fused.gate_up).chunk(2, dim=-1)
+    projected: torch.Tensor = fused.layer.mlp.down_proj(silu(gate, inplace=True).mul_(up))
     return projected
 
 

@@ -1,0 +1,39 @@
+"""How the process of a replica uses a CPU: its threads, and the memory that tensors gave back."""
+
+import ctypes
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Numbers of mallopt(3), from malloc.h."""
+_LARGE = 2**31 - 1
+
+
+def engine_thread(name: str) -> ThreadPoolExecutor:
+    """The one thread of an engine: it loads the model, too.
+
+    OpenMP keeps a team of threads for each thread that ever computed. Where a second one has a team on the
+    same cores, none waits actively any more, and a forward of many small operations takes a third longer.
+    """
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+
+
+def use_threads(threads: int | None) -> None:
+    """Let torch compute with so many threads; None is one for each core that the process may use."""
+    import torch
+
+    # Ray sets OMP_NUM_THREADS to the share of a core that the replica reserves.
+    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep what its tensors free, for the next ones.
+
+    glibc hands large blocks back at once, and the kernel zeroes new ones page by page: a tenth of a forward
+    of the DiT. Nothing happens where the C library is another.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LARGE)
+        mallopt(_M_TRIM_THRESHOLD, _LARGE)
