@@ -85,8 +85,8 @@ class PackedTransformer:
         return dtype
 
     def tokens(self, row: Row) -> int:
-        """What `row` adds to a forward: tokens of its latents and of its condition."""
-        return -(-row.latents.shape[0] // self._patch_size) + row.condition.encoder_states.shape[0]
+        """What `row` adds to each forward; its condition's keys and values are computed once for a batch."""
+        return -(-row.latents.shape[0] // self._patch_size)
 
     def forget(self) -> None:
         """Free what is remembered of the last batch."""
