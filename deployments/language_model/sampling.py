@@ -13,6 +13,8 @@ from torch import Tensor
 from deployments.messages import Sampling
 
 _MASK64 = (1 << 64) - 1
+_MIN_TEMPERATURE = 1e-6
+"""Draws are greedy here already; logits divided by much less are too large for float32."""
 
 
 def guide(conditional: Tensor, unconditional: Tensor, scale: Tensor) -> Tensor:
@@ -37,7 +39,8 @@ def draw(logits: Tensor, samplings: Sequence[Sampling], generated: Sequence[Sequ
     if not drawn:
         return logits.argmax(dim=-1)
     chosen = [samplings[row] for row in drawn]
-    scaled = logits[drawn] / _column([sampling.temperature for sampling in chosen], logits)
+    temperatures = [max(sampling.temperature, _MIN_TEMPERATURE) for sampling in chosen]
+    scaled = logits[drawn] / _column(temperatures, logits)
     weights = _top_p(_top_k(scaled, chosen), chosen)
     # The race of exponentials: argmax of p / E is a draw from p.
     tokens = weights.div_(_exponential_noise(chosen, [len(generated[row]) for row in drawn], logits)).argmax(

@@ -59,6 +59,13 @@ def test_temperature_zero_is_greedy() -> None:
     assert draw(logits, [GREEDY] * 3, [[], [], []]).equal(logits.argmax(dim=-1))
 
 
+@pytest.mark.parametrize("temperature", [5e-324, 1e-311, 1e-40, 1e-7])
+def test_a_temperature_too_small_for_float32_is_greedy(temperature: float) -> None:
+    logits = logits_of(3) * 100
+    samplings = [Sampling(seed=3, temperature=temperature, top_p=0.9)] * 3
+    assert draw(logits, samplings, [[], [], []]).equal(logits.argmax(dim=-1))
+
+
 @pytest.mark.parametrize(
     ("top_k", "top_p"), [(0, 0.5), (0, 0.05), (0, 0.99), (7, 1.0), (20, 0.6), (1, 1.0), (0, 1e-6)]
 )
