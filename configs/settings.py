@@ -4,6 +4,7 @@ Resources and scale (`num_gpus`, replicas, autoscaling) are Ray Serve's own opti
 `deployments:` in the same file. Relative paths are taken from the folder that holds serve_config.yaml.
 """
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -101,8 +102,8 @@ class GeneratorSettings(_Section):
     tokens_per_forward: int = Field(
         2048,
         ge=1,
-        description="Tokens that step together in one forward: 12.5 a second of each song, and those of its "
-        "prompt and lyrics. A longer song steps alone.",
+        description="Tokens that step together in one forward: 12.5 a second of each song, twice that where "
+        "it is guided. A longer song steps alone.",
     )
 
 
@@ -128,6 +129,18 @@ class ApiSettings(_Section):
     audio_roots: tuple[ProjectPath, ...] = Field(
         (), description="Folders that *_audio_path may point into; empty: uploads and own results only."
     )
+    body_timeout_seconds: float = Field(300.0, gt=0, description="Seconds that sending a body may take.")
+    keys_file: ProjectPath | None = Field(
+        None,
+        description="YAML file of the API keys (`python -m serve_app.admin make-key`); the environment "
+        "variable ACESTEP_API_KEYS may hold the same. Without either, everybody may use the server.",
+    )
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = Field(
+        (), description="Networks of reverse proxies whose X-Forwarded-For says who the client is."
+    )
+    audio_token_seconds: float = Field(
+        3600.0, gt=0, description="With API keys: how long the signed audio URLs of an answer are good for."
+    )
 
 
 class JobSettings(_Section):
@@ -135,7 +148,16 @@ class JobSettings(_Section):
 
     tracker_name: str = Field("acestep-job-tracker", description="Name of the JobTracker actor.")
     tracker_namespace: str = Field("acestep", description="Ray namespace of the JobTracker actor.")
+    store: str = Field(
+        "output/jobs.sqlite3",
+        description="Where jobs are kept: the path of an SQLite file (relative to the project's folder), "
+        "redis://host:port/db, or memory.",
+    )
     queue_limit: int = Field(200, ge=1, description="Jobs that may wait; more are refused with 429.")
+    client_jobs: int = Field(200, ge=1, description="Jobs of one client that may wait or run.")
+    client_bytes: int = Field(
+        20_000_000_000, ge=1, description="Bytes that one client's songs and recordings may take."
+    )
     runners: int = Field(2, ge=1, description="Jobs that one ingress replica runs at a time.")
     lease_seconds: float = Field(30.0, gt=0, description="A job whose runner is silent so long is requeued.")
     heartbeat_seconds: float = Field(1.0, gt=0, description="How often a runner renews its lease.")
@@ -143,13 +165,37 @@ class JobSettings(_Section):
     plan_timeout_seconds: float = Field(
         60.0, gt=0, description="A language model silent for so long counts as down for metadata."
     )
+    timeout_seconds: float = Field(3600.0, gt=0, description="A job whose attempt runs for longer fails.")
     initial_job_seconds: float = Field(5.0, gt=0, description="Seconds per job before any has finished.")
 
 
 class StorageSettings(_Section):
-    """Where uploads and results live."""
+    """Where uploads and results live, and for how long. Recordings of a job are deleted when it ends."""
 
     uri: str = Field("output", description="fsspec URI, or a path (relative to the project's folder).")
+    result_seconds: float = Field(
+        24 * 3600.0, gt=0, description="Seconds after a job's end for which its songs are kept."
+    )
+    record_seconds: float = Field(
+        7 * 24 * 3600.0, gt=0, description="Seconds after a job's end for which it can be polled."
+    )
+    max_bytes: int = Field(
+        50_000_000_000, ge=1, description="Where songs and recordings take more, the oldest songs go early."
+    )
+    sweep_seconds: float = Field(10.0, gt=0, description="How often what has expired is looked for.")
+
+
+class WebhookSettings(_Section):
+    """Telling `callback_url` that a job has ended."""
+
+    max_attempts: int = Field(8, ge=1, description="Deliveries that are tried before one is given up.")
+    first_retry_seconds: float = Field(
+        2.0, gt=0, description="Pause after the first failed delivery; each later one is twice as long."
+    )
+    timeout_seconds: float = Field(10.0, gt=0, description="How long one delivery may take.")
+    allow_private_addresses: bool = Field(
+        False, description="Whether callbacks may go to private, loopback and link-local addresses."
+    )
 
 
 class Settings(_Section):
@@ -162,6 +208,7 @@ class Settings(_Section):
     api: ApiSettings = Field(default_factory=ApiSettings)
     jobs: JobSettings = Field(default_factory=JobSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
+    webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
 
     @model_validator(mode="after")
     def _language_model_keeps_to_the_longest_song(self) -> Self:

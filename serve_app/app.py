@@ -15,7 +15,7 @@ from deployments.codec.deployment import Codec
 from deployments.generator.deployment import Generator
 from deployments.language_model.deployment import LanguageModel
 from serve_app.api.app import create_app
-from serve_app.jobs.actor import get_or_create_tracker
+from serve_app.jobs.client import TrackerClient, replace_outdated_tracker
 from serve_app.models import HandleModels
 from serve_app.runner import Runners
 from serve_app.service import RayJobService
@@ -26,6 +26,7 @@ from serve_app.storage import AudioStorage
     name="Ingress",
     ray_actor_options={"num_cpus": 0.1},
     max_ongoing_requests=1000,  # most of them wait: long polls and downloads
+    graceful_shutdown_timeout_s=60,  # its jobs are handed back, to a tracker that may be starting
     health_check_period_s=5,
 )
 @serve.ingress()
@@ -40,7 +41,9 @@ class Ingress:
         codec: DeploymentHandle[Any],
     ) -> None:
         self._settings = settings
-        tracker = get_or_create_tracker(settings.jobs)
+        # Only the newest version of an application starts replicas.
+        replace_outdated_tracker(settings)
+        tracker = TrackerClient(settings)
         self._storage = AudioStorage(settings.storage.uri)
         models = HandleModels(language_models, generator, codec)
         self._service = RayJobService(settings, tracker, language_models, generator, codec)

@@ -2,17 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from configs.settings import Settings
 from deployments.messages import Progress, Stage
-from serve_app.jobs.model import Job, JobSpec
+from serve_app.jobs.model import Checkpoint, Job, JobSpec
 from serve_app.models import Models
 from serve_app.planning import language_model
 from serve_app.progress import JobProgress
+from serve_app.song_plan import SongPlan
 from serve_app.storage import AudioStorage
 
 Result = TypeVar("Result")
@@ -27,8 +28,10 @@ class Attempt:
     storage: AudioStorage
     settings: Settings
     progress: JobProgress
+    keep: Callable[[Checkpoint], Awaitable[None]]
+    """Stores a checkpoint for the next attempt."""
     timings: dict[str, float] = field(default_factory=dict)
-    """Seconds per stage."""
+    """Seconds per stage; those of stages that an earlier attempt has done stand there from the beginning."""
 
     @property
     def spec(self) -> JobSpec:
@@ -46,6 +49,10 @@ class Attempt:
         started = time.monotonic()
         yield
         self.timings[stage] = self.timings.get(stage, 0.0) + time.monotonic() - started
+
+    async def keep_stages(self, plan: SongPlan, codes: tuple[tuple[int, ...] | None, ...] | None) -> None:
+        """What has been decided so far: the next attempt goes on from here."""
+        await self.keep(Checkpoint(plan, codes, dict(self.timings)))
 
     async def each_item(
         self, kind: type[Result], call: Callable[[int], AsyncGenerator[Progress | Result, None]]

@@ -1,28 +1,34 @@
 """What a failure means: whether another try can help, and what the user is told."""
 
-import asyncio
+import re
+import traceback
 from dataclasses import dataclass
 
 import ray.exceptions
 import ray.serve.exceptions
 
 from deployments.errors import EngineError, JobError
+from serve_app.jobs.store import StoreError
 
 INTERNAL = "The server could not finish this job because of an internal error."
 UNAVAILABLE = "A part of the server that this job needs was not available."
 
 _UNAVAILABLE = (
-    TimeoutError,
-    asyncio.TimeoutError,
+    OSError,  # of the storage or a network, timeouts among them
+    StoreError,
     EngineError,
     ray.exceptions.RayActorError,
     ray.exceptions.WorkerCrashedError,
     ray.exceptions.NodeDiedError,
     ray.exceptions.ObjectLostError,
     ray.exceptions.OutOfMemoryError,
+    ray.exceptions.TaskCancelledError,
+    ray.exceptions.RaySystemError,
     ray.serve.exceptions.BackPressureError,
     ray.serve.exceptions.DeploymentUnavailableError,
+    ray.serve.exceptions.RequestCancelledError,
 )
+_REMOTE_FRAME = re.compile(r'^ *File "[^"\n]*", line \d+, in .*$', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -53,3 +59,20 @@ def classify(error: BaseException) -> Failure:
     if isinstance(cause, _UNAVAILABLE):
         return Failure(UNAVAILABLE, retryable=True)
     return Failure(INTERNAL, retryable=False)
+
+
+def frames_of(error: BaseException) -> str:
+    """Where an error came from, for the log: types and frames, but no messages, which may quote users."""
+    lines = []
+    link: BaseException | None = error
+    while link is not None:
+        lines.append(f"{type(cause_of(link)).__name__}:")
+        lines += [f"  {frame.filename}:{frame.lineno} {frame.name}" for frame in _frames(link)]
+        if isinstance(link, ray.exceptions.RayTaskError):
+            lines += [f"  remote: {frame.strip()}" for frame in _REMOTE_FRAME.findall(link.traceback_str)]
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return "\n".join(lines)
+
+
+def _frames(error: BaseException) -> traceback.StackSummary:
+    return traceback.extract_tb(error.__traceback__)

@@ -55,10 +55,11 @@ class LocalServer:
 
 
 @contextmanager
-def local_server(config: dict[str, Any], log_file: Path) -> Iterator[LocalServer]:
+def local_server(config: dict[str, Any], log_file: Path, ray_address: str = "local") -> Iterator[LocalServer]:
     """Start `serve run` on a parsed config file, and stop it with everything it started.
 
-    Raises RuntimeError where the config's port is taken.
+    `ray_address` is that of a running Ray; "local" starts one. Raises RuntimeError where the config's port is
+    taken.
     """
     host, port = config["http_options"]["host"], config["http_options"]["port"]
     with socket.socket() as probe:
@@ -68,7 +69,7 @@ def local_server(config: dict[str, Any], log_file: Path) -> Iterator[LocalServer
         yaml.safe_dump(config, file)
         file.flush()
         process = subprocess.Popen(
-            [Path(sys.executable).with_name("serve"), "run", "--address", "local", file.name],
+            [Path(sys.executable).with_name("serve"), "run", "--address", ray_address, file.name],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

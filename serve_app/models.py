@@ -1,5 +1,6 @@
 """The model deployments as the pipeline sees them."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
 
@@ -46,7 +47,7 @@ class HandleModels:
         self._codec = codec
 
     async def plan(self, language_model: str, request: PlanRequest) -> Metadata:
-        planned: Metadata = await self._language_model(language_model).plan.remote(request)
+        planned: Metadata = await _call(self._language_model(language_model).plan, request)
         return planned
 
     def compose(
@@ -55,7 +56,7 @@ class HandleModels:
         return _stream(self._language_model(language_model).compose, request)
 
     async def encode(self, request: EncodeRequest) -> EncodedAudio:
-        encoded: EncodedAudio = await self._codec.encode.remote(request)
+        encoded: EncodedAudio = await _call(self._codec.encode, request)
         return encoded
 
     def denoise(
@@ -71,6 +72,16 @@ class HandleModels:
             there = ", ".join(self._language_models)
             raise JobError(f"This server does not have the language model {name!r} any more, only {there}.")
         return self._language_models[name]
+
+
+async def _call(method: Any, request: object) -> Any:
+    """The answer of a deployment method; leaving early cancels the call in the replica."""
+    response = method.remote(request)
+    try:
+        return await response
+    except asyncio.CancelledError:
+        response.cancel()
+        raise
 
 
 async def _stream(method: Any, request: object) -> AsyncGenerator[Any, None]:

@@ -20,13 +20,14 @@ from deployments.messages import (
     DenoiseRequest,
     EncodeRequest,
     Latents,
+    Metadata,
+    PlanRequest,
     Splice,
 )
 from serve_app.attempt import Attempt
 from serve_app.failures import is_unavailable
 from serve_app.jobs.model import Job
 from serve_app.planning import (
-    SongPlan,
     fallback_plan,
     given_metadata,
     instruction,
@@ -39,6 +40,10 @@ from serve_app.planning import (
     wants_codes,
 )
 from serve_app.results import job_result
+from serve_app.song_plan import SongPlan
+
+PLAN_PAUSE_SECONDS = 0.5
+"""Between two questions to a language model that was not there."""
 
 
 @dataclass(frozen=True)
@@ -55,21 +60,30 @@ class FinishedJob:
 
     result: dict[str, Any]
     files: tuple[str, ...]
+    file_bytes: int
 
 
 async def run_job(attempt: Attempt) -> FinishedJob:
-    """Run one job to its files. Raises what the models raise; `serve_app.failures` tells what it means."""
+    """Run one job to its files. Raises what the models raise; `serve_app.failures` tells what it means.
+
+    What an earlier attempt has planned and composed is not done again.
+    """
     song = await plan(attempt)
     codes = await compose(attempt, song)
     recordings = await encode(attempt, song)
     latents = await denoise(attempt, song, codes, recordings)
     files = await decode(attempt, song, latents)
     result = job_result(attempt.job, song, codes, latents, files, attempt.timings, attempt.settings)
-    return FinishedJob(result, tuple(file.uri for file in files))
+    return FinishedJob(result, tuple(file.uri for file in files), sum(file.byte_count for file in files))
 
 
 async def plan(attempt: Attempt) -> SongPlan:
-    """Complete the metadata: the LM is asked for what is missing, and only for that."""
+    """Complete the metadata: the LM is asked for what is missing, and only for that.
+
+    A plan made without the LM because it was down is not kept: a retry may have the LM's.
+    """
+    if attempt.job.checkpoint.plan is not None:
+        return attempt.job.checkpoint.plan
     spec = attempt.spec
     given = given_metadata(spec, known_durations(spec, span_of(spec)))
     lm_max_duration = attempt.settings.language_model.lm_max_duration
@@ -79,17 +93,30 @@ async def plan(attempt: Attempt) -> SongPlan:
             return song_plan(spec, given, lm_answered=False)
         try:
             async with asyncio.timeout(attempt.settings.jobs.plan_timeout_seconds):
-                planned = await attempt.models.plan(attempt.language_model, question)
+                planned = await _planned(attempt, question)
+        except TimeoutError:
+            return fallback_plan(spec, given, lm_max_duration)
+    song = song_plan(spec, planned, lm_answered=True)
+    await attempt.keep_stages(song, None)
+    return song
+
+
+async def _planned(attempt: Attempt, question: PlanRequest) -> Metadata:
+    """The LM's answer. A replica that dies costs another try: only an LM that stays away is down."""
+    while True:
+        try:
+            return await attempt.models.plan(attempt.language_model, question)
         except Exception as error:
             if not is_unavailable(error):
                 raise
-            return fallback_plan(spec, given, lm_max_duration)
-        return song_plan(spec, planned, lm_answered=True)
+        await asyncio.sleep(PLAN_PAUSE_SECONDS)
 
 
 async def compose(attempt: Attempt, song: SongPlan) -> list[tuple[int, ...] | None]:
     """The audio codes of each item: the user's, the LM's, or none."""
     spec = attempt.spec
+    if attempt.job.checkpoint.codes is not None:
+        return list(attempt.job.checkpoint.codes)
     if not wants_codes(spec):
         return list(spec.codes) or [None] * len(spec.seeds)
 
@@ -108,7 +135,10 @@ async def compose(attempt: Attempt, song: SongPlan) -> list[tuple[int, ...] | No
         runs = await attempt.each_item(
             AudioCodes, lambda item: attempt.models.compose(attempt.language_model, question(item))
         )
-    return [run.codes for run in runs]
+    codes: list[tuple[int, ...] | None] = [run.codes for run in runs]
+    if not song.is_fallback:
+        await attempt.keep_stages(song, tuple(codes))
+    return codes
 
 
 async def encode(attempt: Attempt, song: SongPlan) -> Recordings:

@@ -1,6 +1,6 @@
 """What a job needs before any sound is made: its task, lengths and metadata. Pure decisions, no models."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from configs.settings import ModelSettings
 from deployments.domain import (
@@ -15,6 +15,7 @@ from deployments.messages import Metadata, PlanRequest, Sampling
 from serve_app.api.schemas import GenerateRequest
 from serve_app.jobs.model import JobSpec
 from serve_app.repainting import RepaintSpan, repaint_span
+from serve_app.song_plan import SongPlan
 
 FALLBACK_DURATION = 30.0
 """Seconds, for a song whose length nobody gave while the LM is down."""
@@ -24,26 +25,6 @@ FALLBACK_NOTE = (
 )
 WINDOW_TASKS = frozenset({Task.REPAINT, Task.LEGO})
 """Tasks that renew a part of the source."""
-
-
-@dataclass(frozen=True)
-class SongPlan:
-    """Everything decided about a job once its metadata is complete."""
-
-    task: Task
-    """What the DiT does; a job with audio codes is a cover of them."""
-    metadata: Metadata
-    """Values the DiT's prompt carries, without a duration: items may differ in it."""
-    durations: tuple[float, ...]
-    """Seconds of each batch item."""
-    span: RepaintSpan | None
-    lm_answered: bool
-    """Whether the LM filled in metadata."""
-    notes: tuple[str, ...] = ()
-
-    def item_metadata(self, item: int) -> Metadata:
-        """Metadata of one batch item, its duration included."""
-        return replace(self.metadata, duration=self.durations[item])
 
 
 def language_model(request: GenerateRequest, models: ModelSettings) -> str:
@@ -167,4 +148,5 @@ def fallback_plan(spec: JobSpec, given: Metadata, lm_max_duration: int) -> SongP
     """The plan while the LM is down: what is given, and a fixed duration where none is."""
     seconds = min(FALLBACK_DURATION, lm_max_duration)
     planned = given if given.duration is not None else replace(given, duration=seconds)
-    return song_plan(spec, planned, lm_answered=False, notes=(FALLBACK_NOTE.format(seconds=seconds),))
+    song = song_plan(spec, planned, lm_answered=False, notes=(FALLBACK_NOTE.format(seconds=seconds),))
+    return replace(song, is_fallback=True)

@@ -18,6 +18,12 @@ _STAGES = tuple(STAGE_SHARES)
 _BEFORE = dict(zip(_STAGES, accumulate((0.0, *STAGE_SHARES.values())), strict=False))
 
 
+def fraction_of_stage(stage: str, fraction: float) -> float:
+    """How much of a stage is done, 0…1, by a job of which `fraction` is."""
+    known = _STAGES[_STAGES.index(stage)]
+    return min(1.0, max(0.0, (fraction - _BEFORE[known]) / STAGE_SHARES[known]))
+
+
 class JobProgress:
     """Collects the `Progress` of all items of one job."""
 

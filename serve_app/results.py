@@ -8,7 +8,8 @@ from deployments.codec.formats import extension
 from deployments.messages import AudioFile, DenoisedLatents
 from serve_app.api.schemas import GenerateRequest
 from serve_app.jobs.model import Job
-from serve_app.planning import SongPlan, language_model
+from serve_app.planning import language_model
+from serve_app.song_plan import SongPlan
 
 SUCCESS = "✅ Generation completed successfully!"
 

@@ -5,12 +5,15 @@ Loops start with their ingress replica, never inside a request: what starts in o
 
 import asyncio
 import logging
+import uuid
 from typing import Any
 
 from configs.settings import Settings
+from deployments.errors import JobError
 from serve_app.attempt import Attempt
-from serve_app.failures import classify
-from serve_app.jobs.model import Claim
+from serve_app.failures import classify, frames_of
+from serve_app.jobs.model import Claim, Job
+from serve_app.lease import PAUSE_SECONDS, TRACKER_AWAY, Lease, Tracker
 from serve_app.models import Models
 from serve_app.pipeline import FinishedJob, run_job
 from serve_app.progress import JobProgress
@@ -18,88 +21,128 @@ from serve_app.storage import AudioStorage
 
 logger = logging.getLogger("ray.serve")
 
-CLAIM_WAIT_SECONDS = 5.0
-"""How long one claim call waits; it also bounds how late an expired lease is noticed."""
-PAUSE_AFTER_ERROR_SECONDS = 1.0
+CLAIM_WAIT_SECONDS = 2.0
+"""How long one claim call waits; a loop that stops lets it end, because it may have got a job."""
+RELEASE_SECONDS = 30.0
+"""A replica that shuts down waits so long for the tracker; after that leases run out by themselves."""
+TOOK_TOO_LONG = "This job ran for longer than the {seconds:g} s that the server allows."
 
 
 class Runners:
     """The runner loops of one ingress replica."""
 
-    def __init__(self, tracker: Any, models: Models, storage: AudioStorage, settings: Settings) -> None:
+    def __init__(self, tracker: Tracker, models: Models, storage: AudioStorage, settings: Settings) -> None:
         self._tracker = tracker
         self._models = models
         self._storage = storage
         self._settings = settings
         self._loops: list[asyncio.Task[None]] = []
+        self._stopping = asyncio.Event()
 
     def start(self) -> None:
         """Start `settings.jobs.runners` loops on the running event loop."""
-        self._loops = [asyncio.create_task(self._run_forever()) for _ in range(self._settings.jobs.runners)]
+        self._loops = [asyncio.create_task(self._run_jobs()) for _ in range(self._settings.jobs.runners)]
 
     def check(self) -> None:
         """Raise RuntimeError where a loop ended, so that the replica is replaced."""
         for loop in self._loops:
-            if loop.done():
+            if loop.done() and not self._stopping.is_set():
                 raise RuntimeError(f"a runner loop ended: {loop}")
 
     async def stop(self) -> None:
-        """Stop claiming and hand unfinished jobs back."""
-        for loop in self._loops:
-            loop.cancel()
+        """Stop claiming, stop the work and hand unfinished jobs back; their attempts do not count."""
+        self._stopping.set()
         await asyncio.gather(*self._loops, return_exceptions=True)
 
-    async def _run_forever(self) -> None:
-        while True:
+    async def _run_jobs(self) -> None:
+        while not self._stopping.is_set():
             try:
-                claim = await self._tracker.claim.remote(CLAIM_WAIT_SECONDS)
-                if claim is not None:
+                if claim := await self._claim():
                     await self._run(claim)
-            except Exception:
-                logger.exception("a runner lost touch with the job tracker; trying again")
-                await asyncio.sleep(PAUSE_AFTER_ERROR_SECONDS)
+            except Exception as error:
+                logger.error("a runner failed; going on\n%s", frames_of(error))
+                logger.debug("a runner failed", exc_info=error)
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _claim(self) -> Claim | None:
+        token = uuid.uuid4().hex  # ours, so that a claim whose answer was lost can be asked for again
+        while not self._stopping.is_set():
+            try:
+                claim: Claim | None = await self._tracker.call("claim", token, CLAIM_WAIT_SECONDS)
+            except TRACKER_AWAY as error:
+                logger.warning("the job tracker is away (%s); trying again", type(error).__name__)
+                await asyncio.sleep(PAUSE_SECONDS)
+            else:
+                return claim
+        return None
 
     async def _run(self, claim: Claim) -> None:
         job = claim.job
         progress = JobProgress(len(job.spec.seeds))
-        attempt = Attempt(job, self._models, self._storage, self._settings, progress)
-        work = asyncio.create_task(run_job(attempt))
+        lease = Lease(self._tracker, claim, self._settings.jobs, progress)
+        attempt = Attempt(
+            job,
+            self._models,
+            self._storage,
+            self._settings,
+            progress,
+            lease.checkpoint,
+            dict(job.checkpoint.timings),
+        )
+        work = asyncio.create_task(self._make(attempt))
+        lost = asyncio.create_task(lease.lost())
+        stopping = asyncio.create_task(self._stopping.wait())
         try:
-            if not await self._keep_lease(claim, work, progress):
-                return
-            await self._report(claim, work)
-        except asyncio.CancelledError:
-            await self._tracker.release.remote(job.job_id, claim.token)
-            raise
-        finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
-
-    async def _keep_lease(self, claim: Claim, work: asyncio.Task[FinishedJob], progress: JobProgress) -> bool:
-        """Send heartbeats until the work is done; False where the lease was lost first."""
-        while not work.done():
-            stage_changed = asyncio.create_task(progress.stage_changed.wait())
-            await asyncio.wait(
-                {work, stage_changed},
-                timeout=self._settings.jobs.heartbeat_seconds,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            stage_changed.cancel()
-            progress.stage_changed.clear()
-            kept = await self._tracker.heartbeat.remote(
-                claim.job.job_id, claim.token, progress.stage, progress.fraction
-            )
+            await asyncio.wait({work, lost, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                kept = await self._report(job, lease, work)
+            else:
+                kept = not lost.done()
+                await _ended(work)
+                if kept:
+                    async with asyncio.timeout(RELEASE_SECONDS):
+                        await lease.release()
             if not kept:
-                return False
-        return True
+                await self._leave(job, lease)
+        finally:
+            await _ended(work, lost, stopping)
 
-    async def _report(self, claim: Claim, work: asyncio.Task[FinishedJob]) -> None:
-        job_id = claim.job.job_id
-        error = work.exception()
+    async def _make(self, attempt: Attempt) -> FinishedJob:
+        limit = asyncio.timeout(self._settings.jobs.timeout_seconds)
+        try:
+            async with limit:
+                return await run_job(attempt)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            seconds = self._settings.jobs.timeout_seconds
+            raise JobError(TOOK_TOO_LONG.format(seconds=seconds)) from None
+
+    async def _report(self, job: Job, lease: Lease, work: asyncio.Task[FinishedJob]) -> bool:
+        """Tell the tracker how the work ended; False where the lease was lost before."""
+        # A call that was cancelled, but not by us, was cut off at the other end.
+        error = ConnectionError("a call was cut off") if work.cancelled() else work.exception()
         if error is None:
             finished = work.result()
-            await self._tracker.finish.remote(job_id, claim.token, finished.result, finished.files)
-            return
+            return await lease.finish(finished.result, finished.files, finished.file_bytes)
         failure = classify(error)
-        logger.error("job %s failed in attempt %d", job_id, claim.job.attempt, exc_info=error)
-        await self._tracker.fail.remote(job_id, claim.token, failure.message, failure.retryable)
+        logger.error("job %s failed in attempt %d\n%s", job.job_id, job.attempt, frames_of(error))
+        logger.debug("job %s failed", job.job_id, exc_info=error)
+        return await lease.fail(failure.message, failure.retryable)
+
+    async def _leave(self, job: Job, lease: Lease) -> None:
+        """The work has stopped before its end: its files go."""
+        logger.info("job %s was taken from attempt %d", job.job_id, job.attempt)
+        try:
+            await asyncio.to_thread(self._storage.delete_attempt, job.job_id, job.attempt)
+        except OSError:
+            logger.exception("the storage did not delete the songs of a lost attempt of job %s", job.job_id)
+        await lease.release()  # it may be ours after all: a tracker that was away begins with new leases
+        await lease.left()
+
+
+async def _ended(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks and wait until they have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+import ray.exceptions
 from ray import serve
 
 from configs.settings import Settings
 from serve_app.api.schemas import GenerateRequest
-from serve_app.failures import is_unavailable
-from serve_app.jobs.model import JobSpec, JobView, TrackerStats
+from serve_app.api.service import UnavailableError
+from serve_app.failures import cause_of, is_unavailable
+from serve_app.jobs.client import TrackerClient
+from serve_app.jobs.model import Accepted, JobState, JobView, NewJob, TrackerStats
 from serve_app.planning import language_model, lyrics_for_models, unconditional_text
 
 READY_TIMEOUT_SECONDS = 5.0
@@ -22,7 +25,7 @@ class RayJobService:
     def __init__(
         self,
         settings: Settings,
-        tracker: Any,
+        tracker: TrackerClient,
         language_models: Mapping[str, Any],
         generator: Any,
         codec: Any,
@@ -34,21 +37,33 @@ class RayJobService:
         self._needed = {"LanguageModel": default, "Generator": generator, "Codec": codec}
         """What a default request needs."""
 
-    async def submit(self, job_id: str, spec: JobSpec) -> int:
-        position: int = await self._tracker.submit.remote(job_id, spec)
-        return position
+    async def submit(self, new: NewJob) -> Accepted:
+        accepted: Accepted = await self._ask("submit", new)
+        return accepted
 
     async def view(self, job_id: str) -> JobView | None:
-        view: JobView | None = await self._tracker.view.remote(job_id)
-        return view
+        return await self._ask_view("view", job_id)
 
-    async def wait(self, job_id: str, state: str, stage: str, timeout: float) -> JobView | None:
-        view: JobView | None = await self._tracker.wait.remote(job_id, state, stage, timeout)
-        return view
+    async def cancel(self, job_id: str) -> JobView | None:
+        return await self._ask_view("cancel", job_id)
+
+    async def page(self, client: str, state: JobState | None, before: int, limit: int) -> list[JobView]:
+        views: list[JobView] = await self._ask("page", client, state, before, limit)
+        return views
+
+    async def wait(self, job_id: str, version: str, timeout: float) -> JobView | None:
+        return await self._ask_view("wait", job_id, version, timeout)
+
+    async def wait_stage(self, job_id: str, state: str, stage: str, timeout: float) -> JobView | None:
+        return await self._ask_view("wait_stage", job_id, state, stage, timeout)
 
     async def stats(self) -> TrackerStats:
-        stats: TrackerStats = await self._tracker.stats.remote()
+        stats: TrackerStats = await self._ask("stats")
         return stats
+
+    async def secret(self) -> bytes:
+        secret: bytes = await self._ask("secret")
+        return secret
 
     async def replicas(self) -> dict[str, int]:
         """Running replicas by deployment."""
@@ -86,3 +101,16 @@ class RayJobService:
 
         answers = await asyncio.gather(*(asks(name, handle) for name, handle in self._needed.items()))
         return [name for name in answers if name is not None]
+
+    async def _ask_view(self, method: str, *arguments: Any) -> JobView | None:
+        view: JobView | None = await self._ask(method, *arguments)
+        return view
+
+    async def _ask(self, method: str, *arguments: Any) -> Any:
+        """The tracker's answer, or its exception itself, out of Ray's wrapping."""
+        try:
+            return await self._tracker.call(method, *arguments)
+        except ray.exceptions.RayActorError as error:
+            raise UnavailableError from error
+        except ray.exceptions.RayTaskError as error:
+            raise cause_of(error) from None

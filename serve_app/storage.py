@@ -1,10 +1,13 @@
 """Audio files in and out: users' recordings and finished songs, under one fsspec URI.
 
-Every job has one folder. All methods block; callers on an event loop use threads.
+Every job has one folder: recordings that came with it, and a folder for the songs of each attempt.
+All methods block; callers on an event loop use threads.
 """
 
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,6 +18,7 @@ from deployments.codec.formats import extension
 from deployments.codec.stored_files import new_stored_file
 
 BLOCK_BYTES = 256 * 1024
+_JOB_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class AudioStorage:
@@ -60,12 +64,56 @@ class AudioStorage:
 
     def delete_job(self, job_id: str) -> None:
         """Delete all files of a job, if there are any."""
+        _delete(f"{self._root}/{job_id}")
+
+    def delete_attempt(self, job_id: str, attempt: int) -> None:
+        """Delete the songs of one attempt, if there are any."""
+        _delete(f"{self._root}/{job_id}/{attempt}")
+
+    def delete_all_but(self, job_id: str, uris: Collection[str]) -> None:
+        """Delete the files of a job that are not among `uris`."""
         file_system, folder = _located(f"{self._root}/{job_id}")
-        if file_system.exists(folder):
-            file_system.rm(folder, recursive=True)
+        kept = {_located(uri)[1] for uri in uris}
+        for path in _entries(file_system, folder):
+            if path in kept:
+                continue
+            if not any(file.startswith(f"{path}/") for file in kept):
+                file_system.rm(path, recursive=True)
+                continue
+            for inner in _entries(file_system, path):
+                if inner not in kept:
+                    file_system.rm(inner, recursive=True)
+
+    def job_ids(self) -> list[str]:
+        """Of all folders whose names look like a job's id: nothing else in the storage is ever touched."""
+        file_system, root = _located(self._root)
+        names = (path.rpartition("/")[2] for path in _entries(file_system, root))
+        return [name for name in names if _JOB_ID.fullmatch(name)]
+
+    def last_change(self, job_id: str) -> float:
+        """When a file was last written in a job's folder, in epoch seconds. Raises FileNotFoundError."""
+        file_system, folder = _located(f"{self._root}/{job_id}")
+        # Object stores have no folders, but then no empty ones either.
+        paths = file_system.find(folder) or [folder]
+        return max(float(file_system.modified(path).timestamp()) for path in paths)
 
 
 def _located(uri: str) -> tuple[Any, str]:
     """The file system of a URI, and the path on it."""
     file_system, path = url_to_fs(uri)
     return file_system, path
+
+
+def _entries(file_system: Any, folder: str) -> list[str]:
+    """Paths of what a folder holds; none where it does not exist."""
+    try:
+        found = file_system.ls(folder, detail=False, refresh=True)
+    except FileNotFoundError:
+        return []
+    return [path.rstrip("/") for path in found]
+
+
+def _delete(uri: str) -> None:
+    file_system, path = _located(uri)
+    with suppress(FileNotFoundError):
+        file_system.rm(path, recursive=True)

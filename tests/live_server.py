@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from configs.settings import PROJECT_ROOT
+from serve_app.api.keys import digest_of, new_key
 from serve_app.local_server import local_server
 
 JOB_TIMEOUT_SECONDS = 240
@@ -38,7 +40,7 @@ class Client:
         job = None
         while time.monotonic() < deadline:
             job = self.http.get(f"/v1/jobs/{job_id}", params={"wait": 30}).raise_for_status().json()
-            if job["status"] in {"succeeded", "failed"}:
+            if job["status"] not in {"queued", "running"}:
                 return job
         raise AssertionError(f"job {job_id} did not end within {JOB_TIMEOUT_SECONDS} s: {job}")
 
@@ -60,6 +62,20 @@ class Client:
             time.sleep(0.5)
         raise AssertionError(f"the server was not ready again within {READY_TIMEOUT_SECONDS} s")
 
+    def cancel(self, job_id: str) -> dict[str, Any]:
+        return self.http.delete(f"/v1/jobs/{job_id}").raise_for_status().json()
+
+    def cancel_all(self) -> int:
+        """Cancel what waits or runs of this user; how many jobs that were."""
+        cancelled = 0
+        for status in ("queued", "running"):
+            while jobs := self.http.get("/v1/jobs", params={"status": status, "limit": 100}).json()["jobs"]:
+                # 409 for those that end meanwhile.
+                answers = [self.http.delete(f"/v1/jobs/{job['job_id']}") for job in jobs]
+                assert {answer.status_code for answer in answers} <= {200, 409}
+                cancelled += sum(answer.status_code == 200 for answer in answers)
+        return cancelled
+
     def audio(self, path: str) -> bytes:
         return self.http.get(path).raise_for_status().content
 
@@ -71,6 +87,7 @@ def embedded_config(port: int, folder: Path) -> dict[str, Any]:
     arguments = config["applications"][0]["args"]
     arguments["api"]["audio_roots"] = [str(folder / "audio_in")]
     arguments["storage"] = {"uri": str(folder / "output")}
+    arguments["jobs"] = {"store": str(folder / "jobs.sqlite3")}
     return config
 
 
@@ -88,3 +105,54 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         running.wait_until_ready(lambda _seconds, _waiting_for: None)
         with httpx.Client(base_url=running.url, timeout=120) as http:
             yield Client(http, folder / "audio_in", running.process.pid)
+
+
+@dataclass(frozen=True)
+class GuardedServer:
+    """A server with API keys, short songs, a short line, and little patience."""
+
+    alice: Client
+    bob: Client
+    anonymous: httpx.Client
+    folder: Path
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "serve.log").read_text(errors="replace")
+
+
+GUARDED_DURATION = 10
+GUARDED_QUEUE = 50
+BODY_TIMEOUT_SECONDS = 3.0
+
+
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedServer]:
+    folder = tmp_path_factory.mktemp("guarded")
+    (folder / "audio_in").mkdir()
+    config = embedded_config(free_port(), folder)
+    arguments = config["applications"][0]["args"]
+    keys = {name: new_key() for name in ("alice", "bob")}
+    keys_file = folder / "keys.yaml"
+    keys_file.touch(0o600)
+    entries = [{"name": name, "sha256": digest_of(key)} for name, key in keys.items()]
+    keys_file.write_text(yaml.safe_dump(entries))
+    arguments["api"] |= {
+        "keys_file": str(keys_file),
+        "max_duration": GUARDED_DURATION,
+        "body_timeout_seconds": BODY_TIMEOUT_SECONDS,
+    }
+    arguments["language_model"]["lm_max_duration"] = GUARDED_DURATION
+    arguments["jobs"]["queue_limit"] = GUARDED_QUEUE
+    with local_server(config, folder / "serve.log") as running, ExitStack() as clients:
+        running.wait_until_ready(lambda _seconds, _waiting_for: None)
+
+        def http(headers: dict[str, str]) -> httpx.Client:
+            client = httpx.Client(base_url=running.url, timeout=60, headers=headers)
+            return clients.enter_context(client)
+
+        alice, bob = (
+            Client(http({"Authorization": f"Bearer {key}"}), folder / "audio_in", running.process.pid)
+            for key in keys.values()
+        )
+        yield GuardedServer(alice, bob, http({}), folder)

@@ -1,31 +1,56 @@
 """The HTTP API as an ordinary FastAPI application: no Ray, no model."""
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.security import APIKeyHeader, HTTPBearer
 
 from configs.settings import Settings
-from serve_app.api.errors import add_error_handlers
+from serve_app.api.audio_tokens import AudioTokens
+from serve_app.api.callers import Callers
+from serve_app.api.errors import add_error_handlers, error_responses
+from serve_app.api.jobs import VisibleJobs
 from serve_app.api.limits import server_limits
 from serve_app.api.routes.audio import audio_router
+from serve_app.api.routes.events import events_router
 from serve_app.api.routes.generate import generate_router
 from serve_app.api.routes.jobs import jobs_router
-from serve_app.api.routes.server import server_router
+from serve_app.api.routes.server import health_router, server_router
 from serve_app.api.service import JobService
 from serve_app.api.submission import Submission
 from serve_app.storage import AudioStorage
 
 
 def create_app(service: JobService, settings: Settings, storage: AudioStorage) -> FastAPI:
-    """The API over a job service and the storage of its audio files."""
+    """The API over a job service and the storage of its audio files.
+
+    Raises ValueError where the API keys are not what they should be.
+    """
     app = FastAPI(
         title="acestep-serve",
         version="1",
         description="Music by ACE-Step 1.5: submit a job, poll it, download the songs.",
     )
     limits = server_limits(settings)
+    callers = Callers.of(settings.api)
+    tokens = AudioTokens(service, settings.api.audio_token_seconds) if callers.need_keys else None
+    jobs = VisibleJobs(service, tokens)
     submission = Submission(service, storage, settings, limits)
+    # Each route finds the caller by itself; these only make OpenAPI say how a key is sent.
+    documented = [
+        Depends(HTTPBearer(auto_error=False)),
+        Depends(APIKeyHeader(name="X-API-Key", auto_error=False)),
+    ]
     add_error_handlers(app)
-    app.include_router(generate_router(submission, limits, settings.api.max_upload_bytes))
-    app.include_router(jobs_router(service))
-    app.include_router(audio_router(service, storage))
-    app.include_router(server_router(service, settings, limits))
+    for router in (
+        generate_router(submission, callers, limits, settings.api),
+        jobs_router(service, callers, jobs),
+        events_router(service, callers, jobs),
+        audio_router(service, storage, callers, tokens),
+        server_router(service, callers, settings, limits),
+    ):
+        app.include_router(
+            router,
+            dependencies=documented if callers.need_keys else [],
+            responses=error_responses(503, *([401] if callers.need_keys else [])),
+        )
+    app.include_router(health_router(service))
     return app

@@ -4,6 +4,7 @@ The size limit holds while the body streams in. Files are spooled to anonymous t
 when `read_body` ends.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
@@ -38,15 +39,16 @@ class Body:
 
 
 @asynccontextmanager
-async def read_body(request: Request, max_bytes: int) -> AsyncIterator[Body]:
-    """Read a body in any of the three content types. Raises HTTPException with 400, 413 or 415."""
+async def read_body(request: Request, max_bytes: int, timeout_seconds: float) -> AsyncIterator[Body]:
+    """Read a body in any of the three content types. Raises HTTPException with 400, 408, 413 or 415."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type == MULTIPART:
         parser = _Parser(
             request.headers, _limited(request, max_bytes), max_files=MAX_FILES, max_fields=MAX_FIELDS
         )
         try:
-            form = await parser.parse()
+            async with _time_limit(timeout_seconds):
+                form = await parser.parse()
         except (MultiPartException, ValueError) as error:  # ValueError: an odd `charset`
             raise HTTPException(400, "The multipart body is malformed") from error
         try:
@@ -56,8 +58,19 @@ async def read_body(request: Request, max_bytes: int) -> AsyncIterator[Body]:
         finally:
             await form.close()
     else:
-        chunks = [chunk async for chunk in _limited(request, min(max_bytes, MAX_TEXT_BYTES))]
+        async with _time_limit(timeout_seconds):
+            chunks = [chunk async for chunk in _limited(request, min(max_bytes, MAX_TEXT_BYTES))]
         yield _text_body(content_type, b"".join(chunks))
+
+
+@asynccontextmanager
+async def _time_limit(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        message = f"The request body was not sent within {seconds:g} seconds"
+        raise HTTPException(408, message, {"Connection": "close"}) from error
 
 
 async def _limited(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import math
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,10 +12,16 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve_app.jobs.tracker import QueueFullError
+from serve_app.api.service import UnavailableError
+from serve_app.jobs.errors import IdempotencyConflictError, JobEndedError, LimitError
+from serve_app.jobs.store import StoreError
 
 logger = logging.getLogger("ray.serve")
+
+RETRY_SECONDS = 5.0
+"""When to ask again after a 503; a job tracker starts again within seconds."""
 
 
 class _ErrorResponse(JSONResponse):
@@ -42,29 +50,85 @@ def invalid_fields(error: ValidationError, messages: Mapping[str, str]) -> Reque
 
 def add_error_handlers(app: FastAPI) -> None:
     """Answer the exceptions that routes let through."""
+    app.add_middleware(InternalErrors)
 
     @app.exception_handler(RequestValidationError)
     async def unprocessable(_: Request, error: RequestValidationError) -> Response:
         details = [{key: detail[key] for key in ("loc", "msg", "type")} for detail in error.errors()]
         return _ErrorResponse({"detail": details}, status_code=422)
 
-    @app.exception_handler(QueueFullError)
-    async def queue_full(_: Request, error: QueueFullError) -> Response:
-        seconds = max(1, round(error.retry_after))
-        return _ErrorResponse(
-            {"detail": f"The queue is full; try again in {seconds} s"},
-            status_code=429,
-            headers={"Retry-After": str(seconds)},
-        )
+    @app.exception_handler(LimitError)
+    async def too_much(_: Request, error: LimitError) -> Response:
+        return _later(429, error.message, error.retry_after)
+
+    @app.exception_handler(IdempotencyConflictError)
+    async def other_request(_request: Request, _error: IdempotencyConflictError) -> Response:
+        message = "This Idempotency-Key was used for another request within the last 24 hours"
+        return _ErrorResponse({"detail": message}, status_code=409)
+
+    @app.exception_handler(JobEndedError)
+    async def ended(_: Request, error: JobEndedError) -> Response:
+        return _ErrorResponse({"detail": f"The job has already {error.state}"}, status_code=409)
+
+    @app.exception_handler(StoreError)
+    @app.exception_handler(UnavailableError)
+    async def unavailable(_: Request, error: Exception) -> Response:
+        logger.warning("a request could not be answered: %s", type(error).__name__)
+        return _later(503, "The server cannot reach its jobs at the moment", RETRY_SECONDS)
 
     @app.exception_handler(ClientDisconnect)
     async def client_left(_request: Request, _error: ClientDisconnect) -> Response:
         return Response(status_code=400)  # nobody reads it
 
-    @app.exception_handler(Exception)
-    async def internal_error(request: Request, error: Exception) -> Response:
-        logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return _ErrorResponse({"detail": "Internal server error"}, status_code=500)
+
+def _later(status: int, problem: str, seconds: float) -> Response:
+    whole_seconds = max(1, math.ceil(seconds))
+    return _ErrorResponse(
+        {"detail": f"{problem}; try again in {whole_seconds} s"},
+        status_code=status,
+        headers={"Retry-After": str(whole_seconds)},
+    )
+
+
+class InternalErrors:
+    """ASGI middleware: a bug is answered with 500, and logged where it happened, not what it happened to.
+
+    Messages of exceptions may quote requests, so they are logged for debugging only. (Starlette's own handler
+    passes the exception on to the server, which logs all of it.)
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except Exception as error:
+            route = getattr(scope.get("route"), "path", "a request")
+            logger.error("%s %s failed:\n%s", scope.get("method", ""), route, _places(error))
+            logger.debug("the exception in full", exc_info=error)
+            if started:
+                raise RuntimeError("the answer had begun when it failed") from None
+        else:
+            return
+        await _ErrorResponse({"detail": "Internal server error"}, status_code=500)(scope, receive, send)
+
+
+def _places(error: BaseException) -> str:
+    """The types of an exception and its causes, and the lines of code they come from."""
+    chain: list[str] = []
+    current: BaseException | None = error
+    while current is not None:
+        chain.append("".join(traceback.format_tb(current.__traceback__)) + type(current).__name__)
+        current = current.__cause__ or current.__context__
+    return "\ncaused by\n".join(chain)
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -72,9 +136,13 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: _DOCUMENTED[status] for status in statuses}
 
 
-def _documented(description: str, detail: Mapping[str, Any]) -> dict[str, Any]:
+def _documented(description: str, detail: Mapping[str, Any], retry: bool = False) -> dict[str, Any]:
     schema = {"type": "object", "required": ["detail"], "properties": {"detail": dict(detail)}}
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
+    response = {"description": description, "content": {"application/json": {"schema": schema}}}
+    if retry:
+        description = "Seconds after which to try again."
+        response["headers"] = {"Retry-After": {"description": description, "schema": {"type": "integer"}}}
+    return response
 
 
 _SENTENCE = {"type": "string"}
@@ -92,11 +160,14 @@ _FIELDS = {
 }
 _DOCUMENTED = {
     400: _documented("The body is malformed, e.g. no JSON object.", _SENTENCE),
-    404: _documented("There is no such job or file, or it has expired.", _SENTENCE),
+    401: _documented("The API key is missing or unknown.", _SENTENCE),
+    404: _documented("There is no such job or file, it has expired, or it is another client's.", _SENTENCE),
+    408: _documented("The body was sent too slowly.", _SENTENCE),
+    409: _documented("The job, or the first use of the idempotency key, stands against it.", _SENTENCE),
     413: _documented("The body is larger than the server takes.", _SENTENCE),
     415: _documented("The body is in none of the three content types.", _SENTENCE),
     416: _documented("The file has no bytes in the range that was asked for.", _SENTENCE),
     422: _documented("A field is invalid; `loc` names it.", _FIELDS),
-    429: _documented("The queue is full; `Retry-After` says when to try again.", _SENTENCE),
-    503: _documented("Some deployments cannot serve yet.", _SENTENCE),
+    429: _documented("The queue is full, or the client has too much in it.", _SENTENCE, retry=True),
+    503: _documented("A part of the server cannot serve at the moment.", _SENTENCE, retry=True),
 }

@@ -8,7 +8,8 @@ import re
 from itertools import pairwise
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, Strict, WithJsonSchema
+import httpx
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Strict, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from deployments.domain import LANGUAGES, MAX_BPM, MIN_BPM, TIME_SIGNATURES, TRACKS
@@ -24,6 +25,7 @@ _METRE = re.compile(r"[1-9][0-9]?/[1-9][0-9]?")
 _LINE_BREAK = re.compile("[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SEED = re.compile(r"-?[0-9]{1,10}")
+_VISIBLE_ASCII = re.compile("[!-~]+")
 
 
 def _well_formed(value: Any) -> Any:
@@ -174,9 +176,36 @@ def _repainting_end(seconds: float | None) -> float | None:
     return seconds
 
 
+def _callback_url(url: str) -> str:
+    if not _VISIBLE_ASCII.fullmatch(url):
+        raise PydanticCustomError("url", "Input should be a URL in ASCII, without spaces")
+    try:
+        parts = httpx.URL(url)
+        parts.host.encode("idna")  # what looking the name up needs
+        valid = (
+            parts.scheme in {"http", "https"}
+            and parts.host
+            and (parts.port is None or 0 < parts.port < 2**16)
+        )
+    except (httpx.InvalidURL, ValueError):  # ValueError: no international name
+        valid = False
+    if not valid:
+        raise PydanticCustomError("url", "Input should be an http or https URL with a host")
+    if parts.userinfo:
+        raise PydanticCustomError("url", "Input should be a URL without a user or password")
+    return url
+
+
 _NotAFlag = BeforeValidator(_refuse_flag)
 
 Text = Annotated[str, Strict(), BeforeValidator(_well_formed)]
+CallbackUrl = Annotated[
+    str,
+    Strict(),
+    Field(max_length=2_048, json_schema_extra={"format": "uri"}),
+    BeforeValidator(_well_formed),
+    AfterValidator(_callback_url),
+]
 Integer = Annotated[int, _NotAFlag]
 Number = Annotated[float, Field(allow_inf_nan=False), _NotAFlag]
 Bpm = Annotated[int, Field(ge=MIN_BPM, le=MAX_BPM), _NotAFlag]
@@ -225,6 +254,7 @@ Timesteps = Annotated[
 Seeds = Annotated[
     tuple[int, ...],
     BeforeValidator(_seeds),
+    PlainSerializer(lambda seeds: ",".join(map(str, seeds)), return_type=str, when_used="json"),
     WithJsonSchema(
         {
             "anyOf": [

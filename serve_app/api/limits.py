@@ -1,8 +1,10 @@
 """What this server takes: limits and choices that follow from its settings and checkpoints."""
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
+import httpx
 from fastapi.exceptions import RequestValidationError
 
 from configs.settings import Settings
@@ -15,6 +17,7 @@ from deployments.checkpoints.catalog import (
 from deployments.codec.formats import FORMATS
 from deployments.domain import Task, code_count
 from serve_app.api.schemas import GenerateRequest
+from serve_app.jobs.addresses import AddressRefusedError, public_address
 
 SHORTEST_SONG = 0.1
 """Seconds; songs are made in tenths."""
@@ -31,10 +34,14 @@ class Limits:
     audio_formats: tuple[str, ...]
     max_duration: float
     """Seconds of a song or a recording."""
+    lm_max_duration: int
+    """Seconds of a song whose length the LM chooses."""
     default_batch_size: int
     max_batch_size: int
     max_model_len: int
     """Tokens of an LM prompt and its answer."""
+    private_callbacks: bool
+    """Whether `callback_url` may name a private address."""
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -72,9 +79,11 @@ def server_limits(settings: Settings) -> Limits:
         backends=settings.language_model.backends,
         audio_formats=tuple(FORMATS),
         max_duration=settings.api.max_duration,
+        lm_max_duration=settings.language_model.lm_max_duration,
         default_batch_size=settings.api.default_batch_size,
         max_batch_size=settings.api.max_batch_size,
         max_model_len=settings.language_model.max_model_len,
+        private_callbacks=settings.webhooks.allow_private_addresses,
     )
 
 
@@ -100,12 +109,26 @@ def apply_limits(request: GenerateRequest, limits: Limits) -> GenerateRequest:
     ]
     errors += _maximum("batch_size", settled_request.batch_size, limits.max_batch_size)
     errors += _maximum("audio_duration", request.audio_duration, limits.max_duration)
+    if request.callback_url and not limits.private_callbacks and _names_private_address(request.callback_url):
+        errors.append(_error("callback_url", "Input should be a public address of the internet", "url"))
     if limits.dit.variant is Variant.TURBO and len(request.timesteps or ()) > MAX_CUSTOM_TURBO_STEPS:
         message = f"{limits.dit.name} takes at most {MAX_CUSTOM_TURBO_STEPS} timesteps"
         errors.append(_error("timesteps", message, "too_long"))
     if errors:
         raise RequestValidationError(errors)
     return settled_request
+
+
+def _names_private_address(url: str) -> bool:
+    """Whether the host is no address of the internet; where a name leads to is seen at delivery."""
+    host = httpx.URL(url).host
+    try:
+        public_address(ip_address(host))
+    except AddressRefusedError:
+        return True
+    except ValueError:
+        return host.rstrip(".").endswith("localhost")
+    return False
 
 
 def _maximum(field: str, value: float | None, maximum: float) -> list[dict[str, Any]]:

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from deployments.codec.audio_files import AudioFileError, probe
+from serve_app.api.callers import Caller
 from serve_app.api.errors import invalid
 from serve_app.api.results import result_file
 from serve_app.api.schemas import GenerateRequest
 from serve_app.api.service import JobService
 from serve_app.storage import AudioStorage
 
-_RESULT_PATH = re.compile(r"/v1/audio/([^/]+)/([^/.]+)\.([^/.]+)")
+_RESULT_PATH = re.compile(r"/v1/audio/([^/]+)/([^/.]+)\.([^/.?]+)(?:\?token=[\w.-]*)?")
+"""The token of a signed URL may stay: whether the caller may use the song does not depend on it."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,9 @@ class RecordingFinder:
 
     @asynccontextmanager
     async def open(
-        self, request: GenerateRequest, uploads: Mapping[str, BinaryIO]
+        self, request: GenerateRequest, uploads: Mapping[str, BinaryIO], caller: Caller
     ) -> AsyncIterator[OpenRecordings]:
-        """The recordings of a request, open until the end of the block.
+        """The recordings of a caller's request, open until the end of the block.
 
         Raises RequestValidationError for a path that may not be read, and for what is no audio, silent or
         too long.
@@ -65,7 +67,7 @@ class RecordingFinder:
                     return await self._heard(field, upload)
                 if path is None:
                     return None
-                file = cleanup.enter_context(await self._open_path(f"{field}_path", path))
+                file = cleanup.enter_context(await self._open_path(f"{field}_path", path, caller))
                 return await self._heard(f"{field}_path", file)
 
             yield OpenRecordings(
@@ -73,10 +75,11 @@ class RecordingFinder:
                 reference=await opened("reference_audio", request.reference_audio_path),
             )
 
-    async def _open_path(self, field: str, path: str) -> BinaryIO:
+    async def _open_path(self, field: str, path: str, caller: Caller) -> BinaryIO:
         if match := _RESULT_PATH.fullmatch(path):
-            result = await result_file(self._service, *match.groups())
-            if result is not None:
+            job_id, index, extension = match.groups()
+            view = await self._service.view(job_id)
+            if view and caller.may_see(view) and (result := result_file(view, index, extension)):
                 try:
                     return await asyncio.to_thread(self._storage.open, result.uri)
                 except FileNotFoundError:

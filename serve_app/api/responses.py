@@ -1,5 +1,6 @@
 """What the API answers (contract §2 and §3). Every key is always there."""
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,8 +17,10 @@ class SubmitResponse(_Response):
     """An accepted job."""
 
     job_id: str = Field(description="Ask `GET /v1/jobs/{job_id}` how it goes.")
-    status: JobState = Field(JobState.QUEUED, description="Always `queued`.")
-    queue_position: int = Field(description="1-based place among the waiting jobs.")
+    status: JobState = Field(
+        description="`queued`; of a request repeated with its `Idempotency-Key`, as the job is now."
+    )
+    queue_position: int = Field(description="1-based place among the waiting jobs; 0 once it is none.")
 
 
 class JobResult(_Response):
@@ -58,30 +61,44 @@ class JobResponse(_Response):
     avg_job_seconds: float = Field(description="Mean seconds of recent jobs.")
     progress: float = Field(ge=0, le=1, description="Share of the work that is done.")
     stage: str = Field(
-        description="queued, planning, composing, denoising, decoding, encoding, done; of a failed job the "
-        "one it failed in."
+        description="queued, planning, composing, denoising, decoding, encoding, done; of a failed or a "
+        "cancelled job the one it ended in."
     )
     result: JobResult | None = Field(description="null until the job succeeded.")
     error: str | None = Field(description="One sentence; null unless the job failed.")
 
     @classmethod
-    def of(cls, view: JobView) -> "JobResponse":
-        """The answer to a poll."""
-        job = view.job
+    def of(cls, view: JobView, audio_url: Callable[[str], str] = str) -> "JobResponse":
+        """The answer to a poll. `audio_url` makes the URLs of songs from their paths."""
         return cls(
-            job_id=job.job_id,
-            status=job.state,
-            created_at=job.created_at,
-            started_at=job.started_at,
-            finished_at=job.finished_at,
+            job_id=view.job_id,
+            status=view.state,
+            created_at=view.created_at,
+            started_at=view.started_at,
+            finished_at=view.finished_at,
             queue_position=view.queue_position,
             eta_seconds=view.eta_seconds,
             avg_job_seconds=view.avg_job_seconds,
-            progress=job.progress,
-            stage=job.stage,
-            result=None if job.result is None else JobResult.model_validate(job.result),
-            error=job.error,
+            progress=view.progress,
+            stage=view.stage,
+            result=None if view.result is None else _result(view.result, audio_url),
+            error=view.error,
         )
+
+
+def _result(result: dict[str, Any], audio_url: Callable[[str], str]) -> JobResult:
+    paths = [audio_url(path) for path in result["audio_paths"]]
+    first, second = (*paths, None)[:2]
+    return JobResult.model_validate(
+        {**result, "first_audio_path": first, "second_audio_path": second, "audio_paths": paths}
+    )
+
+
+class JobsResponse(_Response):
+    """A page of the caller's jobs."""
+
+    jobs: list[JobResponse] = Field(description="Newest first.")
+    next_cursor: str | None = Field(description="`cursor` of the next page; null where this is the last.")
 
 
 class DiTModel(_Response):

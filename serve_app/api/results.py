@@ -4,8 +4,7 @@ import re
 from dataclasses import dataclass
 
 from deployments.codec.formats import FORMATS
-from serve_app.api.service import JobService
-from serve_app.jobs.model import JobState
+from serve_app.jobs.model import JobState, JobView
 
 _INDEX = re.compile("0|[1-9][0-9]{0,3}")
 
@@ -20,12 +19,11 @@ class ResultFile:
     """What the file is called when it is saved."""
 
 
-async def result_file(service: JobService, job_id: str, index: str, extension: str) -> ResultFile | None:
-    """The song that a URL names; None where there is none."""
-    view = await service.view(job_id)
-    if view is None or view.job.state is not JobState.SUCCEEDED or not _INDEX.fullmatch(index):
+def result_file(view: JobView, index: str, extension: str) -> ResultFile | None:
+    """The song of a job that a URL names; None where there is none, or no more."""
+    if view.state is not JobState.SUCCEEDED or not _INDEX.fullmatch(index):
         return None
-    written_as = FORMATS[view.job.spec.request.audio_format]
-    if extension != written_as.extension or int(index) >= len(view.job.files):
+    written_as = FORMATS[view.audio_format]
+    if extension != written_as.extension or int(index) >= len(view.files):
         return None
-    return ResultFile(view.job.files[int(index)], written_as.media_type, f"{job_id}-{index}.{extension}")
+    return ResultFile(view.files[int(index)], written_as.media_type, f"{view.job_id}-{index}.{extension}")

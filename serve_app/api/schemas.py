@@ -17,6 +17,7 @@ from serve_app.api.fields import (
     AudioCodeText,
     BatchSize,
     Bpm,
+    CallbackUrl,
     Duration,
     Flag,
     Guidance,
@@ -39,6 +40,7 @@ from serve_app.api.fields import (
 MAX_CAPTION_LENGTH = 2_048
 MAX_LYRICS_LENGTH = 16_384
 """Characters."""
+MAX_PRIORITY = 9
 
 
 class GenerateRequest(BaseModel):
@@ -212,6 +214,16 @@ class GenerateRequest(BaseModel):
     )
     track_classes: Tracks = Field(
         (), description="The tracks that `complete` adds, as an array or separated by commas."
+    )
+
+    callback_url: CallbackUrl | None = Field(
+        None, description="An http(s) URL that is sent the job, as a poll shows it, when it has ended."
+    )
+    priority: Integer = Field(
+        0,
+        ge=0,
+        le=MAX_PRIORITY,
+        description="Jobs of a higher one go first; above 0 for API keys that may.",
     )
 
     @field_validator("cfg_interval_end")

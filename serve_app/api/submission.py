@@ -1,10 +1,15 @@
 """From a body to a job in line: parse → limit → hear the recordings → decide → store → submit."""
 
 import asyncio
+import hashlib
+import os
 import uuid
+from collections.abc import Mapping
+from typing import BinaryIO
 
 from configs.settings import Settings
 from serve_app.api.body import Body
+from serve_app.api.callers import Caller
 from serve_app.api.errors import invalid
 from serve_app.api.limits import Limits, apply_limits
 from serve_app.api.parsing import parse_request, uploaded_files
@@ -13,10 +18,11 @@ from serve_app.api.resolve import job_spec
 from serve_app.api.responses import SubmitResponse
 from serve_app.api.schemas import GenerateRequest
 from serve_app.api.service import JobService
-from serve_app.jobs.model import JobSpec, Recording
-from serve_app.jobs.tracker import QueueFullError
+from serve_app.jobs.errors import IdempotencyConflictError, LimitError
+from serve_app.jobs.model import Accepted, IdempotencyKey, NewJob, Recording
 from serve_app.planning import unconditional_text
-from serve_app.storage import AudioStorage
+from serve_app.storage import BLOCK_BYTES, AudioStorage
+from serve_app.workload import job_work
 
 PROMPT_OVERHEAD_TOKENS = 512
 """More than the LM's instruction, template and metadata take."""
@@ -33,41 +39,71 @@ class Submission:
         self._limits = limits
         self._finder = RecordingFinder(service, storage, settings.api.audio_roots, settings.api.max_duration)
 
-    async def submit(self, body: Body, strict: bool) -> SubmitResponse:
-        """Accept a job. Raises RequestValidationError or QueueFullError."""
-        request = apply_limits(parse_request(body, self._limits, strict), self._limits)
-        async with self._finder.open(request, uploaded_files(body)) as recordings:
+    async def submit(
+        self, body: Body, caller: Caller, strict: bool, idempotency_key: str | None
+    ) -> SubmitResponse:
+        """Accept a job. Raises RequestValidationError, LimitError or IdempotencyConflictError."""
+        parsed, uploads = parse_request(body, self._limits, strict), uploaded_files(body)
+        request = apply_limits(parsed, self._limits)
+        if request.priority > caller.max_priority:
+            raise invalid("priority", f"You may ask for priorities up to {caller.max_priority}")
+        idempotency = None
+        if idempotency_key is not None:
+            fingerprint = await asyncio.to_thread(_fingerprint, parsed, uploads)
+            idempotency = IdempotencyKey(idempotency_key, fingerprint)
+        async with self._finder.open(request, uploads, caller) as recordings:
             job_id = str(uuid.uuid4())
             source = self._recording(job_id, "source", recordings.source)
             reference = self._recording(job_id, "reference", recordings.reference)
             spec = job_spec(request, source, reference, self._limits)
             await self._check_prompt(request)
-            await self._store(job_id, spec.source, recordings.source)
-            await self._store(job_id, spec.reference, recordings.reference)
-        return SubmitResponse(job_id=job_id, queue_position=await self._enter_line(job_id, spec))
+            uploaded_bytes = await self._store(job_id, spec.source, recordings.source)
+            uploaded_bytes += await self._store(job_id, spec.reference, recordings.reference)
+        accepted = await self._enter_line(
+            NewJob(
+                job_id=job_id,
+                spec=spec,
+                work=job_work(spec, self._limits),
+                client=caller.client,
+                priority=request.priority,
+                uploaded_bytes=uploaded_bytes,
+                idempotency=idempotency,
+            )
+        )
+        return SubmitResponse(
+            job_id=accepted.job_id, status=accepted.state, queue_position=accepted.queue_position
+        )
 
     def _recording(self, job_id: str, name: str, opened: OpenRecording | None) -> Recording | None:
         if opened is None:
             return None
         return Recording(self._storage.recording_uri(job_id, name), opened.seconds)
 
-    async def _store(self, job_id: str, wanted: Recording | None, opened: OpenRecording | None) -> None:
-        """Copy a recording, so that the job's retries do not depend on the user's file."""
+    async def _store(self, job_id: str, wanted: Recording | None, opened: OpenRecording | None) -> int:
+        """Copy a recording, so that the job's retries do not depend on the user's file; its bytes."""
         if wanted is None or opened is None:
-            return
+            return 0
         try:
             await asyncio.to_thread(self._storage.write, wanted.uri, opened.file)
         except BaseException:
             await asyncio.to_thread(self._storage.delete_job, job_id)
             raise
+        return opened.file.seek(0, os.SEEK_END)
 
-    async def _enter_line(self, job_id: str, spec: JobSpec) -> int:
+    async def _enter_line(self, new: NewJob) -> Accepted:
         try:
-            return await self._service.submit(job_id, spec)
-        except QueueFullError:
+            accepted = await self._service.submit(new)
+        except (LimitError, IdempotencyConflictError):
             # After any other failure the job may be in line all the same: then it needs its recordings.
-            await asyncio.to_thread(self._storage.delete_job, job_id)
+            await self._delete_recordings(new)
             raise
+        if accepted.job_id != new.job_id:
+            await self._delete_recordings(new)
+        return accepted
+
+    async def _delete_recordings(self, new: NewJob) -> None:
+        if new.uploaded_bytes:
+            await asyncio.to_thread(self._storage.delete_job, new.job_id)
 
     async def _check_prompt(self, request: GenerateRequest) -> None:
         """The LM's prompts and the codes of the longest song must fit its context (contract §1.2)."""
@@ -86,3 +122,15 @@ class Submission:
                 f"The text and the {codes} audio codes of the longest song do not fit the {context} tokens "
                 "of the language model",
             )
+
+
+def _fingerprint(request: GenerateRequest, uploads: Mapping[str, BinaryIO]) -> str:
+    """The same for a request in any content type and spelling; what chance decides is no part of it."""
+    digest = hashlib.sha256(request.model_dump_json().encode())
+    for name in sorted(uploads):
+        file = uploads[name]
+        digest.update(f"\n{name} {file.seek(0, os.SEEK_END)}\n".encode())
+        file.seek(0)
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from serve_app.api.schemas import GenerateRequest
+from serve_app.jobs.work import Work
+from serve_app.song_plan import SongPlan
 
 
 class JobState(StrEnum):
@@ -14,6 +16,11 @@ class JobState(StrEnum):
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        return self not in {JobState.QUEUED, JobState.RUNNING}
 
 
 @dataclass(frozen=True)
@@ -40,15 +47,82 @@ class JobSpec:
 
 
 @dataclass(frozen=True)
+class Client:
+    """Who asks: an API key's name, or a network address where the server has no keys."""
+
+    name: str = ""
+    weight: float = 1.0
+    """Its share of the server while others wait, too, relative to theirs."""
+
+
+@dataclass(frozen=True)
+class IdempotencyKey:
+    """The client's name for one request, and a digest of what it asked."""
+
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job that asks to enter the line."""
+
+    job_id: str
+    spec: JobSpec
+    work: Work
+    client: Client = field(default_factory=Client)
+    priority: int = 0
+    """Jobs of a higher one go first."""
+    uploaded_bytes: int = 0
+    """Of recordings that were stored for this job."""
+    idempotency: IdempotencyKey | None = None
+
+
+class Place(NamedTuple):
+    """Where a job stands in the line; decided once, so that a retry returns to it."""
+
+    rank: int
+    """Minus the job's priority."""
+    start: float
+    """Virtual time at which a fair server would begin it (`serve_app.jobs.fairness`)."""
+    sequence: int
+    """How many jobs were submitted before it."""
+    finish: float = 0.0
+    """Virtual time at which it would end: the client's next job starts no sooner."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The results of a job's finished stages: the next attempt goes on from here."""
+
+    plan: SongPlan | None = None
+    codes: tuple[tuple[int, ...] | None, ...] | None = None
+    """One entry per batch item; None before they are composed."""
+    timings: dict[str, float] = field(default_factory=dict)
+    """Seconds of the stages done so far."""
+
+
+@dataclass(frozen=True)
+class Callback:
+    """The delivery of a job's end to `callback_url`."""
+
+    due_at: float
+    attempts: int = 0
+
+
+@dataclass(frozen=True)
 class Job:
     """One record of the job store."""
 
     job_id: str
     spec: JobSpec
-    sequence: int
-    """Place in the line: jobs run in this order, a retry keeps it."""
+    work: Work
+    place: Place
     created_at: float
     """Epoch seconds, like all times here."""
+    client: str = ""
+    uploaded_bytes: int = 0
+    idempotency: IdempotencyKey | None = None
     state: JobState = JobState.QUEUED
     stage: str = "queued"
     progress: float = 0.0
@@ -58,25 +132,124 @@ class Job:
     attempt: int = 0
     lease_token: str | None = None
     lease_expires_at: float | None = None
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
     result: dict[str, Any] | None = None
     error: str | None = None
     files: tuple[str, ...] = ()
-    """Storage URIs of the results, one per batch item."""
+    """Storage URIs of the results, one per batch item; empty again when they have expired."""
+    file_bytes: int = 0
+    tidy_at: float | None = None
+    """From when on what the job need not keep in the storage may be deleted; None once it is."""
+    callback: Callback | None = None
+    """The delivery still to be made; None where there is none, or no more."""
+
+    @classmethod
+    def queued(cls, new: NewJob, place: Place, created_at: float) -> "Job":
+        """A job that has just entered the line."""
+        return cls(
+            job_id=new.job_id,
+            spec=new.spec,
+            work=new.work,
+            place=place,
+            created_at=created_at,
+            client=new.client.name,
+            uploaded_bytes=new.uploaded_bytes,
+            idempotency=new.idempotency,
+        )
+
+    def leased(self, token: str, now: float, expires_at: float) -> "Job":
+        """The job in the hands of a runner."""
+        return self.with_(
+            state=JobState.RUNNING,
+            stage="planning",
+            started_at=now if self.started_at is None else self.started_at,
+            attempt=self.attempt + 1,
+            lease_token=token,
+            lease_expires_at=expires_at,
+        )
+
+    def waiting_again(self) -> "Job":
+        """The job without its runner."""
+        return self.with_(
+            state=JobState.QUEUED, stage="queued", progress=0.0, lease_token=None, lease_expires_at=None
+        )
 
     def with_(self, **changes: Any) -> "Job":
         """A copy with some fields changed."""
         return replace(self, **changes)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether anything is left to do for this job, even after its end."""
+        return not self.state.is_final or self.tidy_at is not None or self.callback is not None
+
+    @property
+    def stored_bytes(self) -> int:
+        """What the job takes of the audio storage."""
+        return self.uploaded_bytes + self.file_bytes
+
 
 @dataclass(frozen=True)
 class JobView:
-    """What a poll sees: the job and its place among the others."""
+    """What a poll sees: the job, without what only its runner needs, and its place among the others."""
 
-    job: Job
+    job_id: str
+    client: str
+    sequence: int
+    state: JobState
+    stage: str
+    progress: float
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    attempt: int
+    result: dict[str, Any] | None
+    error: str | None
+    audio_format: str
+    files: tuple[str, ...]
     queue_position: int
     """1-based while queued, else 0."""
     eta_seconds: float | None
     avg_job_seconds: float
+
+    @classmethod
+    def of(
+        cls, job: Job, queue_position: int, eta_seconds: float | None, avg_job_seconds: float
+    ) -> "JobView":
+        return cls(
+            job_id=job.job_id,
+            client=job.client,
+            sequence=job.place.sequence,
+            state=job.state,
+            stage=job.stage,
+            progress=job.progress,
+            created_at=job.created_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+            attempt=job.attempt,
+            result=job.result,
+            error=job.error,
+            audio_format=job.spec.request.audio_format,
+            files=job.files,
+            queue_position=queue_position,
+            eta_seconds=eta_seconds,
+            avg_job_seconds=avg_job_seconds,
+        )
+
+    @property
+    def version(self) -> str:
+        """Changes with everything that `GET /v1/jobs/{id}/events` reports; the same on every replica."""
+        return f"{self.attempt}-{self.state}-{self.stage}-{self.progress:.4f}-{self.queue_position}"
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The answer to a submit."""
+
+    job_id: str
+    """Of the earlier job, where an idempotency key named one."""
+    state: JobState
+    queue_position: int
 
 
 @dataclass(frozen=True)

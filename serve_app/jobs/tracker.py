@@ -1,112 +1,162 @@
 """The line of jobs: who waits, who runs, who may finish what.
 
-A plain class with the clock and the store injected; `serve_app.jobs.actor` puts it behind a Ray actor.
+A plain class with clock and journal injected; `serve_app.jobs.actor` puts it behind a Ray actor.
 A job is leased to a runner: whoever holds the token may report and finish, until the lease ends. An expired
-job goes back to its original place in the line, so whatever dies costs a retry and never a job.
+job goes back to its original place in the line, so whatever dies costs a retry and never a job. Methods that
+a caller may repeat, because the answer to the first call was lost, give the same answer again.
 """
 
-import bisect
-import math
-import uuid
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Collection
 from typing import Any
 
 from configs.settings import JobSettings
-from serve_app.jobs.eta import SpeedHistory
-from serve_app.jobs.model import Claim, Job, JobSpec, JobState, JobView, TrackerStats
+from serve_app.jobs.admission import Admission
+from serve_app.jobs.book import JobBook
+from serve_app.jobs.errors import JobEndedError
+from serve_app.jobs.eta import HISTORY_JOBS, SpeedHistory
+from serve_app.jobs.fairness import FairClock
+from serve_app.jobs.forecast import Forecast, work_left
+from serve_app.jobs.journal import Journal
+from serve_app.jobs.line import Waiting, WaitingLine
+from serve_app.jobs.model import (
+    Accepted,
+    Callback,
+    Checkpoint,
+    Claim,
+    Job,
+    JobState,
+    JobView,
+    NewJob,
+    TrackerStats,
+)
 from serve_app.jobs.store import JobStore
 
 TOO_MANY_ATTEMPTS = "The server lost the process that ran this job, {attempts} times in a row."
 
 
-class QueueFullError(Exception):
-    """The line is as long as it may get. `retry_after` is in seconds."""
-
-    def __init__(self, retry_after: float) -> None:
-        super().__init__(retry_after)
-        self.retry_after = retry_after
-
-
 class JobTracker:
     """Order, positions, leases and history of all jobs."""
 
-    def __init__(self, settings: JobSettings, store: JobStore, clock: Callable[[], float]) -> None:
+    def __init__(self, settings: JobSettings, journal: Journal, clock: Callable[[], float]) -> None:
         self._settings = settings
-        self._store = store
         self._clock = clock
-        self._history = SpeedHistory(settings.initial_job_seconds)
-        self._line: list[tuple[int, str]] = []
-        self._leased: set[str] = set()
-        self._counts = dict.fromkeys(JobState, 0)
-        self._next_sequence = 0
-        for job in store.jobs():
-            self._next_sequence = max(self._next_sequence, job.sequence + 1)
-            self._counts[job.state] += 1
-            if job.state is JobState.QUEUED:
-                bisect.insort(self._line, (job.sequence, job.job_id))
-            elif job.state is JobState.RUNNING:
-                self._leased.add(job.job_id)
+        self._book = JobBook(journal)
+        self._speeds = SpeedHistory(settings.initial_job_seconds)
+        self._line = WaitingLine()
+        self._forecast = Forecast(self._speeds, self._line)
+        self._fair = FairClock()
+        self._next_sequence = journal.store.next_sequence()
+        self._admission = Admission(settings, journal.store.stored_bytes())
+        self._restore(journal.store)
 
-    def submit(self, job_id: str, spec: JobSpec) -> int:
-        """Append a job to the line; its 1-based position. Raises QueueFullError."""
-        if len(self._line) >= self._settings.queue_limit:
-            raise QueueFullError(retry_after=math.ceil(self._history.average_job_seconds))
-        job = Job(job_id=job_id, spec=spec, sequence=self._next_sequence, created_at=self._clock())
-        self._next_sequence += 1
-        self._store.save(job)
-        self._counts[JobState.QUEUED] += 1
-        self._line.append((job.sequence, job_id))
-        return len(self._line)
+    # What clients ask
 
-    def claim(self) -> Claim | None:
-        """Lease the first waiting job; None where nothing waits."""
-        self.requeue_expired()
-        if not self._line:
-            return None
-        _, job_id = self._line.pop(0)
-        job = self._get(job_id)
+    def submit(self, new: NewJob) -> Accepted:
+        """Put a job in line. Raises LimitError or IdempotencyConflictError."""
         now = self._clock()
-        token = uuid.uuid4().hex
-        claimed = self._move(
-            job,
-            JobState.RUNNING,
-            stage="planning",
-            started_at=job.started_at or now,
-            attempt=job.attempt + 1,
-            lease_token=token,
-            lease_expires_at=now + self._settings.lease_seconds,
-        )
-        self._leased.add(job_id)
+        if earlier := self._book.submitted_before(new, now):
+            return self._accepted(earlier)
+        self._admission.check(new, len(self._line), self._forecast, now)
+        last = self._line.last_of(new.client.name, -new.priority)
+        place = self._fair.place(new.client, new.priority, new.work, last, self._next_sequence)
+        self._next_sequence += 1
+        job = Job.queued(new, place, created_at=now)
+        self._admission.entered(job)
+        self._enter_line(self._book.save(job))
+        return self._accepted(job)
+
+    def view(self, job_id: str) -> JobView | None:
+        """A job and its place among the others; None where the id is unknown."""
+        job = self._book.get(job_id)
+        return None if job is None else self.view_of(job)
+
+    def view_of(self, job: Job) -> JobView:
+        """A record as a poll sees it."""
+        eta = self._forecast.until_result(job, self._clock())
+        return JobView.of(job, self._position(job), eta, self._speeds.average_job_seconds)
+
+    def cancel(self, job_id: str) -> JobView | None:
+        """Take a job out of the line, or its lease from the runner; None where the id is unknown.
+
+        Raises JobEndedError where it has succeeded or failed. Repeated, it changes nothing.
+        """
+        job = self._book.get(job_id)
+        if job is None or job.state is JobState.CANCELLED:
+            return self.view(job_id)
+        if job.state.is_final:
+            raise JobEndedError(job.state)
+        # A runner may still write: its files are deleted when it says that it left, or its lease would end.
+        silent_from = job.lease_expires_at if job.state is JobState.RUNNING else None
+        return self.view_of(self._end(job, JobState.CANCELLED, tidy_at=silent_from or self._clock()))
+
+    # What runners do
+
+    def claim(self, token: str) -> Claim | None:
+        """Lease the first waiting job under the runner's new token; None where nothing waits."""
+        for job in self._book.running:
+            if job.lease_token == token:
+                return Claim(job, token)
+        waiting = self._book.open(self._line.first() or "")
+        if waiting is None:
+            return None
+        now = self._clock()
+        claimed = self._book.save(waiting.leased(token, now, now + self._settings.lease_seconds))
+        self._line.remove(claimed.place)
+        self._fair.claimed(claimed.client, claimed.place)
+        self._forecast.claimed(claimed, now, now)
         return Claim(claimed, token)
 
     def heartbeat(self, job_id: str, token: str, stage: str, progress: float) -> bool:
-        """Renew a lease and note how far the job is; False where the lease is lost and the work must stop."""
-        job = self._leased_job(job_id, token)
-        if job is None:
-            return False
-        expires_at = self._clock() + self._settings.lease_seconds
-        self._store.save(job.with_(stage=stage, progress=progress, lease_expires_at=expires_at))
-        return True
+        """Renew a lease and note how far the job is; False where the lease is lost and the work must stop.
 
-    def finish(self, job_id: str, token: str, result: dict[str, Any], files: tuple[str, ...]) -> bool:
-        """Publish the result of a leased job; False where the lease is lost and nothing was published."""
+        Kept in memory only: a restarted tracker gives every runner a fresh lease.
+        """
         job = self._leased_job(job_id, token)
         if job is None:
             return False
         now = self._clock()
-        self._end(job, JobState.SUCCEEDED, stage="done", progress=1.0, result=result, files=files)
-        self._history.add(now - (job.started_at or now), result.get("timings", {}))
+        expires_at = now + self._settings.lease_seconds
+        renewed = job.with_(stage=stage, progress=progress, lease_expires_at=expires_at)
+        self._book.remember(renewed)
+        self._forecast.heard(renewed, now)
         return True
 
-    def fail(self, job_id: str, token: str, error: str, retryable: bool) -> bool:
-        """End a leased job with one sentence for the user, or put it back in line while attempts are left."""
+    def checkpoint(self, job_id: str, token: str, checkpoint: Checkpoint) -> bool:
+        """Keep the results of finished stages for the next attempt; False where the lease is lost."""
         job = self._leased_job(job_id, token)
         if job is None:
             return False
+        plan = checkpoint.plan
+        work = job.work if plan is None else job.work.lasting(sum(plan.durations))
+        self._book.save(job.with_(checkpoint=checkpoint, work=work))
+        return True
+
+    def finish(
+        self, job_id: str, token: str, result: dict[str, Any], files: tuple[str, ...], file_bytes: int
+    ) -> bool:
+        """Publish the result of a leased job; False where the lease is lost and nothing was published."""
+        job = self._leased_job(job_id, token)
+        if job is None:
+            return self._ended_by(job_id, token, JobState.SUCCEEDED)
+        now = self._clock()
+        self._forecast.finished(job, now, result.get("timings", {}))
+        published = {"result": result, "files": files, "file_bytes": file_bytes}
+        self._end(job, JobState.SUCCEEDED, stage="done", progress=1.0, tidy_at=now, **published)
+        return True
+
+    def fail(self, job_id: str, token: str, error: str, retryable: bool) -> bool:
+        """End a leased job with one sentence for the user, or put it back in line while attempts are left.
+
+        False where the lease is lost; so it is after a first call that put the job back.
+        """
+        job = self._leased_job(job_id, token)
+        if job is None:
+            return self._ended_by(job_id, token, JobState.FAILED)
         if retryable and job.attempt < self._settings.max_attempts:
             self._requeue(job)
         else:
-            self._end(job, JobState.FAILED, error=error)
+            self._end(job, JobState.FAILED, error=error, tidy_at=self._clock())
         return True
 
     def release(self, job_id: str, token: str) -> bool:
@@ -114,69 +164,137 @@ class JobTracker:
         job = self._leased_job(job_id, token)
         if job is None:
             return False
-        self._requeue(job.with_(attempt=job.attempt - 1))
+        first = job.attempt == 1
+        self._requeue(job.with_(attempt=job.attempt - 1, started_at=None if first else job.started_at))
         return True
+
+    def left(self, job_id: str) -> None:
+        """The runner of a cancelled job has stopped: nothing is written any more."""
+        job = self._book.open(job_id)
+        if job is not None and job.state is JobState.CANCELLED and job.tidy_at is not None:
+            self._book.save(job.with_(tidy_at=min(job.tidy_at, self._clock())))
+
+    def holds_lease(self, job_id: str, token: str) -> bool:
+        """Whether a runner may still work on a job."""
+        return self._leased_job(job_id, token) is not None
+
+    # What time does
 
     def requeue_expired(self) -> list[str]:
         """Put jobs whose lease ended back in line, or fail them after the last attempt; their ids."""
         now = self._clock()
-        expired = [job for job in map(self._get, self._leased) if (job.lease_expires_at or 0.0) <= now]
+        expired = [job for job in self._book.running if (job.lease_expires_at or 0) <= now]
         for job in expired:
             if job.attempt < self._settings.max_attempts:
                 self._requeue(job)
             else:
-                self._end(job, JobState.FAILED, error=TOO_MANY_ATTEMPTS.format(attempts=job.attempt))
+                self._end(
+                    job, JobState.FAILED, error=TOO_MANY_ATTEMPTS.format(attempts=job.attempt), tidy_at=now
+                )
         return [job.job_id for job in expired]
 
-    def view(self, job_id: str) -> JobView | None:
-        """A job and its place among the others; None where the id is unknown."""
-        job = self._store.get(job_id)
-        if job is None:
-            return None
-        position, eta = 0, None
-        if job.state is JobState.QUEUED:
-            position = bisect.bisect_left(self._line, (job.sequence, job.job_id)) + 1
-            eta = self._history.seconds_until_result(position, None)
-        elif job.state is JobState.RUNNING:
-            running = self._clock() - (job.started_at or self._clock())
-            eta = self._history.seconds_until_result(0, running)
-        return JobView(job, position, eta, self._history.average_job_seconds)
+    def untidy(self) -> list[Job]:
+        """Ended jobs whose folder in the storage holds more than it should."""
+        now = self._clock()
+        return [job for job in self._book.ended if job.tidy_at is not None and job.tidy_at <= now]
+
+    def tidied(self, job_id: str) -> None:
+        """The storage holds of this job no more than its `files`."""
+        job = self._book.open(job_id)
+        if job is not None and job.tidy_at is not None:
+            self._admission.freed(job.client, job.uploaded_bytes)
+            self._book.save(job.with_(tidy_at=None, uploaded_bytes=0))
+
+    def files_expired(self, jobs: Collection[Job]) -> None:
+        """The files of these closed jobs have been deleted."""
+        for job in filter(None, [self._book.get(job.job_id) for job in jobs]):
+            self._admission.freed(job.client, job.file_bytes)
+            self._book.save(job.with_(files=(), file_bytes=0))
+
+    def records_expired(self, jobs: Collection[Job]) -> None:
+        """Forget these closed jobs."""
+        for job in filter(None, [self._book.get(job.job_id) for job in jobs]):
+            self._admission.freed(job.client, job.stored_bytes)
+            self._book.delete(job)
+
+    def callbacks_due(self) -> list[Job]:
+        """Ended jobs whose end should be delivered now."""
+        now = self._clock()
+        return [job for job in self._book.ended if job.callback is not None and job.callback.due_at <= now]
+
+    def called_back(self, job_id: str, again: Callback | None) -> None:
+        """The delivery was made or given up (None), or is to be tried again."""
+        job = self._book.open(job_id)
+        if job is not None and job.callback is not None:
+            self._book.save(job.with_(callback=again))
+
+    @property
+    def stored_bytes(self) -> int:
+        """What all jobs take of the audio storage."""
+        return self._admission.stored_bytes
 
     def stats(self) -> TrackerStats:
         """Counts and mean speeds."""
         return TrackerStats(
-            jobs={state.value: count for state, count in self._counts.items()},
+            jobs={state.value: self._book.counts[state] for state in JobState},
             queue_limit=self._settings.queue_limit,
-            avg_job_seconds=self._history.average_job_seconds,
-            stage_seconds=self._history.average_stage_seconds(),
+            avg_job_seconds=self._speeds.average_job_seconds,
+            stage_seconds=self._speeds.average_stage_seconds(),
         )
 
-    def _get(self, job_id: str) -> Job:
-        job = self._store.get(job_id)
-        if job is None:
-            raise KeyError(f"job {job_id} is in line but not in the store")
-        return job
+    # How records change
+
+    def _restore(self, store: JobStore) -> None:
+        now = self._clock()
+        for job in reversed(store.page(None, JobState.SUCCEEDED, sys.maxsize, HISTORY_JOBS)):
+            self._fair.restore(job)
+            self._forecast.learned(job)
+        for job in sorted(store.open_jobs(), key=lambda job: job.place.sequence):
+            self._fair.restore(job)
+            self._admission.restored(job)
+            if job.state is JobState.RUNNING:
+                job = job.with_(lease_expires_at=now + self._settings.lease_seconds)
+                self._forecast.claimed(job, job.started_at or now, now)
+            self._book.remember(job)
+            if job.state is JobState.QUEUED:
+                self._enter_line(job)
+
+    def _enter_line(self, job: Job) -> None:
+        self._line.add(job.place, Waiting(job.job_id, job.client, work_left(job)))
+
+    def _accepted(self, job: Job) -> Accepted:
+        return Accepted(job.job_id, job.state, self._position(job))
+
+    def _position(self, job: Job) -> int:
+        return self._line.position(job.place) if job.state is JobState.QUEUED else 0
 
     def _leased_job(self, job_id: str, token: str) -> Job | None:
-        job = self._store.get(job_id)
+        job = self._book.open(job_id)
         if job is None or job.state is not JobState.RUNNING or job.lease_token != token:
             return None
         return job
 
-    def _move(self, job: Job, state: JobState, **changes: Any) -> Job:
-        moved = job.with_(state=state, **changes)
-        self._store.save(moved)
-        self._counts[job.state] -= 1
-        self._counts[state] += 1
-        return moved
+    def _ended_by(self, job_id: str, token: str, state: JobState) -> bool:
+        job = self._book.get(job_id)
+        return job is not None and job.state is state and job.lease_token == token
 
     def _requeue(self, job: Job) -> None:
-        self._leased.discard(job.job_id)
-        self._move(
-            job, JobState.QUEUED, stage="queued", progress=0.0, lease_token=None, lease_expires_at=None
-        )
-        bisect.insort(self._line, (job.sequence, job.job_id))
+        self._forecast.stopped(job, self._clock())
+        self._enter_line(self._book.save(job.waiting_again()))
 
-    def _end(self, job: Job, state: JobState, **changes: Any) -> None:
-        self._leased.discard(job.job_id)
-        self._move(job, state, finished_at=self._clock(), lease_token=None, lease_expires_at=None, **changes)
+    def _end(self, job: Job, state: JobState, **changes: Any) -> Job:
+        now = self._clock()
+        if job.state is JobState.QUEUED:
+            self._line.remove(job.place)
+        else:
+            self._forecast.stopped(job, now)
+        callback = Callback(due_at=now) if job.spec.request.callback_url else None
+        changes |= {
+            "finished_at": now,
+            "lease_expires_at": None,
+            "checkpoint": Checkpoint(),
+            "callback": callback,
+        }
+        ended = self._book.save(job.with_(state=state, **changes))
+        self._admission.left(ended)
+        return ended

@@ -21,7 +21,8 @@ FIRST, SECOND = AudioCodes((1,)), AudioCodes((2,))
 def attempt(tmp_path: Path) -> Attempt:
     job: Any = SimpleNamespace(spec=SimpleNamespace(seeds=(0,) * ITEMS))
     models: Any = None
-    return Attempt(job, models, AudioStorage(str(tmp_path)), Settings(), JobProgress(ITEMS))
+    keep: Any = None
+    return Attempt(job, models, AudioStorage(str(tmp_path)), Settings(), JobProgress(ITEMS), keep)
 
 
 async def stream(*answers: Any) -> AsyncGenerator[Any, None]:

@@ -1,6 +1,7 @@
 """Audio files in and out, on a disk and on another fsspec file system."""
 
 import io
+import time
 import uuid
 from pathlib import Path
 
@@ -52,6 +53,45 @@ def test_deleting_a_job_leaves_the_others(storage: AudioStorage) -> None:
         storage.size(storage.result_uri("a", 1, 0, "wav"))
     with pytest.raises(FileNotFoundError):
         storage.open(storage.recording_uri("a", "source"))
+
+
+def test_one_attempt_goes_without_the_others(storage: AudioStorage) -> None:
+    uris = [storage.result_uri("job", attempt, 0, "wav") for attempt in (1, 2)]
+    for uri in uris:
+        storage.write(uri, io.BytesIO(b"song"))
+    storage.delete_attempt("job", 1)
+    storage.delete_attempt("job", 3)
+    assert storage.size(uris[1]) == 4
+    with pytest.raises(FileNotFoundError):
+        storage.size(uris[0])
+
+
+def test_only_the_files_that_are_named_stay(storage: AudioStorage) -> None:
+    kept = [storage.result_uri("job", 2, index, "wav") for index in (0, 1)]
+    gone = [
+        storage.recording_uri("job", "source"),
+        storage.result_uri("job", 1, 0, "wav"),
+        storage.result_uri("job", 2, 10, "wav"),
+    ]
+    for uri in (*kept, *gone):
+        storage.write(uri, io.BytesIO(b"song"))
+    storage.delete_all_but("job", kept)
+    storage.delete_all_but("never there", kept)
+    assert [storage.size(uri) for uri in kept] == [4, 4]
+    for uri in gone:
+        with pytest.raises(FileNotFoundError):
+            storage.size(uri)
+
+
+def test_folders_of_jobs_are_told_by_their_names(storage: AudioStorage) -> None:
+    assert storage.job_ids() == []
+    job_id = str(uuid.uuid4())
+    for name in (job_id, "a-users-folder", job_id.upper(), f"{job_id}.bak"):
+        storage.write(storage.recording_uri(name, "source"), io.BytesIO(b"song"))
+    assert storage.job_ids() == [job_id]
+    assert abs(storage.last_change(job_id) - time.time()) < 60
+    with pytest.raises(FileNotFoundError):
+        storage.last_change(str(uuid.uuid4()))
 
 
 def test_a_failed_write_leaves_no_file(storage: AudioStorage) -> None:

@@ -2,18 +2,25 @@
 
 import asyncio
 import hashlib
+from collections.abc import Callable
+from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, HTTPException, Query, Request
 from starlette.responses import Response, StreamingResponse
 
+from serve_app.api.audio_tokens import AudioTokens
+from serve_app.api.callers import Callers
 from serve_app.api.errors import error_responses
 from serve_app.api.ranges import UnsatisfiableRangeError, byte_range
 from serve_app.api.results import ResultFile, result_file
 from serve_app.api.service import JobService
+from serve_app.jobs.model import JobView
 from serve_app.storage import AudioStorage
 
 
-def audio_router(service: JobService, storage: AudioStorage) -> APIRouter:
+def audio_router(
+    service: JobService, storage: AudioStorage, callers: Callers, tokens: AudioTokens | None
+) -> APIRouter:
     """Downloading songs, from any storage, by any replica."""
     router = APIRouter(tags=["audio"])
 
@@ -28,9 +35,20 @@ def audio_router(service: JobService, storage: AudioStorage) -> APIRouter:
             **error_responses(404, 416),
         },
     )
-    async def download(request: Request, job_id: str, index: str, extension: str) -> Response:
+    async def download(
+        request: Request,
+        job_id: str,
+        index: str,
+        extension: str,
+        token: Annotated[
+            str | None,
+            Query(description="Part of the URLs that polls give on a server with API keys."),
+        ] = None,
+    ) -> Response:
         """A song, or the part of it that `Range` asks for."""
-        result = await result_file(service, job_id, index, extension)
+        may_see = await _permission(callers, tokens, request, token)
+        view = await service.view(job_id)
+        result = result_file(view, index, extension) if view and may_see(view) else None
         if result is None:
             raise HTTPException(404, "Audio file not found")
         try:
@@ -40,6 +58,21 @@ def audio_router(service: JobService, storage: AudioStorage) -> APIRouter:
         return _answer(request, storage, result, size)
 
     return router
+
+
+async def _permission(
+    callers: Callers, tokens: AudioTokens | None, request: Request, token: str | None
+) -> Callable[[JobView], bool]:
+    """Whose songs a request may fetch. Raises HTTPException with 401."""
+    if token is None or tokens is None:
+        return callers.identify(request).may_see
+    if await tokens.valid(request.url.path, token):
+        return lambda _view: True
+    try:
+        return callers.identify(request).may_see
+    except HTTPException as error:
+        message = "The token is invalid or has expired: polling the job gives a new one"
+        raise HTTPException(401, message, error.headers) from error
 
 
 def _answer(request: Request, storage: AudioStorage, result: ResultFile, size: int) -> Response:

@@ -2,9 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Depends, Header, Request
 
+from configs.settings import ApiSettings
 from serve_app.api.body import read_body
+from serve_app.api.callers import Caller, Callers
 from serve_app.api.errors import error_responses
 from serve_app.api.limits import Limits
 from serve_app.api.openapi import request_body
@@ -12,23 +14,35 @@ from serve_app.api.responses import SubmitResponse
 from serve_app.api.submission import Submission
 
 
-def generate_router(submission: Submission, limits: Limits, max_upload_bytes: int) -> APIRouter:
+def generate_router(
+    submission: Submission, callers: Callers, limits: Limits, settings: ApiSettings
+) -> APIRouter:
     """Submitting jobs."""
     router = APIRouter(tags=["jobs"])
 
     @router.post(
         "/v1/music/generate",
-        responses=error_responses(400, 413, 415, 422, 429),
+        responses=error_responses(400, 408, 409, 413, 415, 422, 429),
         openapi_extra={"requestBody": request_body(limits)},
     )
     async def generate(
         request: Request,
+        caller: Annotated[Caller, Depends(callers.identify)],
         x_strict: Annotated[
             bool, Header(description="1 refuses unknown fields instead of ignoring them.")
         ] = False,
+        idempotency_key: Annotated[
+            str | None,
+            Header(
+                max_length=255,
+                pattern="^[!-~]+$",
+                description="Your name for this request: repeated with it within 24 hours, it gives the same "
+                "job again; another request under the same name is refused.",
+            ),
+        ] = None,
     ) -> SubmitResponse:
         """Put a song in line; `GET /v1/jobs/{job_id}` tells how it goes."""
-        async with read_body(request, max_upload_bytes) as body:
-            return await submission.submit(body, strict=x_strict)
+        async with read_body(request, settings.max_upload_bytes, settings.body_timeout_seconds) as body:
+            return await submission.submit(body, caller, x_strict, idempotency_key)
 
     return router

@@ -1,23 +1,47 @@
-"""`GET /v1/jobs/{job_id}`."""
+"""`/v1/jobs` and `/v1/jobs/{job_id}`: polling, listing, cancelling."""
 
+import base64
+import re
 from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, Depends, Query
+from fastapi.exceptions import RequestValidationError
 
+from serve_app.api.callers import Caller, Callers
 from serve_app.api.errors import error_responses
-from serve_app.api.responses import JobResponse
+from serve_app.api.jobs import VisibleJobs
+from serve_app.api.responses import JobResponse, JobsResponse
 from serve_app.api.service import JobService
 from serve_app.jobs.model import JobState
 
-_UNFINISHED = (JobState.QUEUED, JobState.RUNNING)
+NEWEST = 2**63 - 1
+"""Above the sequence of every job."""
+MAX_PAGE = 100
 
 
-def jobs_router(service: JobService) -> APIRouter:
-    """Polling jobs."""
+def jobs_router(service: JobService, callers: Callers, jobs: VisibleJobs) -> APIRouter:
+    """What becomes of submitted jobs."""
     router = APIRouter(tags=["jobs"])
+
+    @router.get("/v1/jobs", responses=error_responses(422))
+    async def listing(
+        caller: Annotated[Caller, Depends(callers.identify)],
+        status: Annotated[JobState | None, Query(description="Only jobs with this status.")] = None,
+        limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Jobs of one page.")] = 20,
+        cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    ) -> JobsResponse:
+        """The caller's jobs, newest first. Without API keys a caller is a network address."""
+        before = NEWEST if cursor is None else _sequence(cursor)
+        views = await service.page(caller.client.name, status, before, limit + 1)
+        page = views[:limit]
+        return JobsResponse(
+            jobs=await jobs.all_shown(page),
+            next_cursor=_cursor(page[-1].sequence) if len(views) > limit else None,
+        )
 
     @router.get("/v1/jobs/{job_id}", responses=error_responses(404, 422))
     async def poll(
+        caller: Annotated[Caller, Depends(callers.identify)],
         job_id: str,
         wait: Annotated[
             float,
@@ -30,11 +54,33 @@ def jobs_router(service: JobService) -> APIRouter:
         ] = 0.0,
     ) -> JobResponse:
         """How a job goes, and its songs once it succeeded."""
-        view = await service.view(job_id)
-        if view is not None and wait and view.job.state in _UNFINISHED:
-            view = await service.wait(job_id, view.job.state, view.job.stage, wait)
-        if view is None:
-            raise HTTPException(404, "Job not found")
-        return JobResponse.of(view)
+        view = await jobs.find(caller, job_id)
+        if wait and not view.state.is_final:
+            view = jobs.visible(caller, await service.wait_stage(job_id, view.state, view.stage, wait))
+        return await jobs.shown(view)
+
+    @router.delete("/v1/jobs/{job_id}", responses=error_responses(404, 409))
+    async def cancel(caller: Annotated[Caller, Depends(callers.identify)], job_id: str) -> JobResponse:
+        """Cancel a job that waits or runs. Repeated, it changes nothing."""
+        await jobs.find(caller, job_id)
+        return await jobs.shown(jobs.visible(caller, await service.cancel(job_id)))
 
     return router
+
+
+def _cursor(sequence: int) -> str:
+    return base64.urlsafe_b64encode(f"before {sequence}".encode()).rstrip(b"=").decode()
+
+
+def _sequence(cursor: str) -> int:
+    """Raises RequestValidationError for what is no cursor."""
+    if re.fullmatch("[A-Za-z0-9_-]{1,64}", cursor):
+        try:
+            text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        except ValueError:
+            text = ""
+        match = re.fullmatch("before ([0-9]{1,18})", text)
+        if match:
+            return int(match[1])
+    message = "Input should be next_cursor of an earlier answer"
+    raise RequestValidationError([{"loc": ("query", "cursor"), "msg": message, "type": "value_error"}])

@@ -1,11 +1,12 @@
 """What the server can do and how it is: `/v1/models`, `/v1/stats`, `/health`, `/ready`."""
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, Depends, HTTPException
 
 from configs.settings import Settings
 from deployments.codec.formats import FORMATS
 from deployments.domain import LANGUAGES
-from serve_app.api.errors import error_responses
+from serve_app.api.callers import Callers
+from serve_app.api.errors import RETRY_SECONDS, error_responses
 from serve_app.api.limits import Limits
 from serve_app.api.responses import (
     DiTModel,
@@ -19,9 +20,9 @@ from serve_app.api.service import JobService
 from serve_app.jobs.model import JobState
 
 
-def server_router(service: JobService, settings: Settings, limits: Limits) -> APIRouter:
+def server_router(service: JobService, callers: Callers, settings: Settings, limits: Limits) -> APIRouter:
     """Facts about the server."""
-    router = APIRouter(tags=["server"])
+    router = APIRouter(tags=["server"], dependencies=[Depends(callers.identify)])
 
     @router.get("/v1/models")
     async def models() -> ModelsResponse:
@@ -41,6 +42,13 @@ def server_router(service: JobService, settings: Settings, limits: Limits) -> AP
             replicas=await service.replicas(),
         )
 
+    return router
+
+
+def health_router(service: JobService) -> APIRouter:
+    """What load balancers ask; needs no API key."""
+    router = APIRouter(tags=["server"])
+
     @router.get("/health")
     async def health() -> HealthResponse:
         """Whether the process answers."""
@@ -50,7 +58,8 @@ def server_router(service: JobService, settings: Settings, limits: Limits) -> AP
     async def ready() -> ReadyResponse:
         """Whether every deployment that a default request needs can serve."""
         if missing := await service.not_ready():
-            raise HTTPException(503, f"Not ready: {', '.join(missing)}")
+            retry = {"Retry-After": f"{RETRY_SECONDS:g}"}
+            raise HTTPException(503, f"Not ready: {', '.join(missing)}", retry)
         return ReadyResponse()
 
     return router

@@ -3,8 +3,10 @@
 import asyncio
 import io
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -13,8 +15,10 @@ import soundfile
 
 from configs.settings import ApiSettings, JobSettings, LanguageModelSettings, Settings
 from serve_app.api.app import create_app
+from serve_app.api.routes.jobs import NEWEST
 from serve_app.api.schemas import GenerateRequest
-from serve_app.jobs.model import Job, JobSpec, JobState, JobView, TrackerStats
+from serve_app.jobs.journal import Journal
+from serve_app.jobs.model import Accepted, Claim, Job, JobSpec, JobState, JobView, NewJob, TrackerStats
 from serve_app.jobs.store import MemoryJobStore
 from serve_app.jobs.tracker import JobTracker
 from serve_app.storage import AudioStorage
@@ -25,38 +29,83 @@ class LocalJobService:
     """`JobService` without Ray. Tests say whether long prompts fit and who is not ready."""
 
     def __init__(self, settings: JobSettings) -> None:
-        self.store = MemoryJobStore()
-        self.tracker = JobTracker(settings, self.store, time.time)
+        self.journal = Journal(MemoryJobStore())
+        self.tracker = JobTracker(settings, self.journal, time.time)
         self.long_prompts_fit = True
         self.counted: list[tuple[GenerateRequest, int]] = []
         self.missing: list[str] = []
+        self.waiting = 0
+        """Long polls at the moment."""
+        self.followed: set[str] = set()
+        """Versions that somebody has and waits for the next of."""
 
     @property
     def jobs(self) -> list[Job]:
-        return list(self.store.jobs())
+        """As they were submitted, oldest first."""
+        return self.journal.store.page(None, None, NEWEST, 1000)[::-1]
 
     @property
     def last(self) -> JobSpec:
         return self.jobs[-1].spec
 
-    async def submit(self, job_id: str, spec: JobSpec) -> int:
-        return self.tracker.submit(job_id, spec)
+    def claim(self) -> Claim:
+        """The next job, for a runner of its own."""
+        claim = self.tracker.claim(str(uuid.uuid4()))
+        assert claim is not None
+        return claim
+
+    def finish(self, claim: Claim, result: dict[str, Any], files: tuple[str, ...] = ()) -> None:
+        assert self.tracker.finish(claim.job.job_id, claim.token, result, files, 0)
+
+    async def submit(self, new: NewJob) -> Accepted:
+        accepted = self.tracker.submit(new)
+        await self.journal.flushed()
+        return accepted
 
     async def view(self, job_id: str) -> JobView | None:
         return self.tracker.view(job_id)
 
-    async def wait(self, job_id: str, state: JobState, stage: str, timeout: float) -> JobView | None:
-        deadline = time.monotonic() + timeout
+    async def cancel(self, job_id: str) -> JobView | None:
+        return self.tracker.cancel(job_id)
+
+    async def page(self, client: str, state: JobState | None, before: int, limit: int) -> list[JobView]:
+        await self.journal.flushed()
+        return [self.tracker.view_of(job) for job in self.journal.store.page(client, state, before, limit)]
+
+    async def until_followed(self, job_id: str) -> None:
+        """Return once somebody has seen the job as it is and waits for what comes next."""
         while True:
             view = self.tracker.view(job_id)
-            if view is None or (view.job.state, view.job.stage) != (state, stage):
-                return view
-            if time.monotonic() >= deadline:
-                return view
+            if view and view.version in self.followed:
+                return
             await asyncio.sleep(0.005)
+
+    async def wait(self, job_id: str, version: str, timeout: float) -> JobView | None:
+        self.followed.add(version)
+        return await self._changed(job_id, timeout, lambda view: view.version != version)
+
+    async def wait_stage(self, job_id: str, state: str, stage: str, timeout: float) -> JobView | None:
+        return await self._changed(job_id, timeout, lambda view: (view.state, view.stage) != (state, stage))
+
+    async def _changed(
+        self, job_id: str, timeout: float, wanted: Callable[[JobView], bool]
+    ) -> JobView | None:
+        deadline = time.monotonic() + timeout
+        self.waiting += 1
+        try:
+            while True:
+                view = self.tracker.view(job_id)
+                if view is None or wanted(view) or time.monotonic() >= deadline:
+                    return view
+                await asyncio.sleep(0.005)
+        finally:
+            self.waiting -= 1
 
     async def stats(self) -> TrackerStats:
         return self.tracker.stats()
+
+    async def secret(self) -> bytes:
+        return self.journal.store.secret()
 
     async def replicas(self) -> dict[str, int]:
         return {"Ingress": 1, "Codec": 2}

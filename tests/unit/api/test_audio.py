@@ -21,11 +21,11 @@ def song(http: httpx.AsyncClient, service: LocalJobService, storage: AudioStorag
 
     async def make(audio_format: str = "mp3", content: bytes = CONTENT) -> str:
         await http.post("/v1/music/generate", json={"audio_format": audio_format})
-        claim = service.tracker.claim()
+        claim = service.claim()
         job_id = claim.job.job_id
         uri = storage.result_uri(job_id, claim.job.attempt, 0, audio_format)
         storage.write(uri, io.BytesIO(content))
-        service.tracker.finish(job_id, claim.token, {}, (uri,))
+        service.finish(claim, {}, (uri,))
         return f"/v1/audio/{job_id}/0.{FORMATS[audio_format].extension}"
 
     return make

@@ -103,6 +103,8 @@ ONE_OF_EACH: dict[str, Any] = {
     "repaint_mode": "conservative",
     "track_name": "backing_vocals",
     "track_classes": ("drums", "bass"),
+    "callback_url": "https://example.com/hook",
+    "priority": 0,
 }
 AS_SENT = {"seed": 0, "timesteps": "1,0.5", "track_classes": "drums,bass"}
 """Texts and numbers that stand for several values."""

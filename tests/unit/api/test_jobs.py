@@ -1,13 +1,15 @@
 """Submitting, polling, the longest prompt, and what happens when something breaks."""
 
 import asyncio
+import logging
 import time
 from typing import Any
 
 import httpx
 import pytest
 
-from serve_app.jobs.model import JobSpec
+from serve_app.jobs.model import Accepted, NewJob
+from serve_app.jobs.store import StoreError
 from tests.unit.api.conftest import LocalJobService
 
 GENERATE = "/v1/music/generate"
@@ -67,7 +69,7 @@ async def test_a_queued_job(http: httpx.AsyncClient) -> None:
 async def test_a_job_through_its_life(http: httpx.AsyncClient, service: LocalJobService) -> None:
     job_id = await submit(http)
     keys = set(await poll(http, job_id))
-    claim = service.tracker.claim()
+    claim = service.claim()
     service.tracker.heartbeat(job_id, claim.token, "denoising", 0.25)
     job = await poll(http, job_id)
     assert (job["status"], job["stage"], job["progress"], job["queue_position"]) == (
@@ -77,7 +79,7 @@ async def test_a_job_through_its_life(http: httpx.AsyncClient, service: LocalJob
         0,
     )
     assert job["started_at"] is not None
-    service.tracker.finish(job_id, claim.token, RESULT, ())
+    service.finish(claim, RESULT)
     job = await poll(http, job_id)
     assert (job["status"], job["stage"], job["progress"], job["result"]) == ("succeeded", "done", 1.0, RESULT)
     assert job["finished_at"] is not None
@@ -87,7 +89,7 @@ async def test_a_job_through_its_life(http: httpx.AsyncClient, service: LocalJob
 
 async def test_a_failed_job(http: httpx.AsyncClient, service: LocalJobService) -> None:
     job_id = await submit(http)
-    claim = service.tracker.claim()
+    claim = service.claim()
     service.tracker.fail(job_id, claim.token, "The sound was silent.", retryable=False)
     job = await poll(http, job_id)
     assert (job["status"], job["error"], job["result"]) == ("failed", "The sound was silent.", None)
@@ -107,7 +109,7 @@ async def test_wait_answers_when_the_stage_changes(http: httpx.AsyncClient, serv
     waiting = asyncio.create_task(poll(http, job_id, wait=30))
     await asyncio.sleep(0.05)
     assert not waiting.done()
-    service.tracker.claim()
+    service.claim()
     job = await asyncio.wait_for(waiting, 5)
     assert (job["status"], job["stage"]) == ("running", "planning")
 
@@ -123,7 +125,7 @@ async def test_wait_for_a_finished_job_answers_at_once(
     http: httpx.AsyncClient, service: LocalJobService
 ) -> None:
     job_id = await submit(http)
-    service.tracker.finish(job_id, service.tracker.claim().token, RESULT, ())
+    service.finish(service.claim(), RESULT)
     job = await asyncio.wait_for(poll(http, job_id, wait=60), 5)
     assert job["status"] == "succeeded"
 
@@ -174,10 +176,29 @@ async def test_a_bug_is_a_500_without_insides(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def broken(_job_id: str, _spec: JobSpec) -> int:
-        raise RuntimeError("secret detail")
+    async def broken(new: NewJob) -> Accepted:
+        raise RuntimeError(f"no place for {new.spec.request.caption}")
 
     monkeypatch.setattr(service, "submit", broken)
-    answer = await http.post(GENERATE, json={})
+    caplog.set_level(logging.DEBUG)
+    answer = await http.post(GENERATE, json={"caption": "secret love"})
     assert (answer.status_code, answer.json()) == (500, {"detail": "Internal server error"})
-    assert "secret detail" in caplog.text
+    shown = [record.getMessage() for record in caplog.records if record.levelno >= logging.INFO]
+    assert "secret love" not in str(shown)
+    assert "POST /v1/music/generate failed" in str(shown)
+    assert "in broken" in str(shown)
+    assert "secret love" in caplog.text  # for debugging
+
+
+async def test_a_store_that_is_away(
+    http: httpx.AsyncClient, service: LocalJobService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise StoreError("disk full at a path of the server")
+
+    for method in ("submit", "view"):
+        monkeypatch.setattr(service, method, away)
+    for answer in (await http.post(GENERATE, json={}), await http.get("/v1/jobs/nobody")):
+        assert answer.status_code == 503
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert "path" not in answer.text

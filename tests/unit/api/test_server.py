@@ -39,7 +39,7 @@ async def test_models(http: httpx.AsyncClient) -> None:
 async def test_stats(http: httpx.AsyncClient) -> None:
     await http.post("/v1/music/generate", json={})
     assert (await http.get("/v1/stats")).json() == {
-        "jobs": {"queued": 1, "running": 0, "succeeded": 0, "failed": 0},
+        "jobs": {"queued": 1, "running": 0, "succeeded": 0, "failed": 0, "cancelled": 0},
         "queue_length": 1,
         "queue_limit": 3,
         "avg_job_seconds": 5.0,
@@ -68,7 +68,7 @@ async def test_openapi_describes_every_field_in_every_body(http: httpx.AsyncClie
         assert set(properties) == set(GenerateRequest.model_fields) | uploads
         assert all(field["description"] for field in properties.values())
         assert "$ref" not in str(properties)
-    assert set(operation["responses"]) == {"200", "400", "413", "415", "422", "429"}
+    assert set(operation["responses"]) == {"200", "400", "408", "409", "413", "415", "422", "429", "503"}
 
 
 async def test_openapi_has_the_limits_of_this_server(http: httpx.AsyncClient) -> None:

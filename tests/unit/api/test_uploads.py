@@ -140,13 +140,15 @@ async def test_recordings_are_heard_before_they_are_accepted(
 async def test_nothing_is_kept_of_an_upload_when_the_queue_is_full(
     http: httpx.AsyncClient, service: LocalJobService, stored_files: StoredFiles
 ) -> None:
+    await http.post(GENERATE, json={})
+    service.claim()
     for _ in range(3):
         assert (await http.post(GENERATE, json={})).status_code == 200
     answer = await http.post(GENERATE, data=COVER, files={"src_audio": ("a.wav", wav_bytes())})
     assert answer.status_code == 429
     assert answer.headers["Retry-After"] == "5"
     assert "queue is full" in answer.json()["detail"]
-    assert len(service.jobs) == 3
+    assert len(service.jobs) == 4
     assert stored_files() == []
 
 
@@ -233,12 +235,12 @@ def finished(service: LocalJobService, storage: AudioStorage, tmp_path: Path) ->
     """Finishes the waiting job with one song."""
 
     def finish() -> dict[str, Any]:
-        claim = service.tracker.claim()
+        claim = service.claim()
         uri = storage.result_uri(claim.job.job_id, 1, 0, "mp3")
         song = write_recording(tmp_path / "song.mp3", 3.0)
         with song.open("rb") as file:
             storage.write(uri, file)
-        service.tracker.finish(claim.job.job_id, claim.token, {}, (uri,))
+        service.finish(claim, {}, (uri,))
         return {"path": f"/v1/audio/{claim.job.job_id}/0.mp3", "content": song.read_bytes()}
 
     return finish
@@ -282,5 +284,5 @@ async def test_an_unfinished_or_swept_result_is_no_source(
     assert (await http.post(GENERATE, json=request)).status_code == 422
     finished()
     storage.delete_job(job_id)
-    assert service.tracker.view(job_id).job.state is JobState.SUCCEEDED
+    assert service.tracker.view(job_id).state is JobState.SUCCEEDED
     assert (await http.post(GENERATE, json=request)).status_code == 422

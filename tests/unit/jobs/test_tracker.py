@@ -1,175 +1,316 @@
-"""The line of jobs: order, positions, leases, attempts. The clock is the only fake."""
+"""The line of jobs: order, positions, leases, attempts, ends. The clock is the only fake."""
+
+from dataclasses import replace
 
 import pytest
 
-from configs.settings import JobSettings
-from serve_app.api.schemas import GenerateRequest
-from serve_app.jobs.model import JobSpec, JobState
-from serve_app.jobs.store import MemoryJobStore
-from serve_app.jobs.tracker import JobTracker, QueueFullError
+from deployments.domain import Task
+from deployments.messages import Metadata
+from serve_app.jobs.errors import IdempotencyConflictError, JobEndedError, LimitError
+from serve_app.jobs.model import Callback, Checkpoint, IdempotencyKey, JobState, JobView
+from serve_app.song_plan import SongPlan
+from tests.job_tracking import WORK, Tracking
 
-SPEC = JobSpec(GenerateRequest(), seeds=(1, 2))
 RESULT = {"timings": {"denoising": 2.0}}
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
+FILES = ("memory://song.wav",)
+PLAN = SongPlan(Task.TEXT2MUSIC, Metadata(), (10.0,), None, lm_answered=False)
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def tracking() -> Tracking:
+    return Tracking(queue_limit=10, client_jobs=10, lease_seconds=30, max_attempts=3)
 
 
-@pytest.fixture
-def store() -> MemoryJobStore:
-    return MemoryJobStore()
+def view(tracking: Tracking, job_id: str) -> JobView:
+    found = tracking.tracker.view(job_id)
+    assert found is not None
+    return found
 
 
-@pytest.fixture
-def tracker(store: MemoryJobStore, clock: Clock) -> JobTracker:
-    return JobTracker(JobSettings(queue_limit=10, lease_seconds=30, max_attempts=3), store, clock)
+def finish(tracking: Tracking, job_id: str, token: str) -> bool:
+    return tracking.tracker.finish(job_id, token, RESULT, FILES, 100)
 
 
-def submit(tracker: JobTracker, *job_ids: str) -> list[int]:
-    return [tracker.submit(job_id, SPEC) for job_id in job_ids]
+def test_positions_count_from_one_and_move_up_as_jobs_are_claimed(tracking: Tracking) -> None:
+    a, b, c = (tracking.submit() for _ in range(3))
+    tracking.tracker.claim("token")
+    assert [view(tracking, job).queue_position for job in (a, b, c)] == [0, 1, 2]
 
 
-def state(tracker: JobTracker, job_id: str) -> JobState:
-    view = tracker.view(job_id)
-    assert view is not None
-    return view.job.state
+def test_a_submit_that_is_repeated_is_one_job(tracking: Tracking) -> None:
+    new = tracking.new_job()
+    first = tracking.tracker.submit(new)
+    assert tracking.tracker.submit(new) == first
+    assert tracking.tracker.stats().jobs["queued"] == 1
 
 
-def test_positions_count_from_one_and_move_up_as_jobs_are_claimed(tracker: JobTracker) -> None:
-    assert submit(tracker, "a", "b", "c") == [1, 2, 3]
-    tracker.claim()
-    assert [tracker.view(job_id).queue_position for job_id in "abc"] == [0, 1, 2]
+def test_a_submit_repeated_when_the_job_is_long_closed_starts_nothing(tracking: Tracking) -> None:
+    new = tracking.new_job()
+    tracking.tracker.submit(new)
+    tracking.run_next(1)
+    tracking.tracker.tidied(new.job_id)
+    tracking.restart()
+    assert tracking.tracker.submit(new).state is JobState.SUCCEEDED
+    assert tracking.tracker.claim("token") is None
 
 
-def test_without_history_the_fifth_in_line_waits_25_seconds(tracker: JobTracker) -> None:
-    submit(tracker, "a", "b", "c", "d", "e")
-    view = tracker.view("e")
-    assert (view.queue_position, view.eta_seconds, view.avg_job_seconds) == (5, 25.0, 5.0)
+def test_jobs_of_a_client_are_claimed_in_the_order_of_submission(tracking: Tracking) -> None:
+    jobs = [tracking.submit() for _ in range(3)]
+    assert [tracking.tracker.claim(str(n)).job.job_id for n in range(3)] == jobs
+    assert tracking.tracker.claim("none left") is None
 
 
-def test_eta_follows_measured_jobs(tracker: JobTracker, clock: Clock) -> None:
-    submit(tracker, "a", "b")
-    claim = tracker.claim()
-    clock.now += 12
-    assert tracker.finish("a", claim.token, RESULT, ("file:///a.wav",))
-    assert tracker.view("b").eta_seconds == 12.0
-    tracker.claim()
-    clock.now += 4
-    assert tracker.view("b").eta_seconds == 8.0
-    assert tracker.view("a").eta_seconds is None
+def test_a_claim_that_is_repeated_gives_the_same_job(tracking: Tracking) -> None:
+    tracking.submit()
+    tracking.submit()
+    assert tracking.tracker.claim("token") == tracking.tracker.claim("token")
 
 
-def test_jobs_are_claimed_in_the_order_of_submission(tracker: JobTracker) -> None:
-    submit(tracker, "a", "b", "c")
-    assert [tracker.claim().job.job_id for _ in range(3)] == ["a", "b", "c"]
-    assert tracker.claim() is None
+def test_higher_priorities_go_first(tracking: Tracking) -> None:
+    low, high = tracking.submit(), tracking.submit(priority=3)
+    assert [view(tracking, job).queue_position for job in (low, high)] == [2, 1]
 
 
-def test_a_full_line_refuses_and_keeps_nothing(tracker: JobTracker) -> None:
-    submit(tracker, *map(str, range(10)))
-    with pytest.raises(QueueFullError) as refused:
-        tracker.submit("late", SPEC)
-    assert refused.value.retry_after == 5
-    assert tracker.view("late") is None
-    assert tracker.stats().jobs["queued"] == 10
+def test_a_full_line_refuses_and_keeps_nothing(tracking: Tracking) -> None:
+    for _ in range(10):
+        tracking.submit()
+    with pytest.raises(LimitError) as refused:
+        tracking.submit("another", job_id="late")
+    assert refused.value.retry_after > 0
+    assert tracking.tracker.view("late") is None
+    assert tracking.tracker.stats().jobs["queued"] == 10
 
 
-def test_a_finished_job_carries_its_result_and_leaves_the_line(tracker: JobTracker, clock: Clock) -> None:
-    submit(tracker, "a")
-    claim = tracker.claim()
-    clock.now += 3
-    assert tracker.finish("a", claim.token, RESULT, ("file:///a.wav",))
-    view = tracker.view("a")
-    assert (view.job.state, view.job.result, view.job.files) == ("succeeded", RESULT, ("file:///a.wav",))
-    assert (view.job.progress, view.job.stage, view.queue_position) == (1.0, "done", 0)
-    assert view.job.finished_at == clock.now
+def test_a_client_has_a_limit_of_its_own() -> None:
+    tracking = Tracking(client_jobs=2)
+    first = tracking.submit("me")
+    tracking.submit("me")
+    with pytest.raises(LimitError, match="2 jobs"):
+        tracking.submit("me")
+    tracking.submit("another")
+    tracking.tracker.cancel(first)
+    tracking.submit("me")
 
 
-def test_an_expired_lease_puts_the_job_back_at_its_place(tracker: JobTracker, clock: Clock) -> None:
-    submit(tracker, "a", "b", "c")
-    lost = tracker.claim()
-    clock.now += 31
-    assert tracker.requeue_expired() == ["a"]
-    assert [tracker.view(job_id).queue_position for job_id in "abc"] == [1, 2, 3]
-    again = tracker.claim()
-    assert (again.job.job_id, again.job.attempt) == ("a", 2)
-    assert not tracker.heartbeat("a", lost.token, "denoising", 0.5)
-    assert not tracker.finish("a", lost.token, RESULT, ())
-    assert tracker.finish("a", again.token, RESULT, ())
+def test_a_client_may_store_so_many_bytes() -> None:
+    tracking = Tracking(client_bytes=1000)
+    tracking.submit("me", uploaded_bytes=600)
+    with pytest.raises(LimitError, match="1000 bytes"):
+        tracking.submit("me", uploaded_bytes=500)
+    job = tracking.run_next(1)  # its song has 1,000 bytes
+    assert tracking.tracker.stored_bytes == 1600
+    tracking.tracker.tidied(job)
+    assert tracking.tracker.stored_bytes == 1000
+    tracking.flush()
+    tracking.tracker.files_expired([tracking.store.get(job)])
+    tracking.tracker.files_expired([tracking.store.get(job)])
+    assert tracking.tracker.stored_bytes == 0
+    tracking.submit("me", uploaded_bytes=1000)
 
 
-def test_heartbeats_keep_the_lease_and_carry_progress(tracker: JobTracker, clock: Clock) -> None:
-    submit(tracker, "a")
-    claim = tracker.claim()
+def test_a_finished_job_carries_its_result_and_leaves_the_line(tracking: Tracking) -> None:
+    job = tracking.submit()
+    claim = tracking.tracker.claim("token")
+    tracking.clock.now += 3
+    assert finish(tracking, job, claim.token)
+    ended = view(tracking, job)
+    assert (ended.state, ended.result, ended.files) == ("succeeded", RESULT, FILES)
+    assert (ended.progress, ended.stage, ended.queue_position) == (1.0, "done", 0)
+    assert (ended.eta_seconds, ended.finished_at) == (None, tracking.clock.now)
+
+
+def test_a_finish_that_is_repeated_is_told_the_same(tracking: Tracking) -> None:
+    job = tracking.submit()
+    tracking.tracker.claim("token")
+    assert finish(tracking, job, "token")
+    tracking.tracker.tidied(job)
+    assert finish(tracking, job, "token")
+    assert tracking.tracker.stats().jobs["succeeded"] == 1
+
+
+def test_an_expired_lease_puts_the_job_back_at_its_place(tracking: Tracking) -> None:
+    jobs = [tracking.submit() for _ in range(3)]
+    tracking.tracker.claim("lost")
+    tracking.clock.now += 31
+    assert tracking.tracker.requeue_expired() == [jobs[0]]
+    assert [view(tracking, job).queue_position for job in jobs] == [1, 2, 3]
+    again = tracking.tracker.claim("found")
+    assert (again.job.job_id, again.job.attempt) == (jobs[0], 2)
+    assert not tracking.tracker.heartbeat(jobs[0], "lost", "denoising", 0.5)
+    assert not finish(tracking, jobs[0], "lost")
+    assert finish(tracking, jobs[0], "found")
+
+
+def test_heartbeats_keep_the_lease_and_carry_progress(tracking: Tracking) -> None:
+    job = tracking.submit()
+    tracking.tracker.claim("token")
     for _ in range(4):
-        clock.now += 20
-        assert tracker.heartbeat("a", claim.token, "denoising", 0.5)
-        assert tracker.requeue_expired() == []
-    view = tracker.view("a")
-    assert (view.job.stage, view.job.progress) == ("denoising", 0.5)
+        tracking.clock.now += 20
+        assert tracking.tracker.heartbeat(job, "token", "denoising", 0.5)
+        assert tracking.tracker.requeue_expired() == []
+    assert (view(tracking, job).stage, view(tracking, job).progress) == ("denoising", 0.5)
 
 
-def test_a_job_that_loses_every_runner_fails_after_the_last_attempt(
-    tracker: JobTracker, clock: Clock
-) -> None:
-    submit(tracker, "a")
-    for _ in range(3):
-        assert tracker.claim() is not None
-        clock.now += 31
-        tracker.requeue_expired()
-    view = tracker.view("a")
-    assert view.job.state is JobState.FAILED
-    assert "3 times" in view.job.error
+def test_a_job_that_loses_every_runner_fails_after_the_last_attempt(tracking: Tracking) -> None:
+    job = tracking.submit()
+    for attempt in range(3):
+        assert tracking.tracker.claim(str(attempt)) is not None
+        tracking.clock.now += 31
+        tracking.tracker.requeue_expired()
+    assert view(tracking, job).state is JobState.FAILED
+    assert "3 times" in view(tracking, job).error
 
 
-def test_a_retryable_failure_is_tried_again_a_final_one_is_not(tracker: JobTracker) -> None:
-    submit(tracker, "a", "b")
-    first = tracker.claim()
-    assert tracker.fail("a", first.token, "no codec", retryable=True)
-    assert state(tracker, "a") is JobState.QUEUED
-    again = tracker.claim()
-    assert again.job.job_id == "a"
-    assert tracker.fail("a", again.token, "bad latents", retryable=False)
-    view = tracker.view("a")
-    assert (view.job.state, view.job.error) == ("failed", "bad latents")
-    assert view.job.result is None
+def test_a_retryable_failure_is_tried_again_a_final_one_is_not(tracking: Tracking) -> None:
+    job = tracking.submit()
+    tracking.submit()
+    tracking.tracker.claim("first")
+    assert tracking.tracker.fail(job, "first", "no codec", retryable=True)
+    assert view(tracking, job).state is JobState.QUEUED
+    assert tracking.tracker.claim("second").job.job_id == job
+    assert tracking.tracker.fail(job, "second", "bad latents", retryable=False)
+    assert tracking.tracker.fail(job, "second", "bad latents", retryable=False)
+    ended = view(tracking, job)
+    assert (ended.state, ended.error, ended.result) == ("failed", "bad latents", None)
 
 
-def test_a_released_job_keeps_its_place_and_its_attempts(tracker: JobTracker) -> None:
-    submit(tracker, "a", "b")
-    claim = tracker.claim()
-    assert tracker.release("a", claim.token)
-    again = tracker.claim()
-    assert (again.job.job_id, again.job.attempt) == ("a", 1)
+def test_a_released_job_keeps_its_place_and_its_attempts(tracking: Tracking) -> None:
+    job = tracking.submit()
+    tracking.submit()
+    tracking.tracker.claim("first")
+    assert tracking.tracker.release(job, "first")
+    assert view(tracking, job).started_at is None
+    again = tracking.tracker.claim("second")
+    assert (again.job.job_id, again.job.attempt) == (job, 1)
+    assert not tracking.tracker.release(job, "first")
 
 
-def test_a_new_tracker_goes_on_from_the_store(
-    tracker: JobTracker, store: MemoryJobStore, clock: Clock
-) -> None:
-    submit(tracker, "a", "b", "c")
-    claim = tracker.claim()
-    restarted = JobTracker(JobSettings(), store, clock)
-    assert restarted.view("c").queue_position == 2
-    assert restarted.finish("a", claim.token, RESULT, ())
-    assert restarted.submit("d", SPEC) == 3
-    assert restarted.stats().jobs == {"queued": 3, "running": 0, "succeeded": 1, "failed": 0}
+def test_the_next_attempt_goes_on_from_the_checkpoint(tracking: Tracking) -> None:
+    job = tracking.submit()
+    tracking.tracker.claim("first")
+    checkpoint = Checkpoint(PLAN, codes=((1, 2, 3),), timings={"composing": 2.0})
+    assert tracking.tracker.checkpoint(job, "first", checkpoint)
+    tracking.restart()
+    tracking.clock.now += 31
+    assert tracking.tracker.requeue_expired() == [job]
+    assert tracking.tracker.claim("second").job.checkpoint == checkpoint
+    assert not tracking.tracker.checkpoint(job, "first", Checkpoint())
 
 
-def test_stats_average_stages_over_the_jobs_that_had_them(tracker: JobTracker, clock: Clock) -> None:
-    submit(tracker, "a", "b")
-    for timings in ({"denoising": 2.0, "composing": 4.0}, {"denoising": 4.0}):
-        claim = tracker.claim()
-        clock.now += 6
-        tracker.finish(claim.job.job_id, claim.token, {"timings": timings}, ())
-    assert tracker.stats().stage_seconds == {"denoising": 3.0, "composing": 4.0}
-    assert tracker.stats().avg_job_seconds == 6.0
+def test_cancelling_takes_a_job_out_of_the_line(tracking: Tracking) -> None:
+    first, second = tracking.submit(), tracking.submit()
+    assert tracking.tracker.cancel(first).state is JobState.CANCELLED
+    assert tracking.tracker.cancel(first).state is JobState.CANCELLED
+    assert view(tracking, second).queue_position == 1
+    assert [job.job_id for job in tracking.tracker.untidy()] == [first]
+    assert tracking.tracker.cancel("unknown") is None
+
+
+def test_cancelling_takes_the_lease_of_a_running_job(tracking: Tracking) -> None:
+    job = tracking.submit()
+    tracking.tracker.claim("token")
+    tracking.tracker.cancel(job)
+    assert not tracking.tracker.holds_lease(job, "token")
+    assert not finish(tracking, job, "token")
+    assert view(tracking, job).state is JobState.CANCELLED
+    assert tracking.tracker.untidy() == []
+    tracking.tracker.left(job)
+    assert [untidy.job_id for untidy in tracking.tracker.untidy()] == [job]
+
+
+def test_a_cancelled_job_is_tidied_when_its_runner_would_have_lost_the_lease(tracking: Tracking) -> None:
+    job = tracking.submit()
+    tracking.tracker.claim("token")
+    tracking.tracker.cancel(job)
+    tracking.clock.now += 30
+    assert [untidy.job_id for untidy in tracking.tracker.untidy()] == [job]
+
+
+def test_a_job_that_has_ended_can_not_be_cancelled(tracking: Tracking) -> None:
+    tracking.submit()
+    job = tracking.run_next(1)
+    with pytest.raises(JobEndedError):
+        tracking.tracker.cancel(job)
+
+
+def test_an_idempotency_key_gives_the_same_job_for_a_day(tracking: Tracking) -> None:
+    key = IdempotencyKey("key", "fingerprint")
+    job = tracking.submit("me", idempotency=key)
+    assert tracking.submit("me", idempotency=key) == job
+    assert tracking.submit("another", idempotency=key) != job
+    with pytest.raises(IdempotencyConflictError):
+        tracking.submit("me", idempotency=replace(key, fingerprint="of another body"))
+    tracking.run_next(1)
+    tracking.tracker.tidied(job)
+    assert tracking.submit("me", idempotency=key) == job
+    tracking.restart()
+    assert tracking.submit("me", idempotency=key) == job
+    tracking.clock.now += 24 * 3600
+    assert tracking.submit("me", idempotency=key) != job
+
+
+def test_an_end_is_told_to_the_callback_once(tracking: Tracking) -> None:
+    job = tracking.submit(callback_url="https://example.org/")
+    tracking.run_next(1)
+    tracking.tracker.tidied(job)
+    assert [due.job_id for due in tracking.tracker.callbacks_due()] == [job]
+    tracking.tracker.called_back(job, Callback(tracking.clock.now + 5, attempts=1))
+    assert tracking.tracker.callbacks_due() == []
+    tracking.restart()
+    tracking.clock.now += 5
+    assert [due.callback.attempts for due in tracking.tracker.callbacks_due()] == [1]
+    tracking.tracker.called_back(job, None)
+    assert tracking.tracker.callbacks_due() == []
+
+
+def test_a_new_tracker_goes_on_from_the_store(tracking: Tracking) -> None:
+    a, b, c = (tracking.submit() for _ in range(3))
+    claim = tracking.tracker.claim("token")
+    tracking.restart()
+    assert view(tracking, c).queue_position == 2
+    assert view(tracking, a).eta_seconds >= 0
+    assert tracking.tracker.claim("token").job.job_id == a
+    assert finish(tracking, a, claim.token)
+    assert tracking.tracker.cancel(b)
+    assert view(tracking, tracking.submit()).queue_position == 2
+    assert tracking.tracker.stats().jobs == {
+        "queued": 2,
+        "running": 0,
+        "succeeded": 1,
+        "failed": 0,
+        "cancelled": 1,
+    }
+
+
+def test_a_restart_gives_runners_a_fresh_lease(tracking: Tracking) -> None:
+    """While the tracker was away nobody could renew theirs."""
+    job = tracking.submit()
+    tracking.tracker.claim("token")
+    tracking.flush()
+    tracking.clock.now += 100
+    tracking.start()
+    assert tracking.tracker.requeue_expired() == []
+    assert tracking.tracker.heartbeat(job, "token", "denoising", 0.5)
+
+
+def test_forgotten_records_are_counted_once(tracking: Tracking) -> None:
+    tracking.submit()
+    job = tracking.run_next(1)
+    tracking.tracker.tidied(job)
+    tracking.flush()
+    expired = [tracking.store.get(job)]
+    tracking.tracker.records_expired(expired)
+    tracking.tracker.records_expired(expired)
+    assert tracking.tracker.view(job) is None
+    assert tracking.tracker.stats().jobs["succeeded"] == 0
+    assert tracking.tracker.stored_bytes == 0
+
+
+def test_stats_average_stages_over_the_jobs_that_had_them(tracking: Tracking) -> None:
+    tracking.submit(work=replace(WORK, calls=(0.0, 1.0, 1.0, 0.0, 0.0)))
+    tracking.submit()
+    tracking.run_next(6, denoising=2.0, composing=4.0)
+    tracking.run_next(6, denoising=4.0)
+    stats = tracking.tracker.stats()
+    assert stats.stage_seconds == {"denoising": 3.0, "composing": 4.0}
+    assert stats.avg_job_seconds == 6.0

@@ -1,0 +1,170 @@
+"""Whether a server that goes on for long stays as it is: memory, open files and disk over many short jobs.
+
+`python -m benchmarks.soak [--jobs 500] [--json FILE]`
+
+Starts the embedded default, makes songs of one second over HTTP, and prints the resident memory of every
+process after a fifth of the jobs and after all. Songs and records expire within seconds: at the end disk and
+open files must be back where they were after the warm-up.
+"""
+
+import argparse
+import socket
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import yaml
+
+from benchmarks.measuring import show, write_json
+from configs.settings import PROJECT_ROOT
+from serve_app.local_server import local_server
+
+WARM_UP = 20
+AT_ONCE = 8
+RETENTION_SECONDS = 10.0
+SETTLE_SECONDS = 30.0
+SONG = {
+    "audio_duration": 1,
+    "bpm": 100,
+    "key_scale": "C Major",
+    "time_signature": "4/4",
+    "batch_size": 1,
+    "thinking": True,
+}
+
+
+def main() -> int:
+    """Print the tables; 1 where memory grew by more than 5 %."""
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--jobs", type=int, default=500)
+    options.add_argument("--json", type=Path, help="also write the figures to this file")
+    chosen = options.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        config = _config(folder)
+        with local_server(config, folder / "serve.log") as server:
+            server.wait_until_ready(lambda _seconds, _waiting_for: None)
+            with httpx.Client(base_url=server.url, timeout=60) as http:
+                rows, disk = _soak(http, psutil.Process(server.process.pid), folder / "output", chosen.jobs)
+    show("Resident memory and open files of each process", rows)
+    show("Disk", disk)
+    if chosen.json:
+        write_json(chosen.json, {"processes": rows, "disk": disk})
+    return int(any(row["growth %"] > 5 for row in rows))
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load((PROJECT_ROOT / "serve_config.yaml").read_text())
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        config["http_options"]["port"] = listener.getsockname()[1]
+    arguments = config["applications"][0]["args"]
+    arguments["jobs"] = {"store": str(folder / "jobs.sqlite3")}
+    arguments["storage"] = {
+        "uri": str(folder / "output"),
+        "result_seconds": RETENTION_SECONDS,
+        "record_seconds": 2 * RETENTION_SECONDS,
+        "sweep_seconds": 2,
+    }
+    return config
+
+
+def _soak(
+    http: httpx.Client, server: psutil.Process, storage: Path, jobs: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    _make(http, WARM_UP)
+    _let_all_expire(http)
+    files_before, disk_before = _open_files(server), _folders(storage)
+    started = time.monotonic()
+    _make(http, jobs // 5)
+    early = _resident(server)
+    _make(http, jobs - jobs // 5)
+    late = _resident(server)
+    seconds = time.monotonic() - started
+    most = _folders(storage)
+    _let_all_expire(http)
+    files_after = _open_files(server)
+    rows = [
+        {
+            "process": name,
+            f"MB at {jobs // 5}": round(early[pid, name] / 2**20, 1),
+            f"MB at {jobs}": round(size / 2**20, 1),
+            "growth %": round(100 * (size / early[pid, name] - 1), 1),
+            "files before": files_before.get(pid, 0),
+            "files after": files_after.get(pid, 0),
+        }
+        for (pid, name), size in late.items()
+        if (pid, name) in early
+    ]
+    disk = [
+        {
+            "jobs": jobs,
+            "seconds": round(seconds, 1),
+            "folders before": disk_before,
+            "at the end of the jobs": most,
+            "after retention": _folders(storage),
+        }
+    ]
+    return rows, disk
+
+
+def _make(http: httpx.Client, count: int) -> None:
+    """Make so many songs, a few at once."""
+    waiting: list[str] = []
+    for _ in range(count):
+        answer = http.post("/v1/music/generate", json=SONG).raise_for_status().json()
+        waiting.append(answer["job_id"])
+        if len(waiting) >= AT_ONCE:
+            _wait(http, waiting.pop(0))
+    for job_id in waiting:
+        _wait(http, job_id)
+
+
+def _wait(http: httpx.Client, job_id: str) -> None:
+    while True:
+        job = http.get(f"/v1/jobs/{job_id}", params={"wait": 30}).raise_for_status().json()
+        if job["status"] == "succeeded":
+            return
+        if job["status"] not in {"queued", "running"}:
+            raise RuntimeError(f"a song was not made: {job}")
+
+
+def _let_all_expire(http: httpx.Client) -> None:
+    deadline = time.monotonic() + 2 * RETENTION_SECONDS + SETTLE_SECONDS
+    while any(http.get("/v1/stats").raise_for_status().json()["jobs"].values()):
+        if time.monotonic() > deadline:
+            raise RuntimeError("jobs did not expire")
+        time.sleep(1)
+
+
+def _family(server: psutil.Process) -> list[psutil.Process]:
+    return [server, *server.children(recursive=True)]
+
+
+def _resident(server: psutil.Process) -> Mapping[tuple[int, str], int]:
+    """Bytes by process."""
+    return {(process.pid, _name(process)): process.memory_info().rss for process in _family(server)}
+
+
+def _open_files(server: psutil.Process) -> dict[int, int]:
+    return {process.pid: process.num_fds() for process in _family(server)}
+
+
+def _name(process: psutil.Process) -> str:
+    """`ray::ServeReplica:acestep:Codec` without the method that it runs now."""
+    title = " ".join(process.cmdline()) or process.name()
+    return Path(title.split()[0]).name.partition(".")[0] if title.startswith("ray::") else process.name()
+
+
+def _folders(storage: Path) -> int:
+    return len(list(storage.iterdir())) if storage.exists() else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,213 @@
+"""What an operation of the job tracker costs while 100 and while 10,000 jobs wait.
+
+`python -m benchmarks.tracker [--store sqlite|redis|memory] [--json FILE]`
+
+The tracker, its journal and the store run in this process, without Ray and without HTTP. `tracker` is how
+long an operation keeps the tracker from doing another, `durable` how long its only caller waits until it may
+hear of it: that is mostly the disk. All are microseconds, medians where nothing else is said.
+"""
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measuring import show, write_json
+from configs.settings import JobSettings
+from deployments.domain import Task
+from deployments.messages import Metadata
+from serve_app.api.schemas import GenerateRequest
+from serve_app.jobs.journal import Journal
+from serve_app.jobs.model import Checkpoint, Client, IdempotencyKey, JobSpec, NewJob
+from serve_app.jobs.stores import open_store
+from serve_app.jobs.tracker import JobTracker
+from serve_app.jobs.work import Work
+from serve_app.song_plan import SongPlan
+from tests.redis_server import RedisServer
+
+QUEUES = (100, 10_000)
+WARM_UP = 40
+"""Jobs that run before any is measured: the tracker then has a history to estimate from."""
+MEASURED = 300
+CLIENTS = 20
+RUNNERS = 4
+CALLERS = (1, 64)
+CALLER_SECONDS = 3.0
+"""How long the throughput of each number of callers is measured."""
+
+SPEC = JobSpec(GenerateRequest(caption="calm piano", lyrics="la la la la\n" * 40), seeds=(1, 2))
+WORK = Work(1, (1.0,) * 5, (0.0, 300.0, 960.0, 120.0, 120.0), (0.0, 150.0, 480.0, 60.0, 60.0))
+PLAN = SongPlan(Task.TEXT2MUSIC, Metadata(120, "C Major", "4/4"), (30.0, 30.0), None, lm_answered=True)
+CHECKPOINT = Checkpoint(PLAN, (tuple(range(150)),) * 2, {"planning": 1.0, "composing": 3.0})
+RESULT = {"timings": {"planning": 1.0, "composing": 3.0, "denoising": 5.0, "decoding": 1.0, "encoding": 0.5}}
+
+Timings = dict[str, list[tuple[float, float]]]
+"""Operation -> of each call, seconds of the tracker and seconds until it was durable."""
+
+
+class Bench:
+    """A tracker whose line stays as long as it is."""
+
+    def __init__(self, location: str) -> None:
+        settings = JobSettings(queue_limit=10**9, client_jobs=10**9, client_bytes=10**15)
+        self.journal = Journal(open_store(location))
+        self.tracker = JobTracker(settings, self.journal, time.time)
+        self.timings: Timings = defaultdict(list)
+        self._numbers = count()
+        self._waiting: list[str] = []
+        self._running: list[tuple[str, str]] = []
+
+    async def fill(self, waiting: int) -> None:
+        """Put jobs in line, and a few on runners."""
+        for number in range(waiting + RUNNERS):
+            self.submit()
+            if number % 100 == 0:
+                await self.journal.flushed()
+        for _ in range(RUNNERS):
+            self.claim()
+        await self.journal.flushed()
+
+    def submit(self) -> None:
+        number = next(self._numbers)
+        job_id = f"{number:08}-0000-4000-8000-000000000000"
+        key = IdempotencyKey(f"key {number}", "fingerprint")
+        client = Client(f"client {number % CLIENTS}")
+        self.tracker.submit(NewJob(job_id, SPEC, WORK, client, idempotency=key))
+        self._waiting.append(job_id)
+
+    def claim(self) -> None:
+        token = f"token {next(self._numbers)}"
+        claim = self.tracker.claim(token)
+        assert claim is not None
+        self._waiting.remove(claim.job.job_id)
+        self._running.append((claim.job.job_id, token))
+
+    async def run_a_job(self) -> None:
+        """One of each operation, and a second submit: as many jobs wait as before."""
+        tracker = self.tracker
+        await self._measured("submit", self.submit)
+        self.submit()
+        await self.journal.flushed()
+        middle, last = self._waiting[len(self._waiting) // 2], self._waiting.pop()
+        # The first to ask after a job has finished has the speeds worked out anew.
+        await self._measured("first poll after a finish", lambda: tracker.view(middle))
+        await self._measured("poll in mid-line", lambda: tracker.view(middle))
+        await self._measured("cancel", lambda: tracker.cancel(last))
+        tracker.tidied(last)
+        await self.journal.flushed()
+        await self._measured("claim", self.claim)
+        job_id, token = self._running.pop(0)
+        await self._measured("heartbeat", lambda: tracker.heartbeat(job_id, token, "denoising", 0.5))
+        await self._measured("checkpoint", lambda: tracker.checkpoint(job_id, token, CHECKPOINT))
+        await self._measured("finish", lambda: tracker.finish(job_id, token, RESULT, ("file",), 1000))
+        tracker.tidied(job_id)
+        await self.journal.flushed()
+        await self._measured("poll an ended job", lambda: tracker.view(job_id))
+
+    async def throughput(self, callers: int) -> float:
+        """Durable submits a second."""
+        ends_at = time.perf_counter() + CALLER_SECONDS
+        done = count()
+
+        async def call() -> None:
+            while time.perf_counter() < ends_at:
+                self.submit()
+                await self.journal.flushed()
+                next(done)
+
+        await asyncio.gather(*(call() for _ in range(callers)))
+        return next(done) / CALLER_SECONDS
+
+    async def _measured(self, name: str, operation: Callable[[], object]) -> None:
+        started = time.perf_counter()
+        operation()
+        done = time.perf_counter()
+        await self.journal.flushed()
+        self.timings[name].append((done - started, time.perf_counter() - started))
+
+
+async def measure(stores: Iterator[str]) -> tuple[list[Timings], dict[int, float]]:
+    """The timings with each length of the line, and submits a second by number of callers with the longest.
+
+    The lines take turns, so that other programs on the machine slow them down alike.
+    """
+    benches = [Bench(next(stores)) for _ in QUEUES]
+    try:
+        for bench, waiting in zip(benches, QUEUES, strict=True):
+            await bench.fill(waiting)
+        for number in range(WARM_UP + MEASURED):
+            for bench in benches:
+                if number == WARM_UP:
+                    bench.timings.clear()
+                await bench.run_a_job()
+        submits = {callers: await benches[-1].throughput(callers) for callers in CALLERS}
+        return [bench.timings for bench in benches], submits
+    finally:
+        for bench in benches:
+            bench.journal.store.close()
+
+
+def rows(short: Timings, long: Timings) -> list[dict[str, Any]]:
+    """One per operation, over both lengths of the line."""
+    return [
+        {
+            "operation": name,
+            **_columns("tracker", [tracker for tracker, _ in short[name]], [t for t, _ in long[name]]),
+            **_columns("durable", [durable for _, durable in short[name]], [d for _, d in long[name]]),
+        }
+        for name in short
+    ]
+
+
+def _columns(what: str, short: list[float], long: list[float]) -> dict[str, float]:
+    few, many = QUEUES
+    medians = statistics.median(short) * 1e6, statistics.median(long) * 1e6
+    return {
+        f"{what} {few}": medians[0],
+        f"{what} {many:,}": medians[1],
+        "ratio" if what == "tracker" else "ratio ": medians[1] / medians[0],
+        f"{what} {many:,} p99": statistics.quantiles(long, n=100)[98] * 1e6,
+    }
+
+
+@contextmanager
+def locations(store: str) -> Iterator[Iterator[str]]:
+    """Of empty stores."""
+    with tempfile.TemporaryDirectory() as folder:
+        if store == "sqlite":
+            yield (f"{folder}/{number}.sqlite3" for number in count())
+        elif store == "redis":
+            server = RedisServer(Path(folder))
+            try:
+                yield (f"{server.url}?prefix={number}" for number in count())
+            finally:
+                server.kill()
+        else:
+            yield (store for _ in count())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--store", choices=["sqlite", "redis", "memory"], default="sqlite")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    options = parser.parse_args()
+    with locations(options.store) as stores:
+        timings, submits = asyncio.run(measure(stores))
+    operations = rows(*timings)
+    callers = [{"callers": callers, "submits a second": rate} for callers, rate in submits.items()]
+    show(f"Operations with {QUEUES[0]} and {QUEUES[1]:,} waiting jobs, store {options.store}, µs", operations)
+    show(f"Durable submits behind {QUEUES[1]:,} waiting jobs", callers)
+    write_json(options.json, {"store": options.store, "operations": operations, "callers": callers})
+
+
+if __name__ == "__main__":
+    main()

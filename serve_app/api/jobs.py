@@ -1,0 +1,38 @@
+"""Jobs as one caller sees them."""
+
+from collections.abc import Sequence
+
+from fastapi import HTTPException
+
+from serve_app.api.audio_tokens import AudioTokens
+from serve_app.api.callers import Caller
+from serve_app.api.responses import JobResponse
+from serve_app.api.service import JobService
+from serve_app.jobs.model import JobView
+
+
+class VisibleJobs:
+    """Finds jobs and shows them. Another's job is as unknown as one that never was."""
+
+    def __init__(self, service: JobService, tokens: AudioTokens | None) -> None:
+        self._service = service
+        self._tokens = tokens
+
+    async def find(self, caller: Caller, job_id: str) -> JobView:
+        """A job of the caller's. Raises HTTPException with 404."""
+        return self.visible(caller, await self._service.view(job_id))
+
+    def visible(self, caller: Caller, view: JobView | None) -> JobView:
+        """Raises HTTPException with 404 where the caller may not know of the job."""
+        if view is None or not caller.may_see(view):
+            raise HTTPException(404, "Job not found")
+        return view
+
+    async def shown(self, view: JobView) -> JobResponse:
+        """The answer to a poll."""
+        (response,) = await self.all_shown([view])
+        return response
+
+    async def all_shown(self, views: Sequence[JobView]) -> list[JobResponse]:
+        sign = await self._tokens.signer() if self._tokens else str
+        return [JobResponse.of(view, sign) for view in views]

@@ -1,0 +1,84 @@
+"""`GET /v1/jobs/{job_id}/events`: a job's life as Server-Sent Events."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header
+from fastapi.sse import EventSourceResponse, format_sse_event
+from starlette.responses import Response, StreamingResponse
+
+from serve_app.api.callers import Caller, Callers
+from serve_app.api.errors import error_responses
+from serve_app.api.jobs import VisibleJobs
+from serve_app.api.service import JobService
+from serve_app.jobs.model import JobState, JobView
+
+SILENCE_SECONDS = 15.0
+"""After so long a comment is sent, so that proxies keep the connection, and a dead one is noticed."""
+
+_EVENT = {
+    "type": "object",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"type": "string", "enum": list(JobState)},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/JobResponse"},
+        },
+    },
+}
+
+
+def events_router(service: JobService, callers: Callers, jobs: VisibleJobs) -> APIRouter:
+    """Following jobs."""
+    router = APIRouter(tags=["jobs"])
+
+    @router.get(
+        "/v1/jobs/{job_id}/events",
+        response_class=StreamingResponse,
+        responses={
+            200: {
+                "description": "One event per change: `id` (for `Last-Event-ID`), `event` (the status) and "
+                "`data` (the job, as a poll shows it). The last one tells how the job ended.",
+                "content": {"text/event-stream": {"schema": _EVENT}},
+            },
+            204: {"description": "The job has ended, and `Last-Event-ID` says that the client knows it."},
+            **error_responses(404),
+        },
+    )
+    async def events(
+        caller: Annotated[Caller, Depends(callers.identify)],
+        job_id: str,
+        last_event_id: Annotated[
+            str | None, Header(description="`id` of the last event that came: it is not sent again.")
+        ] = None,
+    ) -> Response:
+        """Every change of position, stage and progress, then the final state."""
+        view = await jobs.find(caller, job_id)
+        if view.state.is_final and view.version == last_event_id:
+            return Response(status_code=204)  # which makes a browser's EventSource stop
+        return EventSourceResponse(
+            _events(service, jobs, view, last_event_id),
+            # Servers in front (nginx) must not collect the events.
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+
+    return router
+
+
+async def _events(
+    service: JobService, jobs: VisibleJobs, view: JobView, known_version: str | None
+) -> AsyncIterator[bytes]:
+    current: JobView | None = view
+    while current is not None:
+        if current.version == known_version:
+            yield format_sse_event(comment="still here")
+        else:
+            data = (await jobs.shown(current)).model_dump_json()
+            yield format_sse_event(id=current.version, event=current.state, data_str=data)
+            known_version = current.version
+        if current.state.is_final:
+            return
+        current = await service.wait(current.job_id, known_version, SILENCE_SECONDS)

@@ -1,0 +1,63 @@
+"""Who may put another job in line: limits on the line, and on each client's jobs and bytes."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from configs.settings import JobSettings
+from serve_app.jobs.errors import LimitError
+from serve_app.jobs.forecast import Forecast
+from serve_app.jobs.model import Job, NewJob
+
+
+class Admission:
+    """Counts what each client has in line, running and stored."""
+
+    def __init__(self, settings: JobSettings, stored_bytes: Mapping[str, int]) -> None:
+        self._settings = settings
+        self._jobs: Counter[str] = Counter()
+        self._bytes = Counter(stored_bytes)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Of all clients together."""
+        return self._bytes.total()
+
+    def check(self, new: NewJob, waiting: int, forecast: Forecast, now: float) -> None:
+        """Raise LimitError where this job may not enter the line now."""
+        client, limits = new.client.name, self._settings
+        if waiting >= limits.queue_limit:
+            raise LimitError("The queue is full", forecast.next_start(now))
+        if self._jobs[client] >= limits.client_jobs:
+            message = f"You have {limits.client_jobs} jobs waiting or running, as many as one client may"
+            raise LimitError(message, forecast.next_end(client, now))
+        if self._bytes[client] + new.uploaded_bytes > limits.client_bytes:
+            message = (
+                f"Your songs and recordings take more than the {limits.client_bytes} bytes of one client"
+            )
+            raise LimitError(message, forecast.next_end(client, now))
+
+    def entered(self, job: Job) -> None:
+        """A new job is in line."""
+        self._jobs[job.client] += 1
+        self._bytes[job.client] += job.uploaded_bytes
+
+    def restored(self, job: Job) -> None:
+        """A job of the store is open; its bytes are known."""
+        if not job.state.is_final:
+            self._jobs[job.client] += 1
+
+    def left(self, job: Job) -> None:
+        """A job has ended."""
+        self._jobs[job.client] -= 1
+        self._bytes[job.client] += job.file_bytes
+        self._forget(job.client)
+
+    def freed(self, client: str, byte_count: int) -> None:
+        """Files of a client have been deleted."""
+        self._bytes[client] -= byte_count
+        self._forget(client)
+
+    def _forget(self, client: str) -> None:
+        for counts in (self._jobs, self._bytes):
+            if counts[client] <= 0:
+                del counts[client]

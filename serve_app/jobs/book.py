@@ -1,0 +1,81 @@
+"""Every job's record: those with something left to do are kept here, the others in the store alone."""
+
+from collections import Counter
+from collections.abc import Collection
+
+from serve_app.jobs.errors import IdempotencyConflictError
+from serve_app.jobs.journal import Journal
+from serve_app.jobs.model import Job, JobState, NewJob
+
+IDEMPOTENCY_SECONDS = 24 * 3600.0
+"""For so long an idempotency key gives the job that it was first used for."""
+
+
+class JobBook:
+    """The newest record of each job, and how many there are."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._queued: dict[str, Job] = {}
+        self._running: dict[str, Job] = {}
+        self._ended: dict[str, Job] = {}
+        """Only those that are still open."""
+        self.counts: Counter[JobState] = Counter(journal.store.counts())
+
+    @property
+    def running(self) -> Collection[Job]:
+        return self._running.values()
+
+    @property
+    def ended(self) -> Collection[Job]:
+        """Open jobs that have ended."""
+        return self._ended.values()
+
+    def open(self, job_id: str) -> Job | None:
+        """A job with something left to do."""
+        return self._queued.get(job_id) or self._running.get(job_id) or self._ended.get(job_id)
+
+    def get(self, job_id: str) -> Job | None:
+        """Any job. Raises StoreError."""
+        return self.open(job_id) or self._journal.get(job_id)
+
+    def submitted_before(self, new: NewJob, now: float) -> Job | None:
+        """The job that this submit repeats. Raises IdempotencyConflictError where it only has its key."""
+        if earlier := self.get(new.job_id):
+            return earlier
+        if new.idempotency is None:
+            return None
+        job = self._journal.find(new.client.name, new.idempotency.key)
+        if job is None or job.idempotency is None or now - job.created_at > IDEMPOTENCY_SECONDS:
+            return None
+        if job.idempotency.fingerprint != new.idempotency.fingerprint:
+            raise IdempotencyConflictError
+        return self.get(job.job_id)
+
+    def save(self, job: Job) -> Job:
+        """Write a record."""
+        before = self.open(job.job_id)
+        if before is not None:
+            self.counts[before.state] -= 1
+        if before is not None or job.is_open:  # else it was closed before, and counted
+            self.counts[job.state] += 1
+        self._journal.save(job)
+        self.remember(job)
+        return job
+
+    def remember(self, job: Job) -> None:
+        """Take a record for the newest without writing it: a restart does not need it."""
+        for jobs in (self._queued, self._running, self._ended):
+            jobs.pop(job.job_id, None)
+        if job.state is JobState.QUEUED:
+            self._queued[job.job_id] = job
+        elif job.state is JobState.RUNNING:
+            self._running[job.job_id] = job
+        elif job.is_open:
+            self._ended[job.job_id] = job
+
+    def delete(self, job: Job) -> None:
+        """Forget a job."""
+        self.counts[job.state] -= 1
+        self._ended.pop(job.job_id, None)
+        self._journal.delete(job.job_id)

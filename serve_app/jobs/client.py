@@ -1,0 +1,138 @@
+"""The job tracker as other processes see it: found by name, found again where it was replaced."""
+
+import asyncio
+import hashlib
+import time
+from functools import cache
+from typing import Any
+
+import ray
+import ray.exceptions
+
+from configs.settings import PROJECT_ROOT, Settings
+from serve_app.jobs.actor import JobTrackerActor
+
+REPLACING_SECONDS = 10.0
+"""A tracker that ended is being replaced meanwhile, by the application that ended it."""
+START_SECONDS = 60.0
+"""An actor's process may take so long to start on a busy machine."""
+LOOK_AGAIN_SECONDS = 0.2
+_CODE = ("serve_app", "configs", "deployments")
+
+
+class TrackerProcess:
+    """The tracker's process.
+
+    Its methods must stay these two: Ray looks those of an actor up in the code of each process that has a
+    handle, and a replica of another version of the application may be one.
+    """
+
+    def __init__(self, settings: Settings, version: str) -> None:
+        self._tracker = JobTrackerActor(settings)
+        self._version = version
+
+    async def version(self) -> str:
+        """Of the code and the settings that this tracker runs."""
+        return self._version
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        """The answer of one method of `JobTrackerActor`."""
+        return await getattr(self._tracker, method)(*arguments)
+
+
+class TrackerClient:
+    """Calls of the tracker actor. `await client.call("view", job_id)`.
+
+    A call whose actor was replaced meanwhile (another version of the application was deployed) goes to the
+    new one; all methods may be repeated.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._actor = get_or_create_tracker(settings)
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        """The answer of one method. Raises what it raises, and ActorDiedError where no tracker can be had."""
+        deadline = time.monotonic() + 2 * REPLACING_SECONDS
+        while True:
+            actor = self._actor
+            try:
+                return await actor.call.remote(method, *arguments)
+            except ray.exceptions.ActorDiedError:
+                if time.monotonic() > deadline:
+                    raise
+            await self._find_again(actor, deadline)
+
+    async def _find_again(self, ended: Any, deadline: float) -> None:
+        """Look the name up, and start a tracker only where nobody else does: ours may be the old version."""
+        while self._actor is ended:
+            actor = await asyncio.to_thread(find_tracker, self._settings)
+            if actor is not None and actor != ended:
+                self._actor = actor
+            elif time.monotonic() > deadline - REPLACING_SECONDS:
+                self._actor = await asyncio.to_thread(get_or_create_tracker, self._settings)
+            else:
+                await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
+
+@cache
+def tracker_version(settings_json: str) -> str:
+    """Differs where the tracker would behave differently: its code, its settings."""
+    digest = hashlib.sha256(settings_json.encode())
+    for folder in _CODE:
+        for path in sorted((PROJECT_ROOT / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def replace_outdated_tracker(settings: Settings) -> None:
+    """End a tracker of another version and start ours, which goes on with the jobs in the store.
+
+    For an application that starts: replicas of the one that it replaces only look its tracker up. Blocks.
+    """
+    wanted = _version(settings)
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        actor = get_or_create_tracker(settings)
+        try:
+            if ray.get(actor.version.remote(), timeout=START_SECONDS) == wanted:
+                return
+            ray.kill(actor, no_restart=True)
+        except ray.exceptions.ActorDiedError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(LOOK_AGAIN_SECONDS)
+
+
+def find_tracker(settings: Settings) -> Any | None:
+    """The handle of the running tracker; None where there is none."""
+    try:
+        return ray.get_actor(settings.jobs.tracker_name, namespace=settings.jobs.tracker_namespace)
+    except ValueError:
+        return None
+
+
+def get_or_create_tracker(settings: Settings) -> Any:
+    """The handle of the application's tracker, started by whichever replica asks first.
+
+    Detached, because it must outlive the replica that started it; an explicit namespace, because inside Serve
+    the default one depends on who started Serve.
+    """
+    return (
+        ray.remote(TrackerProcess)
+        .options(
+            name=settings.jobs.tracker_name,
+            namespace=settings.jobs.tracker_namespace,
+            lifetime="detached",
+            get_if_exists=True,
+            max_restarts=-1,
+            max_task_retries=-1,
+            max_concurrency=1000,
+            num_cpus=0,
+        )
+        .remote(settings, _version(settings))
+    )
+
+
+def _version(settings: Settings) -> str:
+    return tracker_version(settings.model_dump_json())

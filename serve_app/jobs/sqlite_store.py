@@ -1,0 +1,238 @@
+"""Records in an SQLite file on a local disk: one server, nothing to install."""
+
+import json
+import os
+import secrets
+import sqlite3
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from serve_app.jobs.model import Job, JobState
+from serve_app.jobs.records import job_from_json, job_to_json, newer_version
+from serve_app.jobs.store import SECRET_BYTES, TAKEN_OVER, StoreError
+
+BUSY_SECONDS = 10.0
+"""How long another process's transaction is waited for."""
+
+MAX_SEQUENCE = 2**63 - 1
+"""SQLite has no larger integers; whoever asks for a page may."""
+
+Migration = Sequence[str]
+"""SQL statements that take a database from one version of its schema to the next."""
+
+VERSION_1: Migration = (
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
+    "INSERT INTO meta VALUES ('epoch', 0), ('next_sequence', 0)",
+    """CREATE TABLE jobs (
+        job_id TEXT NOT NULL UNIQUE,
+        sequence INTEGER PRIMARY KEY,
+        client TEXT NOT NULL,
+        idempotency_key TEXT,
+        state TEXT NOT NULL,
+        is_open INTEGER NOT NULL,
+        finished_at REAL,
+        has_files INTEGER NOT NULL,
+        stored_bytes INTEGER NOT NULL,
+        record TEXT NOT NULL
+    )""",
+    # Each index ends in the sequence, the table's own key: what is listed comes out in order.
+    "CREATE INDEX jobs_of_client ON jobs (client)",
+    "CREATE INDEX jobs_in_state ON jobs (state)",
+    "CREATE INDEX jobs_of_client_in_state ON jobs (client, state)",
+    "CREATE INDEX jobs_by_key ON jobs (client, idempotency_key) WHERE idempotency_key IS NOT NULL",
+    "CREATE INDEX jobs_open ON jobs (sequence) WHERE is_open",
+    "CREATE INDEX jobs_ended ON jobs (finished_at) WHERE NOT is_open",
+    "CREATE INDEX jobs_with_files ON jobs (finished_at) WHERE NOT is_open AND has_files",
+    "CREATE INDEX jobs_stored ON jobs (client, stored_bytes) WHERE stored_bytes > 0",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (VERSION_1,)
+
+_FIXED = ("job_id", "sequence", "client", "idempotency_key")
+_CHANGING = ("state", "is_open", "finished_at", "has_files", "stored_bytes", "record")
+_PUT = (
+    f"INSERT INTO jobs ({', '.join(_FIXED + _CHANGING)}) "
+    f"VALUES ({', '.join(f':{name}' for name in _FIXED + _CHANGING)}) "
+    f"ON CONFLICT (job_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _CHANGING)}"
+)
+
+
+class SqliteJobStore:
+    """A JobStore. One fsync a write; the file and its folder are made where they are missing.
+
+    Raises StoreError where the file can't be used or a later release wrote it.
+    """
+
+    def __init__(self, path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+        self._path = path
+        self._write_lock = threading.Lock()
+        self._read_lock = threading.Lock()
+        with self._errors():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # SQLite gives its other files the mode of this one. Lyrics and callback URLs are nobody else's.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._writer = self._connect()
+            try:
+                self._epoch = self._prepare(migrations)
+                self._reader = self._connect()
+            except BaseException:
+                self._writer.close()
+                raise
+
+    def write(self, changes: Mapping[str, Job | None]) -> None:
+        rows = [_row(job) for job in changes.values() if job is not None]
+        gone = [(job_id,) for job_id, job in changes.items() if job is None]
+        with self._errors(), self._write_lock, self._transaction():
+            self._check_epoch()
+            self._writer.executemany(_PUT, rows)
+            self._writer.executemany("DELETE FROM jobs WHERE job_id = ?", gone)
+            self._writer.execute(
+                "UPDATE meta SET value = max(value, (SELECT ifnull(max(sequence), -1) + 1 FROM jobs)) "
+                "WHERE name = 'next_sequence'"
+            )
+
+    def get(self, job_id: str) -> Job | None:
+        # As bytes, because anybody may ask for an id that is no valid text, with half of a surrogate pair.
+        found = self._jobs(
+            "SELECT record FROM jobs WHERE job_id = CAST(? AS TEXT)", job_id.encode(errors="surrogatepass")
+        )
+        return found[0] if found else None
+
+    def open_jobs(self) -> Iterator[Job]:
+        records = self._rows("SELECT record FROM jobs WHERE is_open ORDER BY sequence")
+        return (job_from_json(record) for (record,) in records)
+
+    def next_sequence(self) -> int:
+        return int(self._meta("next_sequence"))
+
+    def counts(self) -> Mapping[JobState, int]:
+        found = dict(self._rows("SELECT state, count(*) FROM jobs GROUP BY state"))
+        return {state: found.get(state, 0) for state in JobState}
+
+    def stored_bytes(self) -> Mapping[str, int]:
+        return dict(
+            self._rows("SELECT client, sum(stored_bytes) FROM jobs WHERE stored_bytes > 0 GROUP BY client")
+        )
+
+    def find(self, client: str, idempotency_key: str) -> Job | None:
+        found = self._jobs(
+            "SELECT record FROM jobs WHERE client = ? AND idempotency_key = ? ORDER BY sequence DESC LIMIT 1",
+            client,
+            idempotency_key,
+        )
+        return found[0] if found else None
+
+    def page(self, client: str | None, state: JobState | None, before: int, limit: int) -> list[Job]:
+        wanted = {"client": client, "state": state}
+        given = {column: value for column, value in wanted.items() if value is not None}
+        conditions = " AND ".join([*(f"{column} = ?" for column in given), "sequence < ?"])
+        return self._jobs(
+            f"SELECT record FROM jobs WHERE {conditions} ORDER BY sequence DESC LIMIT ?",
+            *given.values(),
+            max(-1, min(before, MAX_SEQUENCE)),
+            limit,
+        )
+
+    def ended(self, before: float, with_files: bool, limit: int) -> list[Job]:
+        files = "AND has_files" if with_files else ""
+        return self._jobs(
+            f"SELECT record FROM jobs WHERE NOT is_open {files} AND finished_at < ? "
+            "ORDER BY finished_at, sequence LIMIT ?",
+            before,
+            limit,
+        )
+
+    def unknown(self, job_ids: Collection[str]) -> set[str]:
+        known = self._rows(
+            "SELECT job_id FROM jobs WHERE job_id IN (SELECT value FROM json_each(?))",
+            json.dumps(list(job_ids)),
+        )
+        return set(job_ids) - {job_id for (job_id,) in known}
+
+    def secret(self) -> bytes:
+        return bytes(self._meta("secret"))
+
+    def close(self) -> None:
+        with self._write_lock, self._read_lock:
+            self._reader.close()
+            self._writer.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA synchronous = FULL")
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            connection.close()
+            raise StoreError(f"{self._path}: SQLite can't keep a write-ahead log here: use a local disk")
+        return connection
+
+    def _prepare(self, migrations: Sequence[Migration]) -> int:
+        """Bring the schema up to date and take over from whoever has the store open; the new epoch."""
+        with self._transaction():
+            (version,) = self._writer.execute("PRAGMA user_version").fetchone()
+            if version > len(migrations):
+                raise StoreError(newer_version(str(self._path), version, len(migrations)))
+            for migration in migrations[version:]:
+                for statement in migration:
+                    self._writer.execute(statement)
+            self._writer.execute(f"PRAGMA user_version = {len(migrations)}")
+            self._writer.execute(
+                "INSERT OR IGNORE INTO meta VALUES ('secret', ?)", (secrets.token_bytes(SECRET_BYTES),)
+            )
+            update = "UPDATE meta SET value = value + 1 WHERE name = 'epoch' RETURNING value"
+            (epoch,) = self._writer.execute(update).fetchone()
+        return int(epoch)
+
+    def _check_epoch(self) -> None:
+        (epoch,) = self._writer.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
+        if epoch != self._epoch:
+            raise StoreError(TAKEN_OVER.format(store=self._path))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._writer.execute("COMMIT")
+        except BaseException:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            raise
+
+    def _meta(self, name: str) -> Any:
+        ((value,),) = self._rows("SELECT value FROM meta WHERE name = ?", name)
+        return value
+
+    def _jobs(self, query: str, *values: Any) -> list[Job]:
+        return [job_from_json(record) for (record,) in self._rows(query, *values)]
+
+    def _rows(self, query: str, *values: Any) -> list[Any]:
+        with self._errors(), self._read_lock:
+            return self._reader.execute(query, values).fetchall()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"{self._path}: {error}") from error
+
+
+def _row(job: Job) -> dict[str, Any]:
+    return {
+        "job_id": job.job_id,
+        "sequence": job.place.sequence,
+        "client": job.client,
+        "idempotency_key": job.idempotency.key if job.idempotency else None,
+        "state": job.state.value,
+        "is_open": job.is_open,
+        "finished_at": job.finished_at,
+        "has_files": bool(job.files),
+        "stored_bytes": job.stored_bytes,
+        "record": job_to_json(job).decode(),
+    }

@@ -1,0 +1,17 @@
+"""The store that the settings name."""
+
+from configs.settings import PROJECT_ROOT
+from serve_app.jobs.store import JobStore, MemoryJobStore
+
+
+def open_store(location: str) -> JobStore:
+    """Open `jobs.store` of the settings. Raises StoreError."""
+    if location == "memory":
+        return MemoryJobStore()
+    if location.startswith(("redis://", "rediss://", "unix://")):
+        from serve_app.jobs.redis_store import RedisJobStore
+
+        return RedisJobStore(location)
+    from serve_app.jobs.sqlite_store import SqliteJobStore
+
+    return SqliteJobStore(PROJECT_ROOT / location)

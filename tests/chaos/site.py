@@ -1,0 +1,139 @@
+"""A server under attack: its processes, its memory, and users who try again."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import psutil
+
+from serve_app.local_server import LocalServer
+from tests.chaos.songs import Song
+
+PATIENCE_SECONDS = 300.0
+PROCESSES = {
+    "ingress": ("ServeReplica:acestep:Ingress",),
+    "language model": ("ServeReplica:acestep:LanguageModel",),
+    "engine": ("VLLM::EngineCore", "spawn_main"),  # vLLM's title for it does not always come to pass
+    "generator": ("ServeReplica:acestep:Generator",),
+    "codec": ("ServeReplica:acestep:Codec",),
+    "tracker": ("ray::TrackerProcess",),
+}
+"""What the names of the processes that are killed contain: one of these."""
+
+
+@dataclass
+class Site:
+    """A running server. `roots` tell the processes that all others descend from."""
+
+    http: httpx.Client
+    url: str
+    roots: list[Callable[[], list[int]]]
+
+    def ask(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        """An answer of the application, asked for until there is one: a user's client would do the same."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                answer = self.http.request(method, self.url + path, **arguments)
+                if answer.status_code < 500:
+                    return answer
+                problem = f"{answer.status_code} {answer.text[:200]}"
+            except httpx.TransportError as error:
+                problem = repr(error)
+            assert time.monotonic() < deadline, f"{method} {path} got no answer: {problem}"
+            time.sleep(0.2)
+
+    def submit(self, song: dict[str, Any], key: str) -> str:
+        """The id of the one job that is made of all tries."""
+        answer = self.ask("POST", "/v1/music/generate", json=song, headers={"Idempotency-Key": key})
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["job_id"])
+
+    def job(self, job_id: str, wait: float = 0.0) -> dict[str, Any]:
+        answer = self.ask("GET", f"/v1/jobs/{job_id}", params={"wait": wait})
+        assert answer.status_code == 200, f"job {job_id} was lost: {answer.text}"
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def finished(self, job_ids: list[str]) -> dict[str, dict[str, Any]]:
+        """The results of all these jobs, which must succeed."""
+        results = {}
+        for job_id in job_ids:
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while (job := self.job(job_id, wait=20))["status"] in {"queued", "running"}:
+                assert time.monotonic() < deadline, f"job {job_id} does not end: {job}"
+            assert job["status"] == "succeeded", job
+            results[job_id] = job["result"]
+        return results
+
+    def make(self, songs: list[dict[str, Any]], key: str) -> list[Song]:
+        """What the server makes of these songs while nothing happens to it."""
+        job_ids = [self.submit(song, f"{key}-{index}") for index, song in enumerate(songs)]
+        results = self.finished(job_ids)
+        return [Song.of(self, results[job_id]) for job_id in job_ids]
+
+    def ended(self, job_ids: list[str]) -> int:
+        """How many of these jobs are neither waiting nor running."""
+        return sum(self.job(job_id)["status"] not in {"queued", "running"} for job_id in job_ids)
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            answer = self.ask("GET", "/health")
+            try:
+                answer = self.http.get(f"{self.url}/ready")
+                if answer.status_code == httpx.codes.OK:
+                    return
+            except httpx.TransportError:
+                pass
+            assert time.monotonic() < deadline, f"not ready again: {answer.text}"
+            time.sleep(0.5)
+
+    def processes(self) -> list[psutil.Process]:
+        found = []
+        for root in [pid for roots in self.roots for pid in roots()]:
+            try:
+                process = psutil.Process(root)
+                found += [process, *process.children(recursive=True)]
+            except psutil.NoSuchProcess:
+                continue
+        return found
+
+    def kill(self, kind: str) -> bool:
+        """SIGKILL one process of a kind; False where none is running now."""
+        for process in self.processes():
+            try:
+                name = " ".join(process.cmdline())
+                if any(part in name for part in PROCESSES[kind]):
+                    process.kill()
+                    return True
+            except psutil.NoSuchProcess:
+                continue
+        return False
+
+    def kill_all(self) -> None:
+        """SIGKILL everything at once."""
+        processes = self.processes()
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(processes, timeout=30)
+
+    def memory_bytes(self) -> int:
+        """What all processes take together, memory that they share counted once."""
+        total = 0
+        for process in self.processes():
+            try:
+                total += process.memory_full_info().pss
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+        return total
+
+
+def site_of(server: LocalServer, http: httpx.Client) -> Site:
+    """A server that has become ready."""
+    server.wait_until_ready(lambda _seconds, _waiting_for: None)
+    return Site(http, server.url, [lambda: [server.process.pid]])

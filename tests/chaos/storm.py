@@ -1,0 +1,142 @@
+"""Jobs in a server whose processes are killed: each must end once, with the music of an undisturbed run."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+from tests.chaos.site import Site
+from tests.chaos.songs import Song
+from tests.live_server import embedded_config, free_port
+
+CALM_SECONDS = (0.5, 5.0)
+"""Between the loss of one process and the first look whether all is well again."""
+STAGES = {
+    "language model": "composing",
+    "engine": "composing",
+    "generator": "denoising",
+    "codec": "decoding",
+}
+"""When the loss of a process hurts most; that of others always does."""
+MEMORY_EVERY_SECONDS = 5.0
+
+
+def chaos_config(folder: Path) -> dict[str, Any]:
+    """The embedded default, quicker to notice a lost runner and slower to give a job up."""
+    config = embedded_config(free_port(), folder)
+    arguments = config["applications"][0]["args"]
+    arguments["jobs"] |= {"lease_seconds": 6, "max_attempts": 10, "queue_limit": 1000, "client_jobs": 1000}
+    arguments["storage"] |= {"sweep_seconds": 2}
+    # Songs step alone: beside those of other jobs, which are others in each run, they would differ in
+    # rounding, and an MP3 encoder makes more of it.
+    arguments["generator"]["tokens_per_forward"] = 1
+    return config
+
+
+@dataclass
+class Storm:
+    """What happened, to be printed."""
+
+    killed: Counter[str] = field(default_factory=Counter)
+    attempts: Counter[int] = field(default_factory=Counter)
+    """How many attempts jobs took -> how many jobs."""
+    seconds: float = 0.0
+    peak_bytes: int = 0
+
+    def __str__(self) -> str:
+        killed = ", ".join(f"{kind} {times}" for kind, times in sorted(self.killed.items()))
+        attempts = ", ".join(f"{jobs} in {tries}" for tries, jobs in sorted(self.attempts.items()))
+        return (
+            f"killed: {killed}; jobs by attempts: {attempts}; {self.seconds:.0f} s; "
+            f"peak memory {self.peak_bytes / 2**30:.1f} GB"
+        )
+
+
+def in_turns(kinds: list[str], times: int, chance: random.Random) -> list[str]:
+    """So many blows: all kinds by turns, each turn in another order."""
+    blows: list[str] = []
+    while len(blows) < times:
+        blows += chance.sample(kinds, len(kinds))
+    return blows[:times]
+
+
+def ride_out(
+    site: Site,
+    songs: list[dict[str, Any]],
+    blows: list[str],
+    strike: Callable[[str], bool],
+    storage: Path,
+    chance: random.Random,
+) -> tuple[Storm, dict[str, Song]]:
+    """Submit the songs in as many portions as there are blows, and strike in the middle of each.
+
+    `strike(kind)` is False where there is nothing of that kind to kill now; it is tried again. Returns the
+    songs by job id, in order.
+    """
+    storm = Storm()
+    started = time.monotonic()
+    job_ids: list[str] = []
+    with _memory_watched(site, storm):
+        for blow, kind in enumerate(blows, 1):
+            while len(job_ids) < blow * len(songs) // len(blows):
+                job_ids.append(site.submit(songs[len(job_ids)], f"storm-{len(job_ids)}"))
+            _wait_for_work(site, job_ids, STAGES.get(kind))
+            while not strike(kind):
+                time.sleep(0.5)
+            storm.killed[kind] += 1
+            time.sleep(chance.uniform(*CALM_SECONDS))
+            site.wait_until_ready()
+        assert len(set(job_ids)) == len(songs)
+        results = site.finished(job_ids)
+        storm.seconds = time.monotonic() - started
+    for job_id in job_ids:
+        storm.attempts[_only_attempt(storage / job_id)] += 1
+    return storm, {job_id: Song.of(site, results[job_id]) for job_id in job_ids}
+
+
+def compare(found: list[Song], expected: list[Song]) -> list[str]:
+    """Every difference between two runs of the same songs."""
+    return [
+        f"song {index}: {difference}"
+        for index, (song, undisturbed) in enumerate(zip(found, expected, strict=True))
+        for difference in song.differences(undisturbed)
+    ]
+
+
+def _wait_for_work(site: Site, job_ids: list[str], stage: str | None) -> None:
+    """Until one of the last jobs is run, and is at a stage if one is asked for, or all of them have ended."""
+    for job_id in job_ids[-8:]:
+        while (job := site.job(job_id))["status"] in {"queued", "running"}:
+            if job["status"] == "running" and stage in {None, job["stage"]}:
+                return
+
+
+def _only_attempt(folder: Path) -> int:
+    """The number of the attempt whose songs were published; no other may have left anything."""
+    deadline = time.monotonic() + 30
+    while len(left := [path.name for path in folder.iterdir()]) != 1:
+        assert time.monotonic() < deadline, f"{folder} holds {left}"
+        time.sleep(0.5)
+    return int(left[0])
+
+
+@contextmanager
+def _memory_watched(site: Site, storm: Storm) -> Iterator[None]:
+    over = Event()
+
+    def watch() -> None:
+        while not over.wait(MEMORY_EVERY_SECONDS):
+            storm.peak_bytes = max(storm.peak_bytes, site.memory_bytes())
+
+    watcher = Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()

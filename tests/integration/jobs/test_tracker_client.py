@@ -1,0 +1,64 @@
+"""The tracker as a Ray actor: found by name, replaced when an application of another version starts."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from configs.settings import Settings
+from serve_app.api.schemas import GenerateRequest
+from serve_app.jobs.client import TrackerClient, find_tracker, replace_outdated_tracker
+from serve_app.jobs.model import JobSpec, NewJob
+from tests.job_tracking import WORK
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray() -> Iterator[None]:
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    jobs = {"store": str(tmp_path / "jobs.sqlite3"), "tracker_name": tmp_path.name}
+    return Settings(jobs=jobs, storage={"uri": str(tmp_path / "output")})
+
+
+def other_version(settings: Settings) -> Settings:
+    return settings.model_copy(update={"jobs": settings.jobs.model_copy(update={"queue_limit": 7})})
+
+
+async def queue_limit(client: TrackerClient) -> Any:
+    return (await client.call("stats")).queue_limit
+
+
+async def test_jobs_go_on_in_the_tracker_of_the_next_version(settings: Settings) -> None:
+    replace_outdated_tracker(settings)
+    old = TrackerClient(settings)
+    await old.call("submit", NewJob("a", JobSpec(GenerateRequest(), seeds=(1,)), WORK))
+    replace_outdated_tracker(other_version(settings))
+    new = TrackerClient(other_version(settings))
+    assert await queue_limit(new) == 7
+    # A replica of the version before finds the tracker that took the place of its own.
+    assert (await old.call("view", "a")).queue_position == 1
+    assert await queue_limit(old) == 7
+
+
+async def test_a_tracker_of_the_same_version_stays(settings: Settings) -> None:
+    replace_outdated_tracker(settings)
+    before = find_tracker(settings)
+    replace_outdated_tracker(settings)
+    assert find_tracker(settings) == before
+
+
+async def test_a_replica_that_finds_no_tracker_starts_one(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_app.jobs.client.REPLACING_SECONDS", 1.0)
+    client = TrackerClient(settings)
+    await client.call("submit", NewJob("a", JobSpec(GenerateRequest(), seeds=(1,)), WORK))
+    ray.kill(find_tracker(settings), no_restart=True)
+    assert (await client.call("view", "a")).queue_position == 1

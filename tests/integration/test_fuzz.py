@@ -1,0 +1,190 @@
+"""Whatever is sent, no answer is a 5xx and none is missing; afterwards the server makes a song.
+
+FUZZ_CASES=3000 runs all of it, `make test` a part.
+"""
+
+import json
+import math
+import os
+import random
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import hypothesis
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase
+from schemathesis import APIOperation, Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from serve_app.failures import INTERNAL, UNAVAILABLE
+from tests.encoded_audio import music, sound_file
+from tests.live_server import GuardedServer
+
+CASES = int(os.environ.get("FUZZ_CASES", "240"))
+MUTATIONS = CASES * 2 // 3
+TIMEOUT_SECONDS = 30
+"""Of one request; a poll may ask to wait, but not for so long."""
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+GENERATE = "/v1/music/generate"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def still_works(guarded: GuardedServer) -> Iterator[None]:
+    """After all cases what was accepted is cancelled, and the server makes a song."""
+    yield
+    guarded.alice.cancel_all()
+    stats = guarded.alice.http.get("/v1/stats").raise_for_status().json()
+    assert (stats["jobs"]["queued"], stats["jobs"]["running"]) == (0, 0)
+    failed = guarded.alice.http.get("/v1/jobs", params={"status": "failed", "limit": 100}).json()["jobs"]
+    assert not {job["error"] for job in failed} & {INTERNAL, UNAVAILABLE}
+    guarded.alice.make(audio_duration=1, batch_size=1)
+    assert "Traceback" not in guarded.log
+
+
+class Sender:
+    """Sends cases one after the other, keeps the line from staying full, and counts what came back."""
+
+    def __init__(self, server: GuardedServer) -> None:
+        self._server = server
+        self._random = random.Random(5)
+        self._jobs: list[str] = []
+        self.session = requests.Session()
+        self.session.headers["Authorization"] = server.alice.http.headers["Authorization"]
+        self.url = str(server.alice.http.base_url).rstrip("/")
+        self.statuses: Counter[int] = Counter()
+
+    def send_case(self, case: Case) -> None:
+        if "job_id" in case.path_parameters and self._jobs and self._random.random() < 0.5:
+            self._name_a_real_job(case)
+        response = case.call(base_url=self.url, session=self.session, timeout=TIMEOUT_SECONDS)
+        self._came(response.status_code, response.content)
+        case.validate_response(response, checks=CHECKS)
+
+    def send_body(self, body: bytes, content_type: str | None) -> None:
+        headers = {} if content_type is None else {"Content-Type": content_type}
+        response = self.session.post(self.url + GENERATE, data=body, headers=headers, timeout=TIMEOUT_SECONDS)
+        self._came(response.status_code, response.content)
+        assert response.status_code < 500, (response.status_code, response.text, body)
+        assert response.json()
+
+    def _name_a_real_job(self, case: Case) -> None:
+        case.path_parameters["job_id"] = self._random.choice(self._jobs)
+        if case.operation.path.endswith("/events"):  # ends with the job
+            self._server.alice.http.delete(f"/v1/jobs/{case.path_parameters['job_id']}")
+        if "wait" in case.query:
+            case.query["wait"] = 0.2
+
+    def _came(self, status: int, content: bytes) -> None:
+        self.statuses[status] += 1
+        if status == 200 and content.startswith(b'{"job_id"') and len(content) < 200:
+            self._jobs.append(json.loads(content)["job_id"])
+        if status == 429:
+            self._server.alice.cancel_all()
+
+
+def test_requests_that_the_openapi_document_allows_and_forbids(guarded: GuardedServer) -> None:
+    document = guarded.anonymous.get("/openapi.json").raise_for_status().json()
+    operations = [found.ok() for found in schemathesis.openapi.from_dict(document).get_all_operations()]
+    assert len(operations) == sum(map(len, document["paths"].values()))
+    sender = Sender(guarded)
+    # Most have few different cases; the one with a body, which has no end of them, makes up the rest.
+    operations.sort(key=lambda operation: operation.method == "post")
+    for operation in operations:
+        can_be_wrong = operation.path_parameters or operation.query or operation.headers or operation.body
+        modes = list(GenerationMode) if can_be_wrong else [GenerationMode.POSITIVE]
+        wanted = CASES // 30 if operation.method != "post" else CASES - sender.statuses.total()
+        for mode in modes:
+            send_cases(sender, operation, mode, math.ceil(wanted / len(modes)))
+    assert sender.statuses.total() >= CASES
+    print(f"\n{sender.statuses.total()} requests from the OpenAPI document: {dict(sender.statuses)}")
+
+
+def send_cases(sender: Sender, operation: APIOperation, mode: GenerationMode, count: int) -> None:
+    """`count` different cases, or all that there are."""
+
+    @hypothesis.seed(5)
+    @hypothesis.settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
+    def run(case: Case) -> None:
+        sender.send_case(case)
+
+    run()
+
+
+FIELDS: dict[str, Any] = {
+    "caption": "upbeat pop",
+    "lyrics": "[Verse]\nla la",
+    "thinking": "true",
+    "bpm": "120",
+    "audio_duration": "1",
+    "seed": "1,2",
+    "timesteps": "[1, 0.5]",
+    "metas": '{"bpm": 90}',
+    "audio_code_string": "<|audio_code_5|>",
+    "callback_url": "https://example.com/",
+}
+
+
+def bodies() -> list[tuple[bytes, str | None]]:
+    """One good body of each kind."""
+    form = requests.Request("POST", "http://server", data=FIELDS).prepare()
+    song = sound_file(music(0.2), "WAV", "PCM_16")
+    uploads = {"src_audio": ("a.wav", song), "reference_audio": ("b.wav", song[:2_000])}
+    multipart = requests.Request("POST", "http://server", data=FIELDS, files=uploads).prepare()
+    json_body = requests.Request("POST", "http://server", json=FIELDS).prepare().body
+    return [
+        (bytes(json_body), "application/json"),
+        (form.body.encode(), "application/x-www-form-urlencoded"),
+        (bytes(multipart.body), multipart.headers["Content-Type"]),
+        (bytes(json_body), None),
+    ]
+
+
+SPICES = (
+    *(b"\0", b"\xff", b"\r\n", b"--", b'"', b"{", b"}", b"[" * 50, b"%", b"&", b"="),
+    *(b"1e999", b"-1", b"NaN", b"null", b"9" * 400, b"\\ud800", "♯".encode(), b"<|im_end|>"),
+    b"Content-Disposition: form-data; name=",
+)
+
+
+def mutated(draw: random.Random, body: bytes) -> bytes:
+    data = bytearray(body)
+    for _ in range(draw.choice((1, 1, 2, 5, 20))):
+        start = draw.randrange(len(data) + 1)
+        stop = min(len(data), start + draw.choice((0, 1, 8, 100)))
+        data[start:stop] = draw.choice((*SPICES, b"", draw.randbytes(4), bytes(data[start:stop]) * 2))
+    return bytes(data[: draw.randrange(len(data))] if draw.random() < 0.1 else data)
+
+
+def test_mutated_bodies(guarded: GuardedServer) -> None:
+    draw = random.Random(2_000)
+    sender = Sender(guarded)
+    kinds = bodies()
+    for number in range(MUTATIONS):
+        body, content_type = kinds[number % len(kinds)]
+        if draw.random() < 0.1:
+            content_type = kinds[draw.randrange(len(kinds))][1]
+        sender.send_body(mutated(draw, body), content_type)
+    assert {200, 400, 422} <= set(sender.statuses)
+    print(f"\n{MUTATIONS} mutated bodies: {dict(sender.statuses)}")

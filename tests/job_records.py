@@ -1,0 +1,21 @@
+"""Jobs for tests of what keeps them."""
+
+from typing import Any
+
+from serve_app.api.schemas import GenerateRequest
+from serve_app.jobs.model import Job, JobSpec, JobState, Place
+from serve_app.jobs.work import Work
+
+SPEC = JobSpec(GenerateRequest(caption="calm piano"), seeds=(1,))
+WORK = Work(1, (1.0,) * 5, (0.0, 50.0, 80.0, 10.0, 0.0))
+
+
+def a_job(sequence: int, **changes: Any) -> Job:
+    """A queued job `job-<sequence>`, created a second after the one before it."""
+    place = Place(0, float(sequence), sequence)
+    return Job(f"job-{sequence}", SPEC, WORK, place, created_at=1_700_000_000.0 + sequence).with_(**changes)
+
+
+def a_finished_job(sequence: int, finished_at: float, **changes: Any) -> Job:
+    """A job that nothing is left to be done for."""
+    return a_job(sequence, state=JobState.SUCCEEDED, finished_at=finished_at, result={}, **changes)

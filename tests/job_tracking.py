@@ -1,0 +1,74 @@
+"""A job tracker in a test: its clock is a fake, its journal and store are real."""
+
+import asyncio
+from itertools import count
+from typing import Any
+
+from configs.settings import JobSettings
+from serve_app.api.schemas import GenerateRequest
+from serve_app.jobs.journal import Journal
+from serve_app.jobs.model import Client, JobSpec, NewJob
+from serve_app.jobs.store import JobStore, MemoryJobStore
+from serve_app.jobs.tracker import JobTracker
+from serve_app.jobs.work import Work
+
+WORK = Work(1, calls=(0.0, 0.0, 1.0, 0.0, 0.0), units=(0.0, 0.0, 80.0, 0.0, 10.0))
+"""Ten seconds of music, for which all but denoising takes no time."""
+
+_runner = asyncio.Runner()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Tracking:
+    """A tracker with its journal, and restarts of it."""
+
+    def __init__(self, clock: Clock | None = None, store: JobStore | None = None, **settings: Any) -> None:
+        self.clock = clock or Clock()
+        self.store = store or MemoryJobStore()
+        self.settings = JobSettings(**settings)
+        self._ids = map(str, count())
+        self.start()
+
+    def start(self) -> None:
+        """A tracker that knows only what is stored."""
+        self.journal = Journal(self.store)
+        self.tracker = JobTracker(self.settings, self.journal, self.clock)
+
+    def flush(self) -> None:
+        _runner.run(self.journal.flushed())
+
+    def restart(self) -> None:
+        self.flush()
+        self.start()
+
+    def new_job(
+        self,
+        client: str = "",
+        job_id: str | None = None,
+        weight: float = 1.0,
+        work: Work = WORK,
+        callback_url: str | None = None,
+        **fields: Any,
+    ) -> NewJob:
+        spec = JobSpec(GenerateRequest(callback_url=callback_url), seeds=(1,))
+        return NewJob(job_id or f"job-{next(self._ids)}", spec, work, Client(client, weight), **fields)
+
+    def submit(self, client: str = "", **fields: Any) -> str:
+        """The id of a job that was accepted."""
+        return self.tracker.submit(self.new_job(client, **fields)).job_id
+
+    def run_next(self, seconds: float, **timings: float) -> str:
+        """Run the first waiting job to its end; its id."""
+        claim = self.tracker.claim(f"token of {next(self._ids)}")
+        assert claim is not None
+        self.clock.now += seconds
+        result = {"timings": timings or {"denoising": seconds}}
+        assert self.tracker.finish(claim.job.job_id, claim.token, result, ("memory://song",), 1000)
+        return claim.job.job_id

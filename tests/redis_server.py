@@ -1,0 +1,49 @@
+"""A real redis-server on a loopback port of its own, which loses nothing it has answered."""
+
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import redis
+
+
+class RedisServer:
+    """Started when made; started again, it goes on with what is in its folder.
+
+    Raises FileNotFoundError where redis-server is not installed.
+    """
+
+    def __init__(self, folder: Path, appendonly: str = "yes", appendfsync: str = "always") -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{port}/0"
+        options = {
+            "bind": "127.0.0.1",
+            "port": port,
+            "dir": folder,
+            "appendonly": appendonly,
+            "appendfsync": appendfsync,
+            "save": "",
+        }
+        words = (str(word) for name, value in options.items() for word in (f"--{name}", value))
+        self._command = ["redis-server", *words]
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        with redis.Redis.from_url(self.url) as client:
+            while True:
+                try:
+                    client.ping()
+                    return
+                except redis.ConnectionError:
+                    assert time.monotonic() < deadline, "redis-server did not start"
+                    time.sleep(0.05)
+
+    def kill(self) -> None:
+        """SIGKILL, as when its machine loses power."""
+        self._process.kill()
+        self._process.wait()

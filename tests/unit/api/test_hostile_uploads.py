@@ -1,0 +1,57 @@
+"""Uploads that trickle in, and files that claim to be enormous."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from configs.settings import Settings
+from serve_app.api.app import create_app
+from serve_app.storage import AudioStorage
+from tests.hostile_audio import HostileFile, hostile_files
+from tests.malformed_requests import CUT, endless_upload
+from tests.unit.api.conftest import LocalJobService
+
+GENERATE = "/v1/music/generate"
+
+
+@pytest.mark.parametrize("content_type", [CUT, "application/json", "text/plain"])
+async def test_a_body_that_trickles_in_is_refused(
+    service: LocalJobService,
+    settings: Settings,
+    storage: AudioStorage,
+    stored_files: Callable[[], list[Path]],
+    content_type: str,
+) -> None:
+    async def trickle() -> AsyncIterator[bytes]:
+        for chunk in endless_upload(b"\0"):
+            yield chunk
+            await asyncio.sleep(0.02)
+
+    impatient = settings.api.model_copy(update={"body_timeout_seconds": 0.2})
+    app = create_app(service, settings.model_copy(update={"api": impatient}), storage)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as http:
+        request = http.post(GENERATE, content=trickle(), headers={"Content-Type": content_type})
+        answer = await asyncio.wait_for(request, 5)
+    assert answer.status_code == 408
+    assert "0.2 seconds" in answer.json()["detail"]
+    assert answer.headers["Connection"] == "close"
+    assert stored_files() == []
+
+
+@pytest.mark.parametrize("case", hostile_files(), ids=lambda case: case.name)
+async def test_what_a_file_claims_does_not_count(
+    http: httpx.AsyncClient, service: LocalJobService, case: HostileFile
+) -> None:
+    started = time.monotonic()
+    answer = await http.post(GENERATE, data={"task_type": "cover"}, files={"src_audio": ("a", case.content)})
+    assert time.monotonic() - started < 5
+    if case.says:
+        assert answer.status_code == 422
+        assert case.says in answer.text
+    else:
+        assert answer.status_code == 200
+        assert service.last.source.seconds == pytest.approx(1.0)

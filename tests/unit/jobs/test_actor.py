@@ -1,0 +1,118 @@
+"""The tracker for remote callers: durable answers, waits, and what it does when the store fails."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from configs.settings import Settings
+from serve_app.api.schemas import GenerateRequest
+from serve_app.jobs.actor import JobTrackerActor
+from serve_app.jobs.model import JobSpec, JobState, NewJob
+from serve_app.jobs.sqlite_store import SqliteJobStore
+from serve_app.jobs.store import StoreError
+from tests.job_tracking import WORK
+
+SPEC = JobSpec(GenerateRequest(), seeds=(1,))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(jobs={"store": str(tmp_path / "jobs.sqlite3")}, storage={"uri": str(tmp_path / "output")})
+
+
+@pytest.fixture
+async def actor(settings: Settings) -> AsyncIterator[JobTrackerActor]:
+    actor = JobTrackerActor(settings)
+    yield actor
+    await actor.close()
+
+
+async def submit(actor: JobTrackerActor, *job_ids: str) -> None:
+    for job_id in job_ids:
+        await actor.submit(NewJob(job_id, SPEC, WORK))
+
+
+async def test_what_was_answered_is_on_disk(actor: JobTrackerActor, settings: Settings) -> None:
+    await submit(actor, "a", "b")
+    claim = await actor.claim("token", 0)
+    assert claim is not None
+    await actor.finish("a", "token", {"timings": {}}, (), 0)
+    successor = JobTrackerActor(settings)
+    assert (await successor.stats()).jobs["succeeded"] == 1
+    view = await successor.view("b")
+    assert view is not None
+    assert (view.state, view.queue_position) == (JobState.QUEUED, 1)
+    await successor.close()
+
+
+async def test_claims_that_wait_get_all_jobs_that_come_at_once(actor: JobTrackerActor) -> None:
+    claims = [asyncio.create_task(actor.claim(f"token-{index}", 5)) for index in range(3)]
+    await asyncio.sleep(0.05)
+    await asyncio.gather(*(submit(actor, job_id) for job_id in "abc"))
+    async with asyncio.timeout(1):
+        found = await asyncio.gather(*claims)
+    assert {claim.job.job_id for claim in found if claim} == set("abc")
+
+
+async def test_a_claim_waits_no_longer_than_asked(actor: JobTrackerActor) -> None:
+    async with asyncio.timeout(1):
+        assert await actor.claim("token", 0.05) is None
+        assert await actor.claim("token", 0) is None
+
+
+async def test_waits_end_when_something_changes_or_time_is_over(actor: JobTrackerActor) -> None:
+    await submit(actor, "a", "b")
+    view = await actor.view("b")
+    assert view is not None
+    assert await actor.wait("b", view.version, 0.05) == view
+    waiting = asyncio.create_task(actor.wait("b", view.version, 5))
+    staging = asyncio.create_task(actor.wait_stage("a", "queued", "queued", 5))
+    await asyncio.sleep(0.05)
+    await actor.claim("token", 0)
+    async with asyncio.timeout(1):
+        moved, claimed = await waiting, await staging
+    assert moved is not None
+    assert moved.queue_position == 1
+    assert claimed is not None
+    assert claimed.state is JobState.RUNNING
+
+
+async def test_nobody_waits_for_a_job_that_never_was(actor: JobTrackerActor) -> None:
+    async with asyncio.timeout(1):
+        assert await actor.wait("never", "", 30) is None
+        assert await actor.wait_stage("never", "queued", "queued", 30) is None
+        assert await actor.lease_lost("never", "token", 30)
+    assert actor._changes == {}
+
+
+async def test_a_runner_hears_at_once_that_its_job_was_cancelled(actor: JobTrackerActor) -> None:
+    await submit(actor, "a")
+    await actor.claim("token", 0)
+    assert not await actor.lease_lost("a", "token", 0.05)
+    losing = asyncio.create_task(actor.lease_lost("a", "token", 30))
+    await asyncio.sleep(0.05)
+    await actor.cancel("a")
+    async with asyncio.timeout(1):
+        assert await losing
+    assert not await actor.heartbeat("a", "token", "denoising", 0.5)
+
+
+async def test_after_a_failed_write_the_tracker_begins_anew_from_what_is_stored(
+    actor: JobTrackerActor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await submit(actor, "a")
+
+    def full(_self: SqliteJobStore, _changes: object) -> None:
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SqliteJobStore, "write", full)
+        with pytest.raises(StoreError):
+            await submit(actor, "b")
+    assert await actor.view("b") is None
+    await submit(actor, "c")
+    view = await actor.view("c")
+    assert view is not None
+    assert view.queue_position == 2

@@ -1,0 +1,154 @@
+"""`eta_seconds`: time until the result, within 30 % of the truth for 80 % of the polls of waiting jobs."""
+
+import math
+
+import pytest
+
+from serve_app.jobs.errors import LimitError
+from serve_app.jobs.work import Work
+from serve_app.progress import STAGE_SHARES
+from tests.job_tracking import WORK, Tracking
+from tests.queue_simulation import (
+    Sharing,
+    Simulation,
+    batching_engines,
+    engine_for_each_stage,
+    one_processor,
+)
+
+GOAL = 0.8
+SEEDS = (1, 2, 3)
+MEAN_SECONDS = 3.0
+"""Of a simulated job that runs alone."""
+
+SERVERS = pytest.mark.parametrize(
+    ("runners", "sharing", "capacity"),
+    [
+        (1, one_processor, 1.0),
+        (2, one_processor, 1.0),
+        (2, batching_engines, 1.5),
+        (2, engine_for_each_stage, 1.3),
+        (4, one_processor, 1.0),
+        (4, batching_engines, 2.5),
+    ],
+)
+"""The last column: jobs done in the time of one."""
+
+
+def eta(tracking: Tracking, job_id: str) -> float:
+    view = tracking.tracker.view(job_id)
+    assert view is not None
+    assert view.eta_seconds is not None
+    assert math.isfinite(view.eta_seconds)
+    assert view.eta_seconds >= 0
+    return view.eta_seconds
+
+
+def test_without_history_each_position_is_five_seconds() -> None:
+    tracking = Tracking()
+    jobs = [tracking.submit() for _ in range(5)]
+    assert [eta(tracking, job) for job in jobs] == [5.0, 10.0, 15.0, 20.0, 25.0]
+
+
+def test_a_measured_job_tells_how_long_the_next_takes() -> None:
+    tracking = Tracking()
+    tracking.submit()
+    tracking.run_next(seconds=12)
+    waiting = [tracking.submit() for _ in range(3)]
+    assert [eta(tracking, job) for job in waiting] == pytest.approx([12, 24, 36])
+
+
+def test_a_song_twice_as_long_is_expected_to_take_twice_as_long() -> None:
+    tracking = Tracking()
+    tracking.submit()
+    tracking.run_next(seconds=4, denoising=4.0)
+    assert eta(tracking, tracking.submit(work=WORK.lasting(20))) == pytest.approx(8)
+
+
+def test_what_runs_counts_with_what_is_left_of_it() -> None:
+    tracking = Tracking()
+    tracking.submit()
+    tracking.run_next(seconds=10)
+    tracking.submit()
+    waiting = tracking.submit()
+    tracking.tracker.claim("token")
+    assert eta(tracking, waiting) == pytest.approx(20)
+    tracking.clock.now += 4
+    assert eta(tracking, waiting) == pytest.approx(16)
+
+
+def test_a_stage_that_a_job_does_not_have_is_not_counted() -> None:
+    tracking = Tracking()
+    thinking = Work(1, calls=(0.0, 1.0, 1.0, 0.0, 0.0), units=(0.0, 50.0, 80.0, 0.0, 10.0))
+    tracking.submit(work=thinking)
+    tracking.run_next(seconds=10, composing=6.0, denoising=4.0)
+    assert eta(tracking, tracking.submit(work=WORK)) == pytest.approx(4)
+
+
+def test_a_stage_that_nobody_has_had_yet_is_counted_by_its_usual_share() -> None:
+    tracking = Tracking()
+    tracking.submit()
+    tracking.run_next(seconds=4)
+    thinking = Work(1, calls=(0.0, 1.0, 1.0, 0.0, 0.0), units=(0.0, 50.0, 80.0, 0.0, 10.0))
+    expected = 4 + 4 * STAGE_SHARES["composing"] / STAGE_SHARES["denoising"]
+    assert eta(tracking, tracking.submit(work=thinking)) == pytest.approx(expected)
+
+
+@SERVERS
+def test_goal_with_a_line_that_stays_as_long_as_it_is(
+    runners: int, sharing: Sharing, capacity: float
+) -> None:
+    assert capacity <= runners
+    for seed in SEEDS:
+        simulation = Simulation(seed, runners, sharing)
+        simulation.closed(outstanding=runners + 6, jobs=80)
+        assert simulation.honest_share() >= GOAL, f"seed {seed}"
+
+
+@SERVERS
+def test_goal_with_jobs_that_come_when_they_like(runners: int, sharing: Sharing, capacity: float) -> None:
+    for seed in SEEDS:
+        simulation = Simulation(seed, runners, sharing)
+        simulation.poisson(jobs=80, mean_gap=MEAN_SECONDS / capacity / 0.9)
+        assert simulation.honest_share() >= GOAL, f"seed {seed}"
+
+
+def test_goal_after_a_restart_on_the_same_store() -> None:
+    """The speeds that were measured before are read from the jobs that ended."""
+    tracking = Tracking()
+    Simulation(1, 2, tracking=tracking).closed(outstanding=5, jobs=40)
+    tracking.restart()
+    simulation = Simulation(2, 2, tracking=tracking)
+    simulation.closed(outstanding=8, jobs=40)
+    assert len(simulation.polls) > 100
+    assert simulation.honest_share() >= GOAL
+
+
+@pytest.mark.parametrize("runners", [1, 2, 4])
+def test_retry_after_of_a_full_line_is_when_a_place_is_free(runners: int) -> None:
+    simulation = Simulation(1, runners, tracking=Tracking(queue_limit=8))
+    simulation.closed(outstanding=runners + 8, jobs=80)
+    told = simulation.honest_refusals()
+    assert len(told) > 20
+    assert sum(told) >= GOAL * len(told)
+
+
+def test_retry_after_of_a_client_is_when_its_own_next_job_ends() -> None:
+    tracking = Tracking(client_jobs=2)
+    tracking.submit()
+    tracking.run_next(seconds=10)
+    tracking.submit("other")
+    tracking.tracker.claim("token of other")
+    for _ in range(2):
+        tracking.submit("me")
+    with pytest.raises(LimitError) as refused:
+        tracking.submit("me")
+    assert refused.value.retry_after == pytest.approx(20)
+    tracking.submit("other")
+
+
+def test_unmeasured_work_is_finite() -> None:
+    tracking = Tracking()
+    tracking.submit()
+    tracking.run_next(seconds=0, denoising=0.0)
+    assert eta(tracking, tracking.submit(work=Work(1))) == 0

@@ -1,0 +1,110 @@
+"""The Redis store's own: its keys through the releases, and what it says of a Redis that may lose jobs."""
+
+import logging
+from collections.abc import Callable
+from contextlib import closing
+
+import pytest
+import redis
+
+from serve_app.jobs.model import IdempotencyKey
+from serve_app.jobs.redis_store import Keys, RedisJobStore
+from serve_app.jobs.store import StoreError
+from tests.job_records import a_finished_job, a_job
+from tests.redis_server import RedisServer
+
+
+def test_all_keys_begin_with_the_prefix_and_go_with_their_jobs(redis_server: RedisServer) -> None:
+    with closing(RedisJobStore(f"{redis_server.url}?prefix=mine")) as store:
+        kept = a_job(1, client="a", idempotency=IdempotencyKey("key", "x"), uploaded_bytes=5)
+        ended = a_finished_job(2, 10.0, files=("file",), file_bytes=7)
+        store.write({"job-1": kept, "job-2": ended})
+        with redis.Redis.from_url(redis_server.url, decode_responses=True) as client:
+            assert len(client.keys("mine:*")) > 10
+            store.write({"job-1": None, "job-2": None})
+            assert client.keys("mine:*") == ["mine:meta"]
+
+
+def test_stores_of_two_prefixes_know_nothing_of_each_other(redis_server: RedisServer) -> None:
+    one, other = (RedisJobStore(f"{redis_server.url}?prefix={name}") for name in ("one", "other"))
+    with closing(one), closing(other):
+        one.write({"job-1": a_job(1)})
+        assert other.get("job-1") is None
+        other.write({"job-1": a_job(1, error="other")})
+        assert one.get("job-1") == a_job(1)
+
+
+def test_the_keys_are_taken_through_all_later_versions_once(redis_location: str) -> None:
+    done: list[str] = []
+
+    def second(client: redis.Redis, keys: Keys) -> None:
+        done.append("second")
+        client.set(f"{keys.prefix}:mood", "calm")
+
+    def third(client: redis.Redis, keys: Keys) -> None:
+        done.append(f"third after {client.get(f'{keys.prefix}:mood')!r}")
+
+    with closing(RedisJobStore(redis_location)) as store:
+        store.write({"job-1": a_job(1)})
+    for _ in range(2):
+        with closing(RedisJobStore(redis_location, (second, third))) as store:
+            assert store.get("job-1") == a_job(1)
+    assert done == ["second", "third after b'calm'"]
+
+
+def test_a_new_store_needs_no_migration(redis_location: str) -> None:
+    def second(_client: redis.Redis, _keys: Keys) -> None:
+        raise AssertionError("nothing to migrate")
+
+    RedisJobStore(redis_location, (second,)).close()
+
+
+def test_the_keys_of_a_later_release_are_refused_with_what_to_do(redis_location: str) -> None:
+    RedisJobStore(redis_location, (lambda _client, _keys: None,)).close()
+    with pytest.raises(StoreError, match=r"has version 2, .* run the release that wrote it"):
+        RedisJobStore(redis_location)
+
+
+@pytest.mark.parametrize(
+    ("appendonly", "appendfsync", "warnings"),
+    [("yes", "always", 0), ("yes", "everysec", 1), ("no", "always", 1)],
+)
+def test_a_redis_that_may_lose_jobs_is_warned_about(
+    start_redis: Callable[..., RedisServer],
+    caplog: pytest.LogCaptureFixture,
+    appendonly: str,
+    appendfsync: str,
+    warnings: int,
+) -> None:
+    server = start_redis(appendonly=appendonly, appendfsync=appendfsync)
+    logger = logging.getLogger("ray.serve")
+    logger.addHandler(caplog.handler)
+    try:
+        RedisJobStore(server.url).close()
+    finally:
+        logger.removeHandler(caplog.handler)
+    messages = {record.getMessage() for record in caplog.records if record.levelno == logging.WARNING}
+    assert len(messages) == warnings
+    assert all("appendfsync always" in message and server.url in message for message in messages)
+
+
+def test_an_emptied_redis_takes_no_more_writes_of_the_tracker_that_knew_the_jobs(redis_location: str) -> None:
+    with closing(RedisJobStore(redis_location)) as store:
+        store.write({"job-1": a_job(1)})
+        prefix = redis_location.partition("=")[2]
+        with redis.Redis.from_url(redis_location.partition("?")[0]) as client:
+            client.delete(*client.keys(f"{prefix}:*"))
+        with pytest.raises(StoreError):
+            store.write({"job-2": a_job(2)})
+
+
+def test_a_store_goes_on_after_redis_came_back(start_redis: Callable[..., RedisServer]) -> None:
+    server = start_redis()
+    with closing(RedisJobStore(server.url)) as store:
+        store.write({"job-1": a_job(1)})
+        server.kill()
+        with pytest.raises(StoreError):
+            store.write({"job-2": a_job(2)})
+        server.start()
+        assert store.get("job-1") == a_job(1)
+        store.write({"job-2": a_job(2)})

@@ -1,0 +1,350 @@
+"""What holds whatever happens, in whatever order, and however often: a model of jobs beside the tracker."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from deployments.domain import Task
+from deployments.messages import Metadata
+from serve_app.jobs.errors import IdempotencyConflictError, JobEndedError, LimitError
+from serve_app.jobs.model import (
+    Accepted,
+    Callback,
+    Checkpoint,
+    IdempotencyKey,
+    Job,
+    JobState,
+    JobView,
+    NewJob,
+)
+from serve_app.song_plan import SongPlan
+from tests.job_tracking import WORK, Tracking
+
+CLIENTS = ("ann", "bob", "cy")
+QUEUE_LIMIT, CLIENT_JOBS, MAX_ATTEMPTS, LEASE_SECONDS = 8, 4, 3, 30.0
+CHECKPOINT = Checkpoint(SongPlan(Task.TEXT2MUSIC, Metadata(), (20.0,), None, lm_answered=True), codes=((1,),))
+
+
+@dataclass
+class Expected:
+    """What the model knows of a job."""
+
+    new: NewJob
+    state: JobState = JobState.QUEUED
+    token: str | None = None
+    attempt: int = 0
+    expires_at: float = 0.0
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+
+
+class JobTrackerMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.jobs: dict[str, Expected] = {}
+        self.tokens: list[tuple[str, str]] = []
+        """Every lease there ever was: job and token."""
+        self.tracking = Tracking(
+            queue_limit=QUEUE_LIMIT,
+            client_jobs=CLIENT_JOBS,
+            lease_seconds=LEASE_SECONDS,
+            max_attempts=MAX_ATTEMPTS,
+        )
+
+    @initialize(finished=st.integers(0, 3))
+    def history(self, finished: int) -> None:
+        """Some jobs that ran before; they are forgotten, their speed is not."""
+        for seconds in range(finished):
+            self.tracking.submit()
+            job = self.tracking.run_next(1.0 + seconds)
+            self.tracking.tracker.tidied(job)
+            self.tracking.tracker.records_expired([self.record(job)])
+
+    # Helpers
+
+    def record(self, job_id: str) -> Job:
+        job = self.tracking.journal.get(job_id)
+        assert job is not None
+        return job
+
+    def view(self, job_id: str) -> JobView:
+        view = self.tracking.tracker.view(job_id)
+        assert view is not None
+        return view
+
+    def in_state(self, *states: JobState) -> list[str]:
+        return [job_id for job_id, job in self.jobs.items() if job.state in states]
+
+    def line(self) -> list[str]:
+        """Who waits, by the positions that they are told."""
+        return sorted(self.in_state(JobState.QUEUED), key=lambda job_id: self.view(job_id).queue_position)
+
+    def holder(self, choice: int) -> tuple[str, str, bool]:
+        """A lease, the newest for 0, and whether it is still held."""
+        job_id, token = self.tokens[-1 - choice % len(self.tokens)]
+        job = self.jobs.get(job_id)
+        return job_id, token, job is not None and job.state is JobState.RUNNING and job.token == token
+
+    def requeued(self, job: Expected, attempt: int) -> None:
+        job.state, job.token, job.attempt = JobState.QUEUED, None, attempt
+
+    # What clients do
+
+    @rule(
+        client=st.sampled_from(CLIENTS),
+        priority=st.sampled_from((0, 0, 0, 5)),
+        seconds=st.floats(1, 100),
+        uploaded=st.sampled_from((0, 500)),
+        callback=st.booleans(),
+        twice=st.booleans(),
+    )
+    def submit(
+        self, client: str, priority: int, seconds: float, uploaded: int, callback: bool, twice: bool
+    ) -> None:
+        new = self.tracking.new_job(
+            client,
+            priority=priority,
+            work=WORK.lasting(seconds),
+            uploaded_bytes=uploaded,
+            callback_url="https://example.org" if callback else None,
+        )
+        mine = sum(job.new.client.name == client and not job.state.is_final for job in self.jobs.values())
+        refused = len(self.in_state(JobState.QUEUED)) >= QUEUE_LIMIT or mine >= CLIENT_JOBS
+        if refused:
+            with pytest.raises(LimitError) as refusal:
+                self.tracking.tracker.submit(new)
+            assert math.isfinite(refusal.value.retry_after)
+            assert refusal.value.retry_after >= 0
+            assert self.tracking.tracker.view(new.job_id) is None
+            return
+        accepted = self.tracking.tracker.submit(new)
+        self.jobs[new.job_id] = Expected(new)
+        if twice:
+            assert self.tracking.tracker.submit(new) == accepted
+
+    @rule(client=st.sampled_from(CLIENTS), key=st.integers(0, 2), fingerprint=st.sampled_from("ab"))
+    def submit_with_a_key(self, client: str, key: int, fingerprint: str) -> None:
+        idempotency = IdempotencyKey(str(key), fingerprint)
+        new = self.tracking.new_job(client, idempotency=idempotency)
+        earlier = [
+            job.new
+            for job in self.jobs.values()
+            if job.new.client.name == client and job.new.idempotency and job.new.idempotency.key == str(key)
+        ]
+        accepted: Accepted | None = None
+        try:
+            accepted = self.tracking.tracker.submit(new)
+        except LimitError:
+            assert not earlier
+        except IdempotencyConflictError:
+            assert earlier[-1].idempotency != idempotency
+        if accepted is not None and not earlier:
+            self.jobs[new.job_id] = Expected(new)
+        elif accepted is not None:
+            assert accepted.job_id == earlier[-1].job_id
+            assert earlier[-1].idempotency == idempotency
+
+    @precondition(lambda self: self.jobs)
+    @rule(choice=st.integers(0, 5), twice=st.booleans())
+    def cancel(self, choice: int, twice: bool) -> None:
+        job_id = list(self.jobs)[choice % len(self.jobs)]
+        job = self.jobs[job_id]
+        for _ in range(1 + twice):
+            if job.state in {JobState.SUCCEEDED, JobState.FAILED}:
+                with pytest.raises(JobEndedError):
+                    self.tracking.tracker.cancel(job_id)
+            else:
+                view = self.tracking.tracker.cancel(job_id)
+                assert view is not None
+                assert view.state is JobState.CANCELLED
+                job.state = JobState.CANCELLED
+
+    # What runners do
+
+    @rule(twice=st.booleans())
+    def claim(self, twice: bool) -> None:
+        line = self.line()
+        token = f"token {len(self.tokens)}"
+        claim = self.tracking.tracker.claim(token)
+        if not line:
+            assert claim is None
+            return
+        assert claim is not None
+        job = self.jobs[line[0]]
+        assert claim.job.job_id == line[0]
+        assert claim.job.attempt == job.attempt + 1 <= MAX_ATTEMPTS
+        assert claim.job.checkpoint == job.checkpoint
+        job.state, job.token, job.attempt = JobState.RUNNING, token, claim.job.attempt
+        job.expires_at = self.tracking.clock.now + LEASE_SECONDS
+        self.tokens.append((line[0], token))
+        if twice:
+            assert self.tracking.tracker.claim(token) == claim
+
+    @precondition(lambda self: self.tokens)
+    @rule(
+        choice=st.integers(0, 5),
+        stage=st.sampled_from(("planning", "denoising", "encoding")),
+        progress=st.floats(0, 1),
+    )
+    def heartbeat(self, choice: int, stage: str, progress: float) -> None:
+        job_id, token, held = self.holder(choice)
+        assert self.tracking.tracker.heartbeat(job_id, token, stage, progress) is held
+        if held:
+            self.jobs[job_id].expires_at = self.tracking.clock.now + LEASE_SECONDS
+
+    @precondition(lambda self: self.tokens)
+    @rule(choice=st.integers(0, 5))
+    def checkpoint(self, choice: int) -> None:
+        job_id, token, held = self.holder(choice)
+        assert self.tracking.tracker.checkpoint(job_id, token, CHECKPOINT) is held
+        if held:
+            self.jobs[job_id].checkpoint = CHECKPOINT
+
+    @precondition(lambda self: self.tokens)
+    @rule(choice=st.integers(0, 5), seconds=st.floats(0, 10), twice=st.booleans())
+    def finish(self, choice: int, seconds: float, twice: bool) -> None:
+        job_id, token, held = self.holder(choice)
+        ended_so = job_id in self.jobs and self.record(job_id).lease_token == token
+        ended_so = ended_so and self.jobs[job_id].state is JobState.SUCCEEDED
+        result = {"timings": {"denoising": seconds}}
+        for _ in range(1 + twice):
+            finished = self.tracking.tracker.finish(job_id, token, result, ("memory://song",), 1000)
+            assert finished is (held or ended_so)
+        if held:
+            self.jobs[job_id].state = JobState.SUCCEEDED
+
+    @precondition(lambda self: self.tokens)
+    @rule(choice=st.integers(0, 5), retryable=st.booleans())
+    def fail(self, choice: int, retryable: bool) -> None:
+        job_id, token, held = self.holder(choice)
+        told = self.tracking.tracker.fail(job_id, token, "It failed.", retryable)
+        if not held:
+            return
+        assert told
+        job = self.jobs[job_id]
+        if retryable and job.attempt < MAX_ATTEMPTS:
+            self.requeued(job, job.attempt)
+        else:
+            job.state = JobState.FAILED
+
+    @precondition(lambda self: self.tokens)
+    @rule(choice=st.integers(0, 5), twice=st.booleans())
+    def release(self, choice: int, twice: bool) -> None:
+        job_id, token, held = self.holder(choice)
+        assert self.tracking.tracker.release(job_id, token) is held
+        if held:
+            self.requeued(self.jobs[job_id], self.jobs[job_id].attempt - 1)
+        if twice:
+            assert not self.tracking.tracker.release(job_id, token)
+
+    @precondition(lambda self: self.tokens)
+    @rule(choice=st.integers(0, 5))
+    def left(self, choice: int) -> None:
+        self.tracking.tracker.left(self.tokens[choice % len(self.tokens)][0])
+
+    # What time does
+
+    @rule(seconds=st.floats(0, 2 * LEASE_SECONDS))
+    def wait(self, seconds: float) -> None:
+        self.tracking.clock.now += seconds
+        now = self.tracking.clock.now
+        lost = {job_id for job_id in self.in_state(JobState.RUNNING) if self.jobs[job_id].expires_at <= now}
+        assert set(self.tracking.tracker.requeue_expired()) == lost
+        for job in map(self.jobs.__getitem__, lost):
+            if job.attempt < MAX_ATTEMPTS:
+                self.requeued(job, job.attempt)
+            else:
+                job.state = JobState.FAILED
+
+    @rule()
+    def restart(self) -> None:
+        line = self.line()
+        self.tracking.restart()
+        assert self.line() == line
+        for job_id in self.in_state(JobState.RUNNING):
+            self.jobs[job_id].expires_at = self.tracking.clock.now + LEASE_SECONDS
+
+    @rule(twice=st.booleans())
+    def tidy(self, twice: bool) -> None:
+        for job in self.tracking.tracker.untidy():
+            assert self.jobs[job.job_id].state.is_final
+            for _ in range(1 + twice):
+                self.tracking.tracker.tidied(job.job_id)
+        assert self.tracking.tracker.untidy() == []
+
+    @rule(again=st.booleans())
+    def call_back(self, again: bool) -> None:
+        later = Callback(self.tracking.clock.now + 1, attempts=1)
+        for job in self.tracking.tracker.callbacks_due():
+            self.tracking.tracker.called_back(job.job_id, later if again else None)
+        assert self.tracking.tracker.callbacks_due() == []
+
+    @rule(records=st.booleans(), twice=st.booleans())
+    def expire(self, records: bool, twice: bool) -> None:
+        """Of all closed jobs the files, or files and records."""
+        closed = [job for job in map(self.record, self.jobs) if not job.is_open]
+        for _ in range(1 + twice):
+            if records:
+                self.tracking.tracker.records_expired(closed)
+            else:
+                self.tracking.tracker.files_expired(closed)
+        for job in closed if records else []:
+            del self.jobs[job.job_id]
+            assert self.tracking.tracker.view(job.job_id) is None
+
+    # What always holds
+
+    @invariant()
+    def positions_have_no_holes_and_follow_priority_and_submission(self) -> None:
+        line = self.line()
+        positions = [self.view(job_id).queue_position for job_id in line]
+        assert positions == list(range(1, len(line) + 1))
+        priorities = [self.jobs[job_id].new.priority for job_id in line]
+        assert priorities == sorted(priorities, reverse=True)
+        order = list(self.jobs)
+        for client in CLIENTS:
+            for priority in set(priorities):
+                mine = [
+                    job_id
+                    for job_id in line
+                    if (self.jobs[job_id].new.client.name, self.jobs[job_id].new.priority)
+                    == (client, priority)
+                ]
+                assert mine == sorted(mine, key=order.index)
+
+    @invariant()
+    def every_job_is_in_the_state_it_should_be_in(self) -> None:
+        for job_id, job in self.jobs.items():
+            view = self.view(job_id)
+            assert (view.state, view.attempt) == (job.state, job.attempt)
+            if job.state.is_final:
+                assert view.eta_seconds is None
+                assert view.finished_at is not None
+            else:
+                assert view.eta_seconds is not None
+                assert math.isfinite(view.eta_seconds)
+                assert view.eta_seconds >= 0
+
+    @invariant()
+    def a_running_job_has_one_owner(self) -> None:
+        for job_id, token in self.tokens:
+            job = self.jobs.get(job_id)
+            owner = job is not None and job.state is JobState.RUNNING and job.token == token
+            assert self.tracking.tracker.holds_lease(job_id, token) is owner
+
+    @invariant()
+    def counts_and_bytes_are_those_of_a_recount(self) -> None:
+        counts = Counter(job.state.value for job in self.jobs.values())
+        told = self.tracking.tracker.stats().jobs
+        assert {state: count for state, count in told.items() if count} == counts
+        assert self.tracking.tracker.stored_bytes == sum(
+            self.record(job_id).stored_bytes for job_id in self.jobs
+        )
+
+
+TestJobTracker = JobTrackerMachine.TestCase
+TestJobTracker.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
