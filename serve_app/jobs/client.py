@@ -127,8 +127,9 @@ def get_or_create_tracker(settings: Settings) -> Any:
             get_if_exists=True,
             max_restarts=-1,
             max_task_retries=-1,
-            max_concurrency=1000,
+            max_concurrency=100_000,  # most of them wait: polls, event streams, runners for jobs
             num_cpus=0,
+            enable_task_events=False,  # Ray's GCS would remember 100,000 heartbeats and polls
         )
         .remote(settings, _version(settings))
     )

@@ -9,7 +9,8 @@ from configs.settings import ModelSettings, Settings
 from deployments.checkpoints.catalog import OFFICIAL_DITS
 from deployments.messages import AudioFile, DenoisedLatents, Metadata
 from serve_app.api.schemas import GenerateRequest
-from serve_app.jobs.model import Job, JobSpec, Recording
+from serve_app.jobs.model import Job, JobSpec, Place, Recording
+from serve_app.jobs.work import Work
 from serve_app.planning import song_plan
 from serve_app.results import job_result
 
@@ -17,7 +18,8 @@ from serve_app.results import job_result
 def generation_info(
     dit: str, steps: int, *timesteps: float, source: Recording | None = None, **fields: Any
 ) -> str:
-    job = Job("id", JobSpec(GenerateRequest(**fields), seeds=(7,), source=source), sequence=1, created_at=0.0)
+    spec = JobSpec(GenerateRequest(**fields), seeds=(7,), source=source)
+    job = Job("id", spec, Work(), Place(0, 0.0, 1), created_at=0.0)
     scale = fields.get("guidance_scale", 7.0) if OFFICIAL_DITS[dit].takes_guidance else None
     latents = DenoisedLatents(np.zeros((128, 8), np.float32), steps, scale, timesteps=timesteps)
     result = job_result(

@@ -180,7 +180,7 @@ async def test_a_bug_is_a_500_without_insides(
         raise RuntimeError(f"no place for {new.spec.request.caption}")
 
     monkeypatch.setattr(service, "submit", broken)
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="ray.serve")
     answer = await http.post(GENERATE, json={"caption": "secret love"})
     assert (answer.status_code, answer.json()) == (500, {"detail": "Internal server error"})
     shown = [record.getMessage() for record in caplog.records if record.levelno >= logging.INFO]
