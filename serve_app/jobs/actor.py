@@ -124,6 +124,10 @@ class JobTrackerActor:
         await self._wait(job_id, timeout, lambda _: not self._tracker.holds_lease(job_id, token))
         return not self._tracker.holds_lease(job_id, token)
 
+    async def demand(self) -> dict[str, dict[str, float]]:
+        """Work by stage: submitted since this tracker started, waiting, running."""
+        return self._tracker.demand()
+
     async def stats(self) -> TrackerStats:
         return self._tracker.stats()
 

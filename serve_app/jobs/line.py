@@ -44,6 +44,11 @@ class WaitingLine:
     def __contains__(self, place: Place) -> bool:
         return place in self._jobs
 
+    @property
+    def work(self) -> Work:
+        """Of all who wait."""
+        return Work.total(block.work for block in self._blocks)
+
     def add(self, place: Place, waiting: Waiting) -> None:
         """Put a job where its place is."""
         index = self._block_of(place)

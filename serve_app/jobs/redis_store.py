@@ -1,6 +1,7 @@
 """Records in Redis: for clusters, where the tracker may come back on another machine."""
 
 import logging
+import os
 import secrets
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ logger = logging.getLogger("ray.serve")
 
 TIMEOUT_SECONDS = 5.0
 """For connecting and for each answer, where the URL says nothing else (`?socket_timeout=`)."""
+PASSWORD_VARIABLE = "ACESTEP_REDIS_PASSWORD"
 DEFAULT_PREFIX = "acestep"
 OPEN_JOBS_AT_ONCE = 500
 
@@ -216,6 +218,8 @@ class RedisJobStore:
         try:
             client = redis.Redis.from_url(
                 url,
+                # Where the URL has none: settings are no place for secrets.
+                password=os.environ.get(PASSWORD_VARIABLE),
                 socket_timeout=TIMEOUT_SECONDS,
                 socket_connect_timeout=TIMEOUT_SECONDS,
                 # Once more, for connections that Redis has closed meanwhile.

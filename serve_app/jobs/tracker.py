@@ -13,6 +13,7 @@ from typing import Any
 from configs.settings import JobSettings
 from serve_app.jobs.admission import Admission
 from serve_app.jobs.book import JobBook
+from serve_app.jobs.demand import demand
 from serve_app.jobs.errors import JobEndedError
 from serve_app.jobs.eta import HISTORY_JOBS, SpeedHistory
 from serve_app.jobs.fairness import FairClock
@@ -31,6 +32,7 @@ from serve_app.jobs.model import (
     TrackerStats,
 )
 from serve_app.jobs.store import JobStore
+from serve_app.jobs.work import Work
 
 TOO_MANY_ATTEMPTS = "The server lost the process that ran this job, {attempts} times in a row."
 
@@ -46,6 +48,7 @@ class JobTracker:
         self._line = WaitingLine()
         self._forecast = Forecast(self._speeds, self._line)
         self._fair = FairClock()
+        self._submitted = Work()
         self._next_sequence = journal.store.next_sequence()
         self._admission = Admission(settings, journal.store.stored_bytes())
         self._restore(journal.store)
@@ -63,6 +66,7 @@ class JobTracker:
         self._next_sequence += 1
         job = Job.queued(new, place, created_at=now)
         self._admission.entered(job)
+        self._submitted += new.work
         self._enter_line(self._book.save(job))
         return self._accepted(job)
 
@@ -232,6 +236,10 @@ class JobTracker:
     def stored_bytes(self) -> int:
         """What all jobs take of the audio storage."""
         return self._admission.stored_bytes
+
+    def demand(self) -> dict[str, dict[str, float]]:
+        """Work by stage: submitted since this tracker started, waiting, running."""
+        return demand(self._submitted, self._line.work, self._book.running)
 
     def stats(self) -> TrackerStats:
         """Counts and mean speeds."""

@@ -8,6 +8,7 @@ from deployments.domain import Task
 from deployments.messages import Metadata
 from serve_app.jobs.errors import IdempotencyConflictError, JobEndedError, LimitError
 from serve_app.jobs.model import Callback, Checkpoint, IdempotencyKey, JobState, JobView
+from serve_app.jobs.work import STAGES
 from serve_app.song_plan import SongPlan
 from tests.job_tracking import WORK, Tracking
 
@@ -314,3 +315,19 @@ def test_stats_average_stages_over_the_jobs_that_had_them(tracking: Tracking) ->
     stats = tracking.tracker.stats()
     assert stats.stage_seconds == {"denoising": 3.0, "composing": 4.0}
     assert stats.avg_job_seconds == 6.0
+
+
+def test_demand_is_what_was_submitted_what_waits_and_what_is_left_of_what_runs(tracking: Tracking) -> None:
+    a = tracking.submit()
+    tracking.submit()
+    each = dict(zip(STAGES, WORK.units, strict=True)) | {"planning": WORK.calls[0]}
+    del each["encoding"]
+    nothing = dict.fromkeys(each, 0.0)
+    twice = {stage: 2 * units for stage, units in each.items()}
+    assert tracking.tracker.demand() == {"submitted": twice, "waiting": twice, "running": nothing}
+    tracking.tracker.claim("token")
+    tracking.tracker.heartbeat(a, "token", "denoising", 0.9)
+    left = each | {"planning": 0.0, "composing": 0.0}
+    assert tracking.tracker.demand() == {"submitted": twice, "waiting": each, "running": left}
+    finish(tracking, a, "token")
+    assert tracking.tracker.demand() == {"submitted": twice, "waiting": each, "running": nothing}

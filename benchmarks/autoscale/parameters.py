@@ -1,0 +1,87 @@
+"""What the simulated cluster is like: the numbers to replace by your own.
+
+Speeds and cold starts are estimates: no GPU was measured. The speeds follow from the models' sizes and 40 %
+of what the GPU can do in bfloat16 (L4: 300 GB/s, 121 TFLOP/s; H100: 3.35 TB/s, 989 TFLOP/s). A Generator and
+a Codec share a GPU; the speed of each is what it is while the other is busy.
+"""
+
+from dataclasses import dataclass
+
+CONTROL_SECONDS = 2.0
+"""Time between the controller's decisions. Serve decides every 0.1 s; nothing here happens so fast."""
+POLL_SECONDS = CONTROL_SECONDS
+"""Age that the tracker's answer may have: the policy asks every second."""
+PUSH_SECONDS = 10.0
+"""RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S, Serve's default."""
+RECORDS_PER_LOOK_BACK = 0.2
+"""RAY_SERVE_AUTOSCALING_METRIC_RECORD_INTERVAL_FACTOR, Serve's default."""
+LOSS_NOTICED_SECONDS = 3.0
+"""From a node's death to its calls' errors; a killed node of a test cluster took 2.6 s."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One replica of a deployment."""
+
+    alone: float
+    """Units a second of the only job on it."""
+    full: float
+    """Units a second of all its jobs together, when it has as many as it takes side by side."""
+    side_by_side: int
+    cold_start_seconds: float
+    """From the decision to the first request: a process, imports, weights from a local disk, CUDA graphs, and
+    for a third of the replicas a new node."""
+
+    def seconds_per_unit(self, jobs: int) -> float:
+        """Until each of `jobs` has one unit more: a part that they share and one that each adds."""
+        return self._shared + self._own * jobs
+
+    def jobs_at(self, share: float) -> float:
+        """Jobs side by side with which a replica gets so much of `full` done."""
+        rate = share * self.full
+        return rate * self._shared / (1.0 - rate * self._own)
+
+    @property
+    def _own(self) -> float:
+        return (self.side_by_side / self.full - 1.0 / self.alone) / (self.side_by_side - 1)
+
+    @property
+    def _shared(self) -> float:
+        return 1.0 / self.alone - self._own
+
+
+Fleet = dict[str, Speed]
+"""By deployment, in the order in which a job goes through them; in the units of serve_app.autoscaling."""
+
+L4: Fleet = {
+    "LanguageModel": Speed(alone=60.0, full=320.0, side_by_side=8, cold_start_seconds=90.0),
+    "Generator": Speed(alone=300.0, full=435.0, side_by_side=8, cold_start_seconds=60.0),
+    "Codec": Speed(alone=40.0, full=50.0, side_by_side=4, cold_start_seconds=45.0),
+}
+"""The 1.7B language model, the 2B turbo DiT (8 steps)."""
+
+H100: Fleet = {
+    "LanguageModel": Speed(alone=320.0, full=2500.0, side_by_side=16, cold_start_seconds=120.0),
+    "Generator": Speed(alone=2400.0, full=3500.0, side_by_side=8, cold_start_seconds=90.0),
+    "Codec": Speed(alone=300.0, full=350.0, side_by_side=4, cold_start_seconds=60.0),
+}
+"""The 4B language model, an XL DiT, and jobs of four songs each."""
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What songs clients ask for: lengths from a lognormal distribution, within bounds."""
+
+    median_seconds: float
+    spread: float
+    """Standard deviation of the logarithm."""
+    longest_seconds: float
+    rows: int
+    """How often the DiT is asked about a song: steps, twice where it is guided."""
+    songs: int = 1
+    """In a job, side by side."""
+    shortest_seconds: float = 10.0
+
+
+TURBO = Mix(median_seconds=90.0, spread=0.6, longest_seconds=300.0, rows=8)
+GUIDED = Mix(median_seconds=180.0, spread=0.4, longest_seconds=480.0, rows=100, songs=4)

@@ -1,0 +1,42 @@
+"""The config files that the repo ships, read as Serve reads them."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ray.serve._private.utils import DEFAULT
+from ray.serve.schema import DeploymentSchema, ServeApplicationSchema, ServeDeploySchema
+
+from configs.settings import PROJECT_ROOT
+
+EMBEDDED = PROJECT_ROOT / "serve_config.yaml"
+KUBERAY = PROJECT_ROOT / "configs" / "kuberay.yaml"
+CLUSTER = PROJECT_ROOT / "configs" / "cluster.yaml"
+MULTI_GPU_NODE = PROJECT_ROOT / "configs" / "multi_gpu_node.yaml"
+PRESETS = sorted({*(PROJECT_ROOT / "configs").glob("*.yaml")} - {KUBERAY})
+SINGLE_GPU = [preset for preset in PRESETS if preset.stem.startswith("single_gpu")]
+SECTIONS = {"LanguageModel": "language_model", "Generator": "generator", "Codec": "codec"}
+
+
+def application(config: Path) -> ServeApplicationSchema:
+    (only,) = ServeDeploySchema.model_validate(yaml.safe_load(config.read_text())).applications
+    return only
+
+
+def arguments(config: Path) -> dict[str, Any]:
+    return dict(application(config).args)
+
+
+def num_gpus(config: Path) -> dict[str, float]:
+    return {
+        deployment.name: deployment.ray_actor_options.model_dump(exclude_unset=True).get("num_gpus", 0)
+        for deployment in application(config).deployments
+    }
+
+
+def replicas(deployment: DeploymentSchema) -> int:
+    """The most that there may be."""
+    scaled = deployment.autoscaling_config
+    if isinstance(scaled, dict):
+        return int(scaled["max_replicas"])
+    return 1 if deployment.num_replicas is DEFAULT.VALUE else int(deployment.num_replicas)
