@@ -100,7 +100,7 @@ class GeneratorSettings(_Section):
         None, ge=1, description="CPU threads of the replica; null: one per core that it may use."
     )
     tokens_per_forward: int = Field(
-        2048,
+        1024,
         ge=1,
         description="Tokens that step together in one forward: 12.5 a second of each song, twice that where "
         "it is guided. A longer song steps alone.",
