@@ -44,8 +44,8 @@ class Janitor:
 
     async def _tidy(self, tracker: JobTracker) -> None:
         """Of ended jobs everything but the songs."""
-        for job in await self._deleted(tracker.untidy(), self._tidy_one):
-            tracker.tidied(job.job_id)
+        for job in await self._deleted(tracker.ended.untidy(), self._tidy_one):
+            tracker.ended.tidied(job.job_id)
 
     def _tidy_one(self, job: Job) -> None:
         if job.state is JobState.SUCCEEDED:
@@ -59,12 +59,14 @@ class Janitor:
             await journal.flushed()
             store, now = journal.store, self._clock()
             old = await asyncio.to_thread(store.ended, now - self._settings.result_seconds, True, BATCH)
-            surplus = tracker.stored_bytes - sum(job.file_bytes for job in old) - self._settings.max_bytes
+            surplus = (
+                tracker.ended.stored_bytes - sum(job.file_bytes for job in old) - self._settings.max_bytes
+            )
             if surplus > 0 and len(old) < BATCH:
                 oldest = await asyncio.to_thread(store.ended, now, True, BATCH)
                 old += _enough(oldest[len(old) :], surplus)
             deleted = await self._deleted(old, lambda job: self._storage.delete_job(job.job_id))
-            tracker.files_expired(deleted)
+            tracker.ended.files_expired(deleted)
             if len(deleted) < BATCH:
                 return
 
@@ -74,7 +76,7 @@ class Janitor:
             before = self._clock() - self._settings.record_seconds
             old = await asyncio.to_thread(journal.store.ended, before, False, BATCH)
             deleted = await self._deleted(old, lambda job: self._storage.delete_job(job.job_id))
-            tracker.records_expired(deleted)
+            tracker.ended.records_expired(deleted)
             if len(deleted) < BATCH:
                 return
 

@@ -7,13 +7,14 @@ a caller may repeat, because the answer to the first call was lost, give the sam
 """
 
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 from configs.settings import JobSettings
 from serve_app.jobs.admission import Admission
 from serve_app.jobs.book import JobBook
 from serve_app.jobs.demand import demand
+from serve_app.jobs.ended import EndedJobs
 from serve_app.jobs.errors import JobEndedError
 from serve_app.jobs.eta import HISTORY_JOBS, SpeedHistory
 from serve_app.jobs.fairness import FairClock
@@ -51,6 +52,7 @@ class JobTracker:
         self._submitted = Work()
         self._next_sequence = journal.store.next_sequence()
         self._admission = Admission(settings, journal.store.stored_bytes())
+        self.ended = EndedJobs(self._book, self._admission, clock)
         self._restore(journal.store)
 
     # What clients ask
@@ -196,46 +198,6 @@ class JobTracker:
                     job, JobState.FAILED, error=TOO_MANY_ATTEMPTS.format(attempts=job.attempt), tidy_at=now
                 )
         return [job.job_id for job in expired]
-
-    def untidy(self) -> list[Job]:
-        """Ended jobs whose folder in the storage holds more than it should."""
-        now = self._clock()
-        return [job for job in self._book.ended if job.tidy_at is not None and job.tidy_at <= now]
-
-    def tidied(self, job_id: str) -> None:
-        """The storage holds of this job no more than its `files`."""
-        job = self._book.open(job_id)
-        if job is not None and job.tidy_at is not None:
-            self._admission.freed(job.client, job.uploaded_bytes)
-            self._book.save(job.with_(tidy_at=None, uploaded_bytes=0))
-
-    def files_expired(self, jobs: Collection[Job]) -> None:
-        """The files of these closed jobs have been deleted."""
-        for job in filter(None, [self._book.get(job.job_id) for job in jobs]):
-            self._admission.freed(job.client, job.file_bytes)
-            self._book.save(job.with_(files=(), file_bytes=0))
-
-    def records_expired(self, jobs: Collection[Job]) -> None:
-        """Forget these closed jobs."""
-        for job in filter(None, [self._book.get(job.job_id) for job in jobs]):
-            self._admission.freed(job.client, job.stored_bytes)
-            self._book.delete(job)
-
-    def callbacks_due(self) -> list[Job]:
-        """Ended jobs whose end should be delivered now."""
-        now = self._clock()
-        return [job for job in self._book.ended if job.callback is not None and job.callback.due_at <= now]
-
-    def called_back(self, job_id: str, again: Callback | None) -> None:
-        """The delivery was made or given up (None), or is to be tried again."""
-        job = self._book.open(job_id)
-        if job is not None and job.callback is not None:
-            self._book.save(job.with_(callback=again))
-
-    @property
-    def stored_bytes(self) -> int:
-        """What all jobs take of the audio storage."""
-        return self._admission.stored_bytes
 
     def demand(self) -> dict[str, dict[str, float]]:
         """Work by stage: submitted since this tracker started, waiting, running."""

@@ -73,7 +73,7 @@ class WebhookSender:
     def deliver_due(self, tracker: JobTracker) -> None:
         """Start what is due and has room; the tracker is told how each delivery ended."""
         for job in sorted(
-            tracker.callbacks_due(), key=lambda job: job.callback.due_at if job.callback else 0
+            tracker.ended.callbacks_due(), key=lambda job: job.callback.due_at if job.callback else 0
         ):
             host = _host(job)
             if len(self._deliveries) >= MAX_DELIVERIES:
@@ -97,10 +97,10 @@ class WebhookSender:
     async def _deliver(self, job: Job, host: str, tracker: JobTracker) -> None:
         try:
             problem, final = await self._try(job, tracker)
-            tracker.called_back(job.job_id, self._next(job, problem, final) if problem else None)
+            tracker.ended.called_back(job.job_id, self._next(job, problem, final) if problem else None)
         except Exception:
             logger.exception("the callback of job %s could not be sent", job.job_id)
-            tracker.called_back(job.job_id, self._next(job, "an internal error", False))
+            tracker.ended.called_back(job.job_id, self._next(job, "an internal error", False))
         finally:
             del self._deliveries[job.job_id]
             self._hosts[host] -= 1

@@ -89,11 +89,11 @@ def test_the_bounds_hold():
 def test_the_rate_is_that_of_the_window():
     rate = ArrivalRate(60.0)
     assert rate.per_second == 0.0
-    for now in range(0, 121, 10):
-        rate.observe(now, 2.0 * now)
+    for seconds in range(0, 121, 10):
+        rate.observe(seconds, 2.0 * seconds)
     assert rate.per_second == pytest.approx(2.0)
-    for now in range(130, 200, 10):
-        rate.observe(now, 240.0)
+    for seconds in range(130, 200, 10):
+        rate.observe(seconds, 240.0)
     assert rate.per_second == 0.0
 
 
@@ -123,8 +123,8 @@ def test_a_gap_in_the_answers_is_no_burst():
 
 def test_it_rises_at_once_and_falls_late():
     late = HighestOfLate(180.0)
-    assert [late.of(now, value) for now, value in [(0, 3), (10, 7), (20, 5), (190, 1)]] == [3, 7, 7, 7]
-    assert [late.of(now, 1) for now in (191, 200, 201, 400)] == [5, 5, 1, 1]
+    assert [late.of(*seen) for seen in [(0, 3), (10, 7), (20, 5), (190, 1)]] == [3, 7, 7, 7]
+    assert [late.of(seconds, 1) for seconds in (191, 200, 201, 400)] == [5, 5, 1, 1]
 
 
 def test_work_that_waits_for_the_first_stage_starts_all_deployments():

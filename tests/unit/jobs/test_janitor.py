@@ -89,7 +89,7 @@ async def test_of_a_job_that_succeeded_only_the_songs_stay(house: Housekeeping) 
     assert len(house.files()) == 4
     await house.sweep()
     assert house.files() == [f"{job_id}/2/0.wav"]
-    assert house.tracker.stored_bytes == SONG_BYTES
+    assert house.tracker.ended.stored_bytes == SONG_BYTES
     assert not (house.folder / job_id / "1").exists()
 
 
@@ -100,7 +100,7 @@ async def test_of_a_job_that_failed_nothing_stays_but_its_record(house: Housekee
     await house.sweep()
     assert list(house.folder.iterdir()) == []
     assert house.state(job_id) is JobState.FAILED
-    assert house.tracker.stored_bytes == 0
+    assert house.tracker.ended.stored_bytes == 0
 
 
 async def test_the_files_of_a_cancelled_job_stay_until_its_runner_has_left(house: Housekeeping) -> None:
@@ -130,7 +130,7 @@ async def test_songs_expire_before_records(house: Housekeeping) -> None:
     house.clock.now += DAY + 1
     await house.sweep()
     assert house.files() == []
-    assert house.tracker.stored_bytes == 0
+    assert house.tracker.ended.stored_bytes == 0
     assert house.state(job_id) is JobState.SUCCEEDED
     house.clock.now += 6 * DAY
     await house.sweep()
@@ -148,7 +148,7 @@ async def test_the_oldest_songs_go_early_where_all_take_too_much(tmp_path: Path)
     await house.sweep()
     await house.sweep()
     assert house.files() == sorted(f"{job_id}/2/0.wav" for job_id in job_ids[2:])
-    assert house.tracker.stored_bytes == 3 * SONG_BYTES
+    assert house.tracker.ended.stored_bytes == 3 * SONG_BYTES
 
 
 async def test_a_sweep_that_was_cut_off_is_finished_by_the_next(house: Housekeeping) -> None:

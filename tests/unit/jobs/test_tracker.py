@@ -49,7 +49,7 @@ def test_a_submit_repeated_when_the_job_is_long_closed_starts_nothing(tracking: 
     new = tracking.new_job()
     tracking.tracker.submit(new)
     tracking.run_next(1)
-    tracking.tracker.tidied(new.job_id)
+    tracking.tracker.ended.tidied(new.job_id)
     tracking.restart()
     assert tracking.tracker.submit(new).state is JobState.SUCCEEDED
     assert tracking.tracker.claim("token") is None
@@ -99,13 +99,13 @@ def test_a_client_may_store_so_many_bytes() -> None:
     with pytest.raises(LimitError, match="1000 bytes"):
         tracking.submit("me", uploaded_bytes=500)
     job = tracking.run_next(1)  # its song has 1,000 bytes
-    assert tracking.tracker.stored_bytes == 1600
-    tracking.tracker.tidied(job)
-    assert tracking.tracker.stored_bytes == 1000
+    assert tracking.tracker.ended.stored_bytes == 1600
+    tracking.tracker.ended.tidied(job)
+    assert tracking.tracker.ended.stored_bytes == 1000
     tracking.flush()
-    tracking.tracker.files_expired([tracking.store.get(job)])
-    tracking.tracker.files_expired([tracking.store.get(job)])
-    assert tracking.tracker.stored_bytes == 0
+    tracking.tracker.ended.files_expired([tracking.store.get(job)])
+    tracking.tracker.ended.files_expired([tracking.store.get(job)])
+    assert tracking.tracker.ended.stored_bytes == 0
     tracking.submit("me", uploaded_bytes=1000)
 
 
@@ -124,7 +124,7 @@ def test_a_finish_that_is_repeated_is_told_the_same(tracking: Tracking) -> None:
     job = tracking.submit()
     tracking.tracker.claim("token")
     assert finish(tracking, job, "token")
-    tracking.tracker.tidied(job)
+    tracking.tracker.ended.tidied(job)
     assert finish(tracking, job, "token")
     assert tracking.tracker.stats().jobs["succeeded"] == 1
 
@@ -203,7 +203,7 @@ def test_cancelling_takes_a_job_out_of_the_line(tracking: Tracking) -> None:
     assert tracking.tracker.cancel(first).state is JobState.CANCELLED
     assert tracking.tracker.cancel(first).state is JobState.CANCELLED
     assert view(tracking, second).queue_position == 1
-    assert [job.job_id for job in tracking.tracker.untidy()] == [first]
+    assert [job.job_id for job in tracking.tracker.ended.untidy()] == [first]
     assert tracking.tracker.cancel("unknown") is None
 
 
@@ -214,9 +214,9 @@ def test_cancelling_takes_the_lease_of_a_running_job(tracking: Tracking) -> None
     assert not tracking.tracker.holds_lease(job, "token")
     assert not finish(tracking, job, "token")
     assert view(tracking, job).state is JobState.CANCELLED
-    assert tracking.tracker.untidy() == []
+    assert tracking.tracker.ended.untidy() == []
     tracking.tracker.left(job)
-    assert [untidy.job_id for untidy in tracking.tracker.untidy()] == [job]
+    assert [untidy.job_id for untidy in tracking.tracker.ended.untidy()] == [job]
 
 
 def test_a_cancelled_job_is_tidied_when_its_runner_would_have_lost_the_lease(tracking: Tracking) -> None:
@@ -224,7 +224,7 @@ def test_a_cancelled_job_is_tidied_when_its_runner_would_have_lost_the_lease(tra
     tracking.tracker.claim("token")
     tracking.tracker.cancel(job)
     tracking.clock.now += 30
-    assert [untidy.job_id for untidy in tracking.tracker.untidy()] == [job]
+    assert [untidy.job_id for untidy in tracking.tracker.ended.untidy()] == [job]
 
 
 def test_a_job_that_has_ended_can_not_be_cancelled(tracking: Tracking) -> None:
@@ -242,7 +242,7 @@ def test_an_idempotency_key_gives_the_same_job_for_a_day(tracking: Tracking) -> 
     with pytest.raises(IdempotencyConflictError):
         tracking.submit("me", idempotency=replace(key, fingerprint="of another body"))
     tracking.run_next(1)
-    tracking.tracker.tidied(job)
+    tracking.tracker.ended.tidied(job)
     assert tracking.submit("me", idempotency=key) == job
     tracking.restart()
     assert tracking.submit("me", idempotency=key) == job
@@ -253,15 +253,15 @@ def test_an_idempotency_key_gives_the_same_job_for_a_day(tracking: Tracking) -> 
 def test_an_end_is_told_to_the_callback_once(tracking: Tracking) -> None:
     job = tracking.submit(callback_url="https://example.org/")
     tracking.run_next(1)
-    tracking.tracker.tidied(job)
-    assert [due.job_id for due in tracking.tracker.callbacks_due()] == [job]
-    tracking.tracker.called_back(job, Callback(tracking.clock.now + 5, attempts=1))
-    assert tracking.tracker.callbacks_due() == []
+    tracking.tracker.ended.tidied(job)
+    assert [due.job_id for due in tracking.tracker.ended.callbacks_due()] == [job]
+    tracking.tracker.ended.called_back(job, Callback(tracking.clock.now + 5, attempts=1))
+    assert tracking.tracker.ended.callbacks_due() == []
     tracking.restart()
     tracking.clock.now += 5
-    assert [due.callback.attempts for due in tracking.tracker.callbacks_due()] == [1]
-    tracking.tracker.called_back(job, None)
-    assert tracking.tracker.callbacks_due() == []
+    assert [due.callback.attempts for due in tracking.tracker.ended.callbacks_due()] == [1]
+    tracking.tracker.ended.called_back(job, None)
+    assert tracking.tracker.ended.callbacks_due() == []
 
 
 def test_a_new_tracker_goes_on_from_the_store(tracking: Tracking) -> None:
@@ -297,14 +297,14 @@ def test_a_restart_gives_runners_a_fresh_lease(tracking: Tracking) -> None:
 def test_forgotten_records_are_counted_once(tracking: Tracking) -> None:
     tracking.submit()
     job = tracking.run_next(1)
-    tracking.tracker.tidied(job)
+    tracking.tracker.ended.tidied(job)
     tracking.flush()
     expired = [tracking.store.get(job)]
-    tracking.tracker.records_expired(expired)
-    tracking.tracker.records_expired(expired)
+    tracking.tracker.ended.records_expired(expired)
+    tracking.tracker.ended.records_expired(expired)
     assert tracking.tracker.view(job) is None
     assert tracking.tracker.stats().jobs["succeeded"] == 0
-    assert tracking.tracker.stored_bytes == 0
+    assert tracking.tracker.ended.stored_bytes == 0
 
 
 def test_stats_average_stages_over_the_jobs_that_had_them(tracking: Tracking) -> None:

@@ -61,8 +61,8 @@ class JobTrackerMachine(RuleBasedStateMachine):
         for seconds in range(finished):
             self.tracking.submit()
             job = self.tracking.run_next(1.0 + seconds)
-            self.tracking.tracker.tidied(job)
-            self.tracking.tracker.records_expired([self.record(job)])
+            self.tracking.tracker.ended.tidied(job)
+            self.tracking.tracker.ended.records_expired([self.record(job)])
 
     # Helpers
 
@@ -270,18 +270,18 @@ class JobTrackerMachine(RuleBasedStateMachine):
 
     @rule(twice=st.booleans())
     def tidy(self, twice: bool) -> None:
-        for job in self.tracking.tracker.untidy():
+        for job in self.tracking.tracker.ended.untidy():
             assert self.jobs[job.job_id].state.is_final
             for _ in range(1 + twice):
-                self.tracking.tracker.tidied(job.job_id)
-        assert self.tracking.tracker.untidy() == []
+                self.tracking.tracker.ended.tidied(job.job_id)
+        assert self.tracking.tracker.ended.untidy() == []
 
     @rule(again=st.booleans())
     def call_back(self, again: bool) -> None:
         later = Callback(self.tracking.clock.now + 1, attempts=1)
-        for job in self.tracking.tracker.callbacks_due():
-            self.tracking.tracker.called_back(job.job_id, later if again else None)
-        assert self.tracking.tracker.callbacks_due() == []
+        for job in self.tracking.tracker.ended.callbacks_due():
+            self.tracking.tracker.ended.called_back(job.job_id, later if again else None)
+        assert self.tracking.tracker.ended.callbacks_due() == []
 
     @rule(records=st.booleans(), twice=st.booleans())
     def expire(self, records: bool, twice: bool) -> None:
@@ -289,9 +289,9 @@ class JobTrackerMachine(RuleBasedStateMachine):
         closed = [job for job in map(self.record, self.jobs) if not job.is_open]
         for _ in range(1 + twice):
             if records:
-                self.tracking.tracker.records_expired(closed)
+                self.tracking.tracker.ended.records_expired(closed)
             else:
-                self.tracking.tracker.files_expired(closed)
+                self.tracking.tracker.ended.files_expired(closed)
         for job in closed if records else []:
             del self.jobs[job.job_id]
             assert self.tracking.tracker.view(job.job_id) is None
@@ -341,7 +341,7 @@ class JobTrackerMachine(RuleBasedStateMachine):
         counts = Counter(job.state.value for job in self.jobs.values())
         told = self.tracking.tracker.stats().jobs
         assert {state: count for state, count in told.items() if count} == counts
-        assert self.tracking.tracker.stored_bytes == sum(
+        assert self.tracking.tracker.ended.stored_bytes == sum(
             self.record(job_id).stored_bytes for job_id in self.jobs
         )
 

@@ -128,7 +128,7 @@ async def test_a_receiver_gets_the_job_as_a_poll_shows_it_and_can_verify_who_sen
     assert (job["job_id"], job["status"], job["result"]) == ("a-job", "cancelled", None)
     assert headers["webhook-id"] == "a-job"
     assert headers["host"] == receiver.url.split("/")[2]
-    assert not tracker.callbacks_due()
+    assert not tracker.ended.callbacks_due()
 
 
 async def test_a_failed_delivery_is_repeated_after_doubling_pauses_under_the_same_id(
@@ -140,15 +140,15 @@ async def test_a_failed_delivery_is_repeated_after_doubling_pauses_under_the_sam
         for pause in (2, 4):
             await deliver(sender, tracker)
             clock.now += pause - 0.1
-            assert not tracker.callbacks_due()
+            assert not tracker.ended.callbacks_due()
             clock.now += 0.2
-            assert tracker.callbacks_due()
+            assert tracker.ended.callbacks_due()
         await deliver(sender, tracker)
     assert len(receiver.requests) == 3
     assert {headers["webhook-id"] for headers, _ in receiver.requests} == {"a-job"}
     assert len({headers["webhook-signature"] for headers, _ in receiver.requests}) == 3
     clock.now += 3600
-    assert not tracker.callbacks_due()
+    assert not tracker.ended.callbacks_due()
 
 
 @pytest.mark.parametrize(("answer", "tries"), [("503 Busy", 3), ("410 Gone", 1)])
@@ -178,9 +178,9 @@ async def test_a_receiver_that_hangs_or_is_not_there_delays_no_other(
         assert [headers["webhook-id"] for headers, _ in quick.requests] == ["quick"]
         await sender.wait()
     assert len(hanging.requests) == 4
-    assert len(tracker.callbacks_due()) == 2
+    assert len(tracker.ended.callbacks_due()) == 2
     clock.now += 2
-    assert len(tracker.callbacks_due()) == 7
+    assert len(tracker.ended.callbacks_due()) == 7
 
 
 async def test_a_certificate_is_checked_against_the_name_although_the_address_is_called(
@@ -212,7 +212,7 @@ async def test_no_callback_goes_inside(
         clock.now += 3600
         await deliver(sender, tracker)
     assert receiver.requests == []
-    assert not tracker.callbacks_due()
+    assert not tracker.ended.callbacks_due()
 
 
 @pytest.mark.parametrize(
