@@ -1,22 +1,43 @@
 """What the simulated cluster is like: the numbers to replace by your own.
 
-Speeds and cold starts are estimates: no GPU was measured. The speeds follow from the models' sizes and 40 %
+Speeds are estimates: no GPU was measured. They follow from the models' sizes and 40 %
 of what the GPU can do in bfloat16 (L4: 300 GB/s, 121 TFLOP/s; H100: 3.35 TB/s, 989 TFLOP/s). A Generator and
-a Codec share a GPU; the speed of each is what it is while the other is busy.
+a Codec share a GPU; the speed of each is what it is while the other is busy. Cold starts are the sum of a
+measured part and of estimates (`cold_start`).
 """
 
 from dataclasses import dataclass
+
+from ray.serve._private.constants import RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S
 
 CONTROL_SECONDS = 2.0
 """Time between the controller's decisions. Serve decides every 0.1 s; nothing here happens so fast."""
 POLL_SECONDS = CONTROL_SECONDS
 """Age that the tracker's answer may have: the policy asks every second."""
-PUSH_SECONDS = 10.0
-"""RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S, Serve's default."""
+PUSH_SECONDS: float = RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S
+"""Between two reports of a handle's requests: what Serve itself takes, 10 s by default."""
 RECORDS_PER_LOOK_BACK = 0.2
 """RAY_SERVE_AUTOSCALING_METRIC_RECORD_INTERVAL_FACTOR, Serve's default."""
 LOSS_NOTICED_SECONDS = 3.0
 """From a node's death to its calls' errors; a killed node of a test cluster took 2.6 s."""
+STARTED_SECONDS = {"LanguageModel": 14.0, "Generator": 5.0, "Codec": 5.0}
+"""Measured: from Serve's decision to a replica that answers, on a checkpoint that weighs nothing: a process,
+imports, engines. The shortest of some 120 starts each in the controller's log, on two cores of a Xeon."""
+DISK_GIGABYTES_PER_SECOND = 1.0
+GRAPH_SECONDS = {"LanguageModel": 30.0, "Generator": 10.0, "Codec": 5.0}
+"""CUDA context, warm-up, and what vLLM captures and profiles."""
+NODE_SECONDS = 120.0
+"""From the order for a new node to Ray on it."""
+NODES_ORDERED = 1 / 3
+"""Share of the replicas for which there is no node yet."""
+
+
+def cold_start(deployment: str, gigabytes: float) -> float:
+    """Seconds from the decision to the first request of a replica that loads so much from a local disk."""
+    node = NODES_ORDERED * NODE_SECONDS
+    return (
+        STARTED_SECONDS[deployment] + gigabytes / DISK_GIGABYTES_PER_SECOND + GRAPH_SECONDS[deployment] + node
+    )
 
 
 @dataclass(frozen=True)
@@ -29,8 +50,7 @@ class Speed:
     """Units a second of all its jobs together, when it has as many as it takes side by side."""
     side_by_side: int
     cold_start_seconds: float
-    """From the decision to the first request: a process, imports, weights from a local disk, CUDA graphs, and
-    for a third of the replicas a new node."""
+    """From the decision to the first request."""
 
     def seconds_per_unit(self, jobs: int) -> float:
         """Until each of `jobs` has one unit more: a part that they share and one that each adds."""
@@ -54,16 +74,24 @@ Fleet = dict[str, Speed]
 """By deployment, in the order in which a job goes through them; in the units of serve_app.autoscaling."""
 
 L4: Fleet = {
-    "LanguageModel": Speed(alone=60.0, full=320.0, side_by_side=8, cold_start_seconds=90.0),
-    "Generator": Speed(alone=300.0, full=435.0, side_by_side=8, cold_start_seconds=60.0),
-    "Codec": Speed(alone=40.0, full=50.0, side_by_side=4, cold_start_seconds=45.0),
+    "LanguageModel": Speed(
+        alone=60.0, full=320.0, side_by_side=8, cold_start_seconds=cold_start("LanguageModel", 3.7)
+    ),
+    "Generator": Speed(
+        alone=300.0, full=435.0, side_by_side=8, cold_start_seconds=cold_start("Generator", 6.0)
+    ),
+    "Codec": Speed(alone=40.0, full=50.0, side_by_side=4, cold_start_seconds=cold_start("Codec", 0.3)),
 }
 """The 1.7B language model, the 2B turbo DiT (8 steps)."""
 
 H100: Fleet = {
-    "LanguageModel": Speed(alone=320.0, full=2500.0, side_by_side=16, cold_start_seconds=120.0),
-    "Generator": Speed(alone=2400.0, full=3500.0, side_by_side=8, cold_start_seconds=90.0),
-    "Codec": Speed(alone=300.0, full=350.0, side_by_side=4, cold_start_seconds=60.0),
+    "LanguageModel": Speed(
+        alone=320.0, full=2500.0, side_by_side=16, cold_start_seconds=cold_start("LanguageModel", 8.4)
+    ),
+    "Generator": Speed(
+        alone=2400.0, full=3500.0, side_by_side=8, cold_start_seconds=cold_start("Generator", 11.2)
+    ),
+    "Codec": Speed(alone=300.0, full=350.0, side_by_side=4, cold_start_seconds=cold_start("Codec", 0.3)),
 }
 """The 4B language model, an XL DiT, and jobs of four songs each."""
 

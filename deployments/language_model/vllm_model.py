@@ -17,6 +17,7 @@ from vllm.model_executor.models.qwen3 import Qwen3ForCausalLM
 from vllm.model_executor.models.registry import ModelRegistry
 from vllm.platforms import current_platform
 
+from deployments.language_model.orphans import end_with_parent
 from deployments.language_model.step_range import common_range
 
 ARCHITECTURE = "AceStepLanguageModel"
@@ -68,4 +69,5 @@ def full_name(name: str) -> str:
 
 def register() -> None:
     """Entry point `vllm.general_plugins`: vLLM calls it in each of its processes."""
+    end_with_parent()
     ModelRegistry.register_model(ARCHITECTURE, f"{__name__}:{AceStepLanguageModel.__name__}")

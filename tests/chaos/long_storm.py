@@ -5,22 +5,19 @@ Not part of `make test`.
 
 import os
 import random
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import yaml
-from ray.cluster_utils import Cluster
 
 from serve_app.local_server import local_server
 from tests.chaos.site import PROCESSES, site_of
 from tests.chaos.songs import songs
 from tests.chaos.storm import chaos_config, compare, in_turns, ride_out
+from tests.ray_nodes import RayNodes
 
 JOBS = int(os.environ.get("CHAOS_JOBS", "200"))
 SONGS = min(40, JOBS)
@@ -35,36 +32,23 @@ MOST_TIES = JOBS // 100
 class Nodes:
     """A head, and a worker node that holds the generator and the codec."""
 
-    def __init__(self) -> None:
-        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    def __init__(self, ray_nodes: RayNodes) -> None:
+        self.all = ray_nodes
         self._worker = self._new_worker()
 
     def lose_worker(self) -> None:
-        """The node and all its processes end without a word; another takes its place later."""
-        self.cluster.remove_node(self._worker, allow_graceful=False)
+        """Another takes its place later."""
+        self.all.lose(self._worker)
         time.sleep(NODE_AWAY_SECONDS)
         self._worker = self._new_worker()
 
-    def roots(self) -> list[int]:
-        return [
-            info.process.pid
-            for node in self.cluster.list_all_nodes()
-            for processes in node.all_processes.values()
-            for info in processes
-        ]
-
     def _new_worker(self) -> object:
-        return self.cluster.add_node(num_cpus=2, resources={"engines": 1})
+        return self.all.add(num_cpus=2, resources={"engines": 1})
 
 
 @pytest.fixture
-def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
-    # The nodes are started here, the application by another process: without a shared token.
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    nodes = Nodes()
-    yield nodes
-    nodes.cluster.shutdown()
+def nodes(ray_nodes: Callable[..., RayNodes]) -> Nodes:
+    return Nodes(ray_nodes(num_cpus=2))
 
 
 def cluster_config(folder: Path) -> dict[str, Any]:
@@ -83,13 +67,13 @@ def test_every_job_of_a_long_storm_ends_once_with_its_own_music(
     config = cluster_config(tmp_path)
     requests = [songs(SONGS)[index % SONGS] for index in range(JOBS)]
     chance = random.Random(SEED)
-    address = nodes.cluster.address
+    address = nodes.all.address
     with (
         local_server(config, tmp_path / "serve.log", address) as server,
         httpx.Client(timeout=60) as http,
     ):
         site = site_of(server, http)
-        site.roots.append(nodes.roots)
+        site.roots.append(nodes.all.roots)
         undisturbed = site.make(requests[:SONGS], "calm")
 
         def strike(kind: str) -> bool:
@@ -116,33 +100,3 @@ def test_every_job_of_a_long_storm_ends_once_with_its_own_music(
         assert len(differences) <= MOST_TIES
         counts = site.ask("GET", "/v1/stats").json()["jobs"]
         assert counts["succeeded"] == sum(counts.values()) == SONGS + JOBS
-
-
-def test_a_redeploy_hands_jobs_on_without_counting_an_attempt(nodes: Nodes, tmp_path: Path) -> None:
-    config = cluster_config(tmp_path)
-    requests = [song | {"audio_duration": 60.0, "thinking": True} for song in songs(6)]
-    with (
-        local_server(config, tmp_path / "serve.log", nodes.cluster.address) as server,
-        httpx.Client(timeout=60) as http,
-    ):
-        site = site_of(server, http)
-        job_ids = [site.submit(song, f"redeploy-{index}") for index, song in enumerate(requests)]
-        while site.job(job_ids[0])["status"] == "queued":
-            time.sleep(0.05)
-        config["applications"][0]["args"]["jobs"]["queue_limit"] = 77
-        redeploy(config, tmp_path, nodes.cluster.address)
-        assert site.ended(job_ids) < len(job_ids)
-        site.finished(job_ids)
-        assert site.ask("GET", "/v1/stats").json()["queue_limit"] == 77
-    attempts = [path.name for job_id in job_ids for path in (tmp_path / "output" / job_id).iterdir()]
-    assert attempts == ["1"] * len(job_ids)
-
-
-def redeploy(config: dict[str, Any], folder: Path, address: str) -> None:
-    """What `serve run` does with a config file where an application of its name already runs."""
-    file = folder / "redeploy.yaml"
-    file.write_text(yaml.safe_dump(config))
-    serve = Path(sys.executable).with_name("serve")
-    subprocess.run(
-        [serve, "run", "--address", address, "--non-blocking", file], check=True, capture_output=True
-    )
