@@ -7,3 +7,7 @@ class JobError(Exception):
 
 class EngineError(Exception):
     """A model's engine cannot go on with a run; another replica, or a later try, may."""
+
+
+class StorageError(OSError):
+    """The audio storage did not do what it was asked: it is full, out of reach, or closed to this server."""

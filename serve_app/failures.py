@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import ray.exceptions
 import ray.serve.exceptions
 
-from deployments.errors import EngineError, JobError
+from configs.metrics import FailureKind
+from deployments.errors import EngineError, JobError, StorageError
 from serve_app.jobs.store import StoreError
 
 INTERNAL = "The server could not finish this job because of an internal error."
@@ -31,12 +32,17 @@ _UNAVAILABLE = (
 _REMOTE_FRAME = re.compile(r'^ *File "[^"\n]*", line \d+, in .*$', re.MULTILINE)
 
 
+class TimeLimitError(JobError):
+    """An attempt took longer than the server allows."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """`message` is one sentence for the user, without paths, tracebacks or anybody's text."""
 
     message: str
     retryable: bool
+    kind: FailureKind
 
 
 def cause_of(error: BaseException) -> BaseException:
@@ -55,18 +61,23 @@ def classify(error: BaseException) -> Failure:
     """What to do with a job that failed with `error`."""
     cause = cause_of(error)
     if isinstance(cause, JobError):
-        return Failure(str(cause), retryable=False)
+        kind: FailureKind = "timeout" if isinstance(cause, TimeLimitError) else "request"
+        return Failure(str(cause), retryable=False, kind=kind)
     if isinstance(cause, _UNAVAILABLE):
-        return Failure(UNAVAILABLE, retryable=True)
-    return Failure(INTERNAL, retryable=False)
+        return Failure(UNAVAILABLE, retryable=True, kind="unavailable")
+    return Failure(INTERNAL, retryable=False, kind="internal")
 
 
 def frames_of(error: BaseException) -> str:
-    """Where an error came from, for the log: types and frames, but no messages, which may quote users."""
+    """Where an error came from, for the log: types and frames, but no messages, which may quote users.
+
+    Those of the storage name only what is stored where.
+    """
     lines = []
     link: BaseException | None = error
     while link is not None:
-        lines.append(f"{type(cause_of(link)).__name__}:")
+        cause = cause_of(link)
+        lines.append(f"{type(cause).__name__}:" + (f" {cause}" if isinstance(cause, StorageError) else ""))
         lines += [f"  {frame.filename}:{frame.lineno} {frame.name}" for frame in _frames(link)]
         if isinstance(link, ray.exceptions.RayTaskError):
             lines += [f"  remote: {frame.strip()}" for frame in _REMOTE_FRAME.findall(link.traceback_str)]

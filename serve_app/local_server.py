@@ -3,6 +3,7 @@
 The child is `serve run` on a config file, as an operator would start it.
 """
 
+import os
 import signal
 import socket
 import subprocess
@@ -18,6 +19,8 @@ from typing import Any
 import httpx
 import psutil
 import yaml
+
+from serve_app.ray_access import private_ray
 
 START_TIMEOUT_SECONDS = 900
 STOP_TIMEOUT_SECONDS = 60
@@ -58,8 +61,8 @@ class LocalServer:
 def local_server(config: dict[str, Any], log_file: Path, ray_address: str = "local") -> Iterator[LocalServer]:
     """Start `serve run` on a parsed config file, and stop it with everything it started.
 
-    `ray_address` is that of a running Ray; "local" starts one. Raises RuntimeError where the config's port is
-    taken.
+    `ray_address` is that of a running Ray; "local" starts one, for this user of this machine alone. Raises
+    RuntimeError where the config's port is taken.
     """
     host, port = config["http_options"]["host"], config["http_options"]["port"]
     with socket.socket() as probe:
@@ -73,6 +76,7 @@ def local_server(config: dict[str, Any], log_file: Path, ray_address: str = "loc
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
+            env=private_ray() if ray_address == "local" else dict(os.environ),
             start_new_session=True,  # Ctrl-C reaches it once, through us
             preexec_fn=_take_interrupts,
         )

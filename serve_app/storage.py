@@ -1,7 +1,7 @@
 """Audio files in and out: users' recordings and finished songs, under one fsspec URI.
 
 Every job has one folder: recordings that came with it, and a folder for the songs of each attempt.
-All methods block; callers on an event loop use threads.
+All methods block; callers on an event loop use threads. All raise StorageError where the storage fails.
 """
 
 import re
@@ -11,13 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fsspec.core import url_to_fs
-
 from configs.settings import PROJECT_ROOT
 from deployments.codec.formats import extension
-from deployments.codec.stored_files import new_stored_file
+from deployments.codec.stored_files import located, new_stored_file, storage_errors, stored_file
+from deployments.errors import StorageError
 
-BLOCK_BYTES = 256 * 1024
+BLOCK_BYTES = 1 << 20
+"""An object store gets a request for each block that is read."""
 _JOB_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -25,9 +25,11 @@ class AudioStorage:
     """The audio files of all jobs. `uri` is a path or an fsspec URI such as `s3://bucket/folder`."""
 
     def __init__(self, uri: str) -> None:
+        """Raises ImportError where the package for the URI's protocol is not installed."""
         if "://" not in uri and not Path(uri).is_absolute():
             uri = str(PROJECT_ROOT / uri)
         self._root = uri.rstrip("/")
+        located(self._root)
 
     def recording_uri(self, job_id: str, name: str) -> str:
         """Where a recording that came with a job is kept; `name` is "source" or "reference"."""
@@ -40,80 +42,101 @@ class AudioStorage:
     def write(self, uri: str, file: BinaryIO) -> None:
         """Copy a file, from its beginning, to `uri`, where it appears whole or not at all."""
         file.seek(0)
-        with new_stored_file(uri) as stored:
+        with storage_errors(), new_stored_file(uri) as stored:
             shutil.copyfileobj(file, stored, BLOCK_BYTES)
 
     def size(self, uri: str) -> int:
         """Bytes of a file. Raises FileNotFoundError."""
-        file_system, path = _located(uri)
-        return int(file_system.info(path)["size"])
+        file_system, path = located(uri)
+        with storage_errors(FileNotFoundError):
+            return int(file_system.info(path)["size"])
 
     def open(self, uri: str) -> BinaryIO:
-        """A seekable file to read from. Raises FileNotFoundError."""
-        file_system, path = _located(uri)
-        file: BinaryIO = file_system.open(path, "rb")
-        return file
+        """A seekable file to read from, a copy where the storage is elsewhere. Raises FileNotFoundError."""
+        with storage_errors(FileNotFoundError), stored_file(uri) as path:
+            return path.open("rb")  # and stays readable when the copy has lost its name
 
     def read(self, uri: str, start: int, stop: int) -> Iterator[bytes]:
         """The bytes [start, stop) of a file, in blocks. Raises FileNotFoundError."""
-        with self.open(uri) as file:
+        file_system, path = located(uri)
+        with storage_errors(FileNotFoundError), file_system.open(path, "rb", cache_type="none") as file:
             file.seek(start)
             while start < stop and (block := file.read(min(BLOCK_BYTES, stop - start))):
                 start += len(block)
                 yield block
 
+    def signed_url(self, uri: str, seconds: int, media_type: str, name: str) -> str:
+        """A URL of S3 itself, at which everybody can fetch a file for some seconds, by name and media type.
+
+        Nobody is asked whether the file is there.
+        """
+        file_system, path = located(uri)
+        with storage_errors():
+            url: str = file_system.sign(
+                path,
+                expiration=seconds,
+                ResponseContentType=media_type,
+                ResponseContentDisposition=disposition(name),
+            )
+        return url
+
     def delete_job(self, job_id: str) -> None:
         """Delete all files of a job, if there are any."""
-        _delete(f"{self._root}/{job_id}")
+        _delete(*located(f"{self._root}/{job_id}"))
 
     def delete_attempt(self, job_id: str, attempt: int) -> None:
         """Delete the songs of one attempt, if there are any."""
-        _delete(f"{self._root}/{job_id}/{attempt}")
+        _delete(*located(f"{self._root}/{job_id}/{attempt}"))
 
     def delete_all_but(self, job_id: str, uris: Collection[str]) -> None:
         """Delete the files of a job that are not among `uris`."""
-        file_system, folder = _located(f"{self._root}/{job_id}")
-        kept = {_located(uri)[1] for uri in uris}
+        file_system, folder = located(f"{self._root}/{job_id}")
+        kept = {located(uri)[1] for uri in uris}
         for path in _entries(file_system, folder):
             if path in kept:
                 continue
             if not any(file.startswith(f"{path}/") for file in kept):
-                file_system.rm(path, recursive=True)
+                _delete(file_system, path)
                 continue
             for inner in _entries(file_system, path):
                 if inner not in kept:
-                    file_system.rm(inner, recursive=True)
+                    _delete(file_system, inner)
 
     def job_ids(self) -> list[str]:
         """Of all folders whose names look like a job's id: nothing else in the storage is ever touched."""
-        file_system, root = _located(self._root)
+        file_system, root = located(self._root)
         names = (path.rpartition("/")[2] for path in _entries(file_system, root))
         return [name for name in names if _JOB_ID.fullmatch(name)]
 
     def last_change(self, job_id: str) -> float:
         """When a file was last written in a job's folder, in epoch seconds. Raises FileNotFoundError."""
-        file_system, folder = _located(f"{self._root}/{job_id}")
-        # Object stores have no folders, but then no empty ones either.
-        paths = file_system.find(folder) or [folder]
-        return max(float(file_system.modified(path).timestamp()) for path in paths)
+        file_system, folder = located(f"{self._root}/{job_id}")
+        with storage_errors(FileNotFoundError):
+            # Object stores have no folders, but then no empty ones either.
+            paths = file_system.find(folder) or [folder]
+            return max(float(file_system.modified(path).timestamp()) for path in paths)
 
 
-def _located(uri: str) -> tuple[Any, str]:
-    """The file system of a URI, and the path on it."""
-    file_system, path = url_to_fs(uri)
-    return file_system, path
+def disposition(name: str) -> str:
+    """The header `Content-Disposition`: a browser plays the file, and saves it as `name`."""
+    return f'inline; filename="{name}"'
 
 
 def _entries(file_system: Any, folder: str) -> list[str]:
     """Paths of what a folder holds; none where it does not exist."""
     try:
-        found = file_system.ls(folder, detail=False, refresh=True)
+        with storage_errors(FileNotFoundError):
+            found = file_system.ls(folder, detail=False)
     except FileNotFoundError:
         return []
     return [path.rstrip("/") for path in found]
 
 
-def _delete(uri: str) -> None:
-    file_system, path = _located(uri)
-    with suppress(FileNotFoundError):
-        file_system.rm(path, recursive=True)
+def _delete(file_system: Any, path: str) -> None:
+    """Delete a file or a folder, if it is there."""
+    with storage_errors():
+        with suppress(FileNotFoundError):
+            file_system.rm(path, recursive=True)
+        # S3 answers a deletion of several files with success also where it refused some.
+        if left := file_system.find(path):
+            raise StorageError(f"{len(left)} files could not be deleted")

@@ -4,9 +4,11 @@ from fastapi import Depends, FastAPI
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 from configs.settings import Settings
+from deployments.tracing import NO_SPANS, SpanRecorder
 from serve_app.api.audio_tokens import AudioTokens
 from serve_app.api.callers import Callers
 from serve_app.api.errors import add_error_handlers, error_responses
+from serve_app.api.guard import add_guard
 from serve_app.api.jobs import VisibleJobs
 from serve_app.api.limits import server_limits
 from serve_app.api.routes.audio import audio_router
@@ -19,7 +21,9 @@ from serve_app.api.submission import Submission
 from serve_app.storage import AudioStorage
 
 
-def create_app(service: JobService, settings: Settings, storage: AudioStorage) -> FastAPI:
+def create_app(
+    service: JobService, settings: Settings, storage: AudioStorage, spans: SpanRecorder = NO_SPANS
+) -> FastAPI:
     """The API over a job service and the storage of its audio files.
 
     Raises ValueError where the API keys are not what they should be.
@@ -33,18 +37,19 @@ def create_app(service: JobService, settings: Settings, storage: AudioStorage) -
     callers = Callers.of(settings.api)
     tokens = AudioTokens(service, settings.api.audio_token_seconds) if callers.need_keys else None
     jobs = VisibleJobs(service, tokens)
-    submission = Submission(service, storage, settings, limits)
+    submission = Submission(service, storage, settings, limits, spans)
     # Each route finds the caller by itself; these only make OpenAPI say how a key is sent.
     documented = [
         Depends(HTTPBearer(auto_error=False)),
         Depends(APIKeyHeader(name="X-API-Key", auto_error=False)),
     ]
     add_error_handlers(app)
+    add_guard(app, settings.api.cors_origins)
     for router in (
         generate_router(submission, callers, limits, settings.api),
         jobs_router(service, callers, jobs),
         events_router(service, callers, jobs),
-        audio_router(service, storage, callers, tokens),
+        audio_router(service, storage, callers, tokens, settings.storage.redirect_seconds),
         server_router(service, callers, settings, limits),
     ):
         app.include_router(

@@ -4,7 +4,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import psutil
@@ -136,7 +135,7 @@ def memory(server: GuardedServer) -> int:
 def test_what_each_attempt_got(guarded: GuardedServer, alices_song: str) -> None:
     as_source(guarded, "/nothing.wav")
     before = memory(guarded)
-    stored = set(Path(guarded.folder, "output").rglob("*"))
+    stored = guarded.stored
     rows, wrong = [], []
     for attempt in attempts(guarded, alices_song):
         started = time.monotonic()
@@ -155,6 +154,6 @@ def test_what_each_attempt_got(guarded: GuardedServer, alices_song: str) -> None
     print("", *rows, f"memory of all processes: {growth / 1e6:+.0f} MB", sep="\n")
     assert wrong == []
     assert growth < MEMORY_GROWTH_BYTES
-    assert set(Path(guarded.folder, "output").rglob("*")) <= stored
+    assert guarded.stored <= stored
     assert MARKER not in guarded.log
     assert alices_song.partition("=")[2] not in guarded.log

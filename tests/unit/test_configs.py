@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -101,3 +102,37 @@ def test_the_language_model_chooses_no_longer_song_than_the_server_makes():
 @pytest.mark.parametrize("config", [EMBEDDED, *PRESETS, KUBERAY], ids=lambda path: path.stem)
 def test_no_preset_holds_a_password(config: Path):
     assert not re.search(r"://[^/@\s]*:[^/@\s]*@", config.read_text())
+
+
+@pytest.mark.parametrize(
+    ("section", "instead"),
+    [
+        ({"jobs": {"store": "redis://:hunter2@redis:6379/0"}}, "ACESTEP_REDIS_PASSWORD"),
+        ({"jobs": {"store": "rediss://app:hunter2@redis:6379/0"}}, "ACESTEP_REDIS_PASSWORD"),
+        ({"jobs": {"store": "redis://redis:6379/0?password=hunter2"}}, "ACESTEP_REDIS_PASSWORD"),
+        ({"storage": {"uri": "s3://key:hunter2@songs"}}, "AWS_SECRET_ACCESS_KEY"),
+        ({"storage": {"uri": "sftp://app:hunter2@host/songs"}}, "environment"),
+    ],
+)
+def test_a_password_in_a_config_file_is_refused_without_repeating_it(section: dict[str, Any], instead: str):
+    with pytest.raises(ValidationError, match=instead) as refusal:
+        Settings(**section)
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_a_user_may_stand_in_a_url():
+    assert Settings(jobs={"store": "redis://app@redis:6379/0"}).jobs.store == "redis://app@redis:6379/0"
+
+
+@pytest.mark.parametrize(
+    "origin", ["*", "studio.example", "https://*.example", "https://studio.example/", "null", ""]
+)
+def test_web_origins_are_named_one_by_one(origin: str):
+    with pytest.raises(ValidationError, match="is no origin"):
+        Settings(api={"cors_origins": [origin]})
+
+
+def test_only_s3_takes_downloads_over():
+    assert Settings(storage={"uri": "s3://songs", "redirect_seconds": 60}).storage.redirect_seconds == 60
+    with pytest.raises(ValidationError, match="s3://"):
+        Settings(storage={"uri": "output", "redirect_seconds": 60})

@@ -2,7 +2,7 @@ import pytest
 import ray.exceptions
 
 from deployments.errors import EngineError, JobError
-from serve_app.failures import INTERNAL, UNAVAILABLE, classify, frames_of
+from serve_app.failures import INTERNAL, UNAVAILABLE, Failure, TimeLimitError, classify, frames_of
 from serve_app.jobs.store import StoreError
 
 
@@ -11,26 +11,26 @@ def raised_in_a_deployment(cause: Exception) -> ray.exceptions.RayTaskError:
 
 
 @pytest.mark.parametrize(
-    ("error", "message", "retryable"),
+    ("error", "message", "retryable", "kind"),
     [
-        (JobError("The music came out silent."), "The music came out silent.", False),
-        (raised_in_a_deployment(JobError("Not music.")), "Not music.", False),
-        (raised_in_a_deployment(ValueError("/srv/secret.py")), INTERNAL, False),
-        (KeyError("somebody's lyrics"), INTERNAL, False),
-        (ray.exceptions.ActorDiedError(), UNAVAILABLE, True),
-        (ray.exceptions.ActorUnavailableError("gone", None), UNAVAILABLE, True),
-        (TimeoutError(), UNAVAILABLE, True),
-        (StoreError("the disk is full"), UNAVAILABLE, True),
-        (raised_in_a_deployment(PermissionError("/srv/secret.wav")), UNAVAILABLE, True),
-        (ray.exceptions.TaskCancelledError(), UNAVAILABLE, True),
-        (raised_in_a_deployment(EngineError("the engine is dead")), UNAVAILABLE, True),
+        (JobError("The music came out silent."), "The music came out silent.", False, "request"),
+        (raised_in_a_deployment(JobError("Not music.")), "Not music.", False, "request"),
+        (raised_in_a_deployment(ValueError("/srv/secret.py")), INTERNAL, False, "internal"),
+        (KeyError("somebody's lyrics"), INTERNAL, False, "internal"),
+        (ray.exceptions.ActorDiedError(), UNAVAILABLE, True, "unavailable"),
+        (ray.exceptions.ActorUnavailableError("gone", None), UNAVAILABLE, True, "unavailable"),
+        (TimeoutError(), UNAVAILABLE, True, "unavailable"),
+        (StoreError("the disk is full"), UNAVAILABLE, True, "unavailable"),
+        (raised_in_a_deployment(PermissionError("/srv/secret.wav")), UNAVAILABLE, True, "unavailable"),
+        (ray.exceptions.TaskCancelledError(), UNAVAILABLE, True, "unavailable"),
+        (raised_in_a_deployment(EngineError("the engine is dead")), UNAVAILABLE, True, "unavailable"),
+        (TimeLimitError("It took too long."), "It took too long.", False, "timeout"),
     ],
 )
 def test_users_get_one_sentence_and_only_lost_parts_are_tried_again(
-    error: Exception, message: str, retryable: bool
+    error: Exception, message: str, retryable: bool, kind: str
 ) -> None:
-    failure = classify(error)
-    assert (failure.message, failure.retryable) == (message, retryable)
+    assert classify(error) == Failure(message, retryable, kind)
 
 
 def test_the_log_says_where_an_error_came_from_and_quotes_nobody() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from serve_app.api.audio_tokens import AudioTokens
 from serve_app.api.callers import Callers
@@ -15,13 +15,17 @@ from serve_app.api.ranges import UnsatisfiableRangeError, byte_range
 from serve_app.api.results import ResultFile, result_file
 from serve_app.api.service import JobService
 from serve_app.jobs.model import JobView
-from serve_app.storage import AudioStorage
+from serve_app.storage import AudioStorage, disposition
 
 
 def audio_router(
-    service: JobService, storage: AudioStorage, callers: Callers, tokens: AudioTokens | None
+    service: JobService,
+    storage: AudioStorage,
+    callers: Callers,
+    tokens: AudioTokens | None,
+    redirect_seconds: int | None,
 ) -> APIRouter:
-    """Downloading songs, from any storage, by any replica."""
+    """Downloading songs, from any storage, by any replica; or, redirected, from the storage itself."""
     router = APIRouter(tags=["audio"])
 
     @router.head("/v1/audio/{job_id}/{index}.{extension}", include_in_schema=False)
@@ -30,6 +34,7 @@ def audio_router(
         response_class=StreamingResponse,
         responses={
             200: {"description": "The song.", "content": {"audio/*": {}}},
+            302: {"description": "Where the song is, on a server that does not send songs itself."},
             206: {"description": "The part of it that `Range` asks for.", "content": {"audio/*": {}}},
             304: {"description": "The song with the `ETag` in `If-None-Match`."},
             **error_responses(404, 416),
@@ -55,6 +60,12 @@ def audio_router(
             size = await asyncio.to_thread(storage.size, result.uri)
         except FileNotFoundError as error:
             raise HTTPException(404, "Audio file not found") from error
+        # A signed URL is good for one method, and HEAD costs nothing here.
+        if redirect_seconds is not None and request.method == "GET":
+            url = await asyncio.to_thread(
+                storage.signed_url, result.uri, redirect_seconds, result.media_type, result.name
+            )
+            return RedirectResponse(url, 302, {"cache-control": "no-store"})
         return _answer(request, storage, result, size)
 
     return router
@@ -80,7 +91,7 @@ def _answer(request: Request, storage: AudioStorage, result: ResultFile, size: i
     headers = {
         "accept-ranges": "bytes",
         "cache-control": "private, max-age=86400, immutable",
-        "content-disposition": f'inline; filename="{result.name}"',
+        "content-disposition": disposition(result.name),
         "etag": etag,
     }
     if etag in request.headers.get("if-none-match", ""):

@@ -1,4 +1,4 @@
-"""Audio files in and out, on a disk and on another fsspec file system."""
+"""Audio files in and out, on a disk, in S3 and on another fsspec file system."""
 
 import io
 import time
@@ -11,8 +11,10 @@ from configs.settings import PROJECT_ROOT
 from serve_app.storage import BLOCK_BYTES, AudioStorage
 
 
-@pytest.fixture(params=["disk", "memory"])
+@pytest.fixture(params=["disk", "memory", "s3"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AudioStorage:
+    if request.param == "s3":
+        return AudioStorage(f"s3://{request.getfixturevalue('bucket')}/some/folder")
     return AudioStorage(str(tmp_path) if request.param == "disk" else f"memory://{uuid.uuid4().hex}/")
 
 
@@ -42,13 +44,13 @@ def test_each_attempt_and_song_has_a_file_of_its_own(storage: AudioStorage) -> N
 
 
 def test_deleting_a_job_leaves_the_others(storage: AudioStorage) -> None:
-    for job_id in ("a", "b"):
+    for job_id in ("a", "ab"):
         storage.write(storage.result_uri(job_id, 1, 0, "wav"), io.BytesIO(b"song"))
         storage.write(storage.recording_uri(job_id, "source"), io.BytesIO(b"song"))
     storage.delete_job("a")
     storage.delete_job("a")
     storage.delete_job("never there")
-    assert storage.size(storage.result_uri("b", 1, 0, "wav")) == 4
+    assert storage.size(storage.result_uri("ab", 1, 0, "wav")) == 4
     with pytest.raises(FileNotFoundError):
         storage.size(storage.result_uri("a", 1, 0, "wav"))
     with pytest.raises(FileNotFoundError):

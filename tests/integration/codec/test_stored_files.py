@@ -1,13 +1,14 @@
 from pathlib import Path
 
-import fsspec
 import pytest
 
-from deployments.codec.stored_files import new_stored_file, stored_file
+from deployments.codec.stored_files import located, new_stored_file, stored_file
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "s3"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "s3":
+        return f"s3://{request.getfixturevalue('bucket')}"
     return str(tmp_path) if request.param == "local" else f"memory://{tmp_path.name}"
 
 
@@ -17,7 +18,7 @@ def stored(uri: str) -> bytes:
 
 
 def listing(folder: str) -> list[str]:
-    storage, path = fsspec.core.url_to_fs(folder)
+    storage, path = located(folder)
     return [Path(name).name for name in storage.find(path)]
 
 
@@ -42,7 +43,8 @@ def test_nothing_is_there_before_the_file_is_whole(folder: str):
     with new_stored_file(uri) as file:
         file.write(b"so")
         file.flush()
-        assert not fsspec.core.url_to_fs(uri)[0].exists(fsspec.core.url_to_fs(uri)[1])
+        storage, path = located(uri)
+        assert not storage.exists(path)
         file.write(b"ng")
     assert stored(uri) == b"song"
 

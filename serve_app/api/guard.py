@@ -1,0 +1,60 @@
+"""ASGI middleware: what is refused before anything of a request is read, and what every answer says."""
+
+from collections.abc import Sequence
+
+from fastapi import FastAPI
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 32 << 10
+READING = {"GET", "HEAD", "OPTIONS"}
+
+
+def add_guard(app: FastAPI, cors_origins: Sequence[str]) -> None:
+    """Only pages of the origins named, and the server's own, may use the API from a browser."""
+    app.add_middleware(Guard, cors_origins=cors_origins)
+    if cors_origins:
+        # Without `allow_credentials`: keys are sent in headers, and a browser sends none by itself.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=cors_origins,
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["Content-Disposition", "Content-Range", "ETag", "Retry-After", "X-Request-ID"],
+        )
+
+
+class Guard:
+    """Limits headers, and keeps web pages from submitting jobs to a server that was not meant for them."""
+
+    def __init__(self, app: ASGIApp, cors_origins: Sequence[str]) -> None:
+        self._app = app
+        self._origins = cors_origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Content-Type-Options"] = "nosniff"
+            await send(message)
+
+        size = sum(len(name) + len(value) for name, value in scope["headers"])
+        if len(scope["headers"]) > MAX_HEADERS or size > MAX_HEADER_BYTES:
+            detail = f"The headers are more than {MAX_HEADERS} or larger than {MAX_HEADER_BYTES:,} bytes"
+            await JSONResponse({"detail": detail}, 431)(scope, receive, answer)
+        elif scope["method"] not in READING and not self._welcome(Headers(scope=scope)):
+            detail = "Pages of this origin may not use the server; `api.cors_origins` names those that may"
+            await JSONResponse({"detail": detail}, 403)(scope, receive, answer)
+        else:
+            await self._app(scope, receive, answer)
+
+    def _welcome(self, headers: Headers) -> bool:
+        # Browsers send forms and plain text to any server and ask nobody, but they do say whose page it is.
+        origin = headers.get("origin")
+        return origin is None or origin in self._origins or origin.partition("://")[2] == headers.get("host")
