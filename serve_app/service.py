@@ -9,11 +9,13 @@ from ray import serve
 
 from configs.settings import Settings
 from serve_app.api.schemas import GenerateRequest
-from serve_app.api.service import UnavailableError
+from serve_app.api.service import Condition, Readiness, UnavailableError
 from serve_app.failures import cause_of, is_unavailable
 from serve_app.jobs.client import TrackerClient
+from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, JobState, JobView, NewJob, TrackerStats
 from serve_app.planning import language_model, lyrics_for_models, unconditional_text
+from serve_app.readiness import Overviews, running_replicas, unanswered, unasked
 
 READY_TIMEOUT_SECONDS = 5.0
 COUNT_TIMEOUT_SECONDS = 10.0
@@ -67,10 +69,8 @@ class RayJobService:
 
     async def replicas(self) -> dict[str, int]:
         """Running replicas by deployment."""
-        application = serve.get_replica_context().app_name
-        status = await asyncio.to_thread(serve.status)
-        deployments = status.applications[application].deployments
-        return {name: sum(state.replica_states.values()) for name, state in deployments.items()}
+        overviews = await self._overviews()
+        return {name: running_replicas(overview) for name, overview in overviews.items()}
 
     async def prompt_fits(self, request: GenerateRequest, code_count: int) -> bool:
         """Whether the LM's context holds the request and its codes; True while the LM is down."""
@@ -88,19 +88,48 @@ class RayJobService:
             return True
         return fits
 
-    async def not_ready(self) -> list[str]:
-        """Names of the deployments that cannot serve a default request now."""
+    async def condition(self) -> Condition:
+        """What can serve now. Raises nothing."""
+        overviews = await self._known_overviews()
+        mode, answers = await asyncio.gather(
+            self._mode(),
+            asyncio.gather(
+                *(self._readiness(name, handle, overviews) for name, handle in self._needed.items())
+            ),
+        )
+        tracker = Readiness.AWAY if mode is None else Readiness.READY
+        return Condition(mode, {"JobTracker": tracker, **dict(zip(self._needed, answers, strict=True))})
 
-        async def asks(name: str, handle: Any) -> str | None:
-            try:
-                async with asyncio.timeout(READY_TIMEOUT_SECONDS):
-                    await handle.ready.remote()
-            except Exception:
-                return name
+    async def _mode(self) -> Mode | None:
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_SECONDS):
+                return (await self.stats()).mode
+        except Exception:
             return None
 
-        answers = await asyncio.gather(*(asks(name, handle) for name, handle in self._needed.items()))
-        return [name for name in answers if name is not None]
+    async def _readiness(self, name: str, handle: Any, overviews: Overviews) -> Readiness:
+        if known := unasked(overviews.get(name)):
+            return known
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_SECONDS):
+                await handle.ready.remote()
+        except Exception:
+            return unanswered((await self._known_overviews()).get(name))
+        return Readiness.READY
+
+    async def _known_overviews(self) -> Overviews:
+        """Empty where Serve's controller does not answer."""
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_SECONDS):
+                return await self._overviews()
+        except Exception:
+            return {}
+
+    async def _overviews(self) -> Overviews:
+        application = serve.get_replica_context().app_name
+        status = await asyncio.to_thread(serve.status)
+        overviews: Overviews = status.applications[application].deployments
+        return overviews
 
     async def _ask_view(self, method: str, *arguments: Any) -> JobView | None:
         view: JobView | None = await self._ask(method, *arguments)

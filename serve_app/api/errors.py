@@ -14,14 +14,17 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deployments.errors import StorageError
 from serve_app.api.service import UnavailableError
-from serve_app.jobs.errors import IdempotencyConflictError, JobEndedError, LimitError
+from serve_app.jobs.errors import DrainingError, IdempotencyConflictError, JobEndedError, LimitError
 from serve_app.jobs.store import StoreError
 
 logger = logging.getLogger("ray.serve")
 
 RETRY_SECONDS = 5.0
 """When to ask again after a 503; a job tracker starts again within seconds."""
+DRAINING_RETRY_SECONDS = 60.0
+"""When to submit again to a server that is being drained; nobody knows when it is opened."""
 
 
 class _ErrorResponse(JSONResponse):
@@ -61,6 +64,10 @@ def add_error_handlers(app: FastAPI) -> None:
     async def too_much(_: Request, error: LimitError) -> Response:
         return _later(429, error.message, error.retry_after)
 
+    @app.exception_handler(DrainingError)
+    async def draining(_request: Request, _error: DrainingError) -> Response:
+        return _later(503, "The server takes no new jobs at the moment", DRAINING_RETRY_SECONDS)
+
     @app.exception_handler(IdempotencyConflictError)
     async def other_request(_request: Request, _error: IdempotencyConflictError) -> Response:
         message = "This Idempotency-Key was used for another request within the last 24 hours"
@@ -75,6 +82,11 @@ def add_error_handlers(app: FastAPI) -> None:
     async def unavailable(_: Request, error: Exception) -> Response:
         logger.warning("a request could not be answered: %s", type(error).__name__)
         return _later(503, "The server cannot reach its jobs at the moment", RETRY_SECONDS)
+
+    @app.exception_handler(StorageError)
+    async def storage_failed(_: Request, error: StorageError) -> Response:
+        logger.error("the audio storage failed: %s", error)
+        return _later(503, "The server cannot reach its audio files at the moment", RETRY_SECONDS)
 
     @app.exception_handler(ClientDisconnect)
     async def client_left(_request: Request, _error: ClientDisconnect) -> Response:

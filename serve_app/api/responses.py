@@ -6,6 +6,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.domain import Task
+from serve_app.api.service import Readiness
+from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import JobState, JobView
 
 
@@ -137,6 +139,9 @@ class ModelsResponse(_Response):
     max_upload_bytes: int = Field(description="Largest request body.")
 
 
+_MODE = "What the operator lets it do: all (`open`), take no new jobs (`draining`), begin no job (`paused`)."
+
+
 class StatsResponse(_Response):
     """How busy the server is."""
 
@@ -145,7 +150,8 @@ class StatsResponse(_Response):
     queue_limit: int = Field(description="Jobs that may wait; more are refused with 429.")
     avg_job_seconds: float = Field(description="Mean seconds of recent jobs.")
     stage_seconds: dict[str, float] = Field(description="Mean seconds per stage of recent jobs.")
-    replicas: dict[str, int] = Field(description="Replicas per deployment.")
+    replicas: dict[str, int] = Field(description="Running replicas per deployment.")
+    mode: Mode = Field(description=_MODE)
 
 
 class HealthResponse(_Response):
@@ -156,6 +162,11 @@ class HealthResponse(_Response):
 
 
 class ReadyResponse(_Response):
-    """Every deployment that a default request needs can serve."""
+    """Jobs get done."""
 
     status: str = Field("ready", description="Always `ready`.")
+    mode: Mode = Field(description=_MODE)
+    parts: dict[str, Readiness] = Field(
+        description="The job tracker and the deployments that a default request needs. `busy`: healthy, "
+        "without room for a question now; `scaled to zero`, `starting`: work makes it start, and waits."
+    )

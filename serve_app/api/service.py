@@ -1,13 +1,45 @@
 """What the HTTP API asks of the rest of the server."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from serve_app.api.schemas import GenerateRequest
+from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, JobState, JobView, NewJob, TrackerStats
 
 
 class UnavailableError(Exception):
     """What answers for the jobs is being replaced: trying again will help."""
+
+
+class Readiness(StrEnum):
+    """Of one part of the server."""
+
+    READY = "ready"
+    BUSY = "busy"
+    """Healthy, without room for a question at the moment: work waits for it."""
+    SCALED_TO_ZERO = "scaled to zero"
+    """Work makes it start."""
+    STARTING = "starting"
+    """From zero: work waits for it."""
+    AWAY = "away"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How the server is."""
+
+    mode: Mode | None
+    """None while the job tracker is away."""
+    parts: Mapping[str, Readiness]
+    """The job tracker and the deployments that a default request needs."""
+
+    @property
+    def away(self) -> list[str]:
+        """The parts without which no job gets done."""
+        return [name for name, readiness in self.parts.items() if readiness is Readiness.AWAY]
 
 
 class JobService(Protocol):
@@ -17,7 +49,7 @@ class JobService(Protocol):
     """
 
     async def submit(self, new: NewJob) -> Accepted:
-        """Put a job in line. Raises LimitError or IdempotencyConflictError."""
+        """Put a job in line. Raises DrainingError, LimitError or IdempotencyConflictError."""
 
     async def view(self, job_id: str) -> JobView | None:
         """A job as it stands; None where the id is unknown."""
@@ -40,10 +72,10 @@ class JobService(Protocol):
         """What signs tokens; the same on every replica, for as long as the job store lives."""
 
     async def replicas(self) -> dict[str, int]:
-        """Replicas by deployment."""
+        """Running replicas by deployment."""
 
-    async def not_ready(self) -> list[str]:
-        """Names of the deployments that a default request needs and that cannot serve now."""
+    async def condition(self) -> Condition:
+        """What can serve now. Raises nothing."""
 
     async def prompt_fits(self, request: GenerateRequest, code_count: int) -> bool:
         """Whether the LM's context holds a request's prompt and `code_count` codes; True while it is down."""

@@ -3,11 +3,15 @@
 import asyncio
 import hashlib
 import os
+import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from configs.settings import Settings
+from deployments.job_log import log_event
+from deployments.tracing import SpanRecorder
 from serve_app.api.body import Body
 from serve_app.api.callers import Caller
 from serve_app.api.errors import invalid
@@ -18,29 +22,45 @@ from serve_app.api.resolve import job_spec
 from serve_app.api.responses import SubmitResponse
 from serve_app.api.schemas import GenerateRequest
 from serve_app.api.service import JobService
-from serve_app.jobs.errors import IdempotencyConflictError, LimitError
+from serve_app.jobs.errors import DrainingError, IdempotencyConflictError, LimitError
 from serve_app.jobs.model import Accepted, IdempotencyKey, NewJob, Recording
 from serve_app.planning import unconditional_text
 from serve_app.storage import BLOCK_BYTES, AudioStorage
+from serve_app.tracing import client_context, submit_context
 from serve_app.workload import job_work
 
 PROMPT_OVERHEAD_TOKENS = 512
 """More than the LM's instruction, template and metadata take."""
 
 
+@dataclass(frozen=True)
+class Arrival:
+    """When a request came in, and its `traceparent` header."""
+
+    at: float
+    traceparent: str | None
+
+
 class Submission:
     """Turns bodies into jobs. Of a refused request nothing is kept."""
 
     def __init__(
-        self, service: JobService, storage: AudioStorage, settings: Settings, limits: Limits
+        self,
+        service: JobService,
+        storage: AudioStorage,
+        settings: Settings,
+        limits: Limits,
+        spans: SpanRecorder,
     ) -> None:
+        self._spans = spans
+        self._tracing = settings.tracing
         self._service = service
         self._storage = storage
         self._limits = limits
         self._finder = RecordingFinder(service, storage, settings.api.audio_roots, settings.api.max_duration)
 
     async def submit(
-        self, body: Body, caller: Caller, strict: bool, idempotency_key: str | None
+        self, body: Body, caller: Caller, strict: bool, idempotency_key: str | None, arrival: Arrival
     ) -> SubmitResponse:
         """Accept a job. Raises RequestValidationError, LimitError or IdempotencyConflictError."""
         parsed, uploads = parse_request(body, self._limits, strict), uploaded_files(body)
@@ -59,17 +79,18 @@ class Submission:
             await self._check_prompt(request)
             uploaded_bytes = await self._store(job_id, spec.source, recordings.source)
             uploaded_bytes += await self._store(job_id, spec.reference, recordings.reference)
-        accepted = await self._enter_line(
-            NewJob(
-                job_id=job_id,
-                spec=spec,
-                work=job_work(spec, self._limits),
-                client=caller.client,
-                priority=request.priority,
-                uploaded_bytes=uploaded_bytes,
-                idempotency=idempotency,
-            )
+        new = NewJob(
+            job_id=job_id,
+            spec=spec,
+            work=job_work(spec, self._limits),
+            client=caller.client,
+            priority=request.priority,
+            uploaded_bytes=uploaded_bytes,
+            idempotency=idempotency,
+            traceparent=submit_context(job_id, self._tracing),
         )
+        accepted = await self._enter_line(new)
+        self._tell(new, accepted, arrival)
         return SubmitResponse(
             job_id=accepted.job_id, status=accepted.state, queue_position=accepted.queue_position
         )
@@ -93,13 +114,19 @@ class Submission:
     async def _enter_line(self, new: NewJob) -> Accepted:
         try:
             accepted = await self._service.submit(new)
-        except (LimitError, IdempotencyConflictError):
+        except (DrainingError, LimitError, IdempotencyConflictError):
             # After any other failure the job may be in line all the same: then it needs its recordings.
             await self._delete_recordings(new)
             raise
         if accepted.job_id != new.job_id:
             await self._delete_recordings(new)
         return accepted
+
+    def _tell(self, new: NewJob, accepted: Accepted, arrival: Arrival) -> None:
+        log_event("accepted", accepted.job_id, queue_position=accepted.queue_position)
+        if accepted.job_id == new.job_id:  # else its trace has a submit already
+            link = client_context(arrival.traceparent)
+            self._spans.record("submit", new.traceparent, None, arrival.at, time.time(), link=link)
 
     async def _delete_recordings(self, new: NewJob) -> None:
         if new.uploaded_bytes:

@@ -23,6 +23,10 @@ class JobBook:
         self.counts: Counter[JobState] = Counter(journal.store.counts())
 
     @property
+    def queued(self) -> Collection[Job]:
+        return self._queued.values()
+
+    @property
     def running(self) -> Collection[Job]:
         return self._running.values()
 
@@ -62,6 +66,12 @@ class JobBook:
         self._journal.save(job)
         self.remember(job)
         return job
+
+    def reopen(self, ended: Job, job: Job) -> Job:
+        """Write the record of a job that goes on after its end."""
+        if self.open(ended.job_id) is None:  # closed: `save` would take it for new
+            self.counts[ended.state] -= 1
+        return self.save(job)
 
     def remember(self, job: Job) -> None:
         """Take a record for the newest without writing it: a restart does not need it."""

@@ -34,10 +34,11 @@ class EndedJobs:
             self._book.save(job.with_(files=(), file_bytes=0))
 
     def records_expired(self, jobs: Collection[Job]) -> None:
-        """Forget these closed jobs."""
+        """Forget these jobs, whose files have been deleted; not one that was put back in line meanwhile."""
         for job in filter(None, [self._book.get(job.job_id) for job in jobs]):
-            self._admission.freed(job.client, job.stored_bytes)
-            self._book.delete(job)
+            if job.may_go:
+                self._admission.freed(job.client, job.stored_bytes)
+                self._book.delete(job)
 
     def callbacks_due(self) -> list[Job]:
         """Ended jobs whose end should be delivered now."""

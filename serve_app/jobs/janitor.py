@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 from configs.settings import StorageSettings
+from deployments.job_log import about
 from serve_app.jobs.journal import Journal
 from serve_app.jobs.model import Job, JobState
 from serve_app.jobs.tracker import JobTracker
@@ -41,6 +42,12 @@ class Janitor:
         if self._scanned_at is None or self._clock() - self._scanned_at >= SCAN_SECONDS:
             self._scanned_at = self._clock()
             await self._delete_unknown(journal)
+
+    async def purge(self, tracker: JobTracker, jobs: Sequence[Job]) -> list[Job]:
+        """Delete files and records of ended jobs now; those for which it worked."""
+        deleted = await self._deleted(jobs, lambda job: self._storage.delete_job(job.job_id))
+        tracker.ended.records_expired(deleted)
+        return deleted
 
     async def _tidy(self, tracker: JobTracker) -> None:
         """Of ended jobs everything but the songs."""
@@ -75,9 +82,7 @@ class Janitor:
             await journal.flushed()
             before = self._clock() - self._settings.record_seconds
             old = await asyncio.to_thread(journal.store.ended, before, False, BATCH)
-            deleted = await self._deleted(old, lambda job: self._storage.delete_job(job.job_id))
-            tracker.ended.records_expired(deleted)
-            if len(deleted) < BATCH:
+            if len(await self.purge(tracker, old)) < BATCH:
                 return
 
     async def _delete_unknown(self, journal: Journal) -> None:
@@ -95,7 +100,7 @@ class Janitor:
         except FileNotFoundError:
             pass  # whoever submitted it was refused meanwhile, and deleted it
         except OSError:
-            logger.exception("the storage did not let go of what job %s left", job_id)
+            logger.exception("the storage did not let go of what job %s left", job_id, extra=about(job_id))
 
     async def _deleted(self, jobs: Sequence[Job], delete: Callable[[Job], None]) -> list[Job]:
         """Run `delete` for each job; those for which it worked."""
@@ -110,7 +115,11 @@ class Janitor:
         try:
             delete(job)
         except OSError:
-            logger.exception("the storage did not delete files of job %s; trying again", job.job_id)
+            logger.exception(
+                "the storage did not delete files of job %s; trying again",
+                job.job_id,
+                extra=about(job.job_id),
+            )
             return False
         return True
 

@@ -77,6 +77,10 @@ class WaitingLine:
         if not places:
             del self._clients[waiting.client]
 
+    def __iter__(self) -> Iterator[Waiting]:
+        """Who waits, first come first."""
+        return (self._jobs[place] for block in self._blocks for place in block.places)
+
     def first(self) -> str | None:
         """The id of the job whose turn it is."""
         return self._jobs[self._blocks[0].places[0]].job_id if self._jobs else None

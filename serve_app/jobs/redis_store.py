@@ -6,17 +6,18 @@ import secrets
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
 from redis.retry import Retry
 
+from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Job, JobState
 from serve_app.jobs.records import job_from_json, job_to_json, newer_version
+from serve_app.jobs.redis_keys import Keys
 from serve_app.jobs.store import SECRET_BYTES, TAKEN_OVER, StoreError
 
 logger = logging.getLogger("ray.serve")
@@ -34,66 +35,6 @@ NOT_DURABLE = (
 UNKNOWN_DURABILITY = (
     "%s does not tell whether it survives a crash (%s): it must have `appendonly yes`, `appendfsync always`"
 )
-
-
-@dataclass(frozen=True)
-class Keys:
-    """All names in Redis. The prefix is `?prefix=` of the store's URL."""
-
-    prefix: str
-
-    @property
-    def meta(self) -> str:
-        """Hash: version, epoch, next_sequence, secret."""
-        return f"{self.prefix}:meta"
-
-    @property
-    def records(self) -> str:
-        """Hash: job id -> JSON."""
-        return f"{self.prefix}:records"
-
-    @property
-    def stored(self) -> str:
-        """Hash: job id -> bytes and client, of jobs with bytes in the storage."""
-        return f"{self.prefix}:stored"
-
-    @property
-    def open(self) -> str:
-        """Sorted set: ids of open jobs by sequence."""
-        return f"{self.prefix}:open"
-
-    def ended(self, with_files: bool) -> str:
-        """Sorted set: ids of closed jobs by the time of their end."""
-        return f"{self.prefix}:ended{':with_files' if with_files else ''}"
-
-    def line(self, client: str | None, state: str | None) -> str:
-        """Sorted set: ids of jobs by sequence, of one client or all, in one state or all."""
-        parts = [
-            "" if client is None else f"client={_quoted(client)}",
-            "" if state is None else f"state={state}",
-        ]
-        return ":".join([f"{self.prefix}:jobs", *filter(None, parts)])
-
-    def idempotency(self, client: str, key: str) -> str:
-        """Sorted set: ids of jobs by sequence."""
-        return f"{self.prefix}:idempotency:{_quoted(client)}:{_quoted(key)}"
-
-    def of(self, job: Job) -> dict[str, float]:
-        """The sorted sets that a job stands in, and where."""
-        sequence = job.place.sequence
-        clients, states = (None, job.client), (None, job.state.value)
-        found: dict[str, float] = {
-            self.line(client, state): sequence for client in clients for state in states
-        }
-        if job.idempotency:
-            found[self.idempotency(job.client, job.idempotency.key)] = sequence
-        if job.is_open:
-            found[self.open] = sequence
-        elif job.finished_at is not None:
-            found[self.ended(with_files=False)] = job.finished_at
-            if job.files:
-                found[self.ended(with_files=True)] = job.finished_at
-        return found
 
 
 Migration = Callable[["redis.Redis", Keys], None]
@@ -124,11 +65,7 @@ class RedisJobStore:
         if not records:
             return
         with self._write_lock, self._errors(), self._redis.pipeline() as pipe:
-            # What is read here is still so when the transaction is carried out, or it is not.
-            pipe.watch(self._keys.meta)
-            epoch, next_sequence = pipe.hmget(self._keys.meta, ["epoch", "next_sequence"])
-            if epoch != self._epoch:
-                raise StoreError(TAKEN_OVER.format(store=self._location))
+            next_sequence = self._watched_meta(pipe, "next_sequence")
             earlier = pipe.hmget(self._keys.records, list(records))
             pipe.multi()
             for (job_id, job), old in zip(changes.items(), earlier, strict=True):
@@ -209,6 +146,18 @@ class RedisJobStore:
             secret: Any = self._redis.hget(self._keys.meta, "secret")
         return bytes(secret)
 
+    def mode(self) -> Mode:
+        with self._errors():
+            mode: Any = self._redis.hget(self._keys.meta, "mode")
+        return Mode(mode.decode()) if mode else Mode.OPEN
+
+    def set_mode(self, mode: Mode) -> None:
+        with self._write_lock, self._errors(), self._redis.pipeline() as pipe:
+            self._watched_meta(pipe, "mode")
+            pipe.multi()
+            pipe.hset(self._keys.meta, "mode", mode.value)
+            pipe.execute()
+
     def close(self) -> None:
         with self._write_lock:
             self._closed = True
@@ -256,6 +205,17 @@ class RedisJobStore:
         if (file, sync) != ("yes", "always"):
             logger.warning(NOT_DURABLE, self._location, file, sync)
 
+    def _watched_meta(self, pipe: Pipeline, name: str) -> Any:
+        """One value of the meta hash, which is still so when the transaction is carried out, or it is not.
+
+        Raises StoreError where the store is another tracker's meanwhile.
+        """
+        pipe.watch(self._keys.meta)
+        epoch, value = pipe.hmget(self._keys.meta, ["epoch", name])
+        if epoch != self._epoch:
+            raise StoreError(TAKEN_OVER.format(store=self._location))
+        return value
+
     def _move(self, pipe: Pipeline, job_id: str, old: Job | None, new: Job | None) -> None:
         """From the sorted sets of its earlier record into those of its new one."""
         left, entered = (self._keys.of(job) if job else {} for job in (old, new))
@@ -293,7 +253,3 @@ def _parts(url: str) -> tuple[str, Keys, str]:
     keys = Keys(options.pop("prefix", DEFAULT_PREFIX))
     location = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
     return parts._replace(query=urlencode(options)).geturl(), keys, location
-
-
-def _quoted(text: str) -> str:
-    return quote(text, safe="", errors="surrogatepass")

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Job, JobState
 from serve_app.jobs.records import job_from_json, job_to_json, newer_version
 from serve_app.jobs.store import SECRET_BYTES, TAKEN_OVER, StoreError
@@ -154,6 +155,15 @@ class SqliteJobStore:
 
     def secret(self) -> bytes:
         return bytes(self._meta("secret"))
+
+    def mode(self) -> Mode:
+        found = self._rows("SELECT value FROM meta WHERE name = 'mode'")
+        return Mode(found[0][0]) if found else Mode.OPEN
+
+    def set_mode(self, mode: Mode) -> None:
+        with self._errors(), self._write_lock, self._transaction():
+            self._check_epoch()
+            self._writer.execute("INSERT OR REPLACE INTO meta VALUES ('mode', ?)", (mode.value,))
 
     def close(self) -> None:
         with self._write_lock, self._read_lock:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Collection, Iterator, Mapping
 from typing import Protocol
 
+from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Job, JobState
 
 SECRET_BYTES = 32
@@ -54,6 +55,12 @@ class JobStore(Protocol):
     def secret(self) -> bytes:
         """32 random bytes that stay the same for as long as the store lives."""
 
+    def mode(self) -> Mode:
+        """What an operator last let the server do; `Mode.OPEN` at first."""
+
+    def set_mode(self, mode: Mode) -> None:
+        """A write, like those of records: durable when this returns."""
+
     def close(self) -> None:
         """Let go of the store, after a write that is running; writes that come later raise StoreError."""
 
@@ -69,6 +76,7 @@ class MemoryJobStore:
         self._next_sequence = 0
         self._lock = threading.Lock()
         self._secret = secrets.token_bytes(SECRET_BYTES)
+        self._mode = Mode.OPEN
 
     def write(self, changes: Mapping[str, Job | None]) -> None:
         with self._lock:
@@ -125,6 +133,12 @@ class MemoryJobStore:
 
     def secret(self) -> bytes:
         return self._secret
+
+    def mode(self) -> Mode:
+        return self._mode
+
+    def set_mode(self, mode: Mode) -> None:
+        self._mode = mode
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -1,5 +1,6 @@
 """`POST /v1/music/generate`."""
 
+import time
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request
@@ -11,7 +12,7 @@ from serve_app.api.errors import error_responses
 from serve_app.api.limits import Limits
 from serve_app.api.openapi import request_body
 from serve_app.api.responses import SubmitResponse
-from serve_app.api.submission import Submission
+from serve_app.api.submission import Arrival, Submission
 
 
 def generate_router(
@@ -42,7 +43,8 @@ def generate_router(
         ] = None,
     ) -> SubmitResponse:
         """Put a song in line; `GET /v1/jobs/{job_id}` tells how it goes."""
+        arrival = Arrival(time.time(), request.headers.get("traceparent"))
         async with read_body(request, settings.max_upload_bytes, settings.body_timeout_seconds) as body:
-            return await submission.submit(body, caller, x_strict, idempotency_key)
+            return await submission.submit(body, caller, x_strict, idempotency_key, arrival)
 
     return router

@@ -39,6 +39,7 @@ def server_router(service: JobService, callers: Callers, settings: Settings, lim
             queue_limit=counts.queue_limit,
             avg_job_seconds=counts.avg_job_seconds,
             stage_seconds=counts.stage_seconds,
+            mode=counts.mode,
             replicas=await service.replicas(),
         )
 
@@ -56,11 +57,12 @@ def health_router(service: JobService) -> APIRouter:
 
     @router.get("/ready", responses=error_responses(503))
     async def ready() -> ReadyResponse:
-        """Whether every deployment that a default request needs can serve."""
-        if missing := await service.not_ready():
+        """Whether the job tracker and every deployment that a default request needs can serve."""
+        condition = await service.condition()
+        if condition.mode is None or condition.away:
             retry = {"Retry-After": f"{RETRY_SECONDS:g}"}
-            raise HTTPException(503, f"Not ready: {', '.join(missing)}", retry)
-        return ReadyResponse()
+            raise HTTPException(503, f"Not ready: {', '.join(condition.away)}", retry)
+        return ReadyResponse(mode=condition.mode, parts=dict(condition.parts))
 
     return router
 

@@ -1,11 +1,14 @@
 """The tracker as a Ray actor: found by name, replaced when an application of another version starts."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
+import yaml
 
 from configs.settings import Settings
 from serve_app.api.schemas import GenerateRequest
@@ -62,3 +65,27 @@ async def test_a_replica_that_finds_no_tracker_starts_one(
     await client.call("submit", NewJob("a", JobSpec(GenerateRequest(), seeds=(1,)), WORK))
     ray.kill(find_tracker(settings), no_restart=True)
     assert (await client.call("view", "a")).queue_position == 1
+
+
+async def test_a_tracker_that_was_left_behind_is_stopped_and_its_jobs_are_kept(
+    settings: Settings, tmp_path: Path
+) -> None:
+    config = tmp_path / "serve.yaml"
+    arguments = settings.model_dump(mode="json", exclude_defaults=True)
+    config.write_text(yaml.safe_dump({"applications": [{"name": "acestep", "args": arguments}]}))
+    await TrackerClient(settings).call("submit", NewJob("a", JobSpec(GenerateRequest(), seeds=(1,)), WORK))
+
+    def stop() -> subprocess.CompletedProcess[str]:
+        address = ray.get_runtime_context().gcs_address
+        command = [sys.executable, "-m", "serve_app.admin", "stop-tracker", "--address", address]
+        return subprocess.run(
+            [*command, "--config", str(config)], capture_output=True, text=True, check=False
+        )
+
+    stopped = stop()
+    assert (stopped.returncode, stopped.stdout) == (0, "The job tracker has been stopped.\n"), stopped.stderr
+    assert find_tracker(settings) is None
+    again = stop()
+    assert again.returncode == 1
+    assert "no job tracker of" in again.stderr
+    assert (await TrackerClient(settings).call("view", "a")).queue_position == 1

@@ -17,6 +17,7 @@ from configs.settings import ApiSettings, JobSettings, LanguageModelSettings, Se
 from serve_app.api.app import create_app
 from serve_app.api.routes.jobs import NEWEST
 from serve_app.api.schemas import GenerateRequest
+from serve_app.api.service import Condition, Readiness
 from serve_app.jobs.journal import Journal
 from serve_app.jobs.model import Accepted, Claim, Job, JobSpec, JobState, JobView, NewJob, TrackerStats
 from serve_app.jobs.store import MemoryJobStore
@@ -33,7 +34,7 @@ class LocalJobService:
         self.tracker = JobTracker(settings, self.journal, time.time)
         self.long_prompts_fit = True
         self.counted: list[tuple[GenerateRequest, int]] = []
-        self.missing: list[str] = []
+        self.parts = {"JobTracker": Readiness.READY, "Generator": Readiness.READY}
         self.waiting = 0
         """Long polls at the moment."""
         self.followed: set[str] = set()
@@ -110,8 +111,8 @@ class LocalJobService:
     async def replicas(self) -> dict[str, int]:
         return {"Ingress": 1, "Codec": 2}
 
-    async def not_ready(self) -> list[str]:
-        return self.missing
+    async def condition(self) -> Condition:
+        return Condition(self.tracker.mode, self.parts)
 
     async def prompt_fits(self, request: GenerateRequest, code_count: int) -> bool:
         self.counted.append((request, code_count))

@@ -2,12 +2,17 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import httpx
+import pytest
 
 from deployments.codec.formats import FORMATS
 from serve_app.api.schemas import GenerateRequest
-from tests.unit.api.conftest import LocalJobService
+from serve_app.api.service import Readiness
+from serve_app.jobs.mode import Mode
+from tests.unit.api.conftest import LocalJobService, wav_bytes
 
 
 async def test_models(http: httpx.AsyncClient) -> None:
@@ -45,15 +50,57 @@ async def test_stats(http: httpx.AsyncClient) -> None:
         "avg_job_seconds": 5.0,
         "stage_seconds": {},
         "replicas": {"Ingress": 1, "Codec": 2},
+        "mode": "open",
     }
 
 
 async def test_health_and_readiness(http: httpx.AsyncClient, service: LocalJobService) -> None:
-    assert (await http.get("/ready")).json() == {"status": "ready"}
-    service.missing = ["LanguageModel", "Codec"]
+    assert (await http.get("/ready")).json() == {
+        "status": "ready",
+        "mode": "open",
+        "parts": {"JobTracker": "ready", "Generator": "ready"},
+    }
+    service.parts = {"JobTracker": Readiness.READY, "LanguageModel": Readiness.AWAY, "Codec": Readiness.AWAY}
     answer = await http.get("/ready")
     assert (answer.status_code, answer.json()) == (503, {"detail": "Not ready: LanguageModel, Codec"})
+    assert answer.headers["retry-after"] == "5"
     assert (await http.get("/health")).json() == {"status": "ok", "service": "acestep-serve"}
+
+
+@pytest.mark.parametrize("readiness", set(Readiness) - {Readiness.AWAY})
+async def test_a_server_whose_parts_work_or_start_when_work_comes_is_ready(
+    http: httpx.AsyncClient, service: LocalJobService, readiness: Readiness
+) -> None:
+    service.parts["Generator"] = readiness
+    assert (await http.get("/ready")).json()["parts"]["Generator"] == readiness.value
+
+
+async def test_a_draining_server_says_so_and_takes_no_new_jobs(
+    http: httpx.AsyncClient, service: LocalJobService
+) -> None:
+    job_id = (await http.post("/v1/music/generate", json={})).json()["job_id"]
+    service.tracker.mode = Mode.DRAINING
+    answer = await http.post("/v1/music/generate", json={})
+    assert answer.status_code == 503
+    assert answer.json() == {"detail": "The server takes no new jobs at the moment; try again in 60 s"}
+    assert answer.headers["retry-after"] == "60"
+    assert (await http.get(f"/v1/jobs/{job_id}")).json()["status"] == "queued"
+    assert (await http.get("/v1/stats")).json()["mode"] == "draining"
+    answer = await http.get("/ready")
+    assert (answer.status_code, answer.json()["mode"]) == (200, "draining")
+
+
+async def test_a_draining_server_keeps_nothing_of_what_it_refuses(
+    http: httpx.AsyncClient, service: LocalJobService, stored_files: Callable[[], list[Path]]
+) -> None:
+    service.tracker.mode = Mode.DRAINING
+    answer = await http.post(
+        "/v1/music/generate",
+        data={"task_type": "cover"},
+        files={"src_audio": ("song.wav", wav_bytes(), "audio/wav")},
+    )
+    assert answer.status_code == 503
+    assert stored_files() == []
 
 
 async def test_openapi_describes_every_field_in_every_body(http: httpx.AsyncClient) -> None:

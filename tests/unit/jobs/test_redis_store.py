@@ -8,7 +8,8 @@ import pytest
 import redis
 
 from serve_app.jobs.model import IdempotencyKey
-from serve_app.jobs.redis_store import Keys, RedisJobStore
+from serve_app.jobs.redis_keys import Keys
+from serve_app.jobs.redis_store import RedisJobStore
 from serve_app.jobs.store import StoreError
 from tests.job_records import a_finished_job, a_job
 from tests.redis_server import RedisServer

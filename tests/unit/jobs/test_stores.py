@@ -7,6 +7,7 @@ from contextlib import closing, suppress
 
 import pytest
 
+from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Callback, IdempotencyKey, Job, JobState
 from serve_app.jobs.store import JobStore, StoreError
 from serve_app.jobs.stores import open_store
@@ -157,6 +158,15 @@ def test_the_secret_stays(store: JobStore) -> None:
     assert len(set(store.secret())) > 8
 
 
+def test_the_operator_s_mode_is_open_until_it_is_set(store: JobStore) -> None:
+    assert store.mode() is Mode.OPEN
+    for mode in (Mode.DRAINING, Mode.PAUSED, Mode.OPEN):
+        store.set_mode(mode)
+        assert store.mode() is mode
+    keep(store, a_job(1))
+    assert store.next_sequence() == 2
+
+
 # Whose store it is
 
 
@@ -164,9 +174,11 @@ def test_what_was_written_is_there_when_it_is_opened_again(location: str) -> Non
     with closing(open_store(location)) as store:
         keep(store, a_job(1))
         secret = store.secret()
+        store.set_mode(Mode.DRAINING)
     with closing(open_store(location)) as store:
         assert store.get("job-1") == a_job(1)
         assert store.secret() == secret
+        assert store.mode() is Mode.DRAINING
         keep(store, a_job(2))
 
 
@@ -174,6 +186,9 @@ def test_the_tracker_that_opened_a_store_last_is_the_only_one_that_writes(locati
     with closing(open_store(location)) as first, closing(open_store(location)) as second:
         with pytest.raises(StoreError, match="another job tracker has opened this store"):
             keep(first, a_job(1))
+        with pytest.raises(StoreError, match="another job tracker has opened this store"):
+            first.set_mode(Mode.PAUSED)
+        assert second.mode() is Mode.OPEN
         keep(second, a_job(2))
         assert first.get("job-1") is None
         assert first.get("job-2") == a_job(2)

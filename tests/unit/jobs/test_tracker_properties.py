@@ -11,7 +11,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from deployments.domain import Task
 from deployments.messages import Metadata
-from serve_app.jobs.errors import IdempotencyConflictError, JobEndedError, LimitError
+from serve_app.jobs.errors import (
+    DrainingError,
+    IdempotencyConflictError,
+    JobEndedError,
+    LimitError,
+    RequeueError,
+)
+from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import (
     Accepted,
     Callback,
@@ -38,6 +45,7 @@ class Expected:
     state: JobState = JobState.QUEUED
     token: str | None = None
     attempt: int = 0
+    forgiven: int = 0
     expires_at: float = 0.0
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
 
@@ -48,6 +56,7 @@ class JobTrackerMachine(RuleBasedStateMachine):
         self.jobs: dict[str, Expected] = {}
         self.tokens: list[tuple[str, str]] = []
         """Every lease there ever was: job and token."""
+        self.mode = Mode.OPEN
         self.tracking = Tracking(
             queue_limit=QUEUE_LIMIT,
             client_jobs=CLIENT_JOBS,
@@ -114,6 +123,11 @@ class JobTrackerMachine(RuleBasedStateMachine):
         )
         mine = sum(job.new.client.name == client and not job.state.is_final for job in self.jobs.values())
         refused = len(self.in_state(JobState.QUEUED)) >= QUEUE_LIMIT or mine >= CLIENT_JOBS
+        if self.mode is Mode.DRAINING:
+            with pytest.raises(DrainingError):
+                self.tracking.tracker.submit(new)
+            assert self.tracking.tracker.view(new.job_id) is None
+            return
         if refused:
             with pytest.raises(LimitError) as refusal:
                 self.tracking.tracker.submit(new)
@@ -138,7 +152,7 @@ class JobTrackerMachine(RuleBasedStateMachine):
         accepted: Accepted | None = None
         try:
             accepted = self.tracking.tracker.submit(new)
-        except LimitError:
+        except (DrainingError, LimitError):
             assert not earlier
         except IdempotencyConflictError:
             assert earlier[-1].idempotency != idempotency
@@ -170,13 +184,13 @@ class JobTrackerMachine(RuleBasedStateMachine):
         line = self.line()
         token = f"token {len(self.tokens)}"
         claim = self.tracking.tracker.claim(token)
-        if not line:
+        if not line or self.mode is Mode.PAUSED:
             assert claim is None
             return
         assert claim is not None
         job = self.jobs[line[0]]
         assert claim.job.job_id == line[0]
-        assert claim.job.attempt == job.attempt + 1 <= MAX_ATTEMPTS
+        assert claim.job.attempt == job.attempt + 1 <= job.forgiven + MAX_ATTEMPTS
         assert claim.job.checkpoint == job.checkpoint
         job.state, job.token, job.attempt = JobState.RUNNING, token, claim.job.attempt
         job.expires_at = self.tracking.clock.now + LEASE_SECONDS
@@ -226,7 +240,7 @@ class JobTrackerMachine(RuleBasedStateMachine):
             return
         assert told
         job = self.jobs[job_id]
-        if retryable and job.attempt < MAX_ATTEMPTS:
+        if retryable and job.attempt - job.forgiven < MAX_ATTEMPTS:
             self.requeued(job, job.attempt)
         else:
             job.state = JobState.FAILED
@@ -246,6 +260,33 @@ class JobTrackerMachine(RuleBasedStateMachine):
     def left(self, choice: int) -> None:
         self.tracking.tracker.left(self.tokens[choice % len(self.tokens)][0])
 
+    # What operators do
+
+    @rule(mode=st.sampled_from((Mode.OPEN, Mode.OPEN, *Mode)))
+    def set_mode(self, mode: Mode) -> None:
+        self.tracking.store.set_mode(mode)
+        self.tracking.tracker.mode = self.mode = mode
+
+    @precondition(lambda self: self.jobs)
+    @rule(choice=st.integers(0, 5), twice=st.booleans())
+    def requeue(self, choice: int, twice: bool) -> None:
+        job_id = list(self.jobs)[choice % len(self.jobs)]
+        job = self.jobs[job_id]
+        refused = job.state is JobState.SUCCEEDED or self.record(job_id).tidy_at is not None
+        for _ in range(1 + twice):
+            if refused:
+                with pytest.raises(RequeueError):
+                    self.tracking.tracker.requeue(job_id)
+                continue
+            view = self.tracking.tracker.requeue(job_id)
+            assert view is not None
+            assert view.state is JobState.QUEUED
+            if job.state is not JobState.QUEUED:
+                if job.state.is_final:
+                    job.checkpoint = Checkpoint()
+                job.forgiven = job.attempt
+                self.requeued(job, job.attempt)
+
     # What time does
 
     @rule(seconds=st.floats(0, 2 * LEASE_SECONDS))
@@ -255,7 +296,7 @@ class JobTrackerMachine(RuleBasedStateMachine):
         lost = {job_id for job_id in self.in_state(JobState.RUNNING) if self.jobs[job_id].expires_at <= now}
         assert set(self.tracking.tracker.requeue_expired()) == lost
         for job in map(self.jobs.__getitem__, lost):
-            if job.attempt < MAX_ATTEMPTS:
+            if job.attempt - job.forgiven < MAX_ATTEMPTS:
                 self.requeued(job, job.attempt)
             else:
                 job.state = JobState.FAILED
@@ -265,6 +306,7 @@ class JobTrackerMachine(RuleBasedStateMachine):
         line = self.line()
         self.tracking.restart()
         assert self.line() == line
+        assert self.tracking.tracker.stats().mode is self.mode
         for job_id in self.in_state(JobState.RUNNING):
             self.jobs[job_id].expires_at = self.tracking.clock.now + LEASE_SECONDS
 

@@ -1,0 +1,165 @@
+"""`list`, `cancel` and `requeue`: single jobs."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from serve_app.admin.parser import Commands, add_json_option, add_selection, duration
+from serve_app.admin.running_tracker import RunningTracker, add_server_options, running_tracker
+from serve_app.admin.tables import age, table
+from serve_app.jobs.errors import JobEndedError, RequeueError
+from serve_app.jobs.model import JobState, JobView
+
+DEFAULT_LIMIT = 50
+COLUMNS = {
+    "JOB": "<",
+    "STATE": "<",
+    "STAGE": "<",
+    "PROGRESS": ">",
+    "POSITION": ">",
+    "ATTEMPT": ">",
+    "AGE": ">",
+    "CLIENT": "<",
+}
+LOOK_SECONDS = 1.0
+UNKNOWN = "there is no such job"
+
+
+def add_commands(commands: Commands) -> None:
+    """Add `list`, `cancel` and `requeue`."""
+    listing = commands.add_parser(
+        "list",
+        help="show jobs",
+        description="The newest first; with --state queued the next to run first. AGE is since the submit. "
+        "What users asked for is never shown.",
+    )
+    add_selection(listing, JobState)
+    listing.add_argument(
+        "--limit", type=_count, default=DEFAULT_LIMIT, help=f"at most so many (default {DEFAULT_LIMIT})"
+    )
+    listing.set_defaults(run=_list)
+    cancel = commands.add_parser(
+        "cancel",
+        help="cancel jobs that wait or run",
+        description="As their owners could: a running job stops within a step, and its files go.",
+    )
+    cancel.set_defaults(run=_cancel)
+    requeue = commands.add_parser(
+        "requeue",
+        help="run jobs again that failed or were cancelled, or that hang",
+        description="A job that failed or was cancelled goes back to its old place in the line, with its "
+        "seeds and all its attempts; its callback is called again when it ends. One that came with "
+        "recordings cannot: they were deleted at its end. A running job is taken from its runner and goes "
+        "on elsewhere, after its last checkpoint.",
+    )
+    requeue.add_argument(
+        "--timeout",
+        type=duration,
+        default=60.0,
+        metavar="TIME",
+        help="how long to wait for the files of earlier attempts to go (default 60s)",
+    )
+    requeue.set_defaults(run=_requeue)
+    for command in (cancel, requeue):
+        command.add_argument("job_ids", nargs="+", metavar="JOB", help="its id")
+    for command in (listing, cancel, requeue):
+        add_json_option(command)
+        add_server_options(command)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1")
+    return int(text)
+
+
+def _list(options: argparse.Namespace) -> int:
+    tracker = running_tracker(options)
+    if options.state == JobState.QUEUED:
+        views = tracker.call("waiting", options.client, options.limit)
+    else:
+        state = None if options.state is None else JobState(options.state)
+        views = tracker.call("page", options.client, state, sys.maxsize, options.limit)
+    print(json.dumps([_fields(view) for view in views]) if options.json else job_table(views))
+    return 0
+
+
+def job_table(views: Sequence[JobView]) -> str:
+    """Jobs as an operator may see them."""
+    rows = [
+        (
+            view.job_id,
+            view.state.value,
+            view.stage,
+            f"{view.progress:.0%}",
+            str(view.queue_position or "-"),
+            str(view.attempt),
+            age(view.created_at),
+            view.client or "-",
+        )
+        for view in views
+    ]
+    return table(COLUMNS, rows)
+
+
+def _fields(view: JobView) -> dict[str, Any]:
+    return {
+        "job_id": view.job_id,
+        "state": view.state,
+        "stage": view.stage,
+        "progress": view.progress,
+        "queue_position": view.queue_position,
+        "attempt": view.attempt,
+        "client": view.client,
+        "created_at": view.created_at,
+        "started_at": view.started_at,
+        "finished_at": view.finished_at,
+        "eta_seconds": view.eta_seconds,
+        "error": view.error,
+    }
+
+
+def _cancel(options: argparse.Namespace) -> int:
+    def cancel(tracker: RunningTracker, job_id: str) -> str | None:
+        try:
+            view = tracker.call("cancel", job_id)
+        except JobEndedError as error:
+            return f"it has already {error.state}"
+        return None if view else UNKNOWN
+
+    return _each(options, cancel, "cancelled")
+
+
+def _requeue(options: argparse.Namespace) -> int:
+    deadline = time.monotonic() + options.timeout
+
+    def requeue(tracker: RunningTracker, job_id: str) -> str | None:
+        while True:
+            try:
+                view = tracker.call("requeue", job_id)
+            except RequeueError as error:
+                if not error.later or time.monotonic() > deadline:
+                    return error.message
+            else:
+                return None if view else UNKNOWN
+            time.sleep(LOOK_SECONDS)
+
+    return _each(options, requeue, "queued")
+
+
+def _each(options: argparse.Namespace, act: Callable[[RunningTracker, str], str | None], done: str) -> int:
+    """Act on each job; `act` says why it could not. The command's exit code."""
+    tracker = running_tracker(options)
+    problems = {job_id: act(tracker, job_id) for job_id in options.job_ids}
+    if options.json:
+        print(json.dumps([{"job_id": job_id, "problem": problem} for job_id, problem in problems.items()]))
+    else:
+        for job_id, problem in problems.items():
+            if problem is None:
+                print(f"{job_id}: {done}")
+            else:
+                print(f"{job_id}: {problem}", file=sys.stderr)
+    return 1 if any(problems.values()) else 0

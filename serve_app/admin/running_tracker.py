@@ -1,0 +1,128 @@
+"""The job tracker of a running server, for commands."""
+
+import argparse
+import os
+import sys
+import threading
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serve_app.admin.errors import FAILED, CommandError
+from serve_app.ray_access import prepare_to_join, rays_here
+
+if TYPE_CHECKING:
+    from configs.settings import Settings
+
+CONNECT_SECONDS = 30.0
+"""Ray itself tries for minutes, also where it is the token that is wrong."""
+ANSWER_SECONDS = 60.0
+"""A tracker that was lost answers again within seconds."""
+
+
+def add_server_options(command: argparse.ArgumentParser) -> None:
+    """Which server a command is for."""
+    command.add_argument(
+        "--config",
+        type=Path,
+        default=Path("serve_config.yaml"),
+        metavar="FILE",
+        help="Serve config file of the server (default: serve_config.yaml)",
+    )
+    command.add_argument(
+        "--address",
+        default="auto",
+        metavar="ADDRESS",
+        help="of the server's Ray (default: RAY_ADDRESS, or the Ray of this machine). Ray takes its token "
+        "from RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token",
+    )
+
+
+@dataclass(frozen=True)
+class RunningTracker:
+    """One tracker actor, seen from outside of the server."""
+
+    actor: Any
+    application: str
+    """The name of the Serve application that it belongs to."""
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """The answer of a method of `JobTrackerActor`. Raises what it raises, and CommandError."""
+        import ray
+        import ray.exceptions
+
+        from serve_app.failures import cause_of
+        from serve_app.jobs.store import StoreError
+
+        try:
+            return ray.get(self.actor.call.remote(method, *arguments), timeout=ANSWER_SECONDS)
+        except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
+            raise CommandError("the job tracker does not answer; it may be being replaced") from error
+        except ray.exceptions.RayTaskError as error:
+            cause = cause_of(error)
+            if isinstance(cause, StoreError):
+                raise CommandError(f"the job store failed: {cause}") from error
+            raise cause from None
+
+
+def running_tracker(options: argparse.Namespace) -> RunningTracker:
+    """The tracker that the options name. Raises CommandError where there is none."""
+    application, settings = _application(options.config)
+    _connect(options.address)
+    from serve_app.jobs.client import find_tracker
+
+    actor = find_tracker(settings)
+    if actor is None:
+        raise CommandError(f"no job tracker of {options.config} is running there")
+    return RunningTracker(actor, application)
+
+
+def _connect(address: str) -> None:
+    """Join a running Ray. Raises CommandError; ends the process where nothing answers."""
+    here = rays_here()
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS") or _only(here)
+    prepare_to_join(here.get(address))
+    import ray
+    import ray.exceptions
+
+    watchdog = threading.Timer(CONNECT_SECONDS, _give_up, [address])
+    watchdog.start()
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.AuthenticationError) as error:
+        raise CommandError(f"no Ray to connect to: {error}") from error
+    finally:
+        watchdog.cancel()
+
+
+def _only(addresses: Collection[str]) -> str:
+    """Raises CommandError where there is none, or more than one."""
+    if not addresses:
+        raise CommandError("no Ray runs on this machine: name the server's by --address")
+    if len(addresses) > 1:
+        raise CommandError(f"several Rays run on this machine: name one by --address: {', '.join(addresses)}")
+    return next(iter(addresses))
+
+
+def _give_up(address: str) -> None:
+    # A call into Ray can't be interrupted.
+    print(f"error: the Ray at {address} does not answer, or not without another token", file=sys.stderr)
+    os._exit(FAILED)
+
+
+def _application(config: Path) -> "tuple[str, Settings]":
+    """Name and settings of the application in a Serve config file. Raises CommandError."""
+    import yaml
+    from pydantic import ValidationError
+
+    from configs.settings import Settings
+
+    try:
+        (application,) = yaml.safe_load(config.read_text())["applications"]
+        return application["name"], Settings(**application.get("args", {}))
+    except OSError as error:
+        raise CommandError(f"{config}: {error.strerror}: name the server's file by --config") from error
+    except (yaml.YAMLError, ValidationError, KeyError, TypeError, ValueError) as error:
+        raise CommandError(f"{config} is no Serve config file of this application: {error}") from error

@@ -1,0 +1,48 @@
+"""`trace`: where the time of a job went."""
+
+import argparse
+from pathlib import Path
+
+from serve_app.admin.errors import CommandError
+from serve_app.admin.parser import Commands
+
+
+def add_commands(commands: Commands) -> None:
+    """Add `trace`."""
+    trace = commands.add_parser(
+        "trace",
+        help="show where the time of a job went",
+        description="Print the trace of a job as a tree: each part with the process that made it, when it "
+        "began, what it took, and its share of the job's time. It is read from the files that a server with "
+        "`tracing: {exporter: file}` writes on each machine; one that sends its traces to a collector keeps "
+        "none.",
+        epilog="exit code: 0 the job has a trace, 1 it has none there, 2 wrong usage",
+    )
+    trace.add_argument("job_id", metavar="JOB_ID")
+    trace.add_argument(
+        "--spans",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="files, or folders of files (default: tracing.folder of the settings, output/traces)",
+    )
+    trace.set_defaults(run=_trace)
+
+
+def _trace(options: argparse.Namespace) -> int:
+    from configs.settings import TracingSettings
+    from serve_app.trace_tree import explained_seconds, job_span, read_trace, tree
+
+    paths = options.spans or [TracingSettings().folder]
+    try:
+        spans = read_trace(options.job_id, paths)
+    except OSError as error:
+        raise CommandError(str(error)) from error
+    if not spans:
+        raise CommandError(f"no span of job {options.job_id} in {', '.join(map(str, paths))}")
+    print("\n".join(tree(spans)))
+    job = job_span(spans)
+    if job is not None and job.seconds:
+        share = 100 * explained_seconds(spans, job) / job.seconds
+        print(f"Waiting and the parts of its attempts are {share:.1f} % of the job's {job.seconds:.3f} s.")
+    return 0

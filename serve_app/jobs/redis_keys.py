@@ -1,0 +1,70 @@
+"""Where the Redis store keeps what."""
+
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from serve_app.jobs.model import Job
+
+
+@dataclass(frozen=True)
+class Keys:
+    """All names in Redis. The prefix is `?prefix=` of the store's URL."""
+
+    prefix: str
+
+    @property
+    def meta(self) -> str:
+        """Hash: version, epoch, next_sequence, secret, mode."""
+        return f"{self.prefix}:meta"
+
+    @property
+    def records(self) -> str:
+        """Hash: job id -> JSON."""
+        return f"{self.prefix}:records"
+
+    @property
+    def stored(self) -> str:
+        """Hash: job id -> bytes and client, of jobs with bytes in the storage."""
+        return f"{self.prefix}:stored"
+
+    @property
+    def open(self) -> str:
+        """Sorted set: ids of open jobs by sequence."""
+        return f"{self.prefix}:open"
+
+    def ended(self, with_files: bool) -> str:
+        """Sorted set: ids of closed jobs by the time of their end."""
+        return f"{self.prefix}:ended{':with_files' if with_files else ''}"
+
+    def line(self, client: str | None, state: str | None) -> str:
+        """Sorted set: ids of jobs by sequence, of one client or all, in one state or all."""
+        parts = [
+            "" if client is None else f"client={_quoted(client)}",
+            "" if state is None else f"state={state}",
+        ]
+        return ":".join([f"{self.prefix}:jobs", *filter(None, parts)])
+
+    def idempotency(self, client: str, key: str) -> str:
+        """Sorted set: ids of jobs by sequence."""
+        return f"{self.prefix}:idempotency:{_quoted(client)}:{_quoted(key)}"
+
+    def of(self, job: Job) -> dict[str, float]:
+        """The sorted sets that a job stands in, and where."""
+        sequence = job.place.sequence
+        clients, states = (None, job.client), (None, job.state.value)
+        found: dict[str, float] = {
+            self.line(client, state): sequence for client in clients for state in states
+        }
+        if job.idempotency:
+            found[self.idempotency(job.client, job.idempotency.key)] = sequence
+        if job.is_open:
+            found[self.open] = sequence
+        elif job.finished_at is not None:
+            found[self.ended(with_files=False)] = job.finished_at
+            if job.files:
+                found[self.ended(with_files=True)] = job.finished_at
+        return found
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="", errors="surrogatepass")

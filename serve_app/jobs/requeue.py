@@ -1,0 +1,30 @@
+"""What becomes of a job that an operator puts back in line."""
+
+from deployments.tracing import child_of
+from serve_app.jobs.errors import RequeueError
+from serve_app.jobs.model import Job, JobState
+
+SUCCEEDED = "it has succeeded"
+RECORDINGS_GONE = "its recordings were deleted when it ended: it must be submitted again"
+NOT_TIDY = "what it left in the storage is still being deleted"
+
+
+def again(job: Job) -> Job:
+    """The waiting job of one that failed or was cancelled, with all its attempts before it.
+
+    It keeps its place, as a retry does, and its seeds. Raises RequeueError where it cannot be run again.
+    """
+    if job.state is JobState.SUCCEEDED:
+        raise RequeueError(SUCCEEDED)
+    if job.spec.source is not None or job.spec.reference is not None:
+        raise RequeueError(RECORDINGS_GONE)
+    if job.tidy_at is not None:
+        raise RequeueError(NOT_TIDY, later=True)
+    return job.waiting_again().with_(
+        forgiven=job.attempt,
+        started_at=None,
+        finished_at=None,
+        error=None,
+        callback=None,
+        traceparent=child_of(job.traceparent),  # the spans of its first life have been made
+    )

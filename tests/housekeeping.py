@@ -1,0 +1,75 @@
+"""A janitor in a test: time is a fake, files and journal are real."""
+
+import io
+import uuid
+from pathlib import Path
+
+from configs.settings import JobSettings, StorageSettings
+from serve_app.api.schemas import GenerateRequest
+from serve_app.jobs.janitor import Janitor
+from serve_app.jobs.journal import Journal
+from serve_app.jobs.model import Client, JobSpec, JobState, NewJob
+from serve_app.jobs.store import MemoryJobStore
+from serve_app.jobs.tracker import JobTracker
+from serve_app.storage import AudioStorage
+from tests.job_tracking import WORK, Clock
+
+DAY = 24 * 3600.0
+SONG_BYTES = 1000
+SPEC = JobSpec(GenerateRequest(), seeds=(1,))
+
+
+class Housekeeping:
+    """One tracker, its storage in `folder`, and the janitor of both."""
+
+    def __init__(self, folder: Path, max_bytes: int = 10**9) -> None:
+        self.folder = folder
+        self.clock = Clock()
+        self.storage = AudioStorage(str(folder))
+        self.journal = Journal(MemoryJobStore())
+        self.settings = StorageSettings(
+            uri=str(folder), result_seconds=DAY, record_seconds=7 * DAY, max_bytes=max_bytes
+        )
+        self.restart()
+
+    def restart(self) -> None:
+        self.tracker = JobTracker(JobSettings(), self.journal, self.clock)
+        self.janitor = Janitor(self.storage, self.settings, self.clock)
+
+    async def sweep(self) -> None:
+        await self.journal.flushed()
+        await self.janitor.sweep(self.tracker, self.journal)
+        await self.journal.flushed()
+
+    def submit(self, client: str = "") -> str:
+        """A job that came with a recording."""
+        job_id = str(uuid.uuid4())
+        self.write(self.storage.recording_uri(job_id, "source"), 500)
+        self.tracker.submit(NewJob(job_id, SPEC, WORK, Client(client), uploaded_bytes=500))
+        return job_id
+
+    def finish(self, client: str = "") -> str:
+        """A job that succeeded in its second attempt, after the first had written, too."""
+        job_id = self.submit(client)
+        claim = self.tracker.claim("first")
+        assert claim is not None
+        assert claim.job.job_id == job_id
+        self.write(self.storage.result_uri(job_id, 1, 0, "wav"), SONG_BYTES)
+        assert self.tracker.fail(job_id, "first", "Lost.", retryable=True)
+        self.tracker.claim("second")
+        song = self.storage.result_uri(job_id, 2, 0, "wav")
+        self.write(song, SONG_BYTES)
+        self.write(self.storage.result_uri(job_id, 2, 1, "wav"), SONG_BYTES)
+        assert self.tracker.finish(job_id, "second", {"timings": {}}, (song,), SONG_BYTES)
+        return job_id
+
+    def write(self, uri: str, size: int) -> None:
+        self.storage.write(uri, io.BytesIO(bytes(size)))
+
+    def files(self) -> list[str]:
+        """All that is stored, relative to its folder."""
+        return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file())
+
+    def state(self, job_id: str) -> JobState | None:
+        view = self.tracker.view(job_id)
+        return view and view.state

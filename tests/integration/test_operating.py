@@ -1,0 +1,73 @@
+"""An operator at the real server: commands in processes of their own, over Ray."""
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.live_server import Client
+
+SONG = {"audio_duration": 2, "batch_size": 1, "bpm": 100, "key_scale": "C", "time_signature": "4/4"}
+
+
+@pytest.fixture
+def operated(server: Client) -> Iterator[Client]:
+    """The server, taking and beginning jobs again afterwards, whatever a test did."""
+    yield server
+    if server.http.get("/v1/stats").json()["mode"] != "open":
+        assert server.admin("resume").returncode == 0
+
+
+def test_jobs_of_a_paused_server_are_listed_cancelled_requeued_run_and_purged(operated: Client) -> None:
+    paused = operated.admin("pause", "--wait", "--timeout", "2m")
+    assert (paused.returncode, paused.stderr) == (0, "")
+    first, second = (operated.submit(caption="a secret wish", **SONG) for _ in range(2))
+    listed = operated.admin("list", "--state", "queued", "--json")
+    assert "wish" not in listed.stdout
+    jobs = json.loads(listed.stdout)
+    assert [(job["job_id"], job["queue_position"]) for job in jobs[-2:]] == [
+        (first, len(jobs) - 1),
+        (second, len(jobs)),
+    ]
+    assert operated.admin("cancel", first).stdout == f"{first}: cancelled\n"
+    assert operated.http.get(f"/v1/jobs/{first}").json()["status"] == "cancelled"
+    requeued = operated.admin("requeue", first, "--timeout", "90s")
+    assert (requeued.returncode, requeued.stdout) == (0, f"{first}: queued\n"), requeued.stderr
+    assert operated.http.get(f"/v1/jobs/{first}").json()["queue_position"] == len(jobs) - 1
+    assert operated.admin("resume").returncode == 0
+    songs = [operated.wait(job_id) for job_id in (first, second)]
+    assert [song["status"] for song in songs] == ["succeeded", "succeeded"]
+    (path,) = songs[0]["result"]["audio_paths"]
+    assert len(operated.audio(path)) > 1000
+    deadline = time.monotonic() + 60
+    while "is still being deleted" in (purged := operated.admin("purge", first, "--yes")).stderr:
+        assert time.monotonic() < deadline
+        time.sleep(2)
+    assert (purged.returncode, purged.stderr) == (0, "")
+    assert operated.http.get(f"/v1/jobs/{first}").status_code == 404
+    assert operated.http.get(path).status_code == 404
+    assert operated.http.get(f"/v1/jobs/{second}").status_code == 200
+
+
+def test_a_drained_server_finishes_its_jobs_and_takes_no_others(operated: Client) -> None:
+    job_id = operated.submit(**SONG)
+    drained = operated.admin("drain", "--wait", "--timeout", "2m")
+    assert drained.returncode == 0, drained.stderr
+    assert drained.stdout.splitlines()[-1] == "draining: 0 waiting, 0 running"
+    job = operated.http.get(f"/v1/jobs/{job_id}").json()
+    assert job["status"] == "succeeded"
+    assert operated.audio(job["result"]["audio_paths"][0])
+    answer = operated.http.post("/v1/music/generate", json=SONG)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")
+    ready = operated.http.get("/ready")
+    assert (ready.status_code, ready.json()["mode"]) == (200, "draining")
+    assert set(ready.json()["parts"]) == {"JobTracker", "LanguageModel", "Generator", "Codec"}
+    assert operated.admin("resume", "--json").returncode == 0
+    operated.make(**SONG)
+
+
+def test_the_tracker_of_a_running_application_is_not_stopped(operated: Client) -> None:
+    refused = operated.admin("stop-tracker")
+    assert refused.returncode == 1
+    assert "is RUNNING and uses it" in refused.stderr

@@ -1,0 +1,75 @@
+"""The real job tracker behind commands, on a thread where Ray has a process."""
+
+import asyncio
+import logging
+import threading
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from configs.settings import Settings
+from serve_app.admin import intake, jobs, keys, purge
+from serve_app.api.schemas import GenerateRequest
+from serve_app.jobs.actor import JobTrackerActor
+from serve_app.jobs.model import Client, JobSpec, NewJob, Recording
+from tests.job_tracking import WORK
+
+
+class LocalTracker:
+    """`RunningTracker` without Ray."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self.actor = JobTrackerActor(settings)
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        called = getattr(self.actor, method)(*arguments)
+        return asyncio.run_coroutine_threadsafe(called, self._loop).result(20)
+
+    def close(self) -> None:
+        self.call("close")
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def submit(self, job_id: str, client: str = "", recording: bool = False) -> str:
+        source = Recording("memory://source", 10.0) if recording else None
+        spec = JobSpec(GenerateRequest(caption="a secret wish"), seeds=(1,), source=source)
+        self.call("submit", NewJob(job_id, spec, WORK, Client(client)))
+        return job_id
+
+    def run(self, job_id: str, **ended: Any) -> str:
+        """A job that succeeds, or with `error`, fails."""
+        self.submit(job_id)
+        self.call("claim", f"token of {job_id}", 0)
+        if "error" in ended:
+            self.call("fail", job_id, f"token of {job_id}", ended["error"], False)
+        else:
+            self.call("finish", job_id, f"token of {job_id}", {"timings": {}}, ("memory://song",), 1500)
+        return job_id
+
+
+@pytest.fixture
+def tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalTracker]:
+    # Serve's own handler writes to standard error, where commands say what they could not do.
+    monkeypatch.setattr(logging.getLogger("ray.serve"), "handlers", [])
+    settings = Settings(
+        jobs={"store": str(tmp_path / "jobs.sqlite3")},
+        storage={"uri": str(tmp_path / "output"), "sweep_seconds": 0.02},
+    )
+    tracker = LocalTracker(settings)
+
+    def running_tracker(_options: Namespace) -> LocalTracker:
+        return tracker
+
+    for group in (intake, jobs, keys, purge):
+        monkeypatch.setattr(group, "running_tracker", running_tracker)
+    for group in (intake, jobs):
+        monkeypatch.setattr(group, "LOOK_SECONDS", 0.02)
+    yield tracker
+    tracker.close()

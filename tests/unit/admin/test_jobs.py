@@ -1,0 +1,97 @@
+"""`list`, `cancel` and `requeue`."""
+
+import json
+
+import pytest
+
+from serve_app.admin import main
+from tests.unit.admin.conftest import LocalTracker
+
+
+def rows(capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
+    """What was printed, without the headings."""
+    return [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+
+
+def test_jobs_are_listed_without_what_users_asked_for(
+    tracker: LocalTracker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tracker.submit("job-a", "ann")
+    tracker.call("claim", "token", 0)
+    tracker.call("heartbeat", "job-a", "token", "denoising", 0.42)
+    tracker.submit("job-b")
+    assert main(["list"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[0].split() == [
+        *("JOB", "STATE", "STAGE", "PROGRESS", "POSITION", "ATTEMPT", "AGE", "CLIENT")
+    ]
+    assert [line.split() for line in shown.splitlines()[1:]] == [
+        ["job-b", "queued", "queued", "0%", "1", "0", "0s", "-"],
+        ["job-a", "running", "denoising", "42%", "-", "1", "0s", "ann"],
+    ]
+    assert main(["list", "--json"]) == 0
+    listed = capsys.readouterr().out
+    assert json.loads(listed)[1]["progress"] == 0.42
+    assert "wish" not in shown + listed
+
+
+def test_what_is_listed_can_be_narrowed(tracker: LocalTracker, capsys: pytest.CaptureFixture[str]) -> None:
+    tracker.run("done")
+    for job_id, client in (("a", "ann"), ("b", "bob"), ("c", "ann")):
+        tracker.submit(job_id, client)
+
+    def listed(*arguments: str) -> list[str]:
+        assert main(["list", *arguments]) == 0
+        return [row[0] for row in rows(capsys)]
+
+    assert listed() == ["c", "b", "a", "done"]
+    assert listed("--limit", "2") == ["c", "b"]
+    assert listed("--state", "succeeded") == ["done"]
+    assert listed("--state", "queued") == ["a", "b", "c"]
+    assert listed("--state", "queued", "--client", "ann", "--limit", "1") == ["a"]
+    assert listed("--client", "ann") == ["c", "a"]
+    assert listed("--client", "nobody") == []
+
+
+def test_each_job_is_cancelled_or_it_is_said_why_not(
+    tracker: LocalTracker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done, waiting = tracker.run("done"), tracker.submit("waiting")
+    assert main(["cancel", waiting]) == 0
+    assert capsys.readouterr().out == "waiting: cancelled\n"
+    assert main(["cancel", waiting, done, "never"]) == 1
+    told = capsys.readouterr()
+    assert told.out == "waiting: cancelled\n"
+    assert told.err == "done: it has already succeeded\nnever: there is no such job\n"
+    assert main(["cancel", done, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == [{"job_id": "done", "problem": "it has already succeeded"}]
+
+
+def test_a_failed_job_runs_again_once_its_files_are_gone(
+    tracker: LocalTracker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tracker.run("failed", error="It failed.")
+    assert main(["requeue", "failed"]) == 0
+    assert capsys.readouterr().out == "failed: queued\n"
+    assert tracker.call("view", "failed").state == "queued"
+
+
+def test_what_cannot_run_again_is_said(tracker: LocalTracker, capsys: pytest.CaptureFixture[str]) -> None:
+    tracker.run("done")
+    tracker.submit("cover", recording=True)
+    tracker.call("cancel", "cover")
+    assert main(["requeue", "done", "cover", "never"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "done: it has succeeded",
+        "cover: its recordings were deleted when it ended: it must be submitted again",
+        "never: there is no such job",
+    ]
+
+
+def test_a_requeue_does_not_wait_for_ever(
+    tracker: LocalTracker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_app.jobs.ended.EndedJobs.untidy", lambda _self: [])
+    tracker.run("failed", error="It failed.")
+    assert main(["requeue", "failed", "--timeout", "0.1s"]) == 1
+    assert "is still being deleted" in capsys.readouterr().err
