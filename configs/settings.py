@@ -4,9 +4,11 @@ Resources and scale (`num_gpus`, replicas, autoscaling) are Ray Serve's own opti
 `deployments:` in the same file. Relative paths are taken from the folder that holds serve_config.yaml.
 """
 
+import re
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -29,8 +31,20 @@ def _from_project_root(path: Path) -> Path:
 ProjectPath = Annotated[Path, AfterValidator(_from_project_root)]
 
 
+def _without_password(instead: str) -> AfterValidator:
+    def check(url: str) -> str:
+        parts = urlsplit(url)
+        if parts.password is not None or "password" in parse_qs(parts.query):
+            raise ValueError(
+                f"the URL holds a password, which config files and Ray's dashboard show to others: {instead}"
+            )
+        return url
+
+    return AfterValidator(check)
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class ModelSettings(_Section):
@@ -141,6 +155,20 @@ class ApiSettings(_Section):
     audio_token_seconds: float = Field(
         3600.0, gt=0, description="With API keys: how long the signed audio URLs of an answer are good for."
     )
+    cors_origins: tuple[str, ...] = Field(
+        (), description="Web origins (`https://studio.example`) whose pages may use the API from a browser."
+    )
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _named_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not re.fullmatch(r"https?://[a-z0-9.:\[\]-]+", origin):
+                raise ValueError(
+                    f"{origin!r} is no origin: it is written as in `https://studio.example` or "
+                    "`http://localhost:3000`, in lower case, without a path, and one is named at a time"
+                )
+        return origins
 
 
 class JobSettings(_Section):
@@ -148,7 +176,9 @@ class JobSettings(_Section):
 
     tracker_name: str = Field("acestep-job-tracker", description="Name of the JobTracker actor.")
     tracker_namespace: str = Field("acestep", description="Ray namespace of the JobTracker actor.")
-    store: str = Field(
+    store: Annotated[
+        str, _without_password("put it into the environment variable ACESTEP_REDIS_PASSWORD")
+    ] = Field(
         "output/jobs.sqlite3",
         description="Where jobs are kept: the path of an SQLite file (relative to the project's folder), "
         "redis://host:port/db, or memory.",
@@ -172,7 +202,17 @@ class JobSettings(_Section):
 class StorageSettings(_Section):
     """Where uploads and results live, and for how long. Recordings of a job are deleted when it ends."""
 
-    uri: str = Field("output", description="fsspec URI, or a path (relative to the project's folder).")
+    uri: Annotated[
+        str,
+        _without_password("put it into the environment, for S3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+    ] = Field("output", description="fsspec URI, or a path (relative to the project's folder).")
+    redirect_seconds: int | None = Field(
+        None,
+        ge=1,
+        le=7 * 24 * 3600,
+        description="For s3:// only: songs are answered with a redirect to a signed URL of S3, which is good "
+        "for so long; null: the server sends them itself.",
+    )
     result_seconds: float = Field(
         24 * 3600.0, gt=0, description="Seconds after a job's end for which its songs are kept."
     )
@@ -183,6 +223,12 @@ class StorageSettings(_Section):
         50_000_000_000, ge=1, description="Where songs and recordings take more, the oldest songs go early."
     )
     sweep_seconds: float = Field(10.0, gt=0, description="How often what has expired is looked for.")
+
+    @model_validator(mode="after")
+    def _only_s3_signs_urls(self) -> Self:
+        if self.redirect_seconds is not None and not self.uri.startswith("s3://"):
+            raise ValueError("storage.redirect_seconds is for a storage.uri that begins with s3://")
+        return self
 
 
 class WebhookSettings(_Section):
@@ -198,6 +244,24 @@ class WebhookSettings(_Section):
     )
 
 
+class TracingSettings(_Section):
+    """OpenTelemetry traces of jobs (docs/tracing.md)."""
+
+    exporter: Literal["otlp", "file"] | None = Field(
+        None,
+        description="otlp: to the collector that the environment variable OTEL_EXPORTER_OTLP_ENDPOINT names; "
+        "file: as JSON lines into `folder`; null: no traces.",
+    )
+    folder: ProjectPath = Field(
+        Path("output/traces"),
+        description="Where each process writes its spans.",
+        validate_default=True,
+    )
+    sampling_ratio: float = Field(
+        1.0, ge=0, le=1, description="Share of the jobs that are traced, each of them whole."
+    )
+
+
 class Settings(_Section):
     """Everything `serve_app.app:build` takes."""
 
@@ -209,6 +273,7 @@ class Settings(_Section):
     jobs: JobSettings = Field(default_factory=JobSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
+    tracing: TracingSettings = Field(default_factory=TracingSettings)
 
     @model_validator(mode="after")
     def _language_model_keeps_to_the_longest_song(self) -> Self:

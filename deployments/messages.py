@@ -32,6 +32,15 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Which job asks: it changes no answer, and stands in logs and traces."""
+
+    job_id: str = ""
+    traceparent: str | None = None
+    """W3C context of the span that asks; None where the job is not traced."""
+
+
+@dataclass(frozen=True)
 class Sampling:
     """How the LM draws tokens. `temperature` 0 is greedy; `top_k` 0, `top_p` 1 and `cfg_scale` 1 are off."""
 
@@ -71,6 +80,7 @@ class PlanRequest:
     """Seconds; the longest duration that the LM may choose."""
     sampling: Sampling
     backend: str = "vllm"
+    origin: Origin = Origin()
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,7 @@ class ComposeRequest:
     backend: str = "vllm"
     language: str | None = None
     """Of the lyrics, as in the PlanRequest; None leaves it out of the LM's prompt."""
+    origin: Origin = Origin()
 
 
 @dataclass(frozen=True)
@@ -159,6 +170,7 @@ class DenoiseRequest:
     cover_noise_strength: float = 0.0
     """Above 0 the source itself, noised to 1 - strength, is where denoising begins."""
     repaint_mode: RepaintMode = REPAINT_MODES["balanced"]
+    origin: Origin = Origin()
 
 
 @dataclass(frozen=True)
@@ -190,6 +202,7 @@ class EncodeRequest:
     """Seconds."""
     pad_right: float = 0.0
     """Seconds."""
+    origin: Origin = Origin()
 
 
 @dataclass(frozen=True)
@@ -225,6 +238,7 @@ class DecodeRequest:
     audio_format: str
     uri: str
     splice: Splice | None = None
+    origin: Origin = Origin()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from configs.settings import Settings
 from deployments.codec.deployment import Codec
 from deployments.generator.deployment import Generator
 from deployments.language_model.deployment import LanguageModel
+from deployments.tracing import span_recorder
 from serve_app.api.app import create_app
 from serve_app.jobs.client import TrackerClient, replace_outdated_tracker
 from serve_app.models import HandleModels
@@ -46,18 +47,20 @@ class Ingress:
         tracker = TrackerClient(settings)
         self._storage = AudioStorage(settings.storage.uri)
         models = HandleModels(language_models, generator, codec)
+        self._spans = span_recorder(settings.tracing, "Ingress")
         self._service = RayJobService(settings, tracker, language_models, generator, codec)
-        self._runners = Runners(tracker, models, self._storage, settings)
+        self._runners = Runners(tracker, models, self._storage, settings, self._spans)
         self._runners.start()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_app(self._service, self._settings, self._storage)
+        return create_app(self._service, self._settings, self._storage, self._spans)
 
     def check_health(self) -> None:
         self._runners.check()
 
     async def __del__(self) -> None:
         await self._runners.stop()
+        self._spans.close()
 
 
 def build(settings: Settings) -> serve.Application:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from configs.settings import Settings
-from deployments.messages import Progress, Stage
+from deployments.job_log import log_event
+from deployments.messages import Origin, Progress, Stage
+from deployments.tracing import NO_SPANS, SpanRecorder
 from serve_app.jobs.model import Checkpoint, Job, JobSpec
 from serve_app.models import Models
 from serve_app.planning import language_model
@@ -32,6 +34,9 @@ class Attempt:
     """Stores a checkpoint for the next attempt."""
     timings: dict[str, float] = field(default_factory=dict)
     """Seconds per stage; those of stages that an earlier attempt has done stand there from the beginning."""
+    origin: Origin = field(default_factory=Origin)
+    """On whose behalf the models are asked."""
+    spans: SpanRecorder = NO_SPANS
 
     @property
     def spec(self) -> JobSpec:
@@ -43,16 +48,23 @@ class Attempt:
         return language_model(self.spec.request, self.settings.models)
 
     @contextmanager
-    def stage(self, stage: Stage) -> Iterator[None]:
-        """All items enter a stage; its seconds are added up."""
+    def stage(self, stage: Stage, part: str | None = None) -> Iterator[Origin]:
+        """All items enter a stage; its seconds are added up. Yields the origin of what is asked meanwhile.
+
+        `part` is the name of the span where others belong to the same stage.
+        """
         self.progress.enter(stage)
         started = time.monotonic()
-        yield
-        self.timings[stage] = self.timings.get(stage, 0.0) + time.monotonic() - started
+        with self.spans.span(part or stage, self.origin) as origin:
+            yield origin
+        seconds = time.monotonic() - started
+        self.timings[stage] = self.timings.get(stage, 0.0) + seconds
+        log_event("stage_done", origin.job_id, attempt=self.job.attempt, stage=part or stage, seconds=seconds)
 
     async def keep_stages(self, plan: SongPlan, codes: tuple[tuple[int, ...] | None, ...] | None) -> None:
         """What has been decided so far: the next attempt goes on from here."""
-        await self.keep(Checkpoint(plan, codes, dict(self.timings)))
+        with self.spans.span("checkpoint", self.origin):
+            await self.keep(Checkpoint(plan, codes, dict(self.timings)))
 
     async def each_item(
         self, kind: type[Result], call: Callable[[int], AsyncGenerator[Progress | Result, None]]

@@ -80,7 +80,8 @@ def frames_of(error: BaseException) -> str:
         lines.append(f"{type(cause).__name__}:" + (f" {cause}" if isinstance(cause, StorageError) else ""))
         lines += [f"  {frame.filename}:{frame.lineno} {frame.name}" for frame in _frames(link)]
         if isinstance(link, ray.exceptions.RayTaskError):
-            lines += [f"  remote: {frame.strip()}" for frame in _REMOTE_FRAME.findall(link.traceback_str)]
+            # Its text is the remote traceback; what Serve raises has no `traceback_str`.
+            lines += [f"  remote: {frame.strip()}" for frame in _REMOTE_FRAME.findall(str(link))]
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return "\n".join(lines)
 

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import ray.exceptions
 
 from configs.settings import JobSettings
+from deployments.job_log import log_event
+from serve_app.failures import Failure
 from serve_app.jobs.model import Checkpoint, Claim
 from serve_app.jobs.store import StoreError
 from serve_app.progress import JobProgress
@@ -71,9 +73,17 @@ class Lease:
         )
         return finished
 
-    async def fail(self, error: str, retryable: bool) -> bool:
-        """Give the job up with one sentence for the user; False where the lease was lost before."""
-        failed: bool = await answered(self._tracker, "fail", self._job_id, self._token, error, retryable)
+    async def fail(self, failure: Failure) -> bool:
+        """Give the job up, or this attempt at it; False where the lease was lost before."""
+        failed: bool = await answered(
+            self._tracker,
+            "fail",
+            self._job_id,
+            self._token,
+            failure.message,
+            failure.retryable,
+            failure.kind,
+        )
         return failed
 
     async def release(self) -> None:
@@ -100,7 +110,7 @@ class Lease:
                     )
             except TRACKER_AWAY as error:
                 if loop.time() >= renewed + self._settings.lease_seconds:
-                    logger.warning("the job tracker is away (%s): job %s stops", error, self._job_id)
+                    log_event("tracker_away", self._job_id, logging.WARNING, error=type(error).__name__)
                     return
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue

@@ -6,7 +6,7 @@ Each arrow is one function with typed input and output; the order is in `run_job
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from deployments.domain import Task, code_count, latent_frames
@@ -21,6 +21,7 @@ from deployments.messages import (
     EncodeRequest,
     Latents,
     Metadata,
+    Origin,
     PlanRequest,
     Splice,
 )
@@ -87,13 +88,13 @@ async def plan(attempt: Attempt) -> SongPlan:
     spec = attempt.spec
     given = given_metadata(spec, known_durations(spec, span_of(spec)))
     lm_max_duration = attempt.settings.language_model.lm_max_duration
-    with attempt.stage("planning"):
+    with attempt.stage("planning") as origin:
         question = plan_request(spec, given, lm_max_duration)
         if question is None:
             return song_plan(spec, given, lm_answered=False)
         try:
             async with asyncio.timeout(attempt.settings.jobs.plan_timeout_seconds):
-                planned = await _planned(attempt, question)
+                planned = await _planned(attempt, replace(question, origin=origin))
         except TimeoutError:
             return fallback_plan(spec, given, lm_max_duration)
     song = song_plan(spec, planned, lm_answered=True)
@@ -120,7 +121,7 @@ async def compose(attempt: Attempt, song: SongPlan) -> list[tuple[int, ...] | No
     if not wants_codes(spec):
         return list(spec.codes) or [None] * len(spec.seeds)
 
-    def question(item: int) -> ComposeRequest:
+    def question(item: int, origin: Origin) -> ComposeRequest:
         return ComposeRequest(
             caption=spec.request.caption,
             lyrics=lyrics_for_models(spec.request),
@@ -129,11 +130,12 @@ async def compose(attempt: Attempt, song: SongPlan) -> list[tuple[int, ...] | No
             sampling=sampling(spec.request, spec.seeds[item], guided=True),
             backend=spec.request.lm_backend,
             language=spec.request.vocal_language,
+            origin=origin,
         )
 
-    with attempt.stage("composing"):
+    with attempt.stage("composing") as origin:
         runs = await attempt.each_item(
-            AudioCodes, lambda item: attempt.models.compose(attempt.language_model, question(item))
+            AudioCodes, lambda item: attempt.models.compose(attempt.language_model, question(item, origin))
         )
     codes: list[tuple[int, ...] | None] = [run.codes for run in runs]
     if not song.is_fallback:
@@ -146,13 +148,13 @@ async def encode(attempt: Attempt, song: SongPlan) -> Recordings:
     spec = attempt.spec
     source = reference = None
     if spec.source or spec.reference:
-        with attempt.stage("composing"):
+        with attempt.stage("composing", "recordings") as origin:
             if spec.source:
                 pads = (song.span.pad_left, song.span.pad_right) if song.span else (0.0, 0.0)
-                request = EncodeRequest(spec.source.uri, "source", spec.seeds[0], *pads)
+                request = EncodeRequest(spec.source.uri, "source", spec.seeds[0], *pads, origin=origin)
                 source = (await attempt.models.encode(request)).latents
             if spec.reference:
-                request = EncodeRequest(spec.reference.uri, "reference", spec.seeds[0])
+                request = EncodeRequest(spec.reference.uri, "reference", spec.seeds[0], origin=origin)
                 reference = (await attempt.models.encode(request)).latents
     return Recordings(source, reference)
 
@@ -163,7 +165,7 @@ async def denoise(
     """The latents of each item."""
     spec = attempt.spec
 
-    def question(item: int) -> DenoiseRequest:
+    def question(item: int, origin: Origin) -> DenoiseRequest:
         frames = latent_frames(song.durations[item])
         return DenoiseRequest(
             task=song.task,
@@ -189,10 +191,11 @@ async def denoise(
             cfg_interval_end=spec.request.cfg_interval_end,
             cover_noise_strength=spec.request.cover_noise_strength,
             repaint_mode=REPAINT_MODES[spec.request.repaint_mode],
+            origin=origin,
         )
 
-    with attempt.stage("denoising"):
-        questions = tuple(question(item) for item in range(len(spec.seeds)))
+    with attempt.stage("denoising") as origin:
+        questions = tuple(question(item, origin) for item in range(len(spec.seeds)))
         return await attempt.all_items(DenoisedLatents, attempt.models.denoise(questions))
 
 
@@ -200,17 +203,18 @@ async def decode(attempt: Attempt, song: SongPlan, latents: list[DenoisedLatents
     """Sound, and a file of it in this attempt's folder of the storage, for each item."""
     job, request = attempt.job, attempt.spec.request
 
-    def question(item: int) -> DecodeRequest:
+    def question(item: int, origin: Origin) -> DecodeRequest:
         return DecodeRequest(
             latents=latents[item].latents,
             seconds=song.durations[item],
             audio_format=request.audio_format,
             uri=attempt.storage.result_uri(job.job_id, job.attempt, item, request.audio_format),
             splice=_splice(attempt.job, song),
+            origin=origin,
         )
 
-    with attempt.stage("decoding"):
-        files = await attempt.each_item(AudioFile, lambda item: attempt.models.decode(question(item)))
+    with attempt.stage("decoding") as origin:
+        files = await attempt.each_item(AudioFile, lambda item: attempt.models.decode(question(item, origin)))
     encoding = max(file.timings["encoding"] for file in files)
     attempt.timings["decoding"] -= encoding
     attempt.timings["encoding"] = encoding

@@ -9,15 +9,17 @@ import uuid
 from typing import Any
 
 from configs.settings import Settings
-from deployments.errors import JobError
+from deployments.job_log import about, log_event
+from deployments.tracing import NO_SPANS, SpanRecorder
 from serve_app.attempt import Attempt
-from serve_app.failures import classify, frames_of
+from serve_app.failures import TimeLimitError, classify, frames_of
 from serve_app.jobs.model import Claim, Job
 from serve_app.lease import PAUSE_SECONDS, TRACKER_AWAY, Lease, Tracker
 from serve_app.models import Models
 from serve_app.pipeline import FinishedJob, run_job
 from serve_app.progress import JobProgress
 from serve_app.storage import AudioStorage
+from serve_app.tracing import attempt_origin
 
 logger = logging.getLogger("ray.serve")
 
@@ -31,7 +33,15 @@ TOOK_TOO_LONG = "This job ran for longer than the {seconds:g} s that the server 
 class Runners:
     """The runner loops of one ingress replica."""
 
-    def __init__(self, tracker: Tracker, models: Models, storage: AudioStorage, settings: Settings) -> None:
+    def __init__(
+        self,
+        tracker: Tracker,
+        models: Models,
+        storage: AudioStorage,
+        settings: Settings,
+        spans: SpanRecorder = NO_SPANS,
+    ) -> None:
+        self._spans = spans
         self._tracker = tracker
         self._models = models
         self._storage = storage
@@ -88,6 +98,8 @@ class Runners:
             progress,
             lease.checkpoint,
             dict(job.checkpoint.timings),
+            attempt_origin(claim),
+            self._spans,
         )
         work = asyncio.create_task(self._make(attempt))
         lost = asyncio.create_task(lease.lost())
@@ -95,7 +107,7 @@ class Runners:
         try:
             await asyncio.wait({work, lost, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
-                kept = await self._report(job, lease, work)
+                kept = await self._report(attempt, lease, work)
             else:
                 kept = not lost.done()
                 await _ended(work)
@@ -116,27 +128,41 @@ class Runners:
             if not limit.expired():
                 raise
             seconds = self._settings.jobs.timeout_seconds
-            raise JobError(TOOK_TOO_LONG.format(seconds=seconds)) from None
+            raise TimeLimitError(TOOK_TOO_LONG.format(seconds=seconds)) from None
 
-    async def _report(self, job: Job, lease: Lease, work: asyncio.Task[FinishedJob]) -> bool:
+    async def _report(self, attempt: Attempt, lease: Lease, work: asyncio.Task[FinishedJob]) -> bool:
         """Tell the tracker how the work ended; False where the lease was lost before."""
+        job = attempt.job
         # A call that was cancelled, but not by us, was cut off at the other end.
         error = ConnectionError("a call was cut off") if work.cancelled() else work.exception()
         if error is None:
             finished = work.result()
-            return await lease.finish(finished.result, finished.files, finished.file_bytes)
+            with self._spans.span("publishing", attempt.origin):
+                return await lease.finish(finished.result, finished.files, finished.file_bytes)
         failure = classify(error)
-        logger.error("job %s failed in attempt %d\n%s", job.job_id, job.attempt, frames_of(error))
-        logger.debug("job %s failed", job.job_id, exc_info=error)
-        return await lease.fail(failure.message, failure.retryable)
+        log_event(
+            "attempt_failed",
+            job.job_id,
+            logging.ERROR,
+            attempt=job.attempt,
+            kind=failure.kind,
+            retryable=failure.retryable,
+            frames=frames_of(error),
+        )
+        logger.debug("job %s failed", job.job_id, exc_info=error, extra=about(job.job_id))
+        return await lease.fail(failure)
 
     async def _leave(self, job: Job, lease: Lease) -> None:
         """The work has stopped before its end: its files go."""
-        logger.info("job %s was taken from attempt %d", job.job_id, job.attempt)
+        log_event("lease_lost", job.job_id, attempt=job.attempt)
         try:
             await asyncio.to_thread(self._storage.delete_attempt, job.job_id, job.attempt)
         except OSError:
-            logger.exception("the storage did not delete the songs of a lost attempt of job %s", job.job_id)
+            logger.exception(
+                "the storage did not delete the songs of a lost attempt of job %s",
+                job.job_id,
+                extra=about(job.job_id),
+            )
         await lease.release()  # it may be ours after all: a tracker that was away begins with new leases
         await lease.left()
 

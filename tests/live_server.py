@@ -1,20 +1,26 @@
 """The real application, started once for all integration tests: `serve run` on the embedded default."""
 
+import os
+import re
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import yaml
 
 from configs.settings import PROJECT_ROOT
 from serve_app.api.keys import digest_of, new_key
 from serve_app.local_server import local_server
+from tests.object_store import ObjectStore
 
 JOB_TIMEOUT_SECONDS = 240
 READY_TIMEOUT_SECONDS = 180
@@ -28,6 +34,25 @@ class Client:
     audio_in: Path
     pid: int
     """Of `serve run`, the parent of all processes of the server."""
+
+    @property
+    def logs(self) -> list[Path]:
+        """The log files of Serve's processes and of the job tracker."""
+        found = set()
+        for process in psutil.Process(self.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                found |= {Path(file.path) for file in process.open_files()}
+        return sorted(file for file in found if file.parent.name == "serve" and file.suffix == ".log")
+
+    def admin(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of `serve_app.admin` against this server, from a shell that knows nothing of it."""
+        shell = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        serve = psutil.Process(self.pid)
+        lines = [" ".join(child.cmdline()) for child in serve.children(recursive=True)]
+        (address, *_) = re.findall(r"--gcs-address=(\S+)", "\n".join(lines))
+        command = [sys.executable, "-m", "serve_app.admin", *arguments]
+        server = ["--address", address, "--config", serve.cmdline()[-1]]
+        return subprocess.run([*command, *server], capture_output=True, text=True, env=shell, check=False)
 
     def submit(self, **fields: Any) -> str:
         answer = self.http.post("/v1/music/generate", json=fields)
@@ -86,7 +111,7 @@ def embedded_config(port: int, folder: Path) -> dict[str, Any]:
     config["http_options"]["port"] = port
     arguments = config["applications"][0]["args"]
     arguments["api"]["audio_roots"] = [str(folder / "audio_in")]
-    arguments["storage"] = {"uri": str(folder / "output")}
+    arguments["storage"] = {"uri": str(folder / "output"), "sweep_seconds": 1}
     arguments["jobs"] = {"store": str(folder / "jobs.sqlite3")}
     return config
 
@@ -101,7 +126,11 @@ def free_port() -> int:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     folder = tmp_path_factory.mktemp("server")
     (folder / "audio_in").mkdir()
-    with local_server(embedded_config(free_port(), folder), folder / "serve.log") as running:
+    config = embedded_config(free_port(), folder)
+    (application,) = config["applications"]
+    application["logging_config"] = {"encoding": "JSON"}
+    application["args"]["tracing"] = {"exporter": "file", "folder": str(folder / "traces")}
+    with local_server(config, folder / "serve.log") as running:
         running.wait_until_ready(lambda _seconds, _waiting_for: None)
         with httpx.Client(base_url=running.url, timeout=120) as http:
             yield Client(http, folder / "audio_in", running.process.pid)
@@ -109,16 +138,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 @dataclass(frozen=True)
 class GuardedServer:
-    """A server with API keys, short songs, a short line, and little patience."""
+    """A server with API keys, its songs in S3, short songs, a short line, and little patience."""
 
     alice: Client
     bob: Client
     anonymous: httpx.Client
     folder: Path
+    object_store: ObjectStore
+    bucket: str
 
     @property
     def log(self) -> str:
         return (self.folder / "serve.log").read_text(errors="replace")
+
+    @property
+    def stored(self) -> set[str]:
+        """Paths of all recordings and songs."""
+        return set(self.object_store.keys(self.bucket))
 
 
 GUARDED_DURATION = 10
@@ -127,11 +163,13 @@ BODY_TIMEOUT_SECONDS = 3.0
 
 
 @pytest.fixture(scope="session")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedServer]:
+def guarded(tmp_path_factory: pytest.TempPathFactory, object_store: ObjectStore) -> Iterator[GuardedServer]:
     folder = tmp_path_factory.mktemp("guarded")
     (folder / "audio_in").mkdir()
     config = embedded_config(free_port(), folder)
     arguments = config["applications"][0]["args"]
+    bucket = object_store.new_bucket()
+    arguments["storage"] = {"uri": f"s3://{bucket}/audio"}
     keys = {name: new_key() for name in ("alice", "bob")}
     keys_file = folder / "keys.yaml"
     keys_file.touch(0o600)
@@ -155,4 +193,4 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedServer]
             Client(http({"Authorization": f"Bearer {key}"}), folder / "audio_in", running.process.pid)
             for key in keys.values()
         )
-        yield GuardedServer(alice, bob, http({}), folder)
+        yield GuardedServer(alice, bob, http({}), folder, object_store, bucket)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -12,6 +12,20 @@ from deployments.codec.tiles import Tile
 from deployments.processor import engine_thread
 
 _Batch = list[tuple["_Request", Tile]]
+
+
+@dataclass(frozen=True)
+class TileForward:
+    """What a forward did."""
+
+    seconds: float
+    tiles: int
+    tile_slots: int
+    """Tiles that there was room for."""
+    frames: int
+    """Latent frames of all tiles."""
+    margin_frames: int
+    """Of these, those that are thrown away."""
 
 
 @dataclass(eq=False)
@@ -27,8 +41,16 @@ class TileBatcher:
     A cancelled request leaves after the forward that is running; nothing goes on behind its back.
     """
 
-    def __init__(self, engine: VaeEngine, tile_batch: int, thread: ThreadPoolExecutor | None = None) -> None:
+    def __init__(
+        self,
+        engine: VaeEngine,
+        tile_batch: int,
+        thread: ThreadPoolExecutor | None = None,
+        on_forward: Callable[[TileForward], object] = lambda _: None,
+    ) -> None:
+        """`on_forward` is told of each forward."""
         self._engine = engine
+        self._on_forward = on_forward
         self._tile_batch = tile_batch
         self._requests: deque[_Request] = deque()
         self._thread = thread or engine_thread("vae")
@@ -64,11 +86,17 @@ class TileBatcher:
         loop = asyncio.get_running_loop()
         while self._requests:
             batch = self._next_batch()
-            self._forward_started = time.monotonic()
+            self._forward_started = started = time.monotonic()
             problems = await loop.run_in_executor(self._thread, self._forward, batch)
             self._forward_started = None
+            self._tell(time.monotonic() - started, [tile for _, tile in batch])
             for (request, _), problem in zip(batch, problems, strict=True):
                 request.news.put_nowait(problem)
+
+    def _tell(self, seconds: float, tiles: list[Tile]) -> None:
+        frames = sum(tile.stop - tile.start for tile in tiles)
+        kept = sum(tile.core_stop - tile.core_start for tile in tiles)
+        self._on_forward(TileForward(seconds, len(tiles), self._tile_batch, frames, frames - kept))
 
     def _next_batch(self) -> _Batch:
         """Tiles of the first request and of those of its shape; it then goes to the end of the line."""

@@ -9,13 +9,19 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ray import serve
 
+from configs import metrics
 from configs.settings import Settings
+from deployments.job_calls import JobCalls
 from deployments.messages import AudioFile, DecodeRequest, EncodedAudio, EncodeRequest, Progress
+from deployments.meter import Meter
 from deployments.processor import engine_thread, keep_freed_memory, use_threads
+
+if TYPE_CHECKING:
+    from deployments.codec.batcher import TileForward
 
 _STALLED_SECONDS = 300.0
 """No sane tile takes so long in a forward: the device hangs."""
@@ -59,7 +65,9 @@ class Codec:
 
         thread = engine_thread("vae")
         self._engine = thread.submit(loaded_engine).result()
-        self._batcher = TileBatcher(self._engine, codec.tile_batch, thread)
+        self._calls = JobCalls(settings.tracing, "Codec")
+        self._meter = Meter(metrics.CODEC_METRICS)
+        self._batcher = TileBatcher(self._engine, codec.tile_batch, thread, self._count)
         self._file_threads = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="audio-files")
 
     async def encode(self, request: EncodeRequest) -> EncodedAudio:
@@ -68,30 +76,34 @@ class Codec:
         from deployments.codec.recordings import is_silent
         from deployments.domain import SAMPLE_RATE
 
-        samples = await self._in_file_thread(lambda _: recording_to_encode(request, self._device))
-        seconds = samples.shape[1] / SAMPLE_RATE
-        if is_silent(samples):
-            return EncodedAudio(None, seconds)
-        tiled = self._engine.encoding(samples)
-        async with aclosing(self._batcher.run(tiled)) as tiles_done:
-            async for _ in tiles_done:
-                pass
-        return EncodedAudio(tiled.result.T, seconds)
+        with self._calls.call("encode", request.origin, "reading") as enter:
+            samples = await self._in_file_thread(lambda _: recording_to_encode(request, self._device))
+            seconds = samples.shape[1] / SAMPLE_RATE
+            if is_silent(samples):
+                return EncodedAudio(None, seconds)
+            enter("tiles")
+            tiled = self._engine.encoding(samples)
+            async with aclosing(self._batcher.run(tiled)) as tiles_done:
+                async for _ in tiles_done:
+                    pass
+            return EncodedAudio(tiled.result.T, seconds)
 
     async def decode(self, request: DecodeRequest) -> AsyncGenerator[Progress | AudioFile, None]:
         """Progress, then the finished file. Raises JobError where the latents make no sound."""
         from deployments.codec.file_work import write_song
 
-        start = time.monotonic()
-        tiled = self._engine.decoding(request.latents)
-        async with aclosing(self._batcher.run(tiled)) as tiles_done:
-            async for done in tiles_done:
-                yield Progress("decoding", done, len(tiled.tiles))
-        decoded = time.monotonic()
-        yield Progress("encoding", 0, 1)
-        byte_count = await self._in_file_thread(
-            lambda report: write_song(tiled.result, request, self._device, report)
-        )
+        with self._calls.call("decode", request.origin, "tiles") as enter:
+            start = time.monotonic()
+            tiled = self._engine.decoding(request.latents)
+            async with aclosing(self._batcher.run(tiled)) as tiles_done:
+                async for done in tiles_done:
+                    yield Progress("decoding", done, len(tiled.tiles))
+            decoded = time.monotonic()
+            enter("writing")
+            yield Progress("encoding", 0, 1)
+            byte_count = await self._in_file_thread(
+                lambda report: write_song(tiled.result, request, self._device, report)
+            )
         timings = {"decoding": decoded - start, "encoding": time.monotonic() - decoded}
         yield AudioFile(request.uri, byte_count, request.seconds, timings)
 
@@ -101,6 +113,14 @@ class Codec:
 
     def check_health(self) -> None:
         self._batcher.check(_STALLED_SECONDS)
+
+    def _count(self, forward: "TileForward") -> None:
+        self._meter.count(metrics.VAE_FORWARDS)
+        self._meter.count(metrics.VAE_SECONDS, forward.seconds)
+        self._meter.count(metrics.VAE_TILES, forward.tiles)
+        self._meter.count(metrics.VAE_TILE_SLOTS, forward.tile_slots)
+        self._meter.count(metrics.VAE_FRAMES, forward.frames)
+        self._meter.count(metrics.VAE_MARGIN_FRAMES, forward.margin_frames)
 
     async def _in_file_thread(self, work: Callable[[Callable[[int], None]], _Result]) -> _Result:
         """`work(report)` on a thread. When cancelled, `report` ends the work, and this waits for its end."""

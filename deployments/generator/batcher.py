@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 
 from deployments.errors import JobError
-from deployments.generator.engine import GeneratorEngine, Song, Velocities
+from deployments.generator.engine import GeneratorEngine, Song, StepSize, Velocities
 from deployments.messages import DenoisedLatents, DenoiseRequest, Progress
 from deployments.processor import engine_thread
 
@@ -22,6 +22,20 @@ TOO_LARGE = "This song is too long for the memory of the server's model."
 
 _News = tuple[int, Progress | DenoisedLatents]
 _Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class Forward:
+    """What a tick did."""
+
+    seconds: float
+    songs: int
+    tokens: int
+    token_slots: int
+    """Tokens that there was room for."""
+    frames: int
+    """Latent frames of all rows, with those that fill up patches."""
+    padding_frames: int
 
 
 @dataclass(eq=False)
@@ -63,9 +77,15 @@ class StepBatcher:
     """
 
     def __init__(
-        self, engine: GeneratorEngine, tokens_per_forward: int, thread: ThreadPoolExecutor | None = None
+        self,
+        engine: GeneratorEngine,
+        tokens_per_forward: int,
+        thread: ThreadPoolExecutor | None = None,
+        on_forward: Callable[[Forward], object] = lambda _: None,
     ) -> None:
+        """`on_forward` is told of each tick."""
         self._engine = engine
+        self._on_forward = on_forward
         self._tokens_per_forward = tokens_per_forward
         self._arrived: list[_Job] = []
         self._line: list[_Turn] = []
@@ -76,7 +96,7 @@ class StepBatcher:
         self._device_error: torch.AcceleratorError | None = None
 
     async def run(self, requests: Sequence[DenoiseRequest]) -> AsyncGenerator[_News, None]:
-        """Progress after each step of each song of one job, and the latents of each, with their indices.
+        """Progress of each song of one job before its steps and after each, and its latents, with its index.
 
         Raises what went wrong with the first song that fails.
         """
@@ -128,7 +148,9 @@ class StepBatcher:
             spent += time.monotonic() - started
             if job.prepared and job in self._arrived:  # its caller may have left meanwhile
                 self._arrived.remove(job)
-                self._line += [_Turn(job, item) for item in range(len(job.songs))]
+                for item, song in enumerate(job.songs):
+                    job.news.put_nowait((item, Progress("denoising", 0, song.trajectory.steps)))
+                    self._line.append(_Turn(job, item))
 
     def _forward_is_full(self) -> bool:
         return sum(self._engine.tokens(turn.song) for turn in self._line) >= self._tokens_per_forward
@@ -145,9 +167,13 @@ class StepBatcher:
         return batch
 
     async def _tick(self, batch: list[_Turn]) -> None:
+        songs = [turn.song for turn in batch]
+        sizes = [self._engine.size(song) for song in songs]  # of this step; the next one may be another
+        token_slots = self._tokens_per_forward
         started = time.monotonic()
-        outcomes = await self._on_thread(partial(self._step, [turn.song for turn in batch]))
+        outcomes = await self._on_thread(partial(self._step, songs))
         self._last_tick_seconds = time.monotonic() - started
+        self._tell(sizes, token_slots)
         for turn, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 self._fail(turn.job, outcome)
@@ -158,6 +184,19 @@ class StepBatcher:
                 turn.job.news.put_nowait((turn.item, outcome))
                 if turn in self._line:
                     self._line.remove(turn)
+
+    def _tell(self, sizes: Sequence[StepSize], token_slots: int) -> None:
+        tokens = sum(size.tokens for size in sizes)
+        self._on_forward(
+            Forward(
+                seconds=self._last_tick_seconds,
+                songs=len(sizes),
+                tokens=tokens,
+                token_slots=max(token_slots, tokens),
+                frames=sum(size.frames for size in sizes),
+                padding_frames=sum(size.padding_frames for size in sizes),
+            )
+        )
 
     def _step(self, songs: Sequence[Song]) -> list[DenoisedLatents | Exception | None]:
         """Of each song its latents where it is finished, or what went wrong with it."""
@@ -178,6 +217,7 @@ class StepBatcher:
                 return [error]
         # The failed forward's tensors are gone only here, outside the except clause.
         if out_of_memory:
+            self._engine.free_memory()
             if len(songs) == 1:
                 return [JobError(TOO_LARGE)]
             self._lower_limit(sum(self._engine.tokens(song) for song in songs))

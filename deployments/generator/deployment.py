@@ -2,12 +2,19 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 from ray import serve
 
+from configs import metrics
 from configs.settings import Settings
+from deployments.job_calls import JobCalls
 from deployments.messages import DenoisedLatents, DenoiseRequest, Progress
+from deployments.meter import Meter
 from deployments.processor import engine_thread, keep_freed_memory, use_threads
+
+if TYPE_CHECKING:
+    from deployments.generator.batcher import Forward
 
 _STALLED_SECONDS = 300.0
 """A step that takes longer than any sane one means that the device hangs."""
@@ -32,7 +39,9 @@ class Generator:
         self._checkpoint = settings.models.dit
         thread = engine_thread("dit")
         engine = thread.submit(load_engine, settings.models, settings.generator).result()
-        self._batcher = StepBatcher(engine, settings.generator.tokens_per_forward, thread)
+        self._calls = JobCalls(settings.tracing, "Generator")
+        self._meter = Meter(metrics.GENERATOR_METRICS)
+        self._batcher = StepBatcher(engine, settings.generator.tokens_per_forward, thread, self._count)
 
     async def denoise(
         self, requests: tuple[DenoiseRequest, ...]
@@ -41,9 +50,11 @@ class Generator:
 
         Raises JobError where the latents of one are unusable.
         """
-        async with aclosing(self._batcher.run(requests)) as news:
-            async for item in news:
-                yield item
+        with self._calls.call("denoise", requests[0].origin, "preparing") as enter:
+            async with aclosing(self._batcher.run(requests)) as news:
+                async for item in news:
+                    enter("steps")
+                    yield item
 
     def ready(self) -> str:
         """The name of the loaded checkpoint."""
@@ -51,3 +62,12 @@ class Generator:
 
     def check_health(self) -> None:
         self._batcher.check(_STALLED_SECONDS)
+
+    def _count(self, forward: "Forward") -> None:
+        self._meter.count(metrics.DIT_FORWARDS)
+        self._meter.count(metrics.DIT_SECONDS, forward.seconds)
+        self._meter.count(metrics.DIT_SONG_STEPS, forward.songs)
+        self._meter.count(metrics.DIT_TOKENS, forward.tokens)
+        self._meter.count(metrics.DIT_TOKEN_SLOTS, forward.token_slots)
+        self._meter.count(metrics.DIT_FRAMES, forward.frames)
+        self._meter.count(metrics.DIT_PADDING_FRAMES, forward.padding_frames)

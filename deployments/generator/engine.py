@@ -48,6 +48,16 @@ Velocities = list[torch.Tensor]
 
 
 @dataclass(frozen=True)
+class StepSize:
+    """What one step of a song asks of a forward."""
+
+    tokens: int
+    frames: int
+    """Latent frames of its rows, with those that fill up the last patch."""
+    padding_frames: int
+
+
+@dataclass(frozen=True)
 class Song:
     """One batch item on its way."""
 
@@ -135,9 +145,20 @@ class GeneratorEngine:
         if song.trajectory.done:
             self._transformer.forget()  # this batch never comes back
 
+    def free_memory(self) -> None:
+        """Forget what would only save work."""
+        self._transformer.forget_conditions()
+
     def tokens(self, song: Song) -> int:
         """What the next step of `song` adds to a forward."""
-        return sum(self._transformer.tokens(row) for row in song.trajectory.rows())
+        return self.size(song).tokens
+
+    def size(self, song: Song) -> StepSize:
+        """What the next step of `song` adds to a forward, looked at more closely."""
+        rows = song.trajectory.rows()
+        tokens = sum(self._transformer.tokens(row) for row in rows)
+        frames = tokens * self._transformer.patch_size
+        return StepSize(tokens, frames, frames - sum(len(row.latents) for row in rows))
 
     @torch.inference_mode()
     def finish(self, song: Song) -> DenoisedLatents:

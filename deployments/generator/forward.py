@@ -8,6 +8,7 @@ in the order of AceStepTransformer1DModel.forward, which has no way to keep rows
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from diffusers import AceStepTransformer1DModel
@@ -16,6 +17,9 @@ from torch.nn.functional import linear, pad, silu
 
 from deployments.generator.attention import PackedAttention, Segment, segments_of
 from deployments.generator.trajectory import Condition, Row
+
+REMEMBERED_TOKENS = 16_384
+"""Of conditions: their keys and values take 2 GB in the XL model, 3 GB in float32 in the 2B one."""
 
 _KeysValues = tuple[torch.Tensor, torch.Tensor]
 
@@ -37,7 +41,7 @@ class _Batch:
     rotary: tuple[torch.Tensor, torch.Tensor]
     """cos and sin, [tokens, head_dim]"""
     condition_keys_values: tuple[_KeysValues, ...]
-    """Of each layer's cross-attention, [condition tokens, kv_heads, head_dim]."""
+    """Of each layer's cross-attention, [condition tokens of all rows, kv_heads, head_dim]."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +70,19 @@ def _fused(*projections: Any) -> torch.Tensor:
 
 
 class PackedTransformer:
-    """Velocities of many rows in one forward. What a batch needs at each of its steps is computed once."""
+    """Velocities of many rows in one forward.
+
+    What a row needs at each of its steps is computed once, and so is what a batch needs while the same rows
+    go together.
+    """
 
     def __init__(self, transformer: AceStepTransformer1DModel) -> None:
         self._model: Any = transformer
         self._layers = [_FusedLayer.of(layer) for layer in self._model.layers]
         self._attention = PackedAttention(transformer.config.sliding_window, self.device, self.dtype)
         self._batch: _Batch | None = None
+        self._keys_values: WeakKeyDictionary[Condition, tuple[_KeysValues, ...]] = WeakKeyDictionary()
+        """Of each layer's cross-attention, in the order in which they were last asked for."""
 
     @property
     def device(self) -> torch.device:
@@ -86,11 +96,16 @@ class PackedTransformer:
 
     def tokens(self, row: Row) -> int:
         """What `row` adds to each forward; its condition's keys and values are computed once for a batch."""
-        return -(-row.latents.shape[0] // self._patch_size)
+        return -(-row.latents.shape[0] // self.patch_size)
 
     def forget(self) -> None:
         """Free what is remembered of the last batch."""
         self._batch = None
+
+    def forget_conditions(self) -> None:
+        """Free all that is remembered."""
+        self._batch = None
+        self._keys_values.clear()
 
     def velocities(self, rows: Sequence[Row]) -> list[torch.Tensor]:
         """The velocity [frames, channels] in float32 of each row."""
@@ -108,7 +123,8 @@ class PackedTransformer:
         return self._unpack(predicted, batch)
 
     @property
-    def _patch_size(self) -> int:
+    def patch_size(self) -> int:
+        """Latent frames of a token."""
         size: int = self._model.patch_size
         return size
 
@@ -124,12 +140,12 @@ class PackedTransformer:
         """[tokens, hidden] -> the same; `modulation` is [1 or tokens, 6, hidden]."""
         layer = fused.layer
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = (layer.scale_shift_table + modulation).unbind(1)
-        normed = torch.addcmul(shift, layer.self_attn_norm(hidden), 1 + scale)
+        normed = _normed(hidden, layer.self_attn_norm, scale, shift)
         found = self._self_attention(fused, normed, batch, windowed)
         hidden = torch.addcmul(hidden, found, gate)
         normed = layer.cross_attn_norm(hidden)
         hidden += self._cross_attention(layer.cross_attn, normed, batch, condition_keys_values)
-        normed = torch.addcmul(mlp_shift, layer.mlp_norm(hidden), 1 + mlp_scale)
+        normed = _normed(hidden, layer.mlp_norm, mlp_scale, mlp_shift)
         return hidden.addcmul_(_mlp(fused, normed), mlp_gate)
 
     def _self_attention(
@@ -173,7 +189,7 @@ class PackedTransformer:
         def lengths(index: int) -> tuple[int, int]:
             row = rows[index]
             keys = row.condition.encoder_states.shape[0]
-            return -(-row.latents.shape[0] // self._patch_size), keys
+            return -(-row.latents.shape[0] // self.patch_size), keys
 
         order = sorted(range(len(rows)), key=lengths)
         tokens, keys = zip(*(lengths(index) for index in order), strict=True)
@@ -202,21 +218,43 @@ class PackedTransformer:
         return cos.to(self.dtype), sin.to(self.dtype)
 
     def _condition_keys_values(self, conditions: Sequence[Condition]) -> tuple[_KeysValues, ...]:
-        states = torch.cat([condition.encoder_states for condition in conditions])
-        embedded = self._model.condition_embedder(states)
-        return tuple(_keys_values(layer.cross_attn, embedded) for layer in self._model.layers)
+        of_rows = [self._keys_values_of(condition) for condition in conditions]
+        remembered = self._keys_values
+        while sum(len(layers[0][0]) for layers in remembered.values()) > REMEMBERED_TOKENS:
+            del remembered[next(iter(remembered))]
+        if len(of_rows) == 1:
+            return of_rows[0]
+        return tuple(
+            (torch.cat([keys for keys, _ in layer]), torch.cat([values for _, values in layer]))
+            for layer in zip(*of_rows, strict=True)
+        )
+
+    def _keys_values_of(self, condition: Condition) -> tuple[_KeysValues, ...]:
+        found = self._keys_values.pop(condition, None)
+        if found is None:
+            embedded = self._model.condition_embedder(condition.encoder_states)
+            found = tuple(_keys_values(layer.cross_attn, embedded) for layer in self._model.layers)
+        self._keys_values[condition] = found
+        return found
 
     def _pack(self, rows: Sequence[torch.Tensor]) -> torch.Tensor:
         """Rows [frames, width] end to end, each filled up with zeros to whole patches."""
-        return torch.cat([pad(row, (0, 0, 0, -row.shape[0] % self._patch_size)) for row in rows])
+        return torch.cat([pad(row, (0, 0, 0, -row.shape[0] % self.patch_size)) for row in rows])
 
     def _unpack(self, predicted: torch.Tensor, batch: _Batch) -> list[torch.Tensor]:
         """The rows of `predicted` [patch_size * tokens, channels] in the caller's order."""
-        padded = torch.split(predicted, [self._patch_size * count for count in batch.tokens])
+        padded = torch.split(predicted, [self.patch_size * count for count in batch.tokens])
         velocities = list(padded)
         for index, row, frames in zip(batch.order, padded, batch.frames, strict=True):
             velocities[index] = row[:frames]
         return velocities
+
+
+def _normed(hidden: torch.Tensor, norm: Any, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """`norm` and the modulation after it, in half the passes over [tokens, hidden] that the modules make."""
+    length = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, dtype=torch.float32)
+    inverse = length.square_().div_(hidden.shape[-1]).add_(norm.eps).rsqrt_()
+    return torch.addcmul(shift, (hidden * inverse).to(hidden.dtype), norm.weight * (1 + scale))
 
 
 def _same(left: Sequence[Condition], right: Sequence[Condition]) -> bool:

@@ -9,9 +9,9 @@ from deployments.generator.guidance import Guidance
 from deployments.generator.schedules import Schedule
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Condition:
-    """What the DiT is shown beside the noisy latents."""
+    """What the DiT is shown beside the noisy latents; the same one at each step, which is how it is known."""
 
     encoder_states: torch.Tensor
     """[tokens, hidden], lyrics, timbre and caption packed."""

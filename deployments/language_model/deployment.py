@@ -9,9 +9,11 @@ from ray import serve
 
 from configs.settings import Settings
 from deployments.errors import EngineError
+from deployments.job_calls import JobCalls
+from deployments.language_model.metrics import LanguageModelMetrics
 from deployments.messages import AudioCodes, ComposeRequest, Metadata, PlanRequest, Progress
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger("ray.serve")
 
 
 @serve.deployment(
@@ -30,20 +32,24 @@ class LanguageModel:
         from deployments.language_model.engine import LanguageModelEngine
 
         self._checkpoint = checkpoint
+        self._calls = JobCalls(settings.tracing, "LanguageModel")
         folder = checkpoint_folder(settings.models, self._checkpoint)
-        self._engine = LanguageModelEngine(folder, settings.language_model)
+        self._engine = LanguageModelEngine(folder, settings.language_model, LanguageModelMetrics())
         self._is_warm = False
 
     async def plan(self, request: PlanRequest) -> Metadata:
         """Complete the metadata: given values come back as they are, missing ones are the LM's."""
-        async with self._ending_with_its_engine():
-            return await self._engine.plan(request)
+        with self._calls.call("plan", request.origin):
+            async with self._ending_with_its_engine():
+                return await self._engine.plan(request)
 
     async def compose(self, request: ComposeRequest) -> AsyncGenerator[Progress | AudioCodes, None]:
         """Progress, then the audio codes. Cancelling the call frees the engine's slots at once."""
-        async with self._ending_with_its_engine(), aclosing(self._engine.compose(request)) as answers:
-            async for answer in answers:
-                yield answer
+        with self._calls.call("compose", request.origin, "prefill") as enter:
+            async with self._ending_with_its_engine(), aclosing(self._engine.compose(request)) as answers:
+                async for answer in answers:
+                    enter("codes")
+                    yield answer
 
     def fits(self, caption: str, lyrics: str, negative_prompt: str, code_count: int) -> bool:
         """Whether a song with these texts and so many codes fits the LM's context."""
@@ -73,7 +79,7 @@ class LanguageModel:
             try:
                 await self._engine.check_health()
             except EngineError:
-                _log.critical("the replica ends because its engine did", exc_info=True)
+                logger.critical("the replica ends because its engine did", exc_info=True)
                 os._exit(1)
             raise
 

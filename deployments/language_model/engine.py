@@ -10,6 +10,7 @@ from configs.settings import Backend as BackendName
 from configs.settings import LanguageModelSettings
 from deployments.domain import MIN_LM_DURATION
 from deployments.errors import EngineError, JobError
+from deployments.job_log import log_event
 from deployments.language_model.backend import Backend, TokenRequest
 from deployments.language_model.codes import DEGENERATE_RUN, longest_run
 from deployments.language_model.grammar import DESCRIPTION_PREFILL, constrained_metadata, description_tag
@@ -21,6 +22,7 @@ from deployments.language_model.metadata import (
     lm_fields,
     parse_lm_output,
 )
+from deployments.language_model.observer import EngineObserver
 from deployments.language_model.prompts import (
     END_THINK,
     THINK,
@@ -38,21 +40,23 @@ from deployments.messages import AudioCodes, ComposeRequest, Metadata, PlanReque
 MAX_METADATA_TOKENS = 160
 """Far more than the longest metadata takes, one token a character."""
 PROGRESS_EVERY = 10
-"""Codes between two progress reports: 2 s of music."""
-
-_log = logging.getLogger(__name__)
+"""Codes between two progress reports after that of the first: 2 s of music."""
 
 
 class LanguageModelEngine:
     """One checkpoint on the backends of the settings. Runs of many jobs share each backend's batch."""
 
-    def __init__(self, folder: Path, settings: LanguageModelSettings) -> None:
+    def __init__(
+        self, folder: Path, settings: LanguageModelSettings, observer: EngineObserver | None = None
+    ) -> None:
         self._settings = settings
+        self._observer = observer or EngineObserver()
         self._tokenizer = LMTokenizer.from_folder(folder)
         self._probe = probe(self._tokenizer)
         self._expected_logits = expected_logits(folder, settings, self._probe)
         self._backends: dict[str, Backend] = {
-            name: start_backend(name, folder, self._tokenizer, settings) for name in settings.backends
+            name: start_backend(name, folder, self._tokenizer, settings, self._observer)
+            for name in settings.backends
         }
 
     async def plan(self, request: PlanRequest) -> Metadata:
@@ -89,11 +93,12 @@ class LanguageModelEngine:
         for sampling in _attempts(request.sampling):
             ids: list[int] = []
             async with aclosing(
-                self._backend(request.backend).generate(replace(token_request, sampling=sampling))
+                self._generate(request.backend, replace(token_request, sampling=sampling))
             ) as new:
                 async for tokens in new:
                     ids += tokens
-                    if len(ids) >= reported + PROGRESS_EVERY or len(ids) == total > reported:
+                    due = 1 if reported == 0 else reported + PROGRESS_EVERY
+                    if len(ids) >= due or len(ids) == total > reported:
                         reported = len(ids)
                         yield Progress("composing", reported, total)
             codes = self._tokenizer.codes(ids)
@@ -102,8 +107,12 @@ class LanguageModelEngine:
             runs.append(codes)
             if longest_run(codes) < DEGENERATE_RUN:
                 break
-            _log.warning(
-                "the LM repeated one code %d times in a row (seed %d)", longest_run(codes), sampling.seed
+            log_event(
+                "repeated_code",
+                request.origin.job_id,
+                logging.WARNING,
+                times=longest_run(codes),
+                seed=sampling.seed,
             )
         yield AudioCodes(min(runs, key=longest_run))
 
@@ -117,7 +126,7 @@ class LanguageModelEngine:
         end_think = tokenizer.token_id(END_THINK.name)
         tag = description_tag(end_think)
         request = TokenRequest(ids, None, sampling, tokenizer.text_ids, max_tokens, structural_tag=tag)
-        answer = await _collect(self._backend(backend), request)
+        answer = await self._collect(backend, request)
         if end_think not in answer:
             raise EngineError(f"the description's metadata did not end within {max_tokens} tokens")
         end = answer.index(end_think)
@@ -135,8 +144,8 @@ class LanguageModelEngine:
     async def warm_up(self) -> None:
         """Run codes and metadata through each backend. Raises EngineError where guidance does not work."""
         question = PlanRequest("", "", "unknown", Metadata(), True, MIN_LM_DURATION, Sampling(seed=0))
-        for name, backend in self._backends.items():
-            tokens = await _collect(backend, self._probe)
+        for name in self._settings.backends:
+            tokens = await self._collect(name, self._probe)
             require_guided(tokens, self._expected_logits, self._probe, self._settings.dtype)
             await self.plan(replace(question, backend=name))
 
@@ -164,7 +173,7 @@ class LanguageModelEngine:
         token_request = TokenRequest(
             prompt, unconditional, sampling, tokenizer.text_ids, MAX_METADATA_TOKENS, constrained.regex
         )
-        ids = await _collect(self._backend(request.backend), token_request)
+        ids = await self._collect(request.backend, token_request)
         text = constrained.prefill + tokenizer.decode(ids)
         if not text.endswith("\n"):
             raise EngineError(
@@ -185,6 +194,17 @@ class LanguageModelEngine:
                 f"This server does not run the LM backend {name!r}, only {', '.join(self._backends)}."
             )
         return self._backends[name]
+
+    async def _generate(self, backend: str, request: TokenRequest) -> AsyncGenerator[list[int], None]:
+        self._observer.began(guided=request.unconditional_prompt is not None)
+        async with aclosing(self._backend(backend).generate(request)) as new:
+            async for tokens in new:
+                self._observer.wrote(len(tokens))
+                yield tokens
+
+    async def _collect(self, backend: str, request: TokenRequest) -> list[int]:
+        async with aclosing(self._generate(backend, request)) as answers:
+            return [token async for tokens in answers for token in tokens]
 
     def _has_room(self, prompt: list[int], unconditional: list[int] | None, new_tokens: int) -> bool:
         """Whether both halves fit the context, their prompts a step, and all of it the smallest backend."""
@@ -208,21 +228,20 @@ class LanguageModelEngine:
 
 
 def start_backend(
-    name: BackendName, folder: Path, tokenizer: LMTokenizer, settings: LanguageModelSettings
+    name: BackendName,
+    folder: Path,
+    tokenizer: LMTokenizer,
+    settings: LanguageModelSettings,
+    observer: EngineObserver,
 ) -> Backend:
     """Load the checkpoint into an engine."""
     if name == "vllm":
         from deployments.language_model.vllm_backend import VLLMBackend
 
-        return VLLMBackend(folder, tokenizer, settings)
+        return VLLMBackend(folder, tokenizer, settings, observer=observer)
     from deployments.language_model.torch_backend import TorchBackend
 
-    return TorchBackend(folder, tokenizer, settings)
-
-
-async def _collect(backend: Backend, request: TokenRequest) -> list[int]:
-    async with aclosing(backend.generate(request)) as answers:
-        return [token async for tokens in answers for token in tokens]
+    return TorchBackend(folder, tokenizer, settings, observer)
 
 
 def _attempts(sampling: Sampling) -> list[Sampling]:

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM
 from configs.settings import LanguageModelSettings
 from deployments.errors import EngineError
 from deployments.language_model.backend import StallWatch, TokenRequest, thread_count
+from deployments.language_model.observer import EngineObserver
 from deployments.language_model.sampling import draw, guide
 from deployments.language_model.tokenizer import LMTokenizer
 from deployments.language_model.torch_batch import RowBatch
@@ -53,10 +54,17 @@ class _Run:
 class TorchBackend:
     """A thread that decodes all runs together, one token each a step; runs join and leave at any step."""
 
-    def __init__(self, folder: Path, tokenizer: LMTokenizer, settings: LanguageModelSettings) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        tokenizer: LMTokenizer,
+        settings: LanguageModelSettings,
+        observer: EngineObserver | None = None,
+    ) -> None:
         torch.set_num_threads(thread_count(settings))
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, settings.dtype))
         self._model = model.to(settings.device).eval()
+        self._observer = observer or EngineObserver()
         self._end_id = tokenizer.end_id
         self._max_rows = settings.max_num_seqs
         self.capacity = 2 * settings.max_model_len
@@ -134,6 +142,7 @@ class TorchBackend:
         if not self._runs:
             return
         tokens = self._draw()
+        self._observer.stepped(len(self._batch), self._max_rows)
         for run, token in zip(self._runs, tokens, strict=True):
             run.tokens.append(token)
             if token != self._end_id:

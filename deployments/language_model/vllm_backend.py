@@ -1,6 +1,7 @@
 """The LM on vLLM: continuous batching of guided pairs, unguided runs and metadata in one engine."""
 
 import asyncio
+import json
 import os
 import tempfile
 import uuid
@@ -12,6 +13,7 @@ from typing import Any
 from configs.settings import LanguageModelSettings
 from deployments.errors import EngineError
 from deployments.language_model.backend import StallWatch, TokenRequest, thread_count
+from deployments.language_model.observer import EngineObserver
 from deployments.language_model.run_row import RunRow
 from deployments.language_model.tokenizer import LMTokenizer
 
@@ -35,23 +37,25 @@ class VLLMBackend:
         tokenizer: LMTokenizer,
         settings: LanguageModelSettings,
         prefix_caching: bool = True,
+        observer: EngineObserver | None = None,
     ) -> None:
-        # Its dozen warnings are about what is chosen here on purpose and checked at the warm-up.
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+        self._folder = tempfile.TemporaryDirectory(prefix="acestep-lm-")
         os.environ.update(_ENVIRONMENT, OMP_NUM_THREADS=str(thread_count(settings)))
+        os.environ["VLLM_LOGGING_CONFIG_PATH"] = str(_write_logging_config(Path(self._folder.name)))
         from vllm import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
         from deployments.language_model.vllm_model import ARCHITECTURE
 
         self._end_id = tokenizer.end_id
-        self._text_tokenizer = tempfile.TemporaryDirectory(prefix="acestep-lm-tokenizer-")
-        tokenizer.save_text_tokenizer(Path(self._text_tokenizer.name))
+        text_tokenizer = Path(self._folder.name, "tokenizer")
+        text_tokenizer.mkdir()
+        tokenizer.save_text_tokenizer(text_tokenizer)
         self._engine: Any = AsyncLLM.from_engine_args(
             AsyncEngineArgs(
                 model=str(folder),
                 hf_overrides={"architectures": [ARCHITECTURE]},
-                tokenizer=self._text_tokenizer.name,
+                tokenizer=str(text_tokenizer),
                 generation_config="vllm",
                 dtype=settings.dtype,
                 max_model_len=settings.max_model_len,
@@ -71,7 +75,8 @@ class VLLMBackend:
                 logits_processors=["deployments.language_model.guidance_processor:GuidanceProcessor"],
                 structured_outputs_config={"backend": "xgrammar"},
                 disable_log_stats=True,
-            )
+            ),
+            stat_loggers=[] if observer is None else observer.vllm_stat_loggers(),
         )
         self._watch = StallWatch()
         cache = self._engine.vllm_config.cache_config
@@ -123,7 +128,7 @@ class VLLMBackend:
         self._engine.shutdown()
         # Its destructor shuts down once more, which fails while the interpreter ends.
         self._engine = None
-        self._text_tokenizer.cleanup()
+        self._folder.cleanup()
 
     async def _follow(self, prompt: list[int], params: Any, request_id: str) -> None:
         """The unconditional half: its tokens are the other half's."""
@@ -158,3 +163,16 @@ class VLLMBackend:
             else None,
             extra_args=row.as_extra_args(),
         )
+
+
+def _write_logging_config(folder: Path) -> Path:
+    """What vLLM does to `logging` when it is imported, here and in its own process: set one level.
+
+    Its default would close the handlers of all loggers: the replica would write no log any more.
+    Its dozen warnings are about what is chosen here on purpose and checked at the warm-up.
+    """
+    level = os.environ.get("VLLM_LOGGING_LEVEL", "ERROR").upper()
+    config = {"version": 1, "incremental": True, "loggers": {"vllm": {"level": level}}}
+    file = folder / "logging.json"
+    file.write_text(json.dumps(config))
+    return file

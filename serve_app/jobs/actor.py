@@ -7,10 +7,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from configs.metrics import FailureKind
 from configs.settings import Settings
 from serve_app.jobs.janitor import Janitor
 from serve_app.jobs.journal import Journal
+from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, Checkpoint, Claim, JobState, JobView, NewJob, TrackerStats
+from serve_app.jobs.observer import JobObserver
+from serve_app.jobs.purge import Purge, Purged, purge
 from serve_app.jobs.store import StoreError
 from serve_app.jobs.stores import open_store
 from serve_app.jobs.tracker import JobTracker
@@ -21,8 +25,11 @@ logger = logging.getLogger("ray.serve")
 
 LEASE_CHECK_SECONDS = 1.0
 CALLBACK_CHECK_SECONDS = 1.0
+LOAD_SECONDS = 5.0
+"""How often the observer hears of the load; Ray exports metrics every 10 s."""
 
 _Result = TypeVar("_Result")
+_UNOBSERVED = JobObserver()
 
 
 class JobTrackerActor:
@@ -31,8 +38,10 @@ class JobTrackerActor:
     All raise StoreError while the store can't be reached; the tracker then starts again from what is stored.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, observer: JobObserver = _UNOBSERVED) -> None:
         self._settings = settings
+        self._observer = observer
+        self._janitor = Janitor(AudioStorage(settings.storage.uri), settings.storage, time.time)
         self._opened: tuple[JobTracker, Journal] | None = None
         self._work = asyncio.Event()
         self._line_changed = asyncio.Event()
@@ -40,7 +49,7 @@ class JobTrackerActor:
         self._background: list[asyncio.Task[None]] = []
 
     async def submit(self, new: NewJob) -> Accepted:
-        """Put a job in line. Raises LimitError or IdempotencyConflictError."""
+        """Put a job in line. Raises DrainingError, LimitError or IdempotencyConflictError."""
         accepted = await self._durably(lambda tracker: tracker.submit(new))
         self._changed(accepted.job_id)
         self._work.set()
@@ -77,8 +86,10 @@ class JobTrackerActor:
         self._changed(job_id)
         return finished
 
-    async def fail(self, job_id: str, token: str, error: str, retryable: bool) -> bool:
-        failed = await self._durably(lambda tracker: tracker.fail(job_id, token, error, retryable))
+    async def fail(
+        self, job_id: str, token: str, error: str, retryable: bool, kind: FailureKind = "internal"
+    ) -> bool:
+        failed = await self._durably(lambda tracker: tracker.fail(job_id, token, error, retryable, kind))
         self._changed(job_id)
         self._work.set()
         return failed
@@ -136,6 +147,37 @@ class JobTrackerActor:
         _, journal = self._open()
         return await asyncio.to_thread(journal.store.secret)
 
+    # What operators ask: serve_app.admin
+
+    async def set_mode(self, mode: Mode) -> None:
+        """Let the server take and begin jobs, or not; so it stays until the next call, whatever dies."""
+        tracker, journal = self._open()
+        await asyncio.to_thread(journal.store.set_mode, mode)
+        tracker.mode = mode
+        logger.info("an operator has set the job tracker to %s", mode)
+        self._work.set()
+
+    async def waiting(self, client: str | None, limit: int) -> list[JobView]:
+        """The first who wait, of a client or (None) of all, in order."""
+        return self._tracker.waiting(client, limit)
+
+    async def requeue(self, job_id: str) -> JobView | None:
+        """Put a job in line again; None where the id is unknown. Raises RequeueError."""
+        view = await self._durably(lambda tracker: tracker.requeue(job_id))
+        self._changed(job_id)
+        self._work.set()
+        return view
+
+    async def purge(self, wanted: Purge, dry_run: bool) -> Purged:
+        """Delete files and records of ended jobs: one step."""
+        tracker, journal = self._open()
+        await self._flush(journal)
+        purged = await purge(wanted, dry_run, tracker, journal.store, self._janitor)
+        await self._flush(journal)
+        if not dry_run:
+            logger.info("an operator has purged %d jobs", len(purged.job_ids))
+        return purged
+
     async def close(self) -> None:
         """End the housekeeping and let go of the store."""
         for task in self._background:
@@ -152,8 +194,13 @@ class JobTrackerActor:
 
     def _open(self) -> tuple[JobTracker, Journal]:
         if self._opened is None:
-            journal = Journal(open_store(self._settings.jobs.store))
-            self._opened = JobTracker(self._settings.jobs, journal, time.time), journal
+            try:
+                journal = Journal(open_store(self._settings.jobs.store))
+                tracker = JobTracker(self._settings.jobs, journal, time.time, self._observer)
+            except StoreError:
+                self._observer.store_failed()
+                raise
+            self._opened = tracker, journal
             self._work.set()
             if not self._background:
                 self._start_background()
@@ -170,6 +217,7 @@ class JobTrackerActor:
         try:
             await journal.flushed()
         except StoreError:
+            self._observer.store_failed()
             if self._opened is not None and self._opened[1] is journal:
                 logger.exception("the job store failed; the tracker starts again from what is stored")
                 self._opened = None
@@ -179,12 +227,11 @@ class JobTrackerActor:
     # What nobody asks for
 
     def _start_background(self) -> None:
-        janitor = Janitor(AudioStorage(self._settings.storage.uri), self._settings.storage, time.time)
-        sender = WebhookSender(self._settings.webhooks, self.secret, time.time)
+        sender = WebhookSender(self._settings.webhooks, self.secret, time.time, self._observer)
 
         async def clean() -> None:
             tracker, journal = self._open()
-            await janitor.sweep(tracker, journal)
+            await self._janitor.sweep(tracker, journal)
             await self._flush(journal)
 
         async def call_back() -> None:
@@ -192,10 +239,14 @@ class JobTrackerActor:
             sender.deliver_due(tracker)
             await self._flush(journal)
 
+        async def tell_load() -> None:
+            self._observer.loaded(self._tracker.load())
+
         self._background = [
             asyncio.create_task(self._every(LEASE_CHECK_SECONDS, self._check_leases)),
             asyncio.create_task(self._every(self._settings.storage.sweep_seconds, clean)),
             asyncio.create_task(self._every(CALLBACK_CHECK_SECONDS, call_back)),
+            asyncio.create_task(self._every(LOAD_SECONDS, tell_load)),
         ]
 
     async def _check_leases(self) -> None:

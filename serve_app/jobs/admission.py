@@ -26,15 +26,15 @@ class Admission:
         """Raise LimitError where this job may not enter the line now."""
         client, limits = new.client.name, self._settings
         if waiting >= limits.queue_limit:
-            raise LimitError("The queue is full", forecast.next_start(now))
+            raise LimitError("The queue is full", forecast.next_start(now), "queue_limit")
         if self._jobs[client] >= limits.client_jobs:
             message = f"You have {limits.client_jobs} jobs waiting or running, as many as one client may"
-            raise LimitError(message, forecast.next_end(client, now))
+            raise LimitError(message, forecast.next_end(client, now), "client_jobs")
         if self._bytes[client] + new.uploaded_bytes > limits.client_bytes:
             message = (
                 f"Your songs and recordings take more than the {limits.client_bytes} bytes of one client"
             )
-            raise LimitError(message, forecast.next_end(client, now))
+            raise LimitError(message, forecast.next_end(client, now), "client_bytes")
 
     def entered(self, job: Job) -> None:
         """A new job is in line."""

@@ -10,7 +10,12 @@ import ray
 import ray.exceptions
 
 from configs.settings import PROJECT_ROOT, Settings
+from deployments.tracing import span_recorder
 from serve_app.jobs.actor import JobTrackerActor
+from serve_app.jobs.job_log import JobLog, log_to_serve_file
+from serve_app.jobs.metrics import JobMetrics
+from serve_app.jobs.observer import JobObservers
+from serve_app.tracing import JobSpans
 
 REPLACING_SECONDS = 10.0
 """A tracker that ended is being replaced meanwhile, by the application that ended it."""
@@ -28,7 +33,9 @@ class TrackerProcess:
     """
 
     def __init__(self, settings: Settings, version: str) -> None:
-        self._tracker = JobTrackerActor(settings)
+        log_to_serve_file()
+        spans = JobSpans(span_recorder(settings.tracing, "JobTracker"))
+        self._tracker = JobTrackerActor(settings, JobObservers(JobMetrics(), JobLog(), spans))
         self._version = version
 
     async def version(self) -> str:

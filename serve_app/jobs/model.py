@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from serve_app.api.schemas import GenerateRequest
+from serve_app.jobs.mode import Mode
 from serve_app.jobs.work import Work
 from serve_app.song_plan import SongPlan
 
@@ -76,6 +77,8 @@ class NewJob:
     uploaded_bytes: int = 0
     """Of recordings that were stored for this job."""
     idempotency: IdempotencyKey | None = None
+    traceparent: str | None = None
+    """W3C context of the span of its submit; None where the job is not traced."""
 
 
 class Place(NamedTuple):
@@ -130,6 +133,9 @@ class Job:
     started_at: float | None = None
     finished_at: float | None = None
     attempt: int = 0
+    """Counts up for as long as the job lives: each attempt has a folder of its own."""
+    forgiven: int = 0
+    """Attempts before an operator put the job back in line: they do not count against the limit."""
     lease_token: str | None = None
     lease_expires_at: float | None = None
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
@@ -142,6 +148,12 @@ class Job:
     """From when on what the job need not keep in the storage may be deleted; None once it is."""
     callback: Callback | None = None
     """The delivery still to be made; None where there is none, or no more."""
+    traceparent: str | None = None
+    """W3C context of the span of its submit; None where the job is not traced."""
+    queued_at: float | None = None
+    """When it last came into line; None in records of earlier releases."""
+    claimed_at: float | None = None
+    """When its newest attempt began."""
 
     @classmethod
     def queued(cls, new: NewJob, place: Place, created_at: float) -> "Job":
@@ -155,6 +167,8 @@ class Job:
             client=new.client.name,
             uploaded_bytes=new.uploaded_bytes,
             idempotency=new.idempotency,
+            traceparent=new.traceparent,
+            queued_at=created_at,
         )
 
     def leased(self, token: str, now: float, expires_at: float) -> "Job":
@@ -166,6 +180,7 @@ class Job:
             attempt=self.attempt + 1,
             lease_token=token,
             lease_expires_at=expires_at,
+            claimed_at=now,
         )
 
     def waiting_again(self) -> "Job":
@@ -179,9 +194,19 @@ class Job:
         return replace(self, **changes)
 
     @property
+    def counted_attempts(self) -> int:
+        """Those that count against `jobs.max_attempts`."""
+        return self.attempt - self.forgiven
+
+    @property
     def is_open(self) -> bool:
         """Whether anything is left to do for this job, even after its end."""
         return not self.state.is_final or self.tidy_at is not None or self.callback is not None
+
+    @property
+    def may_go(self) -> bool:
+        """Whether nobody writes or deletes files of this job: it can be forgotten, a callback or not."""
+        return self.state.is_final and self.tidy_at is None
 
     @property
     def stored_bytes(self) -> int:
@@ -267,5 +292,6 @@ class TrackerStats:
     jobs: dict[str, int]
     queue_limit: int
     avg_job_seconds: float
+    mode: Mode = Mode.OPEN
     stage_seconds: dict[str, float] = field(default_factory=dict)
     """Mean seconds per stage over recent jobs."""

@@ -8,22 +8,24 @@ a caller may repeat, because the answer to the first call was lost, give the sam
 
 import sys
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
+from configs.metrics import FailureKind
 from configs.settings import JobSettings
 from serve_app.jobs.admission import Admission
 from serve_app.jobs.book import JobBook
 from serve_app.jobs.demand import demand
 from serve_app.jobs.ended import EndedJobs
-from serve_app.jobs.errors import JobEndedError
+from serve_app.jobs.errors import DrainingError, JobEndedError, LimitError
 from serve_app.jobs.eta import HISTORY_JOBS, SpeedHistory
 from serve_app.jobs.fairness import FairClock
-from serve_app.jobs.forecast import Forecast, work_left
+from serve_app.jobs.forecast import Forecast
 from serve_app.jobs.journal import Journal
-from serve_app.jobs.line import Waiting, WaitingLine
+from serve_app.jobs.line import WaitingLine
+from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import (
     Accepted,
-    Callback,
     Checkpoint,
     Claim,
     Job,
@@ -32,18 +34,29 @@ from serve_app.jobs.model import (
     NewJob,
     TrackerStats,
 )
+from serve_app.jobs.moves import Moves
+from serve_app.jobs.observer import JobObserver, Load
 from serve_app.jobs.store import JobStore
 from serve_app.jobs.work import Work
 
 TOO_MANY_ATTEMPTS = "The server lost the process that ran this job, {attempts} times in a row."
 
+_UNOBSERVED = JobObserver()
+
 
 class JobTracker:
     """Order, positions, leases and history of all jobs."""
 
-    def __init__(self, settings: JobSettings, journal: Journal, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        settings: JobSettings,
+        journal: Journal,
+        clock: Callable[[], float],
+        observer: JobObserver = _UNOBSERVED,
+    ) -> None:
         self._settings = settings
         self._clock = clock
+        self._observer = observer
         self._book = JobBook(journal)
         self._speeds = SpeedHistory(settings.initial_job_seconds)
         self._line = WaitingLine()
@@ -52,24 +65,35 @@ class JobTracker:
         self._submitted = Work()
         self._next_sequence = journal.store.next_sequence()
         self._admission = Admission(settings, journal.store.stored_bytes())
+        self._moves = Moves(
+            self._book, self._line, self._forecast, self._admission, clock, observer, settings.max_attempts
+        )
         self.ended = EndedJobs(self._book, self._admission, clock)
+        self.mode = journal.store.mode()
         self._restore(journal.store)
 
     # What clients ask
 
     def submit(self, new: NewJob) -> Accepted:
-        """Put a job in line. Raises LimitError or IdempotencyConflictError."""
+        """Put a job in line. Raises DrainingError, LimitError or IdempotencyConflictError."""
         now = self._clock()
         if earlier := self._book.submitted_before(new, now):
             return self._accepted(earlier)
-        self._admission.check(new, len(self._line), self._forecast, now)
+        if self.mode is Mode.DRAINING:
+            raise DrainingError
+        try:
+            self._admission.check(new, len(self._line), self._forecast, now)
+        except LimitError as error:
+            self._observer.refused(error.limit)
+            raise
         last = self._line.last_of(new.client.name, -new.priority)
         place = self._fair.place(new.client, new.priority, new.work, last, self._next_sequence)
         self._next_sequence += 1
         job = Job.queued(new, place, created_at=now)
         self._admission.entered(job)
         self._submitted += new.work
-        self._enter_line(self._book.save(job))
+        self._moves.enter(self._book.save(job))
+        self._observer.submitted()
         return self._accepted(job)
 
     def view(self, job_id: str) -> JobView | None:
@@ -94,23 +118,26 @@ class JobTracker:
             raise JobEndedError(job.state)
         # A runner may still write: its files are deleted when it says that it left, or its lease would end.
         silent_from = job.lease_expires_at if job.state is JobState.RUNNING else None
-        return self.view_of(self._end(job, JobState.CANCELLED, tidy_at=silent_from or self._clock()))
+        return self.view_of(
+            self._moves.end(job, JobState.CANCELLED, "cancelled", tidy_at=silent_from or self._clock())
+        )
 
     # What runners do
 
     def claim(self, token: str) -> Claim | None:
-        """Lease the first waiting job under the runner's new token; None where nothing waits."""
+        """Lease the first waiting job under the runner's new token; None where none may begin."""
         for job in self._book.running:
             if job.lease_token == token:
                 return Claim(job, token)
         waiting = self._book.open(self._line.first() or "")
-        if waiting is None:
+        if waiting is None or self.mode is Mode.PAUSED:
             return None
         now = self._clock()
         claimed = self._book.save(waiting.leased(token, now, now + self._settings.lease_seconds))
         self._line.remove(claimed.place)
         self._fair.claimed(claimed.client, claimed.place)
         self._forecast.claimed(claimed, now, now)
+        self._observer.claimed(claimed)
         return Claim(claimed, token)
 
     def heartbeat(self, job_id: str, token: str, stage: str, progress: float) -> bool:
@@ -148,10 +175,13 @@ class JobTracker:
         now = self._clock()
         self._forecast.finished(job, now, result.get("timings", {}))
         published = {"result": result, "files": files, "file_bytes": file_bytes}
-        self._end(job, JobState.SUCCEEDED, stage="done", progress=1.0, tidy_at=now, **published)
+        done = {"stage": "done", "progress": 1.0, "tidy_at": now}
+        self._moves.end(job, JobState.SUCCEEDED, "succeeded", **done, **published)
         return True
 
-    def fail(self, job_id: str, token: str, error: str, retryable: bool) -> bool:
+    def fail(
+        self, job_id: str, token: str, error: str, retryable: bool, kind: FailureKind = "internal"
+    ) -> bool:
         """End a leased job with one sentence for the user, or put it back in line while attempts are left.
 
         False where the lease is lost; so it is after a first call that put the job back.
@@ -159,10 +189,7 @@ class JobTracker:
         job = self._leased_job(job_id, token)
         if job is None:
             return self._ended_by(job_id, token, JobState.FAILED)
-        if retryable and job.attempt < self._settings.max_attempts:
-            self._requeue(job)
-        else:
-            self._end(job, JobState.FAILED, error=error, tidy_at=self._clock())
+        self._moves.attempt_failed(job, kind, error, retryable)
         return True
 
     def release(self, job_id: str, token: str) -> bool:
@@ -171,7 +198,8 @@ class JobTracker:
         if job is None:
             return False
         first = job.attempt == 1
-        self._requeue(job.with_(attempt=job.attempt - 1, started_at=None if first else job.started_at))
+        started_at = None if first else job.started_at
+        self._moves.requeue(job, "handed_back", attempt=job.attempt - 1, started_at=started_at)
         return True
 
     def left(self, job_id: str) -> None:
@@ -184,6 +212,25 @@ class JobTracker:
         """Whether a runner may still work on a job."""
         return self._leased_job(job_id, token) is not None
 
+    # What operators ask
+
+    def waiting(self, client: str | None, limit: int) -> list[JobView]:
+        """The first who wait, of a client or (None) of all, in order."""
+        found = (waiting.job_id for waiting in self._line if client in {None, waiting.client})
+        return [view for job_id in islice(found, limit) if (view := self.view(job_id))]
+
+    def requeue(self, job_id: str) -> JobView | None:
+        """Put a job that failed or was cancelled back in line, or take one that runs from its runner.
+
+        None where the id is unknown. Raises RequeueError. Repeated while it waits, it changes nothing.
+        """
+        job = self._book.get(job_id)
+        if job is not None and job.state is JobState.RUNNING:
+            self._moves.requeue(job, "requeued", forgiven=job.attempt)
+        elif job is not None and job.state is not JobState.QUEUED:
+            self._moves.reopen(job)
+        return self.view(job_id)
+
     # What time does
 
     def requeue_expired(self) -> list[str]:
@@ -191,17 +238,23 @@ class JobTracker:
         now = self._clock()
         expired = [job for job in self._book.running if (job.lease_expires_at or 0) <= now]
         for job in expired:
-            if job.attempt < self._settings.max_attempts:
-                self._requeue(job)
-            else:
-                self._end(
-                    job, JobState.FAILED, error=TOO_MANY_ATTEMPTS.format(attempts=job.attempt), tidy_at=now
-                )
+            error = TOO_MANY_ATTEMPTS.format(attempts=job.counted_attempts)
+            self._moves.attempt_failed(job, "lost", error, retryable=True)
         return [job.job_id for job in expired]
 
     def demand(self) -> dict[str, dict[str, float]]:
         """Work by stage: submitted since this tracker started, waiting, running."""
         return demand(self._submitted, self._line.work, self._book.running)
+
+    def load(self) -> Load:
+        """What waits, runs and is stored."""
+        oldest = min((job.created_at for job in self._book.queued), default=None)
+        return Load(
+            waiting=len(self._line),
+            oldest_seconds=0.0 if oldest is None else self._clock() - oldest,
+            running=len(self._book.running),
+            stored_bytes=self.ended.stored_bytes,
+        )
 
     def stats(self) -> TrackerStats:
         """Counts and mean speeds."""
@@ -209,6 +262,7 @@ class JobTracker:
             jobs={state.value: self._book.counts[state] for state in JobState},
             queue_limit=self._settings.queue_limit,
             avg_job_seconds=self._speeds.average_job_seconds,
+            mode=self.mode,
             stage_seconds=self._speeds.average_stage_seconds(),
         )
 
@@ -227,10 +281,7 @@ class JobTracker:
                 self._forecast.claimed(job, job.started_at or now, now)
             self._book.remember(job)
             if job.state is JobState.QUEUED:
-                self._enter_line(job)
-
-    def _enter_line(self, job: Job) -> None:
-        self._line.add(job.place, Waiting(job.job_id, job.client, work_left(job)))
+                self._moves.enter(job)
 
     def _accepted(self, job: Job) -> Accepted:
         return Accepted(job.job_id, job.state, self._position(job))
@@ -247,24 +298,3 @@ class JobTracker:
     def _ended_by(self, job_id: str, token: str, state: JobState) -> bool:
         job = self._book.get(job_id)
         return job is not None and job.state is state and job.lease_token == token
-
-    def _requeue(self, job: Job) -> None:
-        self._forecast.stopped(job, self._clock())
-        self._enter_line(self._book.save(job.waiting_again()))
-
-    def _end(self, job: Job, state: JobState, **changes: Any) -> Job:
-        now = self._clock()
-        if job.state is JobState.QUEUED:
-            self._line.remove(job.place)
-        else:
-            self._forecast.stopped(job, now)
-        callback = Callback(due_at=now) if job.spec.request.callback_url else None
-        changes |= {
-            "finished_at": now,
-            "lease_expires_at": None,
-            "checkpoint": Checkpoint(),
-            "callback": callback,
-        }
-        ended = self._book.save(job.with_(state=state, **changes))
-        self._admission.left(ended)
-        return ended

@@ -15,9 +15,11 @@ from typing import Any
 import httpx
 
 from configs.settings import WebhookSettings
+from deployments.job_log import about
 from serve_app.api.responses import JobResponse
 from serve_app.jobs.addresses import AddressRefusedError, public_address, resolved
 from serve_app.jobs.model import Callback, Job
+from serve_app.jobs.observer import JobObserver
 from serve_app.jobs.tracker import JobTracker
 
 logger = logging.getLogger("ray.serve")
@@ -28,6 +30,7 @@ MAX_DELIVERIES_PER_HOST = 4
 MAX_PAUSE_SECONDS = 3600.0
 SECRET_PREFIX = "whsec_"
 _HEADERS = {"Content-Type": "application/json", "User-Agent": "acestep-serve"}
+_UNOBSERVED = JobObserver()
 _PURPOSE = b"acestep webhook v1\n"
 """The store's secret signs other things, too: each with a key of its own."""
 
@@ -57,11 +60,13 @@ class WebhookSender:
         settings: WebhookSettings,
         secret: Callable[[], Awaitable[bytes]],
         clock: Callable[[], float],
+        observer: JobObserver = _UNOBSERVED,
         verify: Any = True,
     ) -> None:
         self._settings = settings
         self._secret = secret
         self._clock = clock
+        self._observer = observer
         # A bare transport: no proxies, redirects, cookies or kept connections. A delivery goes where it was
         # checked to go.
         self._http = httpx.AsyncHTTPTransport(
@@ -97,9 +102,11 @@ class WebhookSender:
     async def _deliver(self, job: Job, host: str, tracker: JobTracker) -> None:
         try:
             problem, final = await self._try(job, tracker)
+            if not problem:
+                self._observer.called_back("delivered")
             tracker.ended.called_back(job.job_id, self._next(job, problem, final) if problem else None)
         except Exception:
-            logger.exception("the callback of job %s could not be sent", job.job_id)
+            logger.exception("the callback of job %s could not be sent", job.job_id, extra=about(job.job_id))
             tracker.ended.called_back(job.job_id, self._next(job, "an internal error", False))
         finally:
             del self._deliveries[job.job_id]
@@ -151,9 +158,15 @@ class WebhookSender:
         attempts = (job.callback.attempts if job.callback else 0) + 1
         if final or attempts >= self._settings.max_attempts:
             logger.warning(
-                "gave up the callback of job %s after attempt %d: %s", job.job_id, attempts, problem
+                "gave up the callback of job %s after attempt %d: %s",
+                job.job_id,
+                attempts,
+                problem,
+                extra=about(job.job_id),
             )
+            self._observer.called_back("given_up")
             return None
+        self._observer.called_back("failed")
         pause = min(self._settings.first_retry_seconds * 2 ** (attempts - 1), MAX_PAUSE_SECONDS)
         return Callback(self._clock() + pause, attempts)
 

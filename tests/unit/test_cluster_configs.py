@@ -87,7 +87,7 @@ def test_the_cluster_keeps_what_must_last_outside_of_its_nodes():
     assert settings.storage.uri.startswith("s3://")
     config = ServeDeploySchema.model_validate(yaml.safe_load(CLUSTER.read_text()))
     assert config.logging_config.encoding == "JSON"
-    assert config.tracing_config.enabled
+    assert settings.tracing.exporter == "otlp"
     assert config.proxy_location == "EveryNode"
 
 

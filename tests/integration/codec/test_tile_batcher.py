@@ -5,7 +5,7 @@ from contextlib import aclosing
 import numpy as np
 import pytest
 
-from deployments.codec.batcher import TileBatcher
+from deployments.codec.batcher import TileBatcher, TileForward
 from deployments.codec.engine import TiledPass, VaeEngine
 from deployments.codec.tiles import Tile
 from tests.latents import random_latents
@@ -65,6 +65,17 @@ async def test_tiles_of_one_shape_share_forwards_and_others_do_not(recording_eng
     assert [len(batch) for batch in recording_engine.batches] == [4, 1, 2]
     for batch in recording_engine.batches:
         assert len({tiled.shape for tiled in batch}) == 1
+
+
+async def test_each_forward_is_told_with_what_it_held_and_what_of_it_is_thrown_away(engine: VaeEngine):
+    told: list[TileForward] = []
+    long, short = engine.decoding(random_latents(100)), engine.decoding(random_latents(20))
+    batcher = TileBatcher(engine, tile_batch=4, on_forward=told.append)
+    await asyncio.gather(run(batcher, long), run(batcher, short))
+    width = long.tiles[0].stop
+    sizes = [(forward.tiles, forward.tile_slots, forward.frames, forward.margin_frames) for forward in told]
+    assert sizes == [(2, 4, 2 * width, 2 * width - 100), (1, 4, 20, 0)]
+    assert all(forward.seconds > 0 for forward in told)
 
 
 async def test_a_failing_pass_does_not_take_its_neighbours_along(recording_engine: RecordingEngine):

@@ -44,8 +44,8 @@ async def latents(generator: Generator, request: DenoiseRequest) -> np.ndarray:
 async def answer(generator: Generator, request: DenoiseRequest) -> DenoisedLatents:
     async with aclosing(generator.denoise((request,))) as stream:
         *progress, result = [answer async for item, answer in stream if item == 0]
-    steps = len(progress)
-    assert progress == [Progress("denoising", step, steps) for step in range(1, steps + 1)]
+    steps = len(progress) - 1
+    assert progress == [Progress("denoising", step, steps) for step in range(steps + 1)]
     assert isinstance(result, DenoisedLatents)
     assert result.steps == steps
     return result

@@ -17,7 +17,7 @@ import torch
 from configs.settings import GeneratorSettings, ModelSettings
 from deployments.domain import INSTRUCTIONS, Task
 from deployments.errors import JobError
-from deployments.generator.batcher import StepBatcher
+from deployments.generator.batcher import Forward, StepBatcher
 from deployments.generator.engine import GeneratorEngine, Song, Velocities, load_engine
 from deployments.messages import DenoisedLatents, DenoiseRequest, Metadata, Progress, RepaintMode, Window
 
@@ -164,6 +164,32 @@ async def test_a_job_alone_makes_the_same_latents_to_the_last_bit() -> None:
     batcher = StepBatcher(WatchedEngine("turbo"), tokens_per_forward=500)  # two songs at a time
     first, second = await run(batcher, *songs), await run(batcher, *songs)
     assert all(map(np.array_equal, first, second))
+
+
+async def test_each_forward_is_told_with_what_it_held_and_had_room_for() -> None:
+    told: list[Forward] = []
+    engine = WatchedEngine("turbo")
+    even, odd, long = (replace(SONG, frames=frames, seed=frames) for frames in (150, 151, 500))
+    await run(StepBatcher(engine, tokens_per_forward=200, on_forward=told.append), even, odd, long)
+    sizes = {
+        (forward.songs, forward.tokens, forward.token_slots, forward.frames, forward.padding_frames)
+        for forward in told
+    }
+    assert sizes == {
+        (2, 75 + 76, 200, 150 + 152, 1),
+        (1, 250, 250, 500, 0),  # longer than a forward: it steps alone
+    }
+    assert len(told) == len(engine.forwards) == 16
+    assert all(forward.seconds > 0 for forward in told)
+
+
+async def test_guided_songs_count_twice_while_guidance_acts() -> None:
+    told: list[Forward] = []
+    request = replace(SONG, guidance_scale=7.0, inference_steps=10, cfg_interval_start=0.5)
+    await run(StepBatcher(WatchedEngine("base"), UNLIMITED, on_forward=told.append), request)
+    tokens = [forward.tokens for forward in told]
+    assert tokens == sorted(tokens, reverse=True)
+    assert set(tokens) == {75, 150}
 
 
 async def test_the_songs_of_a_job_start_together_beside_running_ones() -> None:

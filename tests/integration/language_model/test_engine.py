@@ -269,7 +269,7 @@ async def test_a_run_that_falls_into_a_loop_is_repeated_once_with_another_seed(
     alternatives = [await composed(engine, replace(song, sampling=one)) for one in (sampling, derived)]
     monkeypatch.setattr("deployments.language_model.engine.DEGENERATE_RUN", 1)
     codes = await composed(engine, replace(song, sampling=sampling))
-    assert len([record for record in caplog.records if "repeated one code" in record.message]) == runs
+    assert len([record for record in caplog.records if "repeated_code" in record.message]) == runs
     assert codes == min(alternatives[:runs], key=longest_run)
 
 

@@ -9,6 +9,8 @@ import pytest
 from configs.settings import Settings
 from serve_app.api.schemas import GenerateRequest
 from serve_app.jobs.actor import JobTrackerActor
+from serve_app.jobs.errors import DrainingError
+from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import JobSpec, JobState, NewJob
 from serve_app.jobs.sqlite_store import SqliteJobStore
 from serve_app.jobs.store import StoreError
@@ -116,3 +118,40 @@ async def test_after_a_failed_write_the_tracker_begins_anew_from_what_is_stored(
     view = await actor.view("c")
     assert view is not None
     assert view.queue_position == 2
+
+
+async def test_an_operator_s_mode_outlives_the_tracker(actor: JobTrackerActor, settings: Settings) -> None:
+    await actor.set_mode(Mode.DRAINING)
+    with pytest.raises(DrainingError):
+        await submit(actor, "a")
+    successor = JobTrackerActor(settings)
+    assert (await successor.stats()).mode is Mode.DRAINING
+    await successor.set_mode(Mode.OPEN)
+    await submit(successor, "a")
+    await successor.close()
+
+
+async def test_runners_that_wait_hear_at_once_that_the_server_goes_on(actor: JobTrackerActor) -> None:
+    await actor.set_mode(Mode.PAUSED)
+    await submit(actor, "a")
+    waiting = asyncio.create_task(actor.claim("token", 30))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    await actor.set_mode(Mode.OPEN)
+    async with asyncio.timeout(1):
+        claim = await waiting
+    assert claim is not None
+
+
+async def test_a_runner_that_hangs_hears_that_its_job_was_taken_away(actor: JobTrackerActor) -> None:
+    await submit(actor, "a")
+    await actor.claim("hangs", 0)
+    losing = asyncio.create_task(actor.lease_lost("a", "hangs", 30))
+    claiming = asyncio.create_task(actor.claim("other", 30))
+    await asyncio.sleep(0.05)
+    await actor.requeue("a")
+    async with asyncio.timeout(1):
+        assert await losing
+        claim = await claiming
+    assert claim is not None
+    assert claim.job.job_id == "a"

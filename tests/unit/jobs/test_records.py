@@ -115,6 +115,9 @@ jobs = st.builds(
     file_bytes=counts,
     tidy_at=st.none() | finite,
     callback=st.none() | st.builds(Callback, finite, counts),
+    traceparent=st.none() | texts,
+    queued_at=st.none() | finite,
+    claimed_at=st.none() | finite,
 )
 
 

@@ -15,11 +15,13 @@ import pytest
 import trustme
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from configs.metrics import Delivery
 from configs.settings import JobSettings, WebhookSettings
 from serve_app.api.schemas import GenerateRequest
 from serve_app.jobs.addresses import AddressRefusedError, public_address
 from serve_app.jobs.journal import Journal
 from serve_app.jobs.model import Client, JobSpec, NewJob
+from serve_app.jobs.observer import JobObserver
 from serve_app.jobs.store import MemoryJobStore
 from serve_app.jobs.tracker import JobTracker
 from serve_app.jobs.webhooks import WebhookSender, webhook_secret
@@ -162,6 +164,32 @@ async def test_a_delivery_is_given_up_after_the_last_attempt_or_when_nobody_want
             await deliver(sender, tracker)
             clock.now += 100
     assert len(receiver.requests) == tries
+
+
+@pytest.mark.parametrize(
+    ("answers", "outcomes"),
+    [
+        (["200 OK"], ["delivered"]),
+        (["503 Busy", "200 OK"], ["failed", "delivered"]),
+        (["503 Busy"], ["failed", "failed", "given_up"]),
+        (["410 Gone"], ["given_up"]),
+    ],
+)
+async def test_every_try_is_told_with_its_outcome(
+    tracker: JobTracker, sender_of: Sender, clock: Clock, answers: list[str], outcomes: list[str]
+) -> None:
+    class Listener(JobObserver):
+        def called_back(self, outcome: Delivery) -> None:
+            heard.append(outcome)
+
+    heard: list[Delivery] = []
+    sender = sender_of(SETTINGS, observer=Listener())
+    async with receiving(*answers) as receiver:
+        ended_job(tracker, receiver.url)
+        for _ in range(4):
+            await deliver(sender, tracker)
+            clock.now += 100
+    assert heard == outcomes
 
 
 async def test_a_receiver_that_hangs_or_is_not_there_delays_no_other(

@@ -1,0 +1,25 @@
+"""Tells an observer about each step of vLLM."""
+
+from typing import Any
+
+from vllm.v1.metrics.loggers import StatLoggerBase
+
+from deployments.language_model.observer import EngineObserver
+
+
+class StepLogger(StatLoggerBase):
+    """One of vLLM's stat loggers; `partial(StepLogger, observer)` is its factory."""
+
+    def __init__(self, observer: EngineObserver, vllm_config: Any, _engine_index: int = 0) -> None:
+        self._observer = observer
+        self._row_slots: int = vllm_config.scheduler_config.max_num_seqs
+
+    def record(
+        self, scheduler_stats: Any, iteration_stats: Any, mm_cache_stats: Any = None, engine_idx: int = 0
+    ) -> None:
+        del scheduler_stats, mm_cache_stats, engine_idx
+        if iteration_stats is not None:  # each row gets one token a step
+            self._observer.stepped(iteration_stats.num_generation_tokens, self._row_slots)
+
+    def log_engine_initialized(self) -> None:
+        """Nothing to say."""

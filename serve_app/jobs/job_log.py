@@ -1,0 +1,66 @@
+"""The tracker's log: what happens to jobs, in a file beside those of Serve's replicas."""
+
+import logging
+import os
+
+from ray.serve._private.logging_utils import configure_component_logger
+from ray.serve.schema import LoggingConfig
+
+from deployments.job_log import log_event
+from serve_app.jobs.model import Job, JobState
+from serve_app.jobs.observer import JobObserver, Outcome
+
+COMPONENT = "job_tracker"
+"""What the name of its log file begins with."""
+
+
+def log_to_serve_file() -> None:
+    """Give the logger "ray.serve" of this process a file: Serve does so only for its own actors.
+
+    The function is Serve's own, for want of a public one: same folder, rotation and keys of the records. The
+    records are JSON, whatever `logging_config` says, which this process does not learn.
+    """
+    configure_component_logger(
+        component_name=COMPONENT,
+        component_id=str(os.getpid()),
+        logging_config=LoggingConfig(encoding="JSON", log_level="INFO"),
+    )
+
+
+class JobLog(JobObserver):
+    """A line per event."""
+
+    def claimed(self, job: Job) -> None:
+        """A runner has begun an attempt."""
+        log_event(
+            "claimed", job.job_id, attempt=job.attempt, waited_seconds=_between(job.queued_at, job.claimed_at)
+        )
+
+    def run_ended(self, job: Job, outcome: Outcome, at: float) -> None:
+        """Only what `ended` does not say."""
+        if outcome not in {"succeeded", "cancelled"}:
+            log_event(
+                "attempt_ended",
+                job.job_id,
+                logging.WARNING,
+                attempt=job.attempt,
+                outcome=outcome,
+                seconds=_between(job.claimed_at, at),
+            )
+
+    def ended(self, job: Job) -> None:
+        """The job is over."""
+        fields: dict[str, float] = {
+            "attempts": job.attempt,
+            "seconds": _between(job.created_at, job.finished_at),
+            "run_seconds": _between(job.started_at, job.finished_at),
+        }
+        if job.state is JobState.SUCCEEDED:
+            fields["audio_seconds"] = job.work.audio_seconds
+            fields["real_time_factor"] = job.work.audio_seconds / max(fields["run_seconds"], 1e-3)
+        level = logging.WARNING if job.state is JobState.FAILED else logging.INFO
+        log_event(job.state.value, job.job_id, level, **fields)
+
+
+def _between(started: float | None, ended: float | None) -> float:
+    return ended - started if started is not None and ended is not None else 0.0

@@ -1,0 +1,268 @@
+"""The metrics of running servers, as their nodes show them and as a real Prometheus sees them."""
+
+import json
+import math
+import re
+import shutil
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks.prometheus import (
+    ALERTS,
+    CONFIG,
+    Panel,
+    Prometheus,
+    dashboard_panels,
+    is_installed,
+    service_discovery,
+)
+from configs import metrics
+from configs.metrics import METRICS, Metric
+from serve_app.failures import UNAVAILABLE
+from serve_app.jobs.stores import open_store
+from tests.audio import write_recording
+from tests.live_server import GUARDED_QUEUE, Client, GuardedServer
+
+EXPORT_TIMEOUT_SECONDS = 60
+"""Ray exports every 10 s, later on a busy machine."""
+RATE_INTERVAL = "1m"
+ALERT_TESTS = Path(__file__).parents[1] / "data" / "alert_rules.yaml"
+SONG_SECONDS = 12.2
+"""More than a tile of the codec, and an odd number of latent frames."""
+CODES, STEPS, TILES = 61, 8, 2
+"""Of such a song."""
+JOBS = 2
+BATCH = 2
+LINE_GAUGES = (metrics.QUEUE_DEPTH, metrics.QUEUE_AGE, metrics.RUNNING_JOBS)
+VLLM_METRICS = ("ray_vllm_prefix_cache_queries_total", "ray_vllm_prefix_cache_hits_total")
+
+Shown = Counter[tuple[str, str]]
+"""Series and value of its label ("" where it has none) -> sum over all processes."""
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """What Prometheus would scrape."""
+
+    lists: Sequence[Path]
+
+    def shown(self) -> Shown:
+        """Every series of the application now."""
+        found: Shown = Counter()
+        labels = {metric.exported: metric.label for metric in METRICS}
+        entries = [entry for path in self.lists for entry in json.loads(path.read_text())]
+        for target in [target for entry in entries for target in entry["targets"]]:
+            text = httpx.get(f"http://{target}/metrics", timeout=30).text
+            for family in text_string_to_metric_families(text):
+                for sample in family.samples:
+                    label = labels.get(re.sub("_(bucket|count|sum)$", "", sample.name))
+                    found[sample.name, sample.labels[label] if label else ""] += sample.value
+        return found
+
+    def wait_for(self, seen: Callable[[Shown], bool]) -> Shown:
+        """What is shown as soon as it is as wanted."""
+        deadline = time.monotonic() + EXPORT_TIMEOUT_SECONDS
+        while not seen(shown := self.shown()):
+            assert time.monotonic() < deadline, shown
+            time.sleep(1)
+        return shown
+
+
+def value(shown: Shown, metric: Metric, label: str | None = None) -> float:
+    """Of all label values together, or of one; of a histogram the number of its observations."""
+    name = metric.exported + ("_count" if metric.kind == "histogram" else "")
+    return sum(shown[key] for key in shown if key[0] == name and label in {None, key[1]})
+
+
+@dataclass(frozen=True)
+class Load:
+    """What was shown before, in the middle of and after some work."""
+
+    endpoints: Endpoints
+    before: Shown
+    crowded: Shown
+    after: Shown
+    began: float
+    ended: float
+
+    def increase(self, metric: Metric, label: str | None = None) -> float:
+        return value(self.after, metric, label) - value(self.before, metric, label)
+
+
+@pytest.fixture(scope="module")
+def endpoints(server: Client, guarded: GuardedServer) -> Endpoints:
+    return Endpoints([service_discovery(server.pid), service_discovery(guarded.alice.pid)])
+
+
+@pytest.fixture(scope="module")
+def prometheus(endpoints: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus | None]:
+    """None where it is not installed."""
+    if not is_installed():
+        yield None
+        return
+    prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), endpoints.lists)
+    yield prometheus
+    prometheus.close()
+
+
+@pytest.fixture(scope="module")
+def load(server: Client, guarded: GuardedServer, endpoints: Endpoints, prometheus: Prometheus | None) -> Load:
+    """A crowd, and twice the same work: Prometheus sees rates only of series that it knows already."""
+    del prometheus  # it only has to be there before
+    began = time.time()
+    before = endpoints.shown()
+    crowded = crowd(guarded, endpoints)
+    after = before
+    for _ in range(2):
+        work(server)
+        after = endpoints.wait_for(lambda shown, earlier=after: has_worked(earlier, shown))
+    time.sleep(5)  # two more scrapes
+    return Load(endpoints, before, crowded, after, began, time.time())
+
+
+def crowd(guarded: GuardedServer, endpoints: Endpoints) -> Shown:
+    """Submit until the line is full; what is shown then."""
+    client = guarded.alice
+    songs = {"audio_duration": 10, "batch_size": 8, "thinking": True}
+    for _ in range(2 * GUARDED_QUEUE):
+        if client.http.post("/v1/music/generate", json=songs).status_code == httpx.codes.TOO_MANY_REQUESTS:
+            break
+    crowded = endpoints.wait_for(lambda shown: all(value(shown, gauge) > 0 for gauge in LINE_GAUGES))
+    client.cancel_all()
+    return crowded
+
+
+def has_worked(before: Shown, after: Shown) -> bool:
+    """Whether each process shows what it counted of `work`."""
+    done = {
+        (metrics.ENDED, "succeeded"): JOBS,
+        (metrics.ENDED, "failed"): 1,
+        (metrics.STORE_ERRORS, ""): 1,
+        (metrics.LM_TOKENS, ""): JOBS * BATCH * CODES,
+        (metrics.DIT_PADDING_FRAMES, ""): JOBS * BATCH * STEPS,
+        (metrics.VAE_TILES, ""): JOBS * BATCH * TILES,
+    }
+    return all(value(after, *what) >= value(before, *what) + count for what, count in done.items())
+
+
+def work(server: Client) -> None:
+    """Songs, a cancelled job, one that is tried again and fails, a store that fails."""
+    folder = server.audio_in.parent
+    songs = [
+        server.submit(
+            thinking=True,
+            audio_duration=SONG_SECONDS,
+            batch_size=BATCH,
+            callback_url="http://nobody.invalid/",
+        )
+        for _ in range(JOBS)
+    ]
+    recording = write_recording(server.audio_in / "lost.wav", 1.0)
+    lost = server.submit(task_type="cover", src_audio_path=str(recording), batch_size=1)
+    shutil.rmtree(folder / "output" / lost)  # as if the storage had lost what it took
+    server.cancel(server.submit())
+    for job_id in songs:
+        assert server.wait(job_id)["status"] == "succeeded"
+    assert server.wait(lost)["error"] == UNAVAILABLE
+    open_store(str(folder / "jobs.sqlite3")).close()  # another tracker seems to have taken the store over
+    refused = server.http.post("/v1/music/generate", json={})
+    assert refused.status_code == httpx.codes.SERVICE_UNAVAILABLE
+    server.http.get("/v1/stats").raise_for_status()  # and took it back
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_the_nodes_show_every_metric_with_a_value_after_a_load(load: Load, metric: Metric) -> None:
+    assert max(value(shown, metric) for shown in (load.crowded, load.after)) > 0
+
+
+@pytest.mark.parametrize("name", VLLM_METRICS)
+def test_the_nodes_show_what_vllm_counts_of_its_prefix_cache(load: Load, name: str) -> None:
+    assert load.after[name, ""] > load.before[name, ""]
+
+
+def test_what_is_counted_is_what_was_done(load: Load) -> None:
+    jobs, songs = 2 * JOBS, 2 * JOBS * BATCH
+    assert load.increase(metrics.ENDED, "succeeded") >= jobs
+    assert load.increase(metrics.ENDED, "failed") >= 2
+    assert load.increase(metrics.ENDED, "cancelled") >= 2 + GUARDED_QUEUE
+    assert load.increase(metrics.FAILED_ATTEMPTS, "unavailable") >= 6
+    assert load.increase(metrics.RETRIES) >= 4
+    assert load.increase(metrics.REFUSED, "queue_limit") >= 1
+    assert load.increase(metrics.STORE_ERRORS) >= 2
+    assert load.increase(metrics.CALLBACKS, "failed") >= jobs
+    assert load.increase(metrics.SONGS) >= songs
+    assert load.increase(metrics.AUDIO_SECONDS) >= songs * SONG_SECONDS - 0.01
+    assert load.increase(metrics.JOB_SECONDS) >= jobs
+    for stage in ("planning", "composing", "denoising", "decoding", "encoding"):
+        assert load.increase(metrics.STAGE_SECONDS, stage) >= jobs
+    assert load.increase(metrics.LM_GUIDED_PAIRS) >= songs
+    assert load.increase(metrics.LM_TOKENS) >= songs * CODES
+    assert load.increase(metrics.DIT_SONG_STEPS) >= songs * STEPS
+    assert load.increase(metrics.DIT_PADDING_FRAMES) >= songs * STEPS
+    assert load.increase(metrics.VAE_TILES) >= songs * TILES
+
+
+@pytest.mark.parametrize(
+    ("used", "room"),
+    [
+        (metrics.LM_ROWS, metrics.LM_ROW_SLOTS),
+        (metrics.DIT_TOKENS, metrics.DIT_TOKEN_SLOTS),
+        (metrics.VAE_TILES, metrics.VAE_TILE_SLOTS),
+        (metrics.DIT_PADDING_FRAMES, metrics.DIT_FRAMES),
+        (metrics.VAE_MARGIN_FRAMES, metrics.VAE_FRAMES),
+    ],
+)
+def test_shares_are_shares(load: Load, used: Metric, room: Metric) -> None:
+    assert 0 < load.increase(used) <= load.increase(room)
+
+
+def test_an_empty_line_is_shown_as_empty(load: Load) -> None:
+    shown = load.endpoints.wait_for(lambda shown: not any(value(shown, gauge) for gauge in LINE_GAUGES))
+    assert all((gauge.exported, "") in shown for gauge in LINE_GAUGES)
+
+
+def watching(prometheus: Prometheus | None) -> Prometheus:
+    if prometheus is None:
+        pytest.skip("prometheus and promtool are not installed")
+    return prometheus
+
+
+@pytest.mark.parametrize("panel", dashboard_panels(RATE_INTERVAL), ids=lambda panel: panel.title)
+def test_every_query_of_the_dashboard_has_an_answer(
+    load: Load, prometheus: Prometheus | None, panel: Panel
+) -> None:
+    for query in panel.queries:
+        series = watching(prometheus).range(query.expression, load.began, load.ended, 5)
+        numbers = [float(text) for one in series for _, text in one["values"]]
+        assert any(map(math.isfinite, numbers)), (query, series)
+
+
+def test_prometheus_evaluates_every_rule_on_metrics_that_are_there(
+    load: Load, prometheus: Prometheus | None
+) -> None:
+    watched = watching(prometheus)
+    rules = watched.alerts()
+    assert [(rule["name"], rule["lastError"]) for rule in rules if rule["health"] != "ok"] == []
+    assert len(rules) == ALERTS.read_text().count("- alert: ")
+    for name in {name for rule in rules for name in re.findall(r"\b(?:ray_\w+|up)\b", rule["query"])}:
+        assert watched.range(f"count({name})", load.began, load.ended, 5), name
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["check", "config", CONFIG], ["check", "rules", ALERTS], ["test", "rules", ALERT_TESTS]],
+    ids=["config", "rules", "alerts fire when they should"],
+)
+def test_promtool_finds_no_fault(command: list[str | Path]) -> None:
+    if not is_installed():
+        pytest.skip("prometheus and promtool are not installed")
+    done = subprocess.run(["promtool", *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,114 @@
+"""Lines of the log about a job: found by its id, read by machines, and without a word of the user's."""
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ray._common.formatters import JSONFormatter
+
+from deployments.job_log import log_event, logger
+from serve_app.jobs.job_log import JobLog
+from serve_app.jobs.journal import Journal
+from serve_app.jobs.tracker import JobTracker
+from tests.job_tracking import Tracking
+
+
+class Kept(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+@pytest.fixture
+def records(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[logging.LogRecord]]:
+    handler, level = Kept(), logger.level
+    monkeypatch.setattr(logger, "handlers", [handler])
+    monkeypatch.setattr(logger, "propagate", False)
+    logger.setLevel(logging.INFO)
+    yield handler.records
+    logger.setLevel(level)
+
+
+class Logged(Tracking):
+    """A tracker that logs."""
+
+    def start(self) -> None:
+        self.journal = Journal(self.store)
+        self.tracker = JobTracker(self.settings, self.journal, self.clock, JobLog())
+
+
+def said(records: list[logging.LogRecord], *fields: str) -> list[dict[str, Any]]:
+    """What Serve's JSON has of each record."""
+    lines = [json.loads(JSONFormatter().format(record)) for record in records]
+    return [{name: line.get(name) for name in ("event", *fields)} for line in lines]
+
+
+def test_an_event_has_the_same_keys_as_json_and_can_be_read_as_text(
+    records: list[logging.LogRecord],
+) -> None:
+    log_event("stage_done", "a-job", stage="planning", seconds=1.23456)
+    (record,) = records
+    line = json.loads(JSONFormatter().format(record))
+    assert (
+        line.items()
+        >= {
+            "music_job_id": "a-job",
+            "event": "stage_done",
+            "stage": "planning",
+            "seconds": 1.235,
+            "levelname": "INFO",
+            "filename": "test_job_log.py",
+        }.items()
+    )
+    assert line["message"] == "job a-job stage_done stage=planning seconds=1.235"
+
+
+def test_the_way_of_a_job_through_the_tracker(records: list[logging.LogRecord]) -> None:
+    tracking = Logged(lease_seconds=10.0)
+    job_id = tracking.submit()
+    tracking.clock.now += 2.0
+    tracking.tracker.claim("first")
+    tracking.clock.now += 11.0
+    tracking.tracker.requeue_expired()
+    tracking.tracker.claim("second")
+    tracking.clock.now += 4.0
+    tracking.tracker.finish(job_id, "second", {}, ("memory://song",), 1)
+    assert said(records, "attempt", "waited_seconds", "outcome", "seconds") == [
+        {"event": "claimed", "attempt": 1, "waited_seconds": 2.0, "outcome": None, "seconds": None},
+        {"event": "attempt_ended", "attempt": 1, "waited_seconds": None, "outcome": "lost", "seconds": 11.0},
+        {"event": "claimed", "attempt": 2, "waited_seconds": 0.0, "outcome": None, "seconds": None},
+        {"event": "succeeded", "attempt": None, "waited_seconds": None, "outcome": None, "seconds": 17.0},
+    ]
+    (ended,) = said(records[-1:], "attempts", "run_seconds", "audio_seconds", "real_time_factor")
+    assert ended == {
+        "event": "succeeded",
+        "attempts": 2,
+        "run_seconds": 15.0,
+        "audio_seconds": 10.0,
+        "real_time_factor": 0.667,
+    }
+    assert {record.music_job_id for record in records} == {job_id}
+
+
+@pytest.mark.parametrize(
+    ("end", "event", "level"),
+    [
+        (lambda tracker, job_id: tracker.cancel(job_id), "cancelled", logging.INFO),
+        (
+            lambda tracker, job_id: tracker.fail(job_id, "token", "Too quiet.", False, "request"),
+            "failed",
+            logging.WARNING,
+        ),
+    ],
+)
+def test_other_ends(records: list[logging.LogRecord], end: Any, event: str, level: int) -> None:
+    tracking = Logged()
+    job_id = tracking.submit()
+    tracking.tracker.claim("token")
+    end(tracking.tracker, job_id)
+    assert (said(records)[-1]["event"], records[-1].levelno) == (event, level)
