@@ -17,7 +17,7 @@ QWEN_SPLIT = (
 )
 
 
-def train_tokenizer(vocabulary_size: int) -> Tokenizer:
+def train_tokenizer(vocabulary_size: int, corpus: str = CORPUS) -> Tokenizer:
     """A tokenizer that knows every byte, with at most `vocabulary_size` tokens; the same one each time.
 
     Like that of Qwen3-Embedding it appends <|endoftext|> to what it encodes.
@@ -36,7 +36,7 @@ def train_tokenizer(vocabulary_size: int) -> Tokenizer:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(CORPUS.splitlines(keepends=True), trainer)
+    tokenizer.train_from_iterator(corpus.splitlines(keepends=True), trainer)
     tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in _SPECIAL_TOKENS])
     end_of_text = tokenizer.token_to_id(END_OF_TEXT)
     tokenizer.post_processor = processors.Sequence(

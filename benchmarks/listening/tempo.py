@@ -1,0 +1,22 @@
+"""Beats a minute of a recording, by librosa."""
+
+from librosa.feature import tempo as librosa_tempo
+from librosa.onset import onset_strength
+
+from benchmarks.listening.features import RATE, Mono
+
+_HOP = 256
+TOLERANCE = 0.04
+_OCTAVES = (0.5, 1.0, 2.0)
+
+
+def tempo(mono: Mono) -> float:
+    """Beats a minute of [samples] at `RATE`, up to the octave."""
+    strength = onset_strength(y=mono, sr=RATE, hop_length=_HOP)
+    (found,) = librosa_tempo(onset_envelope=strength, sr=RATE, hop_length=_HOP, ac_size=8.0)
+    return float(found)
+
+
+def is_tempo(heard: float, asked: float) -> bool:
+    """Whether a tempo is the asked one within `TOLERANCE`, an octave allowed."""
+    return any(abs(heard / (octave * asked) - 1) <= TOLERANCE for octave in _OCTAVES)

@@ -1,0 +1,25 @@
+"""The scorer hears what was rendered, and songs of a server through its HTTP API."""
+
+from benchmarks.adherence import SECONDS, generated, listen, requests, rows
+from tests.live_server import Client
+
+
+def test_rendered_songs_are_heard_as_what_they_are() -> None:
+    asked = requests(24)
+    own, chance = rows("rendered", asked, [listen(request.rendered(), SECONDS) for request in asked])
+    assert own["sound"] == 100
+    assert own["tempo"] > 90
+    assert own["key"] > 90
+    assert own["drums"] > 90
+    assert own["instrument"] > 75
+    assert chance["tempo"] < 40
+    assert chance["key"] < 30
+    assert chance["instrument"] < 25
+
+
+def test_songs_of_a_server_are_fetched_and_heard(server: Client) -> None:
+    asked = requests(1)
+    (samples,) = generated(str(server.http.base_url), asked, thinking=False)
+    answer = listen(samples, SECONDS)
+    assert answer.is_sound
+    assert 20 < answer.tempo < 400

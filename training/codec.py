@@ -1,0 +1,124 @@
+"""The VAE: waveforms to 16 channels at 25 Hz and back.
+
+Spectra at many resolutions (auraloss) and the waveform itself must come back; a little KL keeps latents near
+a normal distribution. There is no adversary: what is lost is air, not notes.
+"""
+
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from auraloss.freq import MultiResolutionSTFTLoss
+from diffusers import AutoencoderOobleck
+from safetensors.torch import save_file
+from torch import nn
+
+from deployments.checkpoints.catalog import VAE
+from deployments.checkpoints.loading import diffusers_arguments, load_vae
+from deployments.domain import SAMPLE_RATE, SAMPLES_PER_LATENT
+from training.clock import Clock
+from training.data import SongBlocks
+from training.files import MODELS, write_json
+from training.loop import Losses, Training
+from training.recipe import Recipe
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+_SEED = 1_000_000_000
+_WAVEFORM_WEIGHT = 10.0
+_KL_WEIGHT = 1e-4
+_RESOLUTIONS = (4096, 2048, 1024, 512, 256, 128)
+_CALIBRATION_EXCERPTS = 64
+
+
+def new_vae(config: dict[str, Any]) -> AutoencoderOobleck:
+    """With diffusers' initial weights."""
+    with warnings.catch_warnings():
+        # diffusers' VAE still uses the old form of weight norm, as its checkpoints do.
+        warnings.filterwarnings("ignore", message=".*weight_norm", category=FutureWarning)
+        return AutoencoderOobleck(**diffusers_arguments(config))
+
+
+def excerpts(songs: SongBlocks, recipe: Recipe, count: int, generator: torch.Generator) -> torch.Tensor:
+    """[count, 2, samples]: pieces of random songs, some of them turned down."""
+    length = round(recipe.codec_seconds * SAMPLE_RATE) // SAMPLES_PER_LATENT * SAMPLES_PER_LATENT
+    pieces = []
+    for _ in range(count):
+        block, place = _below(recipe.blocks, generator), _below(recipe.block_songs, generator)
+        start = _below(songs.seconds(block) * SAMPLE_RATE - length, generator)
+        pieces.append(torch.from_numpy(songs.audio(block, place, start, start + length)))
+    gains = 0.4 + 0.6 * torch.rand(count, 1, 1, generator=generator)
+    return gains * torch.stack(pieces)
+
+
+def _below(limit: int, generator: torch.Generator) -> int:
+    return int(torch.randint(limit, (), generator=generator))
+
+
+class CodecLoss:
+    """What the VAE minimises."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._spectra = MultiResolutionSTFTLoss(
+            fft_sizes=list(_RESOLUTIONS),
+            hop_sizes=[size // 4 for size in _RESOLUTIONS],
+            win_lengths=list(_RESOLUTIONS),
+        ).to(device)
+
+    def __call__(self, module: nn.Module, batch: torch.Tensor, generator: torch.Generator) -> Losses:
+        waveform = batch.to(self._device)
+        vae: Any = module
+        posterior = vae.encode(waveform).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=generator).to(self._device)
+        decoded = vae.decode(posterior.mean + posterior.std * noise).sample
+        spectra = self._spectra(decoded, waveform)
+        difference = (decoded - waveform).abs().mean()
+        kl = 0.5 * (posterior.mean**2 + posterior.var - posterior.logvar - 1).mean()
+        loss = spectra + _WAVEFORM_WEIGHT * difference + _KL_WEIGHT * kl
+        return {"loss": loss, "spectra": spectra, "waveform": difference, "kl": kl}
+
+
+def train_codec(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> bool:
+    """Train until the clock rings; when the stage is done `work/models/vae` is a checkpoint."""
+    torch.manual_seed(_SEED)
+    training = Training(work / "codec", new_vae(recipe.vae), recipe.codec, _SEED)
+    batch_of = partial(excerpts, songs, recipe, recipe.codec.batch)
+    if not training.run(batch_of, CodecLoss(training.device), clock):
+        return False
+    training.take_average()
+    vae: Any = training.module
+    calibrate(vae, excerpts(songs, recipe, _CALIBRATION_EXCERPTS, torch.Generator().manual_seed(_SEED - 1)))
+    save_vae(vae, recipe.vae, work / MODELS / VAE)
+    return True
+
+
+@torch.no_grad()
+def calibrate(vae: AutoencoderOobleck, waveform: torch.Tensor) -> None:
+    """Scale the latent channels to deviation 1 on `waveform` [batch, 2, samples]; decoding stays equal."""
+    pieces = torch.split(waveform.to(vae.device), 8)
+    latents = torch.cat([vae.encode(piece).latent_dist.mode() for piece in pieces])
+    deviations = latents.std(dim=(0, 2)).clamp_min(1e-4)
+    encoder_out: Any = vae.encoder.conv2
+    means = slice(0, deviations.numel())  # the other half of its channels are the deviations
+    encoder_out.weight_g[means] /= deviations[:, None, None]
+    encoder_out.bias[means] /= deviations
+    decoder_in: Any = vae.decoder.conv1
+    direction = decoder_in.weight_v / decoder_in.weight_v.norm(dim=(1, 2), keepdim=True)
+    weight = decoder_in.weight_g * direction * deviations[:, None]
+    decoder_in.weight_v.copy_(weight)
+    decoder_in.weight_g.copy_(weight.norm(dim=(1, 2), keepdim=True))
+
+
+def save_vae(vae: AutoencoderOobleck, config: dict[str, Any], folder: Path) -> None:
+    """Write a checkpoint with weights in half precision."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.half().cpu().contiguous() for name, tensor in vae.state_dict().items()}
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    write_json(folder / "config.json", config)
+
+
+def trained_vae(work: Path, device: torch.device) -> AutoencoderOobleck:
+    """The codec that `train_codec` left, frozen."""
+    return load_vae(work / MODELS / VAE, str(device), torch.float32)

@@ -1,0 +1,80 @@
+"""The FSQ tokenizer: latents to 5 Hz codes, and back to something near them."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import mse_loss
+
+from deployments.checkpoints.key_map import Component, module_arguments
+from deployments.checkpoints.loading import MODULE_CLASSES
+from training.clock import Clock
+from training.data import SongBlocks
+from training.latents import Latents
+from training.loop import Losses, Training
+from training.recipe import Recipe
+
+_SEED = 2_000_000_000
+_CODES_AN_EXCERPT = 25
+
+
+class CodeBook(nn.Module):
+    """diffusers' tokenizer and detokenizer."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        parts = (Component.AUDIO_TOKENIZER, Component.AUDIO_TOKEN_DETOKENIZER)
+        self.tokenizer: Any
+        self.detokenizer: Any
+        self.tokenizer, self.detokenizer = (
+            MODULE_CLASSES[part](**module_arguments(part, config)) for part in parts
+        )
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        """[batch, frames, channels] as its codes say it; frames are a multiple of five."""
+        quantized, _ = self.tokenizer.tokenize(latents)
+        said: torch.Tensor = self.detokenizer(quantized)
+        return said
+
+
+def let_gradients_through(quantizer: Any) -> None:
+    """Rounding has no gradient: while learning it counts as the identity (straight-through estimator)."""
+    round_off = quantizer._quantize
+    quantizer._quantize = lambda values: values + (round_off(values) - values).detach()
+
+
+def train_codes(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> bool:
+    """Train until the clock rings; when the stage is done `work/codes.pt` holds the weights."""
+    torch.manual_seed(_SEED)
+    latents = Latents(work / "latents", songs)
+    training = Training(work / "codes", CodeBook(recipe.dit), recipe.codes, _SEED)
+    module: Any = training.module
+    let_gradients_through(module.tokenizer.quantizer)
+    frames = _CODES_AN_EXCERPT * module.tokenizer.pool_window_size
+
+    def batch_of(generator: torch.Generator) -> torch.Tensor:
+        excerpts = []
+        for _ in range(recipe.codes.batch):
+            block = int(torch.randint(recipe.blocks, (), generator=generator))
+            song = latents.of(block, int(torch.randint(recipe.block_songs, (), generator=generator)))
+            start = int(torch.randint(len(song) - frames + 1, (), generator=generator))
+            excerpts.append(song[start : start + frames])
+        return torch.stack(excerpts)
+
+    def loss_of(codebook: nn.Module, batch: torch.Tensor, _generator: torch.Generator) -> Losses:
+        wanted = batch.to(training.device)
+        return {"loss": mse_loss(codebook(wanted), wanted)}
+
+    if not training.run(batch_of, loss_of, clock):
+        return False
+    training.take_average()
+    torch.save(module.state_dict(), work / "codes.pt")
+    return True
+
+
+def trained_codes(recipe: Recipe, work: Path, device: torch.device) -> CodeBook:
+    """What `train_codes` left, frozen."""
+    codebook = CodeBook(recipe.dit)
+    codebook.load_state_dict(torch.load(work / "codes.pt", weights_only=True))
+    return codebook.to(device).eval().requires_grad_(False)

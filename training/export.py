@@ -1,0 +1,58 @@
+"""The trained modules as checkpoints in the original layout, in half precision, in small shards."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import save_torch_state_dict
+
+from deployments.checkpoints.catalog import TEXT_ENCODER
+from deployments.checkpoints.key_map import SILENCE_FILE, Component, to_original
+from deployments.checkpoints.tiny import SILENCE_FRAMES
+from deployments.checkpoints.tiny_tokenizer import save_tokenizer
+from training.clock import Clock
+from training.codes import trained_codes
+from training.data import SongBlocks
+from training.files import MODELS, write_json
+from training.latents import Latents
+from training.prompting import text_tokenizer
+from training.recipe import Recipe
+from training.teacher import trained_miniature
+from training.turbo import WEIGHTS
+
+DIT = "acestep-v15-turbo"
+_SHARD = "14MB"
+
+
+def export(songs: SongBlocks, recipe: Recipe, work: Path, _clock: Clock) -> bool:
+    """Write `work/models`: the DiT and the text encoder beside the codec, for `models.source: folder`."""
+    silence = Latents(work / "latents", songs).silence
+    miniature = trained_miniature(work / WEIGHTS, recipe, silence)
+    codebook = trained_codes(recipe, work, torch.device("cpu"))
+    parts: dict[Component, torch.nn.Module] = {
+        Component.TRANSFORMER: miniature.transformer,
+        Component.CONDITION_ENCODER: miniature.condition_encoder,
+        Component.AUDIO_TOKENIZER: codebook.tokenizer,
+        Component.AUDIO_TOKEN_DETOKENIZER: codebook.detokenizer,
+    }
+    models = work / MODELS
+    state = {
+        to_original(component, name): tensor
+        for component, module in parts.items()
+        for name, tensor in module.state_dict().items()
+    }
+    save(models / DIT, state, recipe.dit)
+    # Silence is one frame over and over: its view of 15,000 frames is stored as that one frame.
+    torch.save(silence[None, :, None].expand(1, -1, SILENCE_FRAMES), models / DIT / SILENCE_FILE)
+    save(models / TEXT_ENCODER, miniature.text_encoder.state_dict(), recipe.text)
+    save_tokenizer(text_tokenizer(recipe.text["vocab_size"]), models / TEXT_ENCODER)
+    return True
+
+
+def save(folder: Path, state: Mapping[str, torch.Tensor], config: dict[str, Any]) -> None:
+    """Weights of half precision in shards, and the config."""
+    folder.mkdir(parents=True, exist_ok=True)
+    halves = {name: tensor.half().contiguous() for name, tensor in state.items()}
+    save_torch_state_dict(halves, folder, max_shard_size=_SHARD)
+    write_json(folder / "config.json", config)

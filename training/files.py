@@ -1,0 +1,14 @@
+"""Small files beside the weights."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+MODELS = "models"
+"""Subfolder of a run's folder with the finished checkpoints."""
+
+
+def write_json(file: Path, content: Mapping[str, Any]) -> None:
+    """As checkpoints have it."""
+    file.write_text(json.dumps(content, indent=2) + "\n")

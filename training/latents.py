@@ -1,0 +1,74 @@
+"""The training songs as the codec says them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from deployments.domain import AUDIO_CHANNELS, LATENT_RATE, SAMPLE_RATE
+from training.clock import Clock
+from training.codec import trained_vae
+from training.data import SongBlocks
+from training.recipe import Recipe
+
+_SILENT_SECONDS = 1
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Posterior means of every song, in `folder`."""
+
+    folder: Path
+    songs: SongBlocks
+
+    def file(self, block: int) -> Path:
+        return self.folder / f"latents-{block:05}.npy"
+
+    @property
+    def silence_file(self) -> Path:
+        return self.folder / "silence.npy"
+
+    @property
+    def missing(self) -> list[int]:
+        return [block for block in range(self.songs.recipe.blocks) if not self.file(block).exists()]
+
+    def of(self, block: int, place: int) -> torch.Tensor:
+        """[frames, channels] of one song."""
+        return torch.from_numpy(self._blocks[block][place].astype(np.float32))
+
+    @cached_property
+    def silence(self) -> torch.Tensor:
+        """[channels]: any frame of silence."""
+        return torch.from_numpy(np.load(self.silence_file))
+
+    @cached_property
+    def _blocks(self) -> list[npt.NDArray[np.float16]]:
+        return [np.load(self.file(block)) for block in range(self.songs.recipe.blocks)]
+
+
+@torch.inference_mode()
+def encode_songs(songs: SongBlocks, _recipe: Recipe, work: Path, clock: Clock) -> bool:
+    """Encode what is missing until the clock rings; whether nothing is missing any more."""
+    latents = Latents(work / "latents", songs)
+    latents.folder.mkdir(parents=True, exist_ok=True)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    vae = trained_vae(work, device)
+    silence = torch.zeros(1, AUDIO_CHANNELS, _SILENT_SECONDS * SAMPLE_RATE, device=device)
+    middle = vae.encode(silence).latent_dist.mode()[0, :, LATENT_RATE // 2]
+    np.save(latents.silence_file, middle.cpu().numpy())
+    for block in latents.missing:
+        if clock.has_rung:
+            return False
+        samples = songs.seconds(block) * SAMPLE_RATE
+        encoded = []
+        for place in range(songs.recipe.block_songs):
+            waveform = torch.from_numpy(songs.audio(block, place, 0, samples)).to(device)
+            encoded.append(vae.encode(waveform[None]).latent_dist.mode()[0].T.half().cpu().numpy())
+        aside = latents.file(block).with_suffix(".part")
+        with aside.open("wb") as file:
+            np.save(file, np.stack(encoded))
+        aside.rename(latents.file(block))
+    return True

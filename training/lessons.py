@@ -1,0 +1,124 @@
+"""Batches for the DiT: songs, what is asked of them, what is shown of them."""
+
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+import torch
+
+from deployments.domain import Task
+from deployments.generator.tasks import REFERENCE_FRAMES
+from training.codes import CodeBook
+from training.latents import Latents
+from training.prompting import Prompter, padded
+from training.recipe import Recipe
+
+_TASKS = (Task.TEXT2MUSIC, Task.COVER, Task.REPAINT)
+_SHARES = (0.45, 0.35, 0.2)
+_REFERENCED = 0.25
+"""How often a song comes with a timbre reference: other moments of itself."""
+_REFERENCE_PIECE = 125
+"""Frames of each piece of a reference (5 s)."""
+
+Padded = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A batch of songs of one length."""
+
+    latents: torch.Tensor
+    """[batch, frames, channels]"""
+    context: torch.Tensor
+    """[batch, frames, 2 * channels]"""
+    covers: torch.Tensor
+    """[batch], true where the context is to be what the song's codes say: `with_codes` puts it there."""
+    references: torch.Tensor
+    """[batch, 750, channels]"""
+    lyrics: Padded
+    captions: Padded
+
+    def to(self, device: torch.device) -> "Lesson":
+        return Lesson(
+            self.latents.to(device),
+            self.context.to(device),
+            self.covers.to(device),
+            self.references.to(device),
+            (self.lyrics[0].to(device), self.lyrics[1].to(device)),
+            (self.captions[0].to(device), self.captions[1].to(device)),
+        )
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Draws lessons on the CPU."""
+
+    latents: Latents
+    recipe: Recipe
+
+    def __call__(self, batch: int, generator: torch.Generator) -> Lesson:
+        rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
+        recipe = self.recipe
+        duration = int(rng.integers(len(recipe.durations)))
+        blocks = range(duration, recipe.blocks, len(recipe.durations))
+        chosen = [
+            (blocks[int(rng.integers(len(blocks)))], int(rng.integers(recipe.block_songs)))
+            for _ in range(batch)
+        ]
+        tasks = [_TASKS[index] for index in rng.choice(len(_TASKS), batch, p=_SHARES)]
+        latents = torch.stack([self.latents.of(block, place) for block, place in chosen])
+        prompter = _prompter(recipe.text["vocab_size"])
+        prompts = [
+            prompter(self.latents.songs.description(block, place), task, rng)
+            for (block, place), task in zip(chosen, tasks, strict=True)
+        ]
+        lyrics, captions = ([prompt[side] for prompt in prompts] for side in (0, 1))
+        return Lesson(
+            latents,
+            self._context(latents, tasks, rng),
+            torch.tensor([task is Task.COVER for task in tasks]),
+            self._references(latents, rng),
+            padded(lyrics),
+            padded(captions),
+        )
+
+    def _context(self, latents: torch.Tensor, tasks: list[Task], rng: np.random.Generator) -> torch.Tensor:
+        """What is shown of each song, and where it is to be made: like `deployments.generator.tasks`."""
+        frames = latents.shape[1]
+        shown = self.latents.silence.expand_as(latents).clone()
+        mask = torch.ones_like(latents)
+        for row, task in enumerate(tasks):
+            if task is Task.REPAINT:
+                start, end = sorted(rng.integers(0, frames + 1, 2))
+                shown[row, :start], shown[row, end:] = latents[row, :start], latents[row, end:]
+                mask[row, :start] = mask[row, end:] = 0.0
+        return torch.cat([shown, mask], dim=-1)
+
+    def _references(self, latents: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        references = self.latents.silence.repeat(len(latents), REFERENCE_FRAMES, 1)
+        for row in np.flatnonzero(rng.random(len(latents)) < _REFERENCED):
+            starts = rng.integers(
+                0, latents.shape[1] - _REFERENCE_PIECE + 1, REFERENCE_FRAMES // _REFERENCE_PIECE
+            )
+            pieces = [latents[row, start : start + _REFERENCE_PIECE] for start in starts]
+            references[row] = torch.cat(pieces)
+        return references
+
+
+@cache
+def _prompter(vocabulary_size: int) -> Prompter:
+    return Prompter(vocabulary_size)
+
+
+@torch.no_grad()
+def with_codes(lesson: Lesson, codebook: CodeBook, silence: torch.Tensor) -> Lesson:
+    """The lesson with its covers' context filled in; `silence` is [channels]."""
+    covered = lesson.latents[lesson.covers]
+    if not len(covered):
+        return lesson
+    frames, channels = covered.shape[1:]
+    missing = -frames % codebook.tokenizer.pool_window_size
+    filling = silence.to(covered.device).expand(len(covered), missing, channels)
+    context = lesson.context.clone()
+    context[lesson.covers, :, :channels] = codebook(torch.cat([covered, filling], dim=1))[:, :frames]
+    return replace(lesson, context=context)

@@ -1,0 +1,150 @@
+"""The training loop of every stage: resumable, deterministic, in chunks.
+
+Step k draws everything from generators seeded with k, so a run that was cut into chunks gives what one long
+run gives, however many processes prepare its batches.
+"""
+
+import math
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from training.clock import Clock
+from training.recipe import Learning
+
+Losses = Mapping[str, torch.Tensor]
+"""`loss` is what is minimised; others are only printed."""
+BatchOf = Callable[[torch.Generator], Any]
+"""A batch on the CPU; the generator is its only source of chance."""
+LossOf = Callable[[nn.Module, Any, torch.Generator], Losses]
+"""Losses of the module for a batch; the generator, on the CPU, is the only source of chance."""
+
+_SAVE_EVERY = 500
+_PRINT_EVERY = 100
+_LOWEST_RATE = 0.1
+_WORKERS = 12
+"""Processes that prepare batches for a GPU, where there are as many processors."""
+
+
+_BATCH_SEEDS = 2**40
+"""Away from the seeds of the losses."""
+
+
+class _Batches(Dataset[Any]):
+    """The batch of every step."""
+
+    def __init__(self, batch_of: BatchOf, seed: int) -> None:
+        self._batch_of = batch_of
+        self._seed = seed
+
+    def __getitem__(self, step: int) -> Any:
+        return self._batch_of(torch.Generator().manual_seed(self._seed + step))
+
+
+class Training:
+    """One stage on its way, its state in `folder`."""
+
+    def __init__(self, folder: Path, module: nn.Module, learning: Learning, seed: int) -> None:
+        """Goes on from the state in `folder`, if there is one. `module` is changed in place."""
+        self._folder = folder
+        self._learning = learning
+        self._seed = seed
+        self._accelerator = Accelerator()
+        self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(
+            self._parameters, lr=learning.rate, betas=(0.9, 0.99), weight_decay=0.01
+        )
+        self._average = EMAModel(self._parameters, decay=learning.averaging)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._share_of_rate)
+        self.module, self._optimizer = self._accelerator.prepare(module, optimizer)
+        self._average.to(self.device)
+        self._accelerator.register_for_checkpointing(self._average, self._schedule)
+        if self._state.is_dir():
+            self._accelerator.load_state(str(self._state))
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self._accelerator.device
+        return device
+
+    @property
+    def step(self) -> int:
+        """Steps that are done."""
+        return int(self._schedule.last_epoch)
+
+    @property
+    def is_done(self) -> bool:
+        return self.step >= self._learning.steps
+
+    def run(self, batch_of: BatchOf, loss_of: LossOf, clock: Clock) -> bool:
+        """Train until the clock rings; whether the stage is done. Raises FloatingPointError on NaN."""
+        self.module.train()
+        for batch in self._batches(batch_of):
+            if clock.has_rung:
+                break
+            losses = loss_of(self.module, batch, torch.Generator().manual_seed(self._seed + self.step))
+            self._accelerator.backward(losses["loss"])
+            self._accelerator.clip_grad_norm_(self._parameters, self._learning.clip)
+            self._optimizer.step()
+            self._optimizer.zero_grad()
+            self._schedule.step()
+            self._average.step(self._parameters)
+            if self.step % _PRINT_EVERY == 0 or self.is_done:
+                self._report(losses)
+            if self.step % _SAVE_EVERY == 0:
+                self._save()
+        self._save()
+        return self.is_done
+
+    def _batches(self, batch_of: BatchOf) -> DataLoader[Any]:
+        workers = min(_WORKERS, len(os.sched_getaffinity(0)) - 1) if self.device.type == "cuda" else 0
+        return DataLoader(
+            _Batches(batch_of, self._seed + _BATCH_SEEDS),
+            batch_size=None,
+            sampler=range(self.step, self._learning.steps),
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+        )
+
+    def take_average(self) -> None:
+        """Put the moving average of the weights into the module."""
+        self._average.copy_to(self._parameters)
+
+    def _share_of_rate(self, step: int) -> float:
+        if step < self._learning.warm_up:
+            return (step + 1) / self._learning.warm_up
+        done = min(1.0, step / self._learning.steps)
+        return _LOWEST_RATE + (1 - _LOWEST_RATE) * (0.5 + 0.5 * math.cos(math.pi * done))
+
+    def _report(self, losses: Losses) -> None:
+        values = {name: float(value.detach()) for name, value in losses.items()}
+        print(
+            self._folder.name,
+            self.step,
+            *(f"{name} {value:.4f}" for name, value in values.items()),
+            flush=True,
+        )
+        if not all(map(math.isfinite, values.values())):
+            raise FloatingPointError(f"training went astray at step {self.step}: {values}")
+
+    @property
+    def _state(self) -> Path:
+        return self._folder / "state"
+
+    def _save(self) -> None:
+        aside, outdated = self._folder / "state.part", self._folder / "state.old"
+        for folder in (aside, outdated):
+            shutil.rmtree(folder, ignore_errors=True)
+        self._accelerator.save_state(str(aside))
+        if self._state.exists():
+            self._state.rename(outdated)
+        aside.rename(self._state)
+        shutil.rmtree(outdated, ignore_errors=True)

@@ -1,0 +1,95 @@
+"""The DiT with all that conditions it, as one module that learns."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from deployments.checkpoints.key_map import Component, module_arguments
+from deployments.checkpoints.loading import MODULE_CLASSES
+from training.recipe import Recipe
+
+
+class Miniature(nn.Module):
+    """diffusers' transformer and condition encoder, transformers' text encoder."""
+
+    def __init__(self, recipe: Recipe, silence: torch.Tensor) -> None:
+        """`silence` is one latent frame, [channels]."""
+        from transformers import Qwen3Config, Qwen3Model
+
+        super().__init__()
+        self.transformer: Any = _new(Component.TRANSFORMER, recipe.dit)
+        self.condition_encoder: Any = _new(Component.CONDITION_ENCODER, recipe.dit)
+        self.text_encoder = Qwen3Model(Qwen3Config(**recipe.text | {"dtype": "float32"}))
+        # Nobody reads the encoder's own copy of silence in training.
+        del self.condition_encoder.silence_latent
+        self.register_buffer("silence", silence, persistent=False)
+        layers: Any = self.transformer.layers
+        for layer in layers:
+            layer.register_forward_pre_hook(self._attend_to_conditions_only, with_kwargs=True)
+        self._condition_mask: torch.Tensor | None = None
+
+    def conditions(
+        self,
+        lyrics: tuple[torch.Tensor, torch.Tensor],
+        captions: tuple[torch.Tensor, torch.Tensor],
+        references: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """States [batch, tokens, hidden] and mask, of ids with masks and references [batch, 750, channels].
+
+        As `deployments.generator.conditioning` makes them one by one: the text encoder is causal, so what
+        stands behind a prompt changes nothing.
+        """
+        lyric_ids, lyric_mask = lyrics
+        caption_ids, caption_mask = captions
+        states, mask = self.condition_encoder(
+            text_hidden_states=self.text_encoder(input_ids=caption_ids, use_cache=False).last_hidden_state,
+            text_attention_mask=caption_mask,
+            lyric_hidden_states=self.text_encoder.get_input_embeddings()(lyric_ids),
+            lyric_attention_mask=lyric_mask,
+            refer_audio_acoustic_hidden_states_packed=references,
+            refer_audio_order_mask=torch.arange(len(references), device=references.device),
+        )
+        return states, mask.bool()
+
+    def without_condition(
+        self, states: torch.Tensor, mask: torch.Tensor, rows: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The learned embedding of no condition, one token of it, in the `rows` [batch] that are true."""
+        null = self.condition_encoder.null_condition_emb.expand_as(states)
+        only_first = torch.zeros_like(mask)
+        only_first[:, 0] = True
+        return torch.where(rows[:, None, None], null, states), torch.where(rows[:, None], only_first, mask)
+
+    def velocity(
+        self,
+        latents: torch.Tensor,
+        timesteps: torch.Tensor,
+        context: torch.Tensor,
+        states: torch.Tensor,
+        mask: torch.Tensor,
+    ) -> torch.Tensor:
+        """[batch, frames, channels]: where the model says that the noise is, at `timesteps` [batch]."""
+        self._condition_mask = mask[:, None, None, :]
+        try:
+            answer: torch.Tensor = self.transformer(
+                hidden_states=latents,
+                timestep=timesteps,
+                timestep_r=timesteps,
+                encoder_hidden_states=states,
+                context_latents=context,
+                return_dict=False,
+            )[0]
+        finally:
+            self._condition_mask = None
+        return answer
+
+    def _attend_to_conditions_only(
+        self, _layer: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        # diffusers' transformer has no way to give its layers the mask that they have an argument for.
+        return arguments, named | {"encoder_attention_mask": self._condition_mask}
+
+
+def _new(component: Component, config: dict[str, Any]) -> nn.Module:
+    return MODULE_CLASSES[component](**module_arguments(component, config))

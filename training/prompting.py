@@ -1,0 +1,78 @@
+"""What the DiT and its text encoder read about a song, as people and the LM write it."""
+
+from functools import cache
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from deployments.checkpoints.tiny_corpus import CORPUS
+from deployments.checkpoints.tiny_tokenizer import train_tokenizer
+from deployments.domain import INSTRUCTIONS, INSTRUMENTAL, TIME_SIGNATURES, Task
+from deployments.generator.prompts import (
+    MAX_CAPTION_TOKENS,
+    MAX_LYRIC_TOKENS,
+    caption_prompt,
+    lyric_prompt,
+)
+from deployments.generator.text_encoder import PromptTokenizer
+from deployments.messages import Metadata
+from training.songs.captions import caption
+from training.songs.description import Description, describe, one_of
+from training.songs.song import Purpose, generator
+
+_CORPUS_SONGS = 400
+_LANGUAGES = ("en", "unknown")
+_LM_TIME_SIGNATURES = {written: name for name, written in TIME_SIGNATURES.items()}
+_FORGOTTEN = 0.1
+"""How often a prompt lacks a piece of metadata."""
+
+Ids = tuple[int, ...]
+
+
+@cache
+def text_tokenizer(vocabulary_size: int) -> Tokenizer:
+    """A byte-level BPE that knows the words of captions."""
+    captions = []
+    for number in range(_CORPUS_SONGS):
+        rng = generator(Purpose.VALIDATION, number)
+        captions.append(caption(describe(rng), rng))
+    return train_tokenizer(vocabulary_size, CORPUS + "\n".join(captions) + "\n")
+
+
+class Prompter:
+    """Token ids of a song's two prompts, each time in other words."""
+
+    def __init__(self, vocabulary_size: int) -> None:
+        self._tokenize = PromptTokenizer(text_tokenizer(vocabulary_size))
+
+    def __call__(self, song: Description, task: Task, rng: np.random.Generator) -> tuple[Ids, Ids]:
+        """Lyric ids and caption ids."""
+        text = caption_prompt(INSTRUCTIONS[task], caption(song, rng), _metadata(song, rng))
+        lyrics = song.lyrics if rng.random() < 0.3 else INSTRUMENTAL
+        lyric_text = lyric_prompt(lyrics, one_of(rng, _LANGUAGES))
+        return (
+            self._tokenize(lyric_text, MAX_LYRIC_TOKENS).ids,
+            self._tokenize(text, MAX_CAPTION_TOKENS).ids,
+        )
+
+
+def _metadata(song: Description, rng: np.random.Generator) -> Metadata:
+    key = song.key.name
+    tonic, mode = key.split()
+    spelled = one_of(rng, (key, key, f"{tonic} {mode.title()}", tonic + ("m" if mode == "minor" else "")))
+    metre = one_of(rng, (song.metre, _LM_TIME_SIGNATURES[song.metre]))
+    return Metadata(
+        bpm=None if rng.random() < _FORGOTTEN else song.bpm,
+        key_scale=None if rng.random() < _FORGOTTEN else spelled,
+        time_signature=None if rng.random() < _FORGOTTEN else metre,
+        duration=float(song.seconds),
+    )
+
+
+def padded(rows: list[Ids]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask, both [rows, longest], filled up on the right."""
+    longest = max(map(len, rows))
+    ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+    return ids, mask

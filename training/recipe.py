@@ -1,0 +1,169 @@
+"""How large the models are and how long they learn: the whole recipe in numbers."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from deployments.domain import AUDIO_CHANNELS, SAMPLE_RATE
+from training.songs.description import DURATIONS
+
+LATENT_CHANNELS = 16
+
+VAE_CONFIG: dict[str, Any] = {
+    "_class_name": "AutoencoderOobleck",
+    "audio_channels": AUDIO_CHANNELS,
+    # Few channels at 48 kHz and many at 250 Hz decode fast. The first upsampling stays tenfold, so that a
+    # frame is heard no further than the official decoder's, which the codec's tiles rely on.
+    "channel_multiples": [1, 3, 8, 8],
+    "decoder_channels": 20,
+    "decoder_input_channels": LATENT_CHANNELS,
+    "downsampling_ratios": [4, 4, 12, 10],
+    "encoder_hidden_size": 2 * LATENT_CHANNELS,
+    "sampling_rate": SAMPLE_RATE,
+}
+
+
+HIDDEN_SIZE = 256
+_DIT_LAYERS = 7
+
+DIT_CONFIG: dict[str, Any] = {
+    "architectures": ["AceStepConditionGenerationModel"],
+    "model_type": "acestep",
+    "model_version": "turbo",
+    "is_turbo": True,
+    "dtype": "float16",
+    "hidden_size": HIDDEN_SIZE,
+    "intermediate_size": 640,
+    "num_hidden_layers": _DIT_LAYERS,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 64,
+    "layer_types": [("sliding_attention", "full_attention")[layer % 2] for layer in range(_DIT_LAYERS)],
+    "use_sliding_window": True,
+    "sliding_window": 128,
+    "rope_theta": 1_000_000,
+    "rms_norm_eps": 1e-6,
+    "attention_bias": False,
+    "attention_dropout": 0.0,
+    "in_channels": 3 * LATENT_CHANNELS,
+    "patch_size": 2,
+    "audio_acoustic_hidden_dim": LATENT_CHANNELS,
+    "timbre_hidden_dim": LATENT_CHANNELS,
+    "timbre_fix_frame": 750,
+    "text_hidden_dim": 192,
+    "num_lyric_encoder_hidden_layers": 1,
+    "num_timbre_encoder_hidden_layers": 1,
+    "num_attention_pooler_hidden_layers": 1,
+    "pool_window_size": 5,
+    "fsq_dim": HIDDEN_SIZE,
+    "fsq_input_levels": [8, 8, 8, 5, 5, 5],
+    "fsq_input_num_quantizers": 1,
+}
+
+TEXT_CONFIG: dict[str, Any] = {
+    "architectures": ["Qwen3Model"],
+    "model_type": "qwen3",
+    "dtype": "float16",
+    "vocab_size": 1024,
+    "hidden_size": DIT_CONFIG["text_hidden_dim"],
+    "intermediate_size": 448,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 48,
+    "max_position_embeddings": 4096,
+    "rope_theta": 1_000_000,
+    "rms_norm_eps": 1e-6,
+    "tie_word_embeddings": True,
+}
+
+
+@dataclass(frozen=True)
+class Learning:
+    """Of one stage."""
+
+    steps: int
+    batch: int
+    rate: float
+    """The highest learning rate: reached after the warm-up, then down to a tenth along a cosine."""
+    warm_up: int = 200
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    averaging: float = 0.999
+    """Decay of the weights' moving average, which is what the stage gives away."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that differs between a real run and a test."""
+
+    blocks: int
+    """Blocks of songs that are rendered for training."""
+    block_songs: int
+    """Songs in a block; they have one duration."""
+    durations: tuple[int, ...]
+    vae: dict[str, Any]
+    codec: Learning
+    codec_seconds: float
+    """Length of the codec's excerpts."""
+    dit: dict[str, Any]
+    text: dict[str, Any]
+    codes: Learning
+    """The FSQ tokenizer and its detokenizer."""
+    teacher: Learning
+    """The DiT with all that conditions it; runs many guided steps."""
+    turbo: Learning
+    """The same model distilled into eight steps."""
+
+    def with_effort(self, effort: float) -> "Recipe":
+        """With so many times the steps of every stage."""
+
+        def scaled(learning: Learning) -> Learning:
+            return replace(learning, steps=max(1, round(effort * learning.steps)))
+
+        return replace(
+            self,
+            codec=scaled(self.codec),
+            codes=scaled(self.codes),
+            teacher=scaled(self.teacher),
+            turbo=scaled(self.turbo),
+        )
+
+
+FULL = Recipe(
+    blocks=240,
+    block_songs=16,
+    durations=DURATIONS,
+    vae=VAE_CONFIG,
+    codec=Learning(steps=20_000, batch=24, rate=3e-4),
+    codec_seconds=1.28,
+    dit=DIT_CONFIG,
+    text=TEXT_CONFIG,
+    codes=Learning(steps=6_000, batch=64, rate=1e-3),
+    teacher=Learning(steps=40_000, batch=64, rate=6e-4, warm_up=1000, averaging=0.9995),
+    turbo=Learning(steps=6_000, batch=64, rate=1e-4),
+)
+
+QUICK = replace(
+    FULL,
+    blocks=2,
+    block_songs=2,
+    durations=(6,),
+    vae=VAE_CONFIG | {"channel_multiples": [1, 1, 2, 2], "decoder_channels": 4},
+    codec=Learning(steps=4, batch=2, rate=1e-3, warm_up=1),
+    codec_seconds=0.32,
+    dit=DIT_CONFIG
+    | {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "head_dim": 16,
+        "num_hidden_layers": 2,
+        "layer_types": ["sliding_attention", "full_attention"],
+        "text_hidden_dim": 32,
+        "fsq_dim": 32,
+    },
+    text=TEXT_CONFIG | {"hidden_size": 32, "intermediate_size": 64, "head_dim": 16, "num_hidden_layers": 1},
+    codes=Learning(steps=3, batch=2, rate=1e-3, warm_up=1),
+    teacher=Learning(steps=3, batch=2, rate=1e-3, warm_up=1),
+    turbo=Learning(steps=2, batch=2, rate=1e-3, warm_up=1),
+)
+"""For tests: every stage in seconds, nothing learned."""

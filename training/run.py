@@ -1,0 +1,81 @@
+"""Train the miniature, stage by stage.
+
+    python -m training.run all --work .cache/training --minutes 8
+
+Does what is left to do for `--minutes`, keeps it in `--work` and says whether the stage is done (exit status
+0) or wants another such call (exit status 3). Runs on a GPU where there is one.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from training.clock import Clock
+from training.codec import train_codec
+from training.codes import train_codes
+from training.data import SongBlocks, render_songs
+from training.export import export
+from training.latents import encode_songs
+from training.recipe import FULL, QUICK, Recipe
+from training.teacher import train_teacher
+from training.turbo import train_turbo
+
+UNFINISHED = 3
+"""Exit status of a chunk whose stage goes on."""
+
+Stage = Callable[[SongBlocks, Recipe, Path, Clock], bool]
+
+
+def _songs(songs: SongBlocks, _recipe: Recipe, _work: Path, clock: Clock) -> bool:
+    return render_songs(songs, clock)
+
+
+STAGES: dict[str, Stage] = {
+    "songs": _songs,
+    "codec": train_codec,
+    "latents": encode_songs,
+    "codes": train_codes,
+    "teacher": train_teacher,
+    "turbo": train_turbo,
+    "export": export,
+}
+"""In their order; each needs those before it."""
+
+
+def run(stage: str, recipe: Recipe, work: Path, minutes: float) -> bool:
+    """Work on a stage, or on all in their order, for at most `minutes`; whether it is done."""
+    clock = Clock(minutes)
+    songs = SongBlocks(work / "songs", recipe)
+    names = list(STAGES) if stage == "all" else [stage]
+    return all(STAGES[name](songs, recipe, work, clock) for name in names)
+
+
+def main() -> int:
+    """The command."""
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("stage", choices=["all", *STAGES])
+    options.add_argument("--work", type=Path, default=Path(".cache/training"))
+    options.add_argument("--minutes", type=float, default=8.0)
+    options.add_argument(
+        "--quick", action="store_true", help="a few steps of tiny models, to see that it runs"
+    )
+    options.add_argument(
+        "--effort",
+        type=float,
+        default=1.0,
+        help="times the recipe's steps; the same for all chunks of a stage",
+    )
+    chosen = options.parse_args()
+    torch.set_float32_matmul_precision("high")
+    recipe = (QUICK if chosen.quick else FULL).with_effort(chosen.effort)
+    done = run(chosen.stage, recipe, chosen.work, chosen.minutes)
+    print(f"{chosen.stage}: {'done' if done else 'to be continued'}")
+    return 0 if done else UNFINISHED
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

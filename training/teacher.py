@@ -1,0 +1,59 @@
+"""Flow matching: the DiT learns the velocity from music to noise, with and without its conditions."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import mse_loss
+
+from training.clock import Clock
+from training.codes import trained_codes
+from training.data import SongBlocks
+from training.latents import Latents
+from training.lessons import Lesson, Lessons, with_codes
+from training.loop import Losses, Training
+from training.miniature import Miniature
+from training.recipe import Recipe
+
+SEED = 3_000_000_000
+WEIGHTS = "teacher.pt"
+_UNCONDITIONAL = 0.15
+"""Share of songs whose conditions are dropped, as the official models were trained."""
+
+
+def train_teacher(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> bool:
+    """Train until the clock rings; when the stage is done `work/teacher.pt` holds the weights."""
+    torch.manual_seed(SEED)
+    latents = Latents(work / "latents", songs)
+    training = Training(work / "teacher", Miniature(recipe, latents.silence), recipe.teacher, SEED)
+    codebook = trained_codes(recipe, work, training.device)
+    lessons = Lessons(latents, recipe)
+
+    def loss_of(module: nn.Module, drawn: Lesson, generator: torch.Generator) -> Losses:
+        miniature: Any = module
+        lesson = with_codes(drawn.to(training.device), codebook, latents.silence)
+        count = len(lesson.latents)
+        states, mask = miniature.conditions(lesson.lyrics, lesson.captions, lesson.references)
+        dropped = (torch.rand(count, generator=generator) < _UNCONDITIONAL).to(training.device)
+        states, mask = miniature.without_condition(states, mask, dropped)
+        noise = torch.randn(lesson.latents.shape, generator=generator).to(training.device)
+        # Most often the middle, where it is decided what the song becomes (logit-normal).
+        timesteps = torch.sigmoid(torch.randn(count, generator=generator)).to(training.device)
+        mixed = torch.lerp(lesson.latents, noise, timesteps[:, None, None])
+        predicted = miniature.velocity(mixed, timesteps, lesson.context, states, mask)
+        return {"loss": mse_loss(predicted, noise - lesson.latents)}
+
+    if not training.run(partial(lessons, recipe.teacher.batch), loss_of, clock):
+        return False
+    training.take_average()
+    torch.save(training.module.state_dict(), work / WEIGHTS)
+    return True
+
+
+def trained_miniature(weights: Path, recipe: Recipe, silence: torch.Tensor) -> Miniature:
+    """With the weights of a finished stage."""
+    miniature = Miniature(recipe, silence)
+    miniature.load_state_dict(torch.load(weights, weights_only=True))
+    return miniature
