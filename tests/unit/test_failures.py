@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import ray.exceptions
 
@@ -6,8 +8,15 @@ from serve_app.failures import INTERNAL, UNAVAILABLE, Failure, TimeLimitError, c
 from serve_app.jobs.store import StoreError
 
 
-def raised_in_a_deployment(cause: Exception) -> ray.exceptions.RayTaskError:
-    return ray.exceptions.RayTaskError("decode", "Traceback: /srv/secret.py line 1", cause)
+def raised_in_a_deployment(
+    cause: Exception, remote: str = "Traceback: /srv/secret.py line 1"
+) -> ray.exceptions.RayTaskError:
+    """As Serve's handles raise it: an instance of the cause's class, too."""
+    return ray.exceptions.RayTaskError("decode", remote, cause).as_instanceof_cause()
+
+
+def raised_by_ray(cause: Exception, remote: str) -> ray.exceptions.RayTaskError:
+    return ray.exceptions.RayTaskError("decode", remote, cause)
 
 
 @pytest.mark.parametrize(
@@ -33,14 +42,17 @@ def test_users_get_one_sentence_and_only_lost_parts_are_tried_again(
     assert classify(error) == Failure(message, retryable, kind)
 
 
-def test_the_log_says_where_an_error_came_from_and_quotes_nobody() -> None:
+@pytest.mark.parametrize("raised", [raised_in_a_deployment, raised_by_ray])
+def test_the_log_says_where_an_error_came_from_and_quotes_nobody(
+    raised: Callable[[Exception, str], ray.exceptions.RayTaskError],
+) -> None:
     frame = '  File "/srv/codec.py", line 7, in decode\n    sing(lyrics)'
     remote = f"ray::Codec.decode()\n{frame}\nValueError: my lyrics"
     try:
         try:
             raise KeyError("my lyrics")
         except KeyError as error:
-            raise ray.exceptions.RayTaskError("decode", remote, ValueError("my lyrics")) from error
+            raise raised(ValueError("my lyrics"), remote) from error
     except ray.exceptions.RayTaskError as error:
         text = frames_of(error)
     assert 'remote: File "/srv/codec.py", line 7, in decode' in text
