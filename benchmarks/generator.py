@@ -7,7 +7,6 @@ latents. The pipeline crashes on some durations: those are left out and counted.
 """
 
 import asyncio
-import math
 import random
 import time
 from collections.abc import Sequence
@@ -32,30 +31,17 @@ from benchmarks.measuring import (
     show,
     write_json,
 )
+from benchmarks.peers.song_request import peer_crashes
 from benchmarks.random_generator import RandomGenerator, random_generator
+from benchmarks.words import lyrics, words
 from configs.settings import GeneratorSettings
 from deployments.checkpoints.tiny_tokenizer import END_OF_TEXT
-from deployments.domain import INSTRUCTIONS, LATENT_RATE, Task, latent_frames
+from deployments.domain import INSTRUCTIONS, Task, latent_frames
 from deployments.generator.batcher import StepBatcher
 from deployments.generator.engine import GeneratorEngine, Song, Velocities
 from deployments.generator.text_encoder import PromptTokenizer, TextEncoder
 from deployments.messages import DenoiseRequest, Metadata
 from deployments.processor import engine_thread, keep_freed_memory
-
-WORDS = (
-    "warm",
-    "slow",
-    "bright",
-    "piano",
-    "strings",
-    "calm",
-    "song",
-    "of",
-    "rain",
-    "light",
-    "night",
-    "drums",
-)
 
 
 @dataclass(frozen=True)
@@ -166,20 +152,7 @@ class Contest:
 def jobs_of(durations: Sequence[float]) -> list[Job]:
     """Songs of these lengths, each with a prompt and lyrics of its own."""
     rng = random.Random(0)
-
-    def words(count: int) -> str:
-        return " ".join(rng.choices(WORDS, k=count))
-
-    return [
-        Job(words(10), "\n".join(words(6) for _ in range(4)), duration, seed)
-        for seed, duration in enumerate(durations)
-    ]
-
-
-def peer_crashes(duration: float) -> bool:
-    """Whether the pipeline rounds this duration to two lengths, so that noise and context don't fit."""
-    frames = math.ceil(duration * LATENT_RATE)
-    return math.ceil(frames / LATENT_RATE * LATENT_RATE) != frames
+    return [Job(words(rng, 10), lyrics(rng), duration, seed) for seed, duration in enumerate(durations)]
 
 
 def mixed_durations(count: int, shortest: float, longest: float) -> tuple[list[float], int]:

@@ -21,8 +21,6 @@ import psutil
 import ray
 import torch
 from ray import serve
-from torch.nn import functional
-from transformers import DynamicCache, Qwen3ForCausalLM
 
 from benchmarks.measuring import (
     Cost,
@@ -34,13 +32,10 @@ from benchmarks.measuring import (
     show,
     write_json,
 )
+from benchmarks.peers.guidance_loop import GuidanceLoop
 from benchmarks.random_language_model import build, million_parameters
 from configs.settings import DType, LanguageModelSettings, ModelSettings, Settings
 from deployments.language_model.deployment import LanguageModel
-from deployments.language_model.metadata import cot_yaml, lm_fields
-from deployments.language_model.prompts import compose_prompt, unconditional_compose_prompt
-from deployments.language_model.sampling import draw, guide
-from deployments.language_model.tokenizer import LMTokenizer
 from deployments.messages import AudioCodes, ComposeRequest, Metadata, Sampling
 
 SAMPLINGS = {
@@ -68,41 +63,6 @@ def new_songs(count: int, codes: int, sampling: Sampling) -> list[ComposeRequest
         )
         for number in itertools.islice(_numbers, count)
     ]
-
-
-class Peer:
-    """The plain way: one song, both of its rows in one forward of transformers, one token at a time."""
-
-    def __init__(self, folder: Path, dtype: torch.dtype) -> None:
-        self._model = Qwen3ForCausalLM.from_pretrained(folder, dtype=dtype).eval()
-        self._tokenizer = LMTokenizer.from_folder(folder)
-        codes = self._tokenizer.code_ids
-        self._head = self._model.lm_head.weight[codes.start : codes.stop]
-
-    @torch.inference_mode()
-    def song(self, request: ComposeRequest) -> tuple[int, ...]:
-        """The codes of one guided song."""
-        cot = cot_yaml(lm_fields(request.metadata, request.language))
-        prompts = [
-            self._tokenizer.encode(compose_prompt(request.caption, request.lyrics, cot)),
-            self._tokenizer.encode(unconditional_compose_prompt(request.sampling.negative_prompt)),
-        ]
-        length = max(map(len, prompts))
-        ids = torch.tensor([[0] * (length - len(prompt)) + prompt for prompt in prompts])
-        mask = torch.tensor([[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-        scale = torch.tensor([[request.sampling.cfg_scale]])
-        cache = DynamicCache(config=self._model.config)
-        codes: list[int] = []
-        while len(codes) < request.code_count:
-            positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-            hidden = self._model.model(
-                input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache
-            ).last_hidden_state[:, -1]
-            logits = functional.linear(hidden, self._head)
-            codes.append(int(draw(guide(logits[:1], logits[1:], scale), [request.sampling], [codes])))
-            ids = torch.full((2, 1), self._tokenizer.first_code + codes[-1])
-            mask = functional.pad(mask, (0, 1), value=1)
-        return tuple(codes)
 
 
 async def compose(handle: Any, request: ComposeRequest) -> tuple[int, ...]:
@@ -135,7 +95,7 @@ def deploy(folder: Path, dtype: DType, threads: int, most_songs: int) -> Any:
 
 
 def compare(
-    handle: Any, peer: Peer, counts: Sequence[int], codes: int, sampling: Sampling, rounds: int
+    handle: Any, peer: GuidanceLoop, counts: Sequence[int], codes: int, sampling: Sampling, rounds: int
 ) -> list[dict[str, Any]]:
     """One row per number of concurrent songs, against the peer's seconds a song; the best of some rounds."""
     ours = dict.fromkeys(counts, NEVER)
@@ -146,7 +106,7 @@ def compare(
             requests = new_songs(count, codes, sampling)
             cost, found = deployment_cost(handle, requests)
             ours[count] = ours[count].best(cost)
-            cost, expected = measured(partial(peer.song, requests[-1]))
+            cost, (expected,) = measured(partial(peer.songs, requests[-1:]))
             theirs = theirs.best(cost)
             same += found[-1] == expected
             compared += 1
@@ -199,12 +159,12 @@ def tables_of(
 ) -> dict[str, Any]:
     """The tables of one dtype, printed as they come."""
     handle = deploy(folder, dtype, threads, max(counts))
-    peer = Peer(folder, getattr(torch, dtype))
+    peer = GuidanceLoop(folder, getattr(torch, dtype))
     tables: dict[str, Any] = {}
     for name, sampling in SAMPLINGS.items():
         warm_up = new_songs(max(counts), 5, sampling)
         asyncio.run(compose_all(handle, warm_up))
-        peer.song(warm_up[0])
+        peer.songs(warm_up[:1])
         title = f"{dtype}, {name}"
         tables[title] = compare(handle, peer, counts, codes, sampling, rounds)
         show(title, tables[title])

@@ -23,7 +23,7 @@ import soundfile
 import yaml
 from matplotlib import pyplot
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from benchmarks.prometheus import Panel, Prometheus, dashboard_panels, service_discovery
 from configs.settings import PROJECT_ROOT
@@ -35,8 +35,9 @@ JOBS_PER_SECOND = 0.12
 CROWD = 12
 """Jobs that come at once, when half of the time is over."""
 PANELS_PER_ROW = 3
-UNITS = {"none": "", "s": "seconds", "bytes": "bytes", "percentunit": "share"}
+UNITS = {"none": "", "s": "seconds", "bytes": "", "percentunit": ""}
 """What Grafana's units are called here."""
+FORMATTERS = {"bytes": EngFormatter("B"), "percentunit": PercentFormatter(1.0)}
 
 
 def main() -> int:
@@ -139,7 +140,8 @@ def _draw(axes: Axes, panel: Panel, prometheus: Prometheus, began: float, ended:
     axes.set_xlabel("minutes", fontsize=7)
     axes.set_xlim(0, (ended - began) / 60)
     axes.set_ylim(0, 1.3 * axes.dataLim.y1 or 1)  # room for the legend
-    axes.yaxis.set_major_formatter(EngFormatter(places=None, sep=""))
+    if panel.unit in FORMATTERS:
+        axes.yaxis.set_major_formatter(FORMATTERS[panel.unit])
     axes.tick_params(labelsize=7)
     axes.grid(alpha=0.3)
     if axes.lines:

@@ -43,7 +43,7 @@ class RandomGenerator:
 def random_generator(layers: int, width: int) -> RandomGenerator:
     """A DiT of `layers` layers, `width` wide, with encoders in the official proportions."""
     torch.manual_seed(0)
-    config = _config(layers, width)
+    config = dit_config(layers, width)
     modules: dict[Component, Any] = {
         component: kind(**module_arguments(component, config)).eval().requires_grad_(False)
         for component, kind in MODULE_CLASSES.items()
@@ -59,7 +59,8 @@ def random_generator(layers: int, width: int) -> RandomGenerator:
     )
 
 
-def _config(layers: int, width: int) -> dict[str, Any]:
+def dit_config(layers: int, width: int) -> dict[str, Any]:
+    """A config.json in the official proportions."""
     return {
         "is_turbo": True,
         "model_version": "turbo",

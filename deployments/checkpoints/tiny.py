@@ -78,9 +78,32 @@ _VAE_CONFIG: dict[str, Any] = {
 
 def build_dit(folder: Path) -> None:
     """Writes a turbo DiT checkpoint of about 180 k parameters into the empty `folder`."""
+    write_random_dit(folder, _DIT_CONFIG, _VAE_CONFIG)
+
+
+def build_vae(folder: Path) -> None:
+    """Writes a VAE with the real hop of 1920 samples into the empty `folder`."""
+    write_random_vae(folder, _VAE_CONFIG)
+
+
+def build_text_encoder(folder: Path) -> None:
+    """Writes a Qwen3 text encoder and its tokenizer into the empty `folder`."""
+    sizes = {
+        "hidden_size": _TEXT_HIDDEN_SIZE,
+        "intermediate_size": 2 * _TEXT_HIDDEN_SIZE,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+    }
+    write_random_text_encoder(folder, sizes)
+
+
+def write_random_dit(folder: Path, config: dict[str, Any], vae_config: dict[str, Any]) -> None:
+    """Writes a DiT checkpoint of the original layout; its silence is that of the VAE of `vae_config`."""
     state: dict[str, torch.Tensor] = {}
     for seed, component in enumerate(Component):
-        module = MODULE_CLASSES[component](**module_arguments(component, _DIT_CONFIG))
+        module = MODULE_CLASSES[component](**module_arguments(component, config))
         _randomise(module, seed)
         state |= {
             to_original(component, key): tensor
@@ -88,31 +111,25 @@ def build_dit(folder: Path) -> None:
             if key != "silence_latent"
         }
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    torch.save(_silence_latent(), folder / SILENCE_FILE)
-    _write_config(folder, _DIT_CONFIG)
+    torch.save(_silence_latent(vae_config), folder / SILENCE_FILE)
+    _write_config(folder, config)
 
 
-def build_vae(folder: Path) -> None:
-    """Writes a VAE with the real hop of 1920 samples into the empty `folder`."""
-    save_file(
-        _random_vae().state_dict(), folder / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"}
-    )
-    _write_config(folder, _VAE_CONFIG)
+def write_random_vae(folder: Path, config: dict[str, Any]) -> None:
+    """Writes a VAE of diffusers' format."""
+    state = _random_vae(config).state_dict()
+    save_file(state, folder / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
+    _write_config(folder, config)
 
 
-def build_text_encoder(folder: Path) -> None:
-    """Writes a Qwen3 text encoder and its tokenizer into the empty `folder`."""
+def write_random_text_encoder(folder: Path, sizes: dict[str, int]) -> None:
+    """Writes a Qwen3 of these sizes, and the small tokenizer."""
     from transformers import Qwen3Config, Qwen3Model
 
     tokenizer = train_tokenizer(_TEXT_VOCABULARY)
     config = Qwen3Config(
         vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=_TEXT_HIDDEN_SIZE,
-        intermediate_size=2 * _TEXT_HIDDEN_SIZE,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
+        **sizes,
         max_position_embeddings=4096,
         tie_word_embeddings=True,
         architectures=["Qwen3Model"],
@@ -126,9 +143,9 @@ def build_text_encoder(folder: Path) -> None:
 
 
 @torch.no_grad()
-def _random_vae() -> AutoencoderOobleck:
+def _random_vae(config: dict[str, Any]) -> AutoencoderOobleck:
     """A VAE whose latents of noise have deviation 1 and whose decoded noise is of audible level."""
-    vae = AutoencoderOobleck(**{key: value for key, value in _VAE_CONFIG.items() if not key.startswith("_")})
+    vae = AutoencoderOobleck(**{key: value for key, value in config.items() if not key.startswith("_")})
     _randomise(vae, seed=10)
     generator = torch.Generator().manual_seed(11)
     samples = _CALIBRATION_FRAMES * SAMPLES_PER_LATENT
@@ -147,11 +164,11 @@ def _scale(convolution: nn.Module, factor: torch.Tensor) -> None:
 
 
 @torch.no_grad()
-def _silence_latent() -> torch.Tensor:
+def _silence_latent(vae_config: dict[str, Any]) -> torch.Tensor:
     """[1, channels, SILENCE_FRAMES]: what the VAE makes of silence, away from its edges."""
     context = 8  # frames; the encoder sees 7 to each side
     silence = torch.zeros(1, AUDIO_CHANNELS, (2 * context + 1) * SAMPLES_PER_LATENT)
-    latents: torch.Tensor = _random_vae().encode(silence).latent_dist.mode()
+    latents: torch.Tensor = _random_vae(vae_config).encode(silence).latent_dist.mode()
     return latents[:, :, context : context + 1].repeat(1, 1, SILENCE_FRAMES)
 
 

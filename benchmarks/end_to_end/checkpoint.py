@@ -1,0 +1,110 @@
+"""The models of the benchmark: every part of the real ones, some 100 M parameters in all, random weights.
+
+DiT, LM and text encoder are the official turbo model's of 2 B parameters, the 1.7B LM's and Qwen3-Embedding's
+with 3/16 of the widths and half of the layers or fewer. So DiT and LM are equally large besides the LM's
+vocabulary, as the official ones are. The vocabulary does not shrink: the 64,000 codes belong to the format
+and are a quarter of all parameters here. The VAE keeps its latents and rates, and is as wide as makes
+decoding 0.38 of the arithmetic of denoising (officially 0.39: 122 of 311 GFLOP a second of a song of 60 s).
+"""
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks import random_language_model
+from benchmarks.random_generator import dit_config
+from configs.settings import ModelSettings
+from deployments.checkpoints.tiny import write_random_dit, write_random_text_encoder, write_random_vae
+from deployments.domain import AUDIO_CHANNELS, SAMPLE_RATE
+
+WIDTH = 384
+LAYERS = 12
+VAE_WIDTH = 24
+LATENT_CHANNELS = 64
+TEXT_TOKENS = 1024
+"""Of the LM's vocabulary, besides control tokens and codes."""
+FORMAT = "1"
+"""Changes with what is written here: a folder of another format is built anew."""
+
+_TEXT_WIDTH = WIDTH // 2
+
+_VAE_CONFIG: dict[str, Any] = {
+    "_class_name": "AutoencoderOobleck",
+    "audio_channels": AUDIO_CHANNELS,
+    "channel_multiples": [1, 1, 2, 2, 2],
+    "decoder_channels": VAE_WIDTH,
+    "decoder_input_channels": LATENT_CHANNELS,
+    "downsampling_ratios": [2, 4, 4, 6, 10],
+    "encoder_hidden_size": 2 * LATENT_CHANNELS,
+    "sampling_rate": SAMPLE_RATE,
+}
+
+_TEXT_ENCODER_SIZES = {
+    "hidden_size": _TEXT_WIDTH,
+    "intermediate_size": 3 * _TEXT_WIDTH,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": _TEXT_WIDTH // 64,
+    "num_key_value_heads": max(1, _TEXT_WIDTH // 128),
+    "head_dim": 128,
+}
+
+
+def benchmark_models(folder: Path) -> ModelSettings:
+    """The settings of the checkpoints in `folder`, which are built there where they are missing."""
+    models = ModelSettings(source="folder", folder=folder)
+    label = folder / "FORMAT"
+    if not label.exists() or label.read_text() != FORMAT:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as name:
+            aside = Path(name) / "models"
+            _build(aside, models)
+            (aside / "FORMAT").write_text(FORMAT)
+            shutil.rmtree(folder, ignore_errors=True)
+            aside.rename(folder)
+    return models
+
+
+def million_parameters(models: ModelSettings) -> dict[str, float]:
+    """By part, from the headers of the weight files."""
+    from deployments.checkpoints.weights import read_headers
+
+    def count(name: str) -> float:
+        files = sorted((models.folder / name).glob("*.safetensors"))
+        return round(sum(header.size for header in read_headers(files).values()) / 1e6, 1)
+
+    without, vocabulary = random_language_model.million_parameters(models.folder / models.language_models[0])
+    return {
+        "DiT with its encoders": count(models.dit),
+        "LM": round(without, 1),
+        "LM's vocabulary": round(vocabulary, 1),
+        "text encoder": count(models.text_encoder),
+        "VAE": count(models.vae),
+    }
+
+
+def _build(folder: Path, models: ModelSettings) -> None:
+    parts = {name: folder / name for name in (models.dit, models.vae, models.text_encoder)}
+    language_model = folder / models.language_models[0]
+    for part in (*parts.values(), language_model):
+        part.mkdir(parents=True)
+    write_random_dit(parts[models.dit], dit_config(LAYERS, WIDTH), _VAE_CONFIG)
+    write_random_vae(parts[models.vae], _VAE_CONFIG)
+    write_random_text_encoder(parts[models.text_encoder], _TEXT_ENCODER_SIZES)
+    random_language_model.build(language_model, LAYERS, WIDTH, TEXT_TOKENS)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    models = benchmark_models(parser.parse_args().folder)
+    parts = million_parameters(models)
+    print(*(f"{count:6.1f} M  {name}" for name, count in parts.items()), sep="\n")
+    print(f"{sum(parts.values()):6.1f} M  in all")
+
+
+if __name__ == "__main__":
+    main()

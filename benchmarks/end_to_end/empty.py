@@ -1,0 +1,35 @@
+"""A Serve application that does nothing: what any application costs while nobody asks for anything."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+
+_app = FastAPI()
+
+
+@_app.get("/ready")
+async def ready() -> dict[str, str]:
+    return {"status": "ready"}
+
+
+@serve.deployment(ray_actor_options={"num_cpus": 0.1})
+@serve.ingress(_app)
+class Web:
+    """One replica that answers HTTP."""
+
+    def __init__(self, *others: Any) -> None:
+        self._others = others
+
+
+@serve.deployment(ray_actor_options={"num_cpus": 0.1})
+class Empty:
+    """One replica with nothing."""
+
+
+def build(arguments: dict[str, str]) -> serve.Application:
+    """`replicas` of them, one of which answers HTTP."""
+    web: Any = Web
+    empty: Any = Empty
+    others = [empty.options(name=f"Empty{number}").bind() for number in range(1, int(arguments["replicas"]))]
+    return web.bind(*others)

@@ -1,0 +1,62 @@
+"""What the clients ask for, and when: the same for the same seed."""
+
+import random
+from collections.abc import Sequence
+
+from benchmarks.peers.song_request import SongRequest
+from benchmarks.words import lyrics, words
+
+FORMATS = ("mp3", "wav", "flac")
+KEYS = ("C Major", "A minor", "F# minor", "Bb Major")
+TIME_SIGNATURES = ("4/4", "3/4", "6/8")
+MAX_BATCH = 2
+
+
+def song(
+    chance: random.Random, durations: tuple[int, int], thinking_share: float, batch_size: int | None = None
+) -> SongRequest:
+    """One request with words of its own. Whole seconds: the peers' pipeline can do all of those."""
+    return SongRequest(
+        caption=words(chance, 10),
+        lyrics=f"[Verse]\n{lyrics(chance)}",
+        audio_duration=chance.randint(*durations),
+        bpm=chance.randint(60, 160),
+        key_scale=chance.choice(KEYS),
+        time_signature=chance.choice(TIME_SIGNATURES),
+        thinking=chance.random() < thinking_share,
+        batch_size=batch_size or chance.randint(1, MAX_BATCH),
+        seed=chance.randrange(2**31),
+        audio_format=chance.choice(FORMATS),
+    )
+
+
+def songs(
+    count: int, durations: tuple[int, int], seed: int, thinking_share: float = 1.0
+) -> list[SongRequest]:
+    """A mix of durations (seconds, both ends included), batches of one and two, and formats."""
+    chance = random.Random(seed)
+    return [song(chance, durations, thinking_share) for _ in range(count)]
+
+
+def one_song(duration: int, seed: int) -> SongRequest:
+    """A job of one song of this length, thinking."""
+    return song(random.Random(seed), (duration, duration), 1.0, batch_size=1)
+
+
+def warm_up(durations: tuple[int, int]) -> SongRequest:
+    """The first job of every server, as a wav file, so that their samples can be compared."""
+    return one_song(durations[0], seed=0).model_copy(update={"audio_format": "wav"})
+
+
+def poisson_arrivals(rate: float, count: int, seed: int) -> list[float]:
+    """Seconds from the beginning at which `count` requests come, `rate` a second on average."""
+    chance = random.Random(seed)
+    times: list[float] = []
+    for _ in range(count):
+        times.append((times[-1] if times else 0.0) + chance.expovariate(rate))
+    return times
+
+
+def audio_seconds(requests: Sequence[SongRequest]) -> int:
+    """Of all their songs."""
+    return sum(request.audio_seconds for request in requests)

@@ -1,0 +1,99 @@
+"""What the processes of a server take: memory, shared pages counted in proportion, and processor time."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+SAMPLE_SECONDS = 3.0
+"""Between two looks at the memory: each takes some 10 ms for each process."""
+MIB = 1 << 20
+
+
+def role(process: psutil.Process) -> str:
+    """`Codec`, `EngineCore`, `raylet`, …: what a process is for."""
+    title = " ".join(process.cmdline()) or process.name()
+    first = title.split()[0]
+    if first.startswith("ray::"):
+        # ray::ServeReplica:acestep:Codec.decode: without the method that runs now
+        return first.removeprefix("ray::").rsplit(":", 1)[-1].partition(".")[0]
+    if first.startswith("VLLM::"):
+        return "vLLM " + first.removeprefix("VLLM::")
+    words = title.split()
+    if "-m" in words[1:-1]:
+        return words[words.index("-m") + 1]
+    script = next((Path(word).name for word in words[1:] if word.endswith((".py", "/serve"))), "")
+    return script or Path(first).name
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """A process and all that it started."""
+    parent = psutil.Process(pid)
+    return [parent, *parent.children(recursive=True)]
+
+
+def memory(pid: int) -> dict[str, int]:
+    """Proportional set size by role, bytes."""
+    found: dict[str, int] = {}
+    for process in family(pid):
+        with suppress(psutil.Error):
+            name = role(process)
+            found[name] = found.get(name, 0) + process.memory_full_info().pss
+    return found
+
+
+def processor_seconds(pid: int) -> dict[str, float]:
+    """Processor time so far, by role."""
+    found: dict[str, float] = {}
+    for process in family(pid):
+        with suppress(psutil.Error):
+            times, name = process.cpu_times(), role(process)
+            found[name] = found.get(name, 0.0) + times.user + times.system
+    return found
+
+
+def processor_share(pid: int, seconds: float) -> dict[str, float]:
+    """Percent of a core that each role takes during the next `seconds`."""
+    before = processor_seconds(pid)
+    began = time.monotonic()
+    time.sleep(seconds)
+    after = processor_seconds(pid)
+    passed = time.monotonic() - began
+    return {name: 100 * (spent - before.get(name, 0.0)) / passed for name, spent in after.items()}
+
+
+@contextmanager
+def watched_memory(pid: int) -> Iterator[dict[str, int]]:
+    """The largest proportional set size of each role meanwhile."""
+    peaks: dict[str, int] = {}
+    over = threading.Event()
+
+    def watch() -> None:
+        while True:
+            with suppress(psutil.Error):
+                for name, size in memory(pid).items():
+                    peaks[name] = max(size, peaks.get(name, 0))
+            if over.wait(SAMPLE_SECONDS):
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield peaks
+    finally:
+        over.set()
+        watcher.join()
+
+
+def memory_table(at_rest: dict[str, int], at_peak: dict[str, int]) -> list[dict[str, Any]]:
+    """MiB, largest first, with the sum of all."""
+    rows = [
+        {"process": name, "at rest, MiB": size / MIB, "at peak, MiB": at_peak.get(name, size) / MIB}
+        for name, size in sorted(at_rest.items(), key=lambda item: -item[1])
+    ]
+    columns = ("at rest, MiB", "at peak, MiB")
+    return [*rows, {"process": "all", **{name: sum(row[name] for row in rows) for name in columns}}]

@@ -1,0 +1,182 @@
+"""The servers that are compared, one at a time: ours, the plain one, and Serve with nothing in it."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import yaml
+
+from benchmarks.end_to_end.our_settings import engine_arguments, queue_arguments
+from configs.settings import PROJECT_ROOT, ModelSettings
+from serve_app.local_server import STOP_TIMEOUT_SECONDS, local_server
+
+HAPROXY_VARIABLE = "RAY_SERVE_ENABLE_HA_PROXY"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that answers the job API."""
+
+    url: str
+    pid: int
+    """The parent of all its processes."""
+    folder: Path
+    """Where its songs, its job store and its log are."""
+    start_seconds: float
+    """Until it was ready."""
+    waits: tuple[tuple[float, str], ...] = ()
+    """What it was waiting for meanwhile: since how many seconds after its start, and what."""
+
+    @property
+    def traces(self) -> Path:
+        return self.folder / "traces"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every server of a run is started with."""
+
+    models: ModelSettings
+    threads: int
+    """Of the peers' process."""
+    engine_threads: int
+    """Of each of our three engines, which share the same cores."""
+    folder: Path
+    """For files that nobody needs afterwards."""
+
+    def new_folder(self, name: str) -> Path:
+        folder = self.folder / f"{name}-{len(list(self.folder.iterdir()))}"
+        folder.mkdir()
+        return folder
+
+
+def model_options(bench: Bench) -> list[str]:
+    """How the peers' programs are told their checkpoints; without, they take the embedded ones."""
+    return ["--models", str(bench.models.folder)] if bench.models.source == "folder" else []
+
+
+def our_config(bench: Bench, folder: Path) -> dict[str, Any]:
+    """serve_config.yaml with the benchmark's models, files in `folder`, every job traced."""
+    config: dict[str, Any] = yaml.safe_load((PROJECT_ROOT / "serve_config.yaml").read_text())
+    config["http_options"]["port"] = _free_port()
+    config["applications"][0]["args"] = {
+        **engine_arguments(bench.models, bench.engine_threads),
+        "jobs": {"store": str(folder / "jobs.sqlite3"), **queue_arguments()},
+        "storage": {"uri": str(folder / "output")},
+        "tracing": {"exporter": "file", "folder": str(folder / "traces")},
+    }
+    return config
+
+
+@contextmanager
+def ours(bench: Bench) -> Iterator[Server]:
+    """`serve run`, as an operator would start it."""
+    folder = bench.new_folder("ours")
+    waits: list[tuple[float, str]] = []
+
+    def note(seconds: float, waiting_for: str) -> None:
+        if not waits or waits[-1][1] != waiting_for:
+            waits.append((seconds, waiting_for))
+
+    with local_server(our_config(bench, folder), folder / "serve.log") as server:
+        seconds = server.wait_until_ready(note)
+        yield Server(server.url, server.process.pid, folder, seconds, tuple(waits))
+
+
+@contextmanager
+def idle_replicas(bench: Bench, count: int) -> Iterator[Server]:
+    """So many replicas that do nothing, behind the same proxy, on a Ray of their own."""
+    folder = bench.new_folder("empty")
+    config: dict[str, Any] = yaml.safe_load((PROJECT_ROOT / "serve_config.yaml").read_text())
+    config["http_options"]["port"] = _free_port()
+    config["applications"] = [
+        {
+            "name": "empty",
+            "route_prefix": "/",
+            "import_path": "benchmarks.end_to_end.empty:build",
+            "runtime_env": {"env_vars": {"PYTHONPATH": str(PROJECT_ROOT)}},
+            "args": {"replicas": str(count)},
+        }
+    ]
+    with local_server(config, folder / "serve.log") as server:
+        seconds = server.wait_until_ready(lambda _seconds, _waiting_for: None)
+        yield Server(server.url, server.process.pid, folder, seconds)
+
+
+@contextmanager
+def plain(bench: Bench) -> Iterator[Server]:
+    """The FastAPI server in one process."""
+    folder = bench.new_folder("plain")
+    began = time.monotonic()
+    port = _free_port()
+    options = ["--port", str(port), "--output", str(folder / "output"), "--threads", str(bench.threads)]
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.peers.server", *options, *model_options(bench)],
+            cwd=PROJECT_ROOT,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait_until_it_answers(url, process, folder / "server.log")
+        yield Server(url, process.pid, folder, time.monotonic() - began)
+    finally:
+        process.terminate()
+        process.wait(STOP_TIMEOUT_SECONDS)
+
+
+@contextmanager
+def haproxy(enabled: bool) -> Iterator[None]:
+    """Servers that are started meanwhile have HAProxy, or Serve's proxy in Python, before them."""
+    before = os.environ.get(HAPROXY_VARIABLE)
+    os.environ[HAPROXY_VARIABLE] = "1" if enabled else "0"
+    try:
+        yield
+    finally:
+        del os.environ[HAPROXY_VARIABLE]
+        if before is not None:
+            os.environ[HAPROXY_VARIABLE] = before
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _wait_until_it_answers(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    while process.poll() is None:
+        try:
+            httpx.get(f"{url}/ready").raise_for_status()
+        except httpx.TransportError:
+            time.sleep(0.2)
+        else:
+            return
+    raise RuntimeError(f"the plain server did not start: {log.read_text(errors='replace')[-2000:]}")
+
+
+def pause(server: Server) -> None:
+    """Let our server take jobs and begin none."""
+    serve = psutil.Process(server.pid)
+    option = "--gcs-address="
+    (address, *_) = [
+        word.removeprefix(option)
+        for child in serve.children(recursive=True)
+        for word in child.cmdline()
+        if word.startswith(option)
+    ]
+    command = [sys.executable, "-m", "serve_app.admin", "pause", "--address", address]
+    subprocess.run(
+        [*command, "--config", serve.cmdline()[-1]], env=serve.environ(), check=True, capture_output=True
+    )

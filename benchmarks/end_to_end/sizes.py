@@ -1,0 +1,81 @@
+"""How much each section does: the whole benchmark, a quick one, and one that only shows that it runs."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Size:
+    """Jobs, lengths and times of the sections."""
+
+    durations: tuple[int, int]
+    """Seconds of the shortest and the longest song of the mix."""
+    jobs: dict[int, int]
+    """Clients at once -> jobs that they share."""
+    mixed_clients: int
+    """Clients at once where half of the jobs think."""
+    open_jobs: int
+    overhead_jobs: int
+    lengths: tuple[int, ...]
+    """Seconds of the songs that show how the cost grows."""
+    request_clients: int
+    request_seconds: float
+    """How long submits, and then polls, are counted."""
+    watchers: int
+    watched_clients: int
+    watched_jobs: int
+    watched_rounds: int
+    idle_seconds: float
+    settle_seconds: float
+    """Before idle processes are looked at."""
+
+
+FULL = Size(
+    durations=(10, 60),
+    jobs={1: 3, 8: 8, 16: 16},
+    mixed_clients=8,
+    open_jobs=10,
+    overhead_jobs=3,
+    lengths=(10, 60, 240, 600),
+    request_clients=32,
+    request_seconds=15,
+    watchers=50,
+    watched_clients=6,
+    watched_jobs=6,
+    watched_rounds=2,
+    idle_seconds=45,
+    settle_seconds=15,
+)
+
+QUICK = Size(
+    durations=(10, 12),
+    jobs={1: 2, 8: 8, 16: 16},
+    mixed_clients=4,
+    open_jobs=4,
+    overhead_jobs=2,
+    lengths=(10, 60),
+    request_clients=16,
+    request_seconds=5,
+    watchers=50,
+    watched_clients=4,
+    watched_jobs=4,
+    watched_rounds=1,
+    idle_seconds=15,
+    settle_seconds=5,
+)
+
+TINY = Size(
+    durations=(6, 8),
+    jobs={1: 1, 2: 2},
+    mixed_clients=2,
+    open_jobs=2,
+    overhead_jobs=1,
+    lengths=(6, 12),
+    request_clients=4,
+    request_seconds=1,
+    watchers=4,
+    watched_clients=2,
+    watched_jobs=2,
+    watched_rounds=1,
+    idle_seconds=2,
+    settle_seconds=1,
+)

@@ -1,0 +1,72 @@
+"""What many jobs add up to."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.end_to_end.load import Record
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that `share` (0 to 1) of `values` do not exceed, between two of them by straight line."""
+    if not values:
+        raise ValueError("no values, no percentile")
+    ordered = sorted(values)
+    place = share * (len(ordered) - 1)
+    below = math.floor(place)
+    above = math.ceil(place)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How a server did some jobs."""
+
+    jobs: int
+    seconds: float
+    """From the first submit until the last client knew."""
+    audio_seconds: int
+    latencies: tuple[float, ...]
+    waits: tuple[float, ...]
+
+    @classmethod
+    def of(cls, records: Sequence[Record]) -> "Speed":
+        """Raises ValueError without records."""
+        return cls(
+            len(records),
+            max(record.seen for record in records) - min(record.submitted for record in records),
+            sum(record.audio_seconds for record in records),
+            tuple(record.latency for record in records),
+            tuple(record.waited for record in records),
+        )
+
+    @property
+    def jobs_per_second(self) -> float:
+        return self.jobs / self.seconds
+
+    @property
+    def audio_per_second(self) -> float:
+        """Seconds of music a second: throughput, whatever the durations."""
+        return self.audio_seconds / self.seconds
+
+    def latency(self, share: float) -> float:
+        return percentile(self.latencies, share)
+
+    def row(self) -> dict[str, Any]:
+        """The columns of a table."""
+        return {
+            "jobs": self.jobs,
+            "jobs/min": 60 * self.jobs_per_second,
+            "audio s/s": self.audio_per_second,
+            "p50, s": self.latency(0.5),
+            "p95, s": self.latency(0.95),
+            "p99, s": self.latency(0.99),
+            "wait p50, s": percentile(self.waits, 0.5),
+        }
+
+
+def mean_stages(records: Sequence[Record]) -> dict[str, float]:
+    """Mean seconds a job spent in each stage."""
+    names = dict.fromkeys(name for record in records for name in record.stages)
+    return {name: sum(record.stages.get(name, 0.0) for record in records) / len(records) for name in names}

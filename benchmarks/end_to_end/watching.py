@@ -1,0 +1,130 @@
+"""What it costs generation that many clients wait for news: by long poll, and by Server-Sent Events."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from benchmarks.end_to_end import mix
+from benchmarks.end_to_end.load import POLL_SECONDS, client, closed_loop
+from benchmarks.end_to_end.processes import processor_seconds
+from benchmarks.end_to_end.report import Report
+from benchmarks.end_to_end.servers import Server
+from benchmarks.end_to_end.sizes import Size
+from benchmarks.end_to_end.statistics import Speed
+
+LIMIT_PERCENT = 5
+MODEL_PROCESSES = frozenset({"LanguageModel", "vLLM EngineCore", "Generator", "Codec"})
+NOBODY_PAUSE_SECONDS = 0.05
+SEED = 100
+
+Watch = Callable[[httpx.AsyncClient, str], Awaitable[int]]
+"""Waits for news of one job; how many came."""
+
+
+@dataclass
+class Totals:
+    """Of all rounds of one kind."""
+
+    audio_seconds: int = 0
+    seconds: float = 0.0
+    news: int = 0
+    client_seconds: float = 0.0
+    server_seconds: float = 0.0
+    """Processor time of the server without its models."""
+
+    @property
+    def speed(self) -> float:
+        return self.audio_seconds / self.seconds
+
+
+async def long_poll(http: httpx.AsyncClient, job_id: str) -> int:
+    answer = await http.get(f"/v1/jobs/{job_id}", params={"wait": POLL_SECONDS})
+    answer.raise_for_status()
+    return 1
+
+
+async def events(http: httpx.AsyncClient, job_id: str) -> int:
+    async with http.stream("GET", f"/v1/jobs/{job_id}/events") as answer:
+        answer.raise_for_status()
+        return len([line async for line in answer.aiter_lines() if line.startswith("event:")])
+
+
+KINDS: dict[str, Watch | None] = {"nobody": None, "long poll": long_poll, "events": events}
+
+
+def watching(server: Server, size: Size, report: Report) -> None:
+    """The same jobs with and without watchers, in turns."""
+    totals = {kind: Totals() for kind in KINDS}
+    for number in range(size.watched_rounds):
+        requests = mix.songs(size.watched_jobs, size.durations, SEED + number)
+        for kind, watch in KINDS.items():
+            total = totals[kind]
+            spent, own = _outside_models(server), time.process_time()
+            jobs: set[str] = set()
+            watched = _watched(server.url, watch, size.watchers, jobs)
+            records, news = asyncio.run(
+                watched(closed_loop(server.url, requests, size.watched_clients, jobs))
+            )
+            speed = Speed.of(records)
+            total.audio_seconds += speed.audio_seconds
+            total.seconds += speed.seconds
+            total.news += news
+            total.client_seconds += time.process_time() - own
+            total.server_seconds += _outside_models(server) - spent
+    report.table(f"{size.watchers} clients that wait for news of running jobs", _rows(totals))
+    for kind in list(KINDS)[1:]:
+        cost = 100 * (1 - totals[kind].speed / totals["nobody"].speed)
+        report.goal(f"generation lost to {size.watchers} clients ({kind})", cost, "≤", LIMIT_PERCENT, "%")
+
+
+def _watched(url: str, watch: Watch | None, watchers: int, jobs: set[str]) -> Callable[[Awaitable[Any]], Any]:
+    """Runs some work while `watchers` watch its jobs; its result, and how much news they got."""
+
+    async def one(http: httpx.AsyncClient, watch: Watch, chance: random.Random) -> int:
+        news = 0
+        try:
+            while True:
+                if jobs:
+                    news += await watch(http, chance.choice(sorted(jobs)))
+                else:
+                    await asyncio.sleep(NOBODY_PAUSE_SECONDS)
+        except asyncio.CancelledError:
+            return news
+
+    async def run(work: Awaitable[Any]) -> tuple[Any, int]:
+        async with client(url) as http:
+            tasks = [
+                asyncio.create_task(one(http, watch, random.Random(number)))
+                for number in range(watchers)
+                if watch is not None
+            ]
+            result = await work
+            for task in tasks:
+                task.cancel()
+            return result, sum(await asyncio.gather(*tasks))
+
+    return run
+
+
+def _outside_models(server: Server) -> float:
+    spent = processor_seconds(server.pid)
+    return sum(seconds for role, seconds in spent.items() if role not in MODEL_PROCESSES)
+
+
+def _rows(totals: dict[str, Totals]) -> list[dict[str, Any]]:
+    return [
+        {
+            "watching": kind,
+            "audio s/s": total.speed,
+            "of nobody's": total.speed / totals["nobody"].speed,
+            "news/s": total.news / total.seconds,
+            "server without models, % of a core": 100 * total.server_seconds / total.seconds,
+            "clients, % of a core": 100 * total.client_seconds / total.seconds,
+        }
+        for kind, total in totals.items()
+    ]

@@ -1,0 +1,27 @@
+"""Captions and lyrics that mean nothing."""
+
+import random
+
+_WORDS = (
+    "warm",
+    "slow",
+    "bright",
+    "piano",
+    "strings",
+    "calm",
+    "song",
+    "of",
+    "rain",
+    "light",
+    "night",
+    "drums",
+)
+
+
+def words(chance: random.Random, count: int) -> str:
+    return " ".join(chance.choices(_WORDS, k=count))
+
+
+def lyrics(chance: random.Random) -> str:
+    """Four lines."""
+    return "\n".join(words(chance, 6) for _ in range(4))

@@ -1,0 +1,44 @@
+from dataclasses import dataclass
+
+import pytest
+
+from benchmarks.end_to_end.processes import memory_table, role
+
+MIB = 1 << 20
+
+
+@dataclass
+class Process:
+    """What `role` asks of a process."""
+
+    title: list[str]
+
+    def cmdline(self) -> list[str]:
+        return self.title
+
+    def name(self) -> str:
+        return "kernel"
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        (["ray::ServeReplica:acestep:Codec"], "Codec"),
+        (["ray::ServeReplica:acestep:LanguageModel.initialize_and_get_metadata"], "LanguageModel"),
+        (["ray::JobTracker.call"], "JobTracker"),
+        (["VLLM::EngineCore"], "vLLM EngineCore"),
+        (["/venv/bin/python", "/venv/ray/dashboard.py", "--port=1"], "dashboard.py"),
+        (["/venv/bin/python", "/venv/bin/serve", "run", "config.yaml"], "serve"),
+        (["/venv/bin/python", "-m", "benchmarks.peers.server", "--port", "1"], "benchmarks.peers.server"),
+        (["/ray/raylet/raylet", "--store=x"], "raylet"),
+        ([], "kernel"),
+    ],
+)
+def test_processes_are_called_by_what_they_are_for(title: list[str], name: str) -> None:
+    assert role(Process(title)) == name
+
+
+def test_memory_is_shown_with_its_sum() -> None:
+    rows = memory_table({"Codec": MIB, "Generator": 2 * MIB}, {"Codec": 5 * MIB, "Generator": 3 * MIB})
+    assert [row["process"] for row in rows] == ["Generator", "Codec", "all"]
+    assert rows[-1] == {"process": "all", "at rest, MiB": 3.0, "at peak, MiB": 8.0}
