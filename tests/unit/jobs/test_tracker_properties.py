@@ -46,6 +46,8 @@ class Expected:
     token: str | None = None
     attempt: int = 0
     forgiven: int = 0
+    came_back: bool = False
+    """After its end, to its old place: virtual time may have begun anew since, and later jobs be ahead."""
     expires_at: float = 0.0
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
 
@@ -284,6 +286,7 @@ class JobTrackerMachine(RuleBasedStateMachine):
             if job.state is not JobState.QUEUED:
                 if job.state.is_final:
                     job.checkpoint = Checkpoint()
+                    job.came_back = True
                 job.forgiven = job.attempt
                 self.requeued(job, job.attempt)
 
@@ -355,6 +358,7 @@ class JobTrackerMachine(RuleBasedStateMachine):
                     for job_id in line
                     if (self.jobs[job_id].new.client.name, self.jobs[job_id].new.priority)
                     == (client, priority)
+                    and not self.jobs[job_id].came_back
                 ]
                 assert mine == sorted(mine, key=order.index)
 
