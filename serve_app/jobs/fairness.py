@@ -26,9 +26,20 @@ class FairClock:
     def place(self, client: Client, priority: int, work: Work, last: Place | None, sequence: int) -> Place:
         """The place of a client's new job behind `last`, where its last job of this priority waits."""
         rank = -priority
-        had = self._finish.get((rank, client.name), 0.0)
-        start = max(self._now[rank], had, last.finish if last else 0.0)
+        start = self._start(rank, client.name, last)
         return Place(rank, start, sequence, start + cost(work) / client.weight)
+
+    def place_again(self, job: Job, last: Place | None) -> Place:
+        """Of a job that ended and comes back: its old place, or a new job's start where that is sooner.
+
+        Virtual time begins anew where nothing of the past is stored; an old place would be far behind then.
+        """
+        old = job.place
+        start = min(old.start, self._start(old.rank, job.client, last))
+        return old._replace(start=start, finish=start + old.finish - old.start)
+
+    def _start(self, rank: int, client: str, last: Place | None) -> float:
+        return max(self._now[rank], self._finish.get((rank, client), 0.0), last.finish if last else 0.0)
 
     def claimed(self, client: str, place: Place) -> None:
         """The job with this place has begun to run."""

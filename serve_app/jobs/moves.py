@@ -8,7 +8,7 @@ from serve_app.jobs.admission import Admission
 from serve_app.jobs.book import JobBook
 from serve_app.jobs.forecast import Forecast, work_left
 from serve_app.jobs.line import Waiting, WaitingLine
-from serve_app.jobs.model import Callback, Checkpoint, Job, JobState
+from serve_app.jobs.model import Callback, Checkpoint, Job, JobState, Place
 from serve_app.jobs.observer import JobObserver, Outcome
 from serve_app.jobs.requeue import again
 
@@ -45,9 +45,9 @@ class Moves:
         self._observer.run_ended(job, outcome, now)
         self.enter(self._book.save(job.waiting_again().with_(queued_at=now, **changes)))
 
-    def reopen(self, job: Job) -> None:
-        """A job that ended goes back to its place. Raises RequeueError."""
-        queued = self._book.reopen(job, again(job).with_(queued_at=self._clock()))
+    def reopen(self, job: Job, place: Place) -> None:
+        """A job that ended goes back into the line. Raises RequeueError."""
+        queued = self._book.reopen(job, again(job).with_(queued_at=self._clock(), place=place))
         self._admission.restored(queued)
         self.enter(queued)
 

@@ -12,7 +12,7 @@ NOT_TIDY = "what it left in the storage is still being deleted"
 def again(job: Job) -> Job:
     """The waiting job of one that failed or was cancelled, with all its attempts before it.
 
-    It keeps its place, as a retry does, and its seeds. Raises RequeueError where it cannot be run again.
+    It keeps its seeds. Raises RequeueError where it cannot be run again.
     """
     if job.state is JobState.SUCCEEDED:
         raise RequeueError(SUCCEEDED)

@@ -197,8 +197,7 @@ class JobTracker:
         job = self._leased_job(job_id, token)
         if job is None:
             return False
-        first = job.attempt == 1
-        started_at = None if first else job.started_at
+        started_at = None if job.attempt == 1 else job.started_at
         self._moves.requeue(job, "handed_back", attempt=job.attempt - 1, started_at=started_at)
         return True
 
@@ -228,7 +227,8 @@ class JobTracker:
         if job is not None and job.state is JobState.RUNNING:
             self._moves.requeue(job, "requeued", forgiven=job.attempt)
         elif job is not None and job.state is not JobState.QUEUED:
-            self._moves.reopen(job)
+            last = self._line.last_of(job.client, job.place.rank)
+            self._moves.reopen(job, self._fair.place_again(job, last))
         return self.view(job_id)
 
     # What time does

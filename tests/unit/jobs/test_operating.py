@@ -1,5 +1,6 @@
 """What operators ask of the tracker: which jobs are taken and begun, and those that are to run again."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -108,6 +109,22 @@ def test_a_failed_job_waits_again_at_its_old_place(tracking: Tracking) -> None:
         "failed": 0,
         "cancelled": 0,
     }
+
+
+def test_a_job_from_before_virtual_time_began_anew_does_not_wait_behind_everybody(tracking: Tracking) -> None:
+    for _ in range(3):
+        done = tracking.submit("ann")
+        tracking.run_next(1.0)
+        tracking.tracker.ended.tidied(done)
+    job_id = tracking.submit("ann")
+    tracking.tracker.cancel(job_id)
+    tracking.tracker.ended.tidied(job_id)
+    tracking.flush()
+    tracking.tracker.ended.records_expired(tracking.store.page(None, JobState.SUCCEEDED, sys.maxsize, 10))
+    tracking.restart()
+    others = [tracking.submit("bob") for _ in range(3)]
+    tracking.tracker.requeue(job_id)
+    assert {tracking.run_next(1.0), tracking.run_next(1.0)} == {job_id, others[0]}
 
 
 def test_a_cancelled_job_runs_again(tracking: Tracking) -> None:
