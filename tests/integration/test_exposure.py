@@ -54,10 +54,11 @@ def dashboard(server: Client) -> str:
             for host, port in listening(process):
                 url = f"http://{host}:{port}"
                 try:
-                    httpx.get(url)
+                    page = httpx.get(url)
                 except httpx.HTTPError:  # its gRPC port
                     continue
-                return url
+                if "text/html" in page.headers["content-type"]:  # and not the port of its own metrics
+                    return url
     raise AssertionError("no dashboard runs")
 
 
