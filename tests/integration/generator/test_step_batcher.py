@@ -2,105 +2,17 @@
 
 import asyncio
 import random
-import time
-from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from functools import cache
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from configs.settings import GeneratorSettings, ModelSettings
 from deployments.domain import INSTRUCTIONS, Task
-from deployments.errors import JobError
 from deployments.generator.batcher import Forward, StepBatcher
-from deployments.generator.engine import GeneratorEngine, Song, Velocities, load_engine
-from deployments.messages import DenoisedLatents, DenoiseRequest, Metadata, Progress, RepaintMode, Window
-
-CHECKPOINTS = Path(__file__).parents[2] / "data" / "dit" / "ckpt"
-CHANNELS = 8
-ROUNDING = 5e-5
-UNLIMITED = 1_000_000
-SONG = DenoiseRequest(
-    task=Task.TEXT2MUSIC,
-    instruction=INSTRUCTIONS[Task.TEXT2MUSIC],
-    caption="A calm piano melody",
-    lyrics="[Verse 1]\nla la la",
-    language="en",
-    metadata=Metadata(bpm=72, key_scale="A minor", time_signature="4/4", duration=6.0),
-    frames=150,
-    seed=7,
-)
-LONG = replace(SONG, inference_steps=50, guidance_scale=1.0)
-
-
-class WatchedEngine(GeneratorEngine):
-    """The real engine, which notes what it does and fails as told."""
-
-    def __init__(self, variant: str) -> None:
-        self.__dict__.update(loaded(variant).__dict__)
-        self.forwards: list[list[Song]] = []
-        self.tokens_of_forwards: list[int] = []
-        self.events: list[str] = []
-        self.memory = UNLIMITED
-        """Tokens that fit."""
-        self.refused: int | None = None
-        """Frames of songs that the forward cannot do."""
-        self.start_seconds = 0.0
-
-    def start(self, request: DenoiseRequest) -> Song:
-        self.events.append("start")
-        time.sleep(self.start_seconds)
-        return super().start(request)
-
-    def velocities(self, songs: Sequence[Song]) -> list[Velocities]:
-        tokens = sum(self.tokens(song) for song in songs)
-        if tokens > self.memory:
-            raise torch.OutOfMemoryError("too many tokens")
-        if any(song.trajectory.frames == self.refused for song in songs):
-            raise ArithmeticError("refused")
-        self.events.append("step")
-        self.forwards.append(list(songs))
-        self.tokens_of_forwards.append(tokens)
-        return super().velocities(songs)
-
-
-@cache
-def loaded(variant: str) -> GeneratorEngine:
-    torch.set_num_threads(1)
-    models = ModelSettings(
-        source="folder",
-        folder=CHECKPOINTS,
-        dit=f"original/acestep-v15-{variant}",
-        text_encoder="original/Qwen3-Embedding-0.6B",
-    )
-    return load_engine(models, GeneratorSettings())
-
-
-def latents_alone(variant: str, request: DenoiseRequest) -> np.ndarray:
-    engine = loaded(variant)
-    song = engine.start(request)
-    while not song.trajectory.done:
-        engine.step([song])
-    return engine.finish(song).latents
-
-
-async def run(batcher: StepBatcher, *requests: DenoiseRequest) -> list[np.ndarray]:
-    """The latents of one job's songs."""
-    found: dict[int, np.ndarray] = {}
-    async with aclosing(batcher.run(requests)) as news:
-        async for item, answer in news:
-            if isinstance(answer, DenoisedLatents):
-                found[item] = answer.latents
-    return [found[item] for item in range(len(requests))]
-
-
-def noise(frames: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal((frames, CHANNELS)).astype(np.float32)
+from deployments.messages import DenoiseRequest, Progress, RepaintMode, Window
+from tests.watched_engine import LONG, ROUNDING, SONG, UNLIMITED, WatchedEngine, latents_alone, noise, run
 
 
 def any_request(rng: random.Random) -> DenoiseRequest:
@@ -242,70 +154,3 @@ async def test_a_job_cancelled_at_step_3_of_50_stops_within_a_step_and_the_next_
     assert cancelled.trajectory.step <= 4
     assert engine.forwards[-1] != [cancelled]
     batcher.check(stalled_seconds=60)
-
-
-async def test_a_batch_that_does_not_fit_into_memory_is_halved_and_goes_on() -> None:
-    engine = WatchedEngine("turbo")
-    engine.memory = 800
-    batcher = StepBatcher(engine, UNLIMITED)
-    requests = [replace(SONG, frames=frames, seed=frames) for frames in (150, 250, 333, 77, 128, 40)]
-    found = await asyncio.gather(*(run(batcher, request) for request in requests))
-    assert max(len(songs) for songs in engine.forwards) > 1
-    for request, (latents,) in zip(requests, found, strict=True):
-        assert np.abs(latents - latents_alone("turbo", request)).max() <= ROUNDING
-
-
-async def test_a_song_too_long_for_the_memory_fails_alone_and_says_so() -> None:
-    engine = WatchedEngine("turbo")
-    engine.memory = 800
-    batcher = StepBatcher(engine, UNLIMITED)
-    good, bad = await asyncio.gather(
-        run(batcher, SONG), run(batcher, replace(SONG, frames=2000)), return_exceptions=True
-    )
-    assert np.abs(good[0] - latents_alone("turbo", SONG)).max() <= ROUNDING
-    assert isinstance(bad, JobError)
-    assert "memory" in str(bad)
-
-
-async def test_a_song_that_the_model_cannot_do_fails_alone() -> None:
-    engine = WatchedEngine("turbo")
-    engine.refused = 77
-    batcher = StepBatcher(engine, UNLIMITED)
-    requests = [replace(SONG, frames=frames) for frames in (150, 77, 250, 40)]
-    found = await asyncio.gather(*(run(batcher, request) for request in requests), return_exceptions=True)
-    assert [isinstance(answer, ArithmeticError) for answer in found] == [False, True, False, False]
-
-
-async def test_a_job_fails_with_its_first_failing_song() -> None:
-    broken = replace(SONG, task=Task.COMPLETE, source=np.full((150, CHANNELS), np.nan, np.float32))
-    engine = WatchedEngine("turbo")
-    batcher = StepBatcher(engine, UNLIMITED)
-    with pytest.raises(JobError):
-        await run(batcher, SONG, broken)
-    assert len(await run(batcher, SONG)) == 1
-
-
-async def test_a_prompt_that_cannot_be_encoded_fails_its_job_only() -> None:
-    batcher = StepBatcher(WatchedEngine("turbo"), UNLIMITED)
-    good, bad = await asyncio.gather(
-        run(batcher, SONG),
-        run(batcher, replace(SONG, reference=noise(750, 0)[:, :3])),
-        return_exceptions=True,
-    )
-    assert len(good) == 1
-    assert isinstance(bad, RuntimeError)
-
-
-async def test_a_hanging_forward_is_noticed() -> None:
-    engine = WatchedEngine("base")
-    batcher = StepBatcher(engine, UNLIMITED)
-    async with aclosing(batcher.run([LONG])) as news:
-        await anext(news)
-        engine.start_seconds = 0.2
-        other = asyncio.create_task(run(batcher, SONG))
-        await asyncio.sleep(0.1)
-        batcher.check(stalled_seconds=60)
-        with pytest.raises(RuntimeError, match="has been running"):
-            batcher.check(stalled_seconds=0.0)
-        other.cancel()
-        await asyncio.gather(other, return_exceptions=True)

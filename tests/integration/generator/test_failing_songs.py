@@ -1,0 +1,90 @@
+"""Songs that fail beside others: too long for the memory, odd, or stuck."""
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from deployments.domain import Task
+from deployments.errors import JobError
+from deployments.generator.batcher import StepBatcher
+from tests.watched_engine import (
+    CHANNELS,
+    LONG,
+    ROUNDING,
+    SONG,
+    UNLIMITED,
+    WatchedEngine,
+    latents_alone,
+    noise,
+    run,
+)
+
+
+async def test_a_batch_that_does_not_fit_into_memory_is_halved_and_goes_on() -> None:
+    engine = WatchedEngine("turbo")
+    engine.memory = 800
+    batcher = StepBatcher(engine, UNLIMITED)
+    requests = [replace(SONG, frames=frames, seed=frames) for frames in (150, 250, 333, 77, 128, 40)]
+    found = await asyncio.gather(*(run(batcher, request) for request in requests))
+    assert max(len(songs) for songs in engine.forwards) > 1
+    for request, (latents,) in zip(requests, found, strict=True):
+        assert np.abs(latents - latents_alone("turbo", request)).max() <= ROUNDING
+
+
+async def test_a_song_too_long_for_the_memory_fails_alone_and_says_so() -> None:
+    engine = WatchedEngine("turbo")
+    engine.memory = 800
+    batcher = StepBatcher(engine, UNLIMITED)
+    good, bad = await asyncio.gather(
+        run(batcher, SONG), run(batcher, replace(SONG, frames=2000)), return_exceptions=True
+    )
+    assert np.abs(good[0] - latents_alone("turbo", SONG)).max() <= ROUNDING
+    assert isinstance(bad, JobError)
+    assert "memory" in str(bad)
+
+
+async def test_a_song_that_the_model_cannot_do_fails_alone() -> None:
+    engine = WatchedEngine("turbo")
+    engine.refused = 77
+    batcher = StepBatcher(engine, UNLIMITED)
+    requests = [replace(SONG, frames=frames) for frames in (150, 77, 250, 40)]
+    found = await asyncio.gather(*(run(batcher, request) for request in requests), return_exceptions=True)
+    assert [isinstance(answer, ArithmeticError) for answer in found] == [False, True, False, False]
+
+
+async def test_a_job_fails_with_its_first_failing_song() -> None:
+    broken = replace(SONG, task=Task.COMPLETE, source=np.full((150, CHANNELS), np.nan, np.float32))
+    engine = WatchedEngine("turbo")
+    batcher = StepBatcher(engine, UNLIMITED)
+    with pytest.raises(JobError):
+        await run(batcher, SONG, broken)
+    assert len(await run(batcher, SONG)) == 1
+
+
+async def test_a_prompt_that_cannot_be_encoded_fails_its_job_only() -> None:
+    batcher = StepBatcher(WatchedEngine("turbo"), UNLIMITED)
+    good, bad = await asyncio.gather(
+        run(batcher, SONG),
+        run(batcher, replace(SONG, reference=noise(750, 0)[:, :3])),
+        return_exceptions=True,
+    )
+    assert len(good) == 1
+    assert isinstance(bad, RuntimeError)
+
+
+async def test_a_hanging_forward_is_noticed() -> None:
+    engine = WatchedEngine("base")
+    batcher = StepBatcher(engine, UNLIMITED)
+    async with aclosing(batcher.run([LONG])) as news:
+        await anext(news)
+        engine.start_seconds = 0.2
+        other = asyncio.create_task(run(batcher, SONG))
+        await asyncio.sleep(0.1)
+        batcher.check(stalled_seconds=60)
+        with pytest.raises(RuntimeError, match="has been running"):
+            batcher.check(stalled_seconds=0.0)
+        other.cancel()
+        await asyncio.gather(other, return_exceptions=True)

@@ -1,0 +1,138 @@
+"""A model of jobs beside the tracker, for tests of what holds whatever happens."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
+
+from deployments.domain import Task
+from deployments.messages import Metadata
+from serve_app.jobs.mode import Mode
+from serve_app.jobs.model import Checkpoint, Job, JobState, JobView, NewJob
+from serve_app.song_plan import SongPlan
+from tests.job_tracking import Tracking
+
+CLIENTS = ("ann", "bob", "cy")
+QUEUE_LIMIT, CLIENT_JOBS, MAX_ATTEMPTS, LEASE_SECONDS = 8, 4, 3, 30.0
+CHECKPOINT = Checkpoint(SongPlan(Task.TEXT2MUSIC, Metadata(), (20.0,), None, lm_answered=True), codes=((1,),))
+
+
+@dataclass
+class Expected:
+    """What the model knows of a job."""
+
+    new: NewJob
+    state: JobState = JobState.QUEUED
+    token: str | None = None
+    attempt: int = 0
+    forgiven: int = 0
+    came_back: bool = False
+    """After its end, to its old place: virtual time may have begun anew since, and later jobs be ahead."""
+    expires_at: float = 0.0
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+
+
+class ModelledTracker(RuleBasedStateMachine):
+    """The tracker and what is expected of it, compared after every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.jobs: dict[str, Expected] = {}
+        self.tokens: list[tuple[str, str]] = []
+        """Every lease there ever was: job and token."""
+        self.mode = Mode.OPEN
+        self.tracking = Tracking(
+            queue_limit=QUEUE_LIMIT,
+            client_jobs=CLIENT_JOBS,
+            lease_seconds=LEASE_SECONDS,
+            max_attempts=MAX_ATTEMPTS,
+        )
+
+    @initialize(finished=st.integers(0, 3))
+    def history(self, finished: int) -> None:
+        """Some jobs that ran before; they are forgotten, their speed is not."""
+        for seconds in range(finished):
+            self.tracking.submit()
+            job = self.tracking.run_next(1.0 + seconds)
+            self.tracking.tracker.ended.tidied(job)
+            self.tracking.tracker.ended.records_expired([self.record(job)])
+
+    # Helpers
+
+    def record(self, job_id: str) -> Job:
+        job = self.tracking.journal.get(job_id)
+        assert job is not None
+        return job
+
+    def view(self, job_id: str) -> JobView:
+        view = self.tracking.tracker.view(job_id)
+        assert view is not None
+        return view
+
+    def in_state(self, *states: JobState) -> list[str]:
+        return [job_id for job_id, job in self.jobs.items() if job.state in states]
+
+    def line(self) -> list[str]:
+        """Who waits, by the positions that they are told."""
+        return sorted(self.in_state(JobState.QUEUED), key=lambda job_id: self.view(job_id).queue_position)
+
+    def holder(self, choice: int) -> tuple[str, str, bool]:
+        """A lease, the newest for 0, and whether it is still held."""
+        job_id, token = self.tokens[-1 - choice % len(self.tokens)]
+        job = self.jobs.get(job_id)
+        return job_id, token, job is not None and job.state is JobState.RUNNING and job.token == token
+
+    def requeued(self, job: Expected, attempt: int) -> None:
+        job.state, job.token, job.attempt = JobState.QUEUED, None, attempt
+
+    # What always holds
+
+    @invariant()
+    def positions_have_no_holes_and_follow_priority_and_submission(self) -> None:
+        line = self.line()
+        positions = [self.view(job_id).queue_position for job_id in line]
+        assert positions == list(range(1, len(line) + 1))
+        priorities = [self.jobs[job_id].new.priority for job_id in line]
+        assert priorities == sorted(priorities, reverse=True)
+        order = list(self.jobs)
+        for client in CLIENTS:
+            for priority in set(priorities):
+                mine = [
+                    job_id
+                    for job_id in line
+                    if (self.jobs[job_id].new.client.name, self.jobs[job_id].new.priority)
+                    == (client, priority)
+                    and not self.jobs[job_id].came_back
+                ]
+                assert mine == sorted(mine, key=order.index)
+
+    @invariant()
+    def every_job_is_in_the_state_it_should_be_in(self) -> None:
+        for job_id, job in self.jobs.items():
+            view = self.view(job_id)
+            assert (view.state, view.attempt) == (job.state, job.attempt)
+            if job.state.is_final:
+                assert view.eta_seconds is None
+                assert view.finished_at is not None
+            else:
+                assert view.eta_seconds is not None
+                assert math.isfinite(view.eta_seconds)
+                assert view.eta_seconds >= 0
+
+    @invariant()
+    def a_running_job_has_one_owner(self) -> None:
+        for job_id, token in self.tokens:
+            job = self.jobs.get(job_id)
+            owner = job is not None and job.state is JobState.RUNNING and job.token == token
+            assert self.tracking.tracker.holds_lease(job_id, token) is owner
+
+    @invariant()
+    def counts_and_bytes_are_those_of_a_recount(self) -> None:
+        counts = Counter(job.state.value for job in self.jobs.values())
+        told = self.tracking.tracker.stats().jobs
+        assert {state: count for state, count in told.items() if count} == counts
+        assert self.tracking.tracker.ended.stored_bytes == sum(
+            self.record(job_id).stored_bytes for job_id in self.jobs
+        )

@@ -1,0 +1,98 @@
+"""The real generator engine on the random checkpoints of the parity data, watched, and songs to step."""
+
+import time
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from configs.settings import GeneratorSettings, ModelSettings
+from deployments.domain import INSTRUCTIONS, Task
+from deployments.generator.batcher import StepBatcher
+from deployments.generator.engine import GeneratorEngine, Song, Velocities, load_engine
+from deployments.messages import DenoisedLatents, DenoiseRequest, Metadata
+
+CHECKPOINTS = Path(__file__).parent / "data" / "dit" / "ckpt"
+CHANNELS = 8
+ROUNDING = 5e-5
+UNLIMITED = 1_000_000
+SONG = DenoiseRequest(
+    task=Task.TEXT2MUSIC,
+    instruction=INSTRUCTIONS[Task.TEXT2MUSIC],
+    caption="A calm piano melody",
+    lyrics="[Verse 1]\nla la la",
+    language="en",
+    metadata=Metadata(bpm=72, key_scale="A minor", time_signature="4/4", duration=6.0),
+    frames=150,
+    seed=7,
+)
+LONG = replace(SONG, inference_steps=50, guidance_scale=1.0)
+
+
+class WatchedEngine(GeneratorEngine):
+    """The real engine, which notes what it does and fails as told."""
+
+    def __init__(self, variant: str) -> None:
+        self.__dict__.update(loaded(variant).__dict__)
+        self.forwards: list[list[Song]] = []
+        self.tokens_of_forwards: list[int] = []
+        self.events: list[str] = []
+        self.memory = UNLIMITED
+        """Tokens that fit."""
+        self.refused: int | None = None
+        """Frames of songs that the forward cannot do."""
+        self.start_seconds = 0.0
+
+    def start(self, request: DenoiseRequest) -> Song:
+        self.events.append("start")
+        time.sleep(self.start_seconds)
+        return super().start(request)
+
+    def velocities(self, songs: Sequence[Song]) -> list[Velocities]:
+        tokens = sum(self.tokens(song) for song in songs)
+        if tokens > self.memory:
+            raise torch.OutOfMemoryError("too many tokens")
+        if any(song.trajectory.frames == self.refused for song in songs):
+            raise ArithmeticError("refused")
+        self.events.append("step")
+        self.forwards.append(list(songs))
+        self.tokens_of_forwards.append(tokens)
+        return super().velocities(songs)
+
+
+@cache
+def loaded(variant: str) -> GeneratorEngine:
+    torch.set_num_threads(1)
+    models = ModelSettings(
+        source="folder",
+        folder=CHECKPOINTS,
+        dit=f"original/acestep-v15-{variant}",
+        text_encoder="original/Qwen3-Embedding-0.6B",
+    )
+    return load_engine(models, GeneratorSettings())
+
+
+def latents_alone(variant: str, request: DenoiseRequest) -> np.ndarray:
+    engine = loaded(variant)
+    song = engine.start(request)
+    while not song.trajectory.done:
+        engine.step([song])
+    return engine.finish(song).latents
+
+
+async def run(batcher: StepBatcher, *requests: DenoiseRequest) -> list[np.ndarray]:
+    """The latents of one job's songs."""
+    found: dict[int, np.ndarray] = {}
+    async with aclosing(batcher.run(requests)) as news:
+        async for item, answer in news:
+            if isinstance(answer, DenoisedLatents):
+                found[item] = answer.latents
+    return [found[item] for item in range(len(requests))]
+
+
+def noise(frames: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((frames, CHANNELS)).astype(np.float32)
