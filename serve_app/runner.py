@@ -48,6 +48,8 @@ class Runners:
         self._settings = settings
         self._loops: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
+        # Of the loops without a job one asks for the next: an idle replica makes one call, not one for each.
+        self._claiming = asyncio.Lock()
 
     def start(self) -> None:
         """Start `settings.jobs.runners` loops on the running event loop."""
@@ -76,14 +78,15 @@ class Runners:
 
     async def _claim(self) -> Claim | None:
         token = uuid.uuid4().hex  # ours, so that a claim whose answer was lost can be asked for again
-        while not self._stopping.is_set():
-            try:
-                claim: Claim | None = await self._tracker.call("claim", token, CLAIM_WAIT_SECONDS)
-            except TRACKER_AWAY as error:
-                logger.warning("the job tracker is away (%s); trying again", type(error).__name__)
-                await asyncio.sleep(PAUSE_SECONDS)
-            else:
-                return claim
+        async with self._claiming:
+            while not self._stopping.is_set():
+                try:
+                    claim: Claim | None = await self._tracker.call("claim", token, CLAIM_WAIT_SECONDS)
+                except TRACKER_AWAY as error:
+                    logger.warning("the job tracker is away (%s); trying again", type(error).__name__)
+                    await asyncio.sleep(PAUSE_SECONDS)
+                else:
+                    return claim
         return None
 
     async def _run(self, claim: Claim) -> None:
