@@ -22,6 +22,7 @@ PROMPT_TOKENS = 1024
 Device = Literal["cpu", "cuda"]
 DType = Literal["float32", "bfloat16", "float16"]
 Backend = Literal["vllm", "pt"]
+_SHARE_OF_CORES = "its share of the cores, all of them while no other engine of the machine is at work"
 
 
 def _from_project_root(path: Path) -> Path:
@@ -98,7 +99,7 @@ class LanguageModelSettings(_Section):
         0.3, gt=0, le=1, description="vLLM's share of the whole device, its weights included (GPU only)."
     )
     threads: int | None = Field(
-        None, ge=1, description="CPU threads of each engine; null: one per core that the replica may use."
+        None, ge=1, description=f"CPU threads of each engine; null: {_SHARE_OF_CORES}."
     )
     lm_max_duration: int = Field(
         30, ge=10, le=600, description="Longest duration in seconds that the LM may choose by itself."
@@ -111,7 +112,7 @@ class GeneratorSettings(_Section):
     device: Device = Field("cpu", description="Where the DiT runs.")
     dtype: DType = Field("float32", description="Weights and activations of the model; latents stay float32.")
     threads: int | None = Field(
-        None, ge=1, description="CPU threads of the replica; null: one per core that it may use."
+        None, ge=1, description=f"CPU threads of the replica; null: {_SHARE_OF_CORES}."
     )
     tokens_per_forward: int = Field(
         1024,
@@ -127,7 +128,7 @@ class CodecSettings(_Section):
     device: Device = Field("cpu", description="Where the VAE runs.")
     dtype: DType = Field("float32", description="Weights and activations of the VAE.")
     threads: int | None = Field(
-        None, ge=1, description="CPU threads of the replica; null: one per core that it may use."
+        None, ge=1, description=f"CPU threads of the replica; null: {_SHARE_OF_CORES}."
     )
     tile_frames: int = Field(256, ge=64, description="Latent frames of a decoding tile.")
     tile_batch: int = Field(1, ge=1, description="Tiles decoded in one forward.")

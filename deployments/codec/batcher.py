@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from deployments.codec.engine import TiledPass, VaeEngine
 from deployments.codec.tiles import Tile
 from deployments.processor import engine_thread
+from deployments.processor_share import FixedShare, Share
+
+_FIXED = FixedShare()
 
 _Batch = list[tuple["_Request", Tile]]
 
@@ -47,9 +50,11 @@ class TileBatcher:
         tile_batch: int,
         thread: ThreadPoolExecutor | None = None,
         on_forward: Callable[[TileForward], object] = lambda _: None,
+        share: Share = _FIXED,
     ) -> None:
         """`on_forward` is told of each forward."""
         self._engine = engine
+        self._share = share
         self._on_forward = on_forward
         self._tile_batch = tile_batch
         self._requests: deque[_Request] = deque()
@@ -84,14 +89,17 @@ class TileBatcher:
 
     async def _run_requests(self) -> None:
         loop = asyncio.get_running_loop()
-        while self._requests:
-            batch = self._next_batch()
-            self._forward_started = started = time.monotonic()
-            problems = await loop.run_in_executor(self._thread, self._forward, batch)
-            self._forward_started = None
-            self._tell(time.monotonic() - started, [tile for _, tile in batch])
-            for (request, _), problem in zip(batch, problems, strict=True):
-                request.news.put_nowait(problem)
+        try:
+            while self._requests:
+                batch = self._next_batch()
+                self._forward_started = started = time.monotonic()
+                problems = await loop.run_in_executor(self._thread, self._forward, batch)
+                self._forward_started = None
+                self._tell(time.monotonic() - started, [tile for _, tile in batch])
+                for (request, _), problem in zip(batch, problems, strict=True):
+                    request.news.put_nowait(problem)
+        finally:
+            self._share.rest()
 
     def _tell(self, seconds: float, tiles: list[Tile]) -> None:
         frames = sum(tile.stop - tile.start for tile in tiles)
@@ -116,6 +124,7 @@ class TileBatcher:
 
     def _forward(self, batch: _Batch) -> list[Exception | None]:
         """What went wrong with each tile. A failing batch is run tile by tile: only culprits fail."""
+        self._share.work()
         try:
             self._engine.run([(request.tiled, tile) for request, tile in batch])
         except Exception as error:

@@ -19,6 +19,7 @@ from deployments.job_calls import JobCalls
 from deployments.messages import AudioFile, DecodeRequest, EncodedAudio, EncodeRequest, Progress
 from deployments.meter import Meter
 from deployments.processor import engine_thread, keep_freed_memory, use_threads
+from deployments.processor_share import share_of
 
 if TYPE_CHECKING:
     from deployments.codec.batcher import TileForward
@@ -67,7 +68,9 @@ class Codec:
         self._engine = thread.submit(loaded_engine).result()
         self._calls = JobCalls(settings.tracing, "Codec")
         self._meter = Meter(metrics.CODEC_METRICS)
-        self._batcher = TileBatcher(self._engine, codec.tile_batch, thread, self._count)
+        self._batcher = TileBatcher(
+            self._engine, codec.tile_batch, thread, self._count, share_of(codec.device, codec.threads)
+        )
         self._file_threads = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="audio-files")
 
     async def encode(self, request: EncodeRequest) -> EncodedAudio:

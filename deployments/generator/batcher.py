@@ -15,10 +15,13 @@ from deployments.errors import JobError
 from deployments.generator.engine import GeneratorEngine, Song, StepSize, Velocities
 from deployments.messages import DenoisedLatents, DenoiseRequest, Progress
 from deployments.processor import engine_thread
+from deployments.processor_share import FixedShare, Share
 
 logger = logging.getLogger("ray.serve")
 
 TOO_LARGE = "This song is too long for the memory of the server's model."
+
+_FIXED = FixedShare()
 
 _News = tuple[int, Progress | DenoisedLatents]
 _Result = TypeVar("_Result")
@@ -82,9 +85,11 @@ class StepBatcher:
         tokens_per_forward: int,
         thread: ThreadPoolExecutor | None = None,
         on_forward: Callable[[Forward], object] = lambda _: None,
+        share: Share = _FIXED,
     ) -> None:
         """`on_forward` is told of each tick."""
         self._engine = engine
+        self._share = share
         self._on_forward = on_forward
         self._tokens_per_forward = tokens_per_forward
         self._arrived: list[_Job] = []
@@ -127,10 +132,13 @@ class StepBatcher:
                 raise RuntimeError(f"a step of the DiT has been running for {seconds:.0f} s")
 
     async def _run_jobs(self) -> None:
-        while self._arrived or self._line:
-            await self._prepare_arrived()
-            if batch := self._next_batch():
-                await self._tick(batch)
+        try:
+            while self._arrived or self._line:
+                await self._prepare_arrived()
+                if batch := self._next_batch():
+                    await self._tick(batch)
+        finally:
+            self._share.rest()
 
     async def _prepare_arrived(self) -> None:
         """Encode prompts and sources: of a full forward at first, then for as long as the last tick took."""
@@ -240,9 +248,13 @@ class StepBatcher:
             return error
 
     async def _on_thread(self, work: Callable[[], _Result]) -> _Result:
+        def with_a_share_of_the_cores() -> _Result:
+            self._share.work()
+            return work()
+
         self._work_started = time.monotonic()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, with_a_share_of_the_cores)
         finally:
             self._work_started = None
 

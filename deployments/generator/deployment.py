@@ -12,6 +12,7 @@ from deployments.job_calls import JobCalls
 from deployments.messages import DenoisedLatents, DenoiseRequest, Progress
 from deployments.meter import Meter
 from deployments.processor import engine_thread, keep_freed_memory, use_threads
+from deployments.processor_share import share_of
 
 if TYPE_CHECKING:
     from deployments.generator.batcher import Forward
@@ -41,7 +42,13 @@ class Generator:
         engine = thread.submit(load_engine, settings.models, settings.generator).result()
         self._calls = JobCalls(settings.tracing, "Generator")
         self._meter = Meter(metrics.GENERATOR_METRICS)
-        self._batcher = StepBatcher(engine, settings.generator.tokens_per_forward, thread, self._count)
+        self._batcher = StepBatcher(
+            engine,
+            settings.generator.tokens_per_forward,
+            thread,
+            self._count,
+            share_of(settings.generator.device, settings.generator.threads),
+        )
 
     async def denoise(
         self, requests: tuple[DenoiseRequest, ...]

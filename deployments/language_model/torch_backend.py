@@ -21,6 +21,7 @@ from deployments.language_model.observer import EngineObserver
 from deployments.language_model.sampling import draw, guide
 from deployments.language_model.tokenizer import LMTokenizer
 from deployments.language_model.torch_batch import RowBatch
+from deployments.processor_share import share_of
 
 _CLOSE = None
 
@@ -65,6 +66,7 @@ class TorchBackend:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, settings.dtype))
         self._model = model.to(settings.device).eval()
         self._observer = observer or EngineObserver()
+        self._share = share_of(settings.device, settings.threads)
         self._end_id = tokenizer.end_id
         self._max_rows = settings.max_num_seqs
         self.capacity = 2 * settings.max_model_len
@@ -128,6 +130,8 @@ class TorchBackend:
         """Collect new runs, waiting for one where there is nothing to do. False when the engine closes."""
         while True:
             idle = not (self._runs or self._waiting)
+            if idle:
+                self._share.rest()
             try:
                 run = self._arrivals.get(block=idle)
             except queue.Empty:
@@ -138,6 +142,7 @@ class TorchBackend:
 
     def _step(self) -> None:
         self._leave([run for run in self._runs if run.cancelled])
+        self._share.work()
         self._join()
         if not self._runs:
             return

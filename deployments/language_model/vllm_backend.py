@@ -71,6 +71,7 @@ class VLLMBackend:
                 enable_chunked_prefill=False,
                 max_num_batched_tokens=settings.max_model_len,
                 async_scheduling=False,
+                additional_config={"threads": settings.threads},
                 scheduler_cls="deployments.language_model.pair_scheduler.PairScheduler",
                 logits_processors=["deployments.language_model.guidance_processor:GuidanceProcessor"],
                 structured_outputs_config={"backend": "xgrammar"},
