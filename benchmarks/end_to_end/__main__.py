@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help="these sections")
     parser.add_argument("--threads", type=int, default=cores, help="CPU threads of the peers' process")
     parser.add_argument(
-        "--engine-threads", type=int, help="of each of our three engines (default: --threads)"
+        "--engine-threads", type=int, help="of each of our three engines (default: its share of the cores)"
     )
     parser.add_argument("--models", type=Path, default=MODELS, help="where the checkpoints are, or are built")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of figures.json and pictures")
@@ -142,7 +142,7 @@ def main() -> None:
     models = ModelSettings() if chosen.tiny else benchmark_models(chosen.models)
     about = {
         **machine(chosen.threads),
-        "threads of each of our engines": chosen.engine_threads or chosen.threads,
+        "threads of each of our engines": chosen.engine_threads or "its share of the cores",
         "million parameters": "embedded" if chosen.tiny else million_parameters(models),
     }
     print(*(f"{name}: {value}" for name, value in about.items()), sep="\n")
@@ -152,8 +152,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(128 + signal.SIGTERM))
     try:
         with tempfile.TemporaryDirectory() as folder:
-            threads = chosen.threads, chosen.engine_threads or chosen.threads
-            bench = Bench(models, *threads, Path(folder))
+            bench = Bench(models, chosen.threads, chosen.engine_threads, Path(folder))
             Run(bench, size, frozenset(chosen.only), chosen.results, report).run()
     finally:
         report.end(chosen.results / "figures.json")

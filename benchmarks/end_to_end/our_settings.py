@@ -9,14 +9,14 @@ RUNNERS = 16
 UNLIMITED = 10**6
 
 
-def engine_arguments(models: ModelSettings, threads: int) -> dict[str, Any]:
+def engine_arguments(models: ModelSettings, threads: int | None) -> dict[str, Any]:
     """`args:` of the models: all that a replica must know."""
     return {
         "models": models.model_dump(mode="json", include={"source", "folder"}),
         "language_model": {
             "threads": threads,
             "backends": ["vllm"],
-            "max_num_seqs": 2 * RUNNERS,
+            "max_num_seqs": 4 * RUNNERS,  # jobs of two songs, each guided
             "max_model_len": 4096,  # a song of 600 s has 3,000 codes
             "kv_cache_bytes": 1 << 30,
         },

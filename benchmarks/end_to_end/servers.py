@@ -48,7 +48,7 @@ class Bench:
     models: ModelSettings
     threads: int
     """Of the peers' process."""
-    engine_threads: int
+    engine_threads: int | None
     """Of each of our three engines, which share the same cores."""
     folder: Path
     """For files that nobody needs afterwards."""

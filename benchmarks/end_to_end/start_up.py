@@ -36,5 +36,5 @@ PARTS = ("ingress", "generator", "codec", "language_model")
 
 
 def _part(bench: Bench, part: str) -> Sequence[dict[str, Any]]:
-    steps = json_of("benchmarks.end_to_end.starting_part", bench, bench.engine_threads, part)
+    steps = json_of("benchmarks.end_to_end.starting_part", bench, bench.engine_threads or bench.threads, part)
     return [{"part": part, "step": step, "seconds": seconds} for step, seconds in steps.items()]

@@ -1,6 +1,7 @@
 """What it costs generation that many clients wait for news: by long poll, and by Server-Sent Events."""
 
 import asyncio
+import os
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -41,6 +42,11 @@ class Totals:
     def speed(self) -> float:
         return self.audio_seconds / self.seconds
 
+    @property
+    def processor_share(self) -> float:
+        """Cores that the server without its models and the clients took."""
+        return (self.server_seconds + self.client_seconds) / self.seconds
+
 
 async def long_poll(http: httpx.AsyncClient, job_id: str) -> int:
     answer = await http.get(f"/v1/jobs/{job_id}", params={"wait": POLL_SECONDS})
@@ -77,9 +83,15 @@ def watching(server: Server, size: Size, report: Report) -> None:
             total.client_seconds += time.process_time() - own
             total.server_seconds += _outside_models(server) - spent
     report.table(f"{size.watchers} clients that wait for news of running jobs", _rows(totals))
+    cores = len(os.sched_getaffinity(0))
+    nobody = totals["nobody"]
     for kind in list(KINDS)[1:]:
-        cost = 100 * (1 - totals[kind].speed / totals["nobody"].speed)
-        report.goal(f"generation lost to {size.watchers} clients ({kind})", cost, "≤", LIMIT_PERCENT, "%")
+        lost = f"generation lost to {size.watchers} clients ({kind})"
+        by_the_clock = 1 - totals[kind].speed / nobody.speed
+        # A machine whose speed changes says little by the clock.
+        by_processor_time = (totals[kind].processor_share - nobody.processor_share) / cores
+        report.goal(f"{lost}, by the clock", 100 * by_the_clock, "≤", LIMIT_PERCENT, "%")
+        report.goal(f"{lost}, by processor time", 100 * by_processor_time, "≤", LIMIT_PERCENT, "%")
 
 
 def _watched(url: str, watch: Watch | None, watchers: int, jobs: set[str]) -> Callable[[Awaitable[Any]], Any]:
