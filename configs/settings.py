@@ -4,14 +4,13 @@ Resources and scale (`num_gpus`, replicas, autoscaling) are Ray Serve's own opti
 `deployments:` in the same file. Relative paths are taken from the folder that holds serve_config.yaml.
 """
 
-import re
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from configs.checks import named_origins, without_password
 from deployments.domain import code_count
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -30,18 +29,6 @@ def _from_project_root(path: Path) -> Path:
 
 
 ProjectPath = Annotated[Path, AfterValidator(_from_project_root)]
-
-
-def _without_password(instead: str) -> AfterValidator:
-    def check(url: str) -> str:
-        parts = urlsplit(url)
-        if parts.password is not None or "password" in parse_qs(parts.query):
-            raise ValueError(
-                f"the URL holds a password, which config files and Ray's dashboard show to others: {instead}"
-            )
-        return url
-
-    return AfterValidator(check)
 
 
 class _Section(BaseModel):
@@ -156,20 +143,21 @@ class ApiSettings(_Section):
     audio_token_seconds: float = Field(
         3600.0, gt=0, description="With API keys: how long the signed audio URLs of an answer are good for."
     )
-    cors_origins: tuple[str, ...] = Field(
+    cors_origins: Annotated[tuple[str, ...], AfterValidator(named_origins)] = Field(
         (), description="Web origins (`https://studio.example`) whose pages may use the API from a browser."
     )
 
-    @field_validator("cors_origins")
-    @classmethod
-    def _named_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in origins:
-            if not re.fullmatch(r"https?://[a-z0-9.:\[\]-]+", origin):
-                raise ValueError(
-                    f"{origin!r} is no origin: it is written as in `https://studio.example` or "
-                    "`http://localhost:3000`, in lower case, without a path, and one is named at a time"
-                )
-        return origins
+    hosts: tuple[str, ...] = Field(
+        (),
+        description="Names and addresses under which the server answers; empty: any. Where nobody needs an "
+        "API key it keeps web pages out whose own name was made to point to the server.",
+    )
+
+    @model_validator(mode="after")
+    def _defaults_within_limits(self) -> Self:
+        if self.default_batch_size > self.max_batch_size:
+            raise ValueError("api.default_batch_size is above api.max_batch_size")
+        return self
 
 
 class JobSettings(_Section):
@@ -177,12 +165,12 @@ class JobSettings(_Section):
 
     tracker_name: str = Field("acestep-job-tracker", description="Name of the JobTracker actor.")
     tracker_namespace: str = Field("acestep", description="Ray namespace of the JobTracker actor.")
-    store: Annotated[
-        str, _without_password("put it into the environment variable ACESTEP_REDIS_PASSWORD")
-    ] = Field(
-        "output/jobs.sqlite3",
-        description="Where jobs are kept: the path of an SQLite file (relative to the project's folder), "
-        "redis://host:port/db, or memory.",
+    store: Annotated[str, without_password("put it into the environment variable ACESTEP_REDIS_PASSWORD")] = (
+        Field(
+            "output/jobs.sqlite3",
+            description="Where jobs are kept: the path of an SQLite file (relative to the project's folder), "
+            "redis://host:port/db, or memory.",
+        )
     )
     queue_limit: int = Field(200, ge=1, description="Jobs that may wait; more are refused with 429.")
     client_jobs: int = Field(200, ge=1, description="Jobs of one client that may wait or run.")
@@ -199,13 +187,21 @@ class JobSettings(_Section):
     timeout_seconds: float = Field(3600.0, gt=0, description="A job whose attempt runs for longer fails.")
     initial_job_seconds: float = Field(5.0, gt=0, description="Seconds per job before any has finished.")
 
+    @model_validator(mode="after")
+    def _renewed_in_time(self) -> Self:
+        if 2 * self.heartbeat_seconds > self.lease_seconds:
+            raise ValueError(
+                "jobs.heartbeat_seconds is above half of jobs.lease_seconds: leases would run out"
+            )
+        return self
+
 
 class StorageSettings(_Section):
     """Where uploads and results live, and for how long. Recordings of a job are deleted when it ends."""
 
     uri: Annotated[
         str,
-        _without_password("put it into the environment, for S3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+        without_password("put it into the environment, for S3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
     ] = Field("output", description="fsspec URI, or a path (relative to the project's folder).")
     redirect_seconds: int | None = Field(
         None,

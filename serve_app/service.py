@@ -69,7 +69,11 @@ class RayJobService:
 
     async def replicas(self) -> dict[str, int]:
         """Running replicas by deployment."""
-        overviews = await self._overviews()
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_SECONDS):
+                overviews = await self._overviews()
+        except (ray.exceptions.RayActorError, KeyError, TimeoutError) as error:  # the controller is away
+            raise UnavailableError from error
         return {name: running_replicas(overview) for name, overview in overviews.items()}
 
     async def prompt_fits(self, request: GenerateRequest, code_count: int) -> bool:

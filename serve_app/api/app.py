@@ -44,7 +44,7 @@ def create_app(
         Depends(APIKeyHeader(name="X-API-Key", auto_error=False)),
     ]
     add_error_handlers(app)
-    add_guard(app, settings.api.cors_origins)
+    add_guard(app, settings.api.cors_origins, settings.api.hosts)
     for router in (
         generate_router(submission, callers, limits, settings.api),
         jobs_router(service, callers, jobs),

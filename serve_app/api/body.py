@@ -21,7 +21,7 @@ JSON = "application/json"
 URLENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 
-MAX_TEXT_BYTES = 16 << 20
+MAX_TEXT_BYTES = 8 << 20
 """Of a body without files, far more than the longest valid one: such a body is parsed in memory at once."""
 MAX_FIELDS = 256
 MAX_FILES = 8

@@ -18,6 +18,8 @@ from deployments.messages import REPAINT_MODES
 MAX_SEED = 2**32 - 1
 RANDOM_SEED = -1
 MAX_STEPS = 200
+MAX_ENTRIES = 64
+"""Of a list of seeds or tracks; a long one must not keep the server from its other work."""
 
 _TRUE = frozenset({"1", "true", "yes", "y", "on"})
 _FALSE = frozenset({"0", "false", "no", "n", "off"})
@@ -90,7 +92,9 @@ def _time_signature(text: str) -> str:
 def _seeds(value: Any) -> Any:
     if isinstance(value, tuple):
         return value
-    texts = value.split(",") if isinstance(value, str) else [value]
+    texts = value.split(",", MAX_ENTRIES) if isinstance(value, str) else [value]
+    if len(texts) > MAX_ENTRIES:
+        raise _too_many_error()
     return tuple(_seed(text) for text in texts)
 
 
@@ -105,6 +109,10 @@ def _seed(value: Any) -> int:
             {"max_seed": MAX_SEED, "random": RANDOM_SEED},
         )
     return value
+
+
+def _too_many_error() -> PydanticCustomError:
+    return PydanticCustomError("entries", "Input should have at most {most} entries", {"most": MAX_ENTRIES})
 
 
 def _code_entries(value: Any) -> Any:
@@ -133,7 +141,7 @@ def _code_type_error() -> PydanticCustomError:
 
 
 def _timesteps(value: Any) -> tuple[float, ...]:
-    entries = value.split(",") if isinstance(value, str) else value
+    entries = value.split(",", MAX_STEPS) if isinstance(value, str) else value
     if isinstance(entries, list | tuple) and 0 < len(entries) <= MAX_STEPS:
         try:
             steps = tuple(float(_refuse_flag(entry)) for entry in entries)
@@ -157,7 +165,10 @@ def _track(name: str) -> str:
 
 
 def _separated(value: Any) -> Any:
-    return re.split("[,|]", value) if isinstance(value, str) else value
+    names = re.split("[,|]", value, maxsplit=MAX_ENTRIES) if isinstance(value, str) else value
+    if isinstance(names, list | tuple) and len(names) > MAX_ENTRIES:
+        raise _too_many_error()
+    return names
 
 
 def _repaint_mode(name: str) -> str:

@@ -1,5 +1,6 @@
 """ASGI middleware: what is refused before anything of a request is read, and what every answer says."""
 
+import re
 from collections.abc import Sequence
 
 from fastapi import FastAPI
@@ -13,9 +14,9 @@ MAX_HEADER_BYTES = 32 << 10
 READING = {"GET", "HEAD", "OPTIONS"}
 
 
-def add_guard(app: FastAPI, cors_origins: Sequence[str]) -> None:
+def add_guard(app: FastAPI, cors_origins: Sequence[str], hosts: Sequence[str]) -> None:
     """Only pages of the origins named, and the server's own, may use the API from a browser."""
-    app.add_middleware(Guard, cors_origins=cors_origins)
+    app.add_middleware(Guard, cors_origins=cors_origins, hosts=hosts)
     if cors_origins:
         # Without `allow_credentials`: keys are sent in headers, and a browser sends none by itself.
         app.add_middleware(
@@ -28,11 +29,12 @@ def add_guard(app: FastAPI, cors_origins: Sequence[str]) -> None:
 
 
 class Guard:
-    """Limits headers, and keeps web pages from submitting jobs to a server that was not meant for them."""
+    """Limits headers, and keeps web pages from using a server that was not meant for them."""
 
-    def __init__(self, app: ASGIApp, cors_origins: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, cors_origins: Sequence[str], hosts: Sequence[str]) -> None:
         self._app = app
         self._origins = cors_origins
+        self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -48,6 +50,9 @@ class Guard:
         if len(scope["headers"]) > MAX_HEADERS or size > MAX_HEADER_BYTES:
             detail = f"The headers are more than {MAX_HEADERS} or larger than {MAX_HEADER_BYTES:,} bytes"
             await JSONResponse({"detail": detail}, 431)(scope, receive, answer)
+        elif self._hosts and _host_name(Headers(scope=scope)) not in self._hosts:
+            detail = "This server has other names; `api.hosts` lists those that it answers to"
+            await JSONResponse({"detail": detail}, 421)(scope, receive, answer)
         elif scope["method"] not in READING and not self._welcome(Headers(scope=scope)):
             detail = "Pages of this origin may not use the server; `api.cors_origins` names those that may"
             await JSONResponse({"detail": detail}, 403)(scope, receive, answer)
@@ -58,3 +63,8 @@ class Guard:
         # Browsers send forms and plain text to any server and ask nobody, but they do say whose page it is.
         origin = headers.get("origin")
         return origin is None or origin in self._origins or origin.partition("://")[2] == headers.get("host")
+
+
+def _host_name(headers: Headers) -> str:
+    """Of the Host header, without the port."""
+    return re.sub(r":[0-9]*$", "", headers.get("host", "")).lower()

@@ -39,6 +39,7 @@ from serve_app.api.fields import (
 
 MAX_CAPTION_LENGTH = 2_048
 MAX_LYRICS_LENGTH = 16_384
+MAX_PATH_LENGTH = 4_096
 """Characters."""
 MAX_PRIORITY = 9
 
@@ -136,11 +137,14 @@ class GenerateRequest(BaseModel):
 
     reference_audio_path: Text | None = Field(
         None,
+        max_length=MAX_PATH_LENGTH,
         description="Recording whose timbre and style to follow: an absolute path inside one of the server's "
         "audio folders, or a result of this server (`/v1/audio/...`).",
     )
     src_audio_path: Text | None = Field(
-        None, description="Recording to cover or repaint; paths as in `reference_audio_path`."
+        None,
+        max_length=MAX_PATH_LENGTH,
+        description="Recording to cover or repaint; paths as in `reference_audio_path`.",
     )
     task_type: Task = Field(
         Task.TEXT2MUSIC,

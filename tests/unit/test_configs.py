@@ -136,3 +136,16 @@ def test_only_s3_takes_downloads_over():
     assert Settings(storage={"uri": "s3://songs", "redirect_seconds": 60}).storage.redirect_seconds == 60
     with pytest.raises(ValidationError, match="s3://"):
         Settings(storage={"uri": "output", "redirect_seconds": 60})
+
+
+@pytest.mark.parametrize(
+    "contradiction",
+    [
+        {"api": {"default_batch_size": 9}},
+        {"jobs": {"heartbeat_seconds": 16.0}},
+        {"jobs": {"lease_seconds": 1.5}},
+    ],
+)
+def test_settings_that_would_break_every_job_are_refused(contradiction: dict[str, dict[str, float]]):
+    with pytest.raises(ValidationError, match="is above"):
+        Settings(**contradiction)

@@ -27,6 +27,38 @@ async def opened(
         yield client
 
 
+@pytest.fixture
+async def loopback(
+    service: LocalJobService, settings: Settings, storage: AudioStorage
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A server that answers to its machine's own names alone."""
+    api = settings.api.model_copy(update={"hosts": ("127.0.0.1", "localhost", "[::1]")})
+    app = create_app(service, settings.model_copy(update={"api": api}), storage)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8001") as client:
+        yield client
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8001", "localhost:8001", "LocalHost", "[::1]:8001"])
+async def test_a_server_with_names_answers_to_them(loopback: httpx.AsyncClient, host: str) -> None:
+    headers = {"Host": host, "Origin": f"http://{host}"}
+    assert (await loopback.post(GENERATE, json={}, headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example:8001", "evil.example", "", "127.0.0.1.evil.example", "[::1"])
+async def test_a_page_whose_name_points_to_the_server_gets_nothing(
+    loopback: httpx.AsyncClient, service: LocalJobService, host: str
+) -> None:
+    headers = {"Host": host, "Origin": f"http://{host}"}
+    for answer in (
+        await loopback.post(GENERATE, json={}, headers=headers),
+        await loopback.get("/v1/jobs", headers=headers),
+    ):
+        assert answer.status_code == 421
+        assert "api.hosts" in answer.json()["detail"]
+    assert service.jobs == []
+
+
 def preflight(origin: str) -> dict[str, str]:
     return {
         "Origin": origin,
