@@ -153,13 +153,19 @@ def _requeue(options: argparse.Namespace) -> int:
 def _each(options: argparse.Namespace, act: Callable[[RunningTracker, str], str | None], done: str) -> int:
     """Act on each job; `act` says why it could not. The command's exit code."""
     tracker = running_tracker(options)
-    problems = {job_id: act(tracker, job_id) for job_id in options.job_ids}
-    if options.json:
-        print(json.dumps([{"job_id": job_id, "problem": problem} for job_id, problem in problems.items()]))
-    else:
-        for job_id, problem in problems.items():
-            if problem is None:
-                print(f"{job_id}: {done}")
-            else:
-                print(f"{job_id}: {problem}", file=sys.stderr)
+    problems: dict[str, str | None] = {}
+    try:
+        for job_id in options.job_ids:
+            problems[job_id] = act(tracker, job_id)
+    finally:  # also what was done before the tracker went away
+        if options.json:
+            print(
+                json.dumps([{"job_id": job_id, "problem": problem} for job_id, problem in problems.items()])
+            )
+        else:
+            for job_id, problem in problems.items():
+                if problem is None:
+                    print(f"{job_id}: {done}")
+                else:
+                    print(f"{job_id}: {problem}", file=sys.stderr)
     return 1 if any(problems.values()) else 0

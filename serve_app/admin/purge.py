@@ -55,17 +55,22 @@ def _purge(options: argparse.Namespace) -> int:
     gone: list[str] = []
     kept: dict[str, str] = {}
     file_bytes = 0
-    for step in _steps(running_tracker(options), wanted, options.dry_run):
-        gone += step.job_ids
-        kept |= step.kept
-        file_bytes += step.file_bytes
-    if options.json:
-        print(json.dumps({"dry_run": options.dry_run, "job_ids": gone, "bytes": file_bytes, "kept": kept}))
-    else:
-        for job_id, reason in kept.items():
-            print(f"{job_id}: {reason}", file=sys.stderr)
-        verb = "would be" if options.dry_run else "have been"
-        print(f"{len(gone)} jobs {verb} deleted, {size(file_bytes)} of songs")
+    tracker = running_tracker(options)
+    try:
+        for step in _steps(tracker, wanted, options.dry_run):
+            gone += step.job_ids
+            kept |= step.kept
+            file_bytes += step.file_bytes
+    finally:  # also what was done before the tracker went away
+        if options.json:
+            print(
+                json.dumps({"dry_run": options.dry_run, "job_ids": gone, "bytes": file_bytes, "kept": kept})
+            )
+        else:
+            for job_id, reason in kept.items():
+                print(f"{job_id}: {reason}", file=sys.stderr)
+            verb = "would be" if options.dry_run else "have been"
+            print(f"{len(gone)} jobs {verb} deleted, {size(file_bytes)} of songs")
     return 1 if kept else 0
 
 

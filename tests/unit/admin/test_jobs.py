@@ -5,6 +5,7 @@ import json
 import pytest
 
 from serve_app.admin import main
+from serve_app.admin.errors import CommandError
 from tests.unit.admin.conftest import LocalTracker
 
 
@@ -95,3 +96,21 @@ def test_a_requeue_does_not_wait_for_ever(
     tracker.run("failed", error="It failed.")
     assert main(["requeue", "failed", "--timeout", "0.1s"]) == 1
     assert "is still being deleted" in capsys.readouterr().err
+
+
+def test_what_was_done_before_the_tracker_went_away_is_told(
+    tracker: LocalTracker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker.submit("first")
+    call = tracker.call
+
+    def call_until_it_is_away(method: str, *arguments: object) -> object:
+        if arguments == ("second",):
+            raise CommandError("the job tracker does not answer")
+        return call(method, *arguments)
+
+    monkeypatch.setattr(tracker, "call", call_until_it_is_away)
+    assert main(["cancel", "first", "second", "third"]) == 1
+    told = capsys.readouterr()
+    assert told.out == "first: cancelled\n"
+    assert "does not answer" in told.err

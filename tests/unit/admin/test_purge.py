@@ -2,10 +2,13 @@
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
 from serve_app.admin import main
+from serve_app.admin.errors import CommandError
+from serve_app.jobs.purge import Purge, Purged
 from tests.unit.admin.conftest import LocalTracker
 
 
@@ -62,3 +65,22 @@ def test_what_goes_is_said_in_one_way(
     assert main(["purge", *selection, "--yes"]) == 2
     assert "name jobs, or conditions, or --all" in capsys.readouterr().err
     assert states(ended) == {"queued": 1, "succeeded": 2, "failed": 1}
+
+
+def test_what_was_deleted_before_the_tracker_went_away_is_told(
+    ended: LocalTracker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call, done = ended.call, []
+
+    def call_once(method: str, wanted: Purge, dry_run: bool) -> Purged:
+        if done:
+            raise CommandError("the job tracker does not answer")
+        done.append(replace(call(method, wanted, dry_run), next_below=1))
+        return done[0]
+
+    monkeypatch.setattr(ended, "call", call_once)
+    assert main(["purge", "--all", "--yes"]) == 1
+    told = capsys.readouterr()
+    assert told.out == "3 jobs have been deleted, 3.0 kB of songs\n"
+    assert "does not answer" in told.err
+    monkeypatch.undo()
