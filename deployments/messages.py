@@ -6,7 +6,7 @@ items of a job at once and answers so for each of them, as pairs (item, answer).
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ Latents = npt.NDArray[np.float32]
 """[frames, channels] at 25 Hz; 64 channels in the official checkpoints."""
 
 Stage = Literal["planning", "composing", "denoising", "decoding", "encoding"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+"""In their order."""
 
 InferMethod = Literal["ode", "sde"]
 """How the DiT goes from noise to music: by the velocities alone, or with fresh noise at every step."""

@@ -8,7 +8,7 @@ import ray.exceptions
 
 from configs.settings import JobSettings
 from deployments.job_log import log_event
-from serve_app.failures import Failure
+from serve_app.failures import Failure, frames_of
 from serve_app.jobs.model import Checkpoint, Claim
 from serve_app.jobs.store import StoreError
 from serve_app.progress import JobProgress
@@ -56,7 +56,11 @@ class Lease:
         """
         watches = [asyncio.create_task(self._renew()), asyncio.create_task(self._watch())]
         try:
-            await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
+            ended, _ = await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
+            for watch in ended:
+                if error := watch.exception():
+                    frames = frames_of(error)
+                    log_event("lease_not_watched", self._job_id, logging.ERROR, frames=frames)
         finally:
             for watch in watches:
                 watch.cancel()

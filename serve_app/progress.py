@@ -3,7 +3,7 @@
 import asyncio
 from itertools import accumulate
 
-from deployments.messages import Progress, Stage
+from deployments.messages import STAGES, Progress, Stage
 
 STAGE_SHARES: dict[Stage, float] = {
     "planning": 0.05,
@@ -14,13 +14,12 @@ STAGE_SHARES: dict[Stage, float] = {
 }
 """What part of a job's time each stage is taken to be; together 1."""
 
-_STAGES = tuple(STAGE_SHARES)
-_BEFORE = dict(zip(_STAGES, accumulate((0.0, *STAGE_SHARES.values())), strict=False))
+_BEFORE = dict(zip(STAGES, accumulate((0.0, *(STAGE_SHARES[stage] for stage in STAGES))), strict=False))
 
 
 def fraction_of_stage(stage: str, fraction: float) -> float:
     """How much of a stage is done, 0…1, by a job of which `fraction` is."""
-    known = _STAGES[_STAGES.index(stage)]
+    known = STAGES[STAGES.index(stage)]
     return min(1.0, max(0.0, (fraction - _BEFORE[known]) / STAGE_SHARES[known]))
 
 
@@ -34,8 +33,9 @@ class JobProgress:
 
     def enter(self, stage: Stage) -> None:
         """All items begin a stage together."""
-        for item in range(len(self._items)):
-            self.update(item, Progress(stage, 0, 1))
+        for item, progress in enumerate(self._items):
+            if progress.stage != stage:  # or what is done of it already would be lost
+                self.update(item, Progress(stage, 0, 1))
 
     def update(self, item: int, progress: Progress) -> None:
         before = self.stage
@@ -46,7 +46,7 @@ class JobProgress:
     @property
     def stage(self) -> Stage:
         """The stage of the item that is least far."""
-        return min((item.stage for item in self._items), key=_STAGES.index)
+        return min((item.stage for item in self._items), key=STAGES.index)
 
     @property
     def fraction(self) -> float:

@@ -92,8 +92,8 @@ def _make_song(client: httpx.Client) -> Path:
             position = f", position {job['queue_position']}" if job["queue_position"] else ""
             bar.set_description_str(job["stage"] + position, refresh=False)
             bar.update(100 * job["progress"] - bar.n)
-            if job["status"] == "failed":
-                raise RuntimeError(f"the song failed: {job['error']}")
+            if job["status"] in {"failed", "cancelled"}:
+                raise RuntimeError(f"the song has {job['status']}: {job['error']}")
             if job["status"] == "succeeded":
                 break
     path = job["result"]["first_audio_path"]

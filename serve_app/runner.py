@@ -25,6 +25,9 @@ logger = logging.getLogger("ray.serve")
 
 CLAIM_WAIT_SECONDS = 2.0
 """How long one claim call waits; a loop that stops lets it end, because it may have got a job."""
+RETRY_PAUSE_SECONDS = 2.0
+"""Before a failed attempt gives its job back, four times as long with each further one: what is down for a
+moment must not take all attempts of all jobs."""
 RELEASE_SECONDS = 30.0
 """A replica that shuts down waits so long for the tracker; after that leases run out by themselves."""
 TOOK_TOO_LONG = "This job ran for longer than the {seconds:g} s that the server allows."
@@ -110,7 +113,7 @@ class Runners:
         try:
             await asyncio.wait({work, lost, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
-                kept = await self._report(attempt, lease, work)
+                kept = await self._report(attempt, lease, work, {lost, stopping})
             else:
                 kept = not lost.done()
                 await _ended(work)
@@ -133,8 +136,13 @@ class Runners:
             seconds = self._settings.jobs.timeout_seconds
             raise TimeLimitError(TOOK_TOO_LONG.format(seconds=seconds)) from None
 
-    async def _report(self, attempt: Attempt, lease: Lease, work: asyncio.Task[FinishedJob]) -> bool:
-        """Tell the tracker how the work ended; False where the lease was lost before."""
+    async def _report(
+        self, attempt: Attempt, lease: Lease, work: asyncio.Task[FinishedJob], over: set[asyncio.Task[Any]]
+    ) -> bool:
+        """Tell the tracker how the work ended; False where the lease was lost before.
+
+        Once one of `over` is done nothing is waited for any more.
+        """
         job = attempt.job
         # A call that was cancelled, but not by us, was cut off at the other end.
         error = ConnectionError("a call was cut off") if work.cancelled() else work.exception()
@@ -153,6 +161,9 @@ class Runners:
             frames=frames_of(error),
         )
         logger.debug("job %s failed", job.job_id, exc_info=error, extra=about(job.job_id))
+        if failure.retryable and job.counted_attempts < self._settings.jobs.max_attempts:
+            pause = RETRY_PAUSE_SECONDS * 4 ** (job.counted_attempts - 1)
+            await asyncio.wait(over, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
         return await lease.fail(failure)
 
     async def _leave(self, job: Job, lease: Lease) -> None:

@@ -2,10 +2,11 @@
 
 from deployments.checkpoints.catalog import MAX_CUSTOM_TURBO_STEPS, TURBO_STEPS, DiTCheckpoint, Variant
 from deployments.domain import LATENT_RATE, code_count, latent_frames
+from deployments.messages import STAGES
 from serve_app.api.limits import Limits
 from serve_app.api.schemas import GenerateRequest
 from serve_app.jobs.model import JobSpec
-from serve_app.jobs.work import STAGES, Work
+from serve_app.jobs.work import Work
 from serve_app.planning import (
     FALLBACK_DURATION,
     given_metadata,

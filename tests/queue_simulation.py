@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from deployments.messages import STAGES
 from serve_app.jobs.errors import LimitError
 from serve_app.jobs.model import Claim, JobState
-from serve_app.jobs.work import STAGES, Work
+from serve_app.jobs.work import Work
 from serve_app.progress import STAGE_SHARES
 from tests.job_tracking import Tracking
 

@@ -2,12 +2,17 @@
 
 import asyncio
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 _Address = IPv4Address | IPv6Address
 
 _NAT64 = IPv6Network("64:ff9b::/96")
 """RFC 6052: an IPv4 address is in the last 32 bits."""
+
+_LOOK_UPS = ThreadPoolExecutor(64, thread_name_prefix="dns")
+"""Of their own: a name server that hangs must not keep others' names, or the job store, waiting."""
 
 
 class AddressRefusedError(Exception):
@@ -16,7 +21,8 @@ class AddressRefusedError(Exception):
 
 async def resolved(host: str) -> list[_Address]:
     """The addresses of a host, a name or a literal. Raises OSError where it has none."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    look_up = partial(socket.getaddrinfo, host, None, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, look_up)
     return list(dict.fromkeys(ip_address(str(address[0]).partition("%")[0]) for *_, address in found))
 
 

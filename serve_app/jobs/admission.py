@@ -8,6 +8,9 @@ from serve_app.jobs.errors import LimitError
 from serve_app.jobs.forecast import Forecast
 from serve_app.jobs.model import Job, NewJob
 
+BYTES_RETRY_SECONDS = 3600.0
+"""Songs go by their age, hours or days after they were made: nobody knows here which goes when."""
+
 
 class Admission:
     """Counts what each client has in line, running and stored."""
@@ -34,7 +37,7 @@ class Admission:
             message = (
                 f"Your songs and recordings take more than the {limits.client_bytes} bytes of one client"
             )
-            raise LimitError(message, forecast.next_end(client, now), "client_bytes")
+            raise LimitError(message, BYTES_RETRY_SECONDS, "client_bytes")
 
     def entered(self, job: Job) -> None:
         """A new job is in line."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from deployments.messages import Stage
+from deployments.messages import STAGES, Stage
 from serve_app.jobs.forecast import work_left
 from serve_app.jobs.model import Job
-from serve_app.jobs.work import STAGES, Work
+from serve_app.jobs.work import Work
 
 SCALED_STAGES: tuple[Stage, ...] = ("planning", "composing", "denoising", "decoding")
 

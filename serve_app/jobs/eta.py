@@ -7,8 +7,8 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from deployments.messages import Stage
-from serve_app.jobs.work import STAGES, Work
+from deployments.messages import STAGES, Stage
+from serve_app.jobs.work import Work
 from serve_app.progress import STAGE_SHARES
 
 HISTORY_JOBS = 100

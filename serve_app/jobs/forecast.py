@@ -5,10 +5,11 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from deployments.messages import STAGES
 from serve_app.jobs.eta import SpeedHistory
 from serve_app.jobs.line import WaitingLine
 from serve_app.jobs.model import Job, JobState, Place
-from serve_app.jobs.work import STAGES, Work
+from serve_app.jobs.work import Work
 from serve_app.progress import fraction_of_stage
 
 _NEAR = 32

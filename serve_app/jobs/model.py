@@ -133,7 +133,7 @@ class Job:
     started_at: float | None = None
     finished_at: float | None = None
     attempt: int = 0
-    """Counts up for as long as the job lives: each attempt has a folder of its own."""
+    """Counts up: each attempt has a folder of its own. One that was handed back counts as none."""
     forgiven: int = 0
     """Attempts before an operator put the job back in line: they do not count against the limit."""
     lease_token: str | None = None

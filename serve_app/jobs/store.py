@@ -20,7 +20,7 @@ class JobStore(Protocol):
     """Records by job id. All methods block and raise StoreError; reads may run beside one write.
 
     One tracker writes at a time. A store that can be opened by two lets the later one win: writes of the
-    earlier raise StoreError from then on. A job's id, place, client and idempotency key never change.
+    earlier raise StoreError from then on. A job's id, sequence, client and idempotency key never change.
     """
 
     def write(self, changes: Mapping[str, Job | None]) -> None:

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from operator import add, mul, sub
 from typing import Any
 
-from deployments.messages import Stage
-
-STAGES: tuple[Stage, ...] = ("planning", "composing", "denoising", "decoding", "encoding")
+from deployments.messages import STAGES
 
 _NOTHING = (0.0,) * len(STAGES)
 

@@ -19,6 +19,7 @@ from tests.runner_server import CODES, Server, eventually
 @pytest.fixture
 async def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[..., Server]]:
     monkeypatch.setattr(runner, "CLAIM_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(runner, "RETRY_PAUSE_SECONDS", 0.02)
     servers: list[Server] = []
 
     def start(**jobs: Any) -> Server:
@@ -128,6 +129,32 @@ async def test_only_what_a_retry_can_mend_is_tried_again(
     assert type(error).__name__ in caplog.text
     assert "_enter" in caplog.text
     assert "lyrics" not in caplog.text
+
+
+async def test_a_failed_attempt_pauses_before_its_job_goes_back_and_not_after_the_last(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "RETRY_PAUSE_SECONDS", 0.1)
+    server = started()
+    server.models.failures = {"denoising": [EngineError("gone")] * 3}
+    began = asyncio.get_running_loop().time()
+    view = await server.ended(await server.submit())
+    assert view.attempt == 3
+    assert 0.5 <= asyncio.get_running_loop().time() - began < 1.5
+
+
+async def test_a_job_cancelled_in_the_pause_ends_at_once(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "RETRY_PAUSE_SECONDS", 60.0)
+    server = started()
+    server.models.failures = {"denoising": [EngineError("gone")]}
+    job_id = await server.submit()
+    await server.reach("denoising")
+    await asyncio.sleep(0.1)
+    await server.tracker.actor.cancel(job_id)
+    assert (await server.ended(await server.submit())).state is JobState.SUCCEEDED
+    assert (await server.view(job_id)).attempt == 1
 
 
 async def test_a_job_that_runs_too_long_fails_with_a_sentence(started: Started) -> None:

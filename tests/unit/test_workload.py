@@ -8,10 +8,10 @@ import pytest
 from configs.settings import Settings
 from deployments.checkpoints.catalog import OFFICIAL_DITS, Variant
 from deployments.generator.schedules import schedule
+from deployments.messages import STAGES
 from serve_app.api.limits import Limits, server_limits
 from serve_app.api.schemas import GenerateRequest
 from serve_app.jobs.model import JobSpec, Recording
-from serve_app.jobs.work import STAGES
 from serve_app.workload import denoising_rows, job_work
 
 METADATA = {"bpm": 100, "key_scale": "C Major", "time_signature": "4/4"}

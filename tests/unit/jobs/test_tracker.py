@@ -5,10 +5,9 @@ from dataclasses import replace
 import pytest
 
 from deployments.domain import Task
-from deployments.messages import Metadata
+from deployments.messages import STAGES, Metadata
 from serve_app.jobs.errors import IdempotencyConflictError, JobEndedError
 from serve_app.jobs.model import Callback, Checkpoint, IdempotencyKey, JobState, JobView
-from serve_app.jobs.work import STAGES
 from serve_app.song_plan import SongPlan
 from tests.job_tracking import WORK, Tracking
 
