@@ -19,12 +19,16 @@ def engine_thread(name: str) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
 
 
+def core_count() -> int:
+    """Cores that the process may use; Ray's OMP_NUM_THREADS is the share of them that a replica reserves."""
+    return len(os.sched_getaffinity(0))
+
+
 def use_threads(threads: int | None) -> None:
-    """Let torch compute with so many threads; None is one for each core that the process may use."""
+    """Let torch compute with so many threads; None is one for each core."""
     import torch
 
-    # Ray sets OMP_NUM_THREADS to the share of a core that the replica reserves.
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads or core_count())
 
 
 def keep_freed_memory() -> None:

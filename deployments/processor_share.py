@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Protocol
 
+from deployments.processor import core_count
+
 _MOST_ENGINES = 16
 """That are told apart; more at once are rare, and their shares small anyway."""
 
@@ -38,9 +40,9 @@ class ProcessorShare:
     def __init__(self, folder: Path, cores: int, use_threads: Callable[[int], object]) -> None:
         """`use_threads` sets the threads of the next forward. Raises PermissionError."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.stat().st_uid != os.getuid():
+        if folder.lstat().st_uid != os.getuid():  # not of what a link of somebody else's leads to
             raise PermissionError(f"{folder}, where engines share the cores, belongs to another user")
-        self._places = [(folder / str(place)).open("w") for place in range(min(cores, _MOST_ENGINES))]
+        self._places = [(folder / str(place)).open("a") for place in range(min(cores, _MOST_ENGINES))]
         self._cores = cores
         self._use_threads = use_threads
         self._mine: IO[str] | None = None
@@ -80,4 +82,5 @@ def share_of(device: str, threads: int | None) -> Share:
     if device != "cpu" or threads is not None:
         return FixedShare()
     folder = Path(tempfile.gettempdir(), f"acestep-serve-{os.getuid()}")
-    return ProcessorShare(folder, len(os.sched_getaffinity(0)), torch.set_num_threads)
+    # Not `torch.set_num_threads`, in whose place vLLM puts a function that does nothing.
+    return ProcessorShare(folder, core_count(), torch._C.set_num_threads)

@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+import torch
+
 from deployments.codec.engine import TiledPass, VaeEngine
 from deployments.codec.tiles import Tile
 from deployments.processor import engine_thread
@@ -61,6 +63,7 @@ class TileBatcher:
         self._thread = thread or engine_thread("vae")
         self._loop_task: asyncio.Task[None] | None = None
         self._forward_started: float | None = None
+        self._device_error: torch.AcceleratorError | None = None
 
     async def run(self, tiled: TiledPass) -> AsyncGenerator[int, None]:
         """Yield how many tiles of `tiled` are done, after each one; then its result is complete."""
@@ -79,7 +82,9 @@ class TileBatcher:
                 self._requests.remove(request)
 
     def check(self, stalled_seconds: float) -> None:
-        """Raise RuntimeError where a forward has hung for so long, or the loop has died."""
+        """Raise RuntimeError where a forward has hung for so long, the device or the loop is dead."""
+        if self._device_error is not None:
+            raise RuntimeError("the device of the VAE is lost") from self._device_error
         if self._loop_task is not None and self._loop_task.done():
             self._loop_task.result()
         if self._forward_started is not None:
@@ -97,6 +102,8 @@ class TileBatcher:
                 self._forward_started = None
                 self._tell(time.monotonic() - started, [tile for _, tile in batch])
                 for (request, _), problem in zip(batch, problems, strict=True):
+                    if isinstance(problem, torch.AcceleratorError):  # what runs there from now on fails, too
+                        self._device_error = problem
                     request.news.put_nowait(problem)
         finally:
             self._share.rest()

@@ -1,4 +1,4 @@
-"""Work that the VAE would repeat in every call, done once when it is loaded. Exact in float32."""
+"""Work that the VAE would repeat in every call, done once when it is loaded. The same up to rounding."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ class FoldedSnake(nn.Module):
 class PointwiseConv(nn.Module):
     """A Conv1d of kernel 1 as a matrix product: all threads of a CPU share it; torch has one for each song.
 
-    With two threads it took a quarter to a half of the time, with one the same (docs/performance.md).
+    With two threads it took a quarter to a half of the time (docs/performance.md). No GPU was measured.
     """
 
     weight: torch.Tensor

@@ -1,13 +1,11 @@
 """What the LM's engines have in common: token ids in, token ids out."""
 
-import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from configs.settings import LanguageModelSettings
 from deployments.errors import EngineError
 from deployments.messages import Sampling
 
@@ -82,8 +80,3 @@ class StallWatch:
         silent = self._clock() - self._progress_at
         if self._runs and silent > self._limit:
             raise EngineError(f"{self._runs} runs got no token for {silent:.0f} s")
-
-
-def thread_count(settings: LanguageModelSettings) -> int:
-    """CPU threads of an engine. Ray's OMP_NUM_THREADS, a share of a core, does not count."""
-    return settings.threads or len(os.sched_getaffinity(0))

@@ -16,11 +16,12 @@ from transformers import AutoModelForCausalLM
 
 from configs.settings import LanguageModelSettings
 from deployments.errors import EngineError
-from deployments.language_model.backend import StallWatch, TokenRequest, thread_count
+from deployments.language_model.backend import StallWatch, TokenRequest
 from deployments.language_model.observer import EngineObserver
 from deployments.language_model.sampling import draw, guide
 from deployments.language_model.tokenizer import LMTokenizer
 from deployments.language_model.torch_batch import RowBatch
+from deployments.processor import use_threads
 from deployments.processor_share import share_of
 
 _CLOSE = None
@@ -62,7 +63,7 @@ class TorchBackend:
         settings: LanguageModelSettings,
         observer: EngineObserver | None = None,
     ) -> None:
-        torch.set_num_threads(thread_count(settings))
+        use_threads(settings.threads)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, settings.dtype))
         self._model = model.to(settings.device).eval()
         self._observer = observer or EngineObserver()
@@ -123,6 +124,8 @@ class TorchBackend:
                 except Exception as error:
                     for run in self._runs:
                         run.tell(EngineError(f"the transformers engine failed: {error!r}"))
+                    if isinstance(error, torch.AcceleratorError):
+                        raise  # the device is lost: check_health says so
                     self._runs = []
                     self._batch = RowBatch(self._model.model)
 

@@ -12,10 +12,11 @@ from typing import Any
 
 from configs.settings import LanguageModelSettings
 from deployments.errors import EngineError
-from deployments.language_model.backend import StallWatch, TokenRequest, thread_count
+from deployments.language_model.backend import StallWatch, TokenRequest
 from deployments.language_model.observer import EngineObserver
 from deployments.language_model.run_row import RunRow
 from deployments.language_model.tokenizer import LMTokenizer
+from deployments.processor import core_count
 
 _ENVIRONMENT = {
     # One child process per engine instead of two.
@@ -40,7 +41,7 @@ class VLLMBackend:
         observer: EngineObserver | None = None,
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="acestep-lm-")
-        os.environ.update(_ENVIRONMENT, OMP_NUM_THREADS=str(thread_count(settings)))
+        os.environ.update(_ENVIRONMENT, OMP_NUM_THREADS=str(settings.threads or core_count()))
         os.environ["VLLM_LOGGING_CONFIG_PATH"] = str(_write_logging_config(Path(self._folder.name)))
         from vllm import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from deployments import processor_share
 from deployments.processor_share import FixedShare, ProcessorShare, share_of
@@ -80,3 +81,17 @@ def test_a_folder_of_another_user_is_refused(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(os, "getuid", lambda: 12345)
     with pytest.raises(PermissionError, match="belongs to another user"):
         Engine(tmp_path, cores=2)
+
+
+def test_a_share_counts_also_in_vllms_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """vLLM puts a function that does nothing in the place of torch's own."""
+    monkeypatch.setattr(torch, "set_num_threads", lambda _threads: None)
+    monkeypatch.setattr(processor_share.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(processor_share, "core_count", lambda: 3)
+    before = torch.get_num_threads()
+    share = share_of("cpu", None)
+    share.work()
+    assert torch.get_num_threads() == 3
+    share.rest()
+    monkeypatch.undo()
+    torch.set_num_threads(before)

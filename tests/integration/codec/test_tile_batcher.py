@@ -4,11 +4,13 @@ from contextlib import aclosing
 
 import numpy as np
 import pytest
+import torch
 
 from deployments.codec.batcher import TileBatcher, TileForward
 from deployments.codec.engine import TiledPass, VaeEngine
 from deployments.codec.tiles import Tile
 from tests.latents import random_latents
+from tests.recording_share import RecordingShare
 
 
 class RecordingEngine(VaeEngine):
@@ -109,3 +111,28 @@ async def test_a_hanging_forward_is_noticed(engine: VaeEngine):
         batcher.check(stalled_seconds=60)
         with pytest.raises(RuntimeError, match="has been running"):
             batcher.check(stalled_seconds=0.0)
+
+
+async def test_each_forward_takes_its_share_of_the_cores_and_none_is_kept(recording_engine: RecordingEngine):
+    share = RecordingShare()
+    batcher = TileBatcher(recording_engine, tile_batch=1, share=share)
+    tiled = recording_engine.decoding(random_latents(200))
+    await run(batcher, tiled)
+    assert share.said == ["work"] * len(tiled.tiles) + ["rest"]
+    recording_engine.refused = failing = recording_engine.decoding(random_latents(10))
+    with pytest.raises(MemoryError):
+        await run(batcher, failing)
+    assert share.said[-1] == "rest"
+
+
+async def test_a_lost_device_is_noticed(recording_engine: RecordingEngine, monkeypatch: pytest.MonkeyPatch):
+    batcher = TileBatcher(recording_engine, tile_batch=1)
+
+    def fail(_batch: object) -> None:
+        raise torch.AcceleratorError("the device is gone")
+
+    monkeypatch.setattr(recording_engine, "run", fail)
+    with pytest.raises(torch.AcceleratorError):
+        await run(batcher, recording_engine.decoding(random_latents(10)))
+    with pytest.raises(RuntimeError, match="device of the VAE is lost"):
+        batcher.check(stalled_seconds=60)

@@ -12,6 +12,7 @@ import pytest
 from deployments.domain import INSTRUCTIONS, Task
 from deployments.generator.batcher import Forward, StepBatcher
 from deployments.messages import DenoiseRequest, Progress, RepaintMode, Window
+from tests.recording_share import RecordingShare
 from tests.watched_engine import LONG, ROUNDING, SONG, UNLIMITED, WatchedEngine, latents_alone, noise, run
 
 
@@ -154,3 +155,10 @@ async def test_a_job_cancelled_at_step_3_of_50_stops_within_a_step_and_the_next_
     assert cancelled.trajectory.step <= 4
     assert engine.forwards[-1] != [cancelled]
     batcher.check(stalled_seconds=60)
+
+
+async def test_each_forward_takes_its_share_of_the_cores_and_none_is_kept() -> None:
+    share = RecordingShare()
+    engine = WatchedEngine("turbo")
+    await run(StepBatcher(engine, UNLIMITED, share=share), SONG, LONG)
+    assert share.said == ["work"] * len(engine.events) + ["rest"]

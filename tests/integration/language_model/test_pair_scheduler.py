@@ -112,6 +112,7 @@ def simulation(request: pytest.FixtureRequest, checkpoint: Path) -> Simulation:
         enable_chunked_prefill=False,
         enable_prefix_caching=False,
         enforce_eager=True,
+        additional_config={"threads": 1},
     ).create_engine_config()
     config.cache_config.num_gpu_blocks = BLOCKS
     spec = FullAttentionSpec(block_size=BLOCK_SIZE, num_kv_heads=1, head_size=1, dtype=torch.float32)

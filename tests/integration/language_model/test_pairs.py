@@ -19,6 +19,7 @@ from deployments.language_model.prompts import compose_prompt, plan_prompt, unco
 from deployments.language_model.tokenizer import LMTokenizer
 from deployments.language_model.vllm_backend import VLLMBackend
 from deployments.messages import Sampling
+from tests.chaos.site import PROCESSES
 from tests.integration.language_model.reference import Reference
 
 WORDS = (
@@ -148,8 +149,10 @@ async def test_killing_the_engines_process_is_noticed(checkpoint: Path, tokenize
         request = song(tokenizer, random.Random(1))
         assert len(await tokens_of(backend, request)) == request.max_tokens
         children = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
-        engine_core = next(
-            child for child in children if "EngineCore" in child.name() or "EngineCore" in child.cmdline()[0]
+        (engine_core,) = (
+            child
+            for child in children
+            if any(name in " ".join(child.cmdline()) for name in PROCESSES["engine"])
         )
         os.kill(engine_core.pid, signal.SIGKILL)
         with pytest.raises(EngineError):

@@ -1,10 +1,7 @@
-import os
-
 import pytest
 
-from configs.settings import LanguageModelSettings
 from deployments.errors import EngineError
-from deployments.language_model.backend import StallWatch, thread_count
+from deployments.language_model.backend import StallWatch
 
 
 def test_an_engine_with_runs_and_no_tokens_is_stalled() -> None:
@@ -22,8 +19,3 @@ def test_an_engine_with_runs_and_no_tokens_is_stalled() -> None:
         with pytest.raises(EngineError, match="1 runs got no token for 11 s"):
             watch.check()
     watch.check()
-
-
-def test_engines_use_every_core_unless_told_otherwise() -> None:
-    assert thread_count(LanguageModelSettings()) == len(os.sched_getaffinity(0))
-    assert thread_count(LanguageModelSettings(threads=3)) == 3
