@@ -38,7 +38,7 @@ SONG = {
 
 
 def main() -> int:
-    """Print the tables; 1 where memory grew by more than 5 %."""
+    """Print the tables; 1 where memory grew by more than 5 %, or files or folders stay behind."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -56,7 +56,9 @@ def main() -> int:
     show("Disk", disk)
     if chosen.json:
         write_json(chosen.json, {"processes": rows, "disk": disk})
-    return int(any(row["growth %"] > 5 for row in rows))
+    grew = any(row["growth %"] > 5 or row["files after"] > row["files before"] for row in rows)
+    (folders,) = disk
+    return int(grew or folders["after retention"] > folders["before"])
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -102,6 +104,8 @@ def _soak(
         for (pid, name), size in late.items()
         if (pid, name) in early
     ]
+    if ended := early.keys() - late.keys():
+        raise RuntimeError(f"processes ended meanwhile: {', '.join(sorted(name for _, name in ended))}")
     disk = [
         {
             "jobs": jobs,

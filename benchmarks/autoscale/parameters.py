@@ -12,8 +12,6 @@ from ray.serve._private.constants import RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUS
 
 CONTROL_SECONDS = 2.0
 """Time between the controller's decisions. Serve decides every 0.1 s; nothing here happens so fast."""
-POLL_SECONDS = CONTROL_SECONDS
-"""Age that the tracker's answer may have: the policy asks every second."""
 PUSH_SECONDS: float = RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S
 """Between two reports of a handle's requests: what Serve itself takes, 10 s by default."""
 RECORDS_PER_LOOK_BACK = 0.2
@@ -29,7 +27,7 @@ GRAPH_SECONDS = {"LanguageModel": 30.0, "Generator": 10.0, "Codec": 5.0}
 NODE_SECONDS = 120.0
 """From the order for a new node to Ray on it."""
 NODES_ORDERED = 1 / 3
-"""Share of the replicas for which there is no node yet."""
+"""Share of the replicas for which there is no node yet: each replica waits for so much of a node."""
 
 
 def cold_start(deployment: str, gigabytes: float) -> float:

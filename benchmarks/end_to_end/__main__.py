@@ -33,6 +33,8 @@ SECTIONS = ("speed", "overhead", "lengths", "watching", "memory", "idle", "reque
 ON_OUR_SERVER = frozenset(SECTIONS) - {"requests"}
 MODELS = PROJECT_ROOT / "models" / "benchmark"
 RESULTS = PROJECT_ROOT / "docs" / "benchmarks"
+"""Of a whole run."""
+OTHER_RESULTS = PROJECT_ROOT / "output" / "benchmarks"
 
 
 @dataclass
@@ -76,7 +78,9 @@ class Run:
             at_rest = memory(server.pid)
             with watched_memory(server.pid) as peaks:
                 found = speed.closed_loops(speed.PLAIN, server, self.size, self.report)
-            self.report.table(f"{speed.PLAIN}: memory", memory_table(at_rest, peaks))
+            longest = self.size.durations[1]
+            title = f"{speed.PLAIN}: memory, songs of up to {longest} s"
+            self.report.table(title, memory_table(at_rest, peaks))
             rate = found.saturation / 2
             half_load = speed.arrivals(speed.PLAIN, server, self.size, rate, self.report)
         return Peers(loop, found, half_load, rate)
@@ -91,7 +95,9 @@ class Run:
             )
             self._with_jobs(server, peers)
         if peaks is not None:
-            self.report.table("ours: memory", memory_table(at_rest, peaks))
+            longest = max(self.size.lengths if "lengths" in self.sections else self.size.durations)
+            title = f"{speed.OURS}: memory, songs of up to {longest} s"
+            self.report.table(title, memory_table(at_rest, peaks))
 
     def _with_jobs(self, server: Server, peers: Peers | None) -> None:
         (first,) = asyncio.run(closed_loop(server.url, [mix.warm_up(self.size.durations)], 1))
@@ -136,12 +142,22 @@ def main() -> None:
         "--engine-threads", type=int, help="of each of our three engines (default: its share of the cores)"
     )
     parser.add_argument("--models", type=Path, default=MODELS, help="where the checkpoints are, or are built")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of figures.json and pictures")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        help="folder of figures.json and pictures (default: docs/benchmarks for a whole run, else "
+        "output/benchmarks)",
+    )
     chosen = parser.parse_args()
-    chosen.results.mkdir(parents=True, exist_ok=True)
+    sections = frozenset(chosen.only)
+    whole = sections == frozenset(SECTIONS) and not chosen.quick and not chosen.tiny
+    results: Path = chosen.results or (RESULTS if whole else OTHER_RESULTS)
+    results.mkdir(parents=True, exist_ok=True)
     models = ModelSettings() if chosen.tiny else benchmark_models(chosen.models)
     about = {
         **machine(chosen.threads),
+        "size": "tiny" if chosen.tiny else "quick" if chosen.quick else "full",
+        "sections": sorted(sections),
         "threads of each of our engines": chosen.engine_threads or "its share of the cores",
         "million parameters": "embedded" if chosen.tiny else million_parameters(models),
     }
@@ -153,9 +169,9 @@ def main() -> None:
     try:
         with tempfile.TemporaryDirectory() as folder:
             bench = Bench(models, chosen.threads, chosen.engine_threads, Path(folder))
-            Run(bench, size, frozenset(chosen.only), chosen.results, report).run()
+            Run(bench, size, sections, results, report).run()
     finally:
-        report.end(chosen.results / "figures.json")
+        report.end(results / "figures.json")
 
 
 if __name__ == "__main__":

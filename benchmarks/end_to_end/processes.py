@@ -9,8 +9,9 @@ from typing import Any
 
 import psutil
 
-SAMPLE_SECONDS = 3.0
+SAMPLE_SECONDS = 15.0
 """Between two looks at the memory: each takes some 10 ms for each process."""
+ALL = "all"
 MIB = 1 << 20
 
 
@@ -68,14 +69,15 @@ def processor_share(pid: int, seconds: float) -> dict[str, float]:
 
 @contextmanager
 def watched_memory(pid: int) -> Iterator[dict[str, int]]:
-    """The largest proportional set size of each role meanwhile."""
+    """The largest proportional set size of each role, and of all together, meanwhile."""
     peaks: dict[str, int] = {}
     over = threading.Event()
 
     def watch() -> None:
         while True:
             with suppress(psutil.Error):
-                for name, size in memory(pid).items():
+                sizes = memory(pid)
+                for name, size in [*sizes.items(), (ALL, sum(sizes.values()))]:
                     peaks[name] = max(size, peaks.get(name, 0))
             if over.wait(SAMPLE_SECONDS):
                 return
@@ -90,10 +92,14 @@ def watched_memory(pid: int) -> Iterator[dict[str, int]]:
 
 
 def memory_table(at_rest: dict[str, int], at_peak: dict[str, int]) -> list[dict[str, Any]]:
-    """MiB, largest first, with the sum of all."""
-    rows = [
-        {"process": name, "at rest, MiB": size / MIB, "at peak, MiB": at_peak.get(name, size) / MIB}
-        for name, size in sorted(at_rest.items(), key=lambda item: -item[1])
+    """MiB, largest first, with all together."""
+    at_rest = at_rest | {ALL: sum(at_rest.values())}
+    names = sorted(at_rest | at_peak, key=lambda name: (name == ALL, -at_rest.get(name, 0)))
+    return [
+        {
+            "process": name,
+            "at rest, MiB": at_rest.get(name, 0) / MIB,
+            "at peak, MiB": at_peak.get(name, at_rest.get(name, 0)) / MIB,
+        }
+        for name in names
     ]
-    columns = ("at rest, MiB", "at peak, MiB")
-    return [*rows, {"process": "all", **{name: sum(row[name] for row in rows) for name in columns}}]

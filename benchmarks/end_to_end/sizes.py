@@ -13,6 +13,8 @@ class Size:
     """Clients at once -> jobs that they share."""
     mixed_clients: int
     """Clients at once where half of the jobs think."""
+    mixed_jobs: int
+    """That they share."""
     open_jobs: int
     overhead_jobs: int
     lengths: tuple[int, ...]
@@ -31,8 +33,9 @@ class Size:
 
 FULL = Size(
     durations=(10, 60),
-    jobs={1: 3, 8: 8, 16: 16},
+    jobs={1: 3, 8: 16, 16: 24},
     mixed_clients=8,
+    mixed_jobs=8,
     open_jobs=10,
     overhead_jobs=3,
     lengths=(10, 60, 240, 600),
@@ -41,15 +44,16 @@ FULL = Size(
     watchers=50,
     watched_clients=6,
     watched_jobs=6,
-    watched_rounds=2,
+    watched_rounds=1,
     idle_seconds=45,
     settle_seconds=15,
 )
 
 QUICK = Size(
     durations=(10, 12),
-    jobs={1: 2, 8: 8, 16: 16},
+    jobs={1: 2, 8: 12, 16: 20},
     mixed_clients=4,
+    mixed_jobs=4,
     open_jobs=4,
     overhead_jobs=2,
     lengths=(10, 60),
@@ -59,7 +63,7 @@ QUICK = Size(
     watched_clients=4,
     watched_jobs=4,
     watched_rounds=1,
-    idle_seconds=15,
+    idle_seconds=10,
     settle_seconds=5,
 )
 
@@ -67,6 +71,7 @@ TINY = Size(
     durations=(6, 8),
     jobs={1: 1, 2: 2},
     mixed_clients=2,
+    mixed_jobs=1,
     open_jobs=2,
     overhead_jobs=1,
     lengths=(6, 12),

@@ -61,7 +61,6 @@ class Speed:
             "audio s/s": self.audio_per_second,
             "p50, s": self.latency(0.5),
             "p95, s": self.latency(0.95),
-            "p99, s": self.latency(0.99),
             "wait p50, s": percentile(self.waits, 0.5),
         }
 

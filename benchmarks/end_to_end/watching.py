@@ -64,12 +64,14 @@ KINDS: dict[str, Watch | None] = {"nobody": None, "long poll": long_poll, "event
 
 
 def watching(server: Server, size: Size, report: Report) -> None:
-    """The same jobs with and without watchers, in turns."""
+    """Jobs with and without watchers, in turns."""
     totals = {kind: Totals() for kind in KINDS}
     for number in range(size.watched_rounds):
-        requests = mix.songs(size.watched_jobs, size.durations, SEED + number)
         for kind, watch in KINDS.items():
             total = totals[kind]
+            # Songs of their own for each: none finds its prompt in the LM's cache.
+            seed = SEED + len(KINDS) * number + list(KINDS).index(kind)
+            requests = mix.songs(size.watched_jobs, size.durations, seed)
             spent, own = _outside_models(server), time.process_time()
             jobs: set[str] = set()
             watched = _watched(server.url, watch, size.watchers, jobs)
