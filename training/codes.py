@@ -76,5 +76,5 @@ def train_codes(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> 
 def trained_codes(recipe: Recipe, work: Path, device: torch.device) -> CodeBook:
     """What `train_codes` left, frozen."""
     codebook = CodeBook(recipe.dit)
-    codebook.load_state_dict(torch.load(work / "codes.pt", weights_only=True))
+    codebook.load_state_dict(torch.load(work / "codes.pt", map_location="cpu", weights_only=True))
     return codebook.to(device).eval().requires_grad_(False)

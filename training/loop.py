@@ -65,10 +65,12 @@ class Training:
         self._average = EMAModel(self._parameters, decay=learning.averaging)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._share_of_rate)
         self.module, self._optimizer = self._accelerator.prepare(module, optimizer)
-        self._average.to(self.device)
         self._accelerator.register_for_checkpointing(self._average, self._schedule)
+        if not self._state.is_dir() and self._outdated.is_dir():  # the last save was cut off
+            self._outdated.rename(self._state)
         if self._state.is_dir():
             self._accelerator.load_state(str(self._state))
+        self._average.to(self.device)
 
     @property
     def device(self) -> torch.device:
@@ -139,8 +141,12 @@ class Training:
     def _state(self) -> Path:
         return self._folder / "state"
 
+    @property
+    def _outdated(self) -> Path:
+        return self._folder / "state.old"
+
     def _save(self) -> None:
-        aside, outdated = self._folder / "state.part", self._folder / "state.old"
+        aside, outdated = self._folder / "state.part", self._outdated
         for folder in (aside, outdated):
             shutil.rmtree(folder, ignore_errors=True)
         self._accelerator.save_state(str(aside))

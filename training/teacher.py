@@ -55,5 +55,5 @@ def train_teacher(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -
 def trained_miniature(weights: Path, recipe: Recipe, silence: torch.Tensor) -> Miniature:
     """With the weights of a finished stage."""
     miniature = Miniature(recipe, silence)
-    miniature.load_state_dict(torch.load(weights, weights_only=True))
+    miniature.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     return miniature
