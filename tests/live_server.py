@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from configs.settings import PROJECT_ROOT
 from serve_app.api.keys import digest_of, new_key
 from serve_app.local_server import local_server
 from tests.object_store import ObjectStore
+from tests.ports import free_port
 
 JOB_TIMEOUT_SECONDS = 240
 READY_TIMEOUT_SECONDS = 180
@@ -114,12 +114,6 @@ def embedded_config(port: int, folder: Path) -> dict[str, Any]:
     arguments["storage"] = {"uri": str(folder / "output"), "sweep_seconds": 1}
     arguments["jobs"] = {"store": str(folder / "jobs.sqlite3")}
     return config
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @pytest.fixture(scope="session")

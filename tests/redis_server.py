@@ -1,11 +1,12 @@
 """A real redis-server on a loopback port of its own, which loses nothing it has answered."""
 
-import socket
 import subprocess
 import time
 from pathlib import Path
 
 import redis
+
+from tests.ports import free_port
 
 
 class RedisServer:
@@ -15,9 +16,7 @@ class RedisServer:
     """
 
     def __init__(self, folder: Path, appendonly: str = "yes", appendfsync: str = "always") -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self.url = f"redis://127.0.0.1:{port}/0"
         options = {
             "bind": "127.0.0.1",
@@ -38,6 +37,7 @@ class RedisServer:
             while True:
                 try:
                     client.ping()
+                    assert self._process.poll() is None, "another Redis has the port"
                     return
                 except redis.ConnectionError:
                     assert time.monotonic() < deadline, "redis-server did not start"

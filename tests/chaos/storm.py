@@ -10,9 +10,10 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from tests.chaos.site import Site
+from tests.chaos.site import PATIENCE_SECONDS, Site
 from tests.chaos.songs import Song
-from tests.live_server import embedded_config, free_port
+from tests.live_server import embedded_config
+from tests.ports import free_port
 
 CALM_SECONDS = (0.5, 5.0)
 """Between the loss of one process and the first look whether all is well again."""
@@ -86,7 +87,9 @@ def ride_out(
             while len(job_ids) < blow * len(songs) // len(blows):
                 job_ids.append(site.submit(songs[len(job_ids)], f"storm-{len(job_ids)}"))
             _wait_for_work(site, job_ids, STAGES.get(kind))
+            deadline = time.monotonic() + PATIENCE_SECONDS
             while not strike(kind):
+                assert time.monotonic() < deadline, f"there is no {kind} to kill"
                 time.sleep(0.5)
             storm.killed[kind] += 1
             time.sleep(chance.uniform(*CALM_SECONDS))

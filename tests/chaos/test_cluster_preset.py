@@ -14,7 +14,7 @@ from configs.settings import ModelSettings
 from deployments.checkpoints.location import checkpoint_folder
 from serve_app.local_server import local_server
 from tests.chaos.site import PATIENCE_SECONDS, Site, site_of
-from tests.live_server import free_port
+from tests.ports import free_port
 from tests.presets import CLUSTER
 from tests.ray_nodes import RayNodes
 

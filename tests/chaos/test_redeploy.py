@@ -12,7 +12,8 @@ import yaml
 
 from serve_app.local_server import local_server
 from tests.chaos.site import PATIENCE_SECONDS, Site, site_of
-from tests.live_server import embedded_config, free_port
+from tests.live_server import embedded_config
+from tests.ports import free_port
 from tests.ray_nodes import RayNodes
 
 JOBS = 40

@@ -57,7 +57,7 @@ def dashboard(server: Client) -> str:
                     page = httpx.get(url)
                 except httpx.HTTPError:  # its gRPC port
                     continue
-                if "text/html" in page.headers["content-type"]:  # and not the port of its own metrics
+                if "text/html" in page.headers.get("content-type", ""):  # and not the port of its own metrics
                     return url
     raise AssertionError("no dashboard runs")
 

@@ -89,6 +89,8 @@ class Load:
     endpoints: Endpoints
     before: Shown
     crowded: Shown
+    crowd: int
+    """Jobs of the crowd that were cancelled."""
     after: Shown
     began: float
     ended: float
@@ -119,25 +121,24 @@ def load(server: Client, guarded: GuardedServer, endpoints: Endpoints, prometheu
     del prometheus  # it only has to be there before
     began = time.time()
     before = endpoints.shown()
-    crowded = crowd(guarded, endpoints)
+    crowded, cancelled = crowd(guarded, endpoints)
     after = before
     for _ in range(2):
         work(server)
         after = endpoints.wait_for(lambda shown, earlier=after: has_worked(earlier, shown))
     time.sleep(5)  # two more scrapes
-    return Load(endpoints, before, crowded, after, began, time.time())
+    return Load(endpoints, before, crowded, cancelled, after, began, time.time())
 
 
-def crowd(guarded: GuardedServer, endpoints: Endpoints) -> Shown:
-    """Submit until the line is full; what is shown then."""
+def crowd(guarded: GuardedServer, endpoints: Endpoints) -> tuple[Shown, int]:
+    """Submit until the line is full; what is shown then, and how many jobs were cancelled after it."""
     client = guarded.alice
     songs = {"audio_duration": 10, "batch_size": 8, "thinking": True}
     for _ in range(2 * GUARDED_QUEUE):
         if client.http.post("/v1/music/generate", json=songs).status_code == httpx.codes.TOO_MANY_REQUESTS:
             break
     crowded = endpoints.wait_for(lambda shown: all(value(shown, gauge) > 0 for gauge in LINE_GAUGES))
-    client.cancel_all()
-    return crowded
+    return crowded, client.cancel_all()
 
 
 def has_worked(before: Shown, after: Shown) -> bool:
@@ -173,8 +174,11 @@ def work(server: Client) -> None:
         assert server.wait(job_id)["status"] == "succeeded"
     assert server.wait(lost)["error"] == UNAVAILABLE
     open_store(str(folder / "jobs.sqlite3")).close()  # another tracker seems to have taken the store over
-    refused = server.http.post("/v1/music/generate", json={})
-    assert refused.status_code == httpx.codes.SERVICE_UNAVAILABLE
+    # A late change of a callback may meet the lost store first; then it is open again, and is lost once more.
+    while (answer := server.http.post("/v1/music/generate", json={})).status_code == httpx.codes.OK:
+        server.cancel(answer.json()["job_id"])
+        open_store(str(folder / "jobs.sqlite3")).close()
+    assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
     server.http.get("/v1/stats").raise_for_status()  # and took it back
 
 
@@ -192,7 +196,7 @@ def test_what_is_counted_is_what_was_done(load: Load) -> None:
     jobs, songs = 2 * JOBS, 2 * JOBS * BATCH
     assert load.increase(metrics.ENDED, "succeeded") >= jobs
     assert load.increase(metrics.ENDED, "failed") >= 2
-    assert load.increase(metrics.ENDED, "cancelled") >= 2 + GUARDED_QUEUE
+    assert load.increase(metrics.ENDED, "cancelled") >= 2 + load.crowd
     assert load.increase(metrics.FAILED_ATTEMPTS, "unavailable") >= 6
     assert load.increase(metrics.RETRIES) >= 4
     assert load.increase(metrics.REFUSED, "queue_limit") >= 1

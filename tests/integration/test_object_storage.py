@@ -25,8 +25,8 @@ from serve_app.jobs.store import MemoryJobStore
 from serve_app.jobs.tracker import JobTracker
 from serve_app.storage import AudioStorage
 from tests.job_tracking import WORK, Clock
-from tests.live_server import free_port
 from tests.object_store import Environ, ObjectStore
+from tests.ports import free_port
 from tests.unit.api.conftest import LocalJobService, wav_bytes
 
 PART_BYTES = 5 << 20

@@ -14,7 +14,8 @@ import pytest
 import soundfile
 import yaml
 
-from tests.live_server import embedded_config, free_port
+from tests.live_server import embedded_config
+from tests.ports import free_port
 
 
 def processes_with(mark: str) -> list[str]:
@@ -84,7 +85,10 @@ def test_a_signal_while_it_starts_leaves_no_process(tmp_path: Path, stop: signal
         config,
     ]
     shell = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "RUN_MARK": mark})
-    while not (tmp_path / "serve.log").exists() or b"Deploying" not in (tmp_path / "serve.log").read_bytes():
+    log = tmp_path / "serve.log"
+    deadline = time.monotonic() + 120
+    while not log.exists() or b"Deploying" not in log.read_bytes():
+        assert time.monotonic() < deadline, "the server does not deploy"
         time.sleep(0.2)
     (run,) = psutil.Process(shell.pid).children()
     run.send_signal(stop)

@@ -130,7 +130,9 @@ def test_the_lines_about_a_job_are_found_by_its_id_in_every_log(made: Made) -> N
 
 def test_a_cancelled_job_leaves_a_line_where_it_was_cancelled_and_where_it_ran(server: Client) -> None:
     job_id = server.submit(caption=MARKER, thinking=True, batch_size=2, audio_duration=600)
+    deadline = time.monotonic() + SPANS_SECONDS
     while server.http.get(f"/v1/jobs/{job_id}").json()["status"] == "queued":
+        assert time.monotonic() < deadline
         time.sleep(0.05)
     server.cancel(job_id)
     deadline = time.monotonic() + SPANS_SECONDS
