@@ -10,7 +10,7 @@ from huggingface_hub import save_torch_state_dict
 from deployments.checkpoints.catalog import TEXT_ENCODER
 from deployments.checkpoints.key_map import SILENCE_FILE, Component, to_original
 from deployments.checkpoints.tiny import SILENCE_FRAMES
-from deployments.checkpoints.tiny_tokenizer import save_tokenizer
+from deployments.checkpoints.tiny_tokenizer import END_OF_TEXT, save_tokenizer
 from training.clock import Clock
 from training.codes import trained_codes
 from training.data import SongBlocks
@@ -18,10 +18,12 @@ from training.files import MODELS, write_json
 from training.latents import Latents
 from training.prompting import text_tokenizer
 from training.recipe import Recipe
+from training.song_writer import EMBEDDINGS, trained_song_writer, vocabulary
 from training.teacher import trained_miniature
 from training.turbo import WEIGHTS
 
 DIT = "acestep-v15-turbo"
+LANGUAGE_MODEL = "acestep-5Hz-lm-0.6B"
 _SHARD = "14MB"
 
 
@@ -47,7 +49,18 @@ def export(songs: SongBlocks, recipe: Recipe, work: Path, _clock: Clock) -> bool
     torch.save(silence[None, :, None].expand(1, -1, SILENCE_FRAMES), models / DIT / SILENCE_FILE)
     save(models / TEXT_ENCODER, miniature.text_encoder.state_dict(), recipe.text)
     save_tokenizer(text_tokenizer(recipe.text["vocab_size"]), models / TEXT_ENCODER)
+    _export_language_model(recipe, work, models / LANGUAGE_MODEL)
     return True
+
+
+def _export_language_model(recipe: Recipe, work: Path, folder: Path) -> None:
+    words = vocabulary(recipe.text["vocab_size"])
+    ends = {"eos_token_id": words.tokenizer.end_id, "pad_token_id": words.tokenizer.token_id(END_OF_TEXT)}
+    state = trained_song_writer(recipe, work).official_state()
+    config = recipe.language_model | ends | {"vocab_size": len(state[EMBEDDINGS])}
+    save(folder, state, config)
+    words.write(folder)
+    write_json(folder / "generation_config.json", ends)
 
 
 def save(folder: Path, state: Mapping[str, torch.Tensor], config: dict[str, Any]) -> None:

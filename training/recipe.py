@@ -77,6 +77,25 @@ TEXT_CONFIG: dict[str, Any] = {
 }
 
 
+LANGUAGE_MODEL_CONFIG: dict[str, Any] = {
+    "architectures": ["Qwen3ForCausalLM"],
+    "model_type": "qwen3",
+    "dtype": "float16",
+    "hidden_size": 96,
+    "intermediate_size": 320,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "max_position_embeddings": 40_960,
+    "rope_theta": 1_000_000,
+    "rms_norm_eps": 1e-6,
+    "attention_bias": False,
+    "hidden_act": "silu",
+    "tie_word_embeddings": True,
+}
+
+
 @dataclass(frozen=True)
 class Learning:
     """Of one stage."""
@@ -109,6 +128,9 @@ class Recipe:
     text: dict[str, Any]
     codes: Learning
     """The FSQ tokenizer and its detokenizer."""
+    language_model: dict[str, Any]
+    song_writer: Learning
+    """The language model."""
     teacher: Learning
     """The DiT with all that conditions it; runs many guided steps."""
     turbo: Learning
@@ -124,6 +146,7 @@ class Recipe:
             self,
             codec=scaled(self.codec),
             codes=scaled(self.codes),
+            song_writer=scaled(self.song_writer),
             teacher=scaled(self.teacher),
             turbo=scaled(self.turbo),
         )
@@ -139,6 +162,8 @@ FULL = Recipe(
     dit=DIT_CONFIG,
     text=TEXT_CONFIG,
     codes=Learning(steps=6_000, batch=64, rate=1e-3),
+    language_model=LANGUAGE_MODEL_CONFIG,
+    song_writer=Learning(steps=12_000, batch=64, rate=2e-3, warm_up=500),
     teacher=Learning(steps=40_000, batch=64, rate=6e-4, warm_up=1000, averaging=0.9995),
     turbo=Learning(steps=6_000, batch=64, rate=1e-4),
 )
@@ -163,6 +188,9 @@ QUICK = replace(
     },
     text=TEXT_CONFIG | {"hidden_size": 32, "intermediate_size": 64, "head_dim": 16, "num_hidden_layers": 1},
     codes=Learning(steps=3, batch=2, rate=1e-3, warm_up=1),
+    language_model=LANGUAGE_MODEL_CONFIG
+    | {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1},
+    song_writer=Learning(steps=3, batch=4, rate=1e-3, warm_up=1),
     teacher=Learning(steps=3, batch=2, rate=1e-3, warm_up=1),
     turbo=Learning(steps=2, batch=2, rate=1e-3, warm_up=1),
 )

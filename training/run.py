@@ -19,6 +19,7 @@ from training.data import SongBlocks, render_songs
 from training.export import export
 from training.latents import encode_songs
 from training.recipe import FULL, QUICK, Recipe
+from training.song_writer import train_song_writer
 from training.teacher import train_teacher
 from training.turbo import train_turbo
 
@@ -37,6 +38,7 @@ STAGES: dict[str, Stage] = {
     "codec": train_codec,
     "latents": encode_songs,
     "codes": train_codes,
+    "song_writer": train_song_writer,
     "teacher": train_teacher,
     "turbo": train_turbo,
     "export": export,

@@ -73,7 +73,7 @@ def build(folder: Path) -> None:
     """Write the checkpoint into the existing `folder`: config, weights, tokenizer, generation config."""
     spec = tokenizer_spec(_byte_level_bpe())
     _write_json(folder / "tokenizer.json", spec)
-    _write_json(folder / "tokenizer_config.json", _tokenizer_config())
+    _write_json(folder / "tokenizer_config.json", tokenizer_config())
     ids = {token["content"]: token["id"] for token in spec["added_tokens"]}
     ends = {"eos_token_id": ids[TURN_END.name], "pad_token_id": ids[CONTROL_TOKENS[0]]}
     config = _CONFIG | ends | {"vocab_size": spec["added_tokens"][-1]["id"] + 1}
@@ -118,7 +118,8 @@ def _byte_level_bpe() -> dict[str, Any]:
     return spec | {"post_processor": None}
 
 
-def _tokenizer_config() -> dict[str, Any]:
+def tokenizer_config() -> dict[str, Any]:
+    """What stands beside `tokenizer.json`."""
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": TURN_END.name,

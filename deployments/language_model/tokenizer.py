@@ -38,16 +38,21 @@ class LMTokenizer:
         file = folder / "tokenizer.json"
         if not file.exists():
             raise CheckpointError(f"{folder} has no tokenizer.json: it is no 5Hz LM checkpoint")
-        spec: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return cls.from_spec(json.loads(file.read_text(encoding="utf-8")), file)
+
+    @classmethod
+    def from_spec(cls, spec: dict[str, Any], file: Path = Path("tokenizer.json")) -> "LMTokenizer":
+        """Of the content of a `tokenizer.json`, which is `file` in errors. Raises as `from_folder` does."""
         added = {token["content"]: token["id"] for token in spec["added_tokens"]}
         vocabulary = spec["model"]["vocab"]
         first_code = _first_code(vocabulary | added, file)
         control = {name: index for name, index in added.items() if not name.startswith(_CODE_PREFIX)}
         if TURN_END.name not in control:
             raise CheckpointError(f"{file} has no token {TURN_END.name}")
-        spec["added_tokens"] = [t for t in spec["added_tokens"] if t["content"] in control]
-        spec["model"]["vocab"] = {
-            name: index for name, index in vocabulary.items() if not name.startswith(_CODE_PREFIX)
+        words = {name: index for name, index in vocabulary.items() if not name.startswith(_CODE_PREFIX)}
+        spec = spec | {
+            "added_tokens": [token for token in spec["added_tokens"] if token["content"] in control],
+            "model": spec["model"] | {"vocab": words},
         }
         bpe = Tokenizer.from_str(json.dumps(spec | {"added_tokens": [], "post_processor": None}))
         return cls(bpe, control, first_code, spec)

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
 from configs.settings import ModelSettings
@@ -31,18 +30,6 @@ from training.teacher import trained_miniature
 from training.turbo import WEIGHTS, teachers_velocity
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("training")
-    assert run("all", QUICK, folder, minutes=10)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def songs(work: Path) -> SongBlocks:
-    return SongBlocks(work / "songs", QUICK)
 
 
 def test_the_server_finds_and_loads_what_the_recipe_leaves(work: Path) -> None:

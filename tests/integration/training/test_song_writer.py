@@ -1,0 +1,94 @@
+"""The language model's stage: what it learns from, and that the server's checkpoint says what was learned."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from deployments.language_model.prompts import compose_prompt, plan_prompt, unconditional_compose_prompt
+from deployments.language_model.tokenizer import LMTokenizer
+from training.export import LANGUAGE_MODEL
+from training.files import MODELS
+from training.recipe import FULL, QUICK
+from training.song_writer import (
+    batch_of_lessons,
+    lesson,
+    new_song_writer,
+    trained_song_writer,
+    vocabulary,
+)
+from training.songs.description import Description, describe
+from training.songs.song import Purpose, generator
+
+CODES = tuple(range(0, 64_000, 1_280))
+
+
+@pytest.fixture(scope="module")
+def words() -> LMTokenizer:
+    return vocabulary(QUICK.text["vocab_size"]).tokenizer
+
+
+@pytest.fixture
+def song() -> Description:
+    return describe(generator(Purpose.TRAINING, 7))
+
+
+def test_the_checkpoint_says_of_the_next_code_what_was_learned(work: Path, song: Description) -> None:
+    """Of all 64,000 at once what the digits say one by one, to the rounding of half precision."""
+    folder = work / MODELS / LANGUAGE_MODEL
+    words = LMTokenizer.from_folder(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    writer = trained_song_writer(QUICK, work)
+    shown, told = lesson(song, CODES, np.random.default_rng(1), words)
+    ids = torch.tensor([shown + told])
+    with torch.no_grad():
+        said = model(ids).logits[0, -1, words.code_ids.start : words.code_ids.stop].log_softmax(dim=-1)
+        state = writer.body(inputs_embeds=writer.embedded(ids), use_cache=False).last_hidden_state[0, -1]
+        digits = writer.digits_of(torch.arange(len(said)))
+        learned = sum(
+            (state @ table.weight.T).log_softmax(dim=-1)[digits[:, place]]
+            for place, table in enumerate(writer.digits)
+        )
+    torch.testing.assert_close(said, learned, rtol=0, atol=2e-2)
+
+
+def test_a_lesson_is_the_servers_prompt_with_the_answer_to_learn(
+    song: Description, words: LMTokenizer
+) -> None:
+    shown, told = lesson(song, CODES, np.random.default_rng(1), words)
+    text = words.decode(shown)
+    assert words.codes(told[-len(CODES) :]) == CODES
+    assert f"bpm: {song.bpm}" in words.decode(told[: -len(CODES)])
+    caption = text.split("# Caption\n")[1].split("\n")[0]
+    lyrics = text.split("# Lyric\n")[1].split("\nassistant")[0].rstrip("\n")
+    assert shown == words.encode(plan_prompt(caption, lyrics))
+    answer = words.decode(told[: -len(CODES)]).strip()
+    assert (shown + told)[: -len(CODES)] == words.encode(compose_prompt(caption, lyrics, answer))
+
+
+def test_some_lessons_have_no_caption(song: Description, words: LMTokenizer) -> None:
+    bare = words.encode(unconditional_compose_prompt(None))
+    rng = np.random.default_rng(2)
+    lessons = [lesson(song, CODES, rng, words) for _ in range(200)]
+    assert 10 <= sum(shown == bare for shown, _ in lessons) <= 45
+
+
+def test_padding_is_no_target_and_changes_nothing(song: Description, words: LMTokenizer) -> None:
+    torch.manual_seed(0)
+    writer = new_song_writer(QUICK).eval()
+    rng = np.random.default_rng(3)
+    long, short = lesson(song, CODES, rng, words), lesson(song, CODES[:5], rng, words)
+    with torch.no_grad():
+        both = writer(*batch_of_lessons([long, short]))
+        alone = [writer(*batch_of_lessons([tokens])) for tokens in (long, short)]
+    counts = [len(CODES), 5]
+    expected = sum(count * losses["codes"] for count, losses in zip(counts, alone, strict=True)) / sum(counts)
+    torch.testing.assert_close(both["codes"], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_full_model_is_small() -> None:
+    state = new_song_writer(FULL).official_state()
+    megabytes = sum(tensor.numel() for tensor in state.values()) * 2 / 1e6
+    assert megabytes < 15

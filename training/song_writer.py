@@ -1,0 +1,228 @@
+"""The 5 Hz LM: from a caption and lyrics to metadata, and on to audio codes, as the server's prompts have it.
+
+A code is six digits, one for each dimension of the FSQ, and its embedding is the sum of theirs: 39 vectors
+instead of 64,000, so that codes which sound alike begin alike. As inputs and outputs share embeddings, the
+digits of the next code are independent given what came before, and the softmax over all codes is one for each
+digit. The checkpoint has the written-out table of the official layout.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from deployments.checkpoints.tiny_language_model import CODE_TOKENS, tokenizer_config, tokenizer_spec
+from deployments.domain import INSTRUMENTAL
+from deployments.language_model.metadata import cot_yaml, lm_fields
+from deployments.language_model.prompts import (
+    Prompt,
+    Token,
+    code_token_name,
+    compose_prompt,
+    plan_prompt,
+    unconditional_compose_prompt,
+)
+from deployments.language_model.tokenizer import LMTokenizer
+from deployments.messages import Metadata
+from training.clock import Clock
+from training.codes import CodeBook, trained_codes
+from training.data import SongBlocks
+from training.files import write_json
+from training.latents import Latents
+from training.loop import Losses, Training
+from training.prompting import text_tokenizer
+from training.recipe import Recipe
+from training.songs.captions import caption
+from training.songs.description import Description
+
+WEIGHTS = "song_writer.pt"
+EMBEDDINGS = "model.embed_tokens.weight"
+_SEED = 5_000_000_000
+_UNCONDITIONAL = 0.12
+"""Share of songs without caption and metadata: the other half of guided codes."""
+_TAGGED = 0.5
+"""Share of the others whose lyrics are section tags."""
+_NO_TARGET = -100
+
+Lesson = tuple[list[int], list[int]]
+"""Token ids that are shown, and those that are to be said."""
+
+
+class SongWriter(nn.Module):
+    """transformers' Qwen3 with embeddings of text tokens and of the codes' digits."""
+
+    _basis: torch.Tensor
+    _levels: torch.Tensor
+
+    def __init__(self, config: dict[str, Any], text_tokens: int, levels: list[int]) -> None:
+        """`text_tokens` stand before the codes in the vocabulary; `levels` are the values of each digit."""
+        from transformers import Qwen3Config, Qwen3Model
+
+        super().__init__()
+        hidden = config["hidden_size"]
+        self.text = nn.Embedding(text_tokens, hidden)
+        self.digits = nn.ModuleList(nn.Embedding(level, hidden) for level in levels)
+        self.body: Any = Qwen3Model(Qwen3Config(**config | {"vocab_size": 1, "dtype": "float32"}))
+        for embedding in (self.text, *self.digits):
+            nn.init.normal_(embedding.weight, std=0.02)
+        basis = np.cumprod([1, *levels[:-1]])
+        self.register_buffer("_basis", torch.tensor(basis), persistent=False)
+        self.register_buffer("_levels", torch.tensor(levels), persistent=False)
+
+    def digits_of(self, codes: torch.Tensor) -> torch.Tensor:
+        """[..., digits] of codes [...], as the FSQ numbers them."""
+        digits: torch.Tensor = codes.unsqueeze(-1) // self._basis % self._levels
+        return digits
+
+    def embedded(self, ids: torch.Tensor) -> torch.Tensor:
+        """[..., hidden] of token ids [...]."""
+        first_code = self.text.num_embeddings
+        is_code = ids >= first_code
+        text = self.text(ids.masked_fill(is_code, 0))
+        return torch.where(is_code.unsqueeze(-1), self._codes((ids - first_code).clamp_min(0)), text)
+
+    def _codes(self, codes: torch.Tensor) -> torch.Tensor:
+        digits = self.digits_of(codes)
+        return torch.stack([table(digits[..., place]) for place, table in enumerate(self.digits)]).sum(dim=0)
+
+    def forward(self, ids: torch.Tensor, targets: torch.Tensor) -> Losses:
+        """Mean losses of the next tokens; ids and targets [batch, length], where -100 is no target."""
+        states = self.body(inputs_embeds=self.embedded(ids), use_cache=False).last_hidden_state
+        first_code = self.text.num_embeddings
+        is_code, is_text = targets >= first_code, (targets >= 0) & (targets < first_code)
+        text = _mean_loss(states[is_text] @ self.text.weight.T, targets[is_text])
+        wanted = self.digits_of(targets[is_code] - first_code)
+        of_codes = states[is_code]
+        each = [
+            _mean_loss(of_codes @ table.weight.T, wanted[:, place]) for place, table in enumerate(self.digits)
+        ]
+        codes = torch.stack(each).sum()
+        return {"loss": codes + text, "codes": codes, "text": text}
+
+    @torch.no_grad()
+    def official_state(self) -> dict[str, torch.Tensor]:
+        """The weights under their official names, with a row for each token of the vocabulary."""
+        codes = self._codes(torch.arange(int(self._levels.prod()), device=self._levels.device))
+        unused = codes.new_zeros(CODE_TOKENS - len(codes), codes.shape[1])
+        return {
+            EMBEDDINGS: torch.cat([self.text.weight, codes, unused]),
+            **{
+                f"model.{name}": tensor
+                for name, tensor in self.body.state_dict().items()
+                if name != "embed_tokens.weight"
+            },
+        }
+
+
+def _mean_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """0 where a batch has no such targets."""
+    return cross_entropy(logits, targets, reduction="sum") / max(1, len(targets))
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The official vocabulary on top of the miniature's own words."""
+
+    spec: dict[str, Any]
+    """The content of `tokenizer.json`."""
+    tokenizer: LMTokenizer
+
+    def write(self, folder: Path) -> None:
+        """tokenizer.json and its config."""
+        (folder / "tokenizer.json").write_text(json.dumps(self.spec, ensure_ascii=False))
+        write_json(folder / "tokenizer_config.json", tokenizer_config())
+
+
+@cache
+def vocabulary(text_tokens: int) -> Vocabulary:
+    """With so many tokens of text. Made once a process: training a BPE takes seconds."""
+    bpe = json.loads(text_tokenizer(text_tokens).to_str()) | {"post_processor": None}
+    spec = tokenizer_spec(bpe)
+    return Vocabulary(spec, LMTokenizer.from_spec(spec))
+
+
+def lesson(song: Description, codes: tuple[int, ...], rng: np.random.Generator, words: LMTokenizer) -> Lesson:
+    """A song in the server's words."""
+    code_tokens: Prompt = tuple(Token(code_token_name(code)) for code in codes)
+    if rng.random() < _UNCONDITIONAL:
+        return words.encode(unconditional_compose_prompt(None)), words.encode(code_tokens)
+    lyrics = song.lyrics if rng.random() < _TAGGED else INSTRUMENTAL
+    text = caption(song, rng)
+    metadata = Metadata(song.bpm, song.key.name, song.metre, float(song.seconds))
+    whole = words.encode(compose_prompt(text, lyrics, cot_yaml(lm_fields(metadata, "unknown"))))
+    shown = words.encode(plan_prompt(text, lyrics))
+    return shown, whole[len(shown) :] + words.encode(code_tokens)
+
+
+def batch_of_lessons(lessons: Sequence[Lesson]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and next-token targets, both [batch, longest - 1], filled up on the right."""
+    longest = max(len(shown) + len(told) for shown, told in lessons) - 1
+    ids = torch.zeros(len(lessons), longest, dtype=torch.long)
+    targets = torch.full((len(lessons), longest), _NO_TARGET)
+    for row, (shown, told) in enumerate(lessons):
+        tokens = torch.tensor(shown + told)
+        ids[row, : len(tokens) - 1] = tokens[:-1]
+        targets[row, len(shown) - 1 : len(tokens) - 1] = tokens[len(shown) :]
+    return ids, targets
+
+
+def train_song_writer(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> bool:
+    """Train until the clock rings; when the stage is done `work/song_writer.pt` holds the weights."""
+    torch.manual_seed(_SEED)
+    training = Training(work / "song_writer", new_song_writer(recipe), recipe.song_writer, _SEED)
+    codes = _codes_of_songs(songs, recipe, work, training.device)
+    words = vocabulary(recipe.text["vocab_size"]).tokenizer
+
+    def batch_of(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
+        lessons = []
+        for _ in range(recipe.song_writer.batch):
+            block, place = int(rng.integers(recipe.blocks)), int(rng.integers(recipe.block_songs))
+            lessons.append(lesson(songs.description(block, place), codes[block][place], rng, words))
+        return batch_of_lessons(lessons)
+
+    def loss_of(module: nn.Module, batch: Any, _generator: torch.Generator) -> Losses:
+        losses: Losses = module(*(part.to(training.device) for part in batch))
+        return losses
+
+    if not training.run(batch_of, loss_of, clock):
+        return False
+    training.take_average()
+    torch.save(training.module.state_dict(), work / WEIGHTS)
+    return True
+
+
+def new_song_writer(recipe: Recipe) -> SongWriter:
+    """With random weights."""
+    first_code = vocabulary(recipe.text["vocab_size"]).tokenizer.first_code
+    return SongWriter(recipe.language_model, first_code, recipe.dit["fsq_input_levels"])
+
+
+def trained_song_writer(recipe: Recipe, work: Path) -> SongWriter:
+    """What `train_song_writer` left, on the CPU."""
+    writer = new_song_writer(recipe)
+    writer.load_state_dict(torch.load(work / WEIGHTS, map_location="cpu", weights_only=True))
+    return writer.eval()
+
+
+@torch.no_grad()
+def _codes_of_songs(
+    songs: SongBlocks, recipe: Recipe, work: Path, device: torch.device
+) -> list[list[tuple[int, ...]]]:
+    """By block and place."""
+    codebook: CodeBook = trained_codes(recipe, work, device)
+    latents = Latents(work / "latents", songs)
+    found = []
+    for block in range(recipe.blocks):
+        batch = torch.stack([latents.of(block, place) for place in range(recipe.block_songs)]).to(device)
+        whole = batch.shape[1] // codebook.tokenizer.pool_window_size * codebook.tokenizer.pool_window_size
+        _, indices = codebook.tokenizer.tokenize(batch[:, :whole])
+        found.append([tuple(row) for row in indices[..., 0].tolist()])
+    return found
