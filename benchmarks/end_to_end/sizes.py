@@ -33,10 +33,10 @@ class Size:
 
 FULL = Size(
     durations=(10, 60),
-    jobs={1: 3, 8: 16, 16: 24},
-    mixed_clients=8,
-    mixed_jobs=8,
-    open_jobs=10,
+    jobs={1: 3, 8: 12, 16: 20},
+    mixed_clients=4,
+    mixed_jobs=4,
+    open_jobs=8,
     overhead_jobs=3,
     lengths=(10, 60, 240, 600),
     request_clients=32,
