@@ -146,7 +146,6 @@ class ApiSettings(_Section):
     cors_origins: Annotated[tuple[str, ...], AfterValidator(named_origins)] = Field(
         (), description="Web origins (`https://studio.example`) whose pages may use the API from a browser."
     )
-
     hosts: tuple[str, ...] = Field(
         (),
         description="Names and addresses under which the server answers; empty: any. Where nobody needs an "
@@ -165,12 +164,10 @@ class JobSettings(_Section):
 
     tracker_name: str = Field("acestep-job-tracker", description="Name of the JobTracker actor.")
     tracker_namespace: str = Field("acestep", description="Ray namespace of the JobTracker actor.")
-    store: Annotated[str, without_password("put it into the environment variable ACESTEP_REDIS_PASSWORD")] = (
-        Field(
-            "output/jobs.sqlite3",
-            description="Where jobs are kept: the path of an SQLite file (relative to the project's folder), "
-            "redis://host:port/db, or memory.",
-        )
+    store: Annotated[str, without_password("put it into the environment, ACESTEP_REDIS_PASSWORD")] = Field(
+        "output/jobs.sqlite3",
+        description="Where jobs are kept: the path of an SQLite file (relative to the project's folder), "
+        "redis://host:port/db, or memory.",
     )
     queue_limit: int = Field(200, ge=1, description="Jobs that may wait; more are refused with 429.")
     client_jobs: int = Field(200, ge=1, description="Jobs of one client that may wait or run.")

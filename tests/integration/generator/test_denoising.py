@@ -12,18 +12,7 @@ from deployments.domain import INSTRUCTIONS, Task, latent_frames
 from deployments.errors import JobError
 from deployments.generator.deployment import Generator
 from deployments.messages import DenoisedLatents, DenoiseRequest, Metadata, Progress, Window
-
-CHANNELS = 8
-SONG = DenoiseRequest(
-    task=Task.TEXT2MUSIC,
-    instruction=INSTRUCTIONS[Task.TEXT2MUSIC],
-    caption="A calm piano melody",
-    lyrics="[Verse 1]\nla la la",
-    language="en",
-    metadata=Metadata(bpm=72, key_scale="A minor", time_signature="4/4", duration=6.0),
-    frames=latent_frames(6.0),
-    seed=7,
-)
+from tests.watched_engine import CHANNELS, SONG, noise
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +20,6 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Generator:
     models = ModelSettings(folder=tmp_path_factory.mktemp("models"))
     settings = Settings(models=models, generator=GeneratorSettings(threads=1))
     return Generator.func_or_class(settings)  # the class that Serve runs in a replica
-
-
-def source(frames: int) -> np.ndarray:
-    return np.random.default_rng(3).standard_normal((frames, CHANNELS)).astype(np.float32)
 
 
 async def latents(generator: Generator, request: DenoiseRequest) -> np.ndarray:
@@ -85,9 +70,9 @@ async def test_the_seed_decides_everything(generator: Generator) -> None:
         {"metadata": Metadata(bpm=180)},
         {"instruction": "Play it backwards"},
         {"codes": tuple(range(0, 3000, 100))},
-        {"reference": source(750)},
-        {"task": Task.COVER, "source": source(150)},
-        {"task": Task.REPAINT, "source": source(150), "window": Window(50, 100)},
+        {"reference": noise(750, seed=3)},
+        {"task": Task.COVER, "source": noise(150, seed=3)},
+        {"task": Task.REPAINT, "source": noise(150, seed=3), "window": Window(50, 100)},
         {"shift": 1.0},
     ],
 )
@@ -101,7 +86,7 @@ async def test_every_condition_is_heard(generator: Generator, change: dict[str, 
         {"task": Task.COVER, "source": None},
         {"audio_cover_strength": 0.0},
         {"window": Window(50, 100)},
-        {"source": source(150)},
+        {"source": noise(150, seed=3)},
     ],
 )
 async def test_what_a_task_does_not_use_changes_nothing(
@@ -112,26 +97,26 @@ async def test_what_a_task_does_not_use_changes_nothing(
 
 async def test_codes_win_over_the_source(generator: Generator) -> None:
     coded = replace(SONG, task=Task.COVER, codes=(1, 2, 3), instruction=INSTRUCTIONS[Task.COVER])
-    assert await same(generator, coded, replace(coded, source=source(150)))
+    assert await same(generator, coded, replace(coded, source=noise(150, seed=3)))
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.5])
 async def test_cover_strength_fades_the_source(generator: Generator, strength: float) -> None:
-    cover = replace(SONG, task=Task.COVER, source=source(150), instruction=INSTRUCTIONS[Task.COVER])
+    cover = replace(SONG, task=Task.COVER, source=noise(150, seed=3), instruction=INSTRUCTIONS[Task.COVER])
     assert not await same(generator, cover, replace(cover, audio_cover_strength=strength))
 
 
 @pytest.mark.parametrize("frames", [40, 150, 500])
 async def test_sources_and_codes_of_any_length_fit_the_song(generator: Generator, frames: int) -> None:
     for task in (Task.COVER, Task.REPAINT, Task.LEGO, Task.EXTRACT, Task.COMPLETE):
-        request = replace(SONG, task=task, source=source(frames), window=Window(20, 400))
+        request = replace(SONG, task=task, source=noise(frames, seed=3), window=Window(20, 400))
         assert (await latents(generator, request)).shape == (150, CHANNELS)
     coded = replace(SONG, codes=tuple(range(frames // 5)))
     assert (await latents(generator, coded)).shape == (150, CHANNELS)
 
 
 async def test_a_repaint_keeps_the_source_far_from_its_window(generator: Generator) -> None:
-    given = source(150)
+    given = noise(150, seed=3)
     request = replace(SONG, task=Task.REPAINT, source=given, window=Window(60, 90))
     result = await latents(generator, request)
     assert np.array_equal(result[:40], given[:40])
