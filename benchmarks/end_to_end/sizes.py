@@ -51,12 +51,12 @@ FULL = Size(
 
 QUICK = Size(
     durations=(10, 12),
-    jobs={1: 2, 8: 12, 16: 20},
-    mixed_clients=4,
-    mixed_jobs=4,
-    open_jobs=4,
+    jobs={1: 2, 8: 10, 16: 16},
+    mixed_clients=2,
+    mixed_jobs=2,
+    open_jobs=3,
     overhead_jobs=2,
-    lengths=(10, 60),
+    lengths=(10, 30),
     request_clients=16,
     request_seconds=5,
     watchers=50,
