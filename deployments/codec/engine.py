@@ -113,9 +113,10 @@ class VaeEngine:
         """One forward for tiles of passes that have the same `shape`."""
         encodes = batch[0][0].encodes
         windows = np.stack([tiled.window(tile) for tiled, tile in batch])
-        inputs = torch.from_numpy(windows).to(self._device, self._dtype)
+        rows = torch.from_numpy(windows)[:, :, None]
+        inputs = rows.to(self._device, self._dtype, memory_format=torch.channels_last)
         outputs = self._vae.encode(inputs).latent_dist.mode() if encodes else self._vae.decode(inputs).sample
-        for (tiled, tile), output in zip(batch, outputs.float().cpu().numpy(), strict=True):
+        for (tiled, tile), output in zip(batch, outputs[:, :, 0].float().cpu().numpy(), strict=True):
             tiled.put_core(tile, output)
 
     def decode(self, latents: Latents) -> Samples:

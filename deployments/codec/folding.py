@@ -1,4 +1,9 @@
-"""Work that the VAE would repeat in every call, done once when it is loaded. The same up to rounding."""
+"""The VAE made faster when it is loaded: the same up to rounding.
+
+What it would repeat in every call is folded into weights. It then works on [batch, channels, 1, length] with
+channels last in memory, where oneDNN and cuDNN need not rearrange what goes into a convolution and what comes
+out of it: on a CPU two thirds to three quarters of the decoder's time (docs/performance.md).
+"""
 
 from typing import Any
 
@@ -21,41 +26,67 @@ class FoldedSnake(nn.Module):
     def __init__(self, snake: Any) -> None:
         super().__init__()
         alpha, beta = (
-            parameter.detach().exp() if snake.logscale else parameter.detach()
+            (parameter.detach().exp() if snake.logscale else parameter.detach())[..., None]
             for parameter in (snake.alpha, snake.beta)
         )
         self.register_buffer("alpha", alpha)
         self.register_buffer("inverse_beta", (beta + 1e-9).reciprocal())
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """[batch, channels, length] -> the same."""
+        """[batch, channels, 1, length] -> the same."""
         squares = (hidden * self.alpha).sin_().square_()
         return torch.addcmul(hidden, self.inverse_beta, squares, out=squares)
 
 
-class PointwiseConv(nn.Module):
-    """A Conv1d of kernel 1 as a matrix product: all threads of a CPU share it; torch has one for each song.
+class PhasedUpsampling(nn.Module):
+    """A ConvTranspose1d of twice its stride in length, as a convolution over pairs of inputs.
 
-    With two threads it took a quarter to a half of the time (docs/performance.md). No GPU was measured.
+    Each pair gives one output for each of the `stride` phases. Channels last, the phases of a pair lie one
+    after the other as they belong in the result, so that reading them as time moves nothing.
     """
 
-    weight: torch.Tensor
-    bias: torch.Tensor
-
-    def __init__(self, conv: nn.Conv1d) -> None:
+    def __init__(self, conv: nn.ConvTranspose1d) -> None:
         super().__init__()
-        bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
-        self.register_buffer("weight", conv.weight.detach()[:, :, 0].clone())
-        self.register_buffer("bias", bias[:, None].clone())
+        stride, self._cut, self._outputs = conv.stride[0], int(conv.padding[0]), conv.out_channels
+        newer, older = conv.weight.detach().permute(2, 1, 0).reshape(2, stride * self._outputs, -1)
+        bias = None if conv.bias is None else conv.bias.detach().repeat(stride)
+        self.pairs = _conv2d(torch.stack([older, newer], dim=-1), bias, padding=1)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """[batch, channels, length] -> [batch, other channels, length]."""
-        return torch.baddbmm(self.bias, self.weight.expand(len(hidden), -1, -1), hidden)
+        """[batch, channels, 1, length] -> [batch, other channels, 1, about stride × length]."""
+        phases: torch.Tensor = self.pairs(hidden).permute(0, 2, 3, 1)
+        waves = phases.reshape(len(hidden), 1, -1, self._outputs)
+        return waves[:, :, self._cut : waves.shape[2] - self._cut].permute(0, 3, 1, 2)
+
+
+def _conv2d(
+    weight: torch.Tensor, bias: torch.Tensor | None, stride: int = 1, padding: int = 0, dilation: int = 1
+) -> nn.Conv2d:
+    """The convolution of one row with `weight` [outputs, inputs, length]."""
+    outputs, inputs, length = weight.shape
+    conv = nn.Conv2d(
+        inputs,
+        outputs,
+        (1, length),
+        stride=(1, stride),
+        padding=(0, padding),
+        dilation=(1, dilation),
+        bias=bias is not None,
+        device="meta",
+    )
+    conv.weight = nn.Parameter(weight[:, :, None].contiguous(memory_format=torch.channels_last))
+    if bias is not None:
+        conv.bias = nn.Parameter(bias)
+    return conv
+
+
+def _row_conv(conv: nn.Conv1d) -> nn.Conv2d:
+    bias = None if conv.bias is None else conv.bias.detach()
+    return _conv2d(conv.weight.detach(), bias, conv.stride[0], int(conv.padding[0]), conv.dilation[0])
 
 
 def fold(vae: AutoencoderOobleck) -> None:
-    """Change `vae`, which should be in float32, for inference only."""
-    vae.requires_grad_(False)
+    """Change `vae`, which should be in float32, for inference only; it now takes and gives rows, as above."""
     modules = [*vae.modules()]
     for module in modules:
         if hasattr(module, "weight_g"):
@@ -64,5 +95,8 @@ def fold(vae: AutoencoderOobleck) -> None:
         for name, child in module.named_children():
             if isinstance(child, Snake1d):
                 setattr(module, name, FoldedSnake(child))
-            elif isinstance(child, nn.Conv1d) and child.kernel_size == (1,):
-                setattr(module, name, PointwiseConv(child))
+            elif isinstance(child, nn.Conv1d):
+                setattr(module, name, _row_conv(child))
+            elif isinstance(child, nn.ConvTranspose1d):
+                setattr(module, name, PhasedUpsampling(child))
+    vae.requires_grad_(False)
