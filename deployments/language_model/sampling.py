@@ -42,10 +42,8 @@ def draw(logits: Tensor, samplings: Sequence[Sampling], generated: Sequence[Sequ
     temperatures = [max(sampling.temperature, _MIN_TEMPERATURE) for sampling in chosen]
     scaled = logits[drawn] / _column(temperatures, logits)
     weights = _top_p(_top_k(scaled, chosen), chosen)
-    # The race of exponentials: argmax of p / E is a draw from p.
-    tokens = weights.div_(_exponential_noise(chosen, [len(generated[row]) for row in drawn], logits)).argmax(
-        dim=-1
-    )
+    places = [_uniform(samplings[row].seed, len(generated[row])) for row in drawn]
+    tokens = _token_at(weights, _column(places, logits, torch.float64))
     if len(drawn) == len(samplings):
         return tokens
     return logits.argmax(dim=-1).index_copy_(0, torch.tensor(drawn, device=logits.device), tokens)
@@ -83,18 +81,29 @@ def _top_k(logits: Tensor, samplings: Sequence[Sampling]) -> Tensor:
 def _top_p(logits: Tensor, samplings: Sequence[Sampling]) -> Tensor:
     """Probabilities [rows, tokens] without the least likely tokens: the fewest that sum to top_p remain."""
     probabilities = logits.softmax(dim=-1)
-    limited = [row for row, sampling in enumerate(samplings) if sampling.top_p < 1]
-    if not limited:
+    if all(sampling.top_p >= 1 for sampling in samplings):
         return probabilities
     # All rows in each operation: on a busy CPU the threads of many small ones wait for each other.
-    ascending = _sorted(probabilities[limited])
+    ascending = _sorted(probabilities)
     below = ascending.cumsum(dim=-1)
     # A token stays where those above it sum to less than top_p; the likeliest always does.
-    cut = below[:, -1:] - _column([samplings[row].top_p for row in limited], logits)
-    first = torch.searchsorted(below[:, :-1].contiguous(), cut, right=True)
-    smallest = torch.zeros(len(samplings), 1, device=logits.device)
-    smallest[limited] = ascending.gather(-1, first)
+    kept = [sampling.top_p if sampling.top_p < 1 else torch.inf for sampling in samplings]
+    smallest = ascending.gather(-1, _searched(below, below[:, -1:] - _column(kept, logits)))
     return probabilities.masked_fill_(probabilities < smallest, 0.0)
+
+
+def _token_at(weights: Tensor, places: Tensor) -> Tensor:
+    """The tokens [rows] in whose part of the sum of `weights` [rows, tokens] that share of it lies.
+
+    `places` are the shares, [rows, 1].
+    """
+    sums = weights.cumsum(dim=-1, dtype=torch.float64)
+    return _searched(sums, sums[:, -1:] * places).squeeze(-1)
+
+
+def _searched(ascending: Tensor, value: Tensor) -> Tensor:
+    """The first column of each row that is above `value` [rows, 1], [rows, 1]; the last one where none is."""
+    return torch.searchsorted(ascending, value, right=True).clamp_(max=ascending.shape[-1] - 1)
 
 
 def _sorted(values: Tensor) -> Tensor:
@@ -102,15 +111,9 @@ def _sorted(values: Tensor) -> Tensor:
     return torch.from_numpy(np.sort(values.numpy())) if values.device.type == "cpu" else values.sort().values
 
 
-def _exponential_noise(samplings: Sequence[Sampling], steps: Sequence[int], like: Tensor) -> Tensor:
-    """Exponentially distributed noise [rows, tokens], each row's from its own seed and step."""
-    noise = torch.empty(len(samplings), like.shape[-1], device=like.device)
-    generator = torch.Generator(like.device)
-    for row, (sampling, step) in enumerate(zip(samplings, steps, strict=True)):
-        generator.manual_seed(_splitmix64(_splitmix64(sampling.seed) + step) & (_MASK64 >> 1))
-        noise[row].uniform_(generator=generator)
-    # By inversion: torch's own exponential_ takes four times as long.
-    return noise.log_().neg_()
+def _uniform(seed: int, step: int) -> float:
+    """At least 0 and below 1, from 53 bits."""
+    return (_splitmix64(_splitmix64(seed) + step) >> 11) * 2.0**-53
 
 
 def _splitmix64(value: int) -> int:
@@ -121,5 +124,5 @@ def _splitmix64(value: int) -> int:
     return value ^ (value >> 31)
 
 
-def _column(values: Sequence[float], like: Tensor) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32, device=like.device).unsqueeze(-1)
+def _column(values: Sequence[float], like: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.tensor(values, dtype=dtype, device=like.device).unsqueeze(-1)
