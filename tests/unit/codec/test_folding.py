@@ -1,7 +1,8 @@
 import pytest
 import torch
+from diffusers import AutoencoderOobleck
 
-from deployments.codec.folding import PhasedUpsampling
+from deployments.codec.folding import PhasedUpsampling, fold
 
 
 @pytest.mark.parametrize("stride", [2, 3, 4, 6, 10])
@@ -14,3 +15,23 @@ def test_phases_are_the_transposed_convolution(stride: int, songs: int):
         expected = conv(hidden)
         found = PhasedUpsampling(conv)(hidden[:, :, None])[:, :, 0]
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_a_narrow_decoder_in_pieces_is_the_decoder_in_one():
+    torch.manual_seed(0)
+    vae = AutoencoderOobleck(
+        encoder_hidden_size=4,
+        downsampling_ratios=[4, 6],
+        channel_multiples=[1, 1],
+        decoder_channels=32,
+        decoder_input_channels=2,
+        audio_channels=2,
+    ).eval()
+    latents = torch.randn(2, 2, 1_000)  # 24,000 samples: three pieces
+    with torch.inference_mode():
+        expected = vae.decode(latents).sample
+        fold(vae)
+        found = vae.decode(latents[:, :, None]).sample[:, :, 0]
+    assert expected.std() > 1e-4
+    torch.testing.assert_close(found, expected, atol=1e-6 * float(expected.abs().max()), rtol=1e-4)
