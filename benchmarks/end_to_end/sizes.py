@@ -33,10 +33,10 @@ class Size:
 
 FULL = Size(
     durations=(10, 60),
-    jobs={1: 3, 8: 12, 16: 20},
+    jobs={1: 3, 8: 16, 16: 20},
     mixed_clients=4,
     mixed_jobs=4,
-    open_jobs=8,
+    open_jobs=5,
     overhead_jobs=3,
     lengths=(10, 60, 240, 600),
     request_clients=32,
@@ -51,7 +51,7 @@ FULL = Size(
 
 QUICK = Size(
     durations=(10, 12),
-    jobs={1: 2, 8: 10, 16: 16},
+    jobs={1: 2, 8: 14, 16: 16},
     mixed_clients=2,
     mixed_jobs=2,
     open_jobs=3,
