@@ -144,9 +144,14 @@ def song_plan(spec: JobSpec, planned: Metadata, lm_answered: bool, notes: tuple[
     return SongPlan(dit_task(spec), replace(planned, duration=None), durations, span, lm_answered, notes)
 
 
+def unasked_duration(lm_max_duration: int) -> float:
+    """Seconds of a song whose length nobody gave, before the LM decides it or without it."""
+    return min(FALLBACK_DURATION, lm_max_duration)
+
+
 def fallback_plan(spec: JobSpec, given: Metadata, lm_max_duration: int) -> SongPlan:
     """The plan while the LM is down: what is given, and a fixed duration where none is."""
-    seconds = min(FALLBACK_DURATION, lm_max_duration)
+    seconds = unasked_duration(lm_max_duration)
     planned = given if given.duration is not None else replace(given, duration=seconds)
     song = song_plan(spec, planned, lm_answered=False, notes=(FALLBACK_NOTE.format(seconds=seconds),))
     return replace(song, is_fallback=True)

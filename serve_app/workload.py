@@ -8,11 +8,11 @@ from serve_app.api.schemas import GenerateRequest
 from serve_app.jobs.model import JobSpec
 from serve_app.jobs.work import Work
 from serve_app.planning import (
-    FALLBACK_DURATION,
     given_metadata,
     known_durations,
     plan_request,
     span_of,
+    unasked_duration,
     wants_codes,
 )
 
@@ -20,10 +20,10 @@ from serve_app.planning import (
 def job_work(spec: JobSpec, limits: Limits) -> Work:
     """What a job asks of each stage, whatever it is that the LM will decide.
 
-    A song whose length nobody gave counts as one of `FALLBACK_DURATION`, as far as the LM may go.
+    A song whose length nobody gave counts as `unasked_duration`.
     """
     known = known_durations(spec, span_of(spec))
-    assumed = min(FALLBACK_DURATION, limits.lm_max_duration)
+    assumed = unasked_duration(limits.lm_max_duration)
     durations = known or (assumed,) * len(spec.seeds)
     asks_lm = plan_request(spec, given_metadata(spec, known), limits.lm_max_duration) is not None
     codes = sum(map(code_count, durations)) if wants_codes(spec) else 0

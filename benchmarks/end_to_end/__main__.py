@@ -17,7 +17,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.end_to_end import idle, lengths, mix, overhead, requests_rate, speed, start_up, watching
+from benchmarks.end_to_end import (
+    idle,
+    lengths,
+    mix,
+    overhead,
+    profiles,
+    requests_rate,
+    speed,
+    start_up,
+    watching,
+)
 from benchmarks.end_to_end.checkpoint import benchmark_models, million_parameters
 from benchmarks.end_to_end.load import closed_loop
 from benchmarks.end_to_end.processes import memory, memory_table, watched_memory
@@ -30,7 +40,9 @@ from benchmarks.measuring import machine
 from configs.settings import PROJECT_ROOT, ModelSettings
 
 SECTIONS = ("speed", "overhead", "lengths", "watching", "memory", "idle", "requests", "start")
-ON_OUR_SERVER = frozenset(SECTIONS) - {"requests"}
+ON_REQUEST = ("profile",)
+"""Sections that others would feel."""
+ON_OUR_SERVER = frozenset((*SECTIONS, *ON_REQUEST)) - {"requests"}
 MODELS = PROJECT_ROOT / "models" / "benchmark"
 RESULTS = PROJECT_ROOT / "docs" / "benchmarks"
 """Of a whole run."""
@@ -114,6 +126,8 @@ class Run:
             lengths.lengths(server, self.size, self.report)
         if "watching" in self.sections:
             watching.watching(server, self.size, self.report)
+        if "profile" in self.sections:
+            profiles.profiles(server, self.size, self.report, self.results)
 
     def _speed(self, server: Server, peers: Peers) -> None:
         from benchmarks.end_to_end.plots import draw_latency, draw_throughput
@@ -136,7 +150,9 @@ def main() -> None:
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--quick", action="store_true", help="ten minutes: short songs, few jobs")
     length.add_argument("--tiny", action="store_true", help="the embedded models, to see that it runs")
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help="these sections")
+    parser.add_argument(
+        "--only", nargs="+", choices=(*SECTIONS, *ON_REQUEST), default=SECTIONS, help="these sections"
+    )
     parser.add_argument("--threads", type=int, default=cores, help="CPU threads of the peers' process")
     parser.add_argument(
         "--engine-threads", type=int, help="of each of our three engines (default: its share of the cores)"

@@ -26,6 +26,8 @@ class Size:
     watched_clients: int
     watched_jobs: int
     watched_rounds: int
+    profiled_jobs: tuple[int, ...]
+    """At once."""
     idle_seconds: float
     settle_seconds: float
     """Before idle processes are looked at."""
@@ -45,6 +47,7 @@ FULL = Size(
     watched_clients=6,
     watched_jobs=6,
     watched_rounds=1,
+    profiled_jobs=(1, 16),
     idle_seconds=45,
     settle_seconds=15,
 )
@@ -63,6 +66,7 @@ QUICK = Size(
     watched_clients=4,
     watched_jobs=4,
     watched_rounds=1,
+    profiled_jobs=(1, 16),
     idle_seconds=10,
     settle_seconds=5,
 )
@@ -81,6 +85,7 @@ TINY = Size(
     watched_clients=2,
     watched_jobs=2,
     watched_rounds=1,
+    profiled_jobs=(1, 2),
     idle_seconds=2,
     settle_seconds=1,
 )

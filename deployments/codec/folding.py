@@ -1,8 +1,8 @@
 """The VAE made faster when it is loaded: the same up to rounding.
 
 What it would repeat in every call is folded into weights. It then works on [batch, channels, 1, length] with
-channels last in memory, where oneDNN and cuDNN need not rearrange what goes into a convolution and what comes
-out of it: on a CPU two thirds to three quarters of the decoder's time (docs/performance.md).
+channels last in memory, where oneDNN need not rearrange what goes into a convolution and what comes out of it
+(docs/performance.md). No GPU was measured.
 """
 
 from typing import Any
@@ -13,9 +13,9 @@ from diffusers.models.autoencoders.autoencoder_oobleck import Snake1d
 from torch import nn
 from torch.nn.utils import remove_weight_norm
 
-_PIECE_VALUES = 1 << 18
+PIECE_VALUES = 1 << 18
 """Of a layer's activations: 1 MB in float32, half of a core's cache on servers."""
-_SHORTEST_PIECE = 8_192
+SHORTEST_PIECE = 8_192
 """Samples."""
 
 
@@ -78,8 +78,9 @@ class UnitsInPieces(nn.Module):
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """[batch, channels, 1, length] -> the same."""
-        length, piece = hidden.shape[-1], _PIECE_VALUES // hidden.shape[1]
-        if piece < _SHORTEST_PIECE or piece >= length or hidden.device.type != "cpu":
+        batch, channels, _, length = hidden.shape
+        piece = PIECE_VALUES // (batch * channels)
+        if piece < SHORTEST_PIECE or piece >= length or hidden.device.type != "cpu":
             whole: torch.Tensor = self._units(hidden)
             return whole
         result = torch.empty_like(hidden)

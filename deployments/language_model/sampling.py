@@ -42,8 +42,11 @@ def draw(logits: Tensor, samplings: Sequence[Sampling], generated: Sequence[Sequ
     temperatures = [max(sampling.temperature, _MIN_TEMPERATURE) for sampling in chosen]
     scaled = logits[drawn] / _column(temperatures, logits)
     weights = _top_p(_top_k(scaled, chosen), chosen)
-    places = [_uniform(samplings[row].seed, len(generated[row])) for row in drawn]
-    tokens = _token_at(weights, _column(places, logits, torch.float64))
+    # The race of exponentials: argmax of p / E is a draw from p. Rounding hardly ever changes the winner; it
+    # would often change to which token a place among cumulated probabilities belongs.
+    tokens = weights.div_(_exponential_noise(chosen, [len(generated[row]) for row in drawn], logits)).argmax(
+        dim=-1
+    )
     if len(drawn) == len(samplings):
         return tokens
     return logits.argmax(dim=-1).index_copy_(0, torch.tensor(drawn, device=logits.device), tokens)
@@ -85,25 +88,14 @@ def _top_p(logits: Tensor, samplings: Sequence[Sampling]) -> Tensor:
         return probabilities
     # All rows in each operation: on a busy CPU the threads of many small ones wait for each other.
     ascending = _sorted(probabilities)
-    below = ascending.cumsum(dim=-1)
+    below = ascending.cumsum(dim=-1, dtype=torch.float64)
     # A token stays where those above it sum to less than top_p; the likeliest always does.
     kept = [sampling.top_p if sampling.top_p < 1 else torch.inf for sampling in samplings]
-    smallest = ascending.gather(-1, _searched(below, below[:, -1:] - _column(kept, logits)))
+    cut = below[:, -1:] - _column(kept, logits)
+    # Not beyond the likeliest, where top_p is less than rounding.
+    first = torch.searchsorted(below, cut, right=True).clamp_(max=below.shape[-1] - 1)
+    smallest = ascending.gather(-1, first)
     return probabilities.masked_fill_(probabilities < smallest, 0.0)
-
-
-def _token_at(weights: Tensor, places: Tensor) -> Tensor:
-    """The tokens [rows] in whose part of the sum of `weights` [rows, tokens] that share of it lies.
-
-    `places` are the shares, [rows, 1].
-    """
-    sums = weights.cumsum(dim=-1, dtype=torch.float64)
-    return _searched(sums, sums[:, -1:] * places).squeeze(-1)
-
-
-def _searched(ascending: Tensor, value: Tensor) -> Tensor:
-    """The first column of each row that is above `value` [rows, 1], [rows, 1]; the last one where none is."""
-    return torch.searchsorted(ascending, value, right=True).clamp_(max=ascending.shape[-1] - 1)
 
 
 def _sorted(values: Tensor) -> Tensor:
@@ -111,9 +103,15 @@ def _sorted(values: Tensor) -> Tensor:
     return torch.from_numpy(np.sort(values.numpy())) if values.device.type == "cpu" else values.sort().values
 
 
-def _uniform(seed: int, step: int) -> float:
-    """At least 0 and below 1, from 53 bits."""
-    return (_splitmix64(_splitmix64(seed) + step) >> 11) * 2.0**-53
+def _exponential_noise(samplings: Sequence[Sampling], steps: Sequence[int], like: Tensor) -> Tensor:
+    """Exponentially distributed noise [rows, tokens], each row's from its own seed and step."""
+    noise = torch.empty(len(samplings), like.shape[-1], device=like.device)
+    generator = torch.Generator(like.device)
+    for row, (sampling, step) in enumerate(zip(samplings, steps, strict=True)):
+        generator.manual_seed(_splitmix64(_splitmix64(sampling.seed) + step) & (_MASK64 >> 1))
+        noise[row].uniform_(generator=generator)
+    # By inversion: torch's own exponential_ takes four times as long.
+    return noise.log_().neg_()
 
 
 def _splitmix64(value: int) -> int:
@@ -124,5 +122,5 @@ def _splitmix64(value: int) -> int:
     return value ^ (value >> 31)
 
 
-def _column(values: Sequence[float], like: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.tensor(values, dtype=dtype, device=like.device).unsqueeze(-1)
+def _column(values: Sequence[float], like: Tensor) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32, device=like.device).unsqueeze(-1)

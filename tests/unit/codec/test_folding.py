@@ -2,7 +2,7 @@ import pytest
 import torch
 from diffusers import AutoencoderOobleck
 
-from deployments.codec.folding import PhasedUpsampling, fold
+from deployments.codec.folding import PIECE_VALUES, SHORTEST_PIECE, PhasedUpsampling, fold
 
 
 @pytest.mark.parametrize("stride", [2, 3, 4, 6, 10])
@@ -18,17 +18,23 @@ def test_phases_are_the_transposed_convolution(stride: int, songs: int):
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
-def test_a_narrow_decoder_in_pieces_is_the_decoder_in_one():
+@pytest.mark.parametrize("songs", [1, 2])
+def test_a_narrow_decoder_in_pieces_is_the_decoder_in_one(songs: int):
+    channels, frames = 8, 2_500
+    samples = 24 * frames
+    piece = PIECE_VALUES // (songs * channels)
+    assert SHORTEST_PIECE <= piece < samples
+    assert samples % piece
     torch.manual_seed(0)
     vae = AutoencoderOobleck(
         encoder_hidden_size=4,
         downsampling_ratios=[4, 6],
         channel_multiples=[1, 1],
-        decoder_channels=32,
+        decoder_channels=channels,
         decoder_input_channels=2,
         audio_channels=2,
     ).eval()
-    latents = torch.randn(2, 2, 1_000)  # 24,000 samples: three pieces
+    latents = torch.randn(songs, 2, frames)
     with torch.inference_mode():
         expected = vae.decode(latents).sample
         fold(vae)
