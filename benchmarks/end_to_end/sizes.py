@@ -35,10 +35,10 @@ class Size:
 
 FULL = Size(
     durations=(10, 60),
-    jobs={1: 3, 8: 16, 16: 20},
+    jobs={1: 3, 8: 16, 16: 16},
     mixed_clients=4,
     mixed_jobs=4,
-    open_jobs=5,
+    open_jobs=4,
     overhead_jobs=3,
     lengths=(10, 60, 240, 600),
     request_clients=32,
