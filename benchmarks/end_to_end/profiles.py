@@ -28,7 +28,7 @@ from benchmarks.end_to_end.sizes import Size
 
 SEED = 300
 SAMPLES_PER_SECOND = 50
-ATTACH_SECONDS = 5.0
+ATTACH_SECONDS = 15.0
 """py-spy reads the symbols of a process first."""
 ENDING_SECONDS = 30.0
 

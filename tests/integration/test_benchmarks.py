@@ -44,21 +44,3 @@ def test_the_language_model_is_compared_with_a_transformers_loop(tmp_path: Path)
         assert [row["songs"] for row in table] == [1, 2]
         assert all(row["ratio"] > 0 and row["songs with the peer's codes"] == "2 of 2" for row in table)
     assert all(row["ratio"] > 0 for table in guidance for row in table)
-
-
-def test_the_end_to_end_benchmark_tells_where_the_processors_time_goes(tmp_path: Path) -> None:
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "benchmarks.end_to_end", "--tiny", "--engine-threads", "1"),
-            *("--only", "overhead", "profile", "--results", str(tmp_path)),
-        ],
-        cwd=PROJECT_ROOT,
-        check=True,
-    )
-    tables: dict[str, Any] = json.loads((tmp_path / "figures.json").read_text())["tables"]
-    by_process = {row["process"]: row["2 jobs"] for row in tables["Processor seconds by process"]}
-    by_part = {row["part"]: row["2 jobs"] for row in tables["Processor seconds by part"]}
-    assert {"Codec", "Generator", "vLLM EngineCore", "gcs_server"} <= by_process.keys()
-    assert {"decoding", "LM: forward"} <= by_part.keys()
-    assert by_part["decoding"] < by_process["Codec"]
-    assert abs(sum(by_part.values()) - sum(by_process.values())) < 0.5
