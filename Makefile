@@ -16,7 +16,7 @@ run: environment
 test: environment lint
 	$(BIN)/pytest
 
-# The whole server against what one would run instead: up to 45 minutes on two quiet cores, QUICK=1 up to 10.
+# The whole server against what one would run instead: about 45 minutes on two quiet cores, QUICK=1 some 10.
 bench: environment
 	$(BIN)/python -m benchmarks.end_to_end $(if $(QUICK),--quick)
 
