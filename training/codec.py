@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from auraloss.freq import MultiResolutionSTFTLoss
 from diffusers import AutoencoderOobleck
+from diffusers.models.autoencoders.autoencoder_oobleck import OobleckDiagonalGaussianDistribution
 from safetensors.torch import save_file
 from torch import nn
 
@@ -70,9 +71,16 @@ class CodecLoss:
     def __call__(self, module: nn.Module, batch: torch.Tensor, generator: torch.Generator) -> Losses:
         waveform = batch.to(self._device)
         vae: Any = module
-        posterior = vae.encode(waveform).latent_dist
+        # Compiled and in bfloat16 a step took half of its time on a processor with AMX: 2.9 s instead of 5.7
+        # for 8 excerpts on two cores.
+        in_half_precision = torch.autocast(self._device.type, torch.bfloat16)
+        with in_half_precision:
+            encoded = vae.encoder(waveform)
+        posterior = OobleckDiagonalGaussianDistribution(encoded.float())
         noise = torch.randn(posterior.mean.shape, generator=generator).to(self._device)
-        decoded = vae.decode(posterior.mean + posterior.std * noise).sample
+        with in_half_precision:
+            decoded = vae.decoder(posterior.mean + posterior.std * noise)
+        decoded = decoded.float()
         spectra = self._spectra(decoded, waveform)
         difference = (decoded - waveform).abs().mean()
         kl = 0.5 * (posterior.mean**2 + posterior.var - posterior.logvar - 1).mean()
@@ -83,12 +91,15 @@ class CodecLoss:
 def train_codec(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> bool:
     """Train until the clock rings; when the stage is done `work/models/vae` is a checkpoint."""
     torch.manual_seed(_SEED)
-    training = Training(work / "codec", new_vae(recipe.vae), recipe.codec, _SEED)
+    vae: Any = new_vae(recipe.vae)
+    if recipe.codec_compiled:
+        vae.encoder.compile()
+        vae.decoder.compile()
+    training = Training(work / "codec", vae, recipe.codec, _SEED)
     batch_of = partial(excerpts, songs, recipe, recipe.codec.batch)
     if not training.run(batch_of, CodecLoss(training.device), clock):
         return False
     training.take_average()
-    vae: Any = training.module
     calibrate(vae, excerpts(songs, recipe, _CALIBRATION_EXCERPTS, torch.Generator().manual_seed(_SEED - 1)))
     save_vae(vae, recipe.vae, work / MODELS / VAE)
     return True

@@ -124,6 +124,8 @@ class Recipe:
     codec: Learning
     codec_seconds: float
     """Length of the codec's excerpts."""
+    codec_compiled: bool
+    """Two minutes of compiling at the start of each chunk, for a third of every step."""
     dit: dict[str, Any]
     text: dict[str, Any]
     codes: Learning
@@ -159,6 +161,7 @@ FULL = Recipe(
     vae=VAE_CONFIG,
     codec=Learning(steps=20_000, batch=24, rate=3e-4),
     codec_seconds=1.28,
+    codec_compiled=True,
     dit=DIT_CONFIG,
     text=TEXT_CONFIG,
     codes=Learning(steps=6_000, batch=64, rate=1e-3),
@@ -176,6 +179,7 @@ QUICK = replace(
     vae=VAE_CONFIG | {"channel_multiples": [1, 1, 2, 2], "decoder_channels": 4},
     codec=Learning(steps=4, batch=2, rate=1e-3, warm_up=1),
     codec_seconds=0.32,
+    codec_compiled=False,
     dit=DIT_CONFIG
     | {
         "hidden_size": 32,
