@@ -27,6 +27,7 @@ _ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_NO_USAGE_STATS": "1",
 }
+_CPU_WORKER = "deployments.language_model.lone_worker.LoneWorker"
 
 
 class VLLMBackend:
@@ -73,6 +74,7 @@ class VLLMBackend:
                 max_num_batched_tokens=settings.max_model_len,
                 async_scheduling=False,
                 additional_config={"threads": settings.threads},
+                worker_cls=_CPU_WORKER if settings.device == "cpu" else "auto",
                 scheduler_cls="deployments.language_model.pair_scheduler.PairScheduler",
                 logits_processors=["deployments.language_model.guidance_processor:GuidanceProcessor"],
                 structured_outputs_config={"backend": "xgrammar"},
