@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import deque
+from bisect import insort
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -36,12 +36,17 @@ class TileForward:
 @dataclass(eq=False)
 class _Request:
     tiled: TiledPass
+    due: int
+    """On the batcher's clock."""
     news: asyncio.Queue[Exception | None] = field(default_factory=asyncio.Queue)
     """One entry a finished tile: None, or what went wrong."""
 
 
 class TileBatcher:
-    """Runs passes side by side: requests take turns, and tiles of one shape share a forward.
+    """Runs passes side by side: what is due first goes first, and tiles of one shape share a forward.
+
+    A pass is due when as many tiles as its own have been done since it came: a short one overtakes long ones,
+    and nobody who comes later than that overtakes a long one.
 
     A cancelled request leaves after the forward that is running; nothing goes on behind its back.
     """
@@ -59,7 +64,10 @@ class TileBatcher:
         self._share = share
         self._on_forward = on_forward
         self._tile_batch = tile_batch
-        self._requests: deque[_Request] = deque()
+        self._requests: list[_Request] = []
+        """As they are due."""
+        self._clock = 0
+        """Tiles until now."""
         self._thread = thread or engine_thread("vae")
         self._loop_task: asyncio.Task[None] | None = None
         self._forward_started: float | None = None
@@ -67,8 +75,8 @@ class TileBatcher:
 
     async def run(self, tiled: TiledPass) -> AsyncGenerator[int, None]:
         """Yield how many tiles of `tiled` are done, after each one; then its result is complete."""
-        request = _Request(tiled)
-        self._requests.append(request)
+        request = _Request(tiled, self._clock + len(tiled.tiles))
+        insort(self._requests, request, key=lambda other: other.due)
         if self._loop_task is None or self._loop_task.done():
             self._loop_task = asyncio.create_task(self._run_requests())
         try:
@@ -114,7 +122,7 @@ class TileBatcher:
         self._on_forward(TileForward(seconds, len(tiles), self._tile_batch, frames, frames - kept))
 
     def _next_batch(self) -> _Batch:
-        """Tiles of the first request and of those of its shape; it then goes to the end of the line."""
+        """Tiles of the request that is due first, and of others of its shape."""
         shape = self._requests[0].tiled.shape
         batch: _Batch = []
         for request in [request for request in self._requests if request.tiled.shape == shape]:
@@ -124,9 +132,9 @@ class TileBatcher:
                 break
             batch += [(request, tile) for tile in take]
             del waiting[: len(take)]
-            self._requests.remove(request)
-            if waiting:
-                self._requests.append(request)
+            if not waiting:
+                self._requests.remove(request)
+        self._clock += len(batch)
         return batch
 
     def _forward(self, batch: _Batch) -> list[Exception | None]:

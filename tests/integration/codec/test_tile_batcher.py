@@ -43,16 +43,30 @@ async def test_every_tile_is_reported_and_the_result_is_that_of_the_engine(engin
     assert np.array_equal(tiled.result, engine.decode(random_latents(200)))
 
 
-async def test_requests_take_turns(recording_engine: RecordingEngine):
-    long, short = (
-        recording_engine.decoding(random_latents(300)),
-        recording_engine.decoding(random_latents(100)),
-    )
+async def test_short_passes_overtake_long_ones_until_these_are_due(recording_engine: RecordingEngine):
+    long = recording_engine.decoding(random_latents(300))
+    first, second = ([recording_engine.decoding(random_latents(100)) for _ in range(3)] for _ in range(2))
     batcher = TileBatcher(recording_engine, tile_batch=1)
-    await asyncio.gather(run(batcher, long), run(batcher, short))
+    assert (len(long.tiles), len(first[0].tiles)) == (7, 2)
+
+    async def one_after_the_other(passes: list[TiledPass]) -> None:
+        for tiled in passes:
+            await run(batcher, tiled)
+
+    await asyncio.gather(run(batcher, long), one_after_the_other(first), one_after_the_other(second))
     order = [batch[0] for batch in recording_engine.batches]
-    assert order[:4] == [long, short, long, short]
-    assert order[4:] == [long] * (len(long.tiles) - 2)
+    # The long one is due at 7, the short ones that come at 0, 0 and 3 at 2, 2 and 5, the next one not sooner.
+    assert order[:6] == [first[0]] * 2 + [second[0]] * 2 + [first[1]] * 2
+    assert order[6:13] == [long] * 7
+
+
+async def test_passes_of_one_length_are_done_as_they_came(recording_engine: RecordingEngine):
+    passes = [recording_engine.decoding(random_latents(100)) for _ in range(3)]
+    batcher = TileBatcher(recording_engine, tile_batch=1)
+    await asyncio.gather(*(run(batcher, tiled) for tiled in passes))
+    assert [batch[0] for batch in recording_engine.batches] == [
+        tiled for tiled in passes for _ in tiled.tiles
+    ]
 
 
 async def test_tiles_of_one_shape_share_forwards_and_others_do_not(recording_engine: RecordingEngine):
@@ -64,7 +78,7 @@ async def test_tiles_of_one_shape_share_forwards_and_others_do_not(recording_eng
     ]
     batcher = TileBatcher(recording_engine, tile_batch=4)
     await asyncio.gather(*(run(batcher, tiled) for tiled in passes))
-    assert [len(batch) for batch in recording_engine.batches] == [4, 1, 2]
+    assert [len(batch) for batch in recording_engine.batches] == [1, 4, 2]
     for batch in recording_engine.batches:
         assert len({tiled.shape for tiled in batch}) == 1
 
@@ -76,7 +90,7 @@ async def test_each_forward_is_told_with_what_it_held_and_what_of_it_is_thrown_a
     await asyncio.gather(run(batcher, long), run(batcher, short))
     width = long.tiles[0].stop
     sizes = [(forward.tiles, forward.tile_slots, forward.frames, forward.margin_frames) for forward in told]
-    assert sizes == [(2, 4, 2 * width, 2 * width - 100), (1, 4, 20, 0)]
+    assert sizes == [(1, 4, 20, 0), (2, 4, 2 * width, 2 * width - 100)]
     assert all(forward.seconds > 0 for forward in told)
 
 
