@@ -176,7 +176,9 @@ class JobSettings(_Section):
     )
     runners: int = Field(2, ge=1, description="Jobs that one ingress replica runs at a time.")
     lease_seconds: float = Field(30.0, gt=0, description="A job whose runner is silent so long is requeued.")
-    heartbeat_seconds: float = Field(1.0, gt=0, description="How often a runner renews its lease.")
+    heartbeat_seconds: float = Field(
+        2.0, gt=0, description="How often a runner renews its lease and tells its progress."
+    )
     max_attempts: int = Field(3, ge=1, description="Runs of a job before it fails for good.")
     plan_timeout_seconds: float = Field(
         60.0, gt=0, description="A language model silent for so long counts as down for metadata."

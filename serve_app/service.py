@@ -16,6 +16,7 @@ from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, JobState, JobView, NewJob, TrackerStats
 from serve_app.planning import language_model, lyrics_for_models, unconditional_text
 from serve_app.readiness import Overviews, running_replicas, unanswered, unasked
+from serve_app.shared_waits import SharedWaits
 
 READY_TIMEOUT_SECONDS = 5.0
 COUNT_TIMEOUT_SECONDS = 10.0
@@ -34,6 +35,7 @@ class RayJobService:
     ) -> None:
         self._settings = settings
         self._tracker = tracker
+        self._waits = SharedWaits(self._ask)
         self._language_models = language_models
         default = language_models[settings.models.language_models[0]]
         self._needed = {"LanguageModel": default, "Generator": generator, "Codec": codec}
@@ -54,10 +56,10 @@ class RayJobService:
         return views
 
     async def wait(self, job_id: str, version: str, timeout: float) -> JobView | None:
-        return await self._ask_view("wait", job_id, version, timeout)
+        return await self._waits.version(job_id, version, timeout)
 
     async def wait_stage(self, job_id: str, state: str, stage: str, timeout: float) -> JobView | None:
-        return await self._ask_view("wait_stage", job_id, state, stage, timeout)
+        return await self._waits.stage(job_id, state, stage, timeout)
 
     async def stats(self) -> TrackerStats:
         stats: TrackerStats = await self._ask("stats")

@@ -94,6 +94,19 @@ def open_connections(server: Client) -> int:
     return count
 
 
+def test_who_leaves_takes_nobodys_news_along(server: Client) -> None:
+    """Clients of one replica share their questions; Ray ends what a request began when its client leaves."""
+    job_id = server.submit(audio_duration=60, batch_size=2, thinking=True)
+    with httpx.Client(base_url=server.http.base_url, timeout=30) as http:
+        leaving = events(Client(http, server.audio_in, server.pid), job_id)
+        next(leaving)
+        staying = events(server, job_id)
+        seen = [next(staying)]
+        leaving.close()
+    seen += staying
+    assert seen[-1]["event"] == "succeeded"
+
+
 def test_songs_behind_keys(guarded: GuardedServer) -> None:
     result = guarded.alice.make(audio_duration=1, batch_size=1)
     url = result["first_audio_path"]
