@@ -22,8 +22,8 @@ def role(process: psutil.Process) -> str:
     if first.startswith("ray::"):
         # ray::ServeReplica:acestep:Codec.decode: without the method that runs now
         return first.removeprefix("ray::").rsplit(":", 1)[-1].partition(".")[0]
-    if first.startswith("VLLM::"):
-        return "vLLM " + first.removeprefix("VLLM::")
+    if first.startswith("VLLM::") or "spawn_main" in title:  # it does not always get to give itself a title
+        return "vLLM EngineCore"
     words = title.split()
     if "-m" in words[1:-1]:
         return words[words.index("-m") + 1]

@@ -48,6 +48,10 @@ class Callers:
     def need_keys(self) -> bool:
         return self._keys is not None
 
+    async def __call__(self, request: Request) -> Caller:
+        """`identify` as a dependency of routes: FastAPI would call what is not async on another thread."""
+        return self.identify(request)
+
     def identify(self, request: Request) -> Caller:
         """The sender of a request. Raises HTTPException with 401 where a key is needed."""
         if self._keys is None:

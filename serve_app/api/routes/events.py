@@ -49,7 +49,7 @@ def events_router(service: JobService, callers: Callers, jobs: VisibleJobs) -> A
         },
     )
     async def events(
-        caller: Annotated[Caller, Depends(callers.identify)],
+        caller: Annotated[Caller, Depends(callers)],
         job_id: str,
         last_event_id: Annotated[
             str | None, Header(description="`id` of the last event that came: it is not sent again.")

@@ -28,7 +28,7 @@ def generate_router(
     )
     async def generate(
         request: Request,
-        caller: Annotated[Caller, Depends(callers.identify)],
+        caller: Annotated[Caller, Depends(callers)],
         x_strict: Annotated[
             bool, Header(description="1 refuses unknown fields instead of ignoring them.")
         ] = False,

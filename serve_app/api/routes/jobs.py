@@ -25,7 +25,7 @@ def jobs_router(service: JobService, callers: Callers, jobs: VisibleJobs) -> API
 
     @router.get("/v1/jobs", responses=error_responses(422))
     async def listing(
-        caller: Annotated[Caller, Depends(callers.identify)],
+        caller: Annotated[Caller, Depends(callers)],
         status: Annotated[JobState | None, Query(description="Only jobs with this status.")] = None,
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Jobs of one page.")] = 20,
         cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
@@ -41,7 +41,7 @@ def jobs_router(service: JobService, callers: Callers, jobs: VisibleJobs) -> API
 
     @router.get("/v1/jobs/{job_id}", responses=error_responses(404, 422))
     async def poll(
-        caller: Annotated[Caller, Depends(callers.identify)],
+        caller: Annotated[Caller, Depends(callers)],
         job_id: str,
         wait: Annotated[
             float,
@@ -60,7 +60,7 @@ def jobs_router(service: JobService, callers: Callers, jobs: VisibleJobs) -> API
         return await jobs.shown(view)
 
     @router.delete("/v1/jobs/{job_id}", responses=error_responses(404, 409))
-    async def cancel(caller: Annotated[Caller, Depends(callers.identify)], job_id: str) -> JobResponse:
+    async def cancel(caller: Annotated[Caller, Depends(callers)], job_id: str) -> JobResponse:
         """Cancel a job that waits or runs. Repeated, it changes nothing."""
         await jobs.find(caller, job_id)
         return await jobs.shown(jobs.visible(caller, await service.cancel(job_id)))

@@ -22,7 +22,7 @@ from serve_app.jobs.model import JobState
 
 def server_router(service: JobService, callers: Callers, settings: Settings, limits: Limits) -> APIRouter:
     """Facts about the server."""
-    router = APIRouter(tags=["server"], dependencies=[Depends(callers.identify)])
+    router = APIRouter(tags=["server"], dependencies=[Depends(callers)])
 
     @router.get("/v1/models")
     async def models() -> ModelsResponse:

@@ -27,6 +27,10 @@ class Process:
         (["ray::ServeReplica:acestep:LanguageModel.initialize_and_get_metadata"], "LanguageModel"),
         (["ray::JobTracker.call"], "JobTracker"),
         (["VLLM::EngineCore"], "vLLM EngineCore"),
+        (
+            ["/venv/bin/python", "-c", "from multiprocessing.spawn import spawn_main; spawn_main(3)"],
+            "vLLM EngineCore",
+        ),
         (["/venv/bin/python", "/venv/ray/dashboard.py", "--port=1"], "dashboard.py"),
         (["/venv/bin/python", "/venv/bin/serve", "run", "config.yaml"], "serve"),
         (["/venv/bin/python", "-m", "benchmarks.peers.server", "--port", "1"], "benchmarks.peers.server"),
