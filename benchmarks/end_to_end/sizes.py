@@ -54,10 +54,10 @@ FULL = Size(
 
 QUICK = Size(
     durations=(10, 12),
-    jobs={1: 2, 8: 14, 16: 16},
+    jobs={1: 2, 8: 8},
     mixed_clients=2,
     mixed_jobs=2,
-    open_jobs=3,
+    open_jobs=2,
     overhead_jobs=2,
     lengths=(10, 30),
     request_clients=16,

@@ -42,6 +42,9 @@ ROOMY = LanguageModelSettings(max_model_len=2048, threads=1)
 # Room for about six pairs, a kilobyte a token: most wait.
 TIGHT = LanguageModelSettings(max_model_len=1024, threads=1, max_num_seqs=16, kv_cache_bytes=1152 << 10)
 
+MOST_WAKE_UPS = 50
+"""In a second: each of vLLM's process groups alone would be woken twice as often."""
+
 
 @pytest_asyncio.fixture(
     scope="module",
@@ -141,20 +144,40 @@ async def test_a_pair_that_the_engine_can_never_hold_is_an_error(
         assert len(await tokens_of(backend, request)) == 100
 
 
+async def test_engines_without_work_sleep(backend: VLLMBackend, tokenizer: LMTokenizer) -> None:
+    await tokens_of(backend, song(tokenizer, random.Random(0)))
+    await asyncio.sleep(1)
+    before = {engine: times_woken(engine) for engine in engines()}
+    await asyncio.sleep(1)
+    assert before
+    assert all(times_woken(engine) - woken < MOST_WAKE_UPS for engine, woken in before.items())
+
+
+def engines() -> set[int]:
+    """Processes of vLLM below this one."""
+    return {
+        child.pid
+        for child in psutil.Process().children(recursive=True)
+        if any(name in " ".join(child.cmdline()) for name in PROCESSES["engine"])
+    }
+
+
+def times_woken(process: int) -> int:
+    """All threads of it, since they began."""
+    field = "\nvoluntary_ctxt_switches:"
+    statuses = [thread.read_text() for thread in Path(f"/proc/{process}/task").glob("*/status")]
+    return sum(int(status.partition(field)[2].split()[0]) for status in statuses)
+
+
 async def test_killing_the_engines_process_is_noticed(checkpoint: Path, tokenizer: LMTokenizer) -> None:
-    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    before = engines()
     backend = VLLMBackend(checkpoint, tokenizer, TIGHT)
     try:
         await backend.check_health()
         request = song(tokenizer, random.Random(1))
         assert len(await tokens_of(backend, request)) == request.max_tokens
-        children = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
-        (engine_core,) = (
-            child
-            for child in children
-            if any(name in " ".join(child.cmdline()) for name in PROCESSES["engine"])
-        )
-        os.kill(engine_core.pid, signal.SIGKILL)
+        (engine_core,) = engines() - before
+        os.kill(engine_core, signal.SIGKILL)
         with pytest.raises(EngineError):
             await write_on(backend, request)
         with pytest.raises(EngineError, match="dead"):
