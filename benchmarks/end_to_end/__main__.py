@@ -136,7 +136,6 @@ class Run:
         speed.judge(peers.loop, peers.plain, found, self.report)
         same_rate = speed.arrivals(speed.OURS, server, self.size, peers.half_rate, self.report)
         speed.judge_half_load(peers.half_load, same_rate, self.report)
-        speed.arrivals(speed.OURS, server, self.size, found.saturation / 2, self.report)
         both = {speed.PLAIN: peers.plain, speed.OURS: found}
         draw_latency(both, self.results)
         draw_throughput(both, self.results)
