@@ -1,15 +1,18 @@
 """What a run has found: printed as it comes, written as JSON at the end."""
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks.end_to_end import goals
 from benchmarks.end_to_end.goals import Goal
 from benchmarks.end_to_end.load import Record
-from benchmarks.measuring import Table, show
+from benchmarks.measuring import Table, product_gflops, show
 
 
 @dataclass
@@ -21,10 +24,17 @@ class Report:
     tables: dict[str, Table] = field(default_factory=dict)
     goals: list[Goal] = field(default_factory=list)
     records: dict[str, list[Record]] = field(default_factory=dict)
+    pace: list[dict[str, Any]] = field(default_factory=list)
+    """How fast the machine was as the run went on: what is compared was measured one after the other."""
+    started: float = field(default_factory=time.monotonic)
 
     def table(self, title: str, rows: Table) -> None:
         self.tables[title] = rows
         show(title, rows)
+        minutes = (time.monotonic() - self.started) / 60
+        self.pace.append(
+            {"minute": minutes, "plain product, GFLOP/s": product_gflops(torch.float32), "after": title}
+        )
 
     def goal(self, name: str, value: float, comparison: str, limit: float, unit: str = "") -> None:
         self.goals.append(Goal(name, value, comparison, limit, unit))
@@ -34,11 +44,14 @@ class Report:
 
     def end(self, file: Path) -> None:
         """Print the goals and write everything."""
+        if self.pace:
+            show("The machine's own speed", self.pace)
         if self.goals:
             show("Goals", goals.table(self.goals))
         figures = {
             **self.about,
             "tables": self.tables,
+            "pace": self.pace,
             "goals": goals.table(self.goals),
             "jobs": {what: [asdict(record) for record in records] for what, records in self.records.items()},
         }
