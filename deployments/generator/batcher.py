@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from bisect import insort
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -62,6 +63,8 @@ class _Turn:
 
     job: _Job
     item: int
+    due: int
+    """On the batcher's clock."""
 
     @property
     def song(self) -> Song:
@@ -71,10 +74,13 @@ class _Turn:
 class StepBatcher:
     """Moves songs side by side, whatever they are: a tick is one forward, in which each song makes one step.
 
-    Each tick takes the songs that have waited longest and all that fit beside them into `tokens_per_forward`;
-    they then go to the end of the line. All songs of a job join at once: a job that has the server to itself
-    is always batched in the same way, so that the same seeds give the same latents to the last bit. Beside
-    other jobs they may differ in rounding.
+    Each tick takes the song that is due first and all that fit beside it into `tokens_per_forward`. A song is
+    due when as much work as its own has been done since it joined: a short one overtakes long ones, and
+    nobody who comes later than that overtakes a long one. So the same songs stay together to their end, where
+    turns would have all of them wait for each other.
+
+    All songs of a job join at once: a job that has the server to itself is always batched in the same way, so
+    that the same seeds give the same latents to the last bit. Beside other jobs they may differ in rounding.
 
     A job that is cancelled or fails leaves after the forward that is running.
     """
@@ -94,6 +100,9 @@ class StepBatcher:
         self._tokens_per_forward = tokens_per_forward
         self._arrived: list[_Job] = []
         self._line: list[_Turn] = []
+        """As they are due."""
+        self._clock = 0
+        """Tokens of all steps until now."""
         self._thread = thread or engine_thread("dit")
         self._loop_task: asyncio.Task[None] | None = None
         self._work_started: float | None = None
@@ -157,8 +166,10 @@ class StepBatcher:
             if job.prepared and job in self._arrived:  # its caller may have left meanwhile
                 self._arrived.remove(job)
                 for item, song in enumerate(job.songs):
-                    job.news.put_nowait((item, Progress("denoising", 0, song.trajectory.steps)))
-                    self._line.append(_Turn(job, item))
+                    steps = song.trajectory.steps
+                    job.news.put_nowait((item, Progress("denoising", 0, steps)))
+                    due = self._clock + steps * self._engine.tokens(song)
+                    insort(self._line, _Turn(job, item, due), key=lambda turn: turn.due)
 
     def _forward_is_full(self) -> bool:
         return sum(self._engine.tokens(turn.song) for turn in self._line) >= self._tokens_per_forward
@@ -171,7 +182,6 @@ class StepBatcher:
             if not batch or tokens <= room:
                 batch.append(turn)
                 room -= tokens
-        self._line = [turn for turn in self._line if turn not in batch] + batch
         return batch
 
     async def _tick(self, batch: list[_Turn]) -> None:
@@ -181,6 +191,7 @@ class StepBatcher:
         started = time.monotonic()
         outcomes = await self._on_thread(partial(self._step, songs))
         self._last_tick_seconds = time.monotonic() - started
+        self._clock += sum(size.tokens for size in sizes)
         self._tell(sizes, token_slots)
         for turn, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Exception):

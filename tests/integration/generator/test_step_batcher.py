@@ -4,7 +4,6 @@ import asyncio
 import random
 from contextlib import aclosing
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -128,7 +127,7 @@ async def test_running_songs_step_between_the_preparations_of_new_ones() -> None
     assert "start start" not in " ".join(engine.events)
 
 
-async def test_a_tick_takes_no_more_tokens_than_allowed_and_nobody_is_passed_over() -> None:
+async def test_a_tick_takes_no_more_tokens_than_allowed_and_short_songs_stay_together() -> None:
     engine = WatchedEngine("turbo")
     batcher = StepBatcher(engine, tokens_per_forward=600)
     frames = [1500, *[150] * 9]
@@ -137,8 +136,28 @@ async def test_a_tick_takes_no_more_tokens_than_allowed_and_nobody_is_passed_ove
     for songs, tokens in zip(engine.forwards, engine.tokens_of_forwards, strict=True):
         assert len(songs) == 1 or tokens <= 600
     long_steps = [i for i, songs in enumerate(engine.forwards) if songs[0].trajectory.frames == 1500]
+    short_steps = [i for i, songs in enumerate(engine.forwards) if songs[0].trajectory.frames == 150]
     assert len(long_steps) == 8
-    assert max(after - before for before, after in pairwise(long_steps)) <= 6
+    # It came first, but takes as much as all others together: it steps while it is alone, and after them.
+    assert sum(step < max(short_steps) for step in long_steps) <= 1
+
+
+async def test_short_songs_overtake_a_long_one_until_it_is_due() -> None:
+    engine = WatchedEngine("turbo")
+    batcher = StepBatcher(engine, tokens_per_forward=100)
+    finished: list[str] = []
+
+    async def make(name: str, frames: int) -> None:
+        await run(batcher, replace(SONG, frames=frames, seed=frames))
+        finished.append(name)
+
+    async def short_ones() -> None:
+        for number in range(8):
+            await make(f"short {number}", 150)
+
+    await asyncio.gather(make("long", 600), short_ones())
+    # The long one takes four times as much, and steps while the next short one is being prepared.
+    assert 1 <= finished.index("long") <= 3
 
 
 async def test_a_job_cancelled_at_step_3_of_50_stops_within_a_step_and_the_next_one_starts() -> None:
