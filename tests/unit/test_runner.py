@@ -84,7 +84,7 @@ async def test_a_language_model_that_comes_back_in_time_still_plans(started: Sta
 async def test_a_plan_made_without_the_language_model_is_not_kept_for_the_next_attempt(
     started: Started,
 ) -> None:
-    server = started(plan_timeout_seconds=0.1)
+    server = started(plan_timeout_seconds=0.5)
     died = ray.exceptions.ActorDiedError()
     server.models.failures = {"planning": [died], "denoising": [died]}
     view = await server.ended(await server.submit(thinking=True, bpm=None))
