@@ -18,7 +18,7 @@ def song(
     """One request with words of its own. Whole seconds: the peers' pipeline can do all of those."""
     return SongRequest(
         caption=words(chance, 10),
-        lyrics=f"[Verse]\n{lyrics(chance)}",
+        lyrics=_lyrics(chance),
         audio_duration=chance.randint(*durations),
         bpm=chance.randint(60, 160),
         key_scale=chance.choice(KEYS),
@@ -30,12 +30,25 @@ def song(
     )
 
 
+def _lyrics(chance: random.Random) -> str:
+    return f"[Verse]\n{lyrics(chance)}"
+
+
 def songs(
     count: int, durations: tuple[int, int], seed: int, thinking_share: float = 1.0
 ) -> list[SongRequest]:
     """A mix of durations (seconds, both ends included), batches of one and two, and formats."""
     chance = random.Random(seed)
     return [song(chance, durations, thinking_share) for _ in range(count)]
+
+
+def reworded(requests: Sequence[SongRequest], seed: int) -> list[SongRequest]:
+    """The same work with other words, which no cache has seen."""
+    chance = random.Random(seed)
+    return [
+        request.model_copy(update={"caption": words(chance, 10), "lyrics": _lyrics(chance)})
+        for request in requests
+    ]
 
 
 def one_song(duration: int, seed: int) -> SongRequest:

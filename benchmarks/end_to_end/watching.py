@@ -60,18 +60,21 @@ async def events(http: httpx.AsyncClient, job_id: str) -> int:
         return len([line async for line in answer.aiter_lines() if line.startswith("event:")])
 
 
-KINDS: dict[str, Watch | None] = {"nobody": None, "long poll": long_poll, "events": events}
+NOBODY = "nobody"
+WATCHES: dict[str, Watch] = {"long poll": long_poll, "events": events}
+ORDER = (NOBODY, *WATCHES, NOBODY)
+"""Nobody first and last: a machine that becomes slower or faster meanwhile is so for all."""
 
 
 def watching(server: Server, size: Size, report: Report) -> None:
     """Jobs with and without watchers, in turns."""
-    totals = {kind: Totals() for kind in KINDS}
+    totals = {kind: Totals() for kind in ORDER}
     for number in range(size.watched_rounds):
-        for kind, watch in KINDS.items():
-            total = totals[kind]
-            # Songs of their own for each: none finds its prompt in the LM's cache.
-            seed = SEED + len(KINDS) * number + list(KINDS).index(kind)
-            requests = mix.songs(size.watched_jobs, size.durations, seed)
+        songs = mix.songs(size.watched_jobs, size.durations, SEED + number)
+        for place, kind in enumerate(ORDER):
+            total, watch = totals[kind], WATCHES.get(kind)
+            # The same work for each, in words of its own: none finds its prompt in the LM's cache.
+            requests = mix.reworded(songs, len(ORDER) * number + place)
             spent, own = _outside_models(server), time.process_time()
             jobs: set[str] = set()
             watched = _watched(server.url, watch, size.watchers, jobs)
@@ -86,8 +89,8 @@ def watching(server: Server, size: Size, report: Report) -> None:
             total.server_seconds += _outside_models(server) - spent
     report.table(f"{size.watchers} clients that wait for news of running jobs", _rows(totals))
     cores = len(os.sched_getaffinity(0))
-    nobody = totals["nobody"]
-    for kind in list(KINDS)[1:]:
+    nobody = totals[NOBODY]
+    for kind in WATCHES:
         lost = f"generation lost to {size.watchers} clients ({kind})"
         by_the_clock = 1 - totals[kind].speed / nobody.speed
         # A machine whose speed changes says little by the clock.
@@ -135,7 +138,7 @@ def _rows(totals: dict[str, Totals]) -> list[dict[str, Any]]:
         {
             "watching": kind,
             "audio s/s": total.speed,
-            "of nobody's": total.speed / totals["nobody"].speed,
+            "of nobody's": total.speed / totals[NOBODY].speed,
             "news/s": total.news / total.seconds,
             "server without models, % of a core": 100 * total.server_seconds / total.seconds,
             "clients, % of a core": 100 * total.client_seconds / total.seconds,

@@ -39,6 +39,17 @@ def test_no_two_requests_have_the_same_words() -> None:
     assert len({request.caption for request in requests}) == 50
 
 
+def test_reworded_requests_are_the_same_work_in_other_words() -> None:
+    requests = mix.songs(50, (10, 60), 1)
+    others = mix.reworded(requests, 2)
+    wordless = {"caption", "lyrics"}
+    assert [one.model_dump(exclude=wordless) for one in others] == [
+        one.model_dump(exclude=wordless) for one in requests
+    ]
+    assert not {one.caption for one in others} & {one.caption for one in requests}
+    assert not {one.lyrics for one in others} & {one.lyrics for one in requests}
+
+
 def test_a_batch_counts_all_its_songs() -> None:
     request = mix.song(random.Random(0), (30, 30), 1.0, batch_size=2)
     assert list(request.seeds) == [request.seed, request.seed + 1]
