@@ -16,6 +16,7 @@ from diffusers.models.embeddings import get_1d_rotary_pos_embed
 from torch.nn.functional import linear, pad, silu
 
 from deployments.generator.attention import PackedAttention, Segment, segments_of
+from deployments.generator.elementwise import modulated, normed, rotated, unit
 from deployments.generator.trajectory import Condition, Row
 
 REMEMBERED_TOKENS = 16_384
@@ -53,11 +54,19 @@ class _FusedLayer:
     """[(heads + 2 * kv_heads) * head_dim, hidden]"""
     gate_up: torch.Tensor
     """[2 * intermediate, hidden]"""
+    norm_queries_keys: torch.Tensor
+    """[heads + kv_heads, head_dim]: weights of the norms of queries and keys."""
 
     @classmethod
     def of(cls, layer: Any) -> "_FusedLayer":
         attn, mlp = layer.self_attn, layer.mlp
-        return cls(layer, _fused(attn.to_q, attn.to_k, attn.to_v), _fused(mlp.gate_proj, mlp.up_proj))
+        norms = [attn.norm_q.weight.data] * attn.heads + [attn.norm_k.weight.data] * attn.kv_heads
+        return cls(
+            layer,
+            _fused(attn.to_q, attn.to_k, attn.to_v),
+            _fused(mlp.gate_proj, mlp.up_proj),
+            torch.stack(norms),
+        )
 
 
 def _fused(*projections: Any) -> torch.Tensor:
@@ -140,22 +149,22 @@ class PackedTransformer:
         """[tokens, hidden] -> the same; `modulation` is [1 or tokens, 6, hidden]."""
         layer = fused.layer
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = (layer.scale_shift_table + modulation).unbind(1)
-        normed = _normed(hidden, layer.self_attn_norm, scale, shift)
-        found = self._self_attention(fused, normed, batch, windowed)
+        ready = modulated(hidden, layer.self_attn_norm, scale, shift)
+        found = self._self_attention(fused, ready, batch, windowed)
         hidden = torch.addcmul(hidden, found, gate)
-        normed = layer.cross_attn_norm(hidden)
-        hidden += self._cross_attention(layer.cross_attn, normed, batch, condition_keys_values)
-        normed = _normed(hidden, layer.mlp_norm, mlp_scale, mlp_shift)
-        return hidden.addcmul_(_mlp(fused, normed), mlp_gate)
+        ready = normed(hidden, layer.cross_attn_norm)
+        hidden += self._cross_attention(layer.cross_attn, ready, batch, condition_keys_values)
+        ready = modulated(hidden, layer.mlp_norm, mlp_scale, mlp_shift)
+        return hidden.addcmul_(_mlp(fused, ready), mlp_gate)
 
     def _self_attention(
         self, fused: "_FusedLayer", hidden: torch.Tensor, batch: _Batch, windowed: bool
     ) -> torch.Tensor:
         attn = fused.layer.self_attn
         heads = linear(hidden, fused.queries_keys_values).reshape(len(hidden), -1, attn.head_dim)
-        query, key, value = torch.split(heads, [attn.heads, attn.kv_heads, attn.kv_heads], dim=1)
-        query = _rotated(attn.norm_q(query), batch.rotary)
-        key = _rotated(attn.norm_k(key), batch.rotary)
+        queries_keys, value = torch.split(heads, [attn.heads + attn.kv_heads, attn.kv_heads], dim=1)
+        turned = rotated(unit(queries_keys, attn.norm_q.eps).mul_(fused.norm_queries_keys), batch.rotary)
+        query, key = torch.split(turned, [attn.heads, attn.kv_heads], dim=1)
         return _projected(attn, self._attention(query, key, value, batch.among_themselves, windowed))
 
     def _cross_attention(
@@ -250,39 +259,19 @@ class PackedTransformer:
         return velocities
 
 
-def _normed(hidden: torch.Tensor, norm: Any, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """`norm` and the modulation after it, in half the passes over [tokens, hidden] that the modules make."""
-    length = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, dtype=torch.float32)
-    inverse = length.square_().div_(hidden.shape[-1]).add_(norm.eps).rsqrt_()
-    return torch.addcmul(shift, (hidden * inverse).to(hidden.dtype), norm.weight * (1 + scale))
-
-
 def _same(left: Sequence[Condition], right: Sequence[Condition]) -> bool:
     return len(left) == len(right) and all(a is b for a, b in zip(left, right, strict=True))
 
 
 def _queries(attn: Any, hidden: torch.Tensor) -> torch.Tensor:
     """[tokens, heads, head_dim]"""
-    queries: torch.Tensor = attn.norm_q(attn.to_q(hidden).unflatten(-1, (attn.heads, attn.head_dim)))
-    return queries
+    return normed(attn.to_q(hidden).unflatten(-1, (attn.heads, attn.head_dim)), attn.norm_q)
 
 
 def _keys_values(attn: Any, hidden: torch.Tensor) -> _KeysValues:
     """Twice [tokens, kv_heads, head_dim]"""
     shape = (attn.kv_heads, attn.head_dim)
     return attn.norm_k(attn.to_k(hidden).unflatten(-1, shape)), attn.to_v(hidden).unflatten(-1, shape)
-
-
-def _rotated(tokens: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """`tokens` [tokens, heads, head_dim] turned by their places: apply_rotary_emb in fewer passes."""
-    cos, sin = (table[:, None] for table in rotary)
-    wide = tokens.float()
-    first, second = wide.chunk(2, dim=-1)
-    rotated = wide * cos
-    half = first.shape[-1]
-    rotated[..., :half].addcmul_(second, sin[..., :half], value=-1)
-    rotated[..., half:].addcmul_(first, sin[..., half:])
-    return rotated.to(tokens.dtype)
 
 
 def _mlp(fused: "_FusedLayer", hidden: torch.Tensor) -> torch.Tensor:
