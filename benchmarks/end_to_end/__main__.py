@@ -85,7 +85,6 @@ class Run:
             start_up.parts(self.bench, self.report)
 
     def _peers(self) -> Peers:
-        loop = speed.loop_jobs(self.bench, self.size, self.report)
         with plain(self.bench) as server:
             at_rest = memory(server.pid)
             with watched_memory(server.pid) as peaks:
@@ -95,6 +94,8 @@ class Run:
             self.report.table(title, memory_table(at_rest, peaks))
             rate = found.saturation / 2
             half_load = speed.arrivals(speed.PLAIN, server, self.size, rate, self.report)
+        # Right before ours, which is compared with it: the machine's speed changes within minutes.
+        loop = speed.loop_jobs(self.bench, self.size, self.report)
         return Peers(loop, found, half_load, rate)
 
     def _ours(self, server: Server, peers: Peers | None) -> None:
