@@ -120,5 +120,6 @@ def with_codes(lesson: Lesson, codebook: CodeBook, silence: torch.Tensor) -> Les
     missing = -frames % codebook.tokenizer.pool_window_size
     filling = silence.to(covered.device).expand(len(covered), missing, channels)
     context = lesson.context.clone()
-    context[lesson.covers, :, :channels] = codebook(torch.cat([covered, filling], dim=1))[:, :frames]
+    said = codebook(torch.cat([covered, filling], dim=1))[:, :frames]
+    context[lesson.covers, :, :channels] = said.to(context.dtype)
     return replace(lesson, context=context)

@@ -92,7 +92,9 @@ class Training:
         for batch in self._batches(batch_of):
             if clock.has_rung:
                 break
-            losses = loss_of(self.module, batch, torch.Generator().manual_seed(self._seed + self.step))
+            # Its products are several times as fast, on processors with AMX, too; weights stay in float32.
+            with torch.autocast(self.device.type, torch.bfloat16):
+                losses = loss_of(self.module, batch, torch.Generator().manual_seed(self._seed + self.step))
             self._accelerator.backward(losses["loss"])
             self._accelerator.clip_grad_norm_(self._parameters, self._learning.clip)
             self._optimizer.step()
