@@ -6,6 +6,7 @@ torch's own threads have no samples: what a process does without them seems larg
 """
 
 import asyncio
+import re
 import shutil
 import signal
 import subprocess
@@ -113,10 +114,12 @@ def part_of(stack: str) -> str:
 
 
 def read_stacks(text: str) -> Counter[str]:
-    """The stacks of py-spy's format `raw`."""
+    """The stacks of py-spy's format `raw`, without those whose names were torn.
+
+    It does not stop a process to look at it, so a name may be anything, line ends included.
+    """
     stacks: Counter[str] = Counter()
-    for line in text.splitlines():
-        stack, _, samples = line.rpartition(" ")
+    for stack, samples in re.findall(r"^(.+) (\d+)$", text, re.MULTILINE):
         stacks[stack] += int(samples)
     return stacks
 

@@ -13,5 +13,9 @@ def test_processor_time_is_divided_as_the_samples_are() -> None:
     assert parts == pytest.approx({"decoding": 6.0, "encoding": 2.0, NOT_SAMPLED: 2.0})
 
 
+def test_stacks_with_torn_names_are_left_out() -> None:
+    assert read_stacks(f"{WRITING} 10\nwork (\x00\n (\n{WRITING} 2\n") == {WRITING: 12}
+
+
 def test_a_process_that_only_waited_is_part_of_the_rest() -> None:
     assert divided({"Codec": 0.5}, {"Codec": read_stacks(f"{IDLE} 7\n")}) == {OTHER: 0.5}
