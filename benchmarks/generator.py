@@ -9,11 +9,13 @@ latents. The pipeline crashes on some durations: those are left out and counted.
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import reduce
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -42,6 +44,10 @@ from deployments.generator.engine import GeneratorEngine, Song, Velocities
 from deployments.generator.text_encoder import PromptTokenizer, TextEncoder
 from deployments.messages import DenoiseRequest, Metadata
 from deployments.processor import engine_thread, keep_freed_memory
+from deployments.processor_share import ProcessorShare, Share
+
+Span = tuple[float, float]
+"""Start and stop on the performance counter."""
 
 
 @dataclass(frozen=True)
@@ -71,24 +77,33 @@ class TimedEngine(GeneratorEngine):
     """The engine with a clock beside it."""
 
     def watch(self) -> None:
-        self.prepare_seconds = self.forward_seconds = 0.0
-        self.forwards = self.frames = self.padded_frames = 0
+        self.prepared: list[Span] = []
+        self.forwards: list[Span] = []
+        """Of all threads."""
+        self.frames: list[int] = []
+        """Of each song in each forward."""
 
     def start(self, request: DenoiseRequest) -> Song:
         started = time.perf_counter()
         song = super().start(request)
-        self.prepare_seconds += time.perf_counter() - started
+        self.prepared.append((started, time.perf_counter()))
         return song
 
     def velocities(self, songs: Sequence[Song]) -> list[Velocities]:
         started = time.perf_counter()
         found = super().velocities(songs)
-        self.forward_seconds += time.perf_counter() - started
-        self.forwards += 1
-        frames = [song.trajectory.frames for song in songs]
-        self.frames += sum(frames)
-        self.padded_frames += sum(count % 2 for count in frames)
+        self.forwards.append((started, time.perf_counter()))
+        self.frames += [song.trajectory.frames for song in songs]
         return found
+
+
+def covered(spans: Iterable[Span]) -> float:
+    """Seconds in at least one of `spans`."""
+    seconds, until = 0.0, float("-inf")
+    for start, stop in sorted(spans):
+        seconds += max(0.0, stop - max(start, until))
+        until = max(until, stop)
+    return seconds
 
 
 @dataclass(frozen=True)
@@ -98,10 +113,12 @@ class Contest:
     engine: TimedEngine
     peer: AceStepPipeline
     thread: ThreadPoolExecutor
-    """Where both compute, one after the other."""
+    """Where both compute, one after the other; ours has a forward for each other core beside."""
+    share: Share
+    """Of the cores, for ours."""
 
     @classmethod
-    def of(cls, model: RandomGenerator, thread: ThreadPoolExecutor) -> "Contest":
+    def of(cls, model: RandomGenerator, thread: ThreadPoolExecutor, share: Share) -> "Contest":
         engine = TimedEngine(
             model.checkpoint, model.modules, TextEncoder(model.text_encoder), PromptTokenizer(model.tokenizer)
         )
@@ -116,7 +133,7 @@ class Contest:
             scheduler=FlowMatchEulerDiscreteScheduler(num_train_timesteps=1, shift=1.0),
         )
         peer.set_progress_bar_config(disable=True)
-        return cls(engine, peer, thread)
+        return cls(engine, peer, thread, share)
 
     def ours(self, jobs: Sequence[Job], tokens_per_forward: int) -> Cost:
         """All of `jobs`, sent at once."""
@@ -127,7 +144,7 @@ class Contest:
                     pass
 
         async def everything() -> None:
-            batcher = StepBatcher(self.engine, tokens_per_forward, self.thread)
+            batcher = StepBatcher(self.engine, tokens_per_forward, self.thread, share=self.share)
             await asyncio.gather(*(follow(batcher, job) for job in jobs))
 
         self.engine.watch()
@@ -176,17 +193,18 @@ def compare(
     runs = [(contest.theirs(jobs), contest.ours(jobs, tokens_per_forward)) for _ in range(rounds)]
     theirs, ours = (reduce(Cost.best, side) for side in zip(*runs, strict=True))
     last, engine = runs[-1][1], contest.engine  # whose clock tells of the last run
-    outside = last.seconds - engine.prepare_seconds - engine.forward_seconds
+    outside = last.seconds - covered([*engine.prepared, *engine.forwards])
+    padded = sum(count % 2 for count in engine.frames)
     return {
         "jobs": len(jobs),
         "ours, songs/s": len(jobs) / ours.seconds,
         "peer, songs/s": len(jobs) / theirs.seconds,
         "ratio": theirs.seconds / ours.seconds,
         "ratio of processor time": theirs.processor_seconds / ours.processor_seconds,
-        "preparing, %": 100 * engine.prepare_seconds / last.seconds,
-        "ticks": engine.forwards,
-        "overhead a tick, ms": 1000 * outside / engine.forwards,
-        "padding, %": 100 * engine.padded_frames / (engine.frames + engine.padded_frames),
+        "preparing, %": 100 * covered(engine.prepared) / last.seconds,
+        "ticks": len(engine.forwards),
+        "overhead a tick, ms": 1000 * outside / len(engine.forwards),
+        "padding, %": 100 * padded / (sum(engine.frames) + padded),
     }
 
 
@@ -213,10 +231,11 @@ def main() -> None:
         "tables": {},
     }
     keep_freed_memory()  # for both sides
-    with running_threads(chosen.threads):
+    with running_threads(chosen.threads), TemporaryDirectory() as folder:
+        share = ProcessorShare(Path(folder), chosen.threads, torch._C.set_num_threads)
         for dtype in chosen.dtypes:
             thread.submit(model.to, getattr(torch, dtype)).result()
-            contest = thread.submit(Contest.of, model, thread).result()
+            contest = thread.submit(Contest.of, model, thread, share).result()
             figures[f"{dtype}_product_gflops"] = thread.submit(product_gflops, getattr(torch, dtype)).result()
             compare(contest, jobs_of([short]), chosen.tokens_per_forward)  # warms both up
             for workload, durations in workloads.items():

@@ -21,15 +21,27 @@ _MOST_ENGINES = 16
 class Share(Protocol):
     """An engine calls `work` before each forward, on the thread that does it, and `rest` after the last."""
 
-    def work(self) -> None: ...
+    @property
+    def cores(self) -> int:
+        """When the engine last went to work; it may have as many forwards at once."""
+
+    def work(self, beside: int = 0) -> None:
+        """On all cores but those of the forwards `beside` this one."""
+
+    def work_beside(self) -> None:
+        """On one core, beside the engine's other forwards."""
 
     def rest(self) -> None: ...
 
 
 class FixedShare:
-    """Of an engine with a number of threads of its own, or on a GPU."""
+    """Of an engine with a number of threads of its own, or on a GPU: one forward at a time."""
 
-    def work(self) -> None: ...
+    cores = 1
+
+    def work(self, beside: int = 0) -> None: ...
+
+    def work_beside(self) -> None: ...
 
     def rest(self) -> None: ...
 
@@ -43,11 +55,12 @@ class ProcessorShare:
         if folder.lstat().st_uid != os.getuid():  # not of what a link of somebody else's leads to
             raise PermissionError(f"{folder}, where engines share the cores, belongs to another user")
         self._places = [(folder / str(place)).open("a") for place in range(min(cores, _MOST_ENGINES))]
-        self._cores = cores
+        self._all_cores = cores
+        self.cores = 1
         self._use_threads = use_threads
         self._mine: IO[str] | None = None
 
-    def work(self) -> None:
+    def work(self, beside: int = 0) -> None:
         others = 0
         for place in self._places:
             if place is self._mine:
@@ -58,7 +71,11 @@ class ProcessorShare:
                 self._mine = place
             else:
                 fcntl.flock(place, fcntl.LOCK_UN)
-        self._use_threads(max(1, self._cores // (1 + others)))
+        self.cores = max(1, self._all_cores // (1 + others))
+        self._use_threads(max(1, self.cores - beside))
+
+    def work_beside(self) -> None:
+        self._use_threads(1)
 
     def rest(self) -> None:
         if self._mine is not None:

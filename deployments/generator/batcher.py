@@ -1,12 +1,11 @@
-"""The songs of concurrent jobs through one engine, on one private thread, a step at a time."""
+"""The songs of concurrent jobs through one engine, a step at a time."""
 
 import asyncio
 import logging
 import time
-from bisect import insort
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -14,6 +13,7 @@ import torch
 
 from deployments.errors import JobError
 from deployments.generator.engine import GeneratorEngine, Song, StepSize, Velocities
+from deployments.generator.line import Job, Line, News, Turn
 from deployments.messages import DenoisedLatents, DenoiseRequest, Progress
 from deployments.processor import engine_thread
 from deployments.processor_share import FixedShare, Share
@@ -24,7 +24,6 @@ TOO_LARGE = "This song is too long for the memory of the server's model."
 
 _FIXED = FixedShare()
 
-_News = tuple[int, Progress | DenoisedLatents]
 _Result = TypeVar("_Result")
 
 
@@ -42,42 +41,12 @@ class Forward:
     padding_frames: int
 
 
-@dataclass(eq=False)
-class _Job:
-    requests: Sequence[DenoiseRequest]
-    songs: list[Song] = field(default_factory=list)
-    """Those that are prepared."""
-    news: asyncio.Queue[_News | Exception] = field(default_factory=asyncio.Queue)
-
-    @property
-    def prepared(self) -> bool:
-        return len(self.songs) == len(self.requests)
-
-    def prepare_next(self, engine: GeneratorEngine) -> None:
-        self.songs.append(engine.start(self.requests[len(self.songs)]))
-
-
-@dataclass(eq=False)
-class _Turn:
-    """One running song, in the line for its next step."""
-
-    job: _Job
-    item: int
-    due: int
-    """On the batcher's clock."""
-
-    @property
-    def song(self) -> Song:
-        return self.job.songs[self.item]
-
-
 class StepBatcher:
     """Moves songs side by side, whatever they are: a tick is one forward, in which each song makes one step.
 
-    Each tick takes the song that is due first and all that fit beside it into `tokens_per_forward`. A song is
-    due when as much work as its own has been done since it joined: a short one overtakes long ones, and
-    nobody who comes later than that overtakes a long one. So the same songs stay together to their end, where
-    turns would have all of them wait for each other.
+    Each tick takes the song that is due first and all that fit beside it into `tokens_per_forward`. Where
+    there are as many songs as the engine has cores, each core has a forward of its own with its part of the
+    tokens: one forward on all cores waits for the slowest of them at the end of every operation.
 
     All songs of a job join at once: a job that has the server to itself is always batched in the same way, so
     that the same seeds give the same latents to the last bit. Beside other jobs they may differ in rounding.
@@ -98,23 +67,25 @@ class StepBatcher:
         self._share = share
         self._on_forward = on_forward
         self._tokens_per_forward = tokens_per_forward
-        self._arrived: list[_Job] = []
-        self._line: list[_Turn] = []
-        """As they are due."""
-        self._clock = 0
-        """Tokens of all steps until now."""
+        self._arrived: list[Job] = []
+        self._line = Line(engine.tokens)
         self._thread = thread or engine_thread("dit")
+        self._threads_beside: list[ThreadPoolExecutor] = []
+        """Of one core each."""
+        self._beside: dict[int, asyncio.Task[None]] = {}
+        """What works on them, by their places."""
+        self._ticked_beside = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
-        self._work_started: float | None = None
+        self._work_started: dict[ThreadPoolExecutor, float] = {}
         self._last_tick_seconds = 0.0
         self._device_error: torch.AcceleratorError | None = None
 
-    async def run(self, requests: Sequence[DenoiseRequest]) -> AsyncGenerator[_News, None]:
+    async def run(self, requests: Sequence[DenoiseRequest]) -> AsyncGenerator[News, None]:
         """Progress of each song of one job before its steps and after each, and its latents, with its index.
 
         Raises what went wrong with the first song that fails.
         """
-        job = _Job(requests)
+        job = Job(requests)
         self._arrived.append(job)
         if self._loop_task is None or self._loop_task.done():
             self._loop_task = asyncio.create_task(self._run_jobs())
@@ -135,19 +106,58 @@ class StepBatcher:
             raise RuntimeError("the device of the DiT is lost") from self._device_error
         if self._loop_task is not None and self._loop_task.done():
             self._loop_task.result()
-        if self._work_started is not None:
-            seconds = time.monotonic() - self._work_started
+        if self._work_started:
+            seconds = time.monotonic() - min(self._work_started.values())
             if seconds > stalled_seconds:
                 raise RuntimeError(f"a step of the DiT has been running for {seconds:.0f} s")
 
     async def _run_jobs(self) -> None:
         try:
-            while self._arrived or self._line:
+            while self._arrived or self._line or self._beside:
                 await self._prepare_arrived()
-                if batch := self._next_batch():
-                    await self._tick(batch)
+                batch = self._next_batch()
+                self._start_beside()
+                if batch:
+                    await self._tick(batch, self._thread)
+                if self._beside and (not batch or self._line.of_one_job):
+                    await self._wait_for_others()
         finally:
             self._share.rest()
+
+    def _forwards_at_once(self) -> int:
+        """One on each core where there are songs for them, else one on all."""
+        cores = self._share.cores
+        return cores if len(self._line) >= cores else 1
+
+    def _start_beside(self) -> None:
+        for place, task in [*self._beside.items()]:
+            if task.done():
+                del self._beside[place]
+                task.result()  # raises what nobody expected
+        for place in range(self._forwards_at_once() - 1):
+            if place not in self._beside and (batch := self._next_batch()):
+                self._beside[place] = asyncio.create_task(self._work_beside(place, batch))
+
+    async def _work_beside(self, place: int, batch: list[Turn]) -> None:
+        while len(self._threads_beside) <= place:
+            self._threads_beside.append(engine_thread(f"dit-beside-{len(self._threads_beside)}"))
+        try:
+            while batch:
+                await self._tick(batch, self._threads_beside[place])
+                self._ticked_beside.set()
+                # The songs of one job stay in step, so that they are always batched in the same way.
+                goes_on = place < self._forwards_at_once() - 1 and not self._line.of_one_job
+                batch = self._next_batch() if goes_on else []
+        finally:
+            self._ticked_beside.set()
+
+    async def _wait_for_others(self) -> None:
+        """For a tick of one of them; for all where the songs are of one job."""
+        if self._line.of_one_job:
+            await asyncio.gather(*self._beside.values())
+        else:
+            self._ticked_beside.clear()
+            await self._ticked_beside.wait()
 
     async def _prepare_arrived(self) -> None:
         """Encode prompts and sources: of a full forward at first, then for as long as the last tick took."""
@@ -159,40 +169,35 @@ class StepBatcher:
             job = self._arrived[0]
             started = time.monotonic()
             try:
-                await self._on_thread(partial(job.prepare_next, self._engine))
+                await self._on_thread(self._thread, partial(job.prepare_next, self._engine))
             except Exception as error:
                 self._fail(job, error)
             spent += time.monotonic() - started
             if job.prepared and job in self._arrived:  # its caller may have left meanwhile
                 self._arrived.remove(job)
                 for item, song in enumerate(job.songs):
-                    steps = song.trajectory.steps
-                    job.news.put_nowait((item, Progress("denoising", 0, steps)))
-                    due = self._clock + steps * self._engine.tokens(song)
-                    insort(self._line, _Turn(job, item, due), key=lambda turn: turn.due)
+                    job.news.put_nowait((item, Progress("denoising", 0, song.trajectory.steps)))
+                self._line.join(job)
 
     def _forward_is_full(self) -> bool:
-        return sum(self._engine.tokens(turn.song) for turn in self._line) >= self._tokens_per_forward
+        return self._line.tokens >= self._tokens_per_forward
 
-    def _next_batch(self) -> list[_Turn]:
-        batch: list[_Turn] = []
-        room = self._tokens_per_forward
-        for turn in self._line:
-            tokens = self._engine.tokens(turn.song)
-            if not batch or tokens <= room:
-                batch.append(turn)
-                room -= tokens
-        return batch
+    def _room(self) -> int:
+        """Tokens for the next forward: those beside it have as many."""
+        return min(self._tokens_per_forward, self._line.tokens) // self._forwards_at_once()
 
-    async def _tick(self, batch: list[_Turn]) -> None:
+    def _next_batch(self) -> list[Turn]:
+        return self._line.take(self._room())
+
+    async def _tick(self, batch: list[Turn], thread: ThreadPoolExecutor) -> None:
         songs = [turn.song for turn in batch]
         sizes = [self._engine.size(song) for song in songs]  # of this step; the next one may be another
-        token_slots = self._tokens_per_forward
+        token_slots = self._tokens_per_forward // self._forwards_at_once()
         started = time.monotonic()
-        outcomes = await self._on_thread(partial(self._step, songs))
-        self._last_tick_seconds = time.monotonic() - started
-        self._clock += sum(size.tokens for size in sizes)
-        self._tell(sizes, token_slots)
+        outcomes = await self._on_thread(thread, partial(self._step, songs))
+        seconds = self._last_tick_seconds = time.monotonic() - started
+        self._line.give_back(batch)
+        self._tell(seconds, sizes, token_slots)
         for turn, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 self._fail(turn.job, outcome)
@@ -201,14 +206,12 @@ class StepBatcher:
             turn.job.news.put_nowait((turn.item, Progress("denoising", trajectory.step, trajectory.steps)))
             if outcome is not None:
                 turn.job.news.put_nowait((turn.item, outcome))
-                if turn in self._line:
-                    self._line.remove(turn)
 
-    def _tell(self, sizes: Sequence[StepSize], token_slots: int) -> None:
+    def _tell(self, seconds: float, sizes: Sequence[StepSize], token_slots: int) -> None:
         tokens = sum(size.tokens for size in sizes)
         self._on_forward(
             Forward(
-                seconds=self._last_tick_seconds,
+                seconds=seconds,
                 songs=len(sizes),
                 tokens=tokens,
                 token_slots=max(token_slots, tokens),
@@ -258,23 +261,28 @@ class StepBatcher:
         except Exception as error:
             return error
 
-    async def _on_thread(self, work: Callable[[], _Result]) -> _Result:
+    async def _on_thread(self, thread: ThreadPoolExecutor, work: Callable[[], _Result]) -> _Result:
+        beside = sum(not task.done() for task in self._beside.values())
+
         def with_a_share_of_the_cores() -> _Result:
-            self._share.work()
+            if thread is self._thread:
+                self._share.work(beside)
+            else:
+                self._share.work_beside()
             return work()
 
-        self._work_started = time.monotonic()
+        self._work_started[thread] = time.monotonic()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, with_a_share_of_the_cores)
+            return await asyncio.get_running_loop().run_in_executor(thread, with_a_share_of_the_cores)
         finally:
-            self._work_started = None
+            del self._work_started[thread]
 
-    def _fail(self, job: _Job, error: Exception) -> None:
+    def _fail(self, job: Job, error: Exception) -> None:
         if isinstance(error, torch.AcceleratorError):  # whatever runs on the device from now on fails, too
             self._device_error = error
         job.news.put_nowait(error)
         self._remove(job)
 
-    def _remove(self, job: _Job) -> None:
+    def _remove(self, job: Job) -> None:
         self._arrived = [other for other in self._arrived if other is not job]
-        self._line = [turn for turn in self._line if turn.job is not job]
+        self._line.leave(job)

@@ -7,6 +7,7 @@ in the order of AceStepTransformer1DModel.forward, which has no way to keep rows
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock, get_ident
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -89,7 +90,10 @@ class PackedTransformer:
         self._model: Any = transformer
         self._layers = [_FusedLayer.of(layer) for layer in self._model.layers]
         self._attention = PackedAttention(transformer.config.sliding_window, self.device, self.dtype)
-        self._batch: _Batch | None = None
+        self._batches: dict[int, _Batch] = {}
+        """The last one of each thread that has forwards."""
+        self._lock = Lock()
+        """Of what all threads remember together."""
         self._keys_values: WeakKeyDictionary[Condition, tuple[_KeysValues, ...]] = WeakKeyDictionary()
         """Of each layer's cross-attention, in the order in which they were last asked for."""
 
@@ -108,13 +112,14 @@ class PackedTransformer:
         return -(-row.latents.shape[0] // self.patch_size)
 
     def forget(self) -> None:
-        """Free what is remembered of the last batch."""
-        self._batch = None
+        """Free what is remembered of this thread's last batch."""
+        self._batches.pop(get_ident(), None)
 
     def forget_conditions(self) -> None:
         """Free all that is remembered."""
-        self._batch = None
-        self._keys_values.clear()
+        self._batches.clear()
+        with self._lock:
+            self._keys_values.clear()
 
     def velocities(self, rows: Sequence[Row]) -> list[torch.Tensor]:
         """The velocity [frames, channels] in float32 of each row."""
@@ -188,10 +193,11 @@ class PackedTransformer:
         return embedding, modulation
 
     def _batch_of(self, rows: Sequence[Row]) -> _Batch:
-        last = self._batch
+        last = self._batches.get(get_ident())
         if last is None or not _same(last.conditions, [row.condition for row in rows]):
-            self._batch = None  # frees it before the next one takes memory
-            self._batch = last = self._new_batch(rows)
+            last = None
+            self.forget()  # before the next one takes memory
+            self._batches[get_ident()] = last = self._new_batch(rows)
         return last
 
     def _new_batch(self, rows: Sequence[Row]) -> _Batch:
@@ -227,10 +233,11 @@ class PackedTransformer:
         return cos.to(self.dtype), sin.to(self.dtype)
 
     def _condition_keys_values(self, conditions: Sequence[Condition]) -> tuple[_KeysValues, ...]:
-        of_rows = [self._keys_values_of(condition) for condition in conditions]
-        remembered = self._keys_values
-        while sum(len(layers[0][0]) for layers in remembered.values()) > REMEMBERED_TOKENS:
-            del remembered[next(iter(remembered))]
+        with self._lock:
+            of_rows = [self._keys_values_of(condition) for condition in conditions]
+            remembered = self._keys_values
+            while sum(len(layers[0][0]) for layers in remembered.values()) > REMEMBERED_TOKENS:
+                del remembered[next(iter(remembered))]
         if len(of_rows) == 1:
             return of_rows[0]
         return tuple(

@@ -1,0 +1,149 @@
+"""A forward for each core: as many as there are cores at once, and what each song becomes stays the same."""
+
+import asyncio
+import random
+import threading
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from deployments.generator.batcher import Forward, StepBatcher
+from deployments.generator.engine import Song, Velocities
+from deployments.messages import Progress
+from tests.integration.generator.test_step_batcher import any_request
+from tests.recording_share import RecordingShare
+from tests.watched_engine import LONG, ROUNDING, SONG, UNLIMITED, WatchedEngine, latents_alone, run
+
+STEPS = 8
+"""Of the turbo model."""
+
+
+class MeetingEngine(WatchedEngine):
+    """Notes how many forwards run at once; the first ones wait until so many do."""
+
+    def __init__(self, variant: str, forwards: int) -> None:
+        super().__init__(variant)
+        self.all_there = threading.Barrier(forwards)
+        self.at_once = self.most_at_once = 0
+        self.two_wait = threading.Event()
+        self._counting = threading.Lock()
+
+    def velocities(self, songs: Sequence[Song]) -> list[Velocities]:
+        with self._counting:
+            self.at_once += 1
+            self.most_at_once = max(self.at_once, self.most_at_once)
+            if self.at_once == 2:
+                self.two_wait.set()
+        if len(self.forwards) < self.all_there.parties:
+            self.all_there.wait(timeout=30)
+        try:
+            return super().velocities(songs)
+        finally:
+            with self._counting:
+                self.at_once -= 1
+
+
+@pytest.mark.parametrize("cores", [2, 3])
+@pytest.mark.parametrize("tokens_per_forward", [1500, UNLIMITED])
+async def test_24_mixed_jobs_make_what_each_makes_alone(cores: int, tokens_per_forward: int) -> None:
+    rng = random.Random(cores)
+    requests = [any_request(rng) for _ in range(24)]
+    batcher = StepBatcher(WatchedEngine("base"), tokens_per_forward, share=RecordingShare(cores))
+    together = await asyncio.gather(*(run(batcher, request) for request in requests))
+    for request, (latents,) in zip(requests, together, strict=True):
+        assert np.abs(latents - latents_alone("base", request)).max() <= ROUNDING
+
+
+@pytest.mark.parametrize("songs_of_a_job", [1, 2, 4])
+async def test_each_core_has_a_forward_and_no_more(songs_of_a_job: int) -> None:
+    engine = MeetingEngine("turbo", forwards=2)
+    batcher = StepBatcher(engine, UNLIMITED, share=RecordingShare(cores=2))
+    songs = [replace(SONG, seed=seed) for seed in range(4)]
+    jobs = [songs[first : first + songs_of_a_job] for first in range(0, 4, songs_of_a_job)]
+    await asyncio.gather(*(run(batcher, *job) for job in jobs))
+    assert engine.most_at_once == 2
+    assert {len(songs) for songs in engine.forwards[2:]} <= {1, 2}
+
+
+async def test_fewer_songs_than_cores_go_together_on_all_cores() -> None:
+    engine, share = WatchedEngine("turbo"), RecordingShare(cores=3)
+    await run(StepBatcher(engine, UNLIMITED, share=share), SONG, replace(SONG, seed=1))
+    assert [len(songs) for songs in engine.forwards] == [2] * STEPS
+    assert share.said == ["work"] * (2 + STEPS) + ["rest"]
+
+
+async def test_each_forward_takes_one_core_and_all_rest_after_the_last() -> None:
+    share = RecordingShare(cores=2)
+    await run(StepBatcher(WatchedEngine("turbo"), UNLIMITED, share=share), SONG, replace(SONG, seed=1))
+    await asyncio.to_thread(share.rested.wait, 30)
+    assert share.said[:2] == ["work", "work"]  # both songs are prepared
+    assert sorted(share.said[2:-1]) == ["work beside"] * STEPS + ["work, 1 beside"] * STEPS
+    assert share.said[-1] == "rest"
+
+
+async def test_a_job_alone_is_always_batched_in_the_same_way() -> None:
+    songs = [replace(SONG, frames=frames, seed=frames) for frames in (150, 150, 250, 77, 333)]
+    batchings, latents = [], []
+    for _ in range(3):
+        engine = WatchedEngine("turbo")
+        latents.append(await run(StepBatcher(engine, 1000, share=RecordingShare(cores=2)), *songs))
+        frames = ([song.trajectory.frames for song in forward] for forward in engine.forwards)
+        batchings.append(sorted(frames))
+    assert batchings[0] == batchings[1] == batchings[2]
+    assert all(np.array_equal(mine, others) for mine, others in zip(latents[0], latents[2], strict=True))
+
+
+async def test_the_room_is_divided_among_the_forwards() -> None:
+    told: list[Forward] = []
+    batcher = StepBatcher(WatchedEngine("turbo"), 600, on_forward=told.append, share=RecordingShare(cores=2))
+    await asyncio.gather(*(run(batcher, replace(SONG, seed=seed)) for seed in range(8)))
+    while_many = told[: len(told) // 2]
+    assert all(forward.tokens <= forward.token_slots == 300 for forward in while_many)
+    assert max(forward.songs for forward in while_many) > 1
+
+
+async def test_a_song_that_fails_beside_others_fails_alone() -> None:
+    engine = WatchedEngine("turbo")
+    engine.refused = 77
+    batcher = StepBatcher(engine, UNLIMITED, share=RecordingShare(cores=2))
+    bad = [replace(SONG, frames=77, seed=seed) for seed in range(2)]
+    good = [replace(SONG, seed=seed) for seed in range(3)]
+    answers = await asyncio.gather(*(run(batcher, each) for each in (*bad, *good)), return_exceptions=True)
+    assert all(isinstance(answer, ArithmeticError) for answer in answers[:2])
+    for request, answer in zip(good, answers[2:], strict=True):
+        assert not isinstance(answer, BaseException)
+        assert np.abs(answer[0] - latents_alone("turbo", request)).max() <= ROUNDING
+
+
+async def test_a_job_cancelled_beside_another_stops_within_a_step_and_the_other_goes_on() -> None:
+    engine = WatchedEngine("base")
+    batcher = StepBatcher(engine, UNLIMITED, share=RecordingShare(cores=2))
+    other = asyncio.create_task(run(batcher, replace(LONG, seed=1)))
+    async with aclosing(batcher.run([LONG])) as news:
+        async for _, answer in news:
+            assert isinstance(answer, Progress)
+            if answer.done == 3:
+                break
+    (latents,) = await other
+    assert np.abs(latents - latents_alone("base", replace(LONG, seed=1))).max() <= ROUNDING
+    steps = sorted({id(song): song.trajectory.step for songs in engine.forwards for song in songs}.values())
+    assert steps[0] <= 4
+    assert steps[1] == 50
+
+
+async def test_a_hung_forward_is_noticed_wherever_it_runs() -> None:
+    engine = MeetingEngine("turbo", forwards=3)  # two come, so both hang until the barrier breaks
+    batcher = StepBatcher(engine, UNLIMITED, share=RecordingShare(cores=2))
+    jobs = [asyncio.create_task(run(batcher, replace(SONG, seed=seed))) for seed in range(2)]
+    async with asyncio.timeout(30):
+        await asyncio.to_thread(engine.two_wait.wait)
+    await asyncio.sleep(0.1)
+    with pytest.raises(RuntimeError, match="has been running"):
+        batcher.check(stalled_seconds=0.05)
+    engine.all_there.abort()
+    answers = await asyncio.gather(*jobs, return_exceptions=True)
+    assert all(isinstance(answer, threading.BrokenBarrierError) for answer in answers)
+    batcher.check(stalled_seconds=0.05)
