@@ -4,8 +4,9 @@
 
 Sends 100 requests, none of which the training recipe ever renders, to a running server's HTTP API and listens
 to what comes back. Beside the server's score stand that of the same requests composed and rendered by the
-recipe instead of generated (what the scorer makes of perfect answers), and chance: the server's songs held
-against each other's requests. It needs the extra `training`.
+recipe instead of generated (what the scorer makes of perfect answers), these through a codec (no model of its
+latents can do better), and chance: the server's songs held against each other's requests. It needs the extra
+`training`.
 """
 
 import argparse
@@ -19,11 +20,14 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 import soundfile
+import torch
 
 from benchmarks.listening.features import features
 from benchmarks.listening.probe import Heard, hear, mono
 from benchmarks.listening.tempo import is_tempo, tempo
 from benchmarks.measuring import show, write_json
+from deployments.checkpoints.loading import load_vae
+from deployments.codec.engine import VaeEngine
 from deployments.domain import INSTRUMENTAL, SAMPLE_RATE
 from training.songs.captions import caption
 from training.songs.description import Description, describe
@@ -167,12 +171,18 @@ def _song(http: httpx.Client, job_id: str) -> Samples:
     return np.ascontiguousarray(samples.T)
 
 
+def through(codec: VaeEngine, samples: Samples) -> Samples:
+    """[2, samples] encoded and decoded; whole latent frames of them."""
+    return codec.decode(codec.encode(samples))[:, : samples.shape[1]]
+
+
 def main() -> None:
     """Print the table."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("--url", help="of a running server; without it only rendered songs are scored")
+    options.add_argument("--vae", type=Path, help="folder of the codec that rendered songs go through")
     options.add_argument("--thinking", action=argparse.BooleanOptionalAction, default=True)
     options.add_argument("--requests", type=int, default=REQUESTS)
     options.add_argument("--json", type=Path, help="also write the figures to this file")
@@ -182,6 +192,10 @@ def main() -> None:
     if chosen.url:
         answers = [listen(samples, SECONDS) for samples in generated(chosen.url, asked, chosen.thinking)]
         table += rows("generated", asked, answers)
+    if chosen.vae:
+        codec = VaeEngine(load_vae(chosen.vae, "cpu", torch.float32))
+        decoded = [listen(through(codec, request.rendered()), SECONDS) for request in asked]
+        table += rows("rendered, through the codec", asked, decoded)
     table += rows("rendered", asked, [listen(request.rendered(), SECONDS) for request in asked])
     show(f"{len(asked)} requests, per cent fulfilled", table)
     write_json(chosen.json, {"scores": table})

@@ -24,21 +24,27 @@ from training.data import SongBlocks
 from training.files import MODELS, write_json
 from training.loop import Losses, Training
 from training.recipe import Recipe
+from training.subbands import begin_with_subbands, decode, encode, scale_to
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 _SEED = 1_000_000_000
-_WAVEFORM_WEIGHT = 10.0
-_KL_WEIGHT = 1e-4
-_RESOLUTIONS = (4096, 2048, 1024, 512, 256, 128)
+_WAVEFORM_WEIGHT = 5.0
+_KL_WEIGHT = 1e-3
+_RESOLUTIONS = (4096, 1024, 256)
+_SPECTRAL_FLOOR = 1e-3
+"""Of the power of a bin (a full scale's is 65,000 at 1,024): how silent silence is needs no learning."""
+_SCALING_EXCERPTS = 8
 _CALIBRATION_EXCERPTS = 64
 
 
 def new_vae(config: dict[str, Any]) -> AutoencoderOobleck:
-    """With diffusers' initial weights."""
+    """With diffusers' initial weights below 48 kHz."""
     with warnings.catch_warnings():
         # diffusers' VAE still uses the old form of weight norm, as its checkpoints do.
         warnings.filterwarnings("ignore", message=".*weight_norm", category=FutureWarning)
-        return AutoencoderOobleck(**diffusers_arguments(config))
+        vae = AutoencoderOobleck(**diffusers_arguments(config))
+    begin_with_subbands(vae)
+    return vae
 
 
 def excerpts(songs: SongBlocks, recipe: Recipe, count: int, generator: torch.Generator) -> torch.Tensor:
@@ -66,14 +72,15 @@ class CodecLoss:
             fft_sizes=list(_RESOLUTIONS),
             hop_sizes=[size // 4 for size in _RESOLUTIONS],
             win_lengths=list(_RESOLUTIONS),
+            eps=_SPECTRAL_FLOOR,
         ).to(device)
 
     def __call__(self, module: nn.Module, batch: torch.Tensor, generator: torch.Generator) -> Losses:
         waveform = batch.to(self._device)
         vae: Any = module
-        posterior = OobleckDiagonalGaussianDistribution(vae.encoder(waveform).float())
+        posterior = OobleckDiagonalGaussianDistribution(encode(vae, waveform).float())
         noise = torch.randn(posterior.mean.shape, generator=generator).to(self._device)
-        decoded = vae.decoder(posterior.mean + posterior.std * noise).float()
+        decoded = decode(vae, posterior.mean + posterior.std * noise)
         spectra = self._spectra(decoded, waveform)
         difference = (decoded - waveform).abs().mean()
         kl = 0.5 * (posterior.mean**2 + posterior.var - posterior.logvar - 1).mean()
@@ -85,9 +92,7 @@ def train_codec(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> 
     """Train until the clock rings; when the stage is done `work/models/vae` is a checkpoint."""
     torch.manual_seed(_SEED)
     vae: Any = new_vae(recipe.vae)
-    if recipe.codec_compiled:
-        vae.encoder.compile()
-        vae.decoder.compile()
+    scale_to(vae, excerpts(songs, recipe, _SCALING_EXCERPTS, torch.Generator().manual_seed(_SEED - 2)))
     training = Training(work / "codec", vae, recipe.codec, _SEED)
     batch_of = partial(excerpts, songs, recipe, recipe.codec.batch)
     if not training.run(batch_of, CodecLoss(training.device), clock):

@@ -89,6 +89,7 @@ class Training:
     def run(self, batch_of: BatchOf, loss_of: LossOf, clock: Clock) -> bool:
         """Train until the clock rings; whether the stage is done. Raises FloatingPointError on NaN."""
         self.module.train()
+        self._since_report: list[dict[str, float]] = []
         for batch in self._batches(batch_of):
             if clock.has_rung:
                 break
@@ -101,8 +102,9 @@ class Training:
             self._optimizer.zero_grad()
             self._schedule.step()
             self._average.step(self._parameters)
+            self._since_report.append({name: float(value.detach()) for name, value in losses.items()})
             if self.step % _PRINT_EVERY == 0 or self.is_done:
-                self._report(losses)
+                self._report()
             if self.step % _SAVE_EVERY == 0:
                 self._save()
         self._save()
@@ -128,8 +130,11 @@ class Training:
         done = min(1.0, step / self._learning.steps)
         return _LOWEST_RATE + (1 - _LOWEST_RATE) * (0.5 + 0.5 * math.cos(math.pi * done))
 
-    def _report(self, losses: Losses) -> None:
-        values = {name: float(value.detach()) for name, value in losses.items()}
+    def _report(self) -> None:
+        """Print the mean losses since the last report."""
+        steps = self._since_report
+        values = {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
+        steps.clear()
         print(
             self._folder.name,
             self.step,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from deployments.processor import keep_freed_memory
 from training.clock import Clock
 from training.codec import train_codec
 from training.codes import train_codes
@@ -73,6 +74,7 @@ def main() -> int:
     )
     chosen = options.parse_args()
     torch.set_float32_matmul_precision("high")
+    keep_freed_memory()
     recipe = (QUICK if chosen.quick else FULL).with_effort(chosen.effort)
     done = run(chosen.stage, recipe, chosen.work, chosen.minutes)
     print(f"{chosen.stage}: {'done' if done else 'to be continued'}")

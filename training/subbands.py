@@ -1,0 +1,142 @@
+"""The VAE's level at 48 kHz as a bank of filters, so that all that learns runs at 1.5 kHz and below.
+
+Training at 48 kHz would take most of the time and memory, for timbres that subbands carry as well. So the
+outermost convolutions begin as the modified discrete cosine transform (Princen and Bradley, 1986) of the sum
+and the difference of both channels, and go on learning as such; what lies between them and the waveform lets
+everything through. The checkpoint is an ordinary one of its layout.
+"""
+
+import math
+from typing import Any
+
+import torch
+from diffusers import AutoencoderOobleck
+from torch.nn.functional import conv1d, conv_transpose1d
+
+from deployments.domain import AUDIO_CHANNELS
+
+_LIVE = slice(AUDIO_CHANNELS)
+"""Channels in use at 48 kHz: sum and difference; the others stay zero."""
+_VANISHING = -16.0
+"""Logarithm of a snake's frequency; exp(-16)² is nothing beside 1."""
+_SMALL_PART = 0.3
+_NARROW = -4.0
+"""Of a posterior's deviation, before softplus: 0.02."""
+
+
+@torch.no_grad()
+def begin_with_subbands(vae: AutoencoderOobleck) -> None:
+    """Give the level at 48 kHz the weights that the module's text names."""
+    encoder, decoder = _parts(vae)
+    outer, inner = encoder.block[0], decoder.block[-1]
+    for block in (outer, inner):
+        _let_through(block.snake1 if block is outer else decoder.snake1)
+        for unit in (block.res_unit1, block.res_unit2, block.res_unit3):
+            unit.conv2.weight_g.zero_()
+            unit.conv2.bias.zero_()
+    middle = encoder.conv1.kernel_size[0] // 2
+    for convolution in (encoder.conv1, decoder.conv2):
+        weight = torch.zeros_like(convolution.weight_v)
+        weight[_LIVE, _LIVE, middle] = _sum_and_difference()
+        _set(convolution, weight)
+    encoder.conv1.bias.zero_()
+    for convolution in (outer.conv1, inner.conv_t1):
+        filters = cosine_filters(convolution.stride[0])
+        weight = torch.zeros_like(convolution.weight_v)
+        weight[: 2 * len(filters), _LIVE] = torch.cat(
+            [torch.stack([filters, 0 * filters], 1), torch.stack([0 * filters, filters], 1)]
+        )
+        spare = weight[2 * len(filters) :, _LIVE]
+        spare.normal_(std=0.1 / math.sqrt(AUDIO_CHANNELS * filters.shape[1]))
+        _set(convolution, weight)
+        convolution.bias.zero_()
+
+
+@torch.no_grad()
+def scale_to(vae: AutoencoderOobleck, waveform: torch.Tensor) -> None:
+    """Give what each convolution below 48 kHz makes of music [batch, 2, samples] deviation 1.
+
+    Data-dependent initialization (Salimans and Kingma, 2016): without it latents begin as noise alone, and
+    hundreds of steps go by before anything comes through. Residual units begin as a small part of their sums,
+    posteriors narrow.
+    """
+    encoder, decoder = _parts(vae)
+    learning = [*encoder.block[1:], encoder.conv2, decoder.conv1, *decoder.block[:-1]]
+    units = {unit.conv2 for block in learning for unit in block.modules() if hasattr(unit, "snake2")}
+    convolutions = [module for block in learning for module in block.modules() if hasattr(module, "weight_g")]
+
+    def rescale(convolution: Any, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        scale = (_SMALL_PART if convolution in units else 1.0) / output.std()
+        convolution.weight_g *= scale
+        convolution.bias *= scale
+        return scale * output
+
+    hooks = [convolution.register_forward_hook(rescale) for convolution in convolutions]
+    means, _ = encode(vae, waveform).chunk(2, dim=1)
+    decoded = decode(vae, means)
+    for hook in hooks:
+        hook.remove()
+    deviations = slice(means.shape[1], None)
+    encoder.conv2.weight_g[deviations] *= 0.1
+    encoder.conv2.bias[deviations] = _NARROW
+    decoder.block[-1].conv_t1.weight_g *= _SMALL_PART * waveform.std() / decoded.std()
+
+
+def cosine_filters(bands: int) -> torch.Tensor:
+    """[bands, 2 * bands]: windowed cosines; analysis and then synthesis with them give back the input."""
+    time = torch.arange(2 * bands, dtype=torch.float64)
+    band = torch.arange(bands, dtype=torch.float64)[:, None]
+    window = torch.sin(math.pi * (time + 0.5) / (2 * bands))
+    angles = math.pi / bands * (time + 0.5 + bands / 2) * (band + 0.5)
+    return (math.sqrt(2 / bands) * window * torch.cos(angles)).float()
+
+
+def encode(vae: AutoencoderOobleck, waveform: torch.Tensor) -> torch.Tensor:
+    """What `vae.encoder` says of [batch, 2, samples]; its level at 48 kHz costs one convolution."""
+    encoder, _ = _parts(vae)
+    outer = encoder.block[0].conv1
+    mixed = _sum_and_difference().to(waveform) @ waveform
+    weight = torch._weight_norm(outer.weight_v[:, _LIVE], outer.weight_g, 0)
+    hidden = conv1d(mixed, weight, outer.bias, outer.stride, outer.padding)
+    for block in encoder.block[1:]:
+        hidden = block(hidden)
+    encoded: torch.Tensor = encoder.conv2(encoder.snake1(hidden))
+    return encoded
+
+
+def decode(vae: AutoencoderOobleck, latents: torch.Tensor) -> torch.Tensor:
+    """What `vae.decoder` says of [batch, channels, frames], likewise."""
+    _, decoder = _parts(vae)
+    hidden = decoder.conv1(latents)
+    for block in decoder.block[:-1]:
+        hidden = block(hidden)
+    inner = decoder.block[-1]
+    outer = inner.conv_t1
+    weight = torch._weight_norm(outer.weight_v[:, _LIVE], outer.weight_g, 0)
+    mixed = conv_transpose1d(
+        inner.snake1(hidden), weight, outer.bias[_LIVE], outer.stride, outer.padding
+    ).float()
+    return _sum_and_difference().to(mixed) @ mixed
+
+
+def _parts(vae: AutoencoderOobleck) -> tuple[Any, Any]:
+    return vae.encoder, vae.decoder
+
+
+def _sum_and_difference() -> torch.Tensor:
+    """Its own inverse."""
+    return torch.tensor([[1.0, 1.0], [1.0, -1.0]]) / math.sqrt(2)
+
+
+def _let_through(snake: Any) -> None:
+    snake.alpha.fill_(_VANISHING)
+    snake.beta.zero_()
+
+
+def _set(convolution: Any, weight: torch.Tensor) -> None:
+    """Old weight norm: a weight is its direction times its norm, over all but the first dimension."""
+    norm = weight.norm(dim=(1, 2), keepdim=True)
+    convolution.weight_v.copy_(
+        torch.where(norm > 0, weight, torch.ones_like(weight))
+    )  # nothing has a direction
+    convolution.weight_g.copy_(norm)
