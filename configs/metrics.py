@@ -125,7 +125,9 @@ LANGUAGE_MODEL_METRICS = (LM_TOKENS, LM_GUIDED_PAIRS, LM_ROWS, LM_ROW_SLOTS)
 # Of each Generator replica
 
 DIT_FORWARDS = _counter("generator_forwards", "Forwards of the DiT; songs in one make a step each.")
-DIT_SECONDS = _counter("generator_forward_seconds", "Time in forwards of the DiT.")
+DIT_SECONDS = _counter(
+    "generator_forward_seconds", "Time in forwards of the DiT; of those side by side the sum."
+)
 DIT_SONG_STEPS = _counter("generator_song_steps", "Steps of songs, summed over the forwards.")
 DIT_TOKENS = _counter("generator_tokens", "Tokens in forwards of the DiT.")
 DIT_TOKEN_SLOTS = _counter(

@@ -15,6 +15,7 @@ def engine_thread(name: str) -> ThreadPoolExecutor:
 
     OpenMP keeps a team of threads for each thread that ever computed. Where a second one has a team on the
     same cores, none waits actively any more, and a forward of many small operations takes a third longer.
+    A thread that computes alone has no team.
     """
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
 

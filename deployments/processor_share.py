@@ -23,7 +23,7 @@ class Share(Protocol):
 
     @property
     def cores(self) -> int:
-        """When the engine last went to work; it may have as many forwards at once."""
+        """Those that were the engine's when it last went to work; it may have as many forwards at once."""
 
     def work(self, beside: int = 0) -> None:
         """On all cores but those of the forwards `beside` this one."""

@@ -48,8 +48,8 @@ class StepBatcher:
     there are as many songs as the engine has cores, each core has a forward of its own with its part of the
     tokens: one forward on all cores waits for the slowest of them at the end of every operation.
 
-    All songs of a job join at once: a job that has the server to itself is always batched in the same way, so
-    that the same seeds give the same latents to the last bit. Beside other jobs they may differ in rounding.
+    All songs of a job join at once: a job that has the machine to itself is always batched in the same way,
+    so that the same seeds give the same latents to the last bit. Beside other work rounding may differ.
 
     A job that is cancelled or fails leaves after the forward that is running.
     """
@@ -73,8 +73,9 @@ class StepBatcher:
         self._threads_beside: list[ThreadPoolExecutor] = []
         """Of one core each."""
         self._beside: dict[int, asyncio.Task[None]] = {}
-        """What works on them, by their places."""
-        self._ticked_beside = asyncio.Event()
+        """Ticks on them, by their places."""
+        self._error_beside: BaseException | None = None
+        """What nobody expected of one."""
         self._loop_task: asyncio.Task[None] | None = None
         self._work_started: dict[ThreadPoolExecutor, float] = {}
         self._last_tick_seconds = 0.0
@@ -114,50 +115,53 @@ class StepBatcher:
     async def _run_jobs(self) -> None:
         try:
             while self._arrived or self._line or self._beside:
+                if self._error_beside is not None:
+                    raise self._error_beside
                 await self._prepare_arrived()
+                has_all_cores = self._forwards_at_once() == 1
                 batch = self._next_batch()
-                self._start_beside()
+                if has_all_cores:
+                    await self._wait_beside(asyncio.ALL_COMPLETED)
+                else:
+                    self._start_beside()
                 if batch:
-                    await self._tick(batch, self._thread)
-                if self._beside and (not batch or self._line.of_one_job):
-                    await self._wait_for_others()
+                    await self._tick(batch, self._thread, partial(self._share.work, len(self._beside)))
+                if self._line.of_one_job:  # stays in step, so that it is always batched in the same way
+                    await self._wait_beside(asyncio.ALL_COMPLETED)
+                elif not batch:
+                    await self._wait_beside(asyncio.FIRST_COMPLETED)
         finally:
             self._share.rest()
 
     def _forwards_at_once(self) -> int:
-        """One on each core where there are songs for them, else one on all."""
-        cores = self._share.cores
-        return cores if len(self._line) >= cores else 1
+        """One on each core where there are songs for all of them, else one on all."""
+        cores, line = self._share.cores, self._line
+        if len(line) < cores:
+            return 1
+        if line.of_one_job:  # in step: nobody may have to wait for a longer one
+            fits = line.largest <= min(self._tokens_per_forward, line.tokens // cores)
+        else:
+            fits = line.largest_due <= self._tokens_per_forward
+        return cores if fits else 1
 
     def _start_beside(self) -> None:
-        for place, task in [*self._beside.items()]:
-            if task.done():
-                del self._beside[place]
-                task.result()  # raises what nobody expected
         for place in range(self._forwards_at_once() - 1):
             if place not in self._beside and (batch := self._next_batch()):
-                self._beside[place] = asyncio.create_task(self._work_beside(place, batch))
+                while len(self._threads_beside) <= place:
+                    self._threads_beside.append(engine_thread(f"dit-beside-{len(self._threads_beside)}"))
+                tick = self._tick(batch, self._threads_beside[place], self._share.work_beside)
+                self._beside[place] = asyncio.create_task(tick)
+                self._beside[place].add_done_callback(partial(self._ended_beside, place))
 
-    async def _work_beside(self, place: int, batch: list[Turn]) -> None:
-        while len(self._threads_beside) <= place:
-            self._threads_beside.append(engine_thread(f"dit-beside-{len(self._threads_beside)}"))
-        try:
-            while batch:
-                await self._tick(batch, self._threads_beside[place])
-                self._ticked_beside.set()
-                # The songs of one job stay in step, so that they are always batched in the same way.
-                goes_on = place < self._forwards_at_once() - 1 and not self._line.of_one_job
-                batch = self._next_batch() if goes_on else []
-        finally:
-            self._ticked_beside.set()
+    def _ended_beside(self, place: int, tick: "asyncio.Task[None]") -> None:
+        del self._beside[place]
+        self._error_beside = self._error_beside or tick.exception()
+        if self._error_beside is None and not self._line.of_one_job:
+            self._start_beside()
 
-    async def _wait_for_others(self) -> None:
-        """For a tick of one of them; for all where the songs are of one job."""
-        if self._line.of_one_job:
-            await asyncio.gather(*self._beside.values())
-        else:
-            self._ticked_beside.clear()
-            await self._ticked_beside.wait()
+    async def _wait_beside(self, until: str) -> None:
+        if self._beside:
+            await asyncio.wait(self._beside.values(), return_when=until)
 
     async def _prepare_arrived(self) -> None:
         """Encode prompts and sources: of a full forward at first, then for as long as the last tick took."""
@@ -169,7 +173,8 @@ class StepBatcher:
             job = self._arrived[0]
             started = time.monotonic()
             try:
-                await self._on_thread(self._thread, partial(job.prepare_next, self._engine))
+                take_cores = partial(self._share.work, len(self._beside))
+                await self._on_thread(self._thread, take_cores, partial(job.prepare_next, self._engine))
             except Exception as error:
                 self._fail(job, error)
             spent += time.monotonic() - started
@@ -189,14 +194,18 @@ class StepBatcher:
     def _next_batch(self) -> list[Turn]:
         return self._line.take(self._room())
 
-    async def _tick(self, batch: list[Turn], thread: ThreadPoolExecutor) -> None:
+    async def _tick(
+        self, batch: list[Turn], thread: ThreadPoolExecutor, take_cores: Callable[[], None]
+    ) -> None:
         songs = [turn.song for turn in batch]
         sizes = [self._engine.size(song) for song in songs]  # of this step; the next one may be another
         token_slots = self._tokens_per_forward // self._forwards_at_once()
         started = time.monotonic()
-        outcomes = await self._on_thread(thread, partial(self._step, songs))
+        try:
+            outcomes = await self._on_thread(thread, take_cores, partial(self._step, songs))
+        finally:
+            self._line.give_back(batch)
         seconds = self._last_tick_seconds = time.monotonic() - started
-        self._line.give_back(batch)
         self._tell(seconds, sizes, token_slots)
         for turn, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Exception):
@@ -242,7 +251,7 @@ class StepBatcher:
             self._engine.free_memory()
             if len(songs) == 1:
                 return [JobError(TOO_LARGE)]
-            self._lower_limit(sum(self._engine.tokens(song) for song in songs))
+            self._lower_limit(self._forwards_at_once() * sum(self._engine.tokens(song) for song in songs))
         half = len(songs) // 2
         return self._velocities(songs[:half]) + self._velocities(songs[half:])
 
@@ -261,19 +270,16 @@ class StepBatcher:
         except Exception as error:
             return error
 
-    async def _on_thread(self, thread: ThreadPoolExecutor, work: Callable[[], _Result]) -> _Result:
-        beside = sum(not task.done() for task in self._beside.values())
-
-        def with_a_share_of_the_cores() -> _Result:
-            if thread is self._thread:
-                self._share.work(beside)
-            else:
-                self._share.work_beside()
+    async def _on_thread(
+        self, thread: ThreadPoolExecutor, take_cores: Callable[[], None], work: Callable[[], _Result]
+    ) -> _Result:
+        def with_cores() -> _Result:
+            take_cores()
             return work()
 
         self._work_started[thread] = time.monotonic()
         try:
-            return await asyncio.get_running_loop().run_in_executor(thread, with_a_share_of_the_cores)
+            return await asyncio.get_running_loop().run_in_executor(thread, with_cores)
         finally:
             del self._work_started[thread]
 

@@ -143,7 +143,7 @@ class GeneratorEngine:
         """Move `song` by the step that its `velocities` say."""
         song.trajectory.advance(velocities)
         if song.trajectory.done:
-            self._transformer.forget()  # this batch never comes back
+            self._transformer.forget()  # its batch never comes back
 
     def free_memory(self) -> None:
         """Forget what would only save work."""

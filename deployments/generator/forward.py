@@ -112,12 +112,12 @@ class PackedTransformer:
         return -(-row.latents.shape[0] // self.patch_size)
 
     def forget(self) -> None:
-        """Free what is remembered of this thread's last batch."""
-        self._batches.pop(get_ident(), None)
+        """Free what is remembered of the last batches."""
+        self._batches.clear()
 
     def forget_conditions(self) -> None:
         """Free all that is remembered."""
-        self._batches.clear()
+        self.forget()
         with self._lock:
             self._keys_values.clear()
 
@@ -196,7 +196,7 @@ class PackedTransformer:
         last = self._batches.get(get_ident())
         if last is None or not _same(last.conditions, [row.condition for row in rows]):
             last = None
-            self.forget()  # before the next one takes memory
+            self._batches.pop(get_ident(), None)  # frees it before the next one takes memory
             self._batches[get_ident()] = last = self._new_batch(rows)
         return last
 

@@ -71,6 +71,17 @@ class Line:
         return sum(turn.tokens for turn in self._turns)
 
     @property
+    def largest(self) -> int:
+        """Tokens of the longest song."""
+        return max((turn.tokens for turn in self._turns), default=0)
+
+    @property
+    def largest_due(self) -> int:
+        """Of those that forwards have and the one that is due next."""
+        waiting = next((turn for turn in self._turns if not turn.running), None)
+        return max((turn.tokens for turn in self._turns if turn.running or turn is waiting), default=0)
+
+    @property
     def of_one_job(self) -> bool:
         return all(turn.job is self._turns[0].job for turn in self._turns)
 

@@ -50,6 +50,19 @@ def test_more_engines_than_cores_have_one_each(tmp_path: Path) -> None:
     assert engines[3].forward() == 2
 
 
+def test_forwards_of_one_engine_divide_its_share(tmp_path: Path) -> None:
+    one, two = Engine(tmp_path, cores=6), Engine(tmp_path, cores=6)
+    assert one.share.cores == 1  # before it has been at work
+    one.share.work(beside=2)
+    assert (one.share.cores, one.threads) == (6, 4)
+    one.share.work_beside()
+    assert (one.share.cores, one.threads) == (6, 1)
+    two.share.work(beside=2)
+    assert (two.share.cores, two.threads) == (3, 1)
+    one.share.work(beside=5)
+    assert (one.share.cores, one.threads) == (3, 1)  # never none
+
+
 def test_a_share_ends_with_its_process(tmp_path: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path; from deployments.processor_share import ProcessorShare\n"

@@ -4,7 +4,7 @@ import asyncio
 import random
 import threading
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -22,28 +22,50 @@ STEPS = 8
 
 
 class MeetingEngine(WatchedEngine):
-    """Notes how many forwards run at once; the first ones wait until so many do."""
+    """Notes which forwards run at once; the first ones wait until so many are there."""
 
     def __init__(self, variant: str, forwards: int) -> None:
         super().__init__(variant)
         self.all_there = threading.Barrier(forwards)
-        self.at_once = self.most_at_once = 0
-        self.two_wait = threading.Event()
+        self.begun = 0
+        self.running: list[list[int]] = []
+        """Frames of the songs of each forward that runs."""
+        self.met: list[list[list[int]]] = []
+        """`running` whenever one begins."""
         self._counting = threading.Lock()
 
     def velocities(self, songs: Sequence[Song]) -> list[Velocities]:
+        frames = [song.trajectory.frames for song in songs]
         with self._counting:
-            self.at_once += 1
-            self.most_at_once = max(self.at_once, self.most_at_once)
-            if self.at_once == 2:
-                self.two_wait.set()
-        if len(self.forwards) < self.all_there.parties:
+            self.begun += 1
+            among_the_first = self.begun <= self.all_there.parties
+            self.running.append(frames)
+            self.met.append([*self.running])
+        if among_the_first:
             self.all_there.wait(timeout=30)
         try:
             return super().velocities(songs)
         finally:
             with self._counting:
-                self.at_once -= 1
+                self.running.remove(frames)
+
+    @property
+    def most_at_once(self) -> int:
+        return max(map(len, self.met))
+
+
+class HangingEngine(WatchedEngine):
+    """Whose forwards beside the main one hang until they may go on."""
+
+    def __init__(self, variant: str) -> None:
+        super().__init__(variant)
+        self.hangs, self.may_go_on = threading.Event(), threading.Event()
+
+    def velocities(self, songs: Sequence[Song]) -> list[Velocities]:
+        if threading.current_thread().name.startswith("dit-beside"):
+            self.hangs.set()
+            self.may_go_on.wait(timeout=30)
+        return super().velocities(songs)
 
 
 @pytest.mark.parametrize("cores", [2, 3])
@@ -51,8 +73,10 @@ class MeetingEngine(WatchedEngine):
 async def test_24_mixed_jobs_make_what_each_makes_alone(cores: int, tokens_per_forward: int) -> None:
     rng = random.Random(cores)
     requests = [any_request(rng) for _ in range(24)]
-    batcher = StepBatcher(WatchedEngine("base"), tokens_per_forward, share=RecordingShare(cores))
+    engine = MeetingEngine("base", cores)
+    batcher = StepBatcher(engine, tokens_per_forward, share=RecordingShare(cores))
     together = await asyncio.gather(*(run(batcher, request) for request in requests))
+    assert engine.most_at_once == cores
     for request, (latents,) in zip(requests, together, strict=True):
         assert np.abs(latents - latents_alone("base", request)).max() <= ROUNDING
 
@@ -134,16 +158,42 @@ async def test_a_job_cancelled_beside_another_stops_within_a_step_and_the_other_
     assert steps[1] == 50
 
 
-async def test_a_hung_forward_is_noticed_wherever_it_runs() -> None:
-    engine = MeetingEngine("turbo", forwards=3)  # two come, so both hang until the barrier breaks
+async def test_a_hung_forward_beside_the_main_one_is_noticed() -> None:
+    engine = HangingEngine("turbo")
     batcher = StepBatcher(engine, UNLIMITED, share=RecordingShare(cores=2))
     jobs = [asyncio.create_task(run(batcher, replace(SONG, seed=seed))) for seed in range(2)]
-    async with asyncio.timeout(30):
-        await asyncio.to_thread(engine.two_wait.wait)
+    assert await asyncio.to_thread(engine.hangs.wait, 30)
     await asyncio.sleep(0.1)
     with pytest.raises(RuntimeError, match="has been running"):
-        batcher.check(stalled_seconds=0.05)
-    engine.all_there.abort()
-    answers = await asyncio.gather(*jobs, return_exceptions=True)
-    assert all(isinstance(answer, threading.BrokenBarrierError) for answer in answers)
-    batcher.check(stalled_seconds=0.05)
+        batcher.check(stalled_seconds=0.1)
+    engine.may_go_on.set()
+    await asyncio.gather(*jobs)
+    batcher.check(stalled_seconds=0.1)
+
+
+async def test_songs_longer_than_a_forward_have_all_cores() -> None:
+    engine, share = MeetingEngine("turbo", forwards=2), RecordingShare(cores=2)
+    batcher = StepBatcher(engine, tokens_per_forward=200, share=share)
+    frames = [150, 150, 500, 150, 500]
+    await asyncio.gather(*(run(batcher, replace(SONG, frames=n, seed=i)) for i, n in enumerate(frames)))
+    assert engine.most_at_once == 2
+    assert all(len(running) == 1 for running in engine.met if [500] in running)
+
+
+async def test_the_songs_of_a_job_do_not_wait_for_a_much_longer_one() -> None:
+    engine = MeetingEngine("turbo", forwards=1)
+    batcher = StepBatcher(engine, UNLIMITED, share=RecordingShare(cores=2))
+    await run(batcher, SONG, replace(SONG, frames=1000))
+    assert engine.most_at_once == 1
+    assert [len(songs) for songs in engine.forwards] == [2] * STEPS
+
+
+async def test_what_nobody_expected_beside_makes_the_replica_ill() -> None:
+    def fail(forward: Forward) -> None:
+        raise LookupError(forward)
+
+    batcher = StepBatcher(WatchedEngine("turbo"), UNLIMITED, on_forward=fail, share=RecordingShare(cores=2))
+    with suppress(TimeoutError):
+        await asyncio.wait_for(run(batcher, SONG, replace(SONG, seed=1)), timeout=2)
+    with pytest.raises(LookupError):
+        batcher.check(stalled_seconds=60)
