@@ -38,10 +38,10 @@ class _Section(BaseModel):
 class ModelSettings(_Section):
     """Which checkpoints are served and where they come from."""
 
-    source: Literal["embedded", "folder", "hub"] = Field(
+    source: Literal["embedded", "random", "folder", "hub"] = Field(
         "embedded",
-        description="embedded: the small checkpoint this project builds; folder: checkpoints in `folder`; "
-        "hub: downloaded from the Hugging Face hub into `folder`.",
+        description="embedded: the small model that comes with this project; random: one without training; "
+        "folder: checkpoints in `folder`; hub: downloaded from the Hugging Face hub into `folder`.",
     )
     folder: ProjectPath = Field(
         Path("models/embedded"),

@@ -57,7 +57,7 @@ def _load(path: Path, models: Path | None) -> dict[str, Any]:
     if models is not None:
         arguments.setdefault("models", {}).update(source="folder", folder=str(models.resolve()))
     if Settings(**arguments).models.source == "embedded":
-        print("The embedded checkpoint has random weights: the pipeline is real, the sound is noise.")
+        print("Of the embedded model only the codec is trained: the pipeline is real, the sound is noise.")
     return config
 
 

@@ -1,4 +1,4 @@
-"""Latents of the embedded checkpoint's size."""
+"""Latents of the tiny checkpoint's size."""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,4 +1,4 @@
-"""The real application, started once for all integration tests: `serve run` on the embedded default."""
+"""The real application, started once for all integration tests: `serve run` on tiny models."""
 
 import os
 import re
@@ -16,6 +16,7 @@ import psutil
 import pytest
 import yaml
 
+from benchmarks.tiny_models import TINY_MODELS
 from configs.settings import PROJECT_ROOT
 from serve_app.api.keys import digest_of, new_key
 from serve_app.local_server import local_server
@@ -116,11 +117,20 @@ def embedded_config(port: int, folder: Path) -> dict[str, Any]:
     return config
 
 
+def tiny_config(port: int, folder: Path) -> dict[str, Any]:
+    """The same with the smallest models, for all that needs only their shapes."""
+    config = embedded_config(port, folder)
+    config["applications"][0]["args"]["models"] = TINY_MODELS.model_dump(
+        mode="json", include={"source", "folder"}
+    )
+    return config
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     folder = tmp_path_factory.mktemp("server")
     (folder / "audio_in").mkdir()
-    config = embedded_config(free_port(), folder)
+    config = tiny_config(free_port(), folder)
     (application,) = config["applications"]
     application["logging_config"] = {"encoding": "JSON"}
     application["args"]["tracing"] = {"exporter": "file", "folder": str(folder / "traces")}
@@ -160,7 +170,7 @@ BODY_TIMEOUT_SECONDS = 3.0
 def guarded(tmp_path_factory: pytest.TempPathFactory, object_store: ObjectStore) -> Iterator[GuardedServer]:
     folder = tmp_path_factory.mktemp("guarded")
     (folder / "audio_in").mkdir()
-    config = embedded_config(free_port(), folder)
+    config = tiny_config(free_port(), folder)
     arguments = config["applications"][0]["args"]
     bucket = object_store.new_bucket()
     arguments["storage"] = {"uri": f"s3://{bucket}/audio"}

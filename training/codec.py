@@ -107,7 +107,7 @@ def train_codec(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> 
 def calibrate(vae: AutoencoderOobleck, waveform: torch.Tensor) -> None:
     """Scale the latent channels to deviation 1 on `waveform` [batch, 2, samples]; decoding stays equal."""
     pieces = torch.split(waveform.to(vae.device), 8)
-    latents = torch.cat([vae.encode(piece).latent_dist.mode() for piece in pieces])
+    latents = torch.cat([encode(vae, piece).chunk(2, dim=1)[0] for piece in pieces])
     deviations = latents.std(dim=(0, 2)).clamp_min(1e-4)
     encoder_out: Any = vae.encoder.conv2
     means = slice(0, deviations.numel())  # the other half of its channels are the deviations

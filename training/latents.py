@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from diffusers import AutoencoderOobleck
 
 from deployments.domain import AUDIO_CHANNELS, LATENT_RATE, SAMPLE_RATE
 from training.clock import Clock
 from training.codec import trained_vae
 from training.data import SongBlocks
 from training.recipe import Recipe
+from training.subbands import encode
 
 _SILENT_SECONDS = 1
 
@@ -56,19 +58,25 @@ def encode_songs(songs: SongBlocks, _recipe: Recipe, work: Path, clock: Clock) -
     latents.folder.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     vae = trained_vae(work, device)
-    silence = torch.zeros(1, AUDIO_CHANNELS, _SILENT_SECONDS * SAMPLE_RATE, device=device)
-    middle = vae.encode(silence).latent_dist.mode()[0, :, LATENT_RATE // 2]
-    np.save(latents.silence_file, middle.cpu().numpy())
+    silence = torch.zeros(AUDIO_CHANNELS, _SILENT_SECONDS * SAMPLE_RATE)
+    np.save(latents.silence_file, _means(vae, silence)[LATENT_RATE // 2].cpu().numpy())
     for block in latents.missing:
         if clock.has_rung:
             return False
         samples = songs.seconds(block) * SAMPLE_RATE
         encoded = []
         for place in range(songs.recipe.block_songs):
-            waveform = torch.from_numpy(songs.audio(block, place, 0, samples)).to(device)
-            encoded.append(vae.encode(waveform[None]).latent_dist.mode()[0].T.half().cpu().numpy())
+            waveform = torch.from_numpy(songs.audio(block, place, 0, samples))
+            with torch.autocast(device.type, torch.bfloat16):
+                encoded.append(_means(vae, waveform).half().cpu().numpy())
         aside = latents.file(block).with_suffix(".part")
         with aside.open("wb") as file:
             np.save(file, np.stack(encoded))
         aside.rename(latents.file(block))
     return True
+
+
+def _means(vae: AutoencoderOobleck, waveform: torch.Tensor) -> torch.Tensor:
+    """[frames, channels] of [2, samples]."""
+    means, _ = encode(vae, waveform[None].to(vae.device)).chunk(2, dim=1)
+    return means[0].T

@@ -89,7 +89,7 @@ class Training:
     def run(self, batch_of: BatchOf, loss_of: LossOf, clock: Clock) -> bool:
         """Train until the clock rings; whether the stage is done. Raises FloatingPointError on NaN."""
         self.module.train()
-        self._since_report: list[dict[str, float]] = []
+        self._since_report: list[Losses] = []
         for batch in self._batches(batch_of):
             if clock.has_rung:
                 break
@@ -102,7 +102,7 @@ class Training:
             self._optimizer.zero_grad()
             self._schedule.step()
             self._average.step(self._parameters)
-            self._since_report.append({name: float(value.detach()) for name, value in losses.items()})
+            self._since_report.append({name: value.detach() for name, value in losses.items()})
             if self.step % _PRINT_EVERY == 0 or self.is_done:
                 self._report()
             if self.step % _SAVE_EVERY == 0:
@@ -133,7 +133,7 @@ class Training:
     def _report(self) -> None:
         """Print the mean losses since the last report."""
         steps = self._since_report
-        values = {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
+        values = {name: float(torch.stack([step[name] for step in steps]).mean()) for name in steps[0]}
         steps.clear()
         print(
             self._folder.name,

@@ -37,7 +37,8 @@ from benchmarks.end_to_end.sizes import FULL, QUICK, TINY, Size
 from benchmarks.end_to_end.speed import LoopJobs, Speeds
 from benchmarks.end_to_end.statistics import Speed
 from benchmarks.measuring import machine
-from configs.settings import PROJECT_ROOT, ModelSettings
+from benchmarks.tiny_models import TINY_MODELS
+from configs.settings import PROJECT_ROOT
 
 SECTIONS = ("speed", "overhead", "lengths", "watching", "memory", "idle", "requests", "start")
 ON_REQUEST = ("profile",)
@@ -149,7 +150,7 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--quick", action="store_true", help="ten minutes: short songs, few jobs")
-    length.add_argument("--tiny", action="store_true", help="the embedded models, to see that it runs")
+    length.add_argument("--tiny", action="store_true", help="tiny models, to see that it runs")
     parser.add_argument(
         "--only", nargs="+", choices=(*SECTIONS, *ON_REQUEST), default=SECTIONS, help="these sections"
     )
@@ -169,13 +170,13 @@ def main() -> None:
     whole = sections == frozenset(SECTIONS) and not chosen.quick and not chosen.tiny
     results: Path = chosen.results or (RESULTS if whole else OTHER_RESULTS)
     results.mkdir(parents=True, exist_ok=True)
-    models = ModelSettings() if chosen.tiny else benchmark_models(chosen.models)
+    models = TINY_MODELS if chosen.tiny else benchmark_models(chosen.models)
     about = {
         **machine(chosen.threads),
         "size": "tiny" if chosen.tiny else "quick" if chosen.quick else "full",
         "sections": sorted(sections),
         "threads of each of our engines": chosen.engine_threads or "its share of the cores",
-        "million parameters": "embedded" if chosen.tiny else million_parameters(models),
+        "million parameters": "tiny" if chosen.tiny else million_parameters(models),
     }
     print(*(f"{name}: {value}" for name, value in about.items()), sep="\n")
     report = Report(about)

@@ -16,7 +16,12 @@ from typing import Any
 from benchmarks import random_language_model
 from benchmarks.random_generator import dit_config
 from configs.settings import ModelSettings
-from deployments.checkpoints.tiny import write_random_dit, write_random_text_encoder, write_random_vae
+from deployments.checkpoints.tiny import (
+    random_vae,
+    write_random_dit,
+    write_random_text_encoder,
+    write_random_vae,
+)
 from deployments.domain import AUDIO_CHANNELS, SAMPLE_RATE
 
 WIDTH = 384
@@ -89,7 +94,7 @@ def _build(folder: Path, models: ModelSettings) -> None:
     language_model = folder / models.language_models[0]
     for part in (*parts.values(), language_model):
         part.mkdir(parents=True)
-    write_random_dit(parts[models.dit], dit_config(LAYERS, WIDTH), _VAE_CONFIG)
+    write_random_dit(parts[models.dit], dit_config(LAYERS, WIDTH), random_vae(_VAE_CONFIG))
     write_random_vae(parts[models.vae], _VAE_CONFIG)
     write_random_text_encoder(parts[models.text_encoder], _TEXT_ENCODER_SIZES)
     random_language_model.build(language_model, LAYERS, WIDTH, TEXT_TOKENS)

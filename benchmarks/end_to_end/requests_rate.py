@@ -15,14 +15,14 @@ from benchmarks.end_to_end.report import Report
 from benchmarks.end_to_end.servers import Bench, haproxy, ours, pause
 from benchmarks.end_to_end.sizes import Size
 from benchmarks.end_to_end.statistics import percentile
-from configs.settings import ModelSettings
+from benchmarks.tiny_models import TINY_MODELS
 
 Ask = Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]
 
 
 def requests_rate(bench: Bench, size: Size, report: Report) -> None:
-    """Two rows for each proxy and number of clients. The models don't matter: they are the embedded ones."""
-    small = Bench(ModelSettings(), 1, 1, bench.folder)
+    """Two rows for each proxy and number of clients. The models don't matter: they are tiny."""
+    small = Bench(TINY_MODELS, 1, 1, bench.folder)
     rows = []
     for name, is_haproxy in (("Python", False), ("HAProxy", True)):
         with haproxy(is_haproxy), ours(small) as server:

@@ -60,7 +60,7 @@ class Bench:
 
 
 def model_options(bench: Bench) -> list[str]:
-    """How the peers' programs are told their checkpoints; without, they take the embedded ones."""
+    """How the peers' programs are told their checkpoints; without, they take tiny ones."""
     return ["--models", str(bench.models.folder)] if bench.models.source == "folder" else []
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmarks.end_to_end.our_settings import engine_arguments
+from benchmarks.tiny_models import TINY_MODELS
 from configs.settings import ModelSettings, Settings
 
 _Result = TypeVar("_Result")
@@ -82,10 +83,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("part", choices=PARTS)
-    parser.add_argument("--models", type=Path, help="folder of the checkpoints; without, the embedded ones")
+    parser.add_argument("--models", type=Path, help="folder of the checkpoints; without, tiny ones")
     parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_args()
-    models = ModelSettings(source="folder", folder=chosen.models) if chosen.models else ModelSettings()
+    models = ModelSettings(source="folder", folder=chosen.models) if chosen.models else TINY_MODELS
     settings = Settings(**engine_arguments(models, chosen.threads))
     clock = Clock()
     PARTS[chosen.part](clock, settings)

@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.peers.song_maker import SongMaker
 from benchmarks.peers.song_request import SongRequest
+from benchmarks.tiny_models import TINY_MODELS
 from configs.settings import ModelSettings
 from deployments.processor import keep_freed_memory, use_threads
 
@@ -24,14 +25,12 @@ def main() -> None:
     )
     parser.add_argument("requests", type=Path, help="JSON: a list of requests")
     parser.add_argument("--output", type=Path, required=True, help="folder of the songs")
-    parser.add_argument("--models", type=Path, help="folder of the checkpoints; without, the embedded ones")
+    parser.add_argument("--models", type=Path, help="folder of the checkpoints; without, tiny ones")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     chosen = parser.parse_args()
     use_threads(chosen.threads)
     keep_freed_memory()
-    maker = SongMaker(
-        ModelSettings(source="folder", folder=chosen.models) if chosen.models else ModelSettings()
-    )
+    maker = SongMaker(ModelSettings(source="folder", folder=chosen.models) if chosen.models else TINY_MODELS)
     made: list[dict[str, Any]] = []
     for number, fields in enumerate(json.loads(chosen.requests.read_text())):
         folder = chosen.output / str(number)

@@ -24,6 +24,7 @@ from fastapi.responses import FileResponse
 
 from benchmarks.peers.song_maker import MadeSongs, SongMaker
 from benchmarks.peers.song_request import SongRequest
+from benchmarks.tiny_models import TINY_MODELS
 from configs.settings import ModelSettings
 from deployments.processor import engine_thread, keep_freed_memory, use_threads
 
@@ -150,10 +151,10 @@ def main() -> None:
     )
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--output", type=Path, required=True, help="folder of the songs")
-    parser.add_argument("--models", type=Path, help="folder of the checkpoints; without, the embedded ones")
+    parser.add_argument("--models", type=Path, help="folder of the checkpoints; without, tiny ones")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     chosen = parser.parse_args()
-    models = ModelSettings(source="folder", folder=chosen.models) if chosen.models else ModelSettings()
+    models = ModelSettings(source="folder", folder=chosen.models) if chosen.models else TINY_MODELS
     app = create_app(models, chosen.output, chosen.threads)
     uvicorn.run(app, host="127.0.0.1", port=chosen.port, log_level="warning")
 

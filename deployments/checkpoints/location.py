@@ -1,7 +1,7 @@
 """Where a checkpoint's folder is, after making sure that it is there."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 
@@ -11,21 +11,22 @@ from configs.settings import ModelSettings
 from deployments.checkpoints.catalog import HUB_REPOS, TEXT_ENCODER, UNIFIED_REPO, VAE
 from deployments.checkpoints.errors import CheckpointError
 
-EMBEDDED_VERSION = 1
+EMBEDDED = Path(__file__).parent / "embedded"
+"""The trained checkpoints that come with the code (training/MODEL_CARD.md)."""
+BUILT_VERSION = 2
 """Raise it when a builder changes: folders built by an older one are then built anew."""
 
 _NO_CODE = ["*.py"]
 _LABEL_FILE = "README.txt"
-_LABEL = f"""Tiny checkpoint built by acestep-serve (version {EMBEDDED_VERSION}).
-The weights are random: the layout is the official one and the whole pipeline is real, but the sound is noise.
-"""
 
-_EMBEDDED_BUILDERS = {
+_RANDOM_BUILDERS = {
     "acestep-v15-turbo": "deployments.checkpoints.tiny:build_dit",
     VAE: "deployments.checkpoints.tiny:build_vae",
     TEXT_ENCODER: "deployments.checkpoints.tiny:build_text_encoder",
     "acestep-5Hz-lm-0.6B": "deployments.checkpoints.tiny_language_model:build",
 }
+_NOT_TRAINED = _RANDOM_BUILDERS | {"acestep-v15-turbo": "deployments.checkpoints.tiny:build_embedded_dit"}
+"""What stands in for the embedded checkpoints that are not there yet."""
 
 
 def checkpoint_folder(models: ModelSettings, name: str) -> Path:
@@ -35,7 +36,10 @@ def checkpoint_folder(models: ModelSettings, name: str) -> Path:
     Raises CheckpointError when there is no such checkpoint.
     """
     if models.source == "embedded":
-        return _embedded(models.folder, name)
+        trained = EMBEDDED / name
+        return trained if trained.is_dir() else _built(models.folder, name, _NOT_TRAINED)
+    if models.source == "random":
+        return _built(models.folder, name, _RANDOM_BUILDERS)
     if models.source == "hub":
         _download(models.folder, Path(name).parts[0])
     folder = models.folder / name
@@ -49,39 +53,41 @@ def checkpoint_folder(models: ModelSettings, name: str) -> Path:
     return folder
 
 
-def _embedded(models_folder: Path, name: str) -> Path:
-    if name not in _EMBEDDED_BUILDERS:
+def _built(models_folder: Path, name: str, builders: Mapping[str, str]) -> Path:
+    if name not in builders:
         raise CheckpointError(
-            f"there is no embedded checkpoint {name!r}, only {', '.join(_EMBEDDED_BUILDERS)}. "
+            f"this project has no checkpoint {name!r} of its own, only {', '.join(builders)}. "
             "Set models.source to folder or hub for others."
         )
-    folder = models_folder / name
-    if _is_current(folder):
+    folder, builder = models_folder / name, builders[name]
+    if _is_current(folder, builder):
         return folder
     models_folder.mkdir(parents=True, exist_ok=True)
     with FileLock(models_folder / f".{name}.lock"):
-        if not _is_current(folder):
-            _build_aside(folder, _builder(name))
+        if not _is_current(folder, builder):
+            _build_aside(folder, builder)
     return folder
 
 
-def _is_current(folder: Path) -> bool:
+def _label(builder: str) -> str:
+    return f"""Tiny checkpoint built by acestep-serve ({builder}, version {BUILT_VERSION}).
+The weights are random: the layout is the official one and the whole pipeline is real, but the sound is noise.
+"""
+
+
+def _is_current(folder: Path, builder: str) -> bool:
     label = folder / _LABEL_FILE
-    return label.exists() and label.read_text() == _LABEL
+    return label.exists() and label.read_text() == _label(builder)
 
 
-def _builder(name: str) -> Callable[[Path], None]:
-    module, function = _EMBEDDED_BUILDERS[name].split(":")
+def _build_aside(folder: Path, builder: str) -> None:
+    module, function = builder.split(":")
     build: Callable[[Path], None] = getattr(import_module(module), function)
-    return build
-
-
-def _build_aside(folder: Path, build: Callable[[Path], None]) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as aside:
         fresh = Path(aside) / "fresh"
         fresh.mkdir()
         build(fresh)
-        (fresh / _LABEL_FILE).write_text(_LABEL)
+        (fresh / _LABEL_FILE).write_text(_label(builder))
         if folder.exists():
             folder.rename(Path(aside) / "outdated")
         fresh.rename(folder)

@@ -12,8 +12,10 @@ from diffusers import AutoencoderOobleck
 from safetensors.torch import save_file
 from torch import nn
 
+from deployments.checkpoints.catalog import VAE
 from deployments.checkpoints.key_map import SILENCE_FILE, Component, module_arguments, to_original
-from deployments.checkpoints.loading import MODULE_CLASSES
+from deployments.checkpoints.loading import MODULE_CLASSES, load_vae
+from deployments.checkpoints.location import EMBEDDED
 from deployments.checkpoints.tiny_tokenizer import save_tokenizer, train_tokenizer
 from deployments.domain import AUDIO_CHANNELS, SAMPLE_RATE, SAMPLES_PER_LATENT
 
@@ -78,7 +80,19 @@ _VAE_CONFIG: dict[str, Any] = {
 
 def build_dit(folder: Path) -> None:
     """Writes a turbo DiT checkpoint of about 180 k parameters into the empty `folder`."""
-    write_random_dit(folder, _DIT_CONFIG, _VAE_CONFIG)
+    write_random_dit(folder, _DIT_CONFIG, random_vae(_VAE_CONFIG))
+
+
+def build_embedded_dit(folder: Path) -> None:
+    """The same, for latents of the trained VAE that comes with the code."""
+    vae = load_vae(EMBEDDED / VAE, "cpu", torch.float32)
+    channels = vae.config.decoder_input_channels
+    sizes = {
+        "in_channels": 3 * channels,
+        "audio_acoustic_hidden_dim": channels,
+        "timbre_hidden_dim": channels,
+    }
+    write_random_dit(folder, _DIT_CONFIG | sizes, vae)
 
 
 def build_vae(folder: Path) -> None:
@@ -99,8 +113,8 @@ def build_text_encoder(folder: Path) -> None:
     write_random_text_encoder(folder, sizes)
 
 
-def write_random_dit(folder: Path, config: dict[str, Any], vae_config: dict[str, Any]) -> None:
-    """Writes a DiT checkpoint of the original layout; its silence is that of the VAE of `vae_config`."""
+def write_random_dit(folder: Path, config: dict[str, Any], vae: AutoencoderOobleck) -> None:
+    """Writes a DiT checkpoint of the original layout; its silence is that of `vae`."""
     state: dict[str, torch.Tensor] = {}
     for seed, component in enumerate(Component):
         module = MODULE_CLASSES[component](**module_arguments(component, config))
@@ -111,13 +125,13 @@ def write_random_dit(folder: Path, config: dict[str, Any], vae_config: dict[str,
             if key != "silence_latent"
         }
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    torch.save(_silence_latent(vae_config), folder / SILENCE_FILE)
+    torch.save(_silence_latent(vae), folder / SILENCE_FILE)
     _write_config(folder, config)
 
 
 def write_random_vae(folder: Path, config: dict[str, Any]) -> None:
     """Writes a VAE of diffusers' format."""
-    state = _random_vae(config).state_dict()
+    state = random_vae(config).state_dict()
     save_file(state, folder / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
     _write_config(folder, config)
 
@@ -143,7 +157,7 @@ def write_random_text_encoder(folder: Path, sizes: dict[str, int]) -> None:
 
 
 @torch.no_grad()
-def _random_vae(config: dict[str, Any]) -> AutoencoderOobleck:
+def random_vae(config: dict[str, Any]) -> AutoencoderOobleck:
     """A VAE whose latents of noise have deviation 1 and whose decoded noise is of audible level."""
     vae = AutoencoderOobleck(**{key: value for key, value in config.items() if not key.startswith("_")})
     _randomise(vae, seed=10)
@@ -164,11 +178,11 @@ def _scale(convolution: nn.Module, factor: torch.Tensor) -> None:
 
 
 @torch.no_grad()
-def _silence_latent(vae_config: dict[str, Any]) -> torch.Tensor:
+def _silence_latent(vae: AutoencoderOobleck) -> torch.Tensor:
     """[1, channels, SILENCE_FRAMES]: what the VAE makes of silence, away from its edges."""
     context = 8  # frames; the encoder sees 7 to each side
     silence = torch.zeros(1, AUDIO_CHANNELS, (2 * context + 1) * SAMPLES_PER_LATENT)
-    latents: torch.Tensor = _random_vae(vae_config).encode(silence).latent_dist.mode()
+    latents: torch.Tensor = vae.encode(silence).latent_dist.mode()
     return latents[:, :, context : context + 1].repeat(1, 1, SILENCE_FRAMES)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.chaos.site import PATIENCE_SECONDS, Site
 from tests.chaos.songs import Song
-from tests.live_server import embedded_config
+from tests.live_server import tiny_config
 from tests.ports import free_port
 
 CALM_SECONDS = (0.5, 5.0)
@@ -28,8 +28,8 @@ MEMORY_EVERY_SECONDS = 5.0
 
 
 def chaos_config(folder: Path) -> dict[str, Any]:
-    """The embedded default, quicker to notice a lost runner and slower to give a job up."""
-    config = embedded_config(free_port(), folder)
+    """The embedded default with tiny models, quicker to notice a lost runner and slower to give a job up."""
+    config = tiny_config(free_port(), folder)
     arguments = config["applications"][0]["args"]
     arguments["jobs"] |= {"lease_seconds": 6, "max_attempts": 10, "queue_limit": 1000, "client_jobs": 1000}
     arguments["storage"] |= {"sweep_seconds": 2}

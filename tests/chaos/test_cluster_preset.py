@@ -10,7 +10,7 @@ import ray
 import yaml
 from ray import serve
 
-from configs.settings import ModelSettings
+from benchmarks.tiny_models import TINY_MODELS
 from deployments.checkpoints.location import checkpoint_folder
 from serve_app.local_server import local_server
 from tests.chaos.site import PATIENCE_SECONDS, Site, site_of
@@ -47,7 +47,7 @@ def preset_on_a_cpu(folder: Path) -> dict[str, Any]:
     models = folder / "models"
     models.mkdir()
     for name, stand_in in EMBEDDED.items():
-        (models / name).symlink_to(checkpoint_folder(ModelSettings(), stand_in))
+        (models / name).symlink_to(checkpoint_folder(TINY_MODELS, stand_in))
     config: dict[str, Any] = yaml.safe_load(CLUSTER.read_text())
     config["http_options"] |= {"host": "127.0.0.1", "port": free_port()}
     config["proxy_location"] = "HeadOnly"  # the nodes share one machine, and its ports

@@ -12,7 +12,7 @@ import yaml
 
 from serve_app.local_server import local_server
 from tests.chaos.site import PATIENCE_SECONDS, Site, site_of
-from tests.live_server import embedded_config
+from tests.live_server import tiny_config
 from tests.ports import free_port
 from tests.ray_nodes import RayNodes
 
@@ -27,8 +27,8 @@ SONG = {
 
 
 def two_ingress_replicas(folder: Path) -> dict[str, Any]:
-    """The embedded default with a second replica of the API, so that one always answers."""
-    config = embedded_config(free_port(), folder)
+    """The embedded default with tiny models and a second replica of the API, so that one always answers."""
+    config = tiny_config(free_port(), folder)
     ingress = config["applications"][0]["deployments"][0]
     assert ingress["name"] == "Ingress"
     ingress["num_replicas"] = 2

@@ -25,7 +25,7 @@ EMBEDDED = (TURBO, TEXT_ENCODER, LANGUAGE_MODEL, "vae")
 
 @pytest.fixture(scope="module")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    models = ModelSettings(folder=tmp_path_factory.mktemp("models"))
+    models = ModelSettings(source="random", folder=tmp_path_factory.mktemp("models"))
     for name in EMBEDDED:
         checkpoint_folder(models, name)
     return models.folder

@@ -13,14 +13,14 @@ from benchmarks.end_to_end.load import closed_loop
 from benchmarks.end_to_end.servers import Bench, plain
 from benchmarks.end_to_end.statistics import Speed
 from benchmarks.peers.song_maker import SongMaker
-from configs.settings import ModelSettings
+from benchmarks.tiny_models import TINY_MODELS
 from tests.live_server import Client
 
 
 @pytest.mark.parametrize("thinking", [True, False])
 def test_the_peers_make_the_same_songs_as_the_server(server: Client, tmp_path: Path, thinking: bool) -> None:
     request = mix.warm_up((6, 6)).model_copy(update={"batch_size": 2, "thinking": thinking})
-    theirs = SongMaker(ModelSettings()).make(request, tmp_path)
+    theirs = SongMaker(TINY_MODELS).make(request, tmp_path)
     ours = server.make(**request.model_dump())
     for path, file in zip(ours["audio_paths"], theirs.files, strict=True):
         song, _ = soundfile.read(io.BytesIO(server.audio(path)))
@@ -30,7 +30,7 @@ def test_the_peers_make_the_same_songs_as_the_server(server: Client, tmp_path: P
 
 
 def test_the_plain_server_answers_the_clients_of_the_benchmark(tmp_path: Path) -> None:
-    with plain(Bench(ModelSettings(), 1, 1, tmp_path)) as peer:
+    with plain(Bench(TINY_MODELS, 1, 1, tmp_path)) as peer:
         records = asyncio.run(closed_loop(peer.url, mix.songs(2, (6, 6), 1), clients=2))
     assert Speed.of(records).jobs == 2
     assert min(record.waited for record in records) < max(record.waited for record in records)

@@ -1,3 +1,5 @@
+"""Checkpoints that the project builds or brings along."""
+
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -6,6 +8,7 @@ import pytest
 import torch
 
 from configs.settings import ModelSettings
+from deployments.checkpoints import location
 from deployments.checkpoints.catalog import TEXT_ENCODER, VAE, Variant
 from deployments.checkpoints.errors import CheckpointError
 from deployments.checkpoints.loading import load_dit, load_text_encoder, load_tokenizer, load_vae
@@ -17,7 +20,7 @@ DIT = "acestep-v15-turbo"
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> ModelSettings:
-    return ModelSettings(folder=tmp_path_factory.mktemp("models"))
+    return ModelSettings(source="random", folder=tmp_path_factory.mktemp("models"))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -28,13 +31,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_checkpoint_is_the_same_wherever_it_is_built(
     models: ModelSettings, tmp_path: Path, name: str
 ) -> None:
-    elsewhere = ModelSettings(folder=tmp_path)
+    elsewhere = ModelSettings(source="random", folder=tmp_path)
     assert contents(checkpoint_folder(models, name)) == contents(checkpoint_folder(elsewhere, name))
     assert b"random" in contents(checkpoint_folder(models, name))["README.txt"]
 
 
 def test_several_processes_may_ask_at_once(tmp_path: Path) -> None:
-    settings = ModelSettings(folder=tmp_path)
+    settings = ModelSettings(source="random", folder=tmp_path)
     with ProcessPoolExecutor(2, get_context("spawn")) as processes:
         folders = list(processes.map(checkpoint_folder, [settings] * 2, [VAE] * 2))
     assert folders == [tmp_path / VAE] * 2
@@ -43,7 +46,7 @@ def test_several_processes_may_ask_at_once(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_an_older_version_is_built_anew(tmp_path: Path) -> None:
-    settings = ModelSettings(folder=tmp_path)
+    settings = ModelSettings(source="random", folder=tmp_path)
     folder = checkpoint_folder(settings, VAE)
     (folder / "README.txt").write_text("version 0")
     (folder / "config.json").write_text("{}")
@@ -72,6 +75,35 @@ def test_the_parts_fit_each_other(models: ModelSettings) -> None:
     assert dit.condition_encoder.config.text_hidden_dim == text_encoder.config.hidden_size
     assert dit.condition_encoder.silence_latent.shape == (1, 15_000, vae.config.decoder_input_channels)
     assert load_tokenizer(text_folder).get_vocab_size() == text_encoder.config.vocab_size
+
+
+def test_a_trained_checkpoint_is_taken_as_it_lies(
+    monkeypatch: pytest.MonkeyPatch, models: ModelSettings, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(location, "EMBEDDED", tmp_path)
+    (tmp_path / VAE).mkdir()
+    assert checkpoint_folder(ModelSettings(folder=models.folder), VAE) == tmp_path / VAE
+    assert checkpoint_folder(models, VAE) == models.folder / VAE  # random ones are always built
+
+
+def test_the_embedded_parts_fit_each_other_and_the_trained_ones_are_small(tmp_path: Path) -> None:
+    embedded = ModelSettings(folder=tmp_path)
+    vae_folder = checkpoint_folder(embedded, VAE)
+    assert vae_folder.parent == location.EMBEDDED
+    channels = load_vae(vae_folder, "cpu", torch.float32).config.decoder_input_channels
+    dit = load_dit(checkpoint_folder(embedded, DIT), "cpu", torch.float32)
+    assert dit.condition_encoder.silence_latent.shape == (1, 15_000, channels)
+    sizes = [file.stat().st_size for file in location.EMBEDDED.rglob("*.safetensors")]
+    assert max(sizes) < 15_000_000
+    assert sum(sizes) < 48_000_000
+
+
+def test_a_checkpoint_of_another_builder_is_built_anew(tmp_path: Path) -> None:
+    shapes = [
+        load_dit(checkpoint_folder(models, DIT), "cpu", torch.float32).condition_encoder.silence_latent.shape
+        for models in (ModelSettings(folder=tmp_path), ModelSettings(source="random", folder=tmp_path))
+    ]
+    assert shapes[0] != shapes[1]
 
 
 def test_other_names_are_refused(models: ModelSettings) -> None:

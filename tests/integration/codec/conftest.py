@@ -14,7 +14,7 @@ TILE_FRAMES = 64
 @pytest.fixture(scope="session")
 def codec_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return Settings(
-        models=ModelSettings(folder=tmp_path_factory.mktemp("models")),
+        models=ModelSettings(source="random", folder=tmp_path_factory.mktemp("models")),
         codec=CodecSettings(tile_frames=TILE_FRAMES, tile_batch=2),
     )
 

@@ -1,4 +1,4 @@
-"""The Generator on the embedded checkpoint: what the pipeline sees."""
+"""The Generator on the tiny checkpoint: what the pipeline sees."""
 
 import asyncio
 from contextlib import aclosing
@@ -17,7 +17,7 @@ from tests.watched_engine import CHANNELS, SONG, noise
 
 @pytest.fixture(scope="module")
 def generator(tmp_path_factory: pytest.TempPathFactory) -> Generator:
-    models = ModelSettings(folder=tmp_path_factory.mktemp("models"))
+    models = ModelSettings(source="random", folder=tmp_path_factory.mktemp("models"))
     settings = Settings(models=models, generator=GeneratorSettings(threads=1))
     return Generator.func_or_class(settings)  # the class that Serve runs in a replica
 
