@@ -17,6 +17,8 @@ PIECE_VALUES = 1 << 18
 """Of a layer's activations: 1 MB in float32, half of a core's cache on servers."""
 SHORTEST_PIECE = 8_192
 """Samples."""
+_NEGLIGIBLE = 1e-10
+"""Of what a snake adds for 1: below the rounding of float32 up to values of 1,000."""
 
 
 class FoldedSnake(nn.Module):
@@ -118,20 +120,41 @@ def _row_conv(conv: nn.Conv1d) -> nn.Conv2d:
     return _conv2d(conv.weight.detach(), bias, conv.stride[0], int(conv.padding[0]), conv.dilation[0])
 
 
+def _units(block: Any) -> tuple[Any, Any, Any]:
+    return block.res_unit1, block.res_unit2, block.res_unit3
+
+
+def _is_idle(unit: Any) -> bool:
+    """Whether a residual unit adds nothing, as the embedded VAE's at 48 kHz."""
+    return not (unit.conv2.weight.any() or unit.conv2.bias.any())
+
+
+def _is_straight(snake: FoldedSnake) -> bool:
+    """Whether it changes no value of a magnitude that occurs, likewise: a·x is too small for its square."""
+    return bool((snake.alpha.abs().max() ** 2 * snake.inverse_beta.abs().max()) < _NEGLIGIBLE)
+
+
 def fold(vae: AutoencoderOobleck) -> None:
     """Change `vae`, which should be in float32, for inference only; it now takes and gives rows, as above."""
     modules = [*vae.modules()]
     for module in modules:
         if hasattr(module, "weight_g"):
             remove_weight_norm(module)
-    blocks: Any = vae.decoder.block
-    for block in blocks:
-        block.res_unit1 = UnitsInPieces(block.res_unit1, block.res_unit2, block.res_unit3)
+    encoding: Any = vae.encoder.block
+    decoding: Any = vae.decoder.block
+    for block in encoding:
+        block.res_unit1, block.res_unit2, block.res_unit3 = (
+            nn.Identity() if _is_idle(unit) else unit for unit in _units(block)
+        )
+    for block in decoding:
+        units = [unit for unit in _units(block) if not _is_idle(unit)]
+        block.res_unit1 = UnitsInPieces(*units) if units else nn.Identity()
         block.res_unit2 = block.res_unit3 = nn.Identity()
     for module in modules:
         for name, child in module.named_children():
             if isinstance(child, Snake1d):
-                setattr(module, name, FoldedSnake(child))
+                snake = FoldedSnake(child)
+                setattr(module, name, nn.Identity() if _is_straight(snake) else snake)
             elif isinstance(child, nn.Conv1d):
                 setattr(module, name, _row_conv(child))
             elif isinstance(child, nn.ConvTranspose1d):

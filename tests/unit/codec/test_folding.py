@@ -1,8 +1,12 @@
 import pytest
 import torch
 from diffusers import AutoencoderOobleck
+from diffusers.models.autoencoders.autoencoder_oobleck import Snake1d
 
-from deployments.codec.folding import PIECE_VALUES, SHORTEST_PIECE, PhasedUpsampling, fold
+from deployments.checkpoints.catalog import VAE
+from deployments.checkpoints.loading import load_vae
+from deployments.checkpoints.location import EMBEDDED
+from deployments.codec.folding import PIECE_VALUES, SHORTEST_PIECE, FoldedSnake, PhasedUpsampling, fold
 
 
 @pytest.mark.parametrize("stride", [2, 3, 4, 6, 10])
@@ -41,3 +45,21 @@ def test_a_narrow_decoder_in_pieces_is_the_decoder_in_one(songs: int):
         found = vae.decode(latents[:, :, None]).sample[:, :, 0]
     assert expected.std() > 1e-4
     torch.testing.assert_close(found, expected, atol=1e-6 * float(expected.abs().max()), rtol=1e-4)
+
+
+def test_what_adds_nothing_is_left_out_and_the_sound_stays():
+    vae = load_vae(EMBEDDED / VAE, "cpu", torch.float32)
+    torch.manual_seed(0)
+    latents = torch.randn(1, vae.config.decoder_input_channels, 4)
+    with torch.inference_mode():
+        waveform = vae.decode(latents).sample
+        again = vae.encode(waveform).latent_dist.mode()
+        snakes = sum(isinstance(module, Snake1d) for module in vae.modules())
+        fold(vae)
+        found = vae.decode(latents[:, :, None]).sample
+        torch.testing.assert_close(found[:, :, 0], waveform, atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(
+            vae.encode(waveform[:, :, None]).latent_dist.mode()[:, :, 0], again, atol=1e-5, rtol=1e-4
+        )
+    # At 48 kHz: two in each of three units and one more, of the encoder and of the decoder.
+    assert snakes - sum(isinstance(module, FoldedSnake) for module in vae.modules()) == 14
