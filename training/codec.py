@@ -1,4 +1,4 @@
-"""The VAE: waveforms to 16 channels at 25 Hz and back.
+"""The VAE: waveforms to 32 channels at 25 Hz and back.
 
 Spectra at many resolutions (auraloss) and the waveform itself must come back; a little KL keeps latents near
 a normal distribution. There is no adversary: what is lost is air, not notes.
@@ -21,7 +21,7 @@ from deployments.checkpoints.loading import diffusers_arguments, load_vae
 from deployments.domain import SAMPLE_RATE, SAMPLES_PER_LATENT
 from training.clock import Clock
 from training.data import SongBlocks
-from training.files import MODELS, write_json
+from training.files import write_json
 from training.loop import Losses, Training
 from training.recipe import Recipe
 from training.subbands import begin_with_subbands, decode, encode, scale_to
@@ -63,17 +63,23 @@ def _below(limit: int, generator: torch.Generator) -> int:
     return int(torch.randint(limit, (), generator=generator))
 
 
+def spectral_loss(device: torch.device) -> nn.Module:
+    """Of decoded [batch, channels, samples] and what they should be."""
+    loss: nn.Module = MultiResolutionSTFTLoss(
+        fft_sizes=list(_RESOLUTIONS),
+        hop_sizes=[size // 4 for size in _RESOLUTIONS],
+        win_lengths=list(_RESOLUTIONS),
+        eps=_SPECTRAL_FLOOR,
+    )
+    return loss.to(device)
+
+
 class CodecLoss:
     """What the VAE minimises."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._spectra = MultiResolutionSTFTLoss(
-            fft_sizes=list(_RESOLUTIONS),
-            hop_sizes=[size // 4 for size in _RESOLUTIONS],
-            win_lengths=list(_RESOLUTIONS),
-            eps=_SPECTRAL_FLOOR,
-        ).to(device)
+        self._spectra = spectral_loss(device)
 
     def __call__(self, module: nn.Module, batch: torch.Tensor, generator: torch.Generator) -> Losses:
         waveform = batch.to(self._device)
@@ -89,7 +95,7 @@ class CodecLoss:
 
 
 def train_codec(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> bool:
-    """Train until the clock rings; when the stage is done `work/models/vae` is a checkpoint."""
+    """Train until the clock rings; when the stage is done its checkpoint is there for `trained_codec`."""
     torch.manual_seed(_SEED)
     vae: Any = new_vae(recipe.vae)
     scale_to(vae, excerpts(songs, recipe, _SCALING_EXCERPTS, torch.Generator().manual_seed(_SEED - 2)))
@@ -99,7 +105,7 @@ def train_codec(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> 
         return False
     training.take_average()
     calibrate(vae, excerpts(songs, recipe, _CALIBRATION_EXCERPTS, torch.Generator().manual_seed(_SEED - 1)))
-    save_vae(vae, recipe.vae, work / MODELS / VAE)
+    save_vae(vae, recipe.vae, _checkpoint(work))
     return True
 
 
@@ -128,6 +134,10 @@ def save_vae(vae: AutoencoderOobleck, config: dict[str, Any], folder: Path) -> N
     write_json(folder / "config.json", config)
 
 
-def trained_vae(work: Path, device: torch.device) -> AutoencoderOobleck:
-    """The codec that `train_codec` left, frozen."""
-    return load_vae(work / MODELS / VAE, str(device), torch.float32)
+def trained_codec(work: Path, device: torch.device) -> AutoencoderOobleck:
+    """What `train_codec` left, frozen."""
+    return load_vae(_checkpoint(work), str(device), torch.float32)
+
+
+def _checkpoint(work: Path) -> Path:
+    return work / "codec" / VAE

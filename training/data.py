@@ -48,6 +48,23 @@ class SongBlocks:
         """What the song at a place of a block is."""
         return describe(generator(Purpose.TRAINING, self.numbers(block)[place]), self.seconds(block))
 
+    def draw_seconds(self, rng: np.random.Generator) -> int:
+        """One of the durations; each gets as much of the time."""
+        durations = self.recipe.durations
+        shares = 1 / np.array(durations)
+        return durations[int(rng.choice(len(durations), p=shares / shares.sum()))]
+
+    def lasting(self, shortest: int, longest: int) -> list[int]:
+        """Blocks whose songs last so many seconds."""
+        return [block for block in range(self.recipe.blocks) if shortest <= self.seconds(block) <= longest]
+
+    def draw(self, blocks: list[int], count: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+        """Random blocks of these, and places in them."""
+        return [
+            (blocks[int(rng.integers(len(blocks)))], int(rng.integers(self.recipe.block_songs)))
+            for _ in range(count)
+        ]
+
     def audio(self, block: int, place: int, start: int, stop: int) -> npt.NDArray[np.float32]:
         """[2, stop - start]: samples of one song."""
         samples: npt.NDArray[np.float32] = self._blocks[block][place, :, start:stop].astype(np.float32)

@@ -11,7 +11,7 @@ from diffusers import AutoencoderOobleck
 
 from deployments.domain import AUDIO_CHANNELS, LATENT_RATE, SAMPLE_RATE
 from training.clock import Clock
-from training.codec import trained_vae
+from training.codec import trained_codec
 from training.data import SongBlocks
 from training.recipe import Recipe
 from training.subbands import encode
@@ -57,7 +57,7 @@ def encode_songs(songs: SongBlocks, _recipe: Recipe, work: Path, clock: Clock) -
     latents = Latents(work / "latents", songs)
     latents.folder.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    vae = trained_vae(work, device)
+    vae = trained_codec(work, device)
     silence = torch.zeros(AUDIO_CHANNELS, _SILENT_SECONDS * SAMPLE_RATE)
     np.save(latents.silence_file, _means(vae, silence)[LATENT_RATE // 2].cpu().numpy())
     for block in latents.missing:

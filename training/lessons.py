@@ -58,18 +58,14 @@ class Lessons:
 
     def __call__(self, batch: int, generator: torch.Generator) -> Lesson:
         rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
-        recipe = self.recipe
-        duration = int(rng.integers(len(recipe.durations)))
-        blocks = range(duration, recipe.blocks, len(recipe.durations))
-        chosen = [
-            (blocks[int(rng.integers(len(blocks)))], int(rng.integers(recipe.block_songs)))
-            for _ in range(batch)
-        ]
+        songs = self.latents.songs
+        seconds = songs.draw_seconds(rng)
+        chosen = songs.draw(songs.lasting(seconds, seconds), batch, rng)
         tasks = [_TASKS[index] for index in rng.choice(len(_TASKS), batch, p=_SHARES)]
         latents = torch.stack([self.latents.of(block, place) for block, place in chosen])
-        prompter = _prompter(recipe.text["vocab_size"])
+        prompter = _prompter(self.recipe.text["vocab_size"])
         prompts = [
-            prompter(self.latents.songs.description(block, place), task, rng)
+            prompter(songs.description(block, place), task, rng)
             for (block, place), task in zip(chosen, tasks, strict=True)
         ]
         lyrics, captions = ([prompt[side] for prompt in prompts] for side in (0, 1))

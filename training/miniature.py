@@ -4,10 +4,15 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.functional import pad
 
 from deployments.checkpoints.key_map import Component, module_arguments
 from deployments.checkpoints.loading import MODULE_CLASSES
+from deployments.generator.tasks import REFERENCE_FRAMES
 from training.recipe import Recipe
+
+_CONDITION_TOKENS = 128
+"""Conditions are filled up to a multiple, so that compiled layers see few shapes."""
 
 
 class Miniature(nn.Module):
@@ -28,6 +33,13 @@ class Miniature(nn.Module):
         for layer in layers:
             layer.register_forward_pre_hook(self._attend_to_conditions_only, with_kwargs=True)
         self._condition_mask: torch.Tensor | None = None
+        self._heard_of_references = _heard_of_references(recipe.dit)
+
+    def compile_layers(self) -> None:
+        """The DiT's, anew for each number of frames: minutes, which long training earns back."""
+        layers: Any = self.transformer.layers
+        for layer in layers:
+            layer.compile(dynamic=False)
 
     def conditions(
         self,
@@ -47,10 +59,11 @@ class Miniature(nn.Module):
             text_attention_mask=caption_mask,
             lyric_hidden_states=self.text_encoder.get_input_embeddings()(lyric_ids),
             lyric_attention_mask=lyric_mask,
-            refer_audio_acoustic_hidden_states_packed=references,
+            refer_audio_acoustic_hidden_states_packed=references[:, : self._heard_of_references],
             refer_audio_order_mask=torch.arange(len(references), device=references.device),
         )
-        return states, mask.bool()
+        missing = -states.shape[1] % _CONDITION_TOKENS
+        return pad(states, (0, 0, 0, missing)), pad(mask.bool(), (0, missing))
 
     def without_condition(
         self, states: torch.Tensor, mask: torch.Tensor, rows: torch.Tensor
@@ -89,6 +102,15 @@ class Miniature(nn.Module):
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         # diffusers' transformer has no way to give its layers the mask that they have an argument for.
         return arguments, named | {"encoder_attention_mask": self._condition_mask}
+
+
+def _heard_of_references(config: dict[str, Any]) -> int:
+    """Frames: the timbre is what the encoder says at its first one, which so many others reach."""
+    layers = config["num_timbre_encoder_hidden_layers"]
+    if "full_attention" in config["layer_types"][:layers]:
+        return REFERENCE_FRAMES
+    reach: int = 1 + layers * config["sliding_window"]
+    return reach
 
 
 def _new(component: Component, config: dict[str, Any]) -> nn.Module:

@@ -22,8 +22,8 @@ VAE_CONFIG: dict[str, Any] = {
 }
 
 
-HIDDEN_SIZE = 256
-_DIT_LAYERS = 7
+HIDDEN_SIZE = 192
+_DIT_LAYERS = 6
 
 DIT_CONFIG: dict[str, Any] = {
     "architectures": ["AceStepConditionGenerationModel"],
@@ -32,11 +32,11 @@ DIT_CONFIG: dict[str, Any] = {
     "is_turbo": True,
     "dtype": "float16",
     "hidden_size": HIDDEN_SIZE,
-    "intermediate_size": 640,
+    "intermediate_size": 512,
     "num_hidden_layers": _DIT_LAYERS,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
-    "head_dim": 64,
+    "head_dim": 48,
     "layer_types": [("sliding_attention", "full_attention")[layer % 2] for layer in range(_DIT_LAYERS)],
     "use_sliding_window": True,
     "sliding_window": 128,
@@ -49,7 +49,7 @@ DIT_CONFIG: dict[str, Any] = {
     "audio_acoustic_hidden_dim": LATENT_CHANNELS,
     "timbre_hidden_dim": LATENT_CHANNELS,
     "timbre_fix_frame": 750,
-    "text_hidden_dim": 192,
+    "text_hidden_dim": 128,
     "num_lyric_encoder_hidden_layers": 1,
     "num_timbre_encoder_hidden_layers": 1,
     "num_attention_pooler_hidden_layers": 1,
@@ -65,11 +65,11 @@ TEXT_CONFIG: dict[str, Any] = {
     "dtype": "float16",
     "vocab_size": 1024,
     "hidden_size": DIT_CONFIG["text_hidden_dim"],
-    "intermediate_size": 448,
+    "intermediate_size": 320,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
-    "head_dim": 48,
+    "head_dim": 32,
     "max_position_embeddings": 4096,
     "rope_theta": 1_000_000,
     "rms_norm_eps": 1e-6,
@@ -81,7 +81,7 @@ LANGUAGE_MODEL_CONFIG: dict[str, Any] = {
     "architectures": ["Qwen3ForCausalLM"],
     "model_type": "qwen3",
     "dtype": "float16",
-    "hidden_size": 80,
+    "hidden_size": 96,
     "intermediate_size": 320,
     "num_hidden_layers": 5,
     "num_attention_heads": 4,
@@ -124,7 +124,11 @@ class Recipe:
     codec: Learning
     codec_seconds: float
     """Length of the codec's excerpts."""
+    decoder: Learning
+    """The codec's decoder once more."""
     dit: dict[str, Any]
+    compiled: bool
+    """Whether the teacher's layers are compiled."""
     text: dict[str, Any]
     codes: Learning
     """The FSQ tokenizer and its detokenizer."""
@@ -145,6 +149,7 @@ class Recipe:
         return replace(
             self,
             codec=scaled(self.codec),
+            decoder=scaled(self.decoder),
             codes=scaled(self.codes),
             song_writer=scaled(self.song_writer),
             teacher=scaled(self.teacher),
@@ -159,13 +164,15 @@ FULL = Recipe(
     vae=VAE_CONFIG,
     codec=Learning(steps=6_500, batch=2, rate=1e-3),
     codec_seconds=1.28,
+    decoder=Learning(steps=5_000, batch=2, rate=5e-4),
     dit=DIT_CONFIG,
+    compiled=True,
     text=TEXT_CONFIG,
-    codes=Learning(steps=6_000, batch=64, rate=1e-3),
+    codes=Learning(steps=3_000, batch=32, rate=2e-3),
     language_model=LANGUAGE_MODEL_CONFIG,
-    song_writer=Learning(steps=12_000, batch=64, rate=2e-3, warm_up=500),
-    teacher=Learning(steps=40_000, batch=64, rate=6e-4, warm_up=1000, averaging=0.9995),
-    turbo=Learning(steps=6_000, batch=64, rate=1e-4),
+    song_writer=Learning(steps=2_200, batch=24, rate=2e-3),
+    teacher=Learning(steps=2_800, batch=16, rate=1e-3, averaging=0.998),
+    turbo=Learning(steps=500, batch=8, rate=2e-4),
 )
 
 QUICK = replace(
@@ -176,6 +183,7 @@ QUICK = replace(
     vae=VAE_CONFIG | {"channel_multiples": [1, 1, 1]},
     codec=Learning(steps=4, batch=2, rate=1e-3, warm_up=1),
     codec_seconds=0.32,
+    decoder=Learning(steps=2, batch=2, rate=1e-3, warm_up=1),
     dit=DIT_CONFIG
     | {
         "hidden_size": 32,
@@ -186,6 +194,7 @@ QUICK = replace(
         "text_hidden_dim": 32,
         "fsq_dim": 32,
     },
+    compiled=False,
     text=TEXT_CONFIG | {"hidden_size": 32, "intermediate_size": 64, "head_dim": 16, "num_hidden_layers": 1},
     codes=Learning(steps=3, batch=2, rate=1e-3, warm_up=1),
     language_model=LANGUAGE_MODEL_CONFIG

@@ -17,6 +17,7 @@ from training.clock import Clock
 from training.codec import train_codec
 from training.codes import train_codes
 from training.data import SongBlocks, render_songs
+from training.decoder import train_decoder
 from training.export import export
 from training.latents import encode_songs
 from training.recipe import FULL, QUICK, Recipe
@@ -37,6 +38,7 @@ def _songs(songs: SongBlocks, _recipe: Recipe, _work: Path, clock: Clock) -> boo
 STAGES: dict[str, Stage] = {
     "songs": _songs,
     "codec": train_codec,
+    "decoder": train_decoder,
     "latents": encode_songs,
     "codes": train_codes,
     "song_writer": train_song_writer,
@@ -74,6 +76,8 @@ def main() -> int:
     )
     chosen = options.parse_args()
     torch.set_float32_matmul_precision("high")
+    # The teacher's layers are compiled for each duration, with sliding windows and without.
+    torch._dynamo.config.recompile_limit = 64
     keep_freed_memory()
     recipe = (QUICK if chosen.quick else FULL).with_effort(chosen.effort)
     done = run(chosen.stage, recipe, chosen.work, chosen.minutes)

@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from deployments.checkpoints.tiny_language_model import CODE_TOKENS, tokenizer_config, tokenizer_spec
-from deployments.domain import INSTRUMENTAL
+from deployments.domain import INSTRUMENTAL, LATENT_RATE, LATENTS_PER_CODE
 from deployments.language_model.metadata import cot_yaml, lm_fields
 from deployments.language_model.prompts import (
     Prompt,
@@ -148,6 +148,33 @@ def vocabulary(text_tokens: int) -> Vocabulary:
     return Vocabulary(spec, LMTokenizer.from_spec(spec))
 
 
+@dataclass(frozen=True)
+class Beginnings:
+    """The first seconds of songs and their codes.
+
+    Longer songs are cut and begin up to a fifth of a second late: more to learn from than there are songs.
+    """
+
+    latents: Latents
+    codebook: CodeBook
+
+    @torch.no_grad()
+    def draw(self, count: int, rng: np.random.Generator) -> list[tuple[Description, tuple[int, ...]]]:
+        """All of one duration."""
+        songs = self.latents.songs
+        seconds = songs.draw_seconds(rng)
+        frames = seconds * LATENT_RATE
+        chosen = songs.draw(songs.lasting(seconds, max(songs.recipe.durations)), count, rng)
+        cut = []
+        for block, place in chosen:
+            whole = self.latents.of(block, place)
+            late = int(rng.integers(min(LATENTS_PER_CODE, len(whole) - frames + 1)))
+            cut.append(whole[late : late + frames])
+        _, indices = self.codebook.tokenizer.tokenize(torch.stack(cut))
+        descriptions = (songs.description(block, place).first(seconds) for block, place in chosen)
+        return list(zip(descriptions, map(tuple, indices[..., 0].tolist()), strict=True))
+
+
 def lesson(song: Description, codes: tuple[int, ...], rng: np.random.Generator, words: LMTokenizer) -> Lesson:
     """A song in the server's words."""
     code_tokens: Prompt = tuple(Token(code_token_name(code)) for code in codes)
@@ -177,16 +204,15 @@ def train_song_writer(songs: SongBlocks, recipe: Recipe, work: Path, clock: Cloc
     """Train until the clock rings; when the stage is done `work/song_writer.pt` holds the weights."""
     torch.manual_seed(_SEED)
     training = Training(work / "song_writer", new_song_writer(recipe), recipe.song_writer, _SEED)
-    codes = _codes_of_songs(songs, recipe, work, training.device)
+    beginnings = Beginnings(
+        Latents(work / "latents", songs), trained_codes(recipe, work, torch.device("cpu"))
+    )
     words = vocabulary(recipe.text["vocab_size"]).tokenizer
 
     def batch_of(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
-        lessons = []
-        for _ in range(recipe.song_writer.batch):
-            block, place = int(rng.integers(recipe.blocks)), int(rng.integers(recipe.block_songs))
-            lessons.append(lesson(songs.description(block, place), codes[block][place], rng, words))
-        return batch_of_lessons(lessons)
+        drawn = beginnings.draw(recipe.song_writer.batch, rng)
+        return batch_of_lessons([lesson(song, codes, rng, words) for song, codes in drawn])
 
     def loss_of(module: nn.Module, batch: Any, _generator: torch.Generator) -> Losses:
         losses: Losses = module(*(part.to(training.device) for part in batch))
@@ -210,19 +236,3 @@ def trained_song_writer(recipe: Recipe, work: Path) -> SongWriter:
     writer = new_song_writer(recipe)
     writer.load_state_dict(torch.load(work / WEIGHTS, map_location="cpu", weights_only=True))
     return writer.eval()
-
-
-@torch.no_grad()
-def _codes_of_songs(
-    songs: SongBlocks, recipe: Recipe, work: Path, device: torch.device
-) -> list[list[tuple[int, ...]]]:
-    """By block and place."""
-    codebook: CodeBook = trained_codes(recipe, work, device)
-    latents = Latents(work / "latents", songs)
-    found = []
-    for block in range(recipe.blocks):
-        batch = torch.stack([latents.of(block, place) for place in range(recipe.block_songs)]).to(device)
-        whole = batch.shape[1] // codebook.tokenizer.pool_window_size * codebook.tokenizer.pool_window_size
-        _, indices = codebook.tokenizer.tokenize(batch[:, :whole])
-        found.append([tuple(row) for row in indices[..., 0].tolist()])
-    return found

@@ -136,7 +136,6 @@ def _let_through(snake: Any) -> None:
 def _set(convolution: Any, weight: torch.Tensor) -> None:
     """Old weight norm: a weight is its direction times its norm, over all but the first dimension."""
     norm = weight.norm(dim=(1, 2), keepdim=True)
-    convolution.weight_v.copy_(
-        torch.where(norm > 0, weight, torch.ones_like(weight))
-    )  # nothing has a direction
+    # Zero, too, needs a direction.
+    convolution.weight_v.copy_(torch.where(norm > 0, weight, torch.ones_like(weight)))
     convolution.weight_g.copy_(norm)

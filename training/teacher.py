@@ -27,7 +27,10 @@ def train_teacher(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -
     """Train until the clock rings; when the stage is done `work/teacher.pt` holds the weights."""
     torch.manual_seed(SEED)
     latents = Latents(work / "latents", songs)
-    training = Training(work / "teacher", Miniature(recipe, latents.silence), recipe.teacher, SEED)
+    miniature = Miniature(recipe, latents.silence)
+    if recipe.compiled:
+        miniature.compile_layers()
+    training = Training(work / "teacher", miniature, recipe.teacher, SEED)
     codebook = trained_codes(recipe, work, training.device)
     lessons = Lessons(latents, recipe)
 

@@ -31,7 +31,7 @@ WEIGHTS = "turbo.pt"
 SHIFT = 3.0
 """That of the default turbo checkpoint; the student learns no other."""
 GUIDANCE_SCALE = 3.0
-SMALL_STEPS = 4
+SMALL_STEPS = 2
 """Of the teacher for one of the student."""
 
 _TIMESTEPS = torch.tensor((*schedule(Variant.TURBO, TURBO_STEPS, SHIFT), 0.0))

@@ -1,7 +1,7 @@
 """What a song is: everything that its caption and metadata say, and that its audio then keeps."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -59,6 +59,15 @@ class Description:
     @property
     def bar_seconds(self) -> float:
         return BEATS[self.metre] * self.beat_seconds
+
+    def first(self, seconds: int) -> "Description":
+        """Its beginning."""
+        begun, sections = 0.0, []
+        for section in self.sections:
+            if begun < seconds:
+                sections.append(section)
+            begun += section.bars * self.bar_seconds
+        return replace(self, sections=tuple(sections), seconds=seconds)
 
     @property
     def lyrics(self) -> str:

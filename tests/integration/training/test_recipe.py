@@ -16,9 +16,10 @@ from deployments.domain import AUDIO_CHANNELS, CODE_COUNT, SAMPLES_PER_LATENT
 from deployments.generator.conditioning import ConditionEncoder
 from deployments.generator.text_encoder import TextEncoder
 from training.clock import Clock
-from training.codec import calibrate, excerpts, new_vae, train_codec
+from training.codec import calibrate, excerpts, new_vae, train_codec, trained_codec
 from training.codes import let_gradients_through, trained_codes
 from training.data import SongBlocks
+from training.decoder import DecoderLoss
 from training.export import DIT
 from training.files import MODELS
 from training.latents import Latents
@@ -71,9 +72,23 @@ def test_training_in_chunks_gives_what_one_run_gives(songs: SongBlocks, tmp_path
 
     results = [train_codec(songs, recipe, chunks, OneStep()) for _ in range(4)]
     assert results == [False, False, False, True]
-    one, other = (load_vae(folder / MODELS / VAE, "cpu", torch.float32) for folder in (whole, chunks))
+    one, other = (trained_codec(folder, CPU) for folder in (whole, chunks))
     for (name, tensor), again in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
         torch.testing.assert_close(tensor, again, rtol=0, atol=0, msg=name)
+
+
+def test_the_decoder_learns_alone(work: Path) -> None:
+    before = trained_codec(work, CPU).state_dict()
+    after = load_vae(work / MODELS / VAE, "cpu", torch.float32).state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all(name.startswith("decoder.") for name in changed)
+
+
+def test_levels_of_silence_are_finite() -> None:
+    batch = torch.zeros(1, AUDIO_CHANNELS, 8 * SAMPLES_PER_LATENT)
+    losses = DecoderLoss(CPU)(new_vae(QUICK.vae), batch, torch.Generator().manual_seed(3))
+    assert all(bool(loss.isfinite()) for loss in losses.values())
 
 
 def test_calibrated_latents_have_deviation_one_and_decode_to_the_same(songs: SongBlocks) -> None:
@@ -123,11 +138,12 @@ def test_conditions_of_a_padded_batch_are_those_of_the_server(work: Path, songs:
     server = ConditionEncoder(modules, TextEncoder(model), modules.condition_encoder.silence_latent[0, :750])
     miniature = trained_miniature(work / WEIGHTS, QUICK, silence).half().float().eval()
     lyrics, captions = [(5, 6, 7), (8, 9)], [(1, 2), (3, 4, 5, 6)]
-    references = silence.expand(2, 750, -1)
+    references = torch.randn(2, 750, len(silence), generator=torch.Generator().manual_seed(1))
+    references[1] = silence
     with torch.no_grad():
         states, mask = miniature.conditions(padded(lyrics), padded(captions), references)
-        for row in range(2):
-            alone = server.states(server.prefix(lyrics[row], None), captions[row])
+        for row, reference in enumerate((references[0], None)):
+            alone = server.states(server.prefix(lyrics[row], reference), captions[row])
             torch.testing.assert_close(states[row][mask[row]], alone, rtol=1e-4, atol=1e-4)
 
 

@@ -1,5 +1,6 @@
 """The language model's stage: what it learns from, and that the server's checkpoint says what was learned."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +8,17 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from deployments.domain import CODE_RATE
 from deployments.language_model.prompts import compose_prompt, plan_prompt, unconditional_compose_prompt
 from deployments.language_model.tokenizer import LMTokenizer
+from training.codes import trained_codes
+from training.data import SongBlocks
 from training.export import LANGUAGE_MODEL
 from training.files import MODELS
+from training.latents import Latents
 from training.recipe import FULL, QUICK
 from training.song_writer import (
+    Beginnings,
     batch_of_lessons,
     lesson,
     new_song_writer,
@@ -66,6 +72,20 @@ def test_a_lesson_is_the_servers_prompt_with_the_answer_to_learn(
     assert shown == words.encode(plan_prompt(caption, lyrics))
     answer = words.decode(told[: -len(CODES)]).strip()
     assert (shown + told)[: -len(CODES)] == words.encode(compose_prompt(caption, lyrics, answer))
+
+
+def test_beginnings_of_songs_come_with_their_codes(work: Path, songs: SongBlocks) -> None:
+    """As if the songs of the first block lasted three seconds."""
+    recipe = replace(QUICK, durations=(3, *QUICK.durations))
+    latents = Latents(work / "latents", SongBlocks(songs.folder, recipe))
+    codebook = trained_codes(QUICK, work, torch.device("cpu"))
+    seconds = set()
+    for seed in range(8):
+        drawn = Beginnings(latents, codebook).draw(3, np.random.default_rng(seed))
+        (lasting,) = {song.seconds for song, _ in drawn}
+        assert {len(codes) for _, codes in drawn} == {CODE_RATE * lasting}
+        seconds.add(lasting)
+    assert seconds == set(recipe.durations)
 
 
 def test_some_lessons_have_no_caption(song: Description, words: LMTokenizer) -> None:
