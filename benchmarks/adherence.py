@@ -10,22 +10,19 @@ latents can do better), and chance: the server's songs held against each other's
 """
 
 import argparse
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
-import numpy.typing as npt
-import soundfile
 import torch
 
 from benchmarks.listening.features import features
 from benchmarks.listening.probe import Heard, hear, mono
 from benchmarks.listening.tempo import is_tempo, tempo
 from benchmarks.measuring import show, write_json
+from benchmarks.song_server import Order, Samples, songs
 from deployments.checkpoints.loading import load_vae
 from deployments.codec.engine import VaeEngine
 from deployments.domain import INSTRUMENTAL, SAMPLE_RATE
@@ -37,13 +34,10 @@ from training.songs.theory import Key
 
 REQUESTS = 100
 SECONDS = 10
-AT_ONCE = 4
 CLIPPED = 0.999
 """Magnitude that no sample may reach; songs peak at -1 dBFS."""
 SILENT = 1e-3
 """Root mean square of a second that counts as silence."""
-
-Samples = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -54,8 +48,8 @@ class Request:
     description: Description
     caption: str
 
-    def body(self, thinking: bool) -> dict[str, Any]:
-        """For `POST /v1/music/generate`."""
+    def body(self) -> dict[str, Any]:
+        """Of `POST /v1/music/generate`."""
         return {
             "caption": self.caption,
             "lyrics": INSTRUMENTAL,
@@ -63,11 +57,8 @@ class Request:
             "key_scale": self.description.key.name,
             "time_signature": self.description.metre,
             "audio_duration": self.description.seconds,
-            "audio_format": "wav",
-            "batch_size": 1,
             "use_random_seed": False,
             "seed": self.number,
-            "thinking": thinking,
         }
 
     def rendered(self) -> Samples:
@@ -144,36 +135,24 @@ def rows(name: str, asked: Sequence[Request], answers: Sequence[Answer]) -> list
     return [{"songs": name, **shares(own)}, {"songs": f"chance, {name}", **shares(others)}]
 
 
-def generated(url: str, asked: Sequence[Request], thinking: bool) -> Iterator[Samples]:
-    """The server's songs, in the order of the requests."""
-    with httpx.Client(base_url=url, timeout=120) as http:
-        waiting: list[str] = []
-        for request in asked:
-            answer = http.post("/v1/music/generate", json=request.body(thinking)).raise_for_status().json()
-            waiting.append(answer["job_id"])
-            if len(waiting) >= AT_ONCE:
-                yield _song(http, waiting.pop(0))
-        for job_id in waiting:
-            yield _song(http, job_id)
-
-
-def _song(http: httpx.Client, job_id: str) -> Samples:
-    while True:
-        job = http.get(f"/v1/jobs/{job_id}", params={"wait": 30}).raise_for_status().json()
-        if job["status"] == "succeeded":
-            break
-        if job["status"] not in {"queued", "running"}:
-            raise RuntimeError(f"a song was not made: {job['error']}")
-    file = http.get(job["result"]["first_audio_path"]).raise_for_status().content
-    samples, rate = soundfile.read(io.BytesIO(file), dtype="float32", always_2d=True)
-    if rate != SAMPLE_RATE:
-        raise RuntimeError(f"a song of {rate} Hz; {SAMPLE_RATE} Hz is the contract")
-    return np.ascontiguousarray(samples.T)
+def generated(url: str, asked: Sequence[Request], wishes: Mapping[str, Any]) -> Iterator[Samples]:
+    """The server's songs, in the order of the requests, with more `wishes` in each."""
+    orders = (Order({**request.body(), **wishes}, {}) for request in asked)
+    return (song.samples for song in songs(url, orders))
 
 
 def through(codec: VaeEngine, samples: Samples) -> Samples:
     """[2, samples] encoded and decoded; whole latent frames of them."""
     return codec.decode(codec.encode(samples))[:, : samples.shape[1]]
+
+
+def _variants(thinking: bool, scales: Sequence[float] | None) -> list[dict[str, Any]]:
+    guided = [{"lm_cfg_scale": scale} for scale in scales] if scales else [{}]
+    return [{"thinking": thinking, **scale} for scale in guided]
+
+
+def _in_words(wishes: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in wishes.items())
 
 
 def main() -> None:
@@ -184,14 +163,16 @@ def main() -> None:
     options.add_argument("--url", help="of a running server; without it only rendered songs are scored")
     options.add_argument("--vae", type=Path, help="folder of the codec that rendered songs go through")
     options.add_argument("--thinking", action=argparse.BooleanOptionalAction, default=True)
+    options.add_argument("--lm-cfg-scale", type=float, nargs="+", help="guidance of the LM; a row for each")
     options.add_argument("--requests", type=int, default=REQUESTS)
     options.add_argument("--json", type=Path, help="also write the figures to this file")
     chosen = options.parse_args()
     asked = requests(chosen.requests)
     table = []
     if chosen.url:
-        answers = [listen(samples, SECONDS) for samples in generated(chosen.url, asked, chosen.thinking)]
-        table += rows("generated", asked, answers)
+        for wishes in _variants(chosen.thinking, chosen.lm_cfg_scale):
+            answers = [listen(samples, SECONDS) for samples in generated(chosen.url, asked, wishes)]
+            table += rows(f"generated, {_in_words(wishes)}", asked, answers)
     if chosen.vae:
         codec = VaeEngine(load_vae(chosen.vae, "cpu", torch.float32))
         decoded = [listen(through(codec, request.rendered()), SECONDS) for request in asked]

@@ -23,7 +23,7 @@ def test_every_family_is_asked_for_with_and_without_drums() -> None:
 
 def test_a_request_says_all_that_is_scored() -> None:
     for request in requests(16):
-        body = request.body(thinking=True)
+        body = request.body()
         assert body["bpm"] == request.description.bpm
         assert body["key_scale"] == request.description.key.name
         assert body["audio_duration"] == SECONDS

@@ -1,0 +1,214 @@
+"""What songs keep of the recordings that they are made from, and what a server's language model plans.
+
+    python -m benchmarks.abilities --url http://127.0.0.1:8001
+
+Sends recordings that the training recipe renders, none of them part of training, to a running server's HTTP
+API: to be covered (another instrument, no tempo or key told), to be repainted in the middle, and as timbre
+references. Beside what is kept stands chance: the same songs held against the other recordings. Then it asks
+for songs of each genre by caption alone and shows the tempi and keys that the LM chooses. It needs the extra
+`training`.
+"""
+
+import argparse
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.adherence import SECONDS, Answer, Request, is_near, listen, requests
+from benchmarks.listening.features import features
+from benchmarks.listening.probe import mono
+from benchmarks.listening.tempo import is_tempo
+from benchmarks.measuring import Table, show, write_json
+from benchmarks.song_server import Order, Samples, Song, songs
+from deployments.domain import INSTRUMENTAL, SAMPLE_RATE
+from training.songs.captions import caption
+from training.songs.description import describe
+from training.songs.genres import FAMILIES, GENRES
+from training.songs.song import Purpose, generator
+
+WINDOW = (1.5, 8.5)
+"""Seconds that are repainted."""
+_INSIDE = slice(*(round(second * SAMPLE_RATE) for second in WINDOW))
+SONGS_OF_A_GENRE = 10
+_PLANNED = 10_000
+"""First number of the captions that the LM plans for: none of the requests' own."""
+
+Row = dict[str, Any]
+
+
+def cover(asked: Request, source: Samples) -> Order:
+    """Another family leads; tempo and key are only in the recording."""
+    lead = FAMILIES[(FAMILIES.index(asked.description.lead) + 3) % len(FAMILIES)]
+    text = caption(replace(asked.description, lead=lead), generator(Purpose.EVALUATION, asked.number))
+    return _order(asked, {"task_type": "cover", "caption": text}, src_audio=source)
+
+
+def repaint(asked: Request, source: Samples) -> Order:
+    """The middle anew, from the same caption without tempo and key."""
+    start, end = WINDOW
+    wishes = {"task_type": "repaint", "repainting_start": start, "repainting_end": end}
+    return _order(asked, {**wishes, "caption": asked.caption}, src_audio=source)
+
+
+def _order(asked: Request, wishes: Row, **recordings: Samples) -> Order:
+    body = {"lyrics": INSTRUMENTAL, "thinking": False, "use_random_seed": False, "seed": asked.number}
+    return Order({**body, **wishes}, recordings)
+
+
+def kept(name: str, answers: Sequence[Answer], sources: Sequence[Answer]) -> list[Row]:
+    """Per cent of songs with tempo and key of their recording as it is heard, and of the others."""
+    matching = list(zip(answers, sources, strict=True))
+    crossed = [
+        (answer, source)
+        for place, answer in enumerate(answers)
+        for other, source in enumerate(sources)
+        if place != other
+    ]
+    return [{"songs": name, **_shares(matching)}, {"songs": f"chance, {name}", **_shares(crossed)}]
+
+
+def _shares(pairs: Sequence[tuple[Answer, Answer]]) -> Row:
+    found = [
+        (is_tempo(answer.tempo, source.tempo), is_near(answer.heard.key, source.heard.key))
+        for answer, source in pairs
+    ]
+    tempo, key = 100 * np.mean(found, axis=0)
+    return {"tempo": float(tempo), "key": float(key)}
+
+
+def repainted(made: Sequence[Samples], recordings: Sequence[Samples]) -> Row:
+    """How far songs are from their recordings, as a share of these' level."""
+    differences = [song - recording for song, recording in zip(made, recordings, strict=True)]
+    return {
+        "difference inside the window": _level(map(_inside, differences)) / _level(map(_inside, recordings)),
+        "outside": _level(map(_outside, differences)) / _level(map(_outside, recordings)),
+    }
+
+
+def _inside(samples: Samples) -> Samples:
+    return samples[:, _INSIDE]
+
+
+def _outside(samples: Samples) -> Samples:
+    return np.delete(samples, np.r_[_INSIDE], axis=1)
+
+
+def _heard_inside(samples: Samples) -> Answer:
+    start, end = WINDOW
+    return listen(_inside(samples), end - start)
+
+
+def _level(pieces: Iterable[Samples]) -> float:
+    return float(np.sqrt(np.mean([np.mean(piece**2) for piece in pieces])))
+
+
+def timbre_distance(one: Samples, other: Samples) -> float:
+    """Mean distance of what the instrument probe hears; nepers, as most of it are levels of mel bands."""
+    heard = [features(mono(samples)).timbre for samples in (one, other)]
+    return float(np.abs(heard[0] - heard[1]).mean())
+
+
+def references(url: str, asked: Sequence[Request], recordings: Sequence[Samples]) -> list[Row]:
+    """The same songs with one seed, another seed, and a recording of another instrument as reference."""
+    strangers = [recordings[(place + 3) % len(recordings)] for place in range(len(recordings))]
+    bodies = [{**request.body(), "thinking": False} for request in asked]
+    plain, again = (_samples(url, [Order(body, {}) for body in bodies]) for _ in range(2))
+    reseeded = _samples(url, [Order({**body, "seed": body["seed"] + 1000}, {}) for body in bodies])
+    pairs = zip(bodies, strangers, strict=True)
+    referred = _samples(url, [Order(body, {"reference_audio": stranger}) for body, stranger in pairs])
+    nearer = [
+        timbre_distance(song, stranger) < timbre_distance(without, stranger)
+        for song, without, stranger in zip(referred, plain, strangers, strict=True)
+    ]
+    return [
+        {
+            "the same seed again": _distances(plain, again),
+            "another seed": _distances(plain, reseeded),
+            "with a reference": _distances(plain, referred),
+            "nearer to the reference with it, per cent": float(100 * np.mean(nearer)),
+        }
+    ]
+
+
+def _distances(some: Sequence[Samples], others: Sequence[Samples]) -> float:
+    return float(np.mean([timbre_distance(one, other) for one, other in zip(some, others, strict=True)]))
+
+
+def _samples(url: str, orders: Iterable[Order]) -> list[Samples]:
+    return [song.samples for song in songs(url, orders)]
+
+
+def plans(url: str, count: int) -> list[Row]:
+    """By genre: the tempi and keys that the LM chooses for a caption, beside those that the recipe draws."""
+    genres = [name for name in GENRES for _ in range(count)]
+    made = songs(url, plan_orders(genres))
+    chosen: dict[str, list[Song]] = {name: [] for name in GENRES}
+    for genre, song in zip(genres, made, strict=True):
+        chosen[genre].append(song)
+    return [planned(name, found) for name, found in chosen.items()]
+
+
+def plan_orders(genres: Sequence[str]) -> Iterator[Order]:
+    """A caption of each genre, without tempo and key."""
+    for place, genre in enumerate(genres):
+        number = _PLANNED + place
+        while True:  # the drawing has no way to ask for a genre
+            rng = generator(Purpose.EVALUATION, number)
+            description = describe(rng, SECONDS)
+            if description.genre == genre:
+                break
+            number += len(genres)
+        body = {"caption": caption(description, rng), "lyrics": INSTRUMENTAL, "audio_duration": SECONDS}
+        yield Order({**body, "thinking": True, "use_random_seed": False, "seed": number}, {})
+
+
+def planned(genre: str, found: Sequence[Song]) -> Row:
+    """What the LM chose for captions of a genre."""
+    low, high = GENRES[genre].tempo
+    tempi = [song.result["bpm"] for song in found]
+    minor = [song.result["keyscale"].split()[-1] == "minor" for song in found]
+    keys = {song.result["keyscale"].split()[0] for song in found}
+    return {
+        "genre": genre,
+        "bpm, 10th to 90th percentile": "{:.0f} to {:.0f}".format(*np.percentile(tempi, (10, 90))),
+        "of the recipe": f"{low} to {high}",
+        "inside, per cent": float(100 * np.mean([low <= tempo <= high for tempo in tempi])),
+        "minor, per cent": float(100 * np.mean(minor)),
+        "of the recipe, per cent": 100 * GENRES[genre].minor,
+        "different tonics": len(keys),
+    }
+
+
+def main() -> None:
+    """Print the tables."""
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--url", required=True, help="of a running server")
+    options.add_argument("--recordings", type=int, default=24)
+    options.add_argument("--songs-of-a-genre", type=int, default=SONGS_OF_A_GENRE)
+    options.add_argument("--json", type=Path, help="also write the figures to this file")
+    chosen = options.parse_args()
+    asked = requests(chosen.recordings)
+    recordings = [request.rendered() for request in asked]
+    heard = [listen(recording, SECONDS) for recording in recordings]
+    covers, repaints = (_samples(chosen.url, map(order, asked, recordings)) for order in (cover, repaint))
+    tables: dict[str, Table] = {}
+    tables["tempo and key of the recording, per cent kept"] = [
+        *kept("covers", [listen(song, SECONDS) for song in covers], heard),
+        *kept("repainted windows", [_heard_inside(song) for song in repaints], heard),
+        *kept("the same windows, not repainted", [_heard_inside(song) for song in recordings], heard),
+    ]
+    tables["repainted from {} to {} s".format(*WINDOW)] = [repainted(repaints, recordings)]
+    tables["distance of timbres"] = references(chosen.url, asked, recordings)
+    tables["planned from captions alone"] = plans(chosen.url, chosen.songs_of_a_genre)
+    for title, rows in tables.items():
+        show(title, rows)
+    write_json(chosen.json, tables)
+
+
+if __name__ == "__main__":
+    main()

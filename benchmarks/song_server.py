@@ -1,0 +1,85 @@
+"""Songs from a running server, by its HTTP API, as arrays."""
+
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from deployments.domain import SAMPLE_RATE
+
+AT_ONCE = 4
+"""Jobs of one client that wait or run."""
+_PATIENCE = 120.0
+
+Samples = npt.NDArray[np.float32]
+"""[2, samples] at 48 kHz."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A job to ask for."""
+
+    body: Mapping[str, Any]
+    """Of `POST /v1/music/generate`."""
+    recordings: Mapping[str, Samples]
+    """`src_audio` and `reference_audio`, where it has any."""
+
+
+@dataclass(frozen=True)
+class Song:
+    """The first song of a job."""
+
+    samples: Samples
+    result: Mapping[str, Any]
+    """As `GET /v1/jobs/{id}` has it."""
+
+
+def songs(url: str, orders: Iterable[Order]) -> Iterator[Song]:
+    """Of each order, in their order. Raises RuntimeError when the server does not make one."""
+    with httpx.Client(base_url=url, timeout=_PATIENCE) as http:
+        waiting: list[str] = []
+        for order in orders:
+            waiting.append(_submit(http, order))
+            if len(waiting) >= AT_ONCE:
+                yield _song(http, waiting.pop(0))
+        for job_id in waiting:
+            yield _song(http, job_id)
+
+
+def _submit(http: httpx.Client, order: Order) -> str:
+    body = {"audio_format": "wav", "batch_size": 1, **order.body}
+    if order.recordings:
+        fields = {name: str(value) for name, value in body.items()}
+        files = {name: (f"{name}.wav", wav(samples)) for name, samples in order.recordings.items()}
+        answer = http.post("/v1/music/generate", data=fields, files=files)
+    else:
+        answer = http.post("/v1/music/generate", json=body)
+    if answer.is_error:
+        raise RuntimeError(f"the server refused an order ({answer.status_code}): {answer.text}")
+    return str(answer.json()["job_id"])
+
+
+def _song(http: httpx.Client, job_id: str) -> Song:
+    while True:
+        job = http.get(f"/v1/jobs/{job_id}", params={"wait": 30}).raise_for_status().json()
+        if job["status"] == "succeeded":
+            break
+        if job["status"] not in {"queued", "running"}:
+            raise RuntimeError(f"a song was not made: {job['error']}")
+    file = http.get(job["result"]["first_audio_path"]).raise_for_status().content
+    samples, rate = soundfile.read(io.BytesIO(file), dtype="float32", always_2d=True)
+    if rate != SAMPLE_RATE:
+        raise RuntimeError(f"a song of {rate} Hz; {SAMPLE_RATE} Hz is the contract")
+    return Song(np.ascontiguousarray(samples.T), job["result"])
+
+
+def wav(samples: Samples) -> bytes:
+    """A file of 16 bits."""
+    file = io.BytesIO()
+    soundfile.write(file, samples.T, SAMPLE_RATE, format="WAV", subtype="PCM_16")
+    return file.getvalue()

@@ -1,0 +1,59 @@
+"""What is asked of the server about recordings, and how the answers are counted."""
+
+import numpy as np
+import pytest
+
+from benchmarks.abilities import cover, kept, plan_orders, planned, repaint, repainted
+from benchmarks.adherence import Answer, requests
+from benchmarks.listening.probe import Heard
+from benchmarks.song_server import Song
+from deployments.domain import SAMPLE_RATE
+from training.songs.genres import GENRES
+
+RECORDING = np.full((2, 10 * SAMPLE_RATE), 0.5, np.float32)
+
+
+def test_a_cover_is_told_neither_tempo_nor_key_nor_the_recordings_lead() -> None:
+    asked = requests(1)[0]
+    order = cover(asked, RECORDING)
+    assert not {"bpm", "key_scale"} & set(order.body)
+    assert asked.description.lead not in order.body["caption"]
+    assert order.recordings["src_audio"] is RECORDING
+
+
+def test_tempo_and_key_are_held_against_the_own_recording_and_all_others() -> None:
+    heard = [
+        Answer(request.description.bpm, Heard(request.description.key, "piano", True), True)
+        for request in requests(8)
+    ]
+    own, chance = kept("copies", heard, heard)
+    assert (own["tempo"], own["key"]) == (100, 100)
+    assert chance["tempo"] < 50
+    assert chance["key"] < 50
+
+
+def test_what_is_repainted_is_counted_apart_from_the_rest() -> None:
+    order = repaint(requests(1)[0], RECORDING)
+    song = RECORDING.copy()
+    start, end = (order.body[f"repainting_{side}"] for side in ("start", "end"))
+    song[:, round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)] = 0
+    assert repainted([song], [RECORDING]) == {"difference inside the window": 1, "outside": 0}
+
+
+def test_every_genre_is_asked_for_by_caption_alone() -> None:
+    genres = list(GENRES)
+    for genre, order in zip(genres, plan_orders(genres), strict=True):
+        assert genre in order.body["caption"]
+        assert not {"bpm", "key_scale"} & set(order.body)
+
+
+def test_plans_are_counted_by_genre() -> None:
+    low, high = GENRES["pop"].tempo
+    made = [
+        Song(RECORDING, {"bpm": bpm, "keyscale": key})
+        for bpm, key in ((low, "C major"), (high, "A minor"), (high + 1, "C major"), (high, "C major"))
+    ]
+    row = planned("pop", made)
+    assert row["inside, per cent"] == 75
+    assert row["minor, per cent"] == pytest.approx(25)
+    assert row["different tonics"] == 2
