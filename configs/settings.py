@@ -44,8 +44,8 @@ class ModelSettings(_Section):
         "folder: checkpoints in `folder`; hub: downloaded from the Hugging Face hub into `folder`.",
     )
     folder: ProjectPath = Field(
-        Path("models/embedded"),
-        description="Folder with one subfolder per checkpoint.",
+        Path("models"),
+        description="Folder with one subfolder per checkpoint; the embedded ones need none.",
         validate_default=True,
     )
     dit: str = Field("acestep-v15-turbo", description="DiT checkpoint, original or diffusers layout.")

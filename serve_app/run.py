@@ -57,7 +57,7 @@ def _load(path: Path, models: Path | None) -> dict[str, Any]:
     if models is not None:
         arguments.setdefault("models", {}).update(source="folder", folder=str(models.resolve()))
     if Settings(**arguments).models.source == "embedded":
-        print("Of the embedded model only the codec is trained: the pipeline is real, the sound is noise.")
+        print("The embedded model is a miniature: it shows what the server does, not what ACE-Step can do.")
     return config
 
 

@@ -1,7 +1,7 @@
 """Where a checkpoint's folder is, after making sure that it is there."""
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -19,14 +19,12 @@ BUILT_VERSION = 2
 _NO_CODE = ["*.py"]
 _LABEL_FILE = "README.txt"
 
-_RANDOM_BUILDERS = {
+_BUILDERS = {
     "acestep-v15-turbo": "deployments.checkpoints.tiny:build_dit",
     VAE: "deployments.checkpoints.tiny:build_vae",
     TEXT_ENCODER: "deployments.checkpoints.tiny:build_text_encoder",
     "acestep-5Hz-lm-0.6B": "deployments.checkpoints.tiny_language_model:build",
 }
-_NOT_TRAINED = _RANDOM_BUILDERS | {"acestep-v15-turbo": "deployments.checkpoints.tiny:build_embedded_dit"}
-"""What stands in for the embedded checkpoints that are not there yet."""
 
 
 def checkpoint_folder(models: ModelSettings, name: str) -> Path:
@@ -35,11 +33,15 @@ def checkpoint_folder(models: ModelSettings, name: str) -> Path:
     Safe to call from several processes at once. `name` may go into a checkpoint: `my-diffusers/vae`.
     Raises CheckpointError when there is no such checkpoint.
     """
+    if models.source in ("embedded", "random") and name not in _BUILDERS:
+        raise CheckpointError(
+            f"this project has no checkpoint {name!r} of its own, only {', '.join(_BUILDERS)}. "
+            "Set models.source to folder or hub for others."
+        )
     if models.source == "embedded":
-        trained = EMBEDDED / name
-        return trained if trained.is_dir() else _built(models.folder, name, _NOT_TRAINED)
+        return EMBEDDED / name
     if models.source == "random":
-        return _built(models.folder, name, _RANDOM_BUILDERS)
+        return _built(models.folder, name)
     if models.source == "hub":
         _download(models.folder, Path(name).parts[0])
     folder = models.folder / name
@@ -53,13 +55,8 @@ def checkpoint_folder(models: ModelSettings, name: str) -> Path:
     return folder
 
 
-def _built(models_folder: Path, name: str, builders: Mapping[str, str]) -> Path:
-    if name not in builders:
-        raise CheckpointError(
-            f"this project has no checkpoint {name!r} of its own, only {', '.join(builders)}. "
-            "Set models.source to folder or hub for others."
-        )
-    folder, builder = models_folder / name, builders[name]
+def _built(models_folder: Path, name: str) -> Path:
+    folder, builder = models_folder / name, _BUILDERS[name]
     if _is_current(folder, builder):
         return folder
     models_folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """Builds tiny checkpoints in the original layout: real structure, real VAE ratios, random weights.
 
-They let the whole server run where no trained weights are. What they make is noise.
+For tests that need only shapes: the whole server runs on them, and what they make is noise.
 """
 
 import json
@@ -12,10 +12,8 @@ from diffusers import AutoencoderOobleck
 from safetensors.torch import save_file
 from torch import nn
 
-from deployments.checkpoints.catalog import VAE
 from deployments.checkpoints.key_map import SILENCE_FILE, Component, module_arguments, to_original
-from deployments.checkpoints.loading import MODULE_CLASSES, load_vae
-from deployments.checkpoints.location import EMBEDDED
+from deployments.checkpoints.loading import MODULE_CLASSES
 from deployments.checkpoints.tiny_tokenizer import save_tokenizer, train_tokenizer
 from deployments.domain import AUDIO_CHANNELS, SAMPLE_RATE, SAMPLES_PER_LATENT
 
@@ -81,18 +79,6 @@ _VAE_CONFIG: dict[str, Any] = {
 def build_dit(folder: Path) -> None:
     """Writes a turbo DiT checkpoint of about 180 k parameters into the empty `folder`."""
     write_random_dit(folder, _DIT_CONFIG, random_vae(_VAE_CONFIG))
-
-
-def build_embedded_dit(folder: Path) -> None:
-    """The same, for latents of the trained VAE that comes with the code."""
-    vae = load_vae(EMBEDDED / VAE, "cpu", torch.float32)
-    channels = vae.config.decoder_input_channels
-    sizes = {
-        "in_channels": 3 * channels,
-        "audio_acoustic_hidden_dim": channels,
-        "timbre_hidden_dim": channels,
-    }
-    write_random_dit(folder, _DIT_CONFIG | sizes, vae)
 
 
 def build_vae(folder: Path) -> None:
