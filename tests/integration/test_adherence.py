@@ -1,6 +1,10 @@
 """The scorer hears what was rendered, and songs of a server through its HTTP API."""
 
+import pytest
+
 from benchmarks.adherence import SECONDS, generated, listen, requests, rows
+from benchmarks.song_server import Order, songs
+from deployments.domain import SAMPLE_RATE
 from tests.live_server import Client
 
 
@@ -19,7 +23,21 @@ def test_rendered_songs_are_heard_as_what_they_are() -> None:
 
 def test_songs_of_a_server_are_fetched_and_heard(server: Client) -> None:
     asked = requests(1)
-    (samples,) = generated(str(server.http.base_url), asked, thinking=False)
+    (samples,) = generated(str(server.http.base_url), asked, {"thinking": False})
     answer = listen(samples, SECONDS)
     assert answer.is_sound
     assert 20 < answer.tempo < 400
+
+
+def test_recordings_are_sent_along(server: Client) -> None:
+    asked = requests(1)[0]
+    recording = asked.rendered()[:, : 2 * SAMPLE_RATE]
+    order = Order({"task_type": "cover", "caption": asked.caption}, {"src_audio": recording})
+    (song,) = songs(str(server.http.base_url), [order])
+    assert song.samples.shape == recording.shape
+    assert song.result["duration"] == 2
+
+
+def test_a_refused_order_says_why(server: Client) -> None:
+    with pytest.raises(RuntimeError, match="caption"):
+        next(songs(str(server.http.base_url), [Order({"caption": 7}, {})]))
