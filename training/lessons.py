@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from deployments.domain import Task
@@ -14,8 +15,8 @@ from training.prompting import Prompter, padded
 from training.recipe import Recipe
 
 _TASKS = (Task.TEXT2MUSIC, Task.COVER, Task.REPAINT)
-_SHARES = (0.45, 0.35, 0.2)
-_REFERENCED = 0.25
+_SHARES = (0.4, 0.3, 0.3)
+_REFERENCED = 0.5
 """How often a song comes with a timbre reference: other moments of itself."""
 _REFERENCE_PIECE = 125
 """Frames of each piece of a reference (5 s)."""
@@ -63,17 +64,18 @@ class Lessons:
         chosen = songs.draw(songs.lasting(seconds, seconds), batch, rng)
         tasks = [_TASKS[index] for index in rng.choice(len(_TASKS), batch, p=_SHARES)]
         latents = torch.stack([self.latents.of(block, place) for block, place in chosen])
+        referenced = rng.random(batch) < _REFERENCED
         prompter = _prompter(self.recipe.text["vocab_size"])
         prompts = [
-            prompter(songs.description(block, place), task, rng)
-            for (block, place), task in zip(chosen, tasks, strict=True)
+            prompter(songs.description(block, place), task, bool(has_reference), rng)
+            for (block, place), task, has_reference in zip(chosen, tasks, referenced, strict=True)
         ]
         lyrics, captions = ([prompt[side] for prompt in prompts] for side in (0, 1))
         return Lesson(
             latents,
             self._context(latents, tasks, rng),
             torch.tensor([task is Task.COVER for task in tasks]),
-            self._references(latents, rng),
+            self._references(latents, referenced, rng),
             padded(lyrics),
             padded(captions),
         )
@@ -90,9 +92,11 @@ class Lessons:
                 mask[row, :start] = mask[row, end:] = 0.0
         return torch.cat([shown, mask], dim=-1)
 
-    def _references(self, latents: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    def _references(
+        self, latents: torch.Tensor, referenced: npt.NDArray[np.bool_], rng: np.random.Generator
+    ) -> torch.Tensor:
         references = self.latents.silence.repeat(len(latents), REFERENCE_FRAMES, 1)
-        for row in np.flatnonzero(rng.random(len(latents)) < _REFERENCED):
+        for row in np.flatnonzero(referenced):
             starts = rng.integers(
                 0, latents.shape[1] - _REFERENCE_PIECE + 1, REFERENCE_FRAMES // _REFERENCE_PIECE
             )

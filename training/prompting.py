@@ -17,7 +17,7 @@ from deployments.generator.prompts import (
 )
 from deployments.generator.text_encoder import PromptTokenizer
 from deployments.messages import Metadata
-from training.songs.captions import caption
+from training.songs.captions import caption, vague_caption
 from training.songs.description import Description, describe, one_of
 from training.songs.song import Purpose, generator
 
@@ -26,6 +26,8 @@ _LANGUAGES = ("en", "unknown")
 _LM_TIME_SIGNATURES = {written: name for name, written in TIME_SIGNATURES.items()}
 _FORGOTTEN = 0.1
 """How often a prompt lacks a piece of metadata."""
+_LEFT_TO_MUSIC = 0.5
+"""How often it does not say what music beside it tells: else nobody would listen to that."""
 
 Ids = tuple[int, ...]
 
@@ -46,9 +48,15 @@ class Prompter:
     def __init__(self, vocabulary_size: int) -> None:
         self._tokenize = PromptTokenizer(text_tokenizer(vocabulary_size))
 
-    def __call__(self, song: Description, task: Task, rng: np.random.Generator) -> tuple[Ids, Ids]:
-        """Lyric ids and caption ids."""
-        text = caption_prompt(INSTRUCTIONS[task], caption(song, rng), _metadata(song, rng))
+    def __call__(
+        self, song: Description, task: Task, referenced: bool, rng: np.random.Generator
+    ) -> tuple[Ids, Ids]:
+        """Lyric ids and caption ids; they say less of what codes, other music or a reference tell."""
+        shown = task is not Task.TEXT2MUSIC and rng.random() < _LEFT_TO_MUSIC
+        metadata = Metadata(duration=float(song.seconds)) if shown else _metadata(song, rng)
+        vague = referenced and rng.random() < _LEFT_TO_MUSIC
+        words = vague_caption(song, rng) if vague else caption(song, rng)
+        text = caption_prompt(INSTRUCTIONS[task], words, metadata)
         lyrics = song.lyrics if rng.random() < 0.3 else INSTRUMENTAL
         lyric_text = lyric_prompt(lyrics, one_of(rng, _LANGUAGES))
         return (

@@ -83,7 +83,7 @@ LANGUAGE_MODEL_CONFIG: dict[str, Any] = {
     "dtype": "float16",
     "hidden_size": 96,
     "intermediate_size": 320,
-    "num_hidden_layers": 5,
+    "num_hidden_layers": 8,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "head_dim": 32,
@@ -128,7 +128,7 @@ class Recipe:
     """The codec's decoder once more."""
     dit: dict[str, Any]
     compiled: bool
-    """Whether the teacher's layers are compiled."""
+    """Whether the layers of the LM and the teacher are compiled."""
     text: dict[str, Any]
     codes: Learning
     """The FSQ tokenizer and its detokenizer."""
@@ -170,8 +170,8 @@ FULL = Recipe(
     text=TEXT_CONFIG,
     codes=Learning(steps=3_000, batch=32, rate=2e-3),
     language_model=LANGUAGE_MODEL_CONFIG,
-    song_writer=Learning(steps=2_200, batch=24, rate=2e-3),
-    teacher=Learning(steps=2_800, batch=16, rate=1e-3, averaging=0.998),
+    song_writer=Learning(steps=7_000, batch=24, rate=1.5e-3),
+    teacher=Learning(steps=6_000, batch=16, rate=1e-3, averaging=0.998),
     turbo=Learning(steps=500, batch=8, rate=2e-4),
 )
 

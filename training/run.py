@@ -21,6 +21,7 @@ from training.decoder import train_decoder
 from training.export import export
 from training.latents import encode_songs
 from training.recipe import FULL, QUICK, Recipe
+from training.song_codes import write_song_codes
 from training.song_writer import train_song_writer
 from training.teacher import train_teacher
 from training.turbo import train_turbo
@@ -41,6 +42,7 @@ STAGES: dict[str, Stage] = {
     "decoder": train_decoder,
     "latents": encode_songs,
     "codes": train_codes,
+    "song_codes": write_song_codes,
     "song_writer": train_song_writer,
     "teacher": train_teacher,
     "turbo": train_turbo,
@@ -76,7 +78,7 @@ def main() -> int:
     )
     chosen = options.parse_args()
     torch.set_float32_matmul_precision("high")
-    # The teacher's layers are compiled for each duration, with sliding windows and without.
+    # Layers are compiled for each duration; the teacher's with sliding windows and without.
     torch._dynamo.config.recompile_limit = 64
     keep_freed_memory()
     recipe = (QUICK if chosen.quick else FULL).with_effort(chosen.effort)

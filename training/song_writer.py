@@ -1,12 +1,13 @@
 """The 5 Hz LM: from a caption and lyrics to metadata, and on to audio codes, as the server's prompts have it.
 
-A code is six digits, one for each dimension of the FSQ, and its embedding is the sum of theirs: 39 vectors
-instead of 64,000, so that codes which sound alike begin alike. As inputs and outputs share embeddings, the
-digits of the next code are independent given what came before, and the softmax over all codes is one for each
-digit. The checkpoint has the written-out table of the official layout.
+A code is the six digits of the FSQ, in two halves, and its embedding is the sum of theirs: 637 vectors
+instead of 64,000, each of which is seen often. As inputs and outputs share embeddings, the halves of the next
+code are independent given what came before, and the softmax over all codes is one for each half. The
+checkpoint has the written-out table of the official layout.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,7 +20,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from deployments.checkpoints.tiny_language_model import CODE_TOKENS, tokenizer_config, tokenizer_spec
-from deployments.domain import INSTRUMENTAL, LATENT_RATE, LATENTS_PER_CODE
+from deployments.domain import CODE_RATE, INSTRUMENTAL
 from deployments.language_model.metadata import cot_yaml, lm_fields
 from deployments.language_model.prompts import (
     Prompt,
@@ -32,13 +33,12 @@ from deployments.language_model.prompts import (
 from deployments.language_model.tokenizer import LMTokenizer
 from deployments.messages import Metadata
 from training.clock import Clock
-from training.codes import CodeBook, trained_codes
 from training.data import SongBlocks
 from training.files import write_json
-from training.latents import Latents
 from training.loop import Losses, Training
 from training.prompting import text_tokenizer
 from training.recipe import Recipe
+from training.song_codes import SongCodes
 from training.songs.captions import caption
 from training.songs.description import Description
 
@@ -50,36 +50,43 @@ _UNCONDITIONAL = 0.12
 _TAGGED = 0.5
 """Share of the others whose lyrics are section tags."""
 _NO_TARGET = -100
+_LENGTHS = 64
+"""Batches are filled up to a multiple, so that compiled layers see few shapes."""
 
 Lesson = tuple[list[int], list[int]]
 """Token ids that are shown, and those that are to be said."""
 
 
 class SongWriter(nn.Module):
-    """transformers' Qwen3 with embeddings of text tokens and of the codes' digits."""
-
-    _basis: torch.Tensor
-    _levels: torch.Tensor
+    """transformers' Qwen3 with embeddings of text tokens and of the codes' halves."""
 
     def __init__(self, config: dict[str, Any], text_tokens: int, levels: list[int]) -> None:
-        """`text_tokens` stand before the codes in the vocabulary; `levels` are the values of each digit."""
+        """`text_tokens` stand before the codes in the vocabulary; `levels` are the values of each digit.
+
+        The attention is written out: at these lengths its gradient takes half the time of the fused one's.
+        """
         from transformers import Qwen3Config, Qwen3Model
 
         super().__init__()
         hidden = config["hidden_size"]
         self.text = nn.Embedding(text_tokens, hidden)
-        self.digits = nn.ModuleList(nn.Embedding(level, hidden) for level in levels)
-        self.body: Any = Qwen3Model(Qwen3Config(**config | {"vocab_size": 1, "dtype": "float32"}))
-        for embedding in (self.text, *self.digits):
+        middle = len(levels) // 2
+        self.lower = nn.Embedding(math.prod(levels[:middle]), hidden)
+        self.upper = nn.Embedding(math.prod(levels[middle:]), hidden)
+        self.body: Any = Qwen3Model(
+            Qwen3Config(**config | {"vocab_size": 1, "dtype": "float32"}, attn_implementation="eager")
+        )
+        for embedding in (self.text, self.lower, self.upper):
             nn.init.normal_(embedding.weight, std=0.02)
-        basis = np.cumprod([1, *levels[:-1]])
-        self.register_buffer("_basis", torch.tensor(basis), persistent=False)
-        self.register_buffer("_levels", torch.tensor(levels), persistent=False)
 
-    def digits_of(self, codes: torch.Tensor) -> torch.Tensor:
-        """[..., digits] of codes [...], as the FSQ numbers them."""
-        digits: torch.Tensor = codes.unsqueeze(-1) // self._basis % self._levels
-        return digits
+    def compile_layers(self) -> None:
+        """Anew for each length of a batch."""
+        for layer in self.body.layers:
+            layer.compile(dynamic=False)
+
+    def halves_of(self, codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both [...], of codes [...]: the FSQ's first digit is the lowest."""
+        return codes % self.lower.num_embeddings, codes // self.lower.num_embeddings
 
     def embedded(self, ids: torch.Tensor) -> torch.Tensor:
         """[..., hidden] of token ids [...]."""
@@ -89,8 +96,9 @@ class SongWriter(nn.Module):
         return torch.where(is_code.unsqueeze(-1), self._codes((ids - first_code).clamp_min(0)), text)
 
     def _codes(self, codes: torch.Tensor) -> torch.Tensor:
-        digits = self.digits_of(codes)
-        return torch.stack([table(digits[..., place]) for place, table in enumerate(self.digits)]).sum(dim=0)
+        lower, upper = self.halves_of(codes)
+        embedded: torch.Tensor = self.lower(lower) + self.upper(upper)
+        return embedded
 
     def forward(self, ids: torch.Tensor, targets: torch.Tensor) -> Losses:
         """Mean losses of the next tokens; ids and targets [batch, length], where -100 is no target."""
@@ -98,18 +106,18 @@ class SongWriter(nn.Module):
         first_code = self.text.num_embeddings
         is_code, is_text = targets >= first_code, (targets >= 0) & (targets < first_code)
         text = _mean_loss(states[is_text] @ self.text.weight.T, targets[is_text])
-        wanted = self.digits_of(targets[is_code] - first_code)
+        lower, upper = self.halves_of(targets[is_code] - first_code)
         of_codes = states[is_code]
-        each = [
-            _mean_loss(of_codes @ table.weight.T, wanted[:, place]) for place, table in enumerate(self.digits)
-        ]
-        codes = torch.stack(each).sum()
+        codes = _mean_loss(of_codes @ self.lower.weight.T, lower) + _mean_loss(
+            of_codes @ self.upper.weight.T, upper
+        )
         return {"loss": codes + text, "codes": codes, "text": text}
 
     @torch.no_grad()
     def official_state(self) -> dict[str, torch.Tensor]:
         """The weights under their official names, with a row for each token of the vocabulary."""
-        codes = self._codes(torch.arange(int(self._levels.prod()), device=self._levels.device))
+        count = self.lower.num_embeddings * self.upper.num_embeddings
+        codes = self._codes(torch.arange(count, device=self.text.weight.device))
         unused = codes.new_zeros(CODE_TOKENS - len(codes), codes.shape[1])
         return {
             EMBEDDINGS: torch.cat([self.text.weight, codes, unused]),
@@ -155,24 +163,19 @@ class Beginnings:
     Longer songs are cut and begin up to a fifth of a second late: more to learn from than there are songs.
     """
 
-    latents: Latents
-    codebook: CodeBook
+    codes: SongCodes
 
-    @torch.no_grad()
     def draw(self, count: int, rng: np.random.Generator) -> list[tuple[Description, tuple[int, ...]]]:
         """All of one duration."""
-        songs = self.latents.songs
+        songs = self.codes.songs
         seconds = songs.draw_seconds(rng)
-        frames = seconds * LATENT_RATE
         chosen = songs.draw(songs.lasting(seconds, max(songs.recipe.durations)), count, rng)
-        cut = []
+        drawn = []
         for block, place in chosen:
-            whole = self.latents.of(block, place)
-            late = int(rng.integers(min(LATENTS_PER_CODE, len(whole) - frames + 1)))
-            cut.append(whole[late : late + frames])
-        _, indices = self.codebook.tokenizer.tokenize(torch.stack(cut))
-        descriptions = (songs.description(block, place).first(seconds) for block, place in chosen)
-        return list(zip(descriptions, map(tuple, indices[..., 0].tolist()), strict=True))
+            late = int(rng.integers(self.codes.ways(block, seconds)))
+            codes = self.codes.of(block, place, late)[: seconds * CODE_RATE]
+            drawn.append((songs.description(block, place).first(seconds), tuple(codes.tolist())))
+        return drawn
 
 
 def lesson(song: Description, codes: tuple[int, ...], rng: np.random.Generator, words: LMTokenizer) -> Lesson:
@@ -189,8 +192,9 @@ def lesson(song: Description, codes: tuple[int, ...], rng: np.random.Generator, 
 
 
 def batch_of_lessons(lessons: Sequence[Lesson]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and next-token targets, both [batch, longest - 1], filled up on the right."""
+    """Ids and next-token targets, both [batch, length], filled up on the right."""
     longest = max(len(shown) + len(told) for shown, told in lessons) - 1
+    longest += -longest % _LENGTHS
     ids = torch.zeros(len(lessons), longest, dtype=torch.long)
     targets = torch.full((len(lessons), longest), _NO_TARGET)
     for row, (shown, told) in enumerate(lessons):
@@ -203,10 +207,11 @@ def batch_of_lessons(lessons: Sequence[Lesson]) -> tuple[torch.Tensor, torch.Ten
 def train_song_writer(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> bool:
     """Train until the clock rings; when the stage is done `work/song_writer.pt` holds the weights."""
     torch.manual_seed(_SEED)
-    training = Training(work / "song_writer", new_song_writer(recipe), recipe.song_writer, _SEED)
-    beginnings = Beginnings(
-        Latents(work / "latents", songs), trained_codes(recipe, work, torch.device("cpu"))
-    )
+    writer = new_song_writer(recipe)
+    if recipe.compiled:
+        writer.compile_layers()
+    training = Training(work / "song_writer", writer, recipe.song_writer, _SEED)
+    beginnings = Beginnings(SongCodes(work / "song_codes", songs))
     words = vocabulary(recipe.text["vocab_size"]).tokenizer
 
     def batch_of(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:

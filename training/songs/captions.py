@@ -31,11 +31,7 @@ _WITHOUT_DRUMS = ("without drums", "no drums", "no percussion")
 
 def caption(description: Description, rng: np.random.Generator) -> str:
     """One wording of many; it always says who leads and whether there are drums."""
-    pace = "slow" if description.bpm < _SLOW_BELOW else "fast"
-    mood = one_of(rng, _MOODS[description.key.mode, pace])
-    kind = (
-        description.genre if description.genre == "waltz" else f"{description.genre} {one_of(rng, _PIECES)}"
-    )
+    mood, kind = _mood(description, rng), _kind(description, rng)
     lead = one_of(rng, _INSTRUMENTS[description.lead])
     accompaniment = _INSTRUMENTS[description.accompaniment][0]
     drums = _drums(description, rng)
@@ -47,6 +43,21 @@ def caption(description: Description, rng: np.random.Generator) -> str:
     if wording == 2:
         return f"{kind}, {mood}, lead {lead}, {accompaniment} accompaniment, {drums}"
     return _sentence(f"{mood} {kind} with {lead} in front, {drums}")
+
+
+def vague_caption(description: Description, rng: np.random.Generator) -> str:
+    """Nothing of who plays, as somebody writes who has a recording to show it with."""
+    return _sentence(f"{_mood(description, rng)} {_kind(description, rng)}")
+
+
+def _mood(description: Description, rng: np.random.Generator) -> str:
+    pace = "slow" if description.bpm < _SLOW_BELOW else "fast"
+    return one_of(rng, _MOODS[description.key.mode, pace])
+
+
+def _kind(description: Description, rng: np.random.Generator) -> str:
+    genre = description.genre
+    return genre if genre == "waltz" else f"{genre} {one_of(rng, _PIECES)}"
 
 
 _PIECES = ("song", "piece", "tune", "track")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from deployments.domain import CODE_RATE
+from deployments.domain import CODE_RATE, LATENTS_PER_CODE
 from deployments.language_model.prompts import compose_prompt, plan_prompt, unconditional_compose_prompt
 from deployments.language_model.tokenizer import LMTokenizer
 from training.codes import trained_codes
@@ -17,6 +17,7 @@ from training.export import LANGUAGE_MODEL
 from training.files import MODELS
 from training.latents import Latents
 from training.recipe import FULL, QUICK
+from training.song_codes import SongCodes
 from training.song_writer import (
     Beginnings,
     batch_of_lessons,
@@ -42,7 +43,7 @@ def song() -> Description:
 
 
 def test_the_checkpoint_says_of_the_next_code_what_was_learned(work: Path, song: Description) -> None:
-    """Of all 64,000 at once what the digits say one by one, to the rounding of half precision."""
+    """Of all 64,000 at once what the halves say one by one, to the rounding of half precision."""
     folder = work / MODELS / LANGUAGE_MODEL
     words = LMTokenizer.from_folder(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
@@ -52,10 +53,10 @@ def test_the_checkpoint_says_of_the_next_code_what_was_learned(work: Path, song:
     with torch.no_grad():
         said = model(ids).logits[0, -1, words.code_ids.start : words.code_ids.stop].log_softmax(dim=-1)
         state = writer.body(inputs_embeds=writer.embedded(ids), use_cache=False).last_hidden_state[0, -1]
-        digits = writer.digits_of(torch.arange(len(said)))
+        tables = (writer.lower, writer.upper)
         learned = sum(
-            (state @ table.weight.T).log_softmax(dim=-1)[digits[:, place]]
-            for place, table in enumerate(writer.digits)
+            (state @ table.weight.T).log_softmax(dim=-1)[half]
+            for table, half in zip(tables, writer.halves_of(torch.arange(len(said))), strict=True)
         )
     torch.testing.assert_close(said, learned, rtol=0, atol=2e-2)
 
@@ -77,15 +78,31 @@ def test_a_lesson_is_the_servers_prompt_with_the_answer_to_learn(
 def test_beginnings_of_songs_come_with_their_codes(work: Path, songs: SongBlocks) -> None:
     """As if the songs of the first block lasted three seconds."""
     recipe = replace(QUICK, durations=(3, *QUICK.durations))
-    latents = Latents(work / "latents", SongBlocks(songs.folder, recipe))
-    codebook = trained_codes(QUICK, work, torch.device("cpu"))
+    beginnings = Beginnings(SongCodes(work / "song_codes", SongBlocks(songs.folder, recipe)))
     seconds = set()
     for seed in range(8):
-        drawn = Beginnings(latents, codebook).draw(3, np.random.default_rng(seed))
+        drawn = beginnings.draw(3, np.random.default_rng(seed))
         (lasting,) = {song.seconds for song, _ in drawn}
-        assert {len(codes) for _, codes in drawn} == {CODE_RATE * lasting}
+        assert all(len(codes) == CODE_RATE * lasting and min(codes) >= 0 for _, codes in drawn)
         seconds.add(lasting)
     assert seconds == set(recipe.durations)
+
+
+def test_a_song_is_written_in_five_ways(work: Path, songs: SongBlocks) -> None:
+    """Each begins a frame later than the one before; the last code of the late ones is missing."""
+    written = SongCodes(work / "song_codes", songs)
+    whole = Latents(work / "latents", songs).of(1, 0)
+    tokenizer = trained_codes(QUICK, work, torch.device("cpu")).tokenizer
+    count = len(whole) // LATENTS_PER_CODE
+    for late in range(LATENTS_PER_CODE):
+        said = count - (late > 0)
+        with torch.no_grad():
+            _, expected = tokenizer.tokenize(whole[None, late : late + said * LATENTS_PER_CODE])
+        codes = written.of(1, 0, late)
+        assert codes[:said].tolist() == expected[0, :, 0].tolist()
+        assert codes[said:].tolist() == [-1] * (count - said)
+    assert written.ways(1, songs.seconds(1)) == 1
+    assert written.ways(1, songs.seconds(1) - 1) == LATENTS_PER_CODE
 
 
 def test_some_lessons_have_no_caption(song: Description, words: LMTokenizer) -> None:
