@@ -20,6 +20,7 @@ import psutil
 import yaml
 
 from benchmarks.measuring import show, write_json
+from benchmarks.song_server import result_of
 from configs.settings import PROJECT_ROOT
 from serve_app.local_server import local_server
 
@@ -125,18 +126,9 @@ def _make(http: httpx.Client, count: int) -> None:
         answer = http.post("/v1/music/generate", json=SONG).raise_for_status().json()
         waiting.append(answer["job_id"])
         if len(waiting) >= AT_ONCE:
-            _wait(http, waiting.pop(0))
+            result_of(http, waiting.pop(0))
     for job_id in waiting:
-        _wait(http, job_id)
-
-
-def _wait(http: httpx.Client, job_id: str) -> None:
-    while True:
-        job = http.get(f"/v1/jobs/{job_id}", params={"wait": 30}).raise_for_status().json()
-        if job["status"] == "succeeded":
-            return
-        if job["status"] not in {"queued", "running"}:
-            raise RuntimeError(f"a song was not made: {job}")
+        result_of(http, job_id)
 
 
 def _let_all_expire(http: httpx.Client) -> None:

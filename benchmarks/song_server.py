@@ -64,18 +64,24 @@ def _submit(http: httpx.Client, order: Order) -> str:
     return str(answer.json()["job_id"])
 
 
-def _song(http: httpx.Client, job_id: str) -> Song:
+def result_of(http: httpx.Client, job_id: str) -> dict[str, Any]:
+    """A job's result, once it is there. Raises RuntimeError when the job does not succeed."""
     while True:
         job = http.get(f"/v1/jobs/{job_id}", params={"wait": 30}).raise_for_status().json()
         if job["status"] == "succeeded":
-            break
+            result: dict[str, Any] = job["result"]
+            return result
         if job["status"] not in {"queued", "running"}:
             raise RuntimeError(f"a song was not made: {job['error']}")
-    file = http.get(job["result"]["first_audio_path"]).raise_for_status().content
+
+
+def _song(http: httpx.Client, job_id: str) -> Song:
+    result = result_of(http, job_id)
+    file = http.get(result["first_audio_path"]).raise_for_status().content
     samples, rate = soundfile.read(io.BytesIO(file), dtype="float32", always_2d=True)
     if rate != SAMPLE_RATE:
         raise RuntimeError(f"a song of {rate} Hz; {SAMPLE_RATE} Hz is the contract")
-    return Song(np.ascontiguousarray(samples.T), job["result"])
+    return Song(np.ascontiguousarray(samples.T), result)
 
 
 def wav(samples: Samples) -> bytes:

@@ -4,7 +4,6 @@ What a song is can always be drawn again from its number, so only audio is store
 """
 
 import os
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from training.blocks import BlockFiles
 from training.clock import Clock
 from training.recipe import Recipe
 from training.songs.description import Description, describe
@@ -37,12 +37,10 @@ class SongBlocks:
         """Numbers of a block's songs."""
         return range(block * self.recipe.block_songs, (block + 1) * self.recipe.block_songs)
 
-    def file(self, block: int) -> Path:
-        return self.folder / f"songs-{block:05}.npy"
-
-    @property
-    def missing(self) -> list[int]:
-        return [block for block in range(self.recipe.blocks) if not self.file(block).exists()]
+    @cached_property
+    def files(self) -> BlockFiles[np.int16]:
+        """[songs, 2, samples] each."""
+        return BlockFiles(self.folder, "songs", self.recipe.blocks)
 
     def description(self, block: int, place: int) -> Description:
         """What the song at a place of a block is."""
@@ -67,30 +65,21 @@ class SongBlocks:
 
     def audio(self, block: int, place: int, start: int, stop: int) -> npt.NDArray[np.float32]:
         """[2, stop - start]: samples of one song."""
-        samples: npt.NDArray[np.float32] = self._blocks[block][place, :, start:stop].astype(np.float32)
+        samples: npt.NDArray[np.float32] = self.files.arrays[block][place, :, start:stop].astype(np.float32)
         return samples / np.float32(_FULL_SCALE)
-
-    @cached_property
-    def _blocks(self) -> Sequence[npt.NDArray[np.int16]]:
-        return [np.load(self.file(block), mmap_mode="r") for block in range(self.recipe.blocks)]
 
 
 def render_songs(songs: SongBlocks, clock: Clock) -> bool:
     """Render what is missing until the clock rings, on all processors; whether all is there."""
-    songs.folder.mkdir(parents=True, exist_ok=True)
-    missing = iter(songs.missing)
+    missing = iter(songs.files.missing)
     workers = len(os.sched_getaffinity(0))
     with ProcessPoolExecutor(workers) as pool:
         while not clock.has_rung and (some := list(islice(missing, 4 * workers))):
             list(pool.map(partial(_render_block, songs), some))
-            print(f"songs: {songs.recipe.blocks - len(songs.missing)} of {songs.recipe.blocks} blocks")
-    return not songs.missing
+            print(f"songs: {songs.recipe.blocks - len(songs.files.missing)} of {songs.recipe.blocks} blocks")
+    return not songs.files.missing
 
 
 def _render_block(songs: SongBlocks, block: int) -> None:
     made = [song(Purpose.TRAINING, number, songs.seconds(block)).audio for number in songs.numbers(block)]
-    samples = np.round(np.stack(made) * _FULL_SCALE).astype(np.int16)
-    aside = songs.file(block).with_suffix(".part")
-    with aside.open("wb") as file:
-        np.save(file, samples)
-    aside.rename(songs.file(block))
+    songs.files.write(block, np.round(np.stack(made) * _FULL_SCALE).astype(np.int16))

@@ -5,11 +5,11 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from diffusers import AutoencoderOobleck
 
 from deployments.domain import AUDIO_CHANNELS, LATENT_RATE, SAMPLE_RATE
+from training.blocks import BlockFiles
 from training.clock import Clock
 from training.codec import trained_codec
 from training.data import SongBlocks
@@ -26,29 +26,23 @@ class Latents:
     folder: Path
     songs: SongBlocks
 
-    def file(self, block: int) -> Path:
-        return self.folder / f"latents-{block:05}.npy"
+    @cached_property
+    def files(self) -> BlockFiles[np.float16]:
+        """[songs, frames, channels] each."""
+        return BlockFiles(self.folder, "latents", self.songs.recipe.blocks)
 
     @property
     def silence_file(self) -> Path:
         return self.folder / "silence.npy"
 
-    @property
-    def missing(self) -> list[int]:
-        return [block for block in range(self.songs.recipe.blocks) if not self.file(block).exists()]
-
     def of(self, block: int, place: int) -> torch.Tensor:
         """[frames, channels] of one song."""
-        return torch.from_numpy(self._blocks[block][place].astype(np.float32))
+        return torch.from_numpy(self.files.arrays[block][place].astype(np.float32))
 
     @cached_property
     def silence(self) -> torch.Tensor:
         """[channels]: any frame of silence."""
         return torch.from_numpy(np.load(self.silence_file))
-
-    @cached_property
-    def _blocks(self) -> list[npt.NDArray[np.float16]]:
-        return [np.load(self.file(block)) for block in range(self.songs.recipe.blocks)]
 
 
 @torch.inference_mode()
@@ -60,7 +54,7 @@ def encode_songs(songs: SongBlocks, _recipe: Recipe, work: Path, clock: Clock) -
     vae = trained_codec(work, device)
     silence = torch.zeros(AUDIO_CHANNELS, _SILENT_SECONDS * SAMPLE_RATE)
     np.save(latents.silence_file, _means(vae, silence)[LATENT_RATE // 2].cpu().numpy())
-    for block in latents.missing:
+    for block in latents.files.missing:
         if clock.has_rung:
             return False
         samples = songs.seconds(block) * SAMPLE_RATE
@@ -69,10 +63,7 @@ def encode_songs(songs: SongBlocks, _recipe: Recipe, work: Path, clock: Clock) -
             waveform = torch.from_numpy(songs.audio(block, place, 0, samples))
             with torch.autocast(device.type, torch.bfloat16):
                 encoded.append(_means(vae, waveform).half().cpu().numpy())
-        aside = latents.file(block).with_suffix(".part")
-        with aside.open("wb") as file:
-            np.save(file, np.stack(encoded))
-        aside.rename(latents.file(block))
+        latents.files.write(block, np.stack(encoded))
     return True
 
 

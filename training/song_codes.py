@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 
 from deployments.domain import LATENTS_PER_CODE
+from training.blocks import BlockFiles
 from training.clock import Clock
 from training.codes import CodeBook, trained_codes
 from training.data import SongBlocks
@@ -23,12 +24,10 @@ class SongCodes:
     folder: Path
     songs: SongBlocks
 
-    def file(self, block: int) -> Path:
-        return self.folder / f"codes-{block:05}.npy"
-
-    @property
-    def missing(self) -> list[int]:
-        return [block for block in range(self.songs.recipe.blocks) if not self.file(block).exists()]
+    @cached_property
+    def files(self) -> BlockFiles[np.int32]:
+        """[ways, songs, codes] each."""
+        return BlockFiles(self.folder, "codes", self.songs.recipe.blocks)
 
     def ways(self, block: int, seconds: int) -> int:
         """How many there are to write the first `seconds`: a whole song cannot start late."""
@@ -36,21 +35,16 @@ class SongCodes:
 
     def of(self, block: int, place: int, late: int) -> npt.NDArray[np.int32]:
         """[codes] of one song without its first `late` frames; -1 where frames are missing."""
-        codes: npt.NDArray[np.int32] = self._blocks[block][late, place]
+        codes: npt.NDArray[np.int32] = self.files.arrays[block][late, place]
         return codes
-
-    @cached_property
-    def _blocks(self) -> list[npt.NDArray[np.int32]]:
-        return [np.load(self.file(block)) for block in range(self.songs.recipe.blocks)]
 
 
 def write_song_codes(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> bool:
     """Tokenize what is missing until the clock rings; whether nothing is missing any more."""
     song_codes = SongCodes(work / "song_codes", songs)
-    song_codes.folder.mkdir(parents=True, exist_ok=True)
     latents = Latents(work / "latents", songs)
     codebook = trained_codes(recipe, work, torch.device("cpu"))
-    for block in song_codes.missing:
+    for block in song_codes.files.missing:
         if clock.has_rung:
             return False
         whole = torch.stack([latents.of(block, place) for place in range(recipe.block_songs)])
@@ -58,10 +52,7 @@ def write_song_codes(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock
         filled = [
             np.pad(way, ((0, 0), (0, ways[0].shape[1] - way.shape[1])), constant_values=-1) for way in ways
         ]
-        aside = song_codes.file(block).with_suffix(".part")
-        with aside.open("wb") as file:
-            np.save(file, np.stack(filled))
-        aside.rename(song_codes.file(block))
+        song_codes.files.write(block, np.stack(filled))
     return True
 
 

@@ -194,9 +194,9 @@ def lesson(song: Description, codes: tuple[int, ...], rng: np.random.Generator, 
 def batch_of_lessons(lessons: Sequence[Lesson]) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids and next-token targets, both [batch, length], filled up on the right."""
     longest = max(len(shown) + len(told) for shown, told in lessons) - 1
-    longest += -longest % _LENGTHS
-    ids = torch.zeros(len(lessons), longest, dtype=torch.long)
-    targets = torch.full((len(lessons), longest), _NO_TARGET)
+    length = longest + -longest % _LENGTHS
+    ids = torch.zeros(len(lessons), length, dtype=torch.long)
+    targets = torch.full((len(lessons), length), _NO_TARGET)
     for row, (shown, told) in enumerate(lessons):
         tokens = torch.tensor(shown + told)
         ids[row, : len(tokens) - 1] = tokens[:-1]
