@@ -164,14 +164,14 @@ FULL = Recipe(
     vae=VAE_CONFIG,
     codec=Learning(steps=6_500, batch=2, rate=1e-3),
     codec_seconds=1.28,
-    decoder=Learning(steps=5_000, batch=2, rate=5e-4),
+    decoder=Learning(steps=9_000, batch=2, rate=5e-4),
     dit=DIT_CONFIG,
     compiled=True,
     text=TEXT_CONFIG,
     codes=Learning(steps=3_000, batch=32, rate=2e-3),
     language_model=LANGUAGE_MODEL_CONFIG,
     song_writer=Learning(steps=7_000, batch=24, rate=1.5e-3),
-    teacher=Learning(steps=6_000, batch=16, rate=1e-3, averaging=0.998),
+    teacher=Learning(steps=10_000, batch=16, rate=1e-3, averaging=0.998),
     turbo=Learning(steps=500, batch=8, rate=2e-4),
 )
 

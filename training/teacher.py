@@ -16,6 +16,7 @@ from training.lessons import Lesson, Lessons, with_codes
 from training.loop import Losses, Training
 from training.miniature import Miniature
 from training.recipe import Recipe
+from training.timesteps import draw_timesteps
 
 SEED = 3_000_000_000
 WEIGHTS = "teacher.pt"
@@ -42,8 +43,7 @@ def train_teacher(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -
         dropped = (torch.rand(count, generator=generator) < _UNCONDITIONAL).to(training.device)
         states, mask = miniature.without_condition(states, mask, dropped)
         noise = torch.randn(lesson.latents.shape, generator=generator).to(training.device)
-        # Most often the middle, where it is decided what the song becomes (logit-normal).
-        timesteps = torch.sigmoid(torch.randn(count, generator=generator)).to(training.device)
+        timesteps = draw_timesteps(count, generator).to(training.device)
         mixed = torch.lerp(lesson.latents, noise, timesteps[:, None, None])
         predicted = miniature.velocity(mixed, timesteps, lesson.context, states, mask)
         return {"loss": mse_loss(predicted, noise - lesson.latents)}

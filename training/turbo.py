@@ -13,8 +13,7 @@ import torch
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from deployments.checkpoints.catalog import TURBO_STEPS, Variant
-from deployments.generator.schedules import schedule
+from deployments.checkpoints.catalog import TURBO_STEPS
 from training.clock import Clock
 from training.codes import trained_codes
 from training.data import SongBlocks
@@ -25,16 +24,13 @@ from training.miniature import Miniature
 from training.recipe import Recipe
 from training.teacher import WEIGHTS as TEACHER_WEIGHTS
 from training.teacher import trained_miniature
+from training.timesteps import TURBO_TIMESTEPS
 
 SEED = 4_000_000_000
 WEIGHTS = "turbo.pt"
-SHIFT = 3.0
-"""That of the default turbo checkpoint; the student learns no other."""
 GUIDANCE_SCALE = 3.0
 SMALL_STEPS = 2
 """Of the teacher for one of the student."""
-
-_TIMESTEPS = torch.tensor((*schedule(Variant.TURBO, TURBO_STEPS, SHIFT), 0.0))
 
 States = tuple[torch.Tensor, torch.Tensor]
 
@@ -54,7 +50,7 @@ def train_turbo(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> 
         miniature: Any = module
         lesson = with_codes(drawn.to(device), codebook, latents.silence)
         places = torch.randint(TURBO_STEPS, (len(lesson.latents),), generator=generator)
-        start, end = (_TIMESTEPS[places + later].to(device) for later in (0, 1))
+        start, end = (TURBO_TIMESTEPS[places + later].to(device) for later in (0, 1))
         noise = torch.randn(lesson.latents.shape, generator=generator).to(device)
         mixed = torch.lerp(lesson.latents, noise, start[:, None, None])
         target = teachers_velocity(teacher, lesson, mixed, start, end)
