@@ -1,4 +1,4 @@
-"""The FSQ tokenizer: latents to 5 Hz codes, and back to something near them."""
+"""The FSQ tokenizer: latents to 5 Hz codes, and back to something near them that says where notes begin."""
 
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,12 @@ from torch.nn.functional import mse_loss
 
 from deployments.checkpoints.key_map import Component, module_arguments
 from deployments.checkpoints.loading import MODULE_CLASSES
+from deployments.domain import SAMPLES_PER_LATENT
 from training.clock import Clock
 from training.data import SongBlocks
 from training.latents import Latents
 from training.loop import Losses, Training
+from training.onsets import Ear, onsets
 from training.recipe import Recipe
 
 _SEED = 2_000_000_000
@@ -44,32 +46,53 @@ def let_gradients_through(quantizer: Any) -> None:
     quantizer._quantize = lambda values: values + (round_off(values) - values).detach()
 
 
+class _Learner(nn.Module):
+    """Codes, and an ear that listens to what they say."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        self.codebook = CodeBook(config)
+        self.ear = Ear(config["audio_acoustic_hidden_dim"])
+
+    def forward(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """[batch, frames, channels] as its codes say it, and the onsets [batch, frames] heard in that."""
+        said = self.codebook(latents)
+        return said, self.ear(said)
+
+
 def train_codes(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> bool:
     """Train until the clock rings; when the stage is done `work/codes.pt` holds the weights."""
     torch.manual_seed(_SEED)
     latents = Latents(work / "latents", songs)
-    training = Training(work / "codes", CodeBook(recipe.dit), recipe.codes, _SEED)
-    module: Any = training.module
-    let_gradients_through(module.tokenizer.quantizer)
-    frames = _CODES_AN_EXCERPT * module.tokenizer.pool_window_size
+    learner = _Learner(recipe.dit)
+    let_gradients_through(learner.codebook.tokenizer.quantizer)
+    training = Training(work / "codes", learner, recipe.codes, _SEED)
+    frames = _CODES_AN_EXCERPT * learner.codebook.tokenizer.pool_window_size
 
-    def batch_of(generator: torch.Generator) -> torch.Tensor:
-        excerpts = []
+    def batch_of(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        excerpts, waveforms = [], []
         for _ in range(recipe.codes.batch):
             block = int(torch.randint(recipe.blocks, (), generator=generator))
-            song = latents.of(block, int(torch.randint(recipe.block_songs, (), generator=generator)))
+            place = int(torch.randint(recipe.block_songs, (), generator=generator))
+            song = latents.of(block, place)
             start = int(torch.randint(len(song) - frames + 1, (), generator=generator))
             excerpts.append(song[start : start + frames])
-        return torch.stack(excerpts)
+            first, last = SAMPLES_PER_LATENT * start, SAMPLES_PER_LATENT * (start + frames)
+            waveforms.append(torch.from_numpy(songs.audio(block, place, first, last).mean(axis=0)))
+        return torch.stack(excerpts), onsets(torch.stack(waveforms))
 
-    def loss_of(codebook: nn.Module, batch: torch.Tensor, _generator: torch.Generator) -> Losses:
-        wanted = batch.to(training.device)
-        return {"loss": mse_loss(codebook(wanted), wanted)}
+    def loss_of(
+        module: nn.Module, batch: tuple[torch.Tensor, torch.Tensor], _generator: torch.Generator
+    ) -> Losses:
+        wanted, to_hear = (part.to(training.device) for part in batch)
+        said, told = module(wanted)
+        losses = {"latents": mse_loss(said, wanted), "onsets": mse_loss(told, to_hear)}
+        return {"loss": losses["latents"] + losses["onsets"], **losses}
 
     if not training.run(batch_of, loss_of, clock):
         return False
     training.take_average()
-    torch.save(module.state_dict(), work / "codes.pt")
+    torch.save(learner.codebook.state_dict(), work / "codes.pt")
     return True
 
 
