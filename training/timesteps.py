@@ -3,12 +3,12 @@
 import torch
 
 from deployments.checkpoints.catalog import TURBO_STEPS, Variant
-from deployments.generator.schedules import schedule
+from deployments.generator.schedules import schedule, warped
 
-SHIFT = 3.0
+_SHIFT = 3.0
 """That of the default turbo checkpoint; the student learns no other."""
 
-TURBO_TIMESTEPS = torch.tensor((*schedule(Variant.TURBO, TURBO_STEPS, SHIFT), 0.0))
+TURBO_TIMESTEPS = torch.tensor((*schedule(Variant.TURBO, TURBO_STEPS, _SHIFT), 0.0))
 """[9], from pure noise to none."""
 
 
@@ -18,5 +18,4 @@ def draw_timesteps(count: int, generator: torch.Generator) -> torch.Tensor:
     Around a half (logit-normal), where most models are taught, this one would hardly see the noise that half
     of its eight steps begin with, and there is nothing but codes, music around or a reference to go by then.
     """
-    even = torch.rand(count, generator=generator)
-    return SHIFT * even / (1.0 + (SHIFT - 1.0) * even)
+    return warped(torch.rand(count, generator=generator), _SHIFT)

@@ -44,6 +44,11 @@ def renoising_levels(variant: Variant, timesteps: Schedule) -> Schedule:
     return tuple(1.0 - (k + 1) / len(timesteps) for k in range(len(timesteps)))
 
 
+def warped(timesteps: torch.Tensor, shift: float) -> torch.Tensor:
+    """Each timestep t moved towards noise: shift·t / (1 + (shift - 1)·t)."""
+    return shift * timesteps / (1.0 + (shift - 1.0) * timesteps)
+
+
 def _turbo_schedule(shift: float, custom: Schedule) -> Schedule:
     if custom:
         return tuple(_nearest(t, _TURBO_LEVELS) for t in custom[:MAX_CUSTOM_TURBO_STEPS])
@@ -51,9 +56,8 @@ def _turbo_schedule(shift: float, custom: Schedule) -> Schedule:
 
 
 def _shifted(steps: int, shift: float, dtype: torch.dtype) -> Schedule:
-    """`steps` even timesteps t, each warped to shift·t / (1 + (shift - 1)·t), all in `dtype`."""
-    t = torch.linspace(1.0, 0.0, steps + 1, dtype=dtype)[:-1]
-    return tuple((shift * t / (1.0 + (shift - 1.0) * t)).tolist())
+    """`steps` even timesteps, warped, all in `dtype`."""
+    return tuple(warped(torch.linspace(1.0, 0.0, steps + 1, dtype=dtype)[:-1], shift).tolist())
 
 
 def _rounded(timesteps: Schedule, dtype: torch.dtype) -> Schedule:
