@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import mse_loss
@@ -78,8 +79,8 @@ def train_codes(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> 
             start = int(torch.randint(len(song) - frames + 1, (), generator=generator))
             excerpts.append(song[start : start + frames])
             first, last = SAMPLES_PER_LATENT * start, SAMPLES_PER_LATENT * (start + frames)
-            waveforms.append(torch.from_numpy(songs.audio(block, place, first, last).mean(axis=0)))
-        return torch.stack(excerpts), onsets(torch.stack(waveforms))
+            waveforms.append(songs.audio(block, place, first, last).mean(axis=0))
+        return torch.stack(excerpts), torch.from_numpy(onsets(np.stack(waveforms)))
 
     def loss_of(
         module: nn.Module, batch: tuple[torch.Tensor, torch.Tensor], _generator: torch.Generator

@@ -4,10 +4,11 @@ Codes that bring latents back as well as 16 bits in 200 ms can say what is loud 
 begin, and with that the tempo of music without drums.
 """
 
-from functools import cache
-
+import numpy as np
+import numpy.typing as npt
 import torch
-from librosa.filters import mel
+from librosa.feature import melspectrogram
+from librosa.onset import onset_strength
 from torch import nn
 
 from deployments.domain import SAMPLE_RATE, SAMPLES_PER_LATENT
@@ -20,17 +21,22 @@ _FLOOR = 1e-4
 """Of the power of a band."""
 
 
-def onsets(waveform: torch.Tensor) -> torch.Tensor:
+def onsets(waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """[batch, frames] of [batch, samples] at 48 kHz: how much louder each latent frame is than the last.
 
-    The mean rise of logarithmic mel levels (spectral flux), which beat trackers listen to.
+    The mean rise of logarithmic mel levels, which beat trackers listen to.
     """
-    spectrum = torch.stft(
-        waveform, _WINDOW, SAMPLES_PER_LATENT, window=torch.hann_window(_WINDOW), return_complex=True
-    )
-    power = spectrum.abs().square()[..., : waveform.shape[-1] // SAMPLES_PER_LATENT]
-    levels = torch.log(_mel() @ power + _FLOOR)
-    return torch.diff(levels, dim=-1, prepend=levels[..., :1]).relu().mean(dim=1)
+    power = melspectrogram(
+        y=waveform,
+        sr=SAMPLE_RATE,
+        n_fft=_WINDOW,
+        hop_length=SAMPLES_PER_LATENT,
+        n_mels=_BANDS,
+        fmax=_HIGHEST,
+        pad_mode="reflect",  # a sound that goes on before the excerpt does not begin in it
+    )[..., : waveform.shape[-1] // SAMPLES_PER_LATENT]
+    rises: npt.NDArray[np.float32] = onset_strength(S=np.log(power + _FLOOR), center=False)
+    return rises
 
 
 class Ear(nn.Module):
@@ -46,8 +52,3 @@ class Ear(nn.Module):
         """[batch, frames] of [batch, frames, channels]."""
         told: torch.Tensor = self.layers(latents.mT)[:, 0]
         return told
-
-
-@cache
-def _mel() -> torch.Tensor:
-    return torch.from_numpy(mel(sr=SAMPLE_RATE, n_fft=_WINDOW, n_mels=_BANDS, fmax=_HIGHEST))

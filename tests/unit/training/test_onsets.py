@@ -1,7 +1,7 @@
 """Codes have to tell where a listener hears notes begin."""
 
-import math
-
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from deployments.domain import SAMPLE_RATE, SAMPLES_PER_LATENT
@@ -9,16 +9,18 @@ from training.onsets import Ear, onsets
 
 _FRAMES = 50
 _SAMPLES = _FRAMES * SAMPLES_PER_LATENT
-_TONE = 0.5 * torch.sin(2 * math.pi * 440.0 * torch.arange(_SAMPLES) / SAMPLE_RATE)
+_TONE = 0.5 * np.sin(2 * np.pi * 440.0 * np.arange(_SAMPLES) / SAMPLE_RATE).astype(np.float32)
 _BEGIN = 20
 
 
-def _note(level: float) -> torch.Tensor:
-    return level * torch.where(torch.arange(_SAMPLES) < _BEGIN * SAMPLES_PER_LATENT, 0.0, _TONE)
+def _note(level: float) -> npt.NDArray[np.float32]:
+    return np.float32(level) * np.where(
+        np.arange(_SAMPLES) < _BEGIN * SAMPLES_PER_LATENT, np.float32(0), _TONE
+    )
 
 
 def test_each_latent_frame_has_its_onset() -> None:
-    assert onsets(torch.zeros(3, _SAMPLES)).shape == (3, _FRAMES)
+    assert onsets(np.zeros((3, _SAMPLES), np.float32)).shape == (3, _FRAMES)
 
 
 def test_an_onset_stands_where_a_note_begins_and_nowhere_before() -> None:
@@ -28,7 +30,7 @@ def test_an_onset_stands_where_a_note_begins_and_nowhere_before() -> None:
 
 
 def test_a_soft_note_begins_as_plainly_as_it_differs_from_silence() -> None:
-    loud, soft = onsets(torch.stack([_note(1.0), _note(0.1)]))
+    loud, soft = onsets(np.stack([_note(1.0), _note(0.1)]))
     assert 0.25 * loud.max() < soft.max() < loud.max()
 
 
