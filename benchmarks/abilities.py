@@ -29,9 +29,10 @@ from training.songs.description import describe
 from training.songs.genres import FAMILIES, GENRES
 from training.songs.song import Purpose, generator
 
-WINDOW = (1.5, 8.5)
-"""Seconds that are repainted."""
-_INSIDE = slice(*(round(second * SAMPLE_RATE) for second in WINDOW))
+WINDOW_SECONDS = 7
+"""In the middle of each recording; long enough for the beat tracker."""
+REPAINTED_SECONDS = (SECONDS, 20)
+"""Lengths of the recordings: 1.5 and 6.5 s are left on either side of the window."""
 SONGS_OF_A_GENRE = 10
 _PLANNED = 10_000
 """First number of the captions that the LM plans for: none of the requests' own."""
@@ -48,7 +49,8 @@ def cover(asked: Request, source: Samples) -> Order:
 
 def repaint(asked: Request, source: Samples) -> Order:
     """The middle anew, from the same caption without tempo and key."""
-    start, end = WINDOW
+    window = _window(source)
+    start, end = window.start / SAMPLE_RATE, window.stop / SAMPLE_RATE
     wishes = {"task_type": "repaint", "repainting_start": start, "repainting_end": end}
     return _order(asked, {**wishes, "caption": asked.caption}, src_audio=source)
 
@@ -88,17 +90,35 @@ def repainted(made: Sequence[Samples], recordings: Sequence[Samples]) -> Row:
     }
 
 
+def _window(samples: Samples) -> slice:
+    start = (samples.shape[1] - WINDOW_SECONDS * SAMPLE_RATE) // 2
+    return slice(start, start + WINDOW_SECONDS * SAMPLE_RATE)
+
+
 def _inside(samples: Samples) -> Samples:
-    return samples[:, _INSIDE]
+    return samples[:, _window(samples)]
 
 
 def _outside(samples: Samples) -> Samples:
-    return np.delete(samples, np.r_[_INSIDE], axis=1)
+    return np.delete(samples, np.r_[_window(samples)], axis=1)
 
 
 def _heard_inside(samples: Samples) -> Answer:
-    start, end = WINDOW
-    return listen(_inside(samples), end - start)
+    return listen(_inside(samples), WINDOW_SECONDS)
+
+
+def repaints(url: str, count: int, seconds: int) -> tuple[list[Row], Row]:
+    """What windows keep of recordings of so many seconds, and how far all is from them."""
+    asked = requests(count, seconds)
+    recordings = [request.rendered() for request in asked]
+    heard = [listen(recording, seconds) for recording in recordings]
+    made = _samples(url, map(repaint, asked, recordings))
+    name = f"windows of {WINDOW_SECONDS} s in {seconds} s"
+    shares = [
+        *kept(f"repainted {name}", [_heard_inside(song) for song in made], heard),
+        *kept(f"{name}, not repainted", [_heard_inside(song) for song in recordings], heard),
+    ]
+    return shares, {"songs": name, **repainted(made, recordings)}
 
 
 def _level(pieces: Iterable[Samples]) -> float:
@@ -195,14 +215,16 @@ def main() -> None:
     asked = requests(chosen.recordings)
     recordings = [request.rendered() for request in asked]
     heard = [listen(recording, SECONDS) for recording in recordings]
-    covers, repaints = (_samples(chosen.url, map(order, asked, recordings)) for order in (cover, repaint))
+    covers = _samples(chosen.url, map(cover, asked, recordings))
+    shares = kept("covers", [listen(song, SECONDS) for song in covers], heard)
+    differences: list[Row] = []
+    for seconds in REPAINTED_SECONDS:
+        of_windows, difference = repaints(chosen.url, chosen.recordings, seconds)
+        shares += of_windows
+        differences.append(difference)
     tables: dict[str, Table] = {}
-    tables["tempo and key of the recording, per cent kept"] = [
-        *kept("covers", [listen(song, SECONDS) for song in covers], heard),
-        *kept("repainted windows", [_heard_inside(song) for song in repaints], heard),
-        *kept("the same windows, not repainted", [_heard_inside(song) for song in recordings], heard),
-    ]
-    tables["repainted from {} to {} s".format(*WINDOW)] = [repainted(repaints, recordings)]
+    tables["tempo and key of the recording, per cent kept"] = shares
+    tables["differences from the recording, as shares of its level"] = differences
     tables["distance of timbres"] = references(chosen.url, asked, recordings)
     tables["planned from captions alone"] = plans(chosen.url, chosen.songs_of_a_genre)
     for title, rows in tables.items():

@@ -76,13 +76,13 @@ class Answer:
     """The asked length, no silent second but the last, nothing clipped."""
 
 
-def requests(count: int = REQUESTS) -> list[Request]:
+def requests(count: int = REQUESTS, seconds: int = SECONDS) -> list[Request]:
     """Every family leads equally often, half of the songs have drums; all else is drawn."""
     made = []
     for number in range(count):
         rng = generator(Purpose.EVALUATION, number)
         lead = FAMILIES[number % len(FAMILIES)]
-        description = describe(rng, SECONDS, lead, drums=number // len(FAMILIES) % 2 == 0)
+        description = describe(rng, seconds, lead, drums=number // len(FAMILIES) % 2 == 0)
         made.append(Request(number, description, caption(description, rng)))
     return made
 

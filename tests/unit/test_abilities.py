@@ -32,6 +32,12 @@ def test_tempo_and_key_are_held_against_the_own_recording_and_all_others() -> No
     assert chance["key"] < 50
 
 
+@pytest.mark.parametrize(("seconds", "window"), [(10, (1.5, 8.5)), (20, (6.5, 13.5))])
+def test_the_middle_of_a_recording_is_repainted(seconds: int, window: tuple[float, float]) -> None:
+    order = repaint(requests(1)[0], np.zeros((2, seconds * SAMPLE_RATE), np.float32))
+    assert (order.body["repainting_start"], order.body["repainting_end"]) == window
+
+
 def test_what_is_repainted_is_counted_apart_from_the_rest() -> None:
     order = repaint(requests(1)[0], RECORDING)
     song = RECORDING.copy()
