@@ -3,10 +3,10 @@
     python -m benchmarks.abilities --url http://127.0.0.1:8001
 
 Sends recordings that the training recipe renders, none of them part of training, to a running server's HTTP
-API: to be covered (another instrument, no tempo or key told), to be repainted in the middle, and as timbre
-references. Beside what is kept stands chance: the same songs held against the other recordings. Then it asks
-for songs of each genre by caption alone and shows the tempi and keys that the LM chooses. It needs the extra
-`training`.
+API: to be covered (another instrument, no tempo or key told), to be repainted in the middle (with tempo and
+key told and without), and as timbre references. Beside what is kept stands chance: the same songs held
+against the other recordings. Then it asks for songs of each genre by caption alone and shows the tempi and
+keys that the LM chooses. It needs the extra `training`.
 """
 
 import argparse
@@ -53,6 +53,12 @@ def repaint(asked: Request, source: Samples) -> Order:
     start, end = window.start / SAMPLE_RATE, window.stop / SAMPLE_RATE
     wishes = {"task_type": "repaint", "repainting_start": start, "repainting_end": end}
     return _order(asked, {**wishes, "caption": asked.caption}, src_audio=source)
+
+
+def repaint_told(asked: Request, source: Samples) -> Order:
+    """The middle anew with tempo, key and metre told: a client has them from the result of the job before."""
+    order = repaint(asked, source)
+    return replace(order, body={**asked.body(), **order.body})
 
 
 def _order(asked: Request, wishes: Row, **recordings: Samples) -> Order:
@@ -113,9 +119,11 @@ def repaints(url: str, count: int, seconds: int) -> tuple[list[Row], Row]:
     recordings = [request.rendered() for request in asked]
     heard = [listen(recording, seconds) for recording in recordings]
     made = _samples(url, map(repaint, asked, recordings))
+    told = _samples(url, map(repaint_told, asked, recordings))
     name = f"windows of {WINDOW_SECONDS} s in {seconds} s"
     shares = [
         *kept(f"repainted {name}", [_heard_inside(song) for song in made], heard),
+        *kept(f"repainted {name}, tempo and key told", [_heard_inside(song) for song in told], heard),
         *kept(f"{name}, not repainted", [_heard_inside(song) for song in recordings], heard),
     ]
     return shares, {"songs": name, **repainted(made, recordings)}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.abilities import cover, kept, plan_orders, planned, repaint, repainted
+from benchmarks.abilities import cover, kept, plan_orders, planned, repaint, repaint_told, repainted
 from benchmarks.adherence import Answer, requests
 from benchmarks.listening.probe import Heard
 from benchmarks.song_server import Song
@@ -36,6 +36,14 @@ def test_tempo_and_key_are_held_against_the_own_recording_and_all_others() -> No
 def test_the_middle_of_a_recording_is_repainted(seconds: int, window: tuple[float, float]) -> None:
     order = repaint(requests(1)[0], np.zeros((2, seconds * SAMPLE_RATE), np.float32))
     assert (order.body["repainting_start"], order.body["repainting_end"]) == window
+
+
+def test_a_repaint_that_is_told_asks_for_the_same_window_in_the_recordings_tempo_and_key() -> None:
+    asked = requests(1)[0]
+    order, told = repaint(asked, RECORDING), repaint_told(asked, RECORDING)
+    metadata = {"bpm": asked.description.bpm, "key_scale": asked.description.key.name}
+    assert not set(metadata) & set(order.body)
+    assert (order.body | metadata).items() <= told.body.items()
 
 
 def test_what_is_repainted_is_counted_apart_from_the_rest() -> None:
