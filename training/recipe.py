@@ -158,7 +158,7 @@ class Recipe:
 
 
 FULL = Recipe(
-    blocks=240,
+    blocks=522,
     block_songs=16,
     durations=DURATIONS,
     vae=VAE_CONFIG,
@@ -170,7 +170,7 @@ FULL = Recipe(
     text=TEXT_CONFIG,
     codes=Learning(steps=3_000, batch=32, rate=2e-3),
     language_model=LANGUAGE_MODEL_CONFIG,
-    song_writer=Learning(steps=7_000, batch=24, rate=1.5e-3),
+    song_writer=Learning(steps=12_000, batch=24, rate=1.5e-3),
     teacher=Learning(steps=12_500, batch=16, rate=1e-3, averaging=0.998),
     turbo=Learning(steps=500, batch=8, rate=2e-4),
 )
