@@ -5,12 +5,12 @@
 Sends 100 requests, none of which the training recipe ever renders, to a running server's HTTP API and listens
 to what comes back. Beside the server's score stand that of the same requests composed and rendered by the
 recipe instead of generated (what the scorer makes of perfect answers), these through a codec (no model of its
-latents can do better), and chance: the server's songs held against each other's requests. It needs the extra
-`training`.
+latents can do better), the server's songs from codes of the rendered ones (no LM can do better), and chance:
+songs held against each other's requests. It needs the extra `training`.
 """
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,10 +135,21 @@ def rows(name: str, asked: Sequence[Request], answers: Sequence[Answer]) -> list
     return [{"songs": name, **shares(own)}, {"songs": f"chance, {name}", **shares(others)}]
 
 
-def generated(url: str, asked: Sequence[Request], wishes: Mapping[str, Any]) -> Iterator[Samples]:
-    """The server's songs, in the order of the requests, with more `wishes` in each."""
-    orders = (Order({**request.body(), **wishes}, {}) for request in asked)
-    return (song.samples for song in songs(url, orders))
+def order(request: Request, wishes: Mapping[str, Any]) -> Order:
+    """The request, with more `wishes` in it."""
+    return Order({**request.body(), **wishes}, {})
+
+
+def order_from_codes(request: Request) -> Order:
+    """The request with codes of its rendered song, so that the LM has no part in the answer."""
+    return Order(
+        {**request.body(), "task_type": "cover", "thinking": False}, {"src_audio": request.rendered()}
+    )
+
+
+def answered(url: str, orders: Iterable[Order]) -> list[Answer]:
+    """What is heard of the songs that a server makes."""
+    return [listen(song.samples, SECONDS) for song in songs(url, orders)]
 
 
 def through(codec: VaeEngine, samples: Samples) -> Samples:
@@ -171,8 +182,10 @@ def main() -> None:
     table = []
     if chosen.url:
         for wishes in _variants(chosen.thinking, chosen.lm_cfg_scale):
-            answers = [listen(samples, SECONDS) for samples in generated(chosen.url, asked, wishes)]
-            table += rows(f"generated, {_in_words(wishes)}", asked, answers)
+            orders = [order(request, wishes) for request in asked]
+            table += rows(f"generated, {_in_words(wishes)}", asked, answered(chosen.url, orders))
+        heard = answered(chosen.url, map(order_from_codes, asked))
+        table += rows("generated from codes of the rendered", asked, heard)
     if chosen.vae:
         codec = VaeEngine(load_vae(chosen.vae, "cpu", torch.float32))
         decoded = [listen(through(codec, request.rendered()), SECONDS) for request in asked]

@@ -1,0 +1,39 @@
+"""The server that comes with the repo makes music that follows its requests.
+
+Goals and true scores are in the model card. Three times chance is what untrained weights do not reach.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from benchmarks.adherence import Answer, answered, order, order_from_codes, requests, rows
+from serve_app.local_server import local_server
+from tests.live_server import embedded_config
+from tests.ports import free_port
+
+ASKED = requests(24)
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("embedded")
+    with local_server(embedded_config(free_port(), folder), folder / "serve.log") as running:
+        running.wait_until_ready(lambda _seconds, _waiting_for: None)
+        yield running.url
+
+
+def holds_what_was_asked(answers: list[Answer]) -> None:
+    own, chance = rows("songs", ASKED, answers)
+    assert own["sound"] == 100
+    assert own["drums"] >= 75
+    for wish in ("tempo", "key", "instrument"):
+        assert own[wish] >= 3 * chance[wish], (wish, own, chance)
+
+
+def test_songs_follow_words_by_all_models(url: str) -> None:
+    holds_what_was_asked(answered(url, [order(request, {"thinking": True}) for request in ASKED]))
+
+
+def test_songs_follow_codes_without_the_language_model(url: str) -> None:
+    holds_what_was_asked(answered(url, map(order_from_codes, ASKED)))
