@@ -13,9 +13,13 @@ from training.codes import CodeBook
 from training.latents import Latents
 from training.prompting import Prompter, padded
 from training.recipe import Recipe
+from training.songs.song import Purpose, score
+from training.transcripts import Transcripts, key_of, moments_of
 
 _TASKS = (Task.TEXT2MUSIC, Task.COVER, Task.REPAINT)
-_SHARES = (0.4, 0.3, 0.3)
+_SHARES = (0.2, 0.2, 0.6)
+_SHORTEST_WINDOW, _LONGEST_WINDOW, _LEAST_AROUND = 50, 225, 25
+"""Frames of a window to repaint (2 to 9 s), and of what stays as it is (1 s)."""
 _REFERENCED = 0.5
 """How often a song comes with a timbre reference: other moments of itself."""
 _REFERENCE_PIECE = 125
@@ -38,6 +42,7 @@ class Lesson:
     """[batch, 750, channels]"""
     lyrics: Padded
     captions: Padded
+    transcripts: Transcripts
 
     def to(self, device: torch.device) -> "Lesson":
         return Lesson(
@@ -47,6 +52,7 @@ class Lesson:
             self.references.to(device),
             (self.lyrics[0].to(device), self.lyrics[1].to(device)),
             (self.captions[0].to(device), self.captions[1].to(device)),
+            self.transcripts.to(device),
         )
 
 
@@ -78,7 +84,14 @@ class Lessons:
             self._references(latents, referenced, rng),
             padded(lyrics),
             padded(captions),
+            self._transcripts(chosen),
         )
+
+    def _transcripts(self, chosen: list[tuple[int, int]]) -> Transcripts:
+        songs = self.latents.songs
+        played = [_transcript(songs.numbers(block)[place], songs.seconds(block)) for block, place in chosen]
+        moments, keys = zip(*played, strict=True)
+        return Transcripts(torch.from_numpy(np.stack(moments)), torch.tensor(keys))
 
     def _context(self, latents: torch.Tensor, tasks: list[Task], rng: np.random.Generator) -> torch.Tensor:
         """What is shown of each song, and where it is to be made: like `deployments.generator.tasks`."""
@@ -87,7 +100,10 @@ class Lessons:
         mask = torch.ones_like(latents)
         for row, task in enumerate(tasks):
             if task is Task.REPAINT:
-                start, end = sorted(rng.integers(0, frames + 1, 2))
+                longest = min(frames - _LEAST_AROUND, _LONGEST_WINDOW)
+                length = int(rng.integers(_SHORTEST_WINDOW, longest))
+                start = int(rng.integers(0, frames - length + 1))
+                end = start + length
                 shown[row, :start], shown[row, end:] = latents[row, :start], latents[row, end:]
                 mask[row, :start] = mask[row, end:] = 0.0
         return torch.cat([shown, mask], dim=-1)
@@ -108,6 +124,12 @@ class Lessons:
 @cache
 def _prompter(vocabulary_size: int) -> Prompter:
     return Prompter(vocabulary_size)
+
+
+@cache
+def _transcript(number: int, seconds: int) -> tuple[npt.NDArray[np.float32], int]:
+    description, played = score(Purpose.TRAINING, number, seconds)
+    return moments_of(description, played), key_of(description)
 
 
 @torch.no_grad()

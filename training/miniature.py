@@ -32,6 +32,9 @@ class Miniature(nn.Module):
         layers: Any = self.transformer.layers
         for layer in layers:
             layer.register_forward_pre_hook(self._attend_to_conditions_only, with_kwargs=True)
+        layers[2 * len(layers) // 3 - 1].register_forward_hook(self._keep_states)
+        self.states: torch.Tensor | None = None
+        """[batch, patches, hidden] after two thirds of the layers, at the last call of `velocity`."""
         self._condition_mask: torch.Tensor | None = None
         self._heard_of_references = _heard_of_references(recipe.dit)
 
@@ -102,6 +105,9 @@ class Miniature(nn.Module):
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         # diffusers' transformer has no way to give its layers the mask that they have an argument for.
         return arguments, named | {"encoder_attention_mask": self._condition_mask}
+
+    def _keep_states(self, _layer: nn.Module, _arguments: tuple[Any, ...], states: torch.Tensor) -> None:
+        self.states = states
 
 
 def _heard_of_references(config: dict[str, Any]) -> int:

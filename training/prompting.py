@@ -1,5 +1,6 @@
 """What the DiT and its text encoder read about a song, as people and the LM write it."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -19,7 +20,9 @@ from deployments.generator.text_encoder import PromptTokenizer
 from deployments.messages import Metadata
 from training.songs.captions import caption, vague_caption
 from training.songs.description import Description, describe, one_of
+from training.songs.genres import GENRES
 from training.songs.song import Purpose, generator
+from training.songs.theory import MODES, Key
 
 _CORPUS_SONGS = 400
 _LANGUAGES = ("en", "unknown")
@@ -27,7 +30,10 @@ _LM_TIME_SIGNATURES = {written: name for name, written in TIME_SIGNATURES.items(
 _FORGOTTEN = 0.1
 """How often a prompt lacks a piece of metadata."""
 _LEFT_TO_MUSIC = 0.5
-"""How often it does not say what music beside it tells: else nobody would listen to that."""
+"""How often it does not say what a reference beside it tells: else nobody would listen to that."""
+_UNTOLD, _GUESSED = 1 / 3, 1 / 3
+"""How often the metadata of a song that is shown is missing, and how often it is what the LM might guess from
+the caption alone: the server asks it for what nobody told, and then the music is right."""
 
 Ids = tuple[int, ...]
 
@@ -52,8 +58,7 @@ class Prompter:
         self, song: Description, task: Task, referenced: bool, rng: np.random.Generator
     ) -> tuple[Ids, Ids]:
         """Lyric ids and caption ids; they say less of what codes, other music or a reference tell."""
-        shown = task is not Task.TEXT2MUSIC and rng.random() < _LEFT_TO_MUSIC
-        metadata = Metadata(duration=float(song.seconds)) if shown else _metadata(song, rng)
+        metadata = _metadata(song, rng) if task is Task.TEXT2MUSIC else _metadata_beside_music(song, rng)
         vague = referenced and rng.random() < _LEFT_TO_MUSIC
         words = vague_caption(song, rng) if vague else caption(song, rng)
         text = caption_prompt(INSTRUCTIONS[task], words, metadata)
@@ -63,6 +68,20 @@ class Prompter:
             self._tokenize(lyric_text, MAX_LYRIC_TOKENS).ids,
             self._tokenize(text, MAX_CAPTION_TOKENS).ids,
         )
+
+
+def _metadata_beside_music(song: Description, rng: np.random.Generator) -> Metadata:
+    draw = rng.random()
+    if draw < _UNTOLD:
+        return Metadata(duration=float(song.seconds))
+    return _metadata(_guess(song, rng) if draw < _UNTOLD + _GUESSED else song, rng)
+
+
+def _guess(song: Description, rng: np.random.Generator) -> Description:
+    """A song of the same caption."""
+    low, high = GENRES[song.genre].tempo
+    key = Key(int(rng.integers(12)), one_of(rng, MODES))
+    return replace(song, bpm=int(rng.integers(low, high + 1)), key=key)
 
 
 def _metadata(song: Description, rng: np.random.Generator) -> Metadata:

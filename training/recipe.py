@@ -171,7 +171,7 @@ FULL = Recipe(
     codes=Learning(steps=3_000, batch=32, rate=2e-3),
     language_model=LANGUAGE_MODEL_CONFIG,
     song_writer=Learning(steps=12_000, batch=24, rate=1.5e-3),
-    teacher=Learning(steps=12_500, batch=16, rate=1e-3, averaging=0.998),
+    teacher=Learning(steps=15_500, batch=16, rate=1e-3, averaging=0.998),
     turbo=Learning(steps=500, batch=8, rate=2e-4),
 )
 

@@ -1,4 +1,7 @@
-"""Flow matching: the DiT learns the velocity from music to noise, with and without its conditions."""
+"""Flow matching: the DiT learns the velocity from music to noise, with and without its conditions.
+
+Beside that its states have to tell what is played, or nobody would listen to the music around a window.
+"""
 
 from functools import partial
 from pathlib import Path
@@ -17,6 +20,7 @@ from training.loop import Losses, Training
 from training.miniature import Miniature
 from training.recipe import Recipe
 from training.timesteps import draw_timesteps
+from training.transcripts import Transcriber
 
 SEED = 3_000_000_000
 WEIGHTS = "teacher.pt"
@@ -31,12 +35,15 @@ def train_teacher(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -
     miniature = Miniature(recipe, latents.silence)
     if recipe.compiled:
         miniature.compile_layers()
-    training = Training(work / "teacher", miniature, recipe.teacher, SEED)
+    transcriber = Transcriber(recipe.dit["hidden_size"], recipe.dit["patch_size"])
+    pupil = nn.ModuleDict({"miniature": miniature, "transcriber": transcriber})
+    training = Training(work / "teacher", pupil, recipe.teacher, SEED)
     codebook = trained_codes(recipe, work, training.device)
     lessons = Lessons(latents, recipe)
 
     def loss_of(module: nn.Module, drawn: Lesson, generator: torch.Generator) -> Losses:
-        miniature: Any = module
+        pupil: Any = module
+        miniature = pupil["miniature"]
         lesson = with_codes(drawn.to(training.device), codebook, latents.silence)
         count = len(lesson.latents)
         states, mask = miniature.conditions(lesson.lyrics, lesson.captions, lesson.references)
@@ -46,12 +53,15 @@ def train_teacher(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -
         timesteps = draw_timesteps(count, generator).to(training.device)
         mixed = torch.lerp(lesson.latents, noise, timesteps[:, None, None])
         predicted = miniature.velocity(mixed, timesteps, lesson.context, states, mask)
-        return {"loss": mse_loss(predicted, noise - lesson.latents)}
+        velocity = mse_loss(predicted, noise - lesson.latents)
+        made = lesson.context[..., -1]
+        played = pupil["transcriber"].loss(miniature.states, lesson.transcripts, made)
+        return {"loss": velocity + played, "velocity": velocity, "played": played}
 
     if not training.run(partial(lessons, recipe.teacher.batch), loss_of, clock):
         return False
     training.take_average()
-    torch.save(training.module.state_dict(), work / WEIGHTS)
+    torch.save(miniature.state_dict(), work / WEIGHTS)
     return True
 
 

@@ -6,7 +6,7 @@ from enum import IntEnum
 import numpy as np
 
 from training.songs.captions import caption
-from training.songs.composing import compose
+from training.songs.composing import Score, compose
 from training.songs.description import Description, describe
 from training.songs.instruments import Wave
 from training.songs.mixing import mix
@@ -41,9 +41,23 @@ def generator(purpose: Purpose, number: int) -> np.random.Generator:
 
 def song(purpose: Purpose, number: int, seconds: int | None = None) -> Song:
     """Composed and rendered."""
+    rng, description, words = _begun(purpose, number, seconds)
+    return Song(description, words, render(description, rng))
+
+
+def score(purpose: Purpose, number: int, seconds: int | None = None) -> tuple[Description, Score]:
+    """What is played in a song."""
+    rng, description, _ = _begun(purpose, number, seconds)
+    return description, compose(description, rng)
+
+
+def _begun(
+    purpose: Purpose, number: int, seconds: int | None
+) -> tuple[np.random.Generator, Description, str]:
+    """The generator as composing finds it, and what was drawn before."""
     rng = generator(purpose, number)
     description = describe(rng, seconds)
-    return Song(description, caption(description, rng), render(description, rng))
+    return rng, description, caption(description, rng)
 
 
 def render(description: Description, rng: np.random.Generator) -> Wave:

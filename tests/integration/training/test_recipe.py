@@ -1,6 +1,7 @@
 """The whole recipe in a few steps: every stage runs, resumes exactly, and leaves what the server loads."""
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,9 @@ from training.lessons import Lessons, with_codes
 from training.prompting import padded
 from training.recipe import FULL, QUICK
 from training.run import run
+from training.songs.song import Purpose, score
 from training.teacher import trained_miniature
+from training.transcripts import moments_of
 from training.turbo import WEIGHTS, teachers_velocity
 
 CPU = torch.device("cpu")
@@ -180,6 +183,11 @@ def test_lessons_are_the_same_each_time_and_show_what_their_tasks_show(work: Pat
     silent = (shown == latents.silence).all(dim=-1).all(dim=-1)
     assert 0 < int(silent.sum()) < len(shown)
     assert lesson.references.shape == (24, 750, shown.shape[-1])
+    places = list(product(range(QUICK.blocks), range(QUICK.block_songs)))
+    for song, moments in zip(lesson.latents, lesson.transcripts.moments, strict=True):
+        ((block, place),) = [each for each in places if torch.equal(latents.of(*each), song)]
+        played = score(Purpose.TRAINING, songs.numbers(block)[place], songs.seconds(block))
+        np.testing.assert_array_equal(moments, moments_of(*played))
 
 
 def test_the_student_is_taught_the_teachers_way(work: Path, songs: SongBlocks) -> None:
