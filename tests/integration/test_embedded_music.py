@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from benchmarks.abilities import repaints
 from benchmarks.adherence import Answer, answered, order, order_from_codes, requests, rows
 from serve_app.local_server import local_server
 from tests.live_server import embedded_config
@@ -37,3 +38,10 @@ def test_songs_follow_words_by_all_models(url: str) -> None:
 
 def test_songs_follow_codes_without_the_language_model(url: str) -> None:
     holds_what_was_asked(answered(url, map(order_from_codes, ASKED)))
+
+
+def test_repainted_windows_keep_the_key_of_the_music_around_them(url: str) -> None:
+    (heard, chance, told, *_), difference = repaints(url, count=10, seconds=20)
+    assert heard["key"] >= 2 * chance["key"]
+    assert told["key"] >= 50
+    assert difference["outside"] < 0.1 < difference["difference inside the window"]
