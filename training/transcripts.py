@@ -72,7 +72,7 @@ def key_of(description: Description) -> int:
 
 
 class Transcriber(nn.Module):
-    """Tells moments and key from hidden states [batch, patches, hidden], two frames a patch."""
+    """Tells moments and key from hidden states [batch, patches, hidden], `patch` frames each."""
 
     def __init__(self, hidden: int, patch: int) -> None:
         super().__init__()

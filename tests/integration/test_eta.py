@@ -11,13 +11,13 @@ GOAL = 0.8
 OUTSTANDING, WARM_UP, JOBS = 8, 8, 28
 POLL_SECONDS = 0.5
 TRIES = 3
-"""Something else that the machine does for a while spoils a try; a forecast that is wrong is wrong in all."""
+"""Something else that the machine does for a while spoils a try; a forecast a third too low or high fails all."""
 
 
 def mixed_job(rng: random.Random) -> dict[str, object]:
     """Songs of 10 to 40 s, one or two at once, half of them with audio codes.
 
-    Long enough that a job takes about a second: the tracker hears once a second how far it is.
+    Long enough that a job takes some seconds: the tracker hears once a second how far it is.
     """
     return {
         "caption": "a tune",
