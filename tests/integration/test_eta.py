@@ -11,7 +11,7 @@ GOAL = 0.8
 OUTSTANDING, WARM_UP, JOBS = 8, 8, 28
 POLL_SECONDS = 0.5
 TRIES = 3
-"""Something else that the machine does for a while spoils a try; a forecast a third too low or high fails all."""
+"""Other work on the machine may spoil a try; a forecast that is a third too low or too high fails in all."""
 
 
 def mixed_job(rng: random.Random) -> dict[str, object]:
