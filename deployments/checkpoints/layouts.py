@@ -4,12 +4,13 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from diffusers import AutoencoderOobleck
 from torch import nn
 
+from deployments.checkpoints.diffusers_layout import diffusers_arguments
 from deployments.checkpoints.errors import CheckpointError
 from deployments.checkpoints.key_map import SILENCE_BUFFER, Component, module_arguments, to_original
-from deployments.checkpoints.loading import MODULE_CLASSES, diffusers_arguments
+from deployments.checkpoints.loading import MODULE_CLASSES
+from deployments.checkpoints.vae_modules import AutoencoderOobleck
 from deployments.checkpoints.weights import module_without_weights
 
 if TYPE_CHECKING:

@@ -4,22 +4,22 @@ Each function loads one deployment's part, straight onto its device and dtype.
 Both layouts give the same modules.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import AceStepTransformer1DModel, AutoencoderOobleck
-from diffusers.pipelines.ace_step.modeling_ace_step import (
-    AceStepAudioTokenDetokenizer,
-    AceStepAudioTokenizer,
-    AceStepConditionEncoder,
-)
 from torch import nn
 
 from deployments.checkpoints.catalog import Variant, dit_config_file, variant_of
+from deployments.checkpoints.diffusers_layout import DIFFUSERS_STEM, diffusers_arguments, diffusers_part
+from deployments.checkpoints.dit_modules import (
+    AceStepAudioTokenDetokenizer,
+    AceStepAudioTokenizer,
+    AceStepConditionEncoder,
+    AceStepTransformer1DModel,
+)
 from deployments.checkpoints.errors import CheckpointError
 from deployments.checkpoints.key_map import (
     SILENCE_BUFFER,
@@ -28,6 +28,7 @@ from deployments.checkpoints.key_map import (
     module_arguments,
     to_diffusers,
 )
+from deployments.checkpoints.vae_loading import load_vae
 from deployments.checkpoints.weights import (
     module_from,
     read_config,
@@ -40,6 +41,19 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import Qwen3Model
 
+__all__ = [
+    "DIFFUSERS_STEM",
+    "MODULE_CLASSES",
+    "TRANSFORMERS_STEM",
+    "DiTModules",
+    "diffusers_arguments",
+    "load_dit",
+    "load_text_encoder",
+    "load_tokenizer",
+    "load_vae",
+    "read_silence",
+]
+
 MODULE_CLASSES: dict[Component, type[nn.Module]] = {
     Component.TRANSFORMER: AceStepTransformer1DModel,
     Component.CONDITION_ENCODER: AceStepConditionEncoder,
@@ -47,9 +61,8 @@ MODULE_CLASSES: dict[Component, type[nn.Module]] = {
     Component.AUDIO_TOKEN_DETOKENIZER: AceStepAudioTokenDetokenizer,
 }
 
-DIFFUSERS_STEM = "diffusion_pytorch_model"
 TRANSFORMERS_STEM = "model"
-"""Names of weight files, without what follows where there are several."""
+"""The name of weight files in transformers' format, without what follows where there are several."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +92,6 @@ def load_dit(folder: Path, device: str, dtype: torch.dtype) -> DiTModules:
     for module in modules.values():
         require_materialised(module, folder)
     return DiTModules(variant_of(read_config(dit_config_file(folder))), **modules)
-
-
-def load_vae(folder: Path, device: str, dtype: torch.dtype) -> AutoencoderOobleck:
-    """The VAE in `folder`, which has diffusers' format in both layouts. Raises CheckpointError."""
-    arguments, state = _diffusers_part(folder, device, dtype)
-    vae = module_from(AutoencoderOobleck, arguments, state, folder)
-    require_materialised(vae, folder)
-    return vae
 
 
 def load_text_encoder(folder: Path, device: str, dtype: torch.dtype) -> "Qwen3Model":
@@ -129,19 +134,7 @@ def _original_parts(folder: Path, device: str, dtype: torch.dtype) -> _Parts:
 
 
 def _diffusers_parts(folder: Path, device: str, dtype: torch.dtype) -> _Parts:
-    return {component: _diffusers_part(folder / component, device, dtype) for component in Component}
-
-
-def _diffusers_part(
-    folder: Path, device: str, dtype: torch.dtype
-) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    arguments = diffusers_arguments(read_config(folder / "config.json"))
-    return arguments, dict(read_tensors(weight_files(folder, DIFFUSERS_STEM), device, dtype))
-
-
-def diffusers_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Constructor arguments in a config.json of diffusers' own format."""
-    return {key: value for key, value in config.items() if not key.startswith("_")}
+    return {component: diffusers_part(folder / component, device, dtype) for component in Component}
 
 
 def read_silence(file: Path) -> torch.Tensor:

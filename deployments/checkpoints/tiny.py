@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderOobleck
 from safetensors.torch import save_file
 from torch import nn
 
 from deployments.checkpoints.key_map import SILENCE_FILE, Component, module_arguments, to_original
 from deployments.checkpoints.loading import MODULE_CLASSES
 from deployments.checkpoints.tiny_tokenizer import save_tokenizer, train_tokenizer
+from deployments.checkpoints.vae_modules import AutoencoderOobleck
 from deployments.domain import AUDIO_CHANNELS, SAMPLE_RATE, SAMPLES_PER_LATENT
 
 SILENCE_FRAMES = 15_000

@@ -18,7 +18,7 @@ from configs.settings import Settings
 from deployments.job_calls import JobCalls
 from deployments.messages import AudioFile, DecodeRequest, EncodedAudio, EncodeRequest, Progress
 from deployments.meter import Meter
-from deployments.processor import engine_thread, keep_freed_memory, use_threads
+from deployments.processor import engine_thread, keep_freed_memory, loading, use_threads
 from deployments.processor_share import share_of
 
 if TYPE_CHECKING:
@@ -42,30 +42,31 @@ class Codec:
     """One replica: a VAE, the tile batcher in front of it, a few threads for files."""
 
     def __init__(self, settings: Settings) -> None:
-        import torch
-
-        from deployments.checkpoints.loading import load_vae
-        from deployments.checkpoints.location import checkpoint_folder
-        from deployments.codec.batcher import TileBatcher
-        from deployments.codec.engine import VaeEngine
-
         codec, self._checkpoint = settings.codec, settings.models.vae
         self._device = codec.device
-        use_threads(codec.threads)
-        keep_freed_memory()
-
-        def loaded_engine() -> VaeEngine:
-            vae = load_vae(checkpoint_folder(settings.models, self._checkpoint), "cpu", torch.float32)
-            return VaeEngine(
-                vae,
-                codec.device,
-                getattr(torch, codec.dtype),
-                codec.tile_frames,
-                shared_forwards=codec.tile_batch > 1,
-            )
-
         thread = engine_thread("vae")
-        self._engine = thread.submit(loaded_engine).result()
+        with loading():
+            import torch
+
+            from deployments.checkpoints.location import checkpoint_folder
+            from deployments.checkpoints.vae_loading import load_vae
+            from deployments.codec.batcher import TileBatcher
+            from deployments.codec.engine import VaeEngine
+
+            use_threads(codec.threads)
+            keep_freed_memory()
+
+            def loaded_engine() -> VaeEngine:
+                vae = load_vae(checkpoint_folder(settings.models, self._checkpoint), "cpu", torch.float32)
+                return VaeEngine(
+                    vae,
+                    codec.device,
+                    getattr(torch, codec.dtype),
+                    codec.tile_frames,
+                    shared_forwards=codec.tile_batch > 1,
+                )
+
+            self._engine = thread.submit(loaded_engine).result()
         self._calls = JobCalls(settings.tracing, "Codec")
         self._meter = Meter(metrics.CODEC_METRICS)
         self._batcher = TileBatcher(

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import AutoencoderOobleck
 
 from deployments.checkpoints.errors import CheckpointError
+from deployments.checkpoints.vae_modules import AutoencoderOobleck
 from deployments.codec.audio_files import Samples
 from deployments.codec.folding import fold
 from deployments.codec.tiles import Tile, cut_into_tiles, even_width

@@ -8,10 +8,10 @@ channels last in memory, where oneDNN need not rearrange what goes into a convol
 from typing import Any
 
 import torch
-from diffusers import AutoencoderOobleck
-from diffusers.models.autoencoders.autoencoder_oobleck import Snake1d
 from torch import nn
 from torch.nn.utils import remove_weight_norm
+
+from deployments.checkpoints.vae_modules import AutoencoderOobleck, Snake1d
 
 PIECE_VALUES = 1 << 18
 """Of a layer's activations: 1 MB in float32, half of a core's cache on servers."""

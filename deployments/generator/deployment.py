@@ -11,7 +11,7 @@ from configs.settings import Settings
 from deployments.job_calls import JobCalls
 from deployments.messages import DenoisedLatents, DenoiseRequest, Progress
 from deployments.meter import Meter
-from deployments.processor import engine_thread, keep_freed_memory, use_threads
+from deployments.processor import engine_thread, keep_freed_memory, loading, use_threads
 from deployments.processor_share import share_of
 
 if TYPE_CHECKING:
@@ -32,14 +32,15 @@ class Generator:
     """One replica: a DiT with its encoders, and the batcher in front of it."""
 
     def __init__(self, settings: Settings) -> None:
-        from deployments.generator.batcher import StepBatcher
-        from deployments.generator.engine import load_engine
-
-        use_threads(settings.generator.threads)
-        keep_freed_memory()
         self._checkpoint = settings.models.dit
         thread = engine_thread("dit")
-        engine = thread.submit(load_engine, settings.models, settings.generator).result()
+        with loading():
+            from deployments.generator.batcher import StepBatcher
+            from deployments.generator.engine import load_engine
+
+            use_threads(settings.generator.threads)
+            keep_freed_memory()
+            engine = thread.submit(load_engine, settings.models, settings.generator).result()
         self._calls = JobCalls(settings.tracing, "Generator")
         self._meter = Meter(metrics.GENERATOR_METRICS)
         self._batcher = StepBatcher(

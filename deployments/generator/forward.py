@@ -12,10 +12,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from diffusers import AceStepTransformer1DModel
 from diffusers.models.embeddings import get_1d_rotary_pos_embed
 from torch.nn.functional import linear, pad, silu
 
+from deployments.checkpoints.dit_modules import AceStepTransformer1DModel
 from deployments.generator.attention import PackedAttention, Segment, segments_of
 from deployments.generator.elementwise import modulated, normed, rotated, unit
 from deployments.generator.trajectory import Condition, Row

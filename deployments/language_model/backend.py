@@ -48,7 +48,7 @@ class Backend(Protocol):
         """Raises EngineError when the engine is dead or stalled."""
 
     def close(self) -> None:
-        """Free the engine's processes and memory."""
+        """End the engine and free its memory."""
 
 
 class StallWatch:

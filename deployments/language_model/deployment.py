@@ -12,6 +12,7 @@ from deployments.errors import EngineError
 from deployments.job_calls import JobCalls
 from deployments.language_model.metrics import LanguageModelMetrics
 from deployments.messages import AudioCodes, ComposeRequest, Metadata, PlanRequest, Progress
+from deployments.processor import loading
 
 logger = logging.getLogger("ray.serve")
 
@@ -28,13 +29,14 @@ class LanguageModel:
     """One replica: the 5Hz LM `checkpoint` on the backends of the settings."""
 
     def __init__(self, settings: Settings, checkpoint: str) -> None:
-        from deployments.checkpoints.location import checkpoint_folder
-        from deployments.language_model.engine import LanguageModelEngine
-
         self._checkpoint = checkpoint
         self._calls = JobCalls(settings.tracing, "LanguageModel")
-        folder = checkpoint_folder(settings.models, self._checkpoint)
-        self._engine = LanguageModelEngine(folder, settings.language_model, LanguageModelMetrics())
+        with loading():
+            from deployments.checkpoints.location import checkpoint_folder
+            from deployments.language_model.engine import LanguageModelEngine
+
+            folder = checkpoint_folder(settings.models, self._checkpoint)
+            self._engine = LanguageModelEngine(folder, settings.language_model, LanguageModelMetrics())
         self._is_warm = False
 
     async def plan(self, request: PlanRequest) -> Metadata:

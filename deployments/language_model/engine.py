@@ -1,5 +1,6 @@
 """The 5Hz LM: metadata and audio codes from captions and lyrics."""
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -14,7 +15,7 @@ from deployments.job_log import log_event
 from deployments.language_model.backend import Backend, TokenRequest
 from deployments.language_model.codes import DEGENERATE_RUN, longest_run
 from deployments.language_model.grammar import DESCRIPTION_PREFILL, constrained_metadata, description_tag
-from deployments.language_model.guidance_check import expected_logits, probe, require_guided
+from deployments.language_model.guidance_check import require_guided
 from deployments.language_model.metadata import (
     Description,
     cot_yaml,
@@ -44,20 +45,22 @@ PROGRESS_EVERY = 10
 
 
 class LanguageModelEngine:
-    """One checkpoint on the backends of the settings. Runs of many jobs share each backend's batch."""
+    """One checkpoint on the backends of the settings. Runs of many jobs share each backend's batch.
+
+    The first backend starts with the engine, any other one when a request names it.
+    """
 
     def __init__(
         self, folder: Path, settings: LanguageModelSettings, observer: EngineObserver | None = None
     ) -> None:
+        self._folder = folder
         self._settings = settings
         self._observer = observer or EngineObserver()
         self._tokenizer = LMTokenizer.from_folder(folder)
-        self._probe = probe(self._tokenizer)
-        self._expected_logits = expected_logits(folder, settings, self._probe)
-        self._backends: dict[str, Backend] = {
-            name: start_backend(name, folder, self._tokenizer, settings, self._observer)
-            for name in settings.backends
-        }
+        default = settings.backends[0]
+        self._backends: dict[str, Backend] = {default: self._start_backend(default)}
+        """Those that are running."""
+        self._starting = asyncio.Lock()
 
     async def plan(self, request: PlanRequest) -> Metadata:
         """The metadata of `request.given` with what is missing in it written by the LM.
@@ -142,12 +145,11 @@ class LanguageModelEngine:
         return self._has_room(prompt, unconditional, max(code_count, MAX_METADATA_TOKENS))
 
     async def warm_up(self) -> None:
-        """Run codes and metadata through each backend. Raises EngineError where guidance does not work."""
+        """Run codes and metadata through the default backend. Raises EngineError where it does not guide."""
+        default = self._settings.backends[0]
+        await require_guided(self._backends[default], self._tokenizer)
         question = PlanRequest("", "", "unknown", Metadata(), True, MIN_LM_DURATION, Sampling(seed=0))
-        for name in self._settings.backends:
-            tokens = await self._collect(name, self._probe)
-            require_guided(tokens, self._expected_logits, self._probe, self._settings.dtype)
-            await self.plan(replace(question, backend=name))
+        await self.plan(replace(question, backend=default))
 
     async def check_health(self) -> None:
         """Raises EngineError when a backend is dead or stalled."""
@@ -188,16 +190,35 @@ class LanguageModelEngine:
             return prompt, None
         return prompt, self._tokenizer.encode(unconditional_compose_prompt(request.sampling.negative_prompt))
 
-    def _backend(self, name: str) -> Backend:
-        if name not in self._backends:
-            raise JobError(
-                f"This server does not run the LM backend {name!r}, only {', '.join(self._backends)}."
-            )
+    async def _running(self, name: str) -> Backend:
+        """The backend, started and warmed up first where no request has named it yet. Raises JobError."""
+        if name not in self._settings.backends:
+            served = ", ".join(self._settings.backends)
+            raise JobError(f"This server does not run the LM backend {name!r}, only {served}.")
+        async with self._starting:
+            if name not in self._backends:
+                backend = await asyncio.to_thread(self._start_backend, name)
+                try:
+                    await require_guided(backend, self._tokenizer)
+                except BaseException:
+                    backend.close()
+                    raise
+                self._backends[name] = backend
         return self._backends[name]
 
+    def _start_backend(self, name: str) -> Backend:
+        if name == "vllm":
+            from deployments.language_model.vllm_backend import VLLMBackend
+
+            return VLLMBackend(self._folder, self._tokenizer, self._settings, observer=self._observer)
+        from deployments.language_model.torch_backend import TorchBackend
+
+        return TorchBackend(self._folder, self._tokenizer, self._settings, self._observer)
+
     async def _generate(self, backend: str, request: TokenRequest) -> AsyncGenerator[list[int], None]:
+        running = await self._running(backend)
         self._observer.began(guided=request.unconditional_prompt is not None)
-        async with aclosing(self._backend(backend).generate(request)) as new:
+        async with aclosing(running.generate(request)) as new:
             async for tokens in new:
                 self._observer.wrote(len(tokens))
                 yield tokens
@@ -225,23 +246,6 @@ class LanguageModelEngine:
                 f"The texts take {texts} tokens and the answer {new_tokens}: "
                 f"more than the language model's {self._settings.max_model_len} tokens hold."
             )
-
-
-def start_backend(
-    name: BackendName,
-    folder: Path,
-    tokenizer: LMTokenizer,
-    settings: LanguageModelSettings,
-    observer: EngineObserver,
-) -> Backend:
-    """Load the checkpoint into an engine."""
-    if name == "vllm":
-        from deployments.language_model.vllm_backend import VLLMBackend
-
-        return VLLMBackend(folder, tokenizer, settings, observer=observer)
-    from deployments.language_model.torch_backend import TorchBackend
-
-    return TorchBackend(folder, tokenizer, settings, observer)
 
 
 def _attempts(sampling: Sampling) -> list[Sampling]:

@@ -1,51 +1,50 @@
-"""Proof at start that an engine guides: its first token against a plain forward of both rows."""
+"""Proof at start that an engine guides.
 
-from pathlib import Path
+Guided logits are `u + scale * (c - u)`: at scale 1 those of the prompt, c, at scale 0 those of the other
+prompt, u. So a guided run must draw what each prompt alone makes the engine draw. An engine that ignores the
+other prompt or the scale draws the same at both.
+"""
 
-import torch
-from torch import Tensor
+import asyncio
 
-from configs.settings import DType, LanguageModelSettings
 from deployments.errors import EngineError
-from deployments.language_model.backend import TokenRequest
+from deployments.language_model.backend import Backend, TokenRequest
 from deployments.language_model.prompts import compose_prompt, plan_prompt
-from deployments.language_model.sampling import guide
 from deployments.language_model.tokenizer import LMTokenizer
 from deployments.messages import Sampling
 
-_ROUNDING: dict[DType, float] = {"float32": 0.01, "float16": 0.2, "bfloat16": 1.0}
-"""By how much guided logits of one model may differ between two engines."""
+_TRIES = 8
+"""Parts of the codebook that the engine draws one code from. One alone could be decided by rounding."""
 
 
-def probe(tokenizer: LMTokenizer) -> TokenRequest:
-    """A guided, greedy run of one code. Its halves end differently, so that guidance decides it."""
+async def require_guided(backend: Backend, tokenizer: LMTokenizer) -> None:
+    """Raises EngineError unless the guided runs of `backend` follow both prompts and the scale."""
     prompt = tokenizer.encode(compose_prompt("An upbeat pop song", "[Instrumental]", "bpm: 120"))
     other = tokenizer.encode(plan_prompt("", ""))
-    return TokenRequest(prompt, other, Sampling(0, temperature=0.0, cfg_scale=3.0), tokenizer.code_ids, 1)
+    size = len(tokenizer.code_ids) // _TRIES
+    parts = [tokenizer.code_ids[start : start + size] for start in range(0, size * _TRIES, size)]
 
+    async def drawn(prompt: list[int], other: list[int] | None, scale: float) -> list[list[int]]:
+        """The tokens of a greedy run of one token from each part of the codebook."""
+        sampling = Sampling(0, temperature=0.0, cfg_scale=scale)
+        requests = [TokenRequest(prompt, other, sampling, allowed, max_tokens=1) for allowed in parts]
+        return await asyncio.gather(*(_tokens(backend, request) for request in requests))
 
-@torch.inference_mode()
-def expected_logits(folder: Path, settings: LanguageModelSettings, request: TokenRequest) -> Tensor:
-    """Guided logits [allowed tokens] of a run's first token. The model is loaded for it and freed again."""
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, settings.dtype))
-    model = model.to(settings.device).eval()
-    rows = [
-        model(torch.tensor([prompt], device=settings.device), logits_to_keep=1).logits[0, -1:].cpu()
-        for prompt in (request.prompt, request.unconditional_prompt)
+    by_prompt, by_other = await drawn(prompt, None, 1.0), await drawn(other, None, 1.0)
+    at_one, at_zero = await drawn(prompt, other, 1.0), await drawn(prompt, other, 0.0)
+    tries = [
+        expected == guided
+        for expected, guided in zip(
+            zip(by_prompt, by_other, strict=True), zip(at_one, at_zero, strict=True), strict=True
+        )
+        if expected[0] != expected[1]
     ]
-    del model
-    if settings.device == "cuda":
-        torch.cuda.empty_cache()
-    allowed = slice(request.allowed.start, request.allowed.stop)
-    conditional, unconditional = (row[:, allowed] for row in rows)
-    return guide(conditional, unconditional, torch.tensor([[request.sampling.cfg_scale]]))[0]
+    if not tries:
+        raise EngineError("the LM writes the same codes whatever it is asked: are its weights whole?")
+    if 2 * sum(tries) <= len(tries):
+        drew = f"drew the right codes {sum(tries)} times of {len(tries)}"
+        raise EngineError(f"the engine {drew}: its guidance is not active or wrong")
 
 
-def require_guided(tokens: list[int], expected: Tensor, request: TokenRequest, dtype: DType) -> None:
-    """Raises EngineError unless `tokens` is a best one by `expected` logits, to rounding."""
-    column = tokens[0] - request.allowed.start if len(tokens) == 1 else -1
-    if not 0 <= column < len(expected) or expected.max() - expected[column] > _ROUNDING[dtype]:
-        best = int(expected.argmax()) + request.allowed.start
-        raise EngineError(f"drew {tokens} instead of {best}: the engine's guidance is not active or wrong")
+async def _tokens(backend: Backend, request: TokenRequest) -> list[int]:
+    return [token async for new in backend.generate(request) for token in new]

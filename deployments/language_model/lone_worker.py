@@ -1,4 +1,4 @@
-"""vLLM's worker for a CPU, without what it needs to talk to others: it is the only one of its engine.
+"""vLLM's worker for a CPU without the process groups of a distributed one: an engine has one worker.
 
 vLLM makes thirteen process groups of one, and gloo looks a hundred times a second after each: that took 1.0
 to 1.6 % of a core for nothing, as much as an empty replica.
@@ -12,6 +12,12 @@ from vllm.v1.worker.worker_base import CompilationTimes
 
 class LoneWorker(CPUWorker):
     """Leaves its process groups once the model is ready; with one member vLLM does nothing with them."""
+
+    def init_device(self) -> None:
+        # What an earlier engine of this process has left.
+        parallel_state.destroy_model_parallel()
+        parallel_state.destroy_distributed_environment()
+        super().init_device()
 
     def compile_or_warm_up_model(self) -> CompilationTimes:
         times = super().compile_or_warm_up_model()

@@ -19,7 +19,6 @@ from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs
 from vllm.v1.request import Request, RequestStatus
 
 from deployments.language_model.run_row import RunRow
-from deployments.processor_share import share_of
 
 PARTNER_TIMEOUT = 10.0
 """Seconds that a half waits for its other half; the client sends them one after the other."""
@@ -36,8 +35,6 @@ class PairScheduler(Scheduler):
         self._seen_at: dict[str, float] = {}
         self._untold: list[Request] = []
         """Requests that ended for their partner's sake: their clients hear it with the next outputs."""
-        threads = self.vllm_config.additional_config["threads"]
-        self._share = share_of(self.vllm_config.device_config.device_type, threads)
 
     def add_request(self, request: Request) -> None:
         super().add_request(request)
@@ -48,7 +45,6 @@ class PairScheduler(Scheduler):
             self._seen_at.setdefault(row.run, time.monotonic())
 
     def schedule(self, *args: Any, **kwargs: Any) -> SchedulerOutput:
-        self._share.work()
         self._end_hopeless()
         admitted, held = self._admit()
         self.waiting = FCFSRequestQueue(admitted)
@@ -77,8 +73,6 @@ class PairScheduler(Scheduler):
                 EngineCoreOutput(request.request_id, [], finish_reason=request.get_finished_reason())
             )
         self._untold = []
-        if not self.running:
-            self._share.rest()
         return outputs
 
     def has_finished_requests(self) -> bool:

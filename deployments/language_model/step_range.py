@@ -1,19 +1,25 @@
 """The token range that all rows of vLLM's present step draw from.
 
-The guidance processor hears of a step's rows before the model runs, the model needs to know: both live in the
-engine's process, which has one engine.
+vLLM tells its logits processors the rows of a step before the model runs, but does not tell the model. Both
+run on the engine's thread, so a value of that thread is what they share.
 """
 
-_rows = 0
-_common: range | None = None
+import threading
+
+
+class _Announced(threading.local):
+    rows = 0
+    common: range | None = None
+
+
+_announced = _Announced()
 
 
 def announce(rows: int, common: range | None) -> None:
-    """From now on steps have `rows` rows of ours, which all draw from `common`, if they do."""
-    global _rows, _common
-    _rows, _common = rows, common
+    """Say that steps of this thread's engine have `rows` rows of ours now, and the range common to them."""
+    _announced.rows, _announced.common = rows, common
 
 
 def common_range(rows: int) -> range | None:
     """The range of a step with `rows` rows; None where rows draw from several, or are not all ours."""
-    return _common if rows == _rows else None
+    return _announced.common if rows == _announced.rows else None

@@ -1,25 +1,27 @@
-"""The LM on vLLM: continuous batching of guided pairs, unguided runs and metadata in one engine."""
+"""The LM on vLLM: continuous batching of guided pairs, unguided runs and metadata in one engine.
 
-import asyncio
+The engine runs in the replica's own process, on a thread: a process of its own, which is vLLM's default,
+would import torch and vLLM a second time, and each token would travel between the two.
+"""
+
 import json
 import os
 import tempfile
+import time
 import uuid
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
 from configs.settings import LanguageModelSettings
 from deployments.errors import EngineError
-from deployments.language_model.backend import StallWatch, TokenRequest
 from deployments.language_model.observer import EngineObserver
 from deployments.language_model.run_row import RunRow
+from deployments.language_model.threaded_backend import Run, ThreadedBackend
 from deployments.language_model.tokenizer import LMTokenizer
-from deployments.processor import core_count
+from deployments.processor import use_threads
+from deployments.processor_share import share_of
 
 _ENVIRONMENT = {
-    # One child process per engine instead of two.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     # The guidance processor is written for the V1 runner; the V2 runner refuses it.
     "VLLM_USE_V2_MODEL_RUNNER": "0",
@@ -28,10 +30,13 @@ _ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
 }
 _CPU_WORKER = "deployments.language_model.lone_worker.LoneWorker"
+_SEPARATOR, _CONDITIONAL, _UNCONDITIONAL = ":", "conditional", "unconditional"
+_PAUSE_SECONDS = 0.001
+"""Between two steps while every run waits."""
 
 
-class VLLMBackend:
-    """A running vLLM engine with the checkpoint in `folder`. Starting it takes some ten seconds."""
+class VLLMBackend(ThreadedBackend):
+    """A vLLM engine with the checkpoint in `folder`, in this process. Starting it takes some ten seconds."""
 
     def __init__(
         self,
@@ -41,115 +46,129 @@ class VLLMBackend:
         prefix_caching: bool = True,
         observer: EngineObserver | None = None,
     ) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="acestep-lm-")
-        os.environ.update(_ENVIRONMENT, OMP_NUM_THREADS=str(settings.threads or core_count()))
-        os.environ["VLLM_LOGGING_CONFIG_PATH"] = str(_write_logging_config(Path(self._folder.name)))
-        from vllm import AsyncEngineArgs
-        from vllm.v1.engine.async_llm import AsyncLLM
+        super().__init__("the vLLM engine", share_of(settings.device, settings.threads))
+        self._checkpoint = folder
+        self._tokenizer = tokenizer
+        self._settings = settings
+        self._prefix_caching = prefix_caching
+        self._stat_loggers = [] if observer is None else observer.vllm_stat_loggers()
+        self._runs: dict[str, Run] = {}
+        """By the name that their requests in vLLM begin with."""
+        self._start()
 
-        from deployments.language_model.vllm_model import ARCHITECTURE
+    def _load(self) -> None:
+        settings = self._settings
+        use_threads(settings.threads)
+        with tempfile.TemporaryDirectory(prefix="acestep-lm-") as folder:
+            os.environ.update(_ENVIRONMENT)
+            os.environ["VLLM_LOGGING_CONFIG_PATH"] = str(_write_logging_config(Path(folder)))
+            from vllm import EngineArgs
+            from vllm.v1.engine.llm_engine import LLMEngine
 
-        self._end_id = tokenizer.end_id
-        text_tokenizer = Path(self._folder.name, "tokenizer")
-        text_tokenizer.mkdir()
-        tokenizer.save_text_tokenizer(text_tokenizer)
-        self._engine: Any = AsyncLLM.from_engine_args(
-            AsyncEngineArgs(
-                model=str(folder),
-                hf_overrides={"architectures": [ARCHITECTURE]},
-                tokenizer=str(text_tokenizer),
-                generation_config="vllm",
-                dtype=settings.dtype,
-                max_model_len=settings.max_model_len,
-                max_num_seqs=settings.max_num_seqs,
-                kv_cache_memory_bytes=settings.kv_cache_bytes,
-                gpu_memory_utilization=settings.gpu_memory_utilization,
-                enforce_eager=settings.device == "cpu",
-                enable_prefix_caching=prefix_caching,
-                # Small pages find more in the prefix cache: the usual unconditional prompt has 33 tokens.
-                # On a GPU vLLM's own are as small; on a CPU these are the smallest.
-                block_size=32 if settings.device == "cpu" else None,
-                # Pairs are prefilled whole, in one step.
-                enable_chunked_prefill=False,
-                max_num_batched_tokens=settings.max_model_len,
-                async_scheduling=False,
-                additional_config={"threads": settings.threads},
-                worker_cls=_CPU_WORKER if settings.device == "cpu" else "auto",
-                scheduler_cls="deployments.language_model.pair_scheduler.PairScheduler",
-                logits_processors=["deployments.language_model.guidance_processor:GuidanceProcessor"],
-                structured_outputs_config={"backend": "xgrammar"},
-                disable_log_stats=True,
-            ),
-            stat_loggers=[] if observer is None else observer.vllm_stat_loggers(),
-        )
-        self._watch = StallWatch()
+            from deployments.language_model.vllm_model import ARCHITECTURE
+
+            text_tokenizer = Path(folder, "tokenizer")
+            text_tokenizer.mkdir()
+            self._tokenizer.save_text_tokenizer(text_tokenizer)
+            self._engine: Any = LLMEngine.from_engine_args(
+                EngineArgs(
+                    model=str(self._checkpoint),
+                    hf_overrides={"architectures": [ARCHITECTURE]},
+                    tokenizer=str(text_tokenizer),
+                    generation_config="vllm",
+                    dtype=settings.dtype,
+                    max_model_len=settings.max_model_len,
+                    max_num_seqs=settings.max_num_seqs,
+                    kv_cache_memory_bytes=settings.kv_cache_bytes,
+                    gpu_memory_utilization=settings.gpu_memory_utilization,
+                    enforce_eager=settings.device == "cpu",
+                    enable_prefix_caching=self._prefix_caching,
+                    # Small pages find more in the prefix cache: the usual unconditional prompt has 33 tokens.
+                    # On a GPU vLLM's own are as small; on a CPU these are the smallest.
+                    block_size=32 if settings.device == "cpu" else None,
+                    # Pairs are prefilled whole, in one step.
+                    enable_chunked_prefill=False,
+                    max_num_batched_tokens=settings.max_model_len,
+                    async_scheduling=False,
+                    worker_cls=_CPU_WORKER if settings.device == "cpu" else "auto",
+                    scheduler_cls="deployments.language_model.pair_scheduler.PairScheduler",
+                    logits_processors=["deployments.language_model.guidance_processor:GuidanceProcessor"],
+                    structured_outputs_config={"backend": "xgrammar"},
+                    disable_log_stats=not self._stat_loggers,
+                ),
+                stat_loggers=self._stat_loggers,
+            )
         cache = self._engine.vllm_config.cache_config
         # One page is vLLM's null page, and the last ones of two rows may be almost empty.
         self.capacity = (cache.num_gpu_blocks - 3) * cache.block_size
 
-    async def generate(self, request: TokenRequest) -> AsyncGenerator[list[int], None]:
-        from vllm.sampling_params import RequestOutputKind
-        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+    async def _prepare(self, run: Run) -> None:
+        """Nothing: vLLM compiles the grammar while the run waits."""
 
-        run = uuid.uuid4().hex
-        other: asyncio.Task[None] | None = None
-        if request.unconditional_prompt is not None:
-            params = self._params(request, run, RequestOutputKind.FINAL_ONLY)
-            other = asyncio.create_task(
-                self._follow(request.unconditional_prompt, params, f"{run}-unconditional")
-            )
-        params = self._params(request, run, RequestOutputKind.DELTA)
-        stream = self._engine.generate({"prompt_token_ids": request.prompt}, params, f"{run}-conditional")
+    def _admit(self, run: Run) -> None:
+        name = uuid.uuid4().hex
+        self._runs[name] = run
         try:
-            with self._watch.running():
-                async for output in stream:
-                    self._watch.progress()
-                    answer = output.outputs[0]
-                    if output.finished and answer.finish_reason not in ("stop", "length"):
-                        raise EngineError(f"vLLM ended a run: {answer.finish_reason}")
-                    yield [token for token in answer.token_ids if token != self._end_id]
-            if other:
-                await other
-        except (EngineDeadError, EngineGenerateError) as error:
-            raise EngineError(f"the vLLM engine failed: {error}") from error
-        finally:
-            await stream.aclose()
-            if other:
-                other.cancel()
-                with suppress(asyncio.CancelledError, Exception):
-                    await other
+            for half, (request_id, prompt) in enumerate(zip(_request_ids(name), run.prompts(), strict=False)):
+                params = self._params(run, name, is_conditional=half == 0)
+                self._engine.add_request(request_id, {"prompt_token_ids": prompt}, params)
+        except ValueError as error:  # vLLM refuses the request
+            run.tell(EngineError(f"the vLLM engine refused a run: {error}"))
+            self._leave(name)
 
-    async def check_health(self) -> None:
-        from vllm.v1.engine.exceptions import EngineDeadError
+    def _has_work(self) -> bool:
+        return bool(self._runs)
 
-        try:
-            await self._engine.check_health()
-        except EngineDeadError as error:
-            raise EngineError("the vLLM engine is dead") from error
-        self._watch.check()
+    def _step(self) -> None:
+        for name in [name for name, run in self._runs.items() if run.cancelled]:
+            self._leave(name)
+        outputs = self._engine.step()
+        for output in outputs:
+            name, _, half = output.request_id.partition(_SEPARATOR)
+            run = self._runs.get(name)
+            if run is not None and half == _CONDITIONAL:
+                self._take(name, run, output)
+        if self._runs and not outputs:
+            time.sleep(_PAUSE_SECONDS)  # every run waits: for its grammar to be compiled
 
-    def close(self) -> None:
-        self._engine.shutdown()
-        # Its destructor shuts down once more, which fails while the interpreter ends.
-        self._engine = None
-        self._folder.cleanup()
+    def _take(self, name: str, run: Run, output: Any) -> None:
+        answer = output.outputs[0]
+        if output.finished and answer.finish_reason not in ("stop", "length"):
+            run.tell(EngineError(f"vLLM ended a run: {answer.finish_reason}"))
+            self._leave(name)
+            return
+        run.tell([token for token in answer.token_ids if token != self._tokenizer.end_id])
+        if output.finished:
+            run.tell(None)
+            del self._runs[name]
 
-    async def _follow(self, prompt: list[int], params: Any, request_id: str) -> None:
-        """The unconditional half: its tokens are the other half's."""
-        async with aclosing(
-            self._engine.generate({"prompt_token_ids": prompt}, params, request_id)
-        ) as stream:
-            async for _ in stream:
-                pass
+    def _leave(self, name: str) -> None:
+        """Take a run out of the engine before its end."""
+        del self._runs[name]
+        self._engine.abort_request(list(_request_ids(name)))
 
-    def _params(self, request: TokenRequest, run: str, output_kind: Any) -> Any:
+    def _recovered(self, error: Exception) -> bool:
+        # What vLLM holds of a failed step is unknown: the engine ends with it.
+        for run in self._runs.values():
+            run.tell(EngineError(f"the vLLM engine failed: {error!r}"))
+        self._runs = {}
+        return False
+
+    def _end(self) -> None:
+        for run in self._runs.values():
+            run.tell(EngineError("the vLLM engine has ended"))
+        self._engine.engine_core.shutdown()
+        del self._engine
+
+    def _params(self, run: Run, name: str, is_conditional: bool) -> Any:
         from vllm import SamplingParams
-        from vllm.sampling_params import StructuredOutputsParams
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
+        request = run.request
         row = RunRow(
-            run=run,
+            run=name,
             guided=request.unconditional_prompt is not None,
-            unconditional=output_kind.name == "FINAL_ONLY",
+            unconditional=not is_conditional,
             sampling=request.sampling,
             first_id=request.allowed.start,
             end_id=request.allowed.stop,
@@ -159,7 +178,8 @@ class VLLMBackend:
             max_tokens=request.max_tokens,
             ignore_eos=not request.is_constrained,
             detokenize=False,
-            output_kind=output_kind,
+            # The unconditional half writes the other half's tokens.
+            output_kind=RequestOutputKind.DELTA if is_conditional else RequestOutputKind.FINAL_ONLY,
             structured_outputs=StructuredOutputsParams(
                 regex=request.regex, structural_tag=request.structural_tag
             )
@@ -169,8 +189,13 @@ class VLLMBackend:
         )
 
 
+def _request_ids(name: str) -> tuple[str, str]:
+    """The requests in vLLM of the run `name`; the second is there where the run is guided."""
+    return f"{name}{_SEPARATOR}{_CONDITIONAL}", f"{name}{_SEPARATOR}{_UNCONDITIONAL}"
+
+
 def _write_logging_config(folder: Path) -> Path:
-    """What vLLM does to `logging` when it is imported, here and in its own process: set one level.
+    """What vLLM does to `logging` when it is imported: set one level.
 
     Its default would close the handlers of all loggers: the replica would write no log any more.
     Its dozen warnings are about what is chosen here on purpose and checked at the warm-up.

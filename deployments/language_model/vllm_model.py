@@ -17,7 +17,6 @@ from vllm.model_executor.models.qwen3 import Qwen3ForCausalLM
 from vllm.model_executor.models.registry import ModelRegistry
 from vllm.platforms import current_platform
 
-from deployments.language_model.orphans import end_with_parent
 from deployments.language_model.step_range import common_range
 
 ARCHITECTURE = "AceStepLanguageModel"
@@ -68,6 +67,5 @@ def full_name(name: str) -> str:
 
 
 def register() -> None:
-    """Entry point `vllm.general_plugins`: vLLM calls it in each of its processes."""
-    end_with_parent()
+    """Make the architecture known to vLLM, as its entry point `vllm.general_plugins`."""
     ModelRegistry.register_model(ARCHITECTURE, f"{__name__}:{AceStepLanguageModel.__name__}")

@@ -58,7 +58,7 @@ def listener() -> Listener:
     return Listener()
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="module")  # vLLM ends what engines of one process share with any one of them
 async def engine(checkpoint: Path, listener: Listener) -> AsyncIterator[LanguageModelEngine]:
     """Both backends on the tiny checkpoint."""
     engine = LanguageModelEngine(checkpoint, LanguageModelSettings(threads=1), listener)

@@ -3,12 +3,10 @@
 import asyncio
 import os
 import random
-import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
-import psutil
 import pytest
 import pytest_asyncio
 
@@ -19,7 +17,6 @@ from deployments.language_model.prompts import compose_prompt, plan_prompt, unco
 from deployments.language_model.tokenizer import LMTokenizer
 from deployments.language_model.vllm_backend import VLLMBackend
 from deployments.messages import Sampling
-from tests.chaos.site import PROCESSES
 from tests.integration.language_model.reference import Reference
 
 WORDS = (
@@ -98,12 +95,6 @@ async def tokens_of(backend: VLLMBackend, request: TokenRequest, delay: float = 
     return [token async for tokens in backend.generate(request) for token in tokens]
 
 
-async def write_on(backend: VLLMBackend, request: TokenRequest) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            await tokens_of(backend, request)
-
-
 async def abort(backend: VLLMBackend, request: TokenRequest, delay: float) -> None:
     await asyncio.sleep(delay)
     async with aclosing(backend.generate(request)) as answers:
@@ -144,43 +135,43 @@ async def test_a_pair_that_the_engine_can_never_hold_is_an_error(
         assert len(await tokens_of(backend, request)) == 100
 
 
-async def test_engines_without_work_sleep(backend: VLLMBackend, tokenizer: LMTokenizer) -> None:
+async def test_an_engine_without_work_sleeps(backend: VLLMBackend, tokenizer: LMTokenizer) -> None:
     await tokens_of(backend, song(tokenizer, random.Random(0)))
     await asyncio.sleep(1)
-    before = {engine: times_woken(engine) for engine in engines()}
+    before = times_woken()
     await asyncio.sleep(1)
-    assert before
-    assert all(times_woken(engine) - woken < MOST_WAKE_UPS for engine, woken in before.items())
+    assert times_woken() - before < MOST_WAKE_UPS
 
 
-def engines() -> set[int]:
-    """Processes of vLLM below this one."""
-    return {
-        child.pid
-        for child in psutil.Process().children(recursive=True)
-        if any(name in " ".join(child.cmdline()) for name in PROCESSES["engine"])
-    }
-
-
-def times_woken(process: int) -> int:
-    """All threads of it, since they began."""
+def times_woken() -> int:
+    """How often the threads of this process were woken since they began, but for its main thread."""
     field = "\nvoluntary_ctxt_switches:"
-    statuses = [thread.read_text() for thread in Path(f"/proc/{process}/task").glob("*/status")]
+    threads = [thread for thread in Path("/proc/self/task").iterdir() if int(thread.name) != os.getpid()]
+    statuses = [(thread / "status").read_text() for thread in threads]
     return sum(int(status.partition(field)[2].split()[0]) for status in statuses)
 
 
-async def test_killing_the_engines_process_is_noticed(checkpoint: Path, tokenizer: LMTokenizer) -> None:
-    before = engines()
+async def test_a_failed_step_ends_the_engine_and_all_its_runs(
+    checkpoint: Path, tokenizer: LMTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     backend = VLLMBackend(checkpoint, tokenizer, TIGHT)
     try:
         await backend.check_health()
         request = song(tokenizer, random.Random(1))
         assert len(await tokens_of(backend, request)) == request.max_tokens
-        (engine_core,) = engines() - before
-        os.kill(engine_core, signal.SIGKILL)
-        with pytest.raises(EngineError):
-            await write_on(backend, request)
+
+        def fail() -> None:
+            raise RuntimeError("the device is lost")
+
+        monkeypatch.setattr(backend._engine, "step", fail)
+        runs = [tokens_of(backend, request) for _ in range(3)]
+        for outcome in await asyncio.gather(*runs, return_exceptions=True):
+            assert isinstance(outcome, EngineError)
+            assert "the device is lost" in str(outcome)
+        backend._thread.join(10)
         with pytest.raises(EngineError, match="dead"):
             await backend.check_health()
+        with pytest.raises(EngineError, match="dead"):
+            await tokens_of(backend, request)
     finally:
         backend.close()

@@ -1,0 +1,166 @@
+"""An LM engine on a thread of its own: what the vLLM and the transformers engine have in common.
+
+Runs arrive and leave between two steps of the engine. A step gives each run of the batch its next token.
+"""
+
+import asyncio
+import queue
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Any
+
+from deployments.errors import EngineError
+from deployments.language_model.backend import StallWatch, TokenRequest
+from deployments.processor_share import Share
+
+_CLOSE = None
+
+
+@dataclass(eq=False)
+class Run:
+    """A request on the engine's thread, and the way back to the event loop that asked for it."""
+
+    request: TokenRequest
+    loop: asyncio.AbstractEventLoop
+    matcher: Any = None
+    """The grammar's state, for an engine that applies grammars itself."""
+    answers: asyncio.Queue[list[int] | EngineError | None] = field(default_factory=asyncio.Queue)
+    """Tokens, then None; or an error."""
+    tokens: list[int] = field(default_factory=list)
+    cancelled: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Rows of the batch that the run takes: two if it is guided."""
+        return 1 if self.request.unconditional_prompt is None else 2
+
+    def prompts(self) -> list[list[int]]:
+        """The prompt of each row."""
+        other = self.request.unconditional_prompt
+        return [self.request.prompt] if other is None else [self.request.prompt, other]
+
+    def tell(self, answer: list[int] | EngineError | None) -> None:
+        """Send an answer to the caller, from the engine's thread."""
+        if not self.cancelled:
+            self.loop.call_soon_threadsafe(self.answers.put_nowait, answer)
+
+
+class ThreadedBackend(ABC):
+    """The engine's thread and the calls of a `Backend`. A subclass says what one step is.
+
+    The abstract methods are called on the engine's thread alone. An exception in a step fails the runs that
+    were in it; it ends the engine unless `_recovered` says that the engine can go on.
+    """
+
+    def __init__(self, description: str, share: Share) -> None:
+        """`description` names the engine in errors; `share` is its part of the processor's cores."""
+        self._description = description
+        self._share = share
+        self._arrivals: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
+        self._watch = StallWatch()
+        self._started = threading.Event()
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._work, name="language-model", daemon=True)
+
+    def _start(self) -> None:
+        """Load the engine on its thread. Raises what loading raises."""
+        self._thread.start()
+        self._started.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    async def generate(self, request: TokenRequest) -> AsyncGenerator[list[int], None]:
+        """New tokens as they come. Leaving early aborts the run. Raises EngineError."""
+        run = Run(request, asyncio.get_running_loop())
+        await self._prepare(run)
+        self._arrivals.put(run)
+        if not self._thread.is_alive():  # it may have ended without seeing this run
+            raise EngineError(f"{self._description} is dead: {self._failure!r}")
+        try:
+            with self._watch.running():
+                while (answer := await run.answers.get()) is not None:
+                    self._watch.progress()
+                    if isinstance(answer, EngineError):
+                        raise answer
+                    yield answer
+        finally:
+            run.cancelled = True
+
+    async def check_health(self) -> None:
+        """Raises EngineError when the engine is dead or stalled."""
+        if not self._thread.is_alive():
+            raise EngineError(f"{self._description} is dead: {self._failure!r}")
+        self._watch.check()
+
+    def close(self) -> None:
+        """End the thread and free the engine's memory."""
+        self._arrivals.put(_CLOSE)
+        self._thread.join()
+
+    def _work(self) -> None:
+        try:
+            self._load()
+        except Exception as error:
+            self._failure = error
+            return
+        finally:
+            self._started.set()
+        try:
+            while self._take_arrivals():
+                self._share.work()
+                try:
+                    self._step()
+                except Exception as error:
+                    if not self._recovered(error):
+                        self._failure = error
+                        return
+        finally:
+            self._share.rest()
+            self._end()
+            while not self._arrivals.empty():
+                if (run := self._arrivals.get()) is not _CLOSE:
+                    run.tell(EngineError(f"{self._description} is dead: {self._failure!r}"))
+
+    def _take_arrivals(self) -> bool:
+        """Admit new runs, waiting for one where there is nothing to do. False when the engine closes."""
+        while True:
+            idle = not self._has_work()
+            if idle:
+                self._share.rest()
+            try:
+                run = self._arrivals.get(block=idle)
+            except queue.Empty:
+                return True
+            if run is _CLOSE:
+                return False
+            self._admit(run)
+
+    @abstractmethod
+    async def _prepare(self, run: Run) -> None:
+        """Do on the caller's event loop what a run needs before it arrives."""
+
+    @abstractmethod
+    def _load(self) -> None:
+        """Load the model."""
+
+    @abstractmethod
+    def _admit(self, run: Run) -> None:
+        """Take a run in; it may have to wait for room in the batch."""
+
+    @abstractmethod
+    def _has_work(self) -> bool:
+        """Whether a run waits or is in the batch."""
+
+    @abstractmethod
+    def _step(self) -> None:
+        """Let cancelled runs go, and give those of the batch their next token."""
+
+    @abstractmethod
+    def _recovered(self, error: Exception) -> bool:
+        """Tell the runs of a failed step; whether the engine can go on with others."""
+
+    @abstractmethod
+    def _end(self) -> None:
+        """Tell runs that are left, and free the engine."""
