@@ -69,7 +69,10 @@ class LanguageModelSettings(_Section):
     """The LanguageModel deployment of each language model."""
 
     backends: tuple[Backend, ...] = Field(
-        ("vllm", "pt"), min_length=1, description="Engines of each replica; each holds the weights once."
+        ("vllm", "pt"),
+        min_length=1,
+        description="Engines that a request may name. The first is the default and starts with the replica; "
+        "another one loads the weights once more when a request first names it.",
     )
     device: Device = Field("cpu", description="Where the engines run.")
     dtype: DType = Field("float32", description="Weights and activations.")

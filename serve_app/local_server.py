@@ -101,7 +101,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    # Engines that model replicas started notice their end a few seconds later.
+    # Ray's own processes notice the end of their node a few seconds later.
     _, left = psutil.wait_procs(family, timeout=ORPHANS_TIMEOUT_SECONDS)
     for orphan in left:
         orphan.kill()

@@ -16,14 +16,12 @@ MIB = 1 << 20
 
 
 def role(process: psutil.Process) -> str:
-    """`Codec`, `EngineCore`, `raylet`, …: what a process is for."""
+    """`Codec`, `TrackerProcess`, `raylet`, …: what a process is for."""
     title = " ".join(process.cmdline()) or process.name()
     first = title.split()[0]
     if first.startswith("ray::"):
         # ray::ServeReplica:acestep:Codec.decode: without the method that runs now
         return first.removeprefix("ray::").rsplit(":", 1)[-1].partition(".")[0]
-    if first.startswith("VLLM::") or "spawn_main" in title:  # it does not always get to give itself a title
-        return "vLLM EngineCore"
     words = title.split()
     if "-m" in words[1:-1]:
         return words[words.index("-m") + 1]

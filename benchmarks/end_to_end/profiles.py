@@ -67,7 +67,7 @@ WAITING = frozenset(
     }
 )
 """Functions in which a thread does nothing, even where py-spy takes it for busy."""
-SAMPLED = ("Codec", "Generator", "vLLM EngineCore")
+SAMPLED = ("Codec", "Generator", "LanguageModel")
 """Processes without whose samples there is nothing to tell."""
 
 Stacks = Mapping[str, int]

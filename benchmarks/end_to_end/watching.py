@@ -19,7 +19,7 @@ from benchmarks.end_to_end.sizes import Size
 from benchmarks.end_to_end.statistics import Speed
 
 LIMIT_PERCENT = 5
-MODEL_PROCESSES = frozenset({"LanguageModel", "vLLM EngineCore", "Generator", "Codec"})
+MODEL_PROCESSES = frozenset({"LanguageModel", "Generator", "Codec"})
 NOBODY_PAUSE_SECONDS = 0.05
 SEED = 100
 

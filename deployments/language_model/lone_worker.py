@@ -1,23 +1,39 @@
-"""vLLM's worker for a CPU without the process groups of a distributed one: an engine has one worker.
+"""vLLM's worker for a CPU, as the only one of its engine.
 
 vLLM makes thirteen process groups of one, and gloo looks a hundred times a second after each: that took 1.0
 to 1.6 % of a core for nothing, as much as an empty replica.
 """
 
+import ctypes
+import mmap
+
 import torch
+from torch import Tensor
 from vllm.distributed import parallel_state
+from vllm.v1.kv_cache_interface import KVCacheConfig
 from vllm.v1.worker.cpu_worker import CPUWorker
 from vllm.v1.worker.worker_base import CompilationTimes
 
+_MADV_DONTNEED = 4
+"""From sys/mman.h: the kernel takes the pages back; they are read as zeros and come again when written."""
+
 
 class LoneWorker(CPUWorker):
-    """Leaves its process groups once the model is ready; with one member vLLM does nothing with them."""
+    """Leaves its process groups once the model is ready; with one member vLLM does nothing with them.
+
+    The KV cache takes memory only where it has been written.
+    """
 
     def init_device(self) -> None:
         # What an earlier engine of this process has left.
         parallel_state.destroy_model_parallel()
         parallel_state.destroy_distributed_environment()
         super().init_device()
+
+    def initialize_from_config(self, kv_cache_config: KVCacheConfig) -> None:
+        super().initialize_from_config(kv_cache_config)
+        for cache in self.model_runner.kv_caches:
+            _give_back_zeros(cache)
 
     def compile_or_warm_up_model(self) -> CompilationTimes:
         times = super().compile_or_warm_up_model()
@@ -27,3 +43,12 @@ class LoneWorker(CPUWorker):
                     group.destroy()
             torch.distributed.destroy_process_group()
         return times
+
+
+def _give_back_zeros(cache: Tensor) -> None:
+    """Free the whole pages of a tensor of zeros; its values stay zero."""
+    storage = cache.untyped_storage()
+    start = -(-storage.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+    end = (storage.data_ptr() + storage.nbytes()) // mmap.PAGESIZE * mmap.PAGESIZE
+    if end > start:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED)

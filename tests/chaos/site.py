@@ -14,14 +14,13 @@ from tests.chaos.songs import Song
 
 PATIENCE_SECONDS = 300.0
 PROCESSES = {
-    "ingress": ("ServeReplica:acestep:Ingress",),
-    "language model": ("ServeReplica:acestep:LanguageModel",),
-    "engine": ("VLLM::EngineCore", "spawn_main"),  # vLLM's title for it does not always come to pass
-    "generator": ("ServeReplica:acestep:Generator",),
-    "codec": ("ServeReplica:acestep:Codec",),
-    "tracker": ("ray::TrackerProcess",),
+    "ingress": "ServeReplica:acestep:Ingress",
+    "language model": "ServeReplica:acestep:LanguageModel",
+    "generator": "ServeReplica:acestep:Generator",
+    "codec": "ServeReplica:acestep:Codec",
+    "tracker": "ray::TrackerProcess",
 }
-"""What the names of the processes that are killed contain: one of these."""
+"""What the titles of the processes that are killed contain."""
 
 
 @dataclass
@@ -106,8 +105,7 @@ class Site:
         """SIGKILL one process of a kind; False where none is running now."""
         for process in self.processes():
             try:
-                name = " ".join(process.cmdline())
-                if any(part in name for part in PROCESSES[kind]):
+                if PROCESSES[kind] in " ".join(process.cmdline()):
                     process.kill()
                     return True
             except psutil.NoSuchProcess:

@@ -19,7 +19,6 @@ CALM_SECONDS = (0.5, 5.0)
 """Between the loss of one process and the first look whether all is well again."""
 STAGES = {
     "language model": "composing",
-    "engine": "composing",
     "generator": "denoising",
     "codec": "decoding",
 }

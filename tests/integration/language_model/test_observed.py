@@ -31,6 +31,7 @@ async def compose(engine: LanguageModelEngine, request: ComposeRequest) -> None:
 async def test_a_run_is_told_with_its_tokens_and_the_rows_of_every_step(
     engine: LanguageModelEngine, listener: Listener, backend: str, cfg_scale: float, rows: int
 ) -> None:
+    await compose(engine, replace(SONG, backend=backend))  # a backend is checked when it is first named
     listener.clear()
     sampling = replace(SONG.sampling, cfg_scale=cfg_scale)
     await compose(engine, replace(SONG, backend=backend, sampling=sampling))
@@ -43,6 +44,7 @@ async def test_a_run_is_told_with_its_tokens_and_the_rows_of_every_step(
 async def test_runs_that_share_steps_are_counted_row_by_row(
     engine: LanguageModelEngine, listener: Listener, backend: str
 ) -> None:
+    await compose(engine, replace(SONG, backend=backend))
     listener.clear()
     guided = replace(SONG, backend=backend, sampling=replace(SONG.sampling, cfg_scale=2.0))
     plain = replace(SONG, backend=backend)

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 import pytest
 
 from benchmarks.end_to_end.processes import memory_table, role
+from serve_app.jobs.client import TrackerProcess
 
 MIB = 1 << 20
 
@@ -25,12 +26,7 @@ class Process:
     [
         (["ray::ServeReplica:acestep:Codec"], "Codec"),
         (["ray::ServeReplica:acestep:LanguageModel.initialize_and_get_metadata"], "LanguageModel"),
-        (["ray::JobTracker.call"], "JobTracker"),
-        (["VLLM::EngineCore"], "vLLM EngineCore"),
-        (
-            ["/venv/bin/python", "-c", "from multiprocessing.spawn import spawn_main; spawn_main(3)"],
-            "vLLM EngineCore",
-        ),
+        ([f"ray::{TrackerProcess.__name__}.call"], "TrackerProcess"),
         (["/venv/bin/python", "/venv/ray/dashboard.py", "--port=1"], "dashboard.py"),
         (["/venv/bin/python", "/venv/bin/serve", "run", "config.yaml"], "serve"),
         (["/venv/bin/python", "-m", "benchmarks.peers.server", "--port", "1"], "benchmarks.peers.server"),
