@@ -39,7 +39,7 @@ SONG = {
 
 
 def main() -> int:
-    """Print the tables; 1 where memory grew by more than 5 %, or files or folders stay behind."""
+    """Print the tables; 1 where a process grew by more than 5 % and 5 MB, or files or folders stay behind."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -57,9 +57,10 @@ def main() -> int:
     show("Disk", disk)
     if chosen.json:
         write_json(chosen.json, {"processes": rows, "disk": disk})
-    grew = any(row["growth %"] > 5 or row["files after"] > row["files before"] for row in rows)
+    grew = any(row["growth %"] > 5 and row["growth MB"] > 5 for row in rows)
+    leaks = any(row["files after"] > row["files before"] for row in rows)
     (folders,) = disk
-    return int(grew or folders["after retention"] > folders["before"])
+    return int(grew or leaks or folders["after retention"] > folders["before"])
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -98,6 +99,7 @@ def _soak(
             "process": name,
             f"MB at {jobs // 5}": round(early[pid, name] / 2**20, 1),
             f"MB at {jobs}": round(size / 2**20, 1),
+            "growth MB": round((size - early[pid, name]) / 2**20, 1),
             "growth %": round(100 * (size / early[pid, name] - 1), 1),
             "files before": files_before.get(pid, 0),
             "files after": files_after.get(pid, 0),

@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -41,9 +40,7 @@ def test_example_is_accepted_and_its_job_succeeds(example: str, server: Client, 
     assert submitted["status"] == "queued"
     assert submitted["queue_position"] >= 1
 
-    started = time.monotonic()
     job = server.wait(submitted["job_id"])
-    assert time.monotonic() - started < 90
     assert set(job) == JOB_KEYS
     assert (job["status"], job["error"]) == ("succeeded", None)
     result = job["result"]

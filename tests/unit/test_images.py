@@ -1,16 +1,20 @@
 """The Dockerfiles, against what they copy and install."""
 
+import ast
 import fnmatch
 import re
 import shlex
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from ray.serve.schema import ServeDeploySchema
 
-from configs.settings import PROJECT_ROOT
-from tests.presets import EMBEDDED, KUBERAY
+from configs.settings import PROJECT_ROOT, Settings
+from tests.presets import EMBEDDED, KUBERAY, arguments
 
 IMAGES = sorted((PROJECT_ROOT / "docker").glob("Dockerfile.*"))
 PROJECT = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["project"]
@@ -27,10 +31,6 @@ def instructions(image: Path) -> list[tuple[str, str]]:
 
 def words(image: Path, instruction: str) -> list[str]:
     return [rest for name, rest in instructions(image) if name == instruction]
-
-
-def test_there_is_an_image_for_each_kind_of_node():
-    assert [image.name for image in IMAGES] == ["Dockerfile.cpu", "Dockerfile.gpu"]
 
 
 @each_image
@@ -75,7 +75,9 @@ def test_the_packages_of_the_project_are_all_copied(image: Path):
 def test_the_server_is_not_root_and_its_ray_asks_for_a_token(image: Path):
     names = [name for name, _ in instructions(image)]
     # By number: Kubernetes cannot tell of a name that it is not root's.
-    assert words(image, "USER") == ["1000"]
+    (made,) = {number for run in words(image, "RUN") for number in re.findall(r"useradd --uid (\d+)", run)}
+    assert words(image, "USER") == [made]
+    assert int(made) > 0
     assert names.index("USER") > max(index for index, name in enumerate(names) if name in {"RUN", "COPY"})
     environment = dict(word.split("=", 1) for line in words(image, "ENV") for word in shlex.split(line))
     assert environment["RAY_AUTH_MODE"] == "token"
@@ -88,10 +90,18 @@ def test_names_of_images_carry_the_version_of_the_project(image: Path):
     assert named == {PROJECT["version"]}
 
 
-def test_the_cpu_image_serves_the_port_that_it_checks_and_exposes():
-    port = yaml.safe_load(EMBEDDED.read_text())["http_options"]["port"]
+def test_the_cpu_image_serves_the_port_that_it_checks_and_exposes(tmp_path: Path):
+    """The command that writes the image's config file is run on the one that is copied."""
     image = PROJECT_ROOT / "docker" / "Dockerfile.cpu"
-    assert words(image, "EXPOSE") == [str(port)]
-    assert f"localhost:{port}/-/healthz" in words(image, "HEALTHCHECK")[0]
-    # What the image replaces in the config file is there to be replaced.
-    assert EMBEDDED.read_text().count("host: 127.0.0.1") == 1
+    (rewriting,) = (run.partition("&&")[0] for run in words(image, "RUN") if "serve_config.yaml" in run)
+    (tmp_path / "configs").mkdir()
+    shutil.copy(EMBEDDED, tmp_path)
+    subprocess.run(["bash", "-c", rewriting], cwd=tmp_path, check=True)
+    (_, *_, config) = ast.literal_eval(words(image, "CMD")[-1])
+    served = ServeDeploySchema.model_validate(yaml.safe_load((tmp_path / config).read_text()))
+    assert served.http_options.host == "0.0.0.0"
+    assert words(image, "EXPOSE") == [str(served.http_options.port)]
+    assert f"localhost:{served.http_options.port}/-/healthz" in words(image, "HEALTHCHECK")[0]
+    settings = Settings(**served.applications[0].args)
+    copied = Settings(**arguments(EMBEDDED))
+    assert settings.model_copy(update={"api": copied.api}) == copied

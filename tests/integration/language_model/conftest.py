@@ -1,6 +1,8 @@
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -11,6 +13,31 @@ from deployments.checkpoints.tiny_language_model import build
 from deployments.language_model.engine import LanguageModelEngine
 from deployments.language_model.observer import EngineObserver
 from deployments.language_model.tokenizer import LMTokenizer
+
+
+def can_be_looked_through(module: ModuleType) -> bool:
+    """Whether the attributes of all that a module holds can be asked for, as vLLM does."""
+    try:
+        for value in list(vars(module).values()):
+            if hasattr(value, "__dict__"):
+                vars(value).get("kernel")
+    except Exception:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module", autouse=True)
+def modules_of_replicas() -> Iterator[None]:
+    """Hide what other tests have brought into this process and vLLM stumbles over.
+
+    An engine that starts looks for its kernels in every module. librosa's llvmlite and the object store's
+    Flask hold objects that refuse to be looked at; no replica imports them.
+    """
+    hidden = {name: module for name, module in sys.modules.items() if not can_be_looked_through(module)}
+    for name in hidden:
+        del sys.modules[name]
+    yield
+    sys.modules.update(hidden)
 
 
 @pytest.fixture(scope="session")

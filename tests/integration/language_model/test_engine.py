@@ -1,22 +1,26 @@
 import asyncio
 import re
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from configs.settings import Backend
-from deployments.domain import CODE_COUNT
+from configs.settings import Backend, LanguageModelSettings
+from deployments.domain import CODE_COUNT, CODE_RATE
 from deployments.errors import JobError
-from deployments.language_model.codes import DEGENERATE_RUN, longest_run
+from deployments.language_model.backend import TokenRequest
+from deployments.language_model.codes import longest_run
 from deployments.language_model.engine import LanguageModelEngine
 from deployments.language_model.grammar import metadata_regex
 from deployments.language_model.metadata import COT_KEYS, lm_fields
 from deployments.language_model.prompts import THINK, Prompt, format_prompt, inspire_prompt, understand_prompt
 from deployments.language_model.sampling import derived_seed
+from deployments.language_model.tokenizer import LMTokenizer
 from deployments.messages import AudioCodes, ComposeRequest, Metadata, PlanRequest, Progress, Sampling
 
-BACKENDS = ("vllm", "pt")
+BACKENDS: tuple[Backend, ...] = ("vllm", "pt")
 each_backend = pytest.mark.parametrize("backend", BACKENDS)
 
 GUIDED = Sampling(seed=1, cfg_scale=2.0)
@@ -122,17 +126,18 @@ async def test_guided_metadata_is_valid_and_the_same_on_both_backends(engine: La
     assert answers[0] == answers[1]
 
 
-@each_backend
 @pytest.mark.parametrize(
     "prompt",
     [understand_prompt([5, 63_999, 5]), format_prompt("pop", "la la"), inspire_prompt("a sad waltz", False)],
     ids=["understand", "format", "inspire"],
 )
-async def test_a_description_has_every_field_in_range(
-    engine: LanguageModelEngine, backend: Backend, prompt: Prompt
+async def test_a_description_has_every_field_in_range_and_is_the_same_on_both_backends(
+    engine: LanguageModelEngine, prompt: Prompt
 ) -> None:
     sampling = Sampling(seed=2, temperature=1.0, top_p=1.0)
-    described = await engine.describe(prompt, sampling, backend, max_tokens=640)
+    described, on_torch = await asyncio.gather(
+        *(engine.describe(prompt, sampling, backend, max_tokens=640) for backend in BACKENDS)
+    )
     assert list(described.fields) == list(COT_KEYS)
     assert re.fullmatch(
         metadata_regex(COT_KEYS),
@@ -140,7 +145,7 @@ async def test_a_description_has_every_field_in_range(
     )
     assert described.lyrics
     assert "<|" not in described.lyrics
-    assert described == await engine.describe(prompt, sampling, max_tokens=640)
+    assert described == on_torch
 
 
 @each_backend
@@ -273,5 +278,29 @@ async def test_a_run_that_falls_into_a_loop_is_repeated_once_with_another_seed(
     assert codes == min(alternatives[:runs], key=longest_run)
 
 
-def test_a_loop_is_ten_seconds_of_one_code() -> None:
-    assert DEGENERATE_RUN == 50
+class Stuck:
+    """A backend that fell into a loop: the same code so often, and then others."""
+
+    capacity = 10_000
+
+    def __init__(self, first_code: int, times: int) -> None:
+        self._codes = [first_code] * times + [first_code + 1 + place for place in range(60 - times)]
+        self.runs = 0
+
+    async def generate(self, _request: TokenRequest) -> AsyncGenerator[list[int], None]:
+        self.runs += 1
+        yield self._codes
+
+
+@pytest.mark.parametrize(("seconds", "runs"), [(9.8, 1), (10.0, 2)])
+async def test_ten_seconds_of_one_code_are_a_loop(
+    checkpoint: Path,
+    tokenizer: LMTokenizer,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    runs: int,
+) -> None:
+    stuck = Stuck(tokenizer.first_code, times=round(seconds * CODE_RATE))
+    monkeypatch.setattr(LanguageModelEngine, "_start_backend", lambda *_: stuck)
+    assert len(await composed(LanguageModelEngine(checkpoint, LanguageModelSettings()), SONG)) == 60
+    assert stuck.runs == runs

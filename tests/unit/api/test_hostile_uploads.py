@@ -16,6 +16,8 @@ from tests.malformed_requests import CUT, endless_upload
 from tests.unit.api.conftest import LocalJobService
 
 GENERATE = "/v1/music/generate"
+MOST_PROCESSOR_SECONDS = 2.0
+"""Of this process: it does not grow with what else the machine does."""
 
 
 @pytest.mark.parametrize("content_type", [CUT, "application/json", "text/plain"])
@@ -46,9 +48,9 @@ async def test_a_body_that_trickles_in_is_refused(
 async def test_what_a_file_claims_does_not_count(
     http: httpx.AsyncClient, service: LocalJobService, case: HostileFile
 ) -> None:
-    started = time.monotonic()
+    before = time.process_time()
     answer = await http.post(GENERATE, data={"task_type": "cover"}, files={"src_audio": ("a", case.content)})
-    assert time.monotonic() - started < 5
+    assert time.process_time() - before < MOST_PROCESSOR_SECONDS
     if case.says:
         assert answer.status_code == 422
         assert case.says in answer.text

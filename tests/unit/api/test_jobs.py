@@ -117,8 +117,9 @@ async def test_wait_answers_when_the_stage_changes(http: httpx.AsyncClient, serv
 async def test_wait_ends_with_its_time(http: httpx.AsyncClient) -> None:
     job_id = await submit(http)
     started = time.monotonic()
-    assert (await poll(http, job_id, wait=0.2))["status"] == "queued"
-    assert 0.2 <= time.monotonic() - started < 5
+    job = await asyncio.wait_for(poll(http, job_id, wait=0.2), 60)
+    assert job["status"] == "queued"
+    assert time.monotonic() - started >= 0.2
 
 
 async def test_wait_for_a_finished_job_answers_at_once(
