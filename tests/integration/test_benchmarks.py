@@ -6,7 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from configs.settings import PROJECT_ROOT
+
+pytestmark = pytest.mark.slow
 
 
 def figures_of(benchmark: str, file: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Whatever is sent, no answer is a 5xx and none is missing; afterwards the server makes a song.
 
-FUZZ_CASES=3000 runs all of it, `make test` a part.
+`make test-all` sends 3,000 of each kind (FUZZ_CASES), `make test` a part.
 """
 
 import json

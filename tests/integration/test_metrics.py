@@ -32,7 +32,7 @@ from tests.audio import write_recording
 from tests.live_server import GUARDED_QUEUE, Client, GuardedServer
 
 EXPORT_TIMEOUT_SECONDS = 60
-"""Ray exports every 10 s, later on a busy machine."""
+"""Ray exports every 2 s here (tests/live_server.py), later on a busy machine."""
 RATE_INTERVAL = "1m"
 ALERT_TESTS = Path(__file__).parents[1] / "data" / "alert_rules.yaml"
 SONG_SECONDS = 12.2

@@ -12,7 +12,8 @@ import pytest
 from tests.presets import CLUSTER, MULTI_GPU_NODE, SINGLE_GPU
 from tests.ray_nodes import RayNodes
 
-ORDERS = 20
+ORDERS = 2
+ALL_ORDERS = 20
 AUDIO_NODES = 3
 NODES: dict[Path, list[dict[str, Any]]] = {
     **{preset: [{"num_cpus": 16, "num_gpus": 1}] for preset in SINGLE_GPU},
@@ -23,6 +24,8 @@ NODES: dict[Path, list[dict[str, Any]]] = {
         *[{"num_cpus": 8, "num_gpus": 1, "labels": {"pool": "audio"}}] * AUDIO_NODES,
     ],
 }
+FRACTIONS = [SINGLE_GPU[0], CLUSTER]
+"""Presets where several replicas share a GPU, on one node and in a pool of nodes."""
 FIXED = {"Ingress": 9, "LanguageModel": 9, "Generator": 9, "Codec": 9}
 REPLICAS_AT_MOST = {
     **dict.fromkeys([*SINGLE_GPU, MULTI_GPU_NODE], FIXED),
@@ -31,9 +34,18 @@ REPLICAS_AT_MOST = {
 """As many as the nodes above are for."""
 
 
-@pytest.mark.parametrize("preset", NODES, ids=lambda preset: preset.stem)
+@pytest.mark.parametrize(
+    ("preset", "orders"),
+    [
+        *[pytest.param(preset, ORDERS, id=preset.stem) for preset in FRACTIONS],
+        *[
+            pytest.param(preset, ALL_ORDERS, id=f"{preset.stem}, all orders", marks=pytest.mark.slow)
+            for preset in NODES
+        ],
+    ],
+)
 def test_all_replicas_start_in_any_order(
-    preset: Path, ray_nodes: Callable[..., RayNodes], monkeypatch: pytest.MonkeyPatch
+    preset: Path, orders: int, ray_nodes: Callable[..., RayNodes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Of hundreds of workers that are started at once, Ray's own exporter of metrics sometimes crashes one.
     monkeypatch.setenv("RAY_enable_open_telemetry", "0")
@@ -41,6 +53,6 @@ def test_all_replicas_start_in_any_order(
     for node in NODES[preset]:
         nodes.add(**node)
     at_most = json.dumps(REPLICAS_AT_MOST[preset])
-    command = [sys.executable, "-m", "tests.placing_actors", nodes.address, preset, at_most, str(ORDERS)]
+    command = [sys.executable, "-m", "tests.placing_actors", nodes.address, preset, at_most, str(orders)]
     placing = subprocess.run(command, capture_output=True, text=True)
     assert placing.returncode == 0, placing.stdout + placing.stderr

@@ -1,4 +1,4 @@
-"""`make run ONCE=1`: a song from one command, and nothing left behind."""
+"""`make run`: one command starts the embedded model and makes a song; nothing stays behind when it stops."""
 
 import os
 import signal
@@ -7,15 +7,25 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 import soundfile
 import yaml
 
+from benchmarks.adherence import answered, order, requests, score
 from tests.live_server import embedded_config
 from tests.ports import free_port
+
+SONG_TIMEOUT_SECONDS = 400
+STOP_TIMEOUT_SECONDS = 90
+ASKED = [request for request in requests(8) if request.number in {0, 1, 5, 6}]
+"""Four leading instruments, with drums and without."""
 
 
 def processes_with(mark: str) -> list[str]:
@@ -29,25 +39,112 @@ def processes_with(mark: str) -> list[str]:
     return found
 
 
-def test_one_command_makes_a_song_and_leaves_no_process(tmp_path: Path) -> None:
-    config = tmp_path / "config.yaml"
-    config.write_text(yaml.safe_dump(embedded_config(free_port(), tmp_path)))
+@dataclass(frozen=True)
+class Run:
+    """`make run` in a folder of its own, as a background job of a shell."""
+
+    folder: Path
+    url: str
+    process: psutil.Process
+    shell: subprocess.Popen[bytes]
+    mark: str
+
+    @property
+    def shown(self) -> str:
+        """What it has printed."""
+        return (self.folder / "shown").read_text(errors="replace")
+
+    @property
+    def log(self) -> str:
+        log = self.folder / "serve.log"
+        return log.read_text(errors="replace") if log.exists() else ""
+
+    def wait_until(self, words: str, seconds: float) -> None:
+        """Until it or its server has said so."""
+        deadline = time.monotonic() + seconds
+        while words not in self.shown + self.log:
+            assert self.shell.poll() is None, self.shown + self.log
+            assert time.monotonic() < deadline, self.shown + self.log
+            time.sleep(0.2)
+
+    def stop(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+        self.shell.wait(STOP_TIMEOUT_SECONDS)
+
+
+@contextmanager
+def running(folder: Path, *options: str) -> Iterator[Run]:
+    port = free_port()
+    config = folder / "config.yaml"
+    config.write_text(yaml.safe_dump(embedded_config(port, folder)))
     mark = uuid.uuid4().hex
-    shown = subprocess.run(
-        [sys.executable, "-m", "serve_app.run", "--config", config, "--once"],
-        cwd=tmp_path,
-        env={**os.environ, "RUN_MARK": mark},
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
-    assert shown.returncode == 0, shown.stderr + (tmp_path / "serve.log").read_text()
-    song = soundfile.info(tmp_path / "song.mp3")
+    command = [sys.executable, "-m", "serve_app.run", "--config", str(config), *options]
+    with (folder / "shown").open("wb") as shown:
+        # What a shell starts in the background begins with interrupts ignored.
+        shell = subprocess.Popen(
+            ["bash", "-c", 'exec "$@" & wait', "bash", *command],
+            cwd=folder,
+            env={**os.environ, "RUN_MARK": mark, "PYTHONUNBUFFERED": "1"},
+            stdout=shown,
+            stderr=subprocess.STDOUT,
+        )
+    while not (children := psutil.Process(shell.pid).children()):
+        time.sleep(0.01)
+    run = Run(folder, f"http://127.0.0.1:{port}", children[0], shell, mark)
+    try:
+        yield run
+    finally:
+        if shell.poll() is None:
+            run.stop(signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    with running(tmp_path_factory.mktemp("run")) as run:
+        run.wait_until("Stop with Ctrl-C", SONG_TIMEOUT_SECONDS)
+        yield run
+
+
+def test_one_command_makes_a_song_and_goes_on_serving(run: Run) -> None:
+    song = soundfile.info(run.folder / "song.mp3")
     assert (song.samplerate, song.channels, song.frames) == (48_000, 2, 480_000)
-    assert "ready after" in shown.stdout
-    assert str(tmp_path / "song.mp3") in shown.stdout
-    assert processes_with(mark) == []
+    assert "ready after" in run.shown
+    assert str(run.folder / "song.mp3") in run.shown
+    assert httpx.get(f"{run.url}/ready", timeout=30).status_code == httpx.codes.OK
+
+
+def test_songs_of_the_embedded_model_follow_their_words(run: Run) -> None:
+    """Chance finds one wish of eight; drums are there or not."""
+    answers = answered(run.url, [order(request, {"thinking": True}) for request in ASKED])
+    scores = [score(asked.description, answer) for asked, answer in zip(ASKED, answers, strict=True)]
+    assert all(one["sound"] for one in scores), scores
+    assert sum(one["drums"] for one in scores) >= 3, scores
+    assert sum(one[wish] for one in scores for wish in ("tempo", "key", "instrument")) >= 5, scores
+
+
+def test_an_interrupt_leaves_no_process(run: Run) -> None:
+    """The last test on this server."""
+    assert processes_with(run.mark)
+    run.stop(signal.SIGINT)
+    assert processes_with(run.mark) == []
+
+
+@pytest.mark.parametrize(
+    "stop", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM], ids=lambda stop: stop.name
+)
+def test_a_signal_while_it_starts_leaves_no_process(tmp_path: Path, stop: signal.Signals) -> None:
+    with running(tmp_path) as run:
+        run.wait_until("Deploying", 120)
+        run.stop(stop)
+        assert processes_with(run.mark) == []
+
+
+@pytest.mark.slow
+def test_once_stops_after_the_song(tmp_path: Path) -> None:
+    with running(tmp_path, "--once") as run:
+        run.shell.wait(SONG_TIMEOUT_SECONDS)
+    assert soundfile.info(tmp_path / "song.mp3").frames == 480_000
+    assert processes_with(run.mark) == []
 
 
 def test_a_taken_port_is_said_at_once(tmp_path: Path) -> None:
@@ -65,32 +162,3 @@ def test_a_taken_port_is_said_at_once(tmp_path: Path) -> None:
         )
     assert shown.returncode == 1
     assert f"something already listens on 127.0.0.1:{port}" in shown.stderr
-
-
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=lambda stop: stop.name)
-def test_a_signal_while_it_starts_leaves_no_process(tmp_path: Path, stop: signal.Signals) -> None:
-    config = tmp_path / "config.yaml"
-    config.write_text(yaml.safe_dump(embedded_config(free_port(), tmp_path)))
-    mark = uuid.uuid4().hex
-    # A shell's background job: it starts with interrupts ignored.
-    command = [
-        "bash",
-        "-c",
-        'exec "$@" & wait',
-        "bash",
-        sys.executable,
-        "-m",
-        "serve_app.run",
-        "--config",
-        config,
-    ]
-    shell = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "RUN_MARK": mark})
-    log = tmp_path / "serve.log"
-    deadline = time.monotonic() + 120
-    while not log.exists() or b"Deploying" not in log.read_bytes():
-        assert time.monotonic() < deadline, "the server does not deploy"
-        time.sleep(0.2)
-    (run,) = psutil.Process(shell.pid).children()
-    run.send_signal(stop)
-    shell.wait(90)
-    assert processes_with(mark) == []

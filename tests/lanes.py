@@ -1,0 +1,70 @@
+"""Pytest plugin: which tests share a worker of pytest-xdist, and what begins first.
+
+`make test` runs on two workers. What shares a server or an engine stays on one of them, and the longest goes
+first, so that both end at about the same time.
+"""
+
+from typing import Any
+
+import pytest
+
+SERVERS = "servers"
+"""The group of tests that share the fixtures `server` and `guarded`."""
+OWN_SERVERS = (
+    "tests/chaos/",
+    "tests/integration/test_embedded_music.py",
+    "tests/integration/test_placement_orders.py",
+    "tests/integration/test_run.py",
+)
+"""Tests that start what they need themselves, and take long."""
+
+
+def group_of(nodeid: str) -> str:
+    """The tests that run on one worker: on the shared servers, on one training, or those of a file."""
+    file = nodeid.partition("::")[0]
+    if file.startswith("tests/integration/test_") and not file.startswith(OWN_SERVERS):
+        return SERVERS
+    if file.startswith("tests/integration/training/"):
+        return "training"
+    return file
+
+
+def rank_of(group: str) -> int:
+    """Groups of lower rank begin first."""
+    if group == SERVERS:
+        return 0
+    if group.startswith(OWN_SERVERS):
+        return 1
+    return 3 if group.startswith(("tests/unit", "tests/parity")) else 2
+
+
+def in_order(groups: list[str]) -> list[str]:
+    """Distinct groups as they begin.
+
+    xdist gives each of its two workers two groups at once. Behind that of the servers, which takes most of a
+    worker's time, comes a short one.
+    """
+    ordered = sorted(dict.fromkeys(groups), key=rank_of)
+    if len(ordered) > 2 and ordered[0] == SERVERS:
+        ordered.insert(2, ordered.pop())
+    return ordered
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    groups = {item: group_of(item.nodeid) for item in items}
+    places = {group: place for place, group in enumerate(in_order([groups[item] for item in items]))}
+    items.sort(key=lambda item: places[groups[item]])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A scheduler of our own: xdist 3.8 does not find its own groups with pytest 9.2."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Lanes(LoadScopeScheduling):
+        """Keeps a group together."""
+
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return Lanes(config, log)
