@@ -195,7 +195,7 @@ def _request_ids(name: str) -> tuple[str, str]:
 
 
 def _write_logging_config(folder: Path) -> Path:
-    """What vLLM does to `logging` when it is imported: set one level.
+    """Write the file that tells vLLM how to set up `logging` when it is imported: set one level.
 
     Its default would close the handlers of all loggers: the replica would write no log any more.
     Its dozen warnings are about what is chosen here on purpose and checked at the warm-up.

@@ -20,7 +20,7 @@ PROCESSES = {
     "codec": "ServeReplica:acestep:Codec",
     "tracker": "ray::TrackerProcess",
 }
-"""What the titles of the processes that are killed contain."""
+"""Kind of process -> a part of its title."""
 
 
 @dataclass

@@ -19,7 +19,7 @@ POLL_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Poll:
-    """What a waiting job was told, and what one could say who only counts jobs."""
+    """The answer to one poll of a waiting job, and a forecast that only counts jobs."""
 
     job_id: str
     at: float

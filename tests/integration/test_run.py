@@ -51,7 +51,7 @@ class Run:
 
     @property
     def shown(self) -> str:
-        """What it has printed."""
+        """The output of the command so far."""
         return (self.folder / "shown").read_text(errors="replace")
 
     @property

@@ -1,4 +1,4 @@
-"""What the grammars cost with the official vocabulary, beside what has to be done anyway."""
+"""Grammars of the official vocabulary cost less than the work that has to be done anyway."""
 
 import statistics
 import time

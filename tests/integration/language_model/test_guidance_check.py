@@ -26,7 +26,7 @@ class Faulty:
 
     @abstractmethod
     def seen(self, request: TokenRequest) -> TokenRequest:
-        """What the engine makes of a guided request."""
+        """The request that the engine runs in place of a guided one."""
 
     def generate(self, request: TokenRequest) -> AsyncGenerator[list[int], None]:
         is_guided = request.unconditional_prompt is not None

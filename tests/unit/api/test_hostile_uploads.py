@@ -17,7 +17,7 @@ from tests.unit.api.conftest import LocalJobService
 
 GENERATE = "/v1/music/generate"
 MOST_PROCESSOR_SECONDS = 2.0
-"""Of this process: it does not grow with what else the machine does."""
+"""Processor time of this process, which does not grow with what else the machine does."""
 
 
 @pytest.mark.parametrize("content_type", [CUT, "application/json", "text/plain"])
