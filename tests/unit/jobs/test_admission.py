@@ -46,3 +46,11 @@ def test_a_client_may_store_so_many_bytes() -> None:
     tracking.tracker.ended.files_expired([tracking.store.get(job)])
     assert tracking.tracker.ended.stored_bytes == 0
     tracking.submit("me", uploaded_bytes=1000)
+
+
+def test_jobs_of_before_a_restart_count_for_their_client() -> None:
+    tracking = Tracking(client_jobs=1)
+    tracking.submit("me")
+    tracking.restart()
+    with pytest.raises(LimitError, match="waiting or running"):
+        tracking.submit("me")

@@ -56,3 +56,15 @@ def test_a_client_has_a_first_and_a_last_of_each_rank() -> None:
     assert (line.last_of("me", -1), line.last_of("me", 0)) == (places[0], places[2])
     assert line.last_of("me", -2) is None
     assert line.last_of("nobody", 0) is None
+
+
+def test_the_work_ahead_follows_each_change_of_a_line_that_was_asked_before() -> None:
+    line = WaitingLine()
+    first, second, last = (Place(0, float(number), number) for number in (1, 2, 3))
+    line.add(first, waiting(1))
+    line.add(last, waiting(3))
+    assert line.work_before(last).units[1] == 1
+    line.add(second, waiting(2))
+    assert line.work_before(last).units[1] == 3
+    line.remove(first)
+    assert line.work_before(last).units[1] == 2

@@ -293,3 +293,15 @@ def test_demand_is_what_was_submitted_what_waits_and_what_is_left_of_what_runs(t
     assert tracking.tracker.demand() == {"submitted": twice, "waiting": each, "running": left}
     finish(tracking, a, "token")
     assert tracking.tracker.demand() == {"submitted": twice, "waiting": each, "running": nothing}
+
+
+def test_a_job_that_has_ended_keeps_no_results_of_its_stages() -> None:
+    tracking = Tracking()
+    job_id = tracking.submit()
+    assert tracking.tracker.claim("token") is not None
+    assert tracking.tracker.checkpoint(job_id, "token", Checkpoint(codes=((1, 2, 3),)))
+    assert tracking.tracker.finish(job_id, "token", {"timings": {}}, (), 0)
+    tracking.flush()
+    stored = tracking.store.get(job_id)
+    assert stored is not None
+    assert stored.checkpoint == Checkpoint()
