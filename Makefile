@@ -27,7 +27,7 @@ test: environment lint
 test-all: environment lint
 	FUZZ_CASES=3000 $(PYTEST)
 
-# An hour: faults that `make test` must notice, one after the other.
+# An hour or more, not measured: faults that `make test` must notice, one after the other.
 faults: environment
 	$(BIN)/python -m tests.planted_faults
 

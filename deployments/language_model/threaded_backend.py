@@ -50,8 +50,8 @@ class Run:
 class ThreadedBackend(ABC):
     """The engine's thread and the calls of a `Backend`. A subclass says what one step is.
 
-    The abstract methods are called on the engine's thread alone. An exception in a step fails the runs that
-    were in it; it ends the engine unless `_recovered` says that the engine can go on.
+    The abstract methods but `_prepare` are called on the engine's thread alone. An exception in a step fails
+    the runs that were in it; it ends the engine unless `_recovered` says that the engine can go on.
     """
 
     def __init__(self, description: str, share: Share) -> None:
@@ -115,12 +115,13 @@ class ThreadedBackend(ABC):
                     self._step()
                 except Exception as error:
                     if not self._recovered(error):
-                        self._failure = error
-                        return
+                        raise
+        except Exception as error:
+            self._failure = error
         finally:
+            self._ended.set()  # first: whatever fails below, callers hear that the engine is dead
             self._share.rest()
             self._end()
-            self._ended.set()
             while not self._arrivals.empty():
                 if (run := self._arrivals.get()) is not _CLOSE:
                     run.tell(EngineError(f"{self._description} is dead: {self._failure!r}"))
