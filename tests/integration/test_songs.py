@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from deployments.codec.formats import FORMATS
-from deployments.messages import REPAINT_MODES
+from deployments.messages import REPAINT_MODES, STAGES
 from tests.audio import chord, write_recording
 from tests.live_server import Client
 
@@ -247,7 +247,8 @@ def test_every_format_is_served_with_its_type(server: Client, audio_format: str)
     assert (part.status_code, part.content) == (206, answer.content[10:20])
 
 
-def test_progress_passes_through_the_stages(server: Client) -> None:
+def test_progress_passes_through_the_stages_in_their_order(server: Client) -> None:
+    """A poll may miss a stage that is shorter than a call to the tracker; the result names all of them."""
     job_id = server.submit(thinking=True, audio_duration=20, batch_size=1)
     seen, fractions = [], []
     while (job := server.http.get(f"/v1/jobs/{job_id}", params={"wait": 5}).json())["status"] != "succeeded":
@@ -256,5 +257,8 @@ def test_progress_passes_through_the_stages(server: Client) -> None:
         seen.append(job["stage"])
         fractions.append(job["progress"])
     assert fractions == sorted(fractions)
-    assert {"composing", "denoising", "decoding"} <= set(seen)
+    running = [stage for stage in seen if stage in STAGES]
+    assert running == sorted(running, key=STAGES.index)
+    assert len(set(running)) >= 2
+    assert job["result"]["timings"].keys() == set(STAGES)
     assert (job["stage"], job["progress"], job["queue_position"], job["eta_seconds"]) == ("done", 1, 0, None)
