@@ -30,8 +30,8 @@ def repaint_span(start: float, end: float | None, source_seconds: float) -> Repa
     """Resolve `repainting_start` and `repainting_end` against the source's length (contract §1.2).
 
     An end of None or -1 is the end of the source, or its start where `start` is negative: then only the new
-    part in front is made. A window that begins after the end of the source begins there instead: silence would
-    lie between the two. Raises ValueError where nothing is left to renew.
+    part in front is made. A window that begins after the source begins at its end instead: there would be
+    silence between the two. Raises ValueError where nothing is left to renew.
     """
     pad_left = max(0.0, -start)
     if end is None or end == -1:
