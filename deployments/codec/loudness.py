@@ -12,8 +12,8 @@ TARGET_PEAK = 10 ** (-1 / 20)
 
 
 USUAL_LEVEL = 10 ** (-20 / 20)
-"""Root mean square: -20 dBFS in each of two channels is about -18 LUFS, the reference of ReplayGain, and what the
-embedded model makes of its own accord. Most released music is louder."""
+"""Root mean square. -20 dBFS in each of two channels is about -18 LUFS, the reference of ReplayGain: most
+released music is louder. The embedded model makes about as much of its own accord."""
 _SURROUNDINGS = 10.0
 """Seconds before and after a window."""
 _METER_BLOCK = 0.4

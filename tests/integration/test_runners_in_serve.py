@@ -27,7 +27,7 @@ STEPS = 100
 PATIENCE_SECONDS = 60.0
 
 
-@serve.deployment(name="Generator", ray_actor_options={"num_cpus": 0}, graceful_shutdown_timeout_s=1)
+@serve.deployment(name="Generator", ray_actor_options={"num_cpus": 0}, graceful_shutdown_timeout_s=20)
 class Generator:
     """Steps on until told to finish a job; remembers the jobs whose calls were cancelled."""
 
