@@ -81,7 +81,7 @@ class Codec:
         from deployments.domain import SAMPLE_RATE
 
         with self._calls.call("encode", request.origin, "reading") as enter:
-            samples = await self._in_file_thread(lambda _: recording_to_encode(request, self._device))
+            samples, gain = await self._in_file_thread(lambda _: recording_to_encode(request, self._device))
             seconds = samples.shape[1] / SAMPLE_RATE
             if is_silent(samples):
                 return EncodedAudio(None, seconds)
@@ -90,7 +90,7 @@ class Codec:
             async with aclosing(self._batcher.run(tiled)) as tiles_done:
                 async for _ in tiles_done:
                     pass
-            return EncodedAudio(tiled.result.T, seconds)
+            return EncodedAudio(tiled.result.T, seconds, gain)
 
     async def decode(self, request: DecodeRequest) -> AsyncGenerator[Progress | AudioFile, None]:
         """Progress, then the finished file. Raises JobError where the latents make no sound."""

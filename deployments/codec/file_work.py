@@ -1,7 +1,10 @@
 """What the deployment does with files: blocking work, without the model."""
 
+import numpy as np
+
 from deployments.codec.audio_files import AudioFileError, Samples
 from deployments.codec.finishing import finished_repaint, finished_song
+from deployments.codec.loudness import gain_to_usual_level
 from deployments.codec.recordings import load_recording, padded, reference_excerpt
 from deployments.codec.stored_files import new_stored_file, stored_file
 from deployments.codec.writing import Report, write
@@ -9,15 +12,19 @@ from deployments.errors import JobError
 from deployments.messages import DecodeRequest, EncodeRequest
 
 
-def recording_to_encode(request: EncodeRequest, device: str) -> Samples:
-    """The samples [2, n] at 48 kHz that the VAE shall hear.
+def recording_to_encode(request: EncodeRequest, device: str) -> tuple[Samples, float]:
+    """The samples [2, n] at 48 kHz that the VAE shall hear, and what they were multiplied by.
 
     Raises JobError where the file can't be used.
     """
     samples = _stored_recording(request.uri, request.purpose, device)
     if request.purpose == "reference":
-        return reference_excerpt(samples, request.seed)
-    return padded(samples, request.pad_left, request.pad_right)
+        return reference_excerpt(samples, request.seed), 1.0
+    source = padded(samples, request.pad_left, request.pad_right)
+    if request.renewed is None:
+        return source, 1.0
+    gain = gain_to_usual_level(source, *request.renewed)
+    return source * np.float32(gain), gain
 
 
 def write_song(waveform: Samples, request: DecodeRequest, device: str, report: Report) -> int:

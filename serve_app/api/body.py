@@ -17,6 +17,8 @@ from fastapi import HTTPException, Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from deployments.temporary_files import temporary_files
+
 JSON = "application/json"
 URLENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
@@ -40,7 +42,10 @@ class Body:
 
 @asynccontextmanager
 async def read_body(request: Request, max_bytes: int, timeout_seconds: float) -> AsyncIterator[Body]:
-    """Read a body in any of the three content types. Raises HTTPException with 400, 408, 413 or 415."""
+    """Read a body in any of the three content types.
+
+    Raises HTTPException with 400, 408, 413 or 415, and StorageError where uploads find no room.
+    """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type == MULTIPART:
         parser = _Parser(
@@ -48,7 +53,8 @@ async def read_body(request: Request, max_bytes: int, timeout_seconds: float) ->
         )
         try:
             async with _time_limit(timeout_seconds):
-                form = await parser.parse()
+                with temporary_files():
+                    form = await parser.parse()
         except (MultiPartException, ValueError) as error:  # ValueError: an odd `charset`
             raise HTTPException(400, "The multipart body is malformed") from error
         try:

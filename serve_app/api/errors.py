@@ -88,6 +88,12 @@ def add_error_handlers(app: FastAPI) -> None:
         logger.error("the audio storage failed: %s", error)
         return _later(503, "The server cannot reach its audio files at the moment", RETRY_SECONDS)
 
+    @app.exception_handler(OSError)
+    async def system_failed(_: Request, error: OSError) -> Response:
+        # As for jobs (`serve_app.failures`): a fault of the machine, which the next try may not meet.
+        logger.error("the operating system refused something:\n%s", _places(error))
+        return _later(503, "The server cannot use its files at the moment", RETRY_SECONDS)
+
     @app.exception_handler(ClientDisconnect)
     async def client_left(_request: Request, _error: ClientDisconnect) -> Response:
         return Response(status_code=400)  # nobody reads it

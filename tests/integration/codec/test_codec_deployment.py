@@ -101,6 +101,19 @@ async def test_a_source_is_padded_and_encoded_whole(codec: Any, recording: str):
     assert np.allclose(longer.latents[35:115], plain.latents[10:90], atol=1e-4)
 
 
+async def test_sources_of_which_a_part_is_renewed_are_heard_alike_however_quiet_they_are(
+    codec: Any, tmp_path: Path
+):
+    encoded = {}
+    for level in (0.1, 0.001):
+        path = tmp_path / f"source-{level}"
+        path.write_bytes(sound_file(music(4.0) * level, "WAV", "FLOAT"))
+        encoded[level] = await codec.encode(EncodeRequest(str(path), "source", renewed=(1.0, 2.0)))
+    assert encoded[0.1].gain > 1
+    assert encoded[0.001].gain == pytest.approx(100 * encoded[0.1].gain)
+    assert np.allclose(encoded[0.001].latents, encoded[0.1].latents, atol=1e-3)
+
+
 async def test_a_reference_has_750_frames_of_the_seeds_choice(codec: Any, recording: str):
     first, other = [
         (await codec.encode(EncodeRequest(recording, "reference", seed))).latents for seed in (1, 2)
