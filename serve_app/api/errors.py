@@ -151,6 +151,8 @@ def _later(status: int, problem: str, seconds: float) -> Response:
 class InternalErrors:
     """ASGI middleware: a bug is answered with 500, and logged where it happened, not what it happened to.
 
+    A client that has left is no bug.
+
     Messages of exceptions may quote requests, so they are logged for debugging only. (Starlette's own handler
     passes the exception on to the server, which logs all of it.)
     """
@@ -161,13 +163,20 @@ class InternalErrors:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
 
+        async def received() -> Message:
+            try:
+                return await receive()
+            except Exception:
+                # Serve asks its proxy for the next message: that call is cancelled once the client has left.
+                return {"type": "http.disconnect"}
+
         async def noted(message: Message) -> None:
             nonlocal started
             started = started or message["type"] == "http.response.start"
             await send(message)
 
         try:
-            await self._app(scope, receive, noted)
+            await self._app(scope, received, noted)
         except Exception as error:
             route = getattr(scope.get("route"), "path", "a request")
             logger.error("%s %s failed:\n%s", scope.get("method", ""), route, _places(error))

@@ -7,9 +7,15 @@ from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from serve_app.api.capacity import ClientSlots
+
+FLOW_EXTENSION = "acestep.flow"
+"""In `scope["extensions"]` where the receiver is told by messages of type `SENT` how many bytes were sent."""
+SENT = "acestep.sent"
+WINDOW_BYTES = 4 << 20
+"""So much of an answer may be under way, where it is known how much the client has taken."""
 
 _Result = TypeVar("_Result")
 
@@ -28,9 +34,12 @@ class SlotResponse(StreamingResponse):
         self._slots = slots
         self._client = client
 
-    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._slots.taken(self._client):
             async with aclosing(self._content):
+                if FLOW_EXTENSION in scope.get("extensions", {}):
+                    window = _Window(receive, send)
+                    receive, send = window.receive, window.send
                 leaving = asyncio.create_task(_until_client_leaves(receive))
                 sending = asyncio.create_task(self.stream_response(send))
                 try:
@@ -41,6 +50,31 @@ class SlotResponse(StreamingResponse):
                         await leaving
                 finally:
                     await _cancelled(leaving, sending)
+
+
+class _Window:
+    """Holds an answer back while too much of it is under way to the client."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._under_way = 0
+        self._taken = asyncio.Event()
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == SENT:
+            self._under_way -= message["bytes"]
+            self._taken.set()
+        return message
+
+    async def send(self, message: Message) -> None:
+        body = message.get("body", b"")
+        while body and self._under_way and self._under_way + len(body) > WINDOW_BYTES:
+            self._taken.clear()
+            await self._taken.wait()
+        self._under_way += len(body)
+        await self._send(message)
 
 
 async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, _Result]) -> _Result:
