@@ -14,7 +14,7 @@ from serve_app.api.capacity import ClientSlots
 FLOW_EXTENSION = "acestep.flow"
 """In `scope["extensions"]` where the receiver is told by messages of type `SENT` how many bytes were sent."""
 SENT = "acestep.sent"
-WINDOW_BYTES = 4 << 20
+WINDOW_BYTES = 2 << 20
 """So much of an answer may be under way, where it is known how much the client has taken."""
 
 _Result = TypeVar("_Result")
