@@ -4,7 +4,8 @@ import json
 import logging
 import math
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -57,14 +58,18 @@ def invalid_fields(error: ValidationError, messages: Mapping[str, str]) -> Reque
     return RequestValidationError(list(details.values()))
 
 
-def unknown_fields(paths: Sequence[tuple[str, ...]]) -> RequestValidationError:
-    """A 422 for names, below the body, that mean nothing."""
-    # Only those that are shown are described: there may be 100,000.
+def unknown_fields(paths: Iterator[tuple[str, ...]]) -> RequestValidationError | None:
+    """A 422 for names, below the body, that mean nothing; None where there are none."""
+    # Only those that are shown are kept: there may be 100,000, which would set off the garbage collector.
+    named = list(islice(paths, MAX_ERRORS))
+    count = len(named) + sum(1 for _ in paths)
+    if not count:
+        return None
     details = [
         {"loc": ("body", *path), "msg": "There is no such field", "type": "extra_forbidden"}
-        for path in paths[: _shown(len(paths))]
+        for path in named[: _shown(count)]
     ]
-    return RequestValidationError([*details, *_left_out(len(paths))])
+    return RequestValidationError([*details, *_left_out(count)])
 
 
 def _shown(errors: int) -> int:

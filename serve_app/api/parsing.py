@@ -5,7 +5,8 @@ Null and the empty text are "not given"; for a musical fact so are the texts `N/
 What is given twice in one spelling counts as given last.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, BinaryIO
 
 from pydantic import ValidationError
@@ -64,8 +65,8 @@ def parse_request(body: Body, limits: Limits, strict: bool = False) -> GenerateR
     """
     values = _form_values(body.values) if body.is_form else body.values
     objects = _nested_objects(values)
-    if strict:
-        _refuse_unknown(values, body, objects)
+    if strict and (refusal := unknown_fields(_unknown_names(values, body, objects))):
+        raise refusal
     for name in FILE_FIELDS:
         if _given(values, name) is not None:
             raise invalid(name, "Input should be a file, uploaded as multipart/form-data", "file_type")
@@ -142,9 +143,13 @@ def _nested_objects(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return objects
 
 
-def _refuse_unknown(values: Mapping[str, Any], body: Body, objects: Mapping[str, Mapping[str, Any]]) -> None:
-    unknown: list[tuple[str, ...]] = [(name,) for name in (*values, *body.files) if name not in _KNOWN]
+def _unknown_names(
+    values: Mapping[str, Any], body: Body, objects: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[str, ...]]:
+    for name in chain(values, body.files):
+        if name not in _KNOWN:
+            yield (name,)
     for parent, nested in objects.items():
-        unknown += [(parent, name) for name in nested if name not in _KNOWN_NESTED]
-    if unknown:
-        raise unknown_fields(unknown)
+        for name in nested:
+            if name not in _KNOWN_NESTED:
+                yield parent, name
