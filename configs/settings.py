@@ -134,6 +134,24 @@ class ApiSettings(_Section):
     audio_roots: tuple[ProjectPath, ...] = Field(
         (), description="Folders that *_audio_path may point into; empty: uploads and own results only."
     )
+    uploads_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="Bytes of all request bodies that one replica receives and reads at the same time; what "
+        "is beyond is refused with 503. null: room for eight of the largest.",
+    )
+    client_requests: int = Field(
+        250,
+        ge=1,
+        description="Long polls, event streams and bodies without files that one client may have open on a "
+        "replica, of each kind; more are refused with 429.",
+    )
+    client_uploads: int = Field(
+        16, ge=1, description="Bodies with files that one client may have open on a replica."
+    )
+    client_downloads: int = Field(
+        64, ge=1, description="Songs that one client may be fetching from a replica."
+    )
     body_timeout_seconds: float = Field(300.0, gt=0, description="Seconds that sending a body may take.")
     keys_file: ProjectPath | None = Field(
         None,
@@ -159,6 +177,12 @@ class ApiSettings(_Section):
     def _defaults_within_limits(self) -> Self:
         if self.default_batch_size > self.max_batch_size:
             raise ValueError("api.default_batch_size is above api.max_batch_size")
+        return self
+
+    @model_validator(mode="after")
+    def _largest_upload_fits(self) -> Self:
+        if self.uploads_bytes is not None and self.max_upload_bytes > self.uploads_bytes:
+            raise ValueError("api.max_upload_bytes is above api.uploads_bytes: raise that, too")
         return self
 
 

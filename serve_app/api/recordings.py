@@ -4,7 +4,6 @@ An upload beats the `_path` field of the same name. A path counts only inside th
 what is wrong with one outside is never said.
 """
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
@@ -18,6 +17,7 @@ from serve_app.api.errors import invalid
 from serve_app.api.results import result_file
 from serve_app.api.schemas import GenerateRequest
 from serve_app.api.service import JobService
+from serve_app.api.threads import WorkerPools
 from serve_app.storage import AudioStorage
 
 _RESULT_PATH = re.compile(r"/v1/audio/([^/]+)/([^/.]+)\.([^/.?]+)(?:\?token=[\w.-]*)?")
@@ -44,12 +44,18 @@ class RecordingFinder:
     """Opens the recordings that requests name."""
 
     def __init__(
-        self, service: JobService, storage: AudioStorage, roots: tuple[Path, ...], max_seconds: float
+        self,
+        service: JobService,
+        storage: AudioStorage,
+        roots: tuple[Path, ...],
+        max_seconds: float,
+        pools: WorkerPools,
     ) -> None:
         self._service = service
         self._storage = storage
         self._roots = roots
         self._max_seconds = max_seconds
+        self._pool = pools.recordings
 
     @asynccontextmanager
     async def open(
@@ -81,15 +87,15 @@ class RecordingFinder:
             view = await self._service.view(job_id)
             if view and caller.may_see(view) and (result := result_file(view, index, extension)):
                 try:
-                    return await asyncio.to_thread(self._storage.open, result.uri)
+                    return await self._pool.run(self._storage.open, result.uri)
                 except FileNotFoundError:
                     pass
             raise invalid(field, "This server has no such result")
-        return await asyncio.to_thread(_open_inside, self._roots, field, path)
+        return await self._pool.run(_open_inside, self._roots, field, path)
 
     async def _heard(self, field: str, file: BinaryIO) -> OpenRecording:
         try:
-            info = await asyncio.to_thread(probe, file, self._max_seconds)
+            info = await self._pool.run(probe, file, self._max_seconds)
         except AudioFileError as error:
             raise invalid(field, f"The file {error}", "audio_file") from error
         if info.silent:

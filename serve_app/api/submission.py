@@ -1,6 +1,5 @@
-"""From a body to a job in line: parse → limit → hear the recordings → decide → store → submit."""
+"""From a body to a job in line: parse → limit → admit → hear the recordings → decide → store → submit."""
 
-import asyncio
 import hashlib
 import os
 import time
@@ -22,6 +21,7 @@ from serve_app.api.resolve import job_spec
 from serve_app.api.responses import SubmitResponse
 from serve_app.api.schemas import GenerateRequest
 from serve_app.api.service import JobService
+from serve_app.api.threads import WorkerPools
 from serve_app.jobs.errors import DrainingError, IdempotencyConflictError, LimitError
 from serve_app.jobs.model import Accepted, IdempotencyKey, NewJob, Recording
 from serve_app.planning import unconditional_text
@@ -51,31 +51,48 @@ class Submission:
         settings: Settings,
         limits: Limits,
         spans: SpanRecorder,
+        pools: WorkerPools,
     ) -> None:
+        self._pools = pools
         self._spans = spans
         self._tracing = settings.tracing
         self._service = service
         self._storage = storage
         self._limits = limits
-        self._finder = RecordingFinder(service, storage, settings.api.audio_roots, settings.api.max_duration)
+        self._finder = RecordingFinder(
+            service, storage, settings.api.audio_roots, settings.api.max_duration, pools
+        )
+
+    async def admit(self, caller: Caller, idempotency_key: str | None) -> None:
+        """Refuse a request before it costs work, where the line would refuse its job now.
+
+        Raises DrainingError or LimitError.
+        """
+        await self._service.admit(caller.client.name, idempotency_key)
 
     async def submit(
         self, body: Body, caller: Caller, strict: bool, idempotency_key: str | None, arrival: Arrival
     ) -> SubmitResponse:
         """Accept a job. Raises RequestValidationError, LimitError or IdempotencyConflictError."""
-        parsed, uploads = parse_request(body, self._limits, strict), uploaded_files(body)
+        parsed, uploads = await self._pools.bodies.run_unless_short(
+            body.text_bytes, _parsed, body, self._limits, strict
+        )
         request = apply_limits(parsed, self._limits)
         if request.priority > caller.max_priority:
             raise invalid("priority", f"You may ask for priorities up to {caller.max_priority}")
         idempotency = None
         if idempotency_key is not None:
-            fingerprint = await asyncio.to_thread(_fingerprint, parsed, uploads)
+            fingerprint = await self._pools.recordings.run(_fingerprint, parsed, uploads)
             idempotency = IdempotencyKey(idempotency_key, fingerprint)
+        if request.src_audio_path or request.reference_audio_path:
+            await self.admit(caller, idempotency_key)  # uploads were admitted before they were received
         async with self._finder.open(request, uploads, caller) as recordings:
             job_id = str(uuid.uuid4())
             source = self._recording(job_id, "source", recordings.source)
             reference = self._recording(job_id, "reference", recordings.reference)
-            spec = job_spec(request, source, reference, self._limits)
+            spec = await self._pools.bodies.run_unless_short(
+                body.text_bytes, job_spec, request, source, reference, self._limits
+            )
             await self._check_prompt(request)
             uploaded_bytes = await self._store(job_id, spec.source, recordings.source)
             uploaded_bytes += await self._store(job_id, spec.reference, recordings.reference)
@@ -105,9 +122,9 @@ class Submission:
         if wanted is None or opened is None:
             return 0
         try:
-            await asyncio.to_thread(self._storage.write, wanted.uri, opened.file)
+            await self._pools.recordings.run(self._storage.write, wanted.uri, opened.file)
         except BaseException:
-            await asyncio.to_thread(self._storage.delete_job, job_id)
+            await self._pools.storage.run(self._storage.delete_job, job_id)
             raise
         return opened.file.seek(0, os.SEEK_END)
 
@@ -130,7 +147,7 @@ class Submission:
 
     async def _delete_recordings(self, new: NewJob) -> None:
         if new.uploaded_bytes:
-            await asyncio.to_thread(self._storage.delete_job, new.job_id)
+            await self._pools.storage.run(self._storage.delete_job, new.job_id)
 
     async def _check_prompt(self, request: GenerateRequest) -> None:
         """The LM's prompts and the codes of the longest song must fit its context (contract §1.2)."""
@@ -149,6 +166,10 @@ class Submission:
                 f"The text and the {codes} audio codes of the longest song do not fit the {context} tokens "
                 "of the language model",
             )
+
+
+def _parsed(body: Body, limits: Limits, strict: bool) -> tuple[GenerateRequest, dict[str, BinaryIO]]:
+    return parse_request(body, limits, strict), uploaded_files(body)
 
 
 def _fingerprint(request: GenerateRequest, uploads: Mapping[str, BinaryIO]) -> str:

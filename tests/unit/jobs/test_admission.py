@@ -2,7 +2,9 @@
 
 import pytest
 
-from serve_app.jobs.errors import LimitError
+from serve_app.jobs.errors import DrainingError, LimitError
+from serve_app.jobs.mode import Mode
+from serve_app.jobs.model import IdempotencyKey
 from tests.job_tracking import Tracking
 
 
@@ -54,3 +56,30 @@ def test_jobs_of_before_a_restart_count_for_their_client() -> None:
     tracking.restart()
     with pytest.raises(LimitError, match="waiting or running"):
         tracking.submit("me")
+
+
+def test_what_submit_would_refuse_is_refused_before_it_costs_work() -> None:
+    tracking = Tracking(queue_limit=2, client_jobs=1)
+    tracking.tracker.admit("me", None)
+    first = tracking.submit("me", idempotency=IdempotencyKey("mine", "x"))
+    with pytest.raises(LimitError, match="1 jobs"):
+        tracking.tracker.admit("me", None)
+    tracking.tracker.admit("me", "mine")
+    with pytest.raises(LimitError):
+        tracking.tracker.admit("me", "another")
+    tracking.tracker.admit("you", None)
+    tracking.submit("you")
+    with pytest.raises(LimitError, match="full"):
+        tracking.tracker.admit("they", "mine")
+    tracking.tracker.cancel(first)
+    tracking.tracker.mode = Mode.DRAINING
+    with pytest.raises(DrainingError):
+        tracking.tracker.admit("me", None)
+    tracking.tracker.admit("me", "mine")
+
+
+def test_asking_for_admission_reserves_nothing() -> None:
+    tracking = Tracking(queue_limit=1)
+    for _ in range(5):
+        tracking.tracker.admit("me", None)
+    tracking.submit("you")
