@@ -1,4 +1,4 @@
-"""From a body to a job in line: parse → limit → hear the recordings → decide → store → submit."""
+"""From a body to a job in line: parse → limit → decode the recordings → decide → store → submit."""
 
 import asyncio
 import hashlib
@@ -17,7 +17,7 @@ from serve_app.api.callers import Caller
 from serve_app.api.errors import invalid
 from serve_app.api.limits import Limits, apply_limits
 from serve_app.api.parsing import parse_request, uploaded_files
-from serve_app.api.recordings import OpenRecording, RecordingFinder
+from serve_app.api.recordings import RecordingFinder
 from serve_app.api.resolve import job_spec
 from serve_app.api.responses import SubmitResponse
 from serve_app.api.schemas import GenerateRequest
@@ -25,6 +25,7 @@ from serve_app.api.service import JobService
 from serve_app.jobs.errors import DrainingError, IdempotencyConflictError, LimitError
 from serve_app.jobs.model import Accepted, IdempotencyKey, NewJob, Recording
 from serve_app.planning import unconditional_text
+from serve_app.recordings.decoder import DecodedRecording, RecordingDecoder
 from serve_app.storage import BLOCK_BYTES, AudioStorage
 from serve_app.tracing import client_context, submit_context
 from serve_app.workload import job_work
@@ -57,7 +58,13 @@ class Submission:
         self._service = service
         self._storage = storage
         self._limits = limits
-        self._finder = RecordingFinder(service, storage, settings.api.audio_roots, settings.api.max_duration)
+        self._finder = RecordingFinder(
+            service,
+            storage,
+            RecordingDecoder(settings.recordings),
+            settings.api.audio_roots,
+            settings.api.max_duration,
+        )
 
     async def submit(
         self, body: Body, caller: Caller, strict: bool, idempotency_key: str | None, arrival: Arrival
@@ -95,13 +102,13 @@ class Submission:
             job_id=accepted.job_id, status=accepted.state, queue_position=accepted.queue_position
         )
 
-    def _recording(self, job_id: str, name: str, opened: OpenRecording | None) -> Recording | None:
+    def _recording(self, job_id: str, name: str, opened: DecodedRecording | None) -> Recording | None:
         if opened is None:
             return None
         return Recording(self._storage.recording_uri(job_id, name), opened.seconds)
 
-    async def _store(self, job_id: str, wanted: Recording | None, opened: OpenRecording | None) -> int:
-        """Copy a recording, so that the job's retries do not depend on the user's file; its bytes."""
+    async def _store(self, job_id: str, wanted: Recording | None, opened: DecodedRecording | None) -> int:
+        """Keep a recording, so that the job's retries do not depend on the user's file; its bytes."""
         if wanted is None or opened is None:
             return 0
         try:

@@ -1,0 +1,140 @@
+"""From a part of a file to stereo blocks, by FFmpeg (PyAV). It runs in the limited process alone.
+
+What can be decoded is used, in every format: a packet that is damaged is left out, and a file that ends too
+early ends there.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import av
+
+# PyAV imports these when it first needs them; in the limited process no module can be loaded by then.
+import av.subtitles.codeccontext
+import av.subtitles.stream
+import numpy as np
+
+from deployments.codec.audio_files import Samples
+from serve_app.recordings.downmix import MAX_CHANNELS, stereo
+from serve_app.recordings.errors import RecordingError
+from serve_app.recordings.parts import FilePart
+
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 2_000, 192_000
+"""Hz."""
+
+# fmt: off
+CONTAINERS = (
+    "aac", "ac3", "aiff", "asf", "au", "caf", "eac3", "flac", "flv", "matroska", "mov", "mp3", "mpegts",
+    "ogg", "w64", "wav",
+)
+"""FFmpeg's demuxers that may open a file: mov is also mp4 and m4a, matroska also webm, asf also wma, and wav
+also RF64. Playlists (hls, dash, concat) are not among them: they open files and URLs of the user's choice."""
+CODECS = (
+    "aac", "aac_latm", "ac3", "adpcm_ima_qt", "adpcm_ima_wav", "adpcm_ms", "alac", "eac3", "flac",
+    "mp1float", "mp2float", "mp3float", "opus", "vorbis", "wmapro", "wmav1", "wmav2",
+    "pcm_alaw", "pcm_mulaw", "pcm_s8", "pcm_u8",
+    "pcm_f32be", "pcm_f32le", "pcm_f64be", "pcm_f64le",
+    "pcm_s16be", "pcm_s16le", "pcm_s24be", "pcm_s24le", "pcm_s32be", "pcm_s32le",
+)
+"""FFmpeg's decoders that may be used."""
+# fmt: on
+
+_MAX_STREAMS = 64
+"""Of a container. Films have a dozen or two."""
+_OPTIONS = {
+    "format_whitelist": ",".join(CONTAINERS),
+    "codec_whitelist": ",".join(CODECS),
+    "max_streams": str(_MAX_STREAMS),
+}
+_FULL_SCALE = {"u8": 1 << 7, "s16": 1 << 15, "s32": 1 << 31}
+"""The magnitude that is 1.0, by FFmpeg's name of a sample format, for those that are whole numbers."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some consecutive samples of a recording."""
+
+    samples: Samples
+    """[2, n]."""
+    sample_rate: int
+    """Hz. Within a file it may change."""
+    downmixed: bool
+    """More than two channels went into it."""
+
+
+@dataclass
+class Damage:
+    """What was noticed while decoding."""
+
+    seen: bool = False
+
+
+def blocks(part: FilePart, damage: Damage) -> Iterator[Block]:
+    """Decode a part to its end. Raises RecordingError and MemoryError."""
+    if not len(part):
+        raise RecordingError("is empty")
+    with ExitStack() as cleanup:
+        container = _opened(part, cleanup)
+        for frame in _frames(container, damage):
+            yield _block(frame)
+
+
+def _opened(part: FilePart, cleanup: ExitStack) -> av.container.InputContainer:
+    try:
+        return cleanup.enter_context(av.open(part, mode="r", metadata_errors="ignore", options=_OPTIONS))
+    except MemoryError:
+        raise
+    except (av.FFmpegError, ValueError) as error:
+        raise RecordingError("is not audio in a known format") from error
+
+
+def _frames(container: av.container.InputContainer, damage: Damage) -> Iterator[av.AudioFrame]:
+    if not container.streams.audio:
+        raise RecordingError("contains no audio")
+    audio = container.streams.audio[0]
+    codec = audio.codec_context
+    if codec is None:
+        raise RecordingError("contains no audio that can be decoded")
+    if codec.codec.name not in CODECS:
+        raise RecordingError(f"is encoded as {codec.codec.name}, which is not read")
+    codec.thread_count = 1
+    try:
+        for packet in container.demux(audio):
+            try:
+                yield from packet.decode()
+            except MemoryError:
+                raise
+            except av.FFmpegError:  # junk, such as tags after an MP3: players skip it, too
+                damage.seen = True
+    except MemoryError:
+        raise
+    except (av.FFmpegError, ValueError, IndexError):  # IndexError: packets of an unannounced stream
+        damage.seen = True
+
+
+def _block(frame: av.AudioFrame) -> Block:
+    if not MIN_SAMPLE_RATE <= frame.sample_rate <= MAX_SAMPLE_RATE:
+        raise RecordingError(
+            f"has a sample rate of {frame.sample_rate} Hz, not {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz"
+        )
+    names = tuple(channel.name for channel in frame.layout.channels)
+    if not 1 <= len(names) <= MAX_CHANNELS:
+        raise RecordingError(
+            f"has {len(names)} channels, and at most {MAX_CHANNELS} are read: mix it down to stereo first"
+        )
+    return Block(stereo(_samples(frame, len(names)), names), frame.sample_rate, len(names) > 2)
+
+
+def _samples(frame: av.AudioFrame, channels: int) -> Samples:
+    """[channels, n], float32, full scale is ±1."""
+    values = frame.to_ndarray()
+    if frame.format.is_packed:
+        values = values.reshape(-1, channels).T
+    kind = frame.format.name.removesuffix("p")
+    samples: Samples = values.astype(np.float32)
+    if kind == "u8":
+        samples -= _FULL_SCALE[kind]
+    if kind in _FULL_SCALE:
+        samples /= _FULL_SCALE[kind]
+    return samples
