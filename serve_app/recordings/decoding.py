@@ -6,7 +6,7 @@ early ends there.
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import av
 
@@ -76,8 +76,16 @@ def blocks(part: FilePart, damage: Damage) -> Iterator[Block]:
         raise RecordingError("is empty")
     with ExitStack() as cleanup:
         container = _opened(part, cleanup)
-        for frame in _frames(container, damage):
-            yield _block(frame)
+        audio = _audio(container)
+        frames = _frames(container, audio, damage)
+        if part.granule is not None and audio.codec_context.codec.name == "vorbis":
+            # FFmpeg cuts too much from the end of Vorbis whose sound is on a single page. Left to itself its
+            # decoder begins with a frame that is no sound: it has only one half of what overlaps there.
+            audio.codec_context.flags2 |= av.codec.context.Flags2.skip_manual
+            next(frames, None)
+            yield from _cut(map(_block, frames), part.granule)
+        else:
+            yield from map(_block, frames)
 
 
 def _opened(part: FilePart, cleanup: ExitStack) -> av.container.InputContainer:
@@ -89,7 +97,7 @@ def _opened(part: FilePart, cleanup: ExitStack) -> av.container.InputContainer:
         raise RecordingError("is not audio in a known format") from error
 
 
-def _frames(container: av.container.InputContainer, damage: Damage) -> Iterator[av.AudioFrame]:
+def _audio(container: av.container.InputContainer) -> av.AudioStream:
     if not container.streams.audio:
         raise RecordingError("contains no audio")
     audio = container.streams.audio[0]
@@ -99,6 +107,12 @@ def _frames(container: av.container.InputContainer, damage: Damage) -> Iterator[
     if codec.codec.name not in CODECS:
         raise RecordingError(f"is encoded as {codec.codec.name}, which is not read")
     codec.thread_count = 1
+    return audio
+
+
+def _frames(
+    container: av.container.InputContainer, audio: av.AudioStream, damage: Damage
+) -> Iterator[av.AudioFrame]:
     try:
         for packet in container.demux(audio):
             try:
@@ -111,6 +125,14 @@ def _frames(container: av.container.InputContainer, damage: Damage) -> Iterator[
         raise
     except (av.FFmpegError, ValueError, IndexError):  # IndexError: packets of an unannounced stream
         damage.seen = True
+
+
+def _cut(stream: Iterator[Block], length: int) -> Iterator[Block]:
+    """The first `length` samples of a stream."""
+    for block in stream:
+        samples = block.samples[:, :length]
+        length -= samples.shape[1]
+        yield replace(block, samples=samples)
 
 
 def _block(frame: av.AudioFrame) -> Block:

@@ -8,7 +8,7 @@ FFmpeg and libsndfile do not read to the sample. Each of these links is a part.
 import io
 import os
 from collections.abc import Iterator
-from itertools import pairwise
+from dataclasses import dataclass
 
 _BLOCK_BYTES = 1 << 16
 
@@ -25,10 +25,12 @@ _OGG_FIRST_PAGE = 0x02
 class FilePart(io.RawIOBase):
     """The bytes [start, end) of an open file, read at a position of its own."""
 
-    def __init__(self, descriptor: int, start: int, end: int) -> None:
+    def __init__(self, descriptor: int, start: int, end: int, granule: int | None = None) -> None:
         self._descriptor = descriptor
         self.start = start
         self.end = max(start, end)
+        self.granule = granule
+        """Of an Ogg link whose sound is on one page: that page's position in the sound. None elsewhere."""
         self._position = 0
 
     def bytes_at(self, position: int, size: int) -> bytes:
@@ -63,12 +65,12 @@ def parts_of(descriptor: int) -> Iterator[FilePart]:
     """The parts of an open file, at least one."""
     whole = FilePart(descriptor, 0, os.fstat(descriptor).st_size)
     tagless = FilePart(descriptor, _after_tags(whole), whole.end)
-    starts = _ogg_links(tagless) if tagless.bytes_at(0, len(_OGG_PAGE)) == _OGG_PAGE else []
-    if not starts:
+    links = _ogg_links(tagless) if tagless.bytes_at(0, len(_OGG_PAGE)) == _OGG_PAGE else []
+    if not links:
         yield tagless
-        return
-    for start, end in pairwise([*starts, len(tagless)]):
-        yield FilePart(descriptor, tagless.start + start, tagless.start + end)
+    for link, end in zip(links, [*(link.start for link in links[1:]), len(tagless)], strict=False):
+        granule = link.last_granule if link.pages_of_sound == 1 else None
+        yield FilePart(descriptor, tagless.start + link.start, tagless.start + end, granule)
 
 
 def _after_tags(part: FilePart) -> int:
@@ -84,9 +86,16 @@ def _after_tags(part: FilePart) -> int:
         position += _ID3_HEADER_BYTES + size + footer
 
 
-def _ogg_links(part: FilePart) -> list[int]:
-    """Where the links of an Ogg file begin: with first pages, which several streams have side by side."""
-    starts: list[int] = []
+@dataclass
+class _Link:
+    start: int
+    pages_of_sound: int = 0
+    last_granule: int = 0
+
+
+def _ogg_links(part: FilePart) -> list[_Link]:
+    """The links of an Ogg file. Each begins with first pages, which several streams have side by side."""
+    links: list[_Link] = []
     position, among_first_pages = 0, False
     while (found := _next_page(part, position)) is not None:
         head = part.bytes_at(found, _OGG_HEADER_BYTES + _OGG_LARGEST_TABLE)
@@ -94,11 +103,14 @@ def _ogg_links(part: FilePart) -> list[int]:
             break
         first_page = bool(head[5] & _OGG_FIRST_PAGE)
         if first_page and not among_first_pages:
-            starts.append(found)
+            links.append(_Link(found))
+        if links and (granule := int.from_bytes(head[6:14], "little", signed=True)) > 0:
+            links[-1].pages_of_sound += 1
+            links[-1].last_granule = granule
         among_first_pages = first_page
         table = head[_OGG_HEADER_BYTES : _OGG_HEADER_BYTES + head[26]]
         position = found + _OGG_HEADER_BYTES + len(table) + sum(table)
-    return starts
+    return links
 
 
 def _next_page(part: FilePart, position: int) -> int | None:
