@@ -8,7 +8,7 @@ import numpy as np
 
 from deployments.codec.audio_files import FRAME_BYTES, HEADER_BYTES, SILENCE_PEAK, Samples
 from deployments.domain import SAMPLE_RATE
-from serve_app.recordings.decoding import Block, Damage, blocks
+from serve_app.recordings.decoding import Block, Packets, blocks
 from serve_app.recordings.errors import RecordingError
 from serve_app.recordings.parts import parts_of
 from serve_app.recordings.resampling import Resampler
@@ -34,34 +34,36 @@ def convert(recording: int, output: BinaryIO, max_seconds: float) -> Converted:
     scale are clipped. A downmix that exceeds full scale is turned down as a whole instead.
     Raises RecordingError, MemoryError, and OSError where `output` cannot be written.
     """
-    damage, peak, downmixed = Damage(), 0.0, False
+    packets, peak, downmixed = Packets(), 0.0, False
     output.seek(HEADER_BYTES)
-    for block in _resampled(_within(_all_blocks(recording, damage), max_seconds)):
+    for block in _resampled(_within(_all_blocks(recording, packets), max_seconds)):
         if not np.isfinite(block.samples).all():
             raise RecordingError("contains samples that are not finite numbers")
         peak = max(peak, float(np.abs(block.samples).max(initial=0.0)))
         downmixed = downmixed or block.downmixed
         output.write(np.ascontiguousarray(block.samples.T, "<f4").tobytes())
+    if 2 * packets.lost > packets.seen:
+        raise RecordingError("is damaged: most of it cannot be decoded")
     if output.tell() == HEADER_BYTES:
         raise RecordingError("contains no audio samples")
     if peak > 1:
         _fit(output, 1 / peak if downmixed else 1.0)
     output.flush()
-    return Converted(silent=peak < SILENCE_PEAK, damaged=damage.seen)
+    return Converted(silent=peak < SILENCE_PEAK, damaged=packets.lost > 0)
 
 
-def _all_blocks(recording: int, damage: Damage) -> Iterator[Block]:
+def _all_blocks(recording: int, packets: Packets) -> Iterator[Block]:
     """Of the parts that can be decoded. Raises RecordingError where there is none."""
     first_error: RecordingError | None = None
     decoded = False
     for part in parts_of(recording):
         try:
-            for block in blocks(part, damage):
+            for block in blocks(part, packets):
                 decoded = decoded or block.samples.size > 0
                 yield block
         except RecordingError as error:
             first_error = first_error or error
-            damage.seen = True
+            packets.lost += 1
     if first_error and not decoded:
         raise first_error
 

@@ -1,7 +1,7 @@
 """From a part of a file to stereo blocks, by FFmpeg (PyAV). It runs in the limited process alone.
 
-What can be decoded is used, in every format: a packet that is damaged is left out, and a file that ends too
-early ends there.
+What can be decoded is used, in every format: a packet that is damaged is left out, and a file that is cut off
+ends there.
 """
 
 from collections.abc import Iterator
@@ -31,8 +31,8 @@ CONTAINERS = (
 """FFmpeg's demuxers that may open a file: mov is also mp4 and m4a, matroska also webm, asf also wma, and wav
 also RF64. Playlists (hls, dash, concat) are not among them: they open files and URLs of the user's choice."""
 CODECS = (
-    "aac", "aac_latm", "ac3", "adpcm_ima_qt", "adpcm_ima_wav", "adpcm_ms", "alac", "eac3", "flac",
-    "mp1float", "mp2float", "mp3float", "opus", "vorbis", "wmapro", "wmav1", "wmav2",
+    "aac", "ac3", "adpcm_ima_qt", "adpcm_ima_wav", "adpcm_ms", "alac", "eac3", "flac", "mp1", "mp1float",
+    "mp2", "mp2float", "mp3", "mp3float", "opus", "vorbis", "wmapro", "wmav1", "wmav2",
     "pcm_alaw", "pcm_mulaw", "pcm_s8", "pcm_u8",
     "pcm_f32be", "pcm_f32le", "pcm_f64be", "pcm_f64le",
     "pcm_s16be", "pcm_s16le", "pcm_s24be", "pcm_s24le", "pcm_s32be", "pcm_s32le",
@@ -64,21 +64,24 @@ class Block:
 
 
 @dataclass
-class Damage:
-    """What was noticed while decoding."""
+class Packets:
+    """How many packets of a recording there were, and how many could not be decoded."""
 
-    seen: bool = False
+    seen: int = 0
+    lost: int = 0
 
 
-def blocks(part: FilePart, damage: Damage) -> Iterator[Block]:
-    """Decode a part to its end. Raises RecordingError and MemoryError."""
+def blocks(part: FilePart, packets: Packets) -> Iterator[Block]:
+    """Decode a part to its end, and count its packets. Raises RecordingError and MemoryError."""
     if not len(part):
         raise RecordingError("is empty")
     with ExitStack() as cleanup:
         container = _opened(part, cleanup)
         audio = _audio(container)
-        frames = _frames(container, audio, damage)
-        if part.granule is not None and audio.codec_context.codec.name == "vorbis":
+        frames = _frames(container, audio, packets)
+        if "mov" in container.format.name.split(","):
+            yield from _without_padding(frames)
+        elif part.granule is not None and audio.codec_context.codec.name == "vorbis":
             # FFmpeg cuts too much from the end of Vorbis whose sound is on a single page. Left to itself its
             # decoder begins with a frame that is no sound: it has only one half of what overlaps there.
             audio.codec_context.flags2 |= av.codec.context.Flags2.skip_manual
@@ -111,20 +114,33 @@ def _audio(container: av.container.InputContainer) -> av.AudioStream:
 
 
 def _frames(
-    container: av.container.InputContainer, audio: av.AudioStream, damage: Damage
+    container: av.container.InputContainer, audio: av.AudioStream, packets: Packets
 ) -> Iterator[av.AudioFrame]:
     try:
         for packet in container.demux(audio):
+            packets.seen += 1
             try:
                 yield from packet.decode()
             except MemoryError:
                 raise
             except av.FFmpegError:  # junk, such as tags after an MP3: players skip it, too
-                damage.seen = True
+                packets.lost += 1
     except MemoryError:
         raise
     except (av.FFmpegError, ValueError, IndexError):  # IndexError: packets of an unannounced stream
-        damage.seen = True
+        packets.lost += 1
+
+
+def _without_padding(frames: Iterator[av.AudioFrame]) -> Iterator[Block]:
+    """All blocks of an mp4 file; the last one ends where the file says that the sound does."""
+    last = None
+    for frame in frames:
+        if last is not None:
+            yield _block(last)
+        last = frame
+    if last is not None:
+        length = round((last.duration or 0) * last.time_base * last.sample_rate)
+        yield from _cut(iter([_block(last)]), length or last.samples)
 
 
 def _cut(stream: Iterator[Block], length: int) -> Iterator[Block]:
