@@ -7,6 +7,7 @@ ends there.
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Any
 
 import av
 
@@ -14,6 +15,7 @@ import av
 import av.subtitles.codeccontext
 import av.subtitles.stream
 import numpy as np
+from av.audio.plane import AudioPlane
 
 from deployments.codec.audio_files import Samples
 from serve_app.recordings.downmix import MAX_CHANNELS, stereo
@@ -47,8 +49,10 @@ _OPTIONS = {
     "codec_whitelist": ",".join(CODECS),
     "max_streams": str(_MAX_STREAMS),
 }
+_NUMPY_TYPES: dict[str, Any] = {"u8": "u1", "s16": "i2", "s32": "i4", "flt": "f4", "dbl": "f8"}
+"""By FFmpeg's name of a sample format, without the "p" of planar ones."""
 _FULL_SCALE = {"u8": 1 << 7, "s16": 1 << 15, "s32": 1 << 31}
-"""The magnitude that is 1.0, by FFmpeg's name of a sample format, for those that are whole numbers."""
+"""The magnitude that is 1.0 in those that are whole numbers."""
 
 
 @dataclass(frozen=True)
@@ -79,16 +83,28 @@ def blocks(part: FilePart, packets: Packets) -> Iterator[Block]:
         container = _opened(part, cleanup)
         audio = _audio(container)
         frames = _frames(container, audio, packets)
-        if "mov" in container.format.name.split(","):
-            yield from _without_padding(frames)
-        elif part.granule is not None and audio.codec_context.codec.name == "vorbis":
-            # FFmpeg cuts too much from the end of Vorbis whose sound is on a single page. Left to itself its
-            # decoder begins with a frame that is no sound: it has only one half of what overlaps there.
-            audio.codec_context.flags2 |= av.codec.context.Flags2.skip_manual
-            next(frames, None)
-            yield from _cut(map(_block, frames), part.granule)
-        else:
-            yield from map(_block, frames)
+        yield from _to_the_sample(frames, container.format.name, audio.codec_context, part.granule)
+
+
+def _to_the_sample(
+    frames: Iterator[av.AudioFrame], container: str, codec: av.AudioCodecContext, granule: int | None
+) -> Iterator[Block]:
+    """The blocks of all frames, without what is no part of the recording.
+
+    FFmpeg leaves out what encoders have put in front and behind, except for three kinds of files.
+    """
+    if "mov" in container.split(","):
+        return _without_padding(frames)
+    if (container, codec.name) == ("caf", "alac"):
+        # The last frame has the right length already, and FFmpeg would cut it once more.
+        codec.flags2 |= av.codec.context.Flags2.skip_manual
+    if granule is not None and codec.name == "vorbis":
+        # Too much would be cut where all sound is on one page. When nothing is cut, the first frame is no
+        # sound: it is one half of two that overlap.
+        codec.flags2 |= av.codec.context.Flags2.skip_manual
+        next(frames, None)
+        return _cut(map(_block, frames), granule)
+    return map(_block, frames)
 
 
 def _opened(part: FilePart, cleanup: ExitStack) -> av.container.InputContainer:
@@ -166,10 +182,12 @@ def _block(frame: av.AudioFrame) -> Block:
 
 def _samples(frame: av.AudioFrame, channels: int) -> Samples:
     """[channels, n], float32, full scale is ±1."""
-    values = frame.to_ndarray()
-    if frame.format.is_packed:
-        values = values.reshape(-1, channels).T
-    kind = frame.format.name.removesuffix("p")
+    kind, planar = frame.format.name.removesuffix("p"), frame.format.is_planar
+    count, planes = (frame.samples, channels) if planar else (frame.samples * channels, 1)
+    # Not `to_ndarray` and `planes`: they count the planes by their pointers, and of eight they find more.
+    buffers: list[Any] = [AudioPlane(frame, plane) for plane in range(planes)]
+    stored = [np.frombuffer(buffer, _NUMPY_TYPES[kind], count) for buffer in buffers]
+    values = np.stack(stored) if planar else stored[0].reshape(-1, channels).T
     samples: Samples = values.astype(np.float32)
     if kind == "u8":
         samples -= _FULL_SCALE[kind]
