@@ -12,6 +12,7 @@ from starlette.formparsers import MultiPartParser
 from serve_app.jobs.model import JobState
 from serve_app.storage import AudioStorage
 from tests.audio import write_recording
+from tests.decoded_audio import decoded, stored_recording
 from tests.malformed_requests import CUT, endless_upload
 from tests.unit.api.conftest import LocalJobService, wav_bytes
 
@@ -83,8 +84,8 @@ async def test_uploads_are_kept_in_the_folder_of_the_job(
     job = service.jobs[0]
     assert job.spec.source.seconds == pytest.approx(2.0)
     assert job.spec.reference.seconds == pytest.approx(1.0)
-    assert storage.open(job.spec.source.uri).read() == source
-    assert storage.open(job.spec.reference.uri).read() == reference
+    assert storage.open(job.spec.source.uri).read() == stored_recording(decoded(source))
+    assert storage.open(job.spec.reference.uri).read() == stored_recording(decoded(reference))
     assert {path.parent.name for path in stored_files()} == {job.job_id}
     assert len(stored_files()) == 2
 
@@ -160,7 +161,7 @@ async def test_a_path_in_an_audio_folder_is_copied(
     answer = await http.post(GENERATE, json={**COVER, "src_audio_path": str(recording)})
     assert answer.status_code == 200, answer.text
     recording.unlink()
-    assert storage.open(service.last.source.uri).read() == content
+    assert storage.open(service.last.source.uri).read() == stored_recording(decoded(content))
 
 
 async def test_an_upload_beats_the_path_of_the_same_name(
@@ -257,7 +258,7 @@ async def test_a_result_of_this_server_can_be_a_source(
     answer = await http.post(GENERATE, json={**COVER, "src_audio_path": song["path"]})
     assert answer.status_code == 200, answer.text
     assert service.last.source.seconds == pytest.approx(3.0, abs=0.1)
-    assert storage.open(service.last.source.uri).read() == song["content"]
+    assert storage.open(service.last.source.uri).read() == stored_recording(decoded(song["content"]))
 
 
 @pytest.mark.parametrize(
