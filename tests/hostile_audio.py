@@ -98,7 +98,7 @@ def _flac_claiming(samples: np.ndarray, sample_count: int) -> bytes:
 
 
 def _zeros(count: int) -> bytes:
-    packer = zlib.compressobj(1)
+    packer = zlib.compressobj(9)
     block = bytes(1 << 20)
     whole, rest = divmod(count, len(block))
     return b"".join(

@@ -6,7 +6,7 @@ import os
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from configs.settings import Settings
@@ -17,13 +17,13 @@ from serve_app.api.callers import Caller
 from serve_app.api.errors import invalid
 from serve_app.api.limits import Limits, apply_limits
 from serve_app.api.parsing import parse_request, uploaded_files
-from serve_app.api.recordings import RecordingFinder
+from serve_app.api.recordings import OpenRecordings, RecordingFinder
 from serve_app.api.resolve import job_spec
 from serve_app.api.responses import SubmitResponse
 from serve_app.api.schemas import GenerateRequest
 from serve_app.api.service import JobService
 from serve_app.jobs.errors import DrainingError, IdempotencyConflictError, LimitError
-from serve_app.jobs.model import Accepted, IdempotencyKey, NewJob, Recording
+from serve_app.jobs.model import Accepted, IdempotencyKey, JobSpec, NewJob, Recording
 from serve_app.planning import unconditional_text
 from serve_app.recordings.decoder import DecodedRecording, RecordingDecoder
 from serve_app.storage import BLOCK_BYTES, AudioStorage
@@ -82,7 +82,7 @@ class Submission:
             job_id = str(uuid.uuid4())
             source = self._recording(job_id, "source", recordings.source)
             reference = self._recording(job_id, "reference", recordings.reference)
-            spec = job_spec(request, source, reference, self._limits)
+            spec = _noting_damage(job_spec(request, source, reference, self._limits), recordings)
             await self._check_prompt(request)
             uploaded_bytes = await self._store(job_id, spec.source, recordings.source)
             uploaded_bytes += await self._store(job_id, spec.reference, recordings.reference)
@@ -156,6 +156,17 @@ class Submission:
                 f"The text and the {codes} audio codes of the longest song do not fit the {context} tokens "
                 "of the language model",
             )
+
+
+def _noting_damage(spec: JobSpec, recordings: OpenRecordings) -> JobSpec:
+    """The job with a note for each of its recordings that could not be decoded whole."""
+    used = (("source", spec.source, recordings.source), ("reference", spec.reference, recordings.reference))
+    notes = tuple(
+        f"The {name} audio is damaged or incomplete: {decoded.seconds:.1f} s of it could be read."
+        for name, kept, decoded in used
+        if kept and decoded and decoded.damaged
+    )
+    return replace(spec, notes=spec.notes + notes)
 
 
 def _fingerprint(request: GenerateRequest, uploads: Mapping[str, BinaryIO]) -> str:

@@ -14,6 +14,7 @@ from serve_app.api.app import create_app
 from serve_app.storage import AudioStorage
 from tests.hostile_audio import HostileFile, hostile_files
 from tests.malformed_requests import CUT, endless_upload
+from tests.mutated_audio import mutated_file
 from tests.unit.api.conftest import LocalJobService
 
 GENERATE = "/v1/music/generate"
@@ -73,3 +74,17 @@ async def test_what_a_file_claims_does_not_count(
     else:
         assert answer.status_code == 200
         assert service.last.source.seconds == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("count", [20, pytest.param(400, marks=pytest.mark.slow)])
+async def test_damaged_files_are_accepted_or_refused_and_nothing_else(
+    http: httpx.AsyncClient, service: LocalJobService, count: int
+) -> None:
+    statuses = set()
+    for number in range(count):
+        upload = {"src_audio": ("a", mutated_file(number))}
+        answer = await http.post(GENERATE, data={"task_type": "cover"}, files=upload)
+        statuses.add(answer.status_code)
+        if answer.status_code == 200:
+            service.claim()  # so that the line does not grow full
+    assert statuses == {200, 422}
