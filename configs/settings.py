@@ -186,6 +186,20 @@ class ApiSettings(_Section):
         return self
 
 
+class RecordingSettings(_Section):
+    """Decoding recordings that clients send or name: in a process of its own for each (docs/security.md)."""
+
+    processes: int = Field(
+        2, ge=1, description="Recordings that one ingress replica decodes at a time; others wait."
+    )
+    memory_bytes: int = Field(
+        1_000_000_000,
+        ge=400_000_000,
+        description="Address space of such a process, bytes; 200 MB of it are Python and its libraries.",
+    )
+    cpu_seconds: int = Field(60, ge=1, description="Processor time of such a process, seconds.")
+
+
 class JobSettings(_Section):
     """The queue and how jobs are run."""
 
@@ -293,6 +307,7 @@ class Settings(_Section):
     generator: GeneratorSettings = Field(default_factory=GeneratorSettings)
     codec: CodecSettings = Field(default_factory=CodecSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
+    recordings: RecordingSettings = Field(default_factory=RecordingSettings)
     jobs: JobSettings = Field(default_factory=JobSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)

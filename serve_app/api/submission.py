@@ -1,11 +1,11 @@
-"""From a body to a job in line: parse → limit → admit → hear the recordings → decide → store → submit."""
+"""From a body to a job in line: parse → limit → admit → decode the recordings → decide → store → submit."""
 
 import hashlib
 import os
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from configs.settings import Settings
@@ -16,15 +16,16 @@ from serve_app.api.callers import Caller
 from serve_app.api.errors import invalid
 from serve_app.api.limits import Limits, apply_limits
 from serve_app.api.parsing import parse_request, uploaded_files
-from serve_app.api.recordings import OpenRecording, RecordingFinder
+from serve_app.api.recordings import OpenRecordings, RecordingFinder
 from serve_app.api.resolve import job_spec
 from serve_app.api.responses import SubmitResponse
 from serve_app.api.schemas import GenerateRequest
 from serve_app.api.service import JobService
 from serve_app.api.threads import WorkerPools
 from serve_app.jobs.errors import DrainingError, IdempotencyConflictError, LimitError
-from serve_app.jobs.model import Accepted, IdempotencyKey, NewJob, Recording
+from serve_app.jobs.model import Accepted, IdempotencyKey, JobSpec, NewJob, Recording
 from serve_app.planning import unconditional_text
+from serve_app.recordings.decoder import DecodedRecording, RecordingDecoder
 from serve_app.storage import BLOCK_BYTES, AudioStorage
 from serve_app.tracing import client_context, submit_context
 from serve_app.workload import job_work
@@ -60,7 +61,12 @@ class Submission:
         self._storage = storage
         self._limits = limits
         self._finder = RecordingFinder(
-            service, storage, settings.api.audio_roots, settings.api.max_duration, pools
+            service,
+            storage,
+            RecordingDecoder(settings.recordings),
+            settings.api.audio_roots,
+            settings.api.max_duration,
+            pools,
         )
 
     async def admit(self, caller: Caller, idempotency_key: str | None) -> None:
@@ -93,6 +99,7 @@ class Submission:
             spec = await self._pools.bodies.run_unless_short(
                 body.text_bytes, job_spec, request, source, reference, self._limits
             )
+            spec = _noting_damage(spec, recordings)
             await self._check_prompt(request)
             uploaded_bytes = await self._store(job_id, spec.source, recordings.source)
             uploaded_bytes += await self._store(job_id, spec.reference, recordings.reference)
@@ -112,13 +119,13 @@ class Submission:
             job_id=accepted.job_id, status=accepted.state, queue_position=accepted.queue_position
         )
 
-    def _recording(self, job_id: str, name: str, opened: OpenRecording | None) -> Recording | None:
+    def _recording(self, job_id: str, name: str, opened: DecodedRecording | None) -> Recording | None:
         if opened is None:
             return None
         return Recording(self._storage.recording_uri(job_id, name), opened.seconds)
 
-    async def _store(self, job_id: str, wanted: Recording | None, opened: OpenRecording | None) -> int:
-        """Copy a recording, so that the job's retries do not depend on the user's file; its bytes."""
+    async def _store(self, job_id: str, wanted: Recording | None, opened: DecodedRecording | None) -> int:
+        """Keep a recording, so that the job's retries do not depend on the user's file; its bytes."""
         if wanted is None or opened is None:
             return 0
         try:
@@ -170,6 +177,17 @@ class Submission:
 
 def _parsed(body: Body, limits: Limits, strict: bool) -> tuple[GenerateRequest, dict[str, BinaryIO]]:
     return parse_request(body, limits, strict), uploaded_files(body)
+
+
+def _noting_damage(spec: JobSpec, recordings: OpenRecordings) -> JobSpec:
+    """The job with a note for each of its recordings that could not be decoded whole."""
+    used = (("source", spec.source, recordings.source), ("reference", spec.reference, recordings.reference))
+    notes = tuple(
+        f"The {name} audio is damaged or incomplete: {decoded.seconds:.1f} s of it could be read."
+        for name, kept, decoded in used
+        if kept and decoded and decoded.damaged
+    )
+    return replace(spec, notes=spec.notes + notes)
 
 
 def _fingerprint(request: GenerateRequest, uploads: Mapping[str, BinaryIO]) -> str:

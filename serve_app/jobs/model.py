@@ -44,7 +44,7 @@ class JobSpec:
     source: Recording | None = None
     reference: Recording | None = None
     notes: tuple[str, ...] = ()
-    """Sentences for `status_message` about fields that have no effect in this job."""
+    """Sentences for `status_message`: fields that have no effect in this job, and damaged recordings."""
 
 
 @dataclass(frozen=True)
