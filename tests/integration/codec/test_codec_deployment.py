@@ -107,7 +107,7 @@ async def test_sources_of_which_a_part_is_renewed_are_heard_alike_however_quiet_
     encoded = {}
     for level in (0.1, 0.001):
         path = tmp_path / f"source-{level}"
-        stored_recording(path, music(4.0) * level)
+        path.write_bytes(stored_recording(music(4.0) * level))
         encoded[level] = await codec.encode(EncodeRequest(str(path), "source", renewed=(1.0, 2.0)))
     assert encoded[0.1].gain > 1
     assert encoded[0.001].gain == pytest.approx(100 * encoded[0.1].gain)
