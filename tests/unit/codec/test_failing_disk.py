@@ -3,16 +3,19 @@
 import io
 import os
 import stat
+import tempfile
 import uuid
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
 
+from deployments.codec import stored_files
 from deployments.codec.audio_files import read
 from deployments.codec.file_work import write_song
 from deployments.codec.formats import FORMATS
-from deployments.codec.stored_files import located, new_stored_file
+from deployments.codec.stored_files import located, new_stored_file, stored_file
 from deployments.errors import StorageError
 from deployments.messages import DecodeRequest
 from serve_app.failures import classify
@@ -49,7 +52,7 @@ def test_a_song_whose_disk_fails_at_any_write_is_not_published(
         write(folder, audio_format)
     (whole,) = stored(folder).values()
     located(folder)[0].rm(located(folder)[1], recursive=True)
-    assert healthy.writes > 2
+    assert healthy.writes > 1
     for at in range(1, healthy.writes + 1):
         with faulty_disk(Fault(at, number, lasting)), pytest.raises(StorageError) as failed:
             write(folder, audio_format)
@@ -76,6 +79,26 @@ def test_a_recording_whose_disk_fails_at_any_write_is_not_stored(
         with faulty_disk(Fault(at, number, lasting)), pytest.raises(StorageError):
             storage.write(uri, io.BytesIO(recording))
         assert stored(folder) == {}
+
+
+def read_stored(uri: str) -> bytes:
+    with stored_file(uri) as path:
+        return path.read_bytes()
+
+
+def test_a_copy_for_which_the_folder_of_temporary_files_has_no_room_names_the_folder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    uri = f"memory://{uuid.uuid4().hex}/source"
+    AudioStorage("memory://").write(uri, io.BytesIO(b"song"))
+    assert read_stored(uri) == b"song"
+
+    def full() -> BinaryIO:
+        return Path("/dev/full").open("wb+")
+
+    monkeypatch.setattr(stored_files, "TemporaryFile", full)
+    with pytest.raises(StorageError, match=f"{tempfile.gettempdir()}, is full"):
+        read_stored(uri)
 
 
 def write_bytes(path: Path) -> None:
