@@ -111,6 +111,14 @@ JOB_METRICS = (
     STORE_ERRORS,
 )
 
+# Of each replica of the API
+
+API_KEYS_OUTDATED = _gauge(
+    "api_keys_outdated", "1 while `api.keys_file` cannot be read or is wrong, and earlier keys are in use."
+)
+
+INGRESS_METRICS = (API_KEYS_OUTDATED,)
+
 # Of each LanguageModel replica; vLLM adds its own (`ray_vllm_...`)
 
 LM_TOKENS = _counter(
@@ -160,4 +168,4 @@ VAE_MARGIN_FRAMES = _counter(
 
 CODEC_METRICS = (VAE_FORWARDS, VAE_SECONDS, VAE_TILES, VAE_TILE_SLOTS, VAE_FRAMES, VAE_MARGIN_FRAMES)
 
-METRICS = (*JOB_METRICS, *LANGUAGE_MODEL_METRICS, *GENERATOR_METRICS, *CODEC_METRICS)
+METRICS = (*JOB_METRICS, *INGRESS_METRICS, *LANGUAGE_MODEL_METRICS, *GENERATOR_METRICS, *CODEC_METRICS)

@@ -138,7 +138,8 @@ class ApiSettings(_Section):
     keys_file: ProjectPath | None = Field(
         None,
         description="YAML file of the API keys (`python -m serve_app.admin make-key`); the environment "
-        "variable ACESTEP_API_KEYS may hold the same. Without either, everybody may use the server.",
+        "variable ACESTEP_API_KEYS may hold the same. Without either, everybody may use the server. "
+        "The file is read again while the server runs.",
     )
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = Field(
         (), description="Networks of reverse proxies whose X-Forwarded-For says who the client is."

@@ -4,7 +4,7 @@ import base64
 import re
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.exceptions import RequestValidationError
 
 from serve_app.api.callers import Caller, Callers
@@ -41,6 +41,7 @@ def jobs_router(service: JobService, callers: Callers, jobs: VisibleJobs) -> API
 
     @router.get("/v1/jobs/{job_id}", responses=error_responses(404, 422))
     async def poll(
+        request: Request,
         caller: Annotated[Caller, Depends(callers)],
         job_id: str,
         wait: Annotated[
@@ -57,6 +58,7 @@ def jobs_router(service: JobService, callers: Callers, jobs: VisibleJobs) -> API
         view = await jobs.find(caller, job_id)
         if wait and not view.state.is_final:
             view = jobs.visible(caller, await service.wait_stage(job_id, view.state, view.stage, wait))
+            callers.identify(request)  # the key may have been removed meanwhile
         return await jobs.shown(view)
 
     @router.delete("/v1/jobs/{job_id}", responses=error_responses(404, 409))

@@ -81,6 +81,13 @@ class LocalJobService:
                 return
             await asyncio.sleep(0.005)
 
+    async def until_waiting(self, count: int) -> None:
+        """Return once so many long polls wait."""
+        while True:
+            if self.waiting == count:
+                return
+            await asyncio.sleep(0.005)
+
     async def wait(self, job_id: str, version: str, timeout: float) -> JobView | None:
         self.followed.add(version)
         return await self._changed(job_id, timeout, lambda view: view.version != version)
