@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from configs.checks import named_origins, without_password
+from configs.checks import http_url, named_origins, without_password
 from deployments.domain import code_count
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -241,6 +241,19 @@ class WebhookSettings(_Section):
     timeout_seconds: float = Field(10.0, gt=0, description="How long one delivery may take.")
     allow_private_addresses: bool = Field(
         False, description="Whether callbacks may go to private, loopback and link-local addresses."
+    )
+    proxy: (
+        Annotated[
+            str,
+            without_password("put it into the environment, ACESTEP_WEBHOOK_PROXY_PASSWORD"),
+            AfterValidator(http_url),
+        ]
+        | None
+    ) = Field(
+        None,
+        description="URL of an HTTP proxy that makes the connections, such as http://user@proxy:3128. The "
+        "proxy looks up where a name leads, so it must refuse what is not public; the server itself only "
+        "checks literal addresses, when a job is submitted.",
     )
 
 

@@ -176,7 +176,8 @@ async def test_who_loses_a_key_hears_no_more_of_a_job(
         job_id = (await http.post("/v1/music/generate", json={}, headers=owner)).json()["job_id"]
         waits = asyncio.create_task(http.get(f"/v1/jobs/{job_id}?wait=60", headers=owner))
         follows = asyncio.create_task(http.get(f"/v1/jobs/{job_id}/events", headers=owner))
-        await asyncio.gather(service.until_waiting(2), asyncio.to_thread(file.write_text, entries("new")))
+        await service.until_waiting(2)
+        await asyncio.to_thread(file.write_text, entries("new"))
         await until_refused(http, f"/v1/jobs/{job_id}", owner)
         service.finish(service.claim(), RESULT)
         assert (await waits).status_code == 401
