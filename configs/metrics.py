@@ -12,7 +12,7 @@ EXPORT_PREFIX = "ray_"
 FailureKind = Literal["request", "timeout", "unavailable", "internal", "lost"]
 """Why a run of a job failed: what was asked can't be done; it took too long; a part of the server was away;
 an error of our own; its runner was not heard of any more."""
-Limit = Literal["queue_limit", "client_jobs", "client_bytes"]
+Limit = Literal["queue_limit", "client_jobs", "client_rate", "client_bytes"]
 """The setting of `jobs` under which a submit was refused."""
 Delivery = Literal["delivered", "failed", "given_up"]
 """How one try to deliver a callback ended; `given_up`: it failed, and there is no other."""

@@ -175,6 +175,15 @@ class JobSettings(_Section):
     )
     queue_limit: int = Field(200, ge=1, description="Jobs that may wait; more are refused with 429.")
     client_jobs: int = Field(200, ge=1, description="Jobs of one client that may wait or run.")
+    client_rate: float = Field(
+        10.0, gt=0, description="Jobs that one client may submit each second, on average; more: 429."
+    )
+    client_burst: int | None = Field(
+        None,
+        ge=1,
+        description="Jobs that a client who was away may submit at once, before client_rate counts; null: as "
+        "many as client_jobs, and 200 at least.",
+    )
     client_bytes: int = Field(
         20_000_000_000, ge=1, description="Bytes that one client's songs and recordings may take."
     )
@@ -218,6 +227,11 @@ class StorageSettings(_Section):
     )
     record_seconds: float = Field(
         7 * 24 * 3600.0, gt=0, description="Seconds after a job's end for which it can be polled."
+    )
+    client_cancelled: int = Field(
+        1000,
+        ge=1,
+        description="Cancelled jobs of one client that can be polled; the oldest of more go early.",
     )
     max_bytes: int = Field(
         50_000_000_000, ge=1, description="Where songs and recordings take more, the oldest songs go early."

@@ -3,6 +3,7 @@
 import io
 import uuid
 from pathlib import Path
+from typing import Any
 
 from configs.settings import JobSettings, StorageSettings
 from serve_app.api.schemas import GenerateRequest
@@ -22,18 +23,18 @@ SPEC = JobSpec(GenerateRequest(), seeds=(1,))
 class Housekeeping:
     """One tracker, its storage in `folder`, and the janitor of both."""
 
-    def __init__(self, folder: Path, max_bytes: int = 10**9) -> None:
+    def __init__(self, folder: Path, max_bytes: int = 10**9, **settings: Any) -> None:
         self.folder = folder
         self.clock = Clock()
         self.storage = AudioStorage(str(folder))
         self.journal = Journal(MemoryJobStore())
         self.settings = StorageSettings(
-            uri=str(folder), result_seconds=DAY, record_seconds=7 * DAY, max_bytes=max_bytes
+            uri=str(folder), result_seconds=DAY, record_seconds=7 * DAY, max_bytes=max_bytes, **settings
         )
         self.restart()
 
     def restart(self) -> None:
-        self.tracker = JobTracker(JobSettings(), self.journal, self.clock)
+        self.tracker = JobTracker(JobSettings(client_rate=1e6), self.journal, self.clock)
         self.janitor = Janitor(self.storage, self.settings, self.clock)
 
     async def sweep(self) -> None:

@@ -136,7 +136,7 @@ class JobTrackerActor:
         return not self._tracker.holds_lease(job_id, token)
 
     async def demand(self) -> dict[str, dict[str, float]]:
-        """Work by stage: submitted since this tracker started, waiting, running."""
+        """Work by stage: submitted since this tracker started, withdrawn of that, waiting, running."""
         return self._tracker.demand()
 
     async def stats(self) -> TrackerStats:

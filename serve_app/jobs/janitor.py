@@ -5,6 +5,7 @@ Files go first and records after them: a crash at any point leaves nothing that 
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
@@ -39,6 +40,7 @@ class Janitor:
         await self._tidy(tracker)
         await self._expire_files(tracker, journal)
         await self._expire_records(tracker, journal)
+        await self._trim_cancelled(tracker, journal)
         if self._scanned_at is None or self._clock() - self._scanned_at >= SCAN_SECONDS:
             self._scanned_at = self._clock()
             await self._delete_unknown(journal)
@@ -84,6 +86,18 @@ class Janitor:
             old = await asyncio.to_thread(journal.store.ended, before, False, BATCH)
             if len(await self.purge(tracker, old)) < BATCH:
                 return
+
+    async def _trim_cancelled(self, tracker: JobTracker, journal: Journal) -> None:
+        """Records of clients that submit and cancel, before their time."""
+        for client in tracker.ended.to_trim():
+            await journal.flushed()
+            page, state = journal.store.page, JobState.CANCELLED
+            kept = await asyncio.to_thread(page, client, state, sys.maxsize, self._settings.client_cancelled)
+            while kept and (
+                older := await asyncio.to_thread(page, client, state, kept[-1].place.sequence, BATCH)
+            ):
+                kept = older
+                await self.purge(tracker, [job for job in older if job.may_go])
 
     async def _delete_unknown(self, journal: Journal) -> None:
         """Folders of requests that the server did not live to put in line."""

@@ -43,9 +43,9 @@ class LocalTracker:
         self.call("submit", NewJob(job_id, spec, WORK, Client(client)))
         return job_id
 
-    def run(self, job_id: str, **ended: Any) -> str:
+    def run(self, job_id: str, recording: bool = False, **ended: Any) -> str:
         """A job that succeeds, or with `error`, fails."""
-        self.submit(job_id)
+        self.submit(job_id, recording=recording)
         self.call("claim", f"token of {job_id}", 0)
         if "error" in ended:
             self.call("fail", job_id, f"token of {job_id}", ended["error"], False)
