@@ -61,6 +61,12 @@ QUEUE_AGE = _gauge(
 )
 RUNNING_JOBS = _gauge("running_jobs", "Jobs that runners work on.")
 STORED_BYTES = _gauge("stored_bytes", "What songs and recordings of all jobs take of the storage.")
+UNOWNED_FOLDERS = _gauge(
+    "storage_unowned_folders", "Folders in the storage that belong to job stores which are not in use."
+)
+CLOCK_AHEAD = _gauge(
+    "clock_ahead_seconds", "How far the wall clock was set forward of late; ages do not count that."
+)
 TRACKER_STARTED = _gauge("tracker_start_time_seconds", "When the job tracker's process started, Unix time.")
 SUBMITTED = _counter("jobs_submitted", "Jobs that were put in line.")
 REFUSED = _counter(
@@ -95,6 +101,8 @@ JOB_METRICS = (
     QUEUE_AGE,
     RUNNING_JOBS,
     STORED_BYTES,
+    UNOWNED_FOLDERS,
+    CLOCK_AHEAD,
     TRACKER_STARTED,
     SUBMITTED,
     REFUSED,

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import os
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -72,7 +71,7 @@ class Submission:
             fingerprint = await asyncio.to_thread(_fingerprint, parsed, uploads)
             idempotency = IdempotencyKey(idempotency_key, fingerprint)
         async with self._finder.open(request, uploads, caller) as recordings:
-            job_id = str(uuid.uuid4())
+            job_id = await self._service.new_job_id()
             source = self._recording(job_id, "source", recordings.source)
             reference = self._recording(job_id, "reference", recordings.reference)
             spec = job_spec(request, source, reference, self._limits)
