@@ -75,10 +75,10 @@ class Janitor:
         await self._expire_records(tracker, journal)
         await self._trim_cancelled(tracker, journal)
         if is_time_to_scan:
-            await self.survey(journal)
+            found = await self.survey(journal)
             if is_new and not self._known_folders:
                 self._tell_of_others()
-            await self._delete_unknown(self.leftovers.abandoned)
+            await self._delete_unknown(found.abandoned, journal)
             self._scanned_at = self._steady()
 
     async def survey(self, journal: Journal) -> Leftovers:
@@ -179,13 +179,14 @@ class Janitor:
                 kept = older
                 await self.purge(tracker, [job for job in older if job.may_go])
 
-    async def _delete_unknown(self, found: Iterable[str]) -> None:
+    async def _delete_unknown(self, found: Iterable[str], journal: Journal) -> None:
         """Folders of requests that the server did not live to put in line."""
         now = self._steady()
         self._unknown_since = {job_id: self._unknown_since.get(job_id, now) for job_id in found}
-        for job_id, since in self._unknown_since.items():
-            if now - since >= ABANDONED_SECONDS:
-                await asyncio.to_thread(self._delete_abandoned, job_id)
+        due = [job_id for job_id, since in self._unknown_since.items() if now - since >= ABANDONED_SECONDS]
+        await journal.flushed()
+        for job_id in await asyncio.to_thread(journal.store.unknown, due):
+            await asyncio.to_thread(self._delete_abandoned, job_id)
 
     def _delete_abandoned(self, job_id: str) -> bool:
         try:

@@ -5,12 +5,16 @@ affair. Folders of one that does not belong to nobody: the store was lost or emp
 """
 
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from deployments.errors import StorageError
 from serve_app.jobs.ages import CautiousClock, boot_id
 from serve_app.jobs.identity import store_of
 from serve_app.storage import AudioStorage
+
+logger = logging.getLogger("ray.serve")
 
 EARLIER_RELEASE = "earlier-release"
 """In the place of a store's name, for ids that say none."""
@@ -56,12 +60,16 @@ def survey(storage: AudioStorage, store: str, unknown: Iterable[str]) -> Leftove
 def sign_in(storage: AudioStorage, store: str, clock: CautiousClock) -> bool:
     """Say that this store uses the storage, and hand the clock on to the next process.
 
-    Whether it is the first time. Blocks. Raises StorageError.
+    Whether it is the first time. Blocks. Raises StorageError where the storage cannot be read. A storage that
+    takes no file may be full: then room has to be made all the same.
     """
     boot, note = boot_id(), storage.note_of(store)
     if clock.is_new and boot:
         clock.remember(_offset(note, boot))
-    storage.sign_in(store, json.dumps({"boot": boot, "clock_offset": clock.offset}).encode())
+    try:
+        storage.sign_in(store, json.dumps({"boot": boot, "clock_offset": clock.offset}).encode())
+    except StorageError:
+        logger.exception("the job store %s could not sign in to the storage; trying again", store)
     return note is None
 
 

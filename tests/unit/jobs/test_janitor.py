@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from deployments.errors import StorageError
 from serve_app.jobs.janitor import ABANDONED_SECONDS, SCAN_SECONDS
 from serve_app.jobs.model import JobState
 from tests.housekeeping import DAY, SONG_BYTES, Housekeeping
@@ -168,3 +169,19 @@ async def test_songs_of_after_a_step_of_the_clock_go_early_where_all_take_too_mu
     await house.sweep()
     assert house.files() == sorted(f"{job_id}/2/0.wav" for job_id in after[1:])
     assert house.state(before) is JobState.SUCCEEDED
+
+
+async def test_a_full_storage_is_freed_although_nobody_can_sign_in(
+    house: Housekeeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = house.finish()
+
+    def full(_store: str, _note: bytes) -> None:
+        raise StorageError("no space left")
+
+    monkeypatch.setattr(house.storage, "sign_in", full)
+    await house.sweep()
+    assert house.files() == [f"{job_id}/2/0.wav"]
+    house.clock.now += DAY + 1
+    await house.sweep()
+    assert house.files() == []
