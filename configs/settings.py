@@ -134,6 +134,24 @@ class ApiSettings(_Section):
     audio_roots: tuple[ProjectPath, ...] = Field(
         (), description="Folders that *_audio_path may point into; empty: uploads and own results only."
     )
+    uploads_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="Bytes of all request bodies that one replica receives and reads at the same time; what "
+        "is beyond is refused with 503. null: room for eight of the largest.",
+    )
+    client_requests: int = Field(
+        250,
+        ge=1,
+        description="Long polls, event streams and bodies without files that one client may have open on a "
+        "replica, of each kind; more are refused with 429.",
+    )
+    client_uploads: int = Field(
+        16, ge=1, description="Bodies with files that one client may have open on a replica."
+    )
+    client_downloads: int = Field(
+        64, ge=1, description="Songs that one client may be fetching from a replica."
+    )
     body_timeout_seconds: float = Field(300.0, gt=0, description="Seconds that sending a body may take.")
     keys_file: ProjectPath | None = Field(
         None,
@@ -161,6 +179,26 @@ class ApiSettings(_Section):
         if self.default_batch_size > self.max_batch_size:
             raise ValueError("api.default_batch_size is above api.max_batch_size")
         return self
+
+    @model_validator(mode="after")
+    def _largest_upload_fits(self) -> Self:
+        if self.uploads_bytes is not None and self.max_upload_bytes > self.uploads_bytes:
+            raise ValueError("api.max_upload_bytes is above api.uploads_bytes: raise that, too")
+        return self
+
+
+class RecordingSettings(_Section):
+    """Decoding recordings that clients send or name: in a process of its own for each (docs/security.md)."""
+
+    processes: int = Field(
+        2, ge=1, description="Recordings that one ingress replica decodes at a time; others wait."
+    )
+    memory_bytes: int = Field(
+        1_000_000_000,
+        ge=400_000_000,
+        description="Address space of such a process, bytes; 200 MB of it are Python and its libraries.",
+    )
+    cpu_seconds: int = Field(60, ge=1, description="Processor time of such a process, seconds.")
 
 
 class JobSettings(_Section):
@@ -297,6 +335,7 @@ class Settings(_Section):
     generator: GeneratorSettings = Field(default_factory=GeneratorSettings)
     codec: CodecSettings = Field(default_factory=CodecSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
+    recordings: RecordingSettings = Field(default_factory=RecordingSettings)
     jobs: JobSettings = Field(default_factory=JobSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)

@@ -204,6 +204,9 @@ class EncodeRequest:
     """Seconds."""
     pad_right: float = 0.0
     """Seconds."""
+    renewed: tuple[float, float] | None = None
+    """Start and end of the part that a repaint makes anew, in seconds of the padded source. A source that is
+    quiet around it is then turned up, because the DiT makes music at the level of released songs."""
     origin: Origin = Origin()
 
 
@@ -213,6 +216,8 @@ class EncodedAudio:
 
     latents: Latents | None
     seconds: float
+    gain: float = 1.0
+    """What the source's samples were multiplied by."""
 
 
 @dataclass(frozen=True)
@@ -228,6 +233,8 @@ class Splice:
     pad_left: float = 0.0
     pad_right: float = 0.0
     crossfade: float = 0.025
+    gain: float = 1.0
+    """What the source was multiplied by when it was encoded; the new part is divided by it."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from serve_app.api.app import create_app
 from serve_app.jobs.client import TrackerClient, replace_outdated_tracker
 from serve_app.models import HandleModels
 from serve_app.runner import Runners
+from serve_app.runner_thread import RunnerThread
 from serve_app.service import RayJobService
 from serve_app.storage import AudioStorage
 
@@ -48,11 +49,12 @@ class Ingress:
         replace_outdated_tracker(settings)
         tracker = TrackerClient(settings)
         self._storage = AudioStorage(settings.storage.uri)
+        for handle in (*language_models.values(), generator, codec):
+            handle.options()  # prepares the handle, which requests and runners must not do at the same time
         models = HandleModels(language_models, generator, codec)
         self._spans = span_recorder(settings.tracing, "Ingress")
         self._service = RayJobService(settings, tracker, language_models, generator, codec)
-        self._runners = Runners(tracker, models, self._storage, settings, self._spans)
-        self._runners.start()
+        self._runners = RunnerThread(Runners(tracker, models, self._storage, settings, self._spans))
         self._meter = Meter(metrics.INGRESS_METRICS)
 
     def __serve_build_asgi_app__(self) -> FastAPI:

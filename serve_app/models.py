@@ -39,7 +39,11 @@ class Models(Protocol):
 
 
 class HandleModels:
-    """The verbs through Serve's deployment handles."""
+    """The verbs through Serve's deployment handles, on whichever event loop asks.
+
+    Serve routes the calls of all handles of a process on a thread of its own (unless the environment variable
+    RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP is 0) and gives the answers to the loop that waits for them.
+    """
 
     def __init__(self, language_models: Mapping[str, Any], generator: Any, codec: Any) -> None:
         self._language_models = language_models

@@ -27,7 +27,7 @@ from deployments.messages import (
 )
 from serve_app.attempt import Attempt
 from serve_app.failures import is_unavailable
-from serve_app.jobs.model import Job
+from serve_app.jobs.model import Job, Recording
 from serve_app.planning import (
     fallback_plan,
     given_metadata,
@@ -53,6 +53,8 @@ class Recordings:
 
     source: Latents | None
     reference: Latents | None
+    gain: float = 1.0
+    """What the source was multiplied by before it was encoded."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ async def run_job(attempt: Attempt) -> FinishedJob:
     codes = await compose(attempt, song)
     recordings = await encode(attempt, song)
     latents = await denoise(attempt, song, codes, recordings)
-    files = await decode(attempt, song, latents)
+    files = await decode(attempt, song, latents, recordings.gain)
     result = job_result(attempt.job, song, codes, latents, files, attempt.timings, attempt.settings)
     return FinishedJob(result, tuple(file.uri for file in files), sum(file.byte_count for file in files))
 
@@ -147,16 +149,26 @@ async def encode(attempt: Attempt, song: SongPlan) -> Recordings:
     """The latents of the source and of the timbre reference."""
     spec = attempt.spec
     source = reference = None
+    gain = 1.0
     if spec.source or spec.reference:
         with attempt.stage("composing", "recordings") as origin:
             if spec.source:
-                pads = (song.span.pad_left, song.span.pad_right) if song.span else (0.0, 0.0)
-                request = EncodeRequest(spec.source.uri, "source", spec.seeds[0], *pads, origin=origin)
-                source = (await attempt.models.encode(request)).latents
+                encoded = await attempt.models.encode(
+                    _source_request(spec.source, spec.seeds[0], song, origin)
+                )
+                source, gain = encoded.latents, encoded.gain
             if spec.reference:
                 request = EncodeRequest(spec.reference.uri, "reference", spec.seeds[0], origin=origin)
                 reference = (await attempt.models.encode(request)).latents
-    return Recordings(source, reference)
+    return Recordings(source, reference, gain)
+
+
+def _source_request(source: Recording, seed: int, song: SongPlan, origin: Origin) -> EncodeRequest:
+    span = song.span
+    if span is None:
+        return EncodeRequest(source.uri, "source", seed, origin=origin)
+    renewed = (span.start, span.end) if song.task is Task.REPAINT else None
+    return EncodeRequest(source.uri, "source", seed, span.pad_left, span.pad_right, renewed, origin)
 
 
 async def denoise(
@@ -199,7 +211,9 @@ async def denoise(
         return await attempt.all_items(DenoisedLatents, attempt.models.denoise(questions))
 
 
-async def decode(attempt: Attempt, song: SongPlan, latents: list[DenoisedLatents]) -> list[AudioFile]:
+async def decode(
+    attempt: Attempt, song: SongPlan, latents: list[DenoisedLatents], source_gain: float
+) -> list[AudioFile]:
     """Sound, and a file of it in this attempt's folder of the storage, for each item."""
     job, request = attempt.job, attempt.spec.request
 
@@ -209,7 +223,7 @@ async def decode(attempt: Attempt, song: SongPlan, latents: list[DenoisedLatents
             seconds=song.durations[item],
             audio_format=request.audio_format,
             uri=attempt.storage.result_uri(job.job_id, job.attempt, item, request.audio_format),
-            splice=_splice(attempt.job, song),
+            splice=_splice(attempt.job, song, source_gain),
             origin=origin,
         )
 
@@ -221,9 +235,9 @@ async def decode(attempt: Attempt, song: SongPlan, latents: list[DenoisedLatents
     return files
 
 
-def _splice(job: Job, song: SongPlan) -> Splice | None:
+def _splice(job: Job, song: SongPlan, source_gain: float) -> Splice | None:
     source, span = job.spec.source, song.span
     crossfade = REPAINT_MODES[job.spec.request.repaint_mode].splice_seconds
     if source is None or span is None or song.task is not Task.REPAINT or crossfade is None:
         return None
-    return Splice(source.uri, span.start, span.end, span.pad_left, span.pad_right, crossfade)
+    return Splice(source.uri, span.start, span.end, span.pad_left, span.pad_right, crossfade, source_gain)

@@ -16,15 +16,18 @@ TOKEN_FILE = Path(".ray") / "auth_token"
 LOOPBACK = "127.0.0.1"
 LOOPBACK_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Its name tells of the systems on which "0" is Ray's default: all its ports on the loopback address."""
+EDGE_VARIABLE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
+"""What Serve's HTTP proxies call for middlewares."""
 TOKEN_VARIABLES = frozenset({"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"})
 """Either of them is used before the file."""
 
 
 def private_ray() -> dict[str, str]:
-    """The environment for a process that starts a Ray of its own. What it already says about access stays."""
+    """The environment for a process that starts a Ray of its own. What it already says stays."""
     environment = {
         "RAY_AUTH_MODE": "token",
         LOOPBACK_VARIABLE: "0",
+        EDGE_VARIABLE: "serve_app.edge:middlewares",
         **os.environ,
     }
     given = TOKEN_VARIABLES & environment.keys()

@@ -30,7 +30,8 @@ def repaint_span(start: float, end: float | None, source_seconds: float) -> Repa
     """Resolve `repainting_start` and `repainting_end` against the source's length (contract §1.2).
 
     An end of None or -1 is the end of the source, or its start where `start` is negative: then only the new
-    part in front is made. Raises ValueError where nothing is left to renew.
+    part in front is made. A window that begins after the source begins at its end instead: there would be
+    silence between the two. Raises ValueError where nothing is left to renew.
     """
     pad_left = max(0.0, -start)
     if end is None or end == -1:
@@ -38,4 +39,5 @@ def repaint_span(start: float, end: float | None, source_seconds: float) -> Repa
     if end <= start:
         raise ValueError(f"ends at {end:g} s, not after its start at {start:g} s")
     pad_right = max(0.0, end - source_seconds)
+    start = min(start, source_seconds)
     return RepaintSpan(start + pad_left, end + pad_left, pad_left, pad_right)

@@ -1,6 +1,7 @@
 """Runner loops: each claims a job, runs the pipeline, keeps the lease alive and finishes.
 
-Loops start with their ingress replica, never inside a request: what starts in one is cancelled with it.
+Loops start with their ingress replica, never inside a request: what starts in one is cancelled with it. They
+run on an event loop of their own (`serve_app.runner_thread`).
 """
 
 import asyncio
@@ -161,24 +162,29 @@ class Runners:
             frames=frames_of(error),
         )
         logger.debug("job %s failed", job.job_id, exc_info=error, extra=about(job.job_id))
+        await self._delete_songs(job)  # the next attempt writes others, perhaps to a disk that is full
         if failure.retryable and job.counted_attempts < self._settings.jobs.max_attempts:
             pause = RETRY_PAUSE_SECONDS * 4 ** (job.counted_attempts - 1)
             await asyncio.wait(over, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
         return await lease.fail(failure)
 
     async def _leave(self, job: Job, lease: Lease) -> None:
-        """The work has stopped before its end: its files go."""
+        """The work has stopped before its end, and the job may be somebody else's."""
         log_event("lease_lost", job.job_id, attempt=job.attempt)
+        await self._delete_songs(job)
+        await lease.release()  # it may be ours after all: a tracker that was away begins with new leases
+        await lease.left()
+
+    async def _delete_songs(self, job: Job) -> None:
+        """Delete what an attempt that makes no result has written; else it would stay until the job's end."""
         try:
             await asyncio.to_thread(self._storage.delete_attempt, job.job_id, job.attempt)
         except OSError:
             logger.exception(
-                "the storage did not delete the songs of a lost attempt of job %s",
+                "the storage did not delete the songs of an attempt without a result of job %s",
                 job.job_id,
                 extra=about(job.job_id),
             )
-        await lease.release()  # it may be ours after all: a tracker that was away begins with new leases
-        await lease.left()
 
 
 async def _ended(*tasks: asyncio.Task[Any]) -> None:

@@ -52,6 +52,9 @@ class RayJobService:
         accepted: Accepted = await self._ask("submit", new)
         return accepted
 
+    async def admit(self, client: str, idempotency_key: str | None) -> None:
+        await self._ask("admit", client, idempotency_key)
+
     async def view(self, job_id: str) -> JobView | None:
         return await self._ask_view("view", job_id)
 

@@ -10,6 +10,8 @@ import soundfile
 from tests.audio import chord
 
 Samples = npt.NDArray[np.float32]
+BIT_RATE = 128_000
+"""Of codecs that have one, and of which nothing else is said."""
 
 
 def music(seconds: float, sample_rate: int = 48_000) -> Samples:
@@ -39,13 +41,23 @@ def sound_file(
     return file.getvalue()
 
 
-def ffmpeg_file(samples: Samples, container: str, codec: str) -> bytes:
-    """What FFmpeg writes of stereo samples at 48 kHz."""
+def ffmpeg_file(
+    samples: Samples,
+    container: str,
+    codec: str,
+    sample_rate: int = 48_000,
+    layout: str = "stereo",
+    options: dict[str, str] | None = None,
+) -> bytes:
+    """What FFmpeg writes. `options` are of its encoder."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
-        stream = output.add_stream(codec, rate=48_000, layout="stereo")
-        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
-        frame.sample_rate, frame.pts = 48_000, 0
+        stream = output.add_stream(
+            codec, rate=sample_rate, layout=layout, options={"b": str(BIT_RATE), **(options or {})}
+        )
+        # Not planar: PyAV finds more than eight planes where there are eight.
+        frame = av.AudioFrame.from_ndarray(samples.T.reshape(1, -1), format="flt", layout=layout)
+        frame.sample_rate, frame.pts = sample_rate, 0
         to_codec = av.AudioResampler(stream.codec_context.format, frame_size=stream.frame_size)
         for piece in [*to_codec.resample(frame), *to_codec.resample(None)]:
             output.mux(stream.encode(piece))

@@ -10,10 +10,9 @@ import numpy as np
 import soundfile
 
 from tests.audio import chord
+from tests.ogg_pages import pages, with_checksum
 
-MINUTES = 30
 RATE = 8_000
-UNPACKED_BYTES = 300_000_000
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,17 @@ def hostile_files() -> list[HostileFile]:
         HostileFile("wav of 65,535 channels", _wav(bytes(2_000), 2_000, channels=65_535), "src_audio"),
         HostileFile("wav of 4 GHz", _wav(_pcm(second), 32_000, rate=2**32 - 1), "src_audio"),
         HostileFile("wav of 0 Hz", _wav(_pcm(second), 32_000, rate=0), "src_audio"),
-        HostileFile(f"flac of {MINUTES} min of silence", _silence("FLAC", "PCM_16"), "longer than"),
-        HostileFile(f"ogg of {MINUTES} min of silence", _silence("OGG", "VORBIS"), "longer than"),
-        HostileFile("flac of 1 s that claims 100 days", _flac_claiming(second, 2**36 - 1), "src_audio"),
-        HostileFile("mov with a packed index of 300 MB", _packed_movie(), "compressed header"),
+        HostileFile("flac of 30 min of silence", _silence("FLAC", "PCM_16", 2_000, 1_800), "longer than"),
+        HostileFile("ogg of 30 min of silence", _silence("OGG", "VORBIS", 2_000, 1_800), "longer than"),
+        HostileFile("flac of 1 s that claims 100 days", _flac_claiming(second, 2**36 - 1), ""),
+        HostileFile("mov with a packed index of 300 MB", packed_movie(300_000_000), "src_audio"),
+        HostileFile("mov with a packed index of 1.5 GB", packed_movie(1_500_000_000), "src_audio"),
         HostileFile("mp3 with a packed tag of 250 MB", _packed_tag(250_000_000), "src_audio"),
+        HostileFile("mp4 with an index of 40 million samples", _indexed_movie(40_000_000), "src_audio"),
+        HostileFile("ogg of 64 channels", _channels(64), "at most 8"),
+        HostileFile("flac of 150 s at 192 kHz", _silence("FLAC", "PCM_16", 192_000, 150), "longer than"),
+        HostileFile("ogg of 100,000 first pages", _first_pages(100_000), "src_audio"),
+        HostileFile("ogg of 20,000 links without sound", _empty_links(20_000), "src_audio"),
     ]
 
 
@@ -56,13 +61,30 @@ def _wav(content: bytes, claimed: int, channels: int = 2, rate: int = RATE) -> b
     return b"RIFF" + struct.pack("<I", min(claimed + 36, 2**32 - 1)) + head + content
 
 
-def _silence(container: str, subtype: str) -> bytes:
+def _silence(container: str, subtype: str, rate: int, seconds: int) -> bytes:
     file = io.BytesIO()
-    with soundfile.SoundFile(file, "w", 2_000, 1, format=container, subtype=subtype) as sound:
-        minute = np.zeros(60 * 2_000, np.float32)
-        for _ in range(MINUTES):
-            sound.write(minute)
+    with soundfile.SoundFile(file, "w", rate, 1, format=container, subtype=subtype) as sound:
+        second = np.zeros(rate, np.float32)
+        for _ in range(seconds):
+            sound.write(second)
     return file.getvalue()
+
+
+def _channels(count: int) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, np.full((RATE, count), 0.1, np.float32), RATE, format="OGG", subtype="VORBIS")
+    return file.getvalue()
+
+
+def _first_pages(count: int) -> bytes:
+    return with_checksum(b"OggS\0\2" + bytes(20) + b"\1\1x") * count
+
+
+def _empty_links(count: int) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, chord(0.1, RATE), RATE, format="OGG", subtype="VORBIS")
+    first, *_ = pages(file.getvalue())
+    return (first + with_checksum(b"OggS" + bytes(22) + b"\1\1x")) * count
 
 
 def _flac_claiming(samples: np.ndarray, sample_count: int) -> bytes:
@@ -76,7 +98,7 @@ def _flac_claiming(samples: np.ndarray, sample_count: int) -> bytes:
 
 
 def _zeros(count: int) -> bytes:
-    packer = zlib.compressobj(1)
+    packer = zlib.compressobj(9)
     block = bytes(1 << 20)
     whole, rest = divmod(count, len(block))
     return b"".join(
@@ -84,13 +106,41 @@ def _zeros(count: int) -> bytes:
     )
 
 
-def _packed_movie() -> bytes:
-    def atom(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I4s", 8 + len(content), kind) + content
+def _atom(kind: bytes, *content: bytes) -> bytes:
+    body = b"".join(content)
+    return struct.pack(">I4s", 8 + len(body), kind) + body
 
-    packed = atom(b"cmvd", struct.pack(">I", UNPACKED_BYTES) + _zeros(UNPACKED_BYTES))
-    index = atom(b"moov", atom(b"cmov", atom(b"dcom", b"zlib") + packed))
-    return atom(b"ftyp", b"qt  \0\0\0\0qt  ") + index
+
+def packed_movie(size: int) -> bytes:
+    packed = _atom(b"cmvd", struct.pack(">I", size) + _zeros(size))
+    index = _atom(b"moov", _atom(b"cmov", _atom(b"dcom", b"zlib"), packed))
+    return _atom(b"ftyp", b"qt  \0\0\0\0qt  ") + index
+
+
+def _indexed_movie(samples: int) -> bytes:
+    """Its sample table says in a few bytes: so many samples of one byte, all in one chunk."""
+
+    def table(kind: bytes, *numbers: int) -> bytes:
+        return _atom(kind, struct.pack(f">{len(numbers) + 1}I", 0, *numbers))
+
+    sound = bytes(6) + struct.pack(">HHIHHHHI", 1, 0, 0, 1, 16, 0, 0, RATE << 16)
+    sample_table = _atom(
+        b"stbl",
+        _atom(b"stsd", struct.pack(">II", 0, 1), _atom(b"mp4a", sound)),
+        table(b"stts", 1, samples, 1_024),
+        table(b"stsc", 1, 1, samples, 1),
+        table(b"stsz", 1, samples),
+        table(b"stco", 1, 600),
+    )
+    media = _atom(
+        b"mdia",
+        _atom(b"mdhd", struct.pack(">IIIIII", 0, 0, 0, RATE, samples, 0)),
+        _atom(b"hdlr", bytes(8) + b"soun" + bytes(13)),
+        _atom(b"minf", _atom(b"smhd", bytes(8)), sample_table),
+    )
+    header = struct.pack(">IIIII", 0, 0, 0, 1_000, samples // 8) + bytes(80)
+    movie = _atom(b"moov", _atom(b"mvhd", header), _atom(b"trak", media))
+    return _atom(b"ftyp", b"isom\0\0\2\0isom") + movie + _atom(b"mdat", bytes(100))
 
 
 def _packed_tag(size: int) -> bytes:

@@ -43,7 +43,6 @@ class Codec:
 
     def __init__(self, settings: Settings) -> None:
         codec, self._checkpoint = settings.codec, settings.models.vae
-        self._device = codec.device
         thread = engine_thread("vae")
         with loading():
             import torch
@@ -81,7 +80,7 @@ class Codec:
         from deployments.domain import SAMPLE_RATE
 
         with self._calls.call("encode", request.origin, "reading") as enter:
-            samples = await self._in_file_thread(lambda _: recording_to_encode(request, self._device))
+            samples, gain = await self._in_file_thread(lambda _: recording_to_encode(request))
             seconds = samples.shape[1] / SAMPLE_RATE
             if is_silent(samples):
                 return EncodedAudio(None, seconds)
@@ -90,7 +89,7 @@ class Codec:
             async with aclosing(self._batcher.run(tiled)) as tiles_done:
                 async for _ in tiles_done:
                     pass
-            return EncodedAudio(tiled.result.T, seconds)
+            return EncodedAudio(tiled.result.T, seconds, gain)
 
     async def decode(self, request: DecodeRequest) -> AsyncGenerator[Progress | AudioFile, None]:
         """Progress, then the finished file. Raises JobError where the latents make no sound."""
@@ -105,9 +104,7 @@ class Codec:
             decoded = time.monotonic()
             enter("writing")
             yield Progress("encoding", 0, 1)
-            byte_count = await self._in_file_thread(
-                lambda report: write_song(tiled.result, request, self._device, report)
-            )
+            byte_count = await self._in_file_thread(lambda report: write_song(tiled.result, request, report))
         timings = {"decoding": decoded - start, "encoding": time.monotonic() - decoded}
         yield AudioFile(request.uri, byte_count, request.seconds, timings)
 

@@ -1,40 +1,47 @@
 """What the deployment does with files: blocking work, without the model."""
 
-from deployments.codec.audio_files import AudioFileError, Samples
+import numpy as np
+
+from deployments.codec.audio_files import AudioFileError, Samples, read
 from deployments.codec.finishing import finished_repaint, finished_song
-from deployments.codec.recordings import load_recording, padded, reference_excerpt
+from deployments.codec.loudness import gain_to_usual_level
+from deployments.codec.recordings import padded, reference_excerpt
 from deployments.codec.stored_files import new_stored_file, stored_file
 from deployments.codec.writing import Report, write
 from deployments.errors import JobError
 from deployments.messages import DecodeRequest, EncodeRequest
 
 
-def recording_to_encode(request: EncodeRequest, device: str) -> Samples:
-    """The samples [2, n] at 48 kHz that the VAE shall hear.
+def recording_to_encode(request: EncodeRequest) -> tuple[Samples, float]:
+    """The samples [2, n] at 48 kHz that the VAE shall hear, and what they were multiplied by.
 
     Raises JobError where the file can't be used.
     """
-    samples = _stored_recording(request.uri, request.purpose, device)
+    samples = _stored_recording(request.uri, request.purpose)
     if request.purpose == "reference":
-        return reference_excerpt(samples, request.seed)
-    return padded(samples, request.pad_left, request.pad_right)
+        return reference_excerpt(samples, request.seed), 1.0
+    source = padded(samples, request.pad_left, request.pad_right)
+    if request.renewed is None:
+        return source, 1.0
+    gain = gain_to_usual_level(source, *request.renewed)
+    return source * np.float32(gain), gain
 
 
-def write_song(waveform: Samples, request: DecodeRequest, device: str, report: Report) -> int:
+def write_song(waveform: Samples, request: DecodeRequest, report: Report) -> int:
     """Finish the decoder's `waveform` and write the file that `request` asks for; its size in bytes."""
     if request.splice is None:
         song = finished_song(waveform, request.seconds)
     else:
-        source = _stored_recording(request.splice.uri, "source", device)
+        source = _stored_recording(request.splice.uri, "source")
         song = finished_repaint(waveform, request.seconds, source, request.splice)
     with new_stored_file(request.uri) as file:
         write(song, request.audio_format, file, report)
         return file.seek(0, 2)
 
 
-def _stored_recording(uri: str, purpose: str, device: str) -> Samples:
+def _stored_recording(uri: str, purpose: str) -> Samples:
     try:
         with stored_file(uri) as file:
-            return load_recording(file, device)
+            return read(file)
     except AudioFileError as error:
-        raise JobError(f"The {purpose} audio {error}.") from error
+        raise JobError(f"The {purpose} audio {error}: submit the job again.") from error

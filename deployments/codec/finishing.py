@@ -21,10 +21,11 @@ def finished_song(waveform: Samples, seconds: float) -> Samples:
 def finished_repaint(waveform: Samples, seconds: float, source: Samples, splice: Splice) -> Samples:
     """The source [2, samples] with the window of `splice` replaced by that of `waveform`.
 
-    The source keeps its level; the new part is turned down to -1 dBFS where it is louder. Outside the window
-    and the crossfade before and after it the samples are the source's own; beyond its end they are silence.
+    The source keeps its level. The new part is turned down as far as the source was turned up for the model,
+    and to -1 dBFS where it is louder. The window has a crossfade before and after it; outside of them the
+    samples are the source's own, and beyond its end they are silence.
     """
-    renewed = _cropped(waveform, seconds)
+    renewed = _cropped(waveform, seconds) / np.float32(splice.gain)
     length = renewed.shape[1]
     kept = padded(source, splice.pad_left, splice.pad_right)[:, :length]
     kept = np.pad(kept, ((0, 0), (0, length - kept.shape[1])))

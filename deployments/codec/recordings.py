@@ -1,31 +1,16 @@
-"""Users' recordings as the model hears them: 48 kHz, stereo, within full scale."""
+"""What the model hears of users' recordings."""
 
 import random
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
-from deployments.codec import audio_files
 from deployments.codec.audio_files import SILENCE_PEAK, Samples
 from deployments.codec.loudness import peak
-from deployments.codec.resampling import resample
-from deployments.domain import AUDIO_CHANNELS, SAMPLE_RATE, sample_count
+from deployments.domain import SAMPLE_RATE, sample_count
 
 REFERENCE_PIECES = 3
 REFERENCE_PIECE_SECONDS = 10
 """A timbre reference is one piece from each third of the recording."""
-
-
-def load_recording(file: Path | BinaryIO, device: str = "cpu") -> Samples:
-    """[2, samples] at 48 kHz, clipped to ±1; mono is doubled. `device` is where to resample.
-
-    Raises AudioFileError.
-    """
-    samples, sample_rate = audio_files.read(file)
-    if len(samples) < AUDIO_CHANNELS:
-        samples = np.repeat(samples, AUDIO_CHANNELS, axis=0)
-    return resample(samples, sample_rate, SAMPLE_RATE, device).clip(-1.0, 1.0)
 
 
 def is_silent(samples: Samples) -> bool:

@@ -1,16 +1,21 @@
 """Files in the audio storage, which is any file system that fsspec knows: a local folder, s3://…, gs://…"""
 
-import tempfile
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import IO, Any, BinaryIO
 
 from fsspec.config import conf
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from deployments.errors import StorageError
+from deployments.temporary_files import temporary_files, temporary_folder
+
+_NO_FOLDER_SYNC = {errno.EACCES, errno.EBADF, errno.EINVAL}
 
 
 def located(uri: str) -> tuple[Any, str]:
@@ -61,33 +66,84 @@ def stored_file(uri: str) -> Iterator[Path]:
     if isinstance(storage, LocalFileSystem):
         yield Path(path)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / Path(path).name
-        with storage_errors(FileNotFoundError):
-            storage.get_file(path, str(copy))
-        yield copy
+    with temporary_files(), TemporaryFile() as copy:
+        with storage_errors(FileNotFoundError), temporary_files():
+            storage.get_file(path, _path_of(copy))
+        yield Path(_path_of(copy))
 
 
 @contextmanager
 def new_stored_file(uri: str) -> Iterator[BinaryIO]:
-    """A file to write that appears at `uri` whole, when the block ends, or not at all.
+    """A file to write that appears at `uri` whole and for good when the block ends, or not at all.
 
-    A local one is written beside its place and renamed; object stores show an upload when it is complete.
-    Raises StorageError.
+    Only the server's own user can read it. Raises StorageError, also in the place of an OSError of the block.
     """
     storage, path = located(uri)
-    local = isinstance(storage, LocalFileSystem)
-    if local:
-        with storage_errors():
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-    aside_in = Path(path).parent if local else None
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=aside_in) as folder:
-        aside = Path(folder) / Path(path).name
-        with aside.open("wb+") as file:
+    if isinstance(storage, LocalFileSystem):
+        with _file_errors(Path(path).parent), _new_local_file(Path(path)) as file:
             yield file
+        return
+    with _file_errors(temporary_folder()), temporary_files(), TemporaryFile() as file:
+        yield file
+        file.flush()
         with storage_errors():
-            if local:
-                aside.replace(path)
-            else:
-                # Not `storage.open`: leaving its block because of an error would complete the upload.
-                storage.put_file(str(aside), path)
+            # Not `storage.open`: leaving its block because of an error would complete the upload.
+            storage.put_file(_path_of(file), path)
+
+
+@contextmanager
+def _new_local_file(path: Path) -> Iterator[BinaryIO]:
+    """The file is written beside its place and renamed when all of it is on the disk."""
+    _make_folders(path.parent)
+    with TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
+        aside = Path(folder) / path.name
+        with _private_file(aside) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    _sync(path.parent)
+
+
+@contextmanager
+def _file_errors(folder: Path | str) -> Iterator[None]:
+    try:
+        yield
+    except (StorageError, InterruptedError):  # a cancelled job ends its writing with the second
+        raise
+    except OSError as error:
+        raise StorageError(f"{folder}: {error}") from error
+
+
+def _path_of(temporary: IO[bytes]) -> str:
+    """Where an open file without a name can be opened: the system deletes such a file with its process."""
+    return f"/proc/{os.getpid()}/fd/{temporary.fileno()}"
+
+
+def _make_folders(folder: Path) -> None:
+    """Make a folder and its parents where they are missing; only the server's user can enter them."""
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    for new in reversed(missing):
+        new.mkdir(mode=0o700, exist_ok=True)
+        _sync(new.parent)
+
+
+def _private_file(path: Path) -> BinaryIO:
+    """A new file to write and read, which only the server's user can open."""
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "wb+")
+
+
+def _sync(folder: Path) -> None:
+    """Bring the names in a folder to the disk.
+
+    Some file systems do not do this for folders; PostgreSQL passes over the same errors.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise

@@ -5,7 +5,9 @@ encoder's delay; aac differs by less than its frame of 1,024 samples.
 """
 
 import io
+import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 import av
@@ -24,7 +26,10 @@ Report = Callable[[int], None]
 
 
 def write(samples: Samples, audio_format: str, file: BinaryIO, report: Report = lambda _: None) -> None:
-    """Write `samples` [2, samples] at 48 kHz to a seekable binary file, in one of `formats.FORMATS`."""
+    """Write `samples` [2, samples] at 48 kHz to a seekable binary file, in one of `formats.FORMATS`.
+
+    Raises what `file` or `report` raises.
+    """
     if samples.ndim != 2 or samples.shape[0] != AUDIO_CHANNELS or not samples.shape[1]:
         raise ValueError(f"expected samples [{AUDIO_CHANNELS}, n], got {list(samples.shape)}")
     _WRITERS[audio_format](_reported_blocks(samples, report), file)
@@ -120,15 +125,68 @@ def _write_with_ffmpeg(
         container.mux(stream.encode(None))
 
 
-def _sound_file(file: BinaryIO, container: str, subtype: str, **options: object) -> soundfile.SoundFile:
-    return soundfile.SoundFile(
-        file, "w", SAMPLE_RATE, AUDIO_CHANNELS, format=container, subtype=subtype, **options
-    )
+@contextmanager
+def _sound_file(
+    file: BinaryIO, container: str, subtype: str, **options: object
+) -> Iterator[soundfile.SoundFile]:
+    with (
+        _target(file) as target,
+        soundfile.SoundFile(
+            target, "w", SAMPLE_RATE, AUDIO_CHANNELS, format=container, subtype=subtype, **options
+        ) as sound,
+    ):
+        yield sound
 
 
-def _container(file: BinaryIO, container_format: str) -> av.container.OutputContainer:
+@contextmanager
+def _container(file: BinaryIO, container_format: str) -> Iterator[av.container.OutputContainer]:
     """`bitexact`: without the time of day, the FFmpeg version and random serial numbers."""
-    return av.open(file, "w", format=container_format, container_options={"fflags": "+bitexact"})
+    options = {"fflags": "+bitexact"}
+    with (
+        _target(file) as target,
+        av.open(target, "w", format=container_format, container_options=options) as container,
+    ):
+        yield container
+
+
+class _Target:
+    """The file that an encoder writes to.
+
+    Encoders call it from C, where an exception may be lost: libsndfile prints it and goes on, which leaves a
+    hole in the file. So the first exception is kept for `_target`, and nothing is written after it.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.failure: Exception | None = None
+
+    def write(self, data: bytes) -> int:
+        return self._call(self._file.write, data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._call(self._file.seek, offset, whence)
+
+    def tell(self) -> int:
+        return self._call(self._file.tell)
+
+    def _call(self, method: Callable[..., int], *arguments: object) -> int:
+        if self.failure is None:
+            try:
+                return method(*arguments)
+            except Exception as error:
+                self.failure = error
+        return -1
+
+
+@contextmanager
+def _target(file: BinaryIO) -> Iterator[_Target]:
+    """Raises at its end what `file` raised, whatever the encoder made of it."""
+    target = _Target(file)
+    try:
+        yield target
+    finally:
+        if target.failure is not None:
+            raise target.failure
 
 
 _WRITERS: dict[str, Callable[[Iterator[Samples], BinaryIO], None]] = {

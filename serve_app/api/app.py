@@ -8,6 +8,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from configs.settings import Settings
 from deployments.tracing import NO_SPANS, SpanRecorder
 from serve_app.api.audio_tokens import AudioTokens
+from serve_app.api.body import BodyReader
 from serve_app.api.callers import Callers
 from serve_app.api.errors import add_error_handlers, error_responses
 from serve_app.api.guard import add_guard
@@ -20,6 +21,7 @@ from serve_app.api.routes.jobs import jobs_router
 from serve_app.api.routes.server import health_router, server_router
 from serve_app.api.service import JobService
 from serve_app.api.submission import Submission
+from serve_app.api.threads import WorkerPools
 from serve_app.storage import AudioStorage
 
 
@@ -44,7 +46,9 @@ def create_app(
     callers = Callers.of(settings.api, tell_keys_outdated)
     tokens = AudioTokens(service, settings.api.audio_token_seconds) if callers.need_keys else None
     jobs = VisibleJobs(service, tokens)
-    submission = Submission(service, storage, settings, limits, spans)
+    pools = WorkerPools()
+    submission = Submission(service, storage, settings, limits, spans, pools)
+    bodies = BodyReader(settings.api, pools.bodies)
     # Each route finds the caller by itself; these only make OpenAPI say how a key is sent.
     documented = [
         Depends(HTTPBearer(auto_error=False)),
@@ -53,10 +57,10 @@ def create_app(
     add_error_handlers(app)
     add_guard(app, settings.api.cors_origins, settings.api.hosts)
     for router in (
-        generate_router(submission, callers, limits, settings.api),
-        jobs_router(service, callers, jobs),
-        events_router(service, callers, jobs),
-        audio_router(service, storage, callers, tokens, settings.storage.redirect_seconds),
+        generate_router(submission, callers, limits, settings.api, bodies),
+        jobs_router(service, callers, jobs, settings.api),
+        events_router(service, callers, jobs, settings.api),
+        audio_router(service, storage, callers, tokens, settings, pools.storage),
         server_router(service, callers, settings, limits),
     ):
         app.include_router(

@@ -4,7 +4,8 @@ import json
 import logging
 import math
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -15,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import StorageError
+from serve_app.api.capacity import CapacityError
 from serve_app.api.service import UnavailableError
 from serve_app.jobs.errors import DrainingError, IdempotencyConflictError, JobEndedError, LimitError
 from serve_app.jobs.store import StoreError
@@ -25,6 +27,11 @@ RETRY_SECONDS = 5.0
 """When to ask again after a 503; a job tracker starts again within seconds."""
 DRAINING_RETRY_SECONDS = 60.0
 """When to submit again to a server that is being drained; nobody knows when it is opened."""
+MAX_ERRORS = 20
+"""Of one answer; where there are more, the last one counts those that are left out."""
+MAX_NAME_LENGTH = 100
+MAX_MESSAGE_LENGTH = 1_000
+"""Characters of a name and of a sentence in an answer: names are the client's own, and may be very long."""
 
 
 class _ErrorResponse(JSONResponse):
@@ -51,14 +58,58 @@ def invalid_fields(error: ValidationError, messages: Mapping[str, str]) -> Reque
     return RequestValidationError(list(details.values()))
 
 
+def unknown_fields(paths: Iterator[tuple[str, ...]]) -> RequestValidationError | None:
+    """A 422 for names, below the body, that mean nothing; None where there are none."""
+    # Only those that are shown are kept: there may be 100,000, which would set off the garbage collector.
+    named = list(islice(paths, MAX_ERRORS))
+    count = len(named) + sum(1 for _ in paths)
+    if not count:
+        return None
+    details = [
+        {"loc": ("body", *path), "msg": "There is no such field", "type": "extra_forbidden"}
+        for path in named[: _shown(count)]
+    ]
+    return RequestValidationError([*details, *_left_out(count)])
+
+
+def _shown(errors: int) -> int:
+    """How many of so many errors an answer names."""
+    return errors if errors <= MAX_ERRORS else MAX_ERRORS - 1
+
+
+def _left_out(errors: int) -> list[dict[str, Any]]:
+    """Of so many errors, the one that counts those which are not named."""
+    if errors <= MAX_ERRORS:
+        return []
+    message = f"There are {errors - _shown(errors):,} more errors"
+    return [{"loc": ("body",), "msg": message, "type": "more_errors"}]
+
+
+def _cut(text: Any, length: int) -> Any:
+    return f"{text[:length]}…" if isinstance(text, str) and len(text) > length else text
+
+
+def _described(error: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "loc": [_cut(name, MAX_NAME_LENGTH) for name in error["loc"]],
+        "msg": _cut(error["msg"], MAX_MESSAGE_LENGTH),
+        "type": error["type"],
+    }
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Answer the exceptions that routes let through."""
     app.add_middleware(InternalErrors)
 
     @app.exception_handler(RequestValidationError)
     async def unprocessable(_: Request, error: RequestValidationError) -> Response:
-        details = [{key: detail[key] for key in ("loc", "msg", "type")} for detail in error.errors()]
-        return _ErrorResponse({"detail": details}, status_code=422)
+        errors = error.errors()
+        named = [*errors[: _shown(len(errors))], *_left_out(len(errors))]
+        return _ErrorResponse({"detail": list(map(_described, named))}, status_code=422)
+
+    @app.exception_handler(CapacityError)
+    async def no_room(_: Request, error: CapacityError) -> Response:
+        return _later(error.status, error.message, error.retry_after)
 
     @app.exception_handler(LimitError)
     async def too_much(_: Request, error: LimitError) -> Response:
@@ -88,22 +139,30 @@ def add_error_handlers(app: FastAPI) -> None:
         logger.error("the audio storage failed: %s", error)
         return _later(503, "The server cannot reach its audio files at the moment", RETRY_SECONDS)
 
+    @app.exception_handler(OSError)
+    async def system_failed(_: Request, error: OSError) -> Response:
+        # As for jobs (`serve_app.failures`): a fault of the machine, which the next try may not meet.
+        logger.error("the operating system refused something:\n%s", _places(error))
+        return _later(503, "The server cannot use its files at the moment", RETRY_SECONDS)
+
     @app.exception_handler(ClientDisconnect)
     async def client_left(_request: Request, _error: ClientDisconnect) -> Response:
         return Response(status_code=400)  # nobody reads it
 
 
 def _later(status: int, problem: str, seconds: float) -> Response:
-    whole_seconds = max(1, math.ceil(seconds))
+    whole_seconds = str(max(1, math.ceil(seconds)))
     return _ErrorResponse(
         {"detail": f"{problem}; try again in {whole_seconds} s"},
         status_code=status,
-        headers={"Retry-After": str(whole_seconds)},
+        headers={"Retry-After": whole_seconds},
     )
 
 
 class InternalErrors:
     """ASGI middleware: a bug is answered with 500, and logged where it happened, not what it happened to.
+
+    A client that has left is no bug.
 
     Messages of exceptions may quote requests, so they are logged for debugging only. (Starlette's own handler
     passes the exception on to the server, which logs all of it.)
@@ -115,13 +174,20 @@ class InternalErrors:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
 
+        async def received() -> Message:
+            try:
+                return await receive()
+            except Exception:
+                # Serve asks its proxy for the next message: that call is cancelled once the client has left.
+                return {"type": "http.disconnect"}
+
         async def noted(message: Message) -> None:
             nonlocal started
             started = started or message["type"] == "http.response.start"
             await send(message)
 
         try:
-            await self._app(scope, receive, noted)
+            await self._app(scope, received, noted)
         except Exception as error:
             route = getattr(scope.get("route"), "path", "a request")
             logger.error("%s %s failed:\n%s", scope.get("method", ""), route, _places(error))

@@ -19,14 +19,18 @@ MAX_SEED = 2**32 - 1
 RANDOM_SEED = -1
 MAX_STEPS = 200
 MAX_ENTRIES = 64
-"""Of a list of seeds or tracks; a long one must not keep the server from its other work."""
+"""Of a list of seeds, tracks or songs' codes; a long one must not keep the server from its other work."""
+MAX_CODES = 100_000
+"""Of all songs of a request: four times what eight songs of ten minutes have."""
 
 _TRUE = frozenset({"1", "true", "yes", "y", "on"})
 _FALSE = frozenset({"0", "false", "no", "n", "off"})
 _METRE = re.compile(r"[1-9][0-9]?/[1-9][0-9]?")
 _LINE_BREAK = re.compile("[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_SEED = re.compile(r"-?[0-9]{1,10}")
+_SEED = re.compile(r"(-?[0-9]{1,10})(?:\.0{1,10})?")
+_FRACTION_OF_NOTHING = re.compile(r"(?<=^[0-9])\.0{1,10}$")
+_SHORTHANDS = frozenset(map(int, TIME_SIGNATURES))
 _VISIBLE_ASCII = re.compile("[!-~]+")
 
 
@@ -45,9 +49,15 @@ def _refuse_flag(value: Any) -> Any:
     return value
 
 
+def _whole(value: Any) -> Any:
+    """The whole number that a float stands for, as some programs write all numbers; else the value itself."""
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
 def _flag(value: Any) -> bool:
     if isinstance(value, bool):
         return value
+    value = _whole(value)
     if isinstance(value, int | str):
         word = str(value).strip().lower()
         if word in _TRUE or word in _FALSE:
@@ -75,7 +85,10 @@ def _key_scale(text: str) -> str:
 
 
 def _metre_as_text(value: Any) -> Any:
-    return str(value) if type(value) is int and str(value) in TIME_SIGNATURES else value
+    value = _whole(value)
+    if type(value) is int and value in _SHORTHANDS:
+        return str(value)
+    return _FRACTION_OF_NOTHING.sub("", value) if isinstance(value, str) else value
 
 
 def _time_signature(text: str) -> str:
@@ -99,8 +112,9 @@ def _seeds(value: Any) -> Any:
 
 
 def _seed(value: Any) -> int:
-    if isinstance(value, str) and _SEED.fullmatch(value.strip()):
-        value = int(value)
+    value = _whole(value)
+    if isinstance(value, str) and (match := _SEED.fullmatch(value.strip())):
+        value = int(match[1])
     if type(value) is not int or not RANDOM_SEED <= value <= MAX_SEED:
         raise PydanticCustomError(
             "seed",
@@ -117,18 +131,36 @@ def _too_many_error() -> PydanticCustomError:
 
 def _code_entries(value: Any) -> Any:
     """One text for all songs, or an array with one entry per song: text, or an array of whole numbers."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list | tuple):
-        return tuple(_code_entry(entry) for entry in value)
-    raise _code_type_error()
+    entries = [value] if isinstance(value, str) else value
+    if not isinstance(entries, list | tuple):
+        raise _code_type_error()
+    # Counted before any of them is looked at.
+    if len(entries) > MAX_ENTRIES:
+        raise _too_many_error()
+    if sum(map(_code_count, entries)) > MAX_CODES:
+        raise PydanticCustomError(
+            "audio_codes",
+            "Input should have at most {most} audio codes, of all songs together",
+            {"most": MAX_CODES},
+        )
+    texts = tuple(map(_code_entry, entries))
+    return texts[0] if isinstance(value, str) else texts
+
+
+def _code_count(entry: Any) -> int:
+    """No fewer than the codes of an entry."""
+    if isinstance(entry, str):
+        return entry.count(",") + entry.count("|>") + 1
+    return len(entry) if isinstance(entry, list | tuple) else 0
 
 
 def _code_entry(entry: Any) -> str:
     if isinstance(entry, str):
         return entry
-    if isinstance(entry, list | tuple) and all(type(code) is int and abs(code) < 2**31 for code in entry):
-        return ",".join(map(str, entry))
+    if isinstance(entry, list | tuple):
+        codes = [_whole(code) for code in entry]
+        if all(type(code) is int and abs(code) < 2**31 for code in codes):
+            return ",".join(map(str, codes))
     raise _code_type_error()
 
 

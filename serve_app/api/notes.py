@@ -1,4 +1,4 @@
-"""What in a request has no effect: sentences for the job's `status_message`."""
+"""What in a request has no effect, or another than it says: sentences for the job's `status_message`."""
 
 from collections.abc import Iterable, Iterator
 
@@ -25,6 +25,13 @@ def without_effect(
     yield from _of_the_source(request, has_source, has_codes)
     yield from _of_the_schedule(request, dit)
     yield from _of_the_task(request, has_source)
+
+
+def moved_start(request: GenerateRequest, source_seconds: float) -> Iterator[str]:
+    """A sentence where `repaint_span` lets the renewed part begin earlier than the request says."""
+    if request.repainting_start > source_seconds:
+        seconds = round(source_seconds, 2)
+        yield f"The new part begins where the source ends, at {seconds:g} s: repainting_start is after that."
 
 
 def _of_the_source(request: GenerateRequest, has_source: bool, has_codes: bool) -> Iterator[str]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from serve_app.api.body import JSON, MULTIPART, URLENCODED
 from serve_app.api.limits import Limits
-from serve_app.api.parsing import ALIASES, FILE_FIELDS, NESTED
+from serve_app.api.parsing import ALIASES, FACTS, FILE_FIELDS, NESTED, UNKNOWN_FACTS
 from serve_app.api.schemas import GenerateRequest
 
 
@@ -54,6 +54,7 @@ def _description() -> str:
     return (
         "Every field may also be written in camelCase. "
         f"Aliases: {aliases}. An object {' or '.join(NESTED)} may carry bpm, key_scale, time_signature and "
-        "audio_duration; the top level wins. Numbers and flags may be written as text; null and the empty "
-        'text are "not given". Unknown fields are ignored.'
+        "audio_duration; the top level wins. Numbers and flags may be written as text, whole numbers also as "
+        f'42.0; null and the empty text are "not given". Of {", ".join(FACTS)} so are the texts '
+        f"{', '.join(UNKNOWN_FACTS)} in any case. Unknown fields are ignored."
     )

@@ -1,18 +1,18 @@
 """From raw values by name to a `GenerateRequest`: spellings, nesting, and what "not given" means.
 
 A field may be written in snake case, in camel case or by an alias; the first spelling that is given counts.
-Null and the empty text are "not given". What is given twice in one spelling counts as given last.
+Null and the empty text are "not given"; for a musical fact so are the texts `N/A`, `auto`, `none`, `null`.
+What is given twice in one spelling counts as given last.
 """
 
-import json
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any, BinaryIO
 
-from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
-from serve_app.api.body import Body
-from serve_app.api.errors import invalid, invalid_fields
+from serve_app.api.body import Body, bounded_json
+from serve_app.api.errors import invalid, invalid_fields, unknown_fields
 from serve_app.api.limits import Limits
 from serve_app.api.schemas import GenerateRequest
 
@@ -21,7 +21,7 @@ FILE_FIELDS = ("src_audio", "reference_audio")
 ALIASES = {
     "caption": ("prompt",),
     "audio_duration": ("duration", "target_duration"),
-    "key_scale": ("keyscale",),
+    "key_scale": ("keyscale", "key"),
     "time_signature": ("timesignature",),
     "audio_code_string": ("audio_codes",),
 }
@@ -30,6 +30,10 @@ ARRAY_FIELDS = ("audio_code_string", "timesteps", "track_classes")
 NESTED = ("metas", "metadata", "user_metadata")
 """Objects that may carry the musical facts."""
 NESTED_FIELDS = ("bpm", "key_scale", "time_signature", "audio_duration")
+UNKNOWN_FACTS = ("n/a", "auto", "none", "null")
+"""What other programs write for a fact that is not known, in any case: the original's results have `N/A`."""
+FACTS = (*NESTED_FIELDS, "vocal_language")
+"""The fields of which these texts say nothing."""
 
 
 def _camel_case(name: str) -> str:
@@ -61,8 +65,8 @@ def parse_request(body: Body, limits: Limits, strict: bool = False) -> GenerateR
     """
     values = _form_values(body.values) if body.is_form else body.values
     objects = _nested_objects(values)
-    if strict:
-        _refuse_unknown(values, body, objects)
+    if strict and (refusal := unknown_fields(_unknown_names(values, body, objects))):
+        raise refusal
     for name in FILE_FIELDS:
         if _given(values, name) is not None:
             raise invalid(name, "Input should be a file, uploaded as multipart/form-data", "file_type")
@@ -79,7 +83,7 @@ def parse_request(body: Body, limits: Limits, strict: bool = False) -> GenerateR
         raise invalid_fields(error, limits.choice_messages) from error
 
 
-def uploaded_files(body: Body) -> dict[str, Any]:
+def uploaded_files(body: Body) -> dict[str, BinaryIO]:
     """The uploads by field name. Raises RequestValidationError for a file in the place of a text."""
     names = {spelling: name for name in FILE_FIELDS for spelling in SPELLINGS[name]}
     for sent in body.files:
@@ -91,9 +95,13 @@ def uploaded_files(body: Body) -> dict[str, Any]:
 def _given(values: Mapping[str, Any], name: str) -> Any:
     for spelling in SPELLINGS[name]:
         value = values.get(spelling)
-        if value is not None and value != "":
+        if value is not None and value != "" and not (name in FACTS and _is_unknown(value)):
             return value
     return None
+
+
+def _is_unknown(fact: Any) -> bool:
+    return isinstance(fact, str) and fact.strip().lower() in UNKNOWN_FACTS
 
 
 def _form_values(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,7 +120,7 @@ def _array(value: Any) -> Any:
         return [_array(text) for text in value if text]
     if value.lstrip().startswith("["):
         try:
-            return json.loads(value)
+            return bounded_json(value)
         except (ValueError, RecursionError):
             return value  # the field's own check refuses it
     return value
@@ -126,7 +134,7 @@ def _nested_objects(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             continue
         if isinstance(value, str):
             try:
-                value = json.loads(value)
+                value = bounded_json(value)
             except (ValueError, RecursionError) as error:
                 raise invalid(name, "Input should be an object, in JSON", "dict_type") from error
         if not isinstance(value, dict):
@@ -135,14 +143,13 @@ def _nested_objects(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return objects
 
 
-def _refuse_unknown(values: Mapping[str, Any], body: Body, objects: Mapping[str, Mapping[str, Any]]) -> None:
-    unknown: list[tuple[str, ...]] = [(name,) for name in (*values, *body.files) if name not in _KNOWN]
+def _unknown_names(
+    values: Mapping[str, Any], body: Body, objects: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[str, ...]]:
+    for name in chain(values, body.files):
+        if name not in _KNOWN:
+            yield (name,)
     for parent, nested in objects.items():
-        unknown += [(parent, name) for name in nested if name not in _KNOWN_NESTED]
-    if unknown:
-        raise RequestValidationError(
-            [
-                {"loc": ("body", *path), "msg": "There is no such field", "type": "extra_forbidden"}
-                for path in unknown
-            ]
-        )
+        for name in nested:
+            if name not in _KNOWN_NESTED:
+                yield parent, name

@@ -1,10 +1,9 @@
-"""Source and reference recordings: found, opened and heard once, before a job is accepted.
+"""Source and reference recordings: found, opened and decoded once, before a job is accepted.
 
 An upload beats the `_path` field of the same name. A path counts only inside the server's audio folders, and
 what is wrong with one outside is never said.
 """
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
@@ -12,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from deployments.codec.audio_files import AudioFileError, probe
 from serve_app.api.callers import Caller
 from serve_app.api.errors import invalid
 from serve_app.api.results import result_file
 from serve_app.api.schemas import GenerateRequest
 from serve_app.api.service import JobService
+from serve_app.api.threads import WorkerPools
+from serve_app.recordings.decoder import DecodedRecording, RecordingDecoder
+from serve_app.recordings.errors import RecordingError
 from serve_app.storage import AudioStorage
 
 _RESULT_PATH = re.compile(r"/v1/audio/([^/]+)/([^/.]+)\.([^/.?]+)(?:\?token=[\w.-]*)?")
@@ -25,31 +26,31 @@ _RESULT_PATH = re.compile(r"/v1/audio/([^/]+)/([^/.]+)\.([^/.?]+)(?:\?token=[\w.
 
 
 @dataclass(frozen=True)
-class OpenRecording:
-    """A user's recording, open for reading and found to be audible."""
-
-    file: BinaryIO
-    seconds: float
-
-
-@dataclass(frozen=True)
 class OpenRecordings:
-    """What came with a request."""
+    """What came with a request, decoded and found to be audible."""
 
-    source: OpenRecording | None = None
-    reference: OpenRecording | None = None
+    source: DecodedRecording | None = None
+    reference: DecodedRecording | None = None
 
 
 class RecordingFinder:
     """Opens the recordings that requests name."""
 
     def __init__(
-        self, service: JobService, storage: AudioStorage, roots: tuple[Path, ...], max_seconds: float
+        self,
+        service: JobService,
+        storage: AudioStorage,
+        decoder: RecordingDecoder,
+        roots: tuple[Path, ...],
+        max_seconds: float,
+        pools: WorkerPools,
     ) -> None:
         self._service = service
         self._storage = storage
+        self._decoder = decoder
         self._roots = roots
         self._max_seconds = max_seconds
+        self._pool = pools.recordings
 
     @asynccontextmanager
     async def open(
@@ -62,13 +63,16 @@ class RecordingFinder:
         """
         with ExitStack() as cleanup:
 
-            async def opened(field: str, path: str | None) -> OpenRecording | None:
+            async def opened(field: str, path: str | None) -> DecodedRecording | None:
                 if (upload := uploads.get(field)) is not None:
-                    return await self._heard(field, upload)
-                if path is None:
+                    decoded = await self._decoded(field, upload)
+                elif path is not None:
+                    with await self._open_path(f"{field}_path", path, caller) as file:
+                        decoded = await self._decoded(f"{field}_path", file)
+                else:
                     return None
-                file = cleanup.enter_context(await self._open_path(f"{field}_path", path, caller))
-                return await self._heard(f"{field}_path", file)
+                cleanup.enter_context(decoded.file)
+                return decoded
 
             yield OpenRecordings(
                 source=await opened("src_audio", request.src_audio_path),
@@ -81,20 +85,21 @@ class RecordingFinder:
             view = await self._service.view(job_id)
             if view and caller.may_see(view) and (result := result_file(view, index, extension)):
                 try:
-                    return await asyncio.to_thread(self._storage.open, result.uri)
+                    return await self._pool.run(self._storage.open, result.uri)
                 except FileNotFoundError:
                     pass
             raise invalid(field, "This server has no such result")
-        return await asyncio.to_thread(_open_inside, self._roots, field, path)
+        return await self._pool.run(_open_inside, self._roots, field, path)
 
-    async def _heard(self, field: str, file: BinaryIO) -> OpenRecording:
+    async def _decoded(self, field: str, file: BinaryIO) -> DecodedRecording:
         try:
-            info = await asyncio.to_thread(probe, file, self._max_seconds)
-        except AudioFileError as error:
+            decoded = await self._decoder.decode(file, self._max_seconds)
+        except RecordingError as error:
             raise invalid(field, f"The file {error}", "audio_file") from error
-        if info.silent:
+        if decoded.silent:
+            decoded.file.close()
             raise invalid(field, "The file is silent", "audio_file")
-        return OpenRecording(file, info.seconds)
+        return decoded
 
 
 def _open_inside(roots: tuple[Path, ...], field: str, path: str) -> BinaryIO:

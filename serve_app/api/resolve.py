@@ -1,13 +1,14 @@
 """From a valid request to a job: everything that chance or the recordings decide is decided here, once."""
 
 import secrets
+from dataclasses import replace
 
 from deployments.domain import CODE_RATE, SOURCE_TASKS, Task, code_count
 from serve_app.api.codes import codes_per_song
 from serve_app.api.errors import invalid
 from serve_app.api.fields import MAX_SEED, RANDOM_SEED
 from serve_app.api.limits import Limits
-from serve_app.api.notes import without_effect
+from serve_app.api.notes import moved_start, without_effect
 from serve_app.api.schemas import GenerateRequest
 from serve_app.jobs.model import JobSpec, Recording
 from serve_app.planning import span_of
@@ -36,6 +37,8 @@ def job_spec(
         notes=tuple(without_effect(request, source is not None, bool(codes), limits.dit)),
     )
     _check_length(spec, limits)
+    if spec.source is not None and span_of(spec) is not None:
+        spec = replace(spec, notes=(*spec.notes, *moved_start(request, spec.source.seconds)))
     return spec
 
 

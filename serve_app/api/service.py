@@ -54,6 +54,12 @@ class JobService(Protocol):
     async def submit(self, new: NewJob) -> Accepted:
         """Put a job in line. Raises DrainingError, LimitError or IdempotencyConflictError."""
 
+    async def admit(self, client: str, idempotency_key: str | None) -> None:
+        """Refuse a request before it costs work, where `submit` would refuse it now. Nothing is reserved.
+
+        Raises DrainingError or LimitError.
+        """
+
     async def view(self, job_id: str) -> JobView | None:
         """A job as it stands; None where the id is unknown."""
 

@@ -56,6 +56,10 @@ class JobTrackerActor:
         self._work.set()
         return accepted
 
+    async def admit(self, client: str, idempotency_key: str | None) -> None:
+        """Refuse early what `submit` would refuse now. Raises DrainingError or LimitError."""
+        self._tracker.admit(client, idempotency_key)
+
     async def claim(self, token: str, timeout: float) -> Claim | None:
         """Lease the next job under the runner's new token, waiting up to `timeout` seconds for one."""
         deadline = asyncio.get_running_loop().time() + timeout

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from configs.settings import JobSettings
 from serve_app.jobs.errors import LimitError
 from serve_app.jobs.forecast import Forecast
-from serve_app.jobs.model import Job, NewJob
+from serve_app.jobs.model import Job
 from serve_app.jobs.rate import SubmitRate
 
 BYTES_RETRY_SECONDS = 3600.0
@@ -31,9 +31,9 @@ class Admission:
         """Of all clients together."""
         return self._bytes.total()
 
-    def check(self, new: NewJob, waiting: int, forecast: Forecast, now: float) -> None:
-        """Raise LimitError where this job may not enter the line now."""
-        client, limits = new.client.name, self._settings
+    def check(self, client: str, uploaded_bytes: int, waiting: int, forecast: Forecast, now: float) -> None:
+        """Raise LimitError where a client's job may not enter the line now."""
+        limits = self._settings
         if waiting >= limits.queue_limit:
             raise LimitError("The queue is full", forecast.next_start(now), "queue_limit")
         if self._jobs[client] >= limits.client_jobs:
@@ -42,7 +42,7 @@ class Admission:
         if wait := self._rate.wait(client, now):
             message = f"You may submit {limits.client_rate:g} jobs a second, after {self._burst} at once"
             raise LimitError(message, wait, "client_rate")
-        if self._bytes[client] + new.uploaded_bytes > limits.client_bytes:
+        if self._bytes[client] + uploaded_bytes > limits.client_bytes:
             message = (
                 f"Your songs and recordings take more than the {limits.client_bytes} bytes of one client"
             )

@@ -49,12 +49,20 @@ class JobBook:
             return earlier
         if new.idempotency is None:
             return None
-        job = self._journal.find(new.client.name, new.idempotency.key)
-        if job is None or job.idempotency is None or now - job.created_at > IDEMPOTENCY_SECONDS:
+        job = self._first_use(new.client.name, new.idempotency.key, now)
+        if job is None or job.idempotency is None:
             return None
         if job.idempotency.fingerprint != new.idempotency.fingerprint:
             raise IdempotencyConflictError
         return self.get(job.job_id)
+
+    def knows_key(self, client: str, key: str, now: float) -> bool:
+        """Whether a client's job was submitted with this idempotency key, and the key still counts."""
+        return self._first_use(client, key, now) is not None
+
+    def _first_use(self, client: str, key: str, now: float) -> Job | None:
+        job = self._journal.find(client, key)
+        return None if job is None or now - job.created_at > IDEMPOTENCY_SECONDS else job
 
     def save(self, job: Job) -> Job:
         """Write a record."""

@@ -44,7 +44,7 @@ class JobSpec:
     source: Recording | None = None
     reference: Recording | None = None
     notes: tuple[str, ...] = ()
-    """Sentences for `status_message` about fields that have no effect in this job."""
+    """Sentences for `status_message`: fields that have no effect in this job, and damaged recordings."""
 
     def without_content(self) -> "JobSpec":
         """What is needed of a job that is not run again: its format, its callback, its number of songs."""

@@ -78,13 +78,7 @@ class JobTracker:
         now = self._clock()
         if earlier := self._book.submitted_before(new, now):
             return self._accepted(earlier)
-        if self.mode is Mode.DRAINING:
-            raise DrainingError
-        try:
-            self._admission.check(new, len(self._line), self._forecast, now)
-        except LimitError as error:
-            self._observer.refused(error.limit)
-            raise
+        self._check(new.client.name, new.uploaded_bytes, now)
         last = self._line.last_of(new.client.name, -new.priority)
         place = self._fair.place(new.client, new.priority, new.work, last, self._next_sequence)
         self._next_sequence += 1
@@ -94,6 +88,25 @@ class JobTracker:
         self._moves.enter(self._book.save(job))
         self._observer.submitted()
         return self._accepted(job)
+
+    def admit(self, client: str, idempotency_key: str | None) -> None:
+        """Refuse a request before its recordings are read, where `submit` would refuse it now.
+
+        Nothing is reserved: `submit` decides. What repeats an earlier request is never refused. Raises
+        DrainingError or LimitError.
+        """
+        now = self._clock()
+        if idempotency_key is None or not self._book.knows_key(client, idempotency_key, now):
+            self._check(client, 0, now)
+
+    def _check(self, client: str, uploaded_bytes: int, now: float) -> None:
+        if self.mode is Mode.DRAINING:
+            raise DrainingError
+        try:
+            self._admission.check(client, uploaded_bytes, len(self._line), self._forecast, now)
+        except LimitError as error:
+            self._observer.refused(error.limit)
+            raise
 
     def view(self, job_id: str) -> JobView | None:
         """A job and its place among the others; None where the id is unknown."""

@@ -104,3 +104,25 @@ def test_pages_from_elsewhere_submit_nothing(server: Client) -> None:
     )
     assert answer.status_code == httpx.codes.FORBIDDEN
     assert server.http.get("/v1/jobs").json()["jobs"][:1] == before["jobs"][:1]
+
+
+@pytest.mark.parametrize(
+    "order",
+    [{"X-Request-Timeout-Seconds": "0.000001"}, {"X-Request-ID": "x" * 1_000}, {"X-Session-Id": "a"}],
+    ids=lambda order: next(iter(order)),
+)
+def test_nobody_gives_orders_to_serve(server: Client, order: dict[str, str]) -> None:
+    answer = server.http.get("/v1/stats", headers=order)
+    assert answer.status_code == httpx.codes.OK
+    assert len(answer.headers["x-request-id"]) <= 64
+
+
+def test_a_request_id_of_the_usual_kind_comes_back(server: Client) -> None:
+    answer = server.http.get("/health", headers={"X-Request-ID": "load-balancer-1"})
+    assert answer.headers["x-request-id"] == "load-balancer-1"
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready"])
+def test_load_balancers_may_ask_with_head(server: Client, path: str) -> None:
+    answer = server.http.head(path)
+    assert (answer.status_code, answer.content) == (httpx.codes.OK, b"")

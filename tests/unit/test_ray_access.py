@@ -3,7 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.ray_access import LOOPBACK, LOOPBACK_VARIABLE, keep_token, prepare_to_join, private_ray
+from serve_app.edge import middlewares
+from serve_app.ray_access import (
+    EDGE_VARIABLE,
+    LOOPBACK,
+    LOOPBACK_VARIABLE,
+    keep_token,
+    prepare_to_join,
+    private_ray,
+)
 
 
 @pytest.fixture
@@ -16,6 +24,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_ray_of_our_own_asks_for_a_token_that_only_its_owner_can_read(home: Path) -> None:
     assert private_ray()["RAY_AUTH_MODE"] == "token"
+    assert private_ray()[EDGE_VARIABLE] == f"{middlewares.__module__}:{middlewares.__name__}"
     file = home / ".ray" / "auth_token"
     assert len(file.read_text()) == 64
     assert stat.S_IMODE(file.stat().st_mode) == 0o600

@@ -17,6 +17,7 @@ SOURCE_SECONDS = 20.0
         (-5.0, 8.0, RepaintSpan(0.0, 13.0, 5.0, 0.0)),
         (15.0, 26.0, RepaintSpan(15.0, 26.0, 0.0, 6.0)),
         (-2.0, 24.0, RepaintSpan(0.0, 26.0, 2.0, 4.0)),
+        pytest.param(23.0, 26.0, RepaintSpan(20.0, 26.0, 0.0, 6.0), id="from the end of the source on"),
         pytest.param(-5.0, None, RepaintSpan(0.0, 5.0, 5.0, 0.0), id="only the new part in front"),
     ],
 )

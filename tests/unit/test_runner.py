@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import ray.exceptions
 
-from deployments.errors import EngineError, JobError
+from deployments.errors import EngineError, JobError, StorageError
 from serve_app import runner
 from serve_app.failures import INTERNAL, UNAVAILABLE
 from serve_app.jobs.model import JobState
@@ -57,6 +57,23 @@ async def test_cancelling_stops_the_work_at_once_and_leaves_no_file(started: Sta
     server.models.hangs_in = ""
     assert (await server.ended(await server.submit())).state is JobState.SUCCEEDED
     assert (await server.view(job_id)).state is JobState.CANCELLED
+
+
+async def test_a_full_storage_costs_an_attempt_whose_files_are_gone_before_the_next(
+    started: Started,
+) -> None:
+    server = started()
+    server.models.hangs_in = "denoising"
+    server.models.failures = {"decoding": [StorageError("/songs: [Errno 28] No space left on device")]}
+    job_id = await server.submit()
+    server.models.go_on.set()
+    await server.reach("decoding")
+    server.models.go_on.clear()
+    await eventually(lambda: server.models.calls.count("denoising") == 2)
+    assert server.files() == []
+    server.models.go_on.set()
+    view = await server.ended(job_id)
+    assert (view.state, view.attempt, server.files()) == (JobState.SUCCEEDED, 2, [f"{job_id}/2/0.mp3"])
 
 
 async def test_a_retry_goes_on_after_the_last_finished_stage(started: Started) -> None:

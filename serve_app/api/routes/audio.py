@@ -1,20 +1,23 @@
 """`GET /v1/audio/{job_id}/{index}.{extension}`."""
 
-import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
+from configs.settings import Settings
 from serve_app.api.audio_tokens import AudioTokens
-from serve_app.api.callers import Callers
+from serve_app.api.callers import Caller, Callers
+from serve_app.api.capacity import ClientSlots
 from serve_app.api.errors import error_responses
 from serve_app.api.ranges import UnsatisfiableRangeError, byte_range
 from serve_app.api.results import ResultFile, result_file
 from serve_app.api.service import JobService
-from serve_app.jobs.model import JobView
+from serve_app.api.streams import SlotResponse
+from serve_app.api.threads import WorkerPool
 from serve_app.storage import AudioStorage, disposition
 
 
@@ -23,10 +26,16 @@ def audio_router(
     storage: AudioStorage,
     callers: Callers,
     tokens: AudioTokens | None,
-    redirect_seconds: int | None,
+    settings: Settings,
+    pool: WorkerPool,
 ) -> APIRouter:
-    """Downloading songs, from any storage, by any replica; or, redirected, from the storage itself."""
+    """Downloading songs, from any storage, by any replica; or, redirected, from the storage itself.
+
+    `pool` asks the storage.
+    """
     router = APIRouter(tags=["audio"])
+    redirect_seconds = settings.storage.redirect_seconds
+    slots = ClientSlots("downloads", settings.api.client_downloads)
 
     @router.head("/v1/audio/{job_id}/{index}.{extension}", include_in_schema=False)
     @router.get(
@@ -37,7 +46,7 @@ def audio_router(
             302: {"description": "Where the song is, on a server that does not send songs itself."},
             206: {"description": "The part of it that `Range` asks for.", "content": {"audio/*": {}}},
             304: {"description": "The song with the `ETag` in `If-None-Match`."},
-            **error_responses(404, 416),
+            **error_responses(404, 416, 429),
         },
     )
     async def download(
@@ -51,42 +60,65 @@ def audio_router(
         ] = None,
     ) -> Response:
         """A song, or the part of it that `Range` asks for."""
-        may_see = await _permission(callers, tokens, request, token)
+        caller = await _caller(callers, tokens, request, token)
         view = await service.view(job_id)
-        result = result_file(view, index, extension) if view and may_see(view) else None
+        if view is None or not (caller is None or caller.may_see(view)):
+            raise HTTPException(404, "Audio file not found")
+        result = result_file(view, index, extension)
         if result is None:
             raise HTTPException(404, "Audio file not found")
         try:
-            size = await asyncio.to_thread(storage.size, result.uri)
+            size = await pool.run(storage.size, result.uri)
         except FileNotFoundError as error:
             raise HTTPException(404, "Audio file not found") from error
         # A signed URL is good for one method, and HEAD costs nothing here.
         if redirect_seconds is not None and request.method == "GET":
-            url = await asyncio.to_thread(
+            url = await pool.run(
                 storage.signed_url, result.uri, redirect_seconds, result.media_type, result.name
             )
             return RedirectResponse(url, 302, {"cache-control": "no-store"})
-        return _answer(request, storage, result, size)
+        part = _part(request, result, size)
+        if request.method == "HEAD" or part.status == 304:
+            return Response(status_code=part.status, headers=part.headers, media_type=result.media_type)
+        return SlotResponse(
+            _blocks(pool, storage.read(result.uri, part.start, part.stop)),
+            slots,
+            view.client if caller is None else caller.client.name,
+            status_code=part.status,
+            headers=part.headers,
+            media_type=result.media_type,
+        )
 
     return router
 
 
-async def _permission(
+async def _caller(
     callers: Callers, tokens: AudioTokens | None, request: Request, token: str | None
-) -> Callable[[JobView], bool]:
-    """Whose songs a request may fetch. Raises HTTPException with 401."""
+) -> Caller | None:
+    """Who fetches a song; None for whoever has the token of this one. Raises HTTPException with 401."""
     if token is None or tokens is None:
-        return callers.identify(request).may_see
+        return callers.identify(request)
     if await tokens.valid(request.url.path, token):
-        return lambda _view: True
+        return None
     try:
-        return callers.identify(request).may_see
+        return callers.identify(request)
     except HTTPException as error:
         message = "The token is invalid or has expired: polling the job gives a new one"
         raise HTTPException(401, message, error.headers) from error
 
 
-def _answer(request: Request, storage: AudioStorage, result: ResultFile, size: int) -> Response:
+@dataclass(frozen=True)
+class _Part:
+    """What of a file is answered, and how: the bytes [start, stop)."""
+
+    status: int
+    headers: dict[str, str]
+    start: int = 0
+    stop: int = 0
+
+
+def _part(request: Request, result: ResultFile, size: int) -> _Part:
+    """Raises HTTPException with 416."""
     etag = _etag(result, size)
     headers = {
         "accept-ranges": "bytes",
@@ -95,7 +127,7 @@ def _answer(request: Request, storage: AudioStorage, result: ResultFile, size: i
         "etag": etag,
     }
     if etag in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
+        return _Part(304, headers)
     asked = request.headers.get("range")
     if request.headers.get("if-range", etag) != etag:
         asked = None
@@ -106,12 +138,14 @@ def _answer(request: Request, storage: AudioStorage, result: ResultFile, size: i
     start, stop = part or (0, size)
     if part:
         headers["content-range"] = f"bytes {start}-{stop - 1}/{size}"
-    return StreamingResponse(
-        () if request.method == "HEAD" else storage.read(result.uri, start, stop),
-        status_code=206 if part else 200,
-        headers={**headers, "content-length": str(stop - start)},
-        media_type=result.media_type,
-    )
+    headers["content-length"] = str(stop - start)
+    return _Part(206 if part else 200, headers, start, stop)
+
+
+async def _blocks(pool: WorkerPool, blocks: Iterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The blocks of a file, each read on a thread of the pool."""
+    while block := await pool.run(next, blocks, b""):
+        yield block
 
 
 def _etag(result: ResultFile, size: int) -> str:

@@ -1,16 +1,19 @@
 """`GET /v1/jobs/{job_id}/events`: a job's life as Server-Sent Events."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request
-from fastapi.sse import EventSourceResponse, format_sse_event
+from fastapi.sse import format_sse_event
 from starlette.responses import Response, StreamingResponse
 
+from configs.settings import ApiSettings
 from serve_app.api.callers import Caller, Callers
+from serve_app.api.capacity import ClientSlots
 from serve_app.api.errors import error_responses
 from serve_app.api.jobs import VisibleJobs
 from serve_app.api.service import JobService
+from serve_app.api.streams import SlotResponse
 from serve_app.jobs.model import JobState, JobView
 
 SILENCE_SECONDS = 15.0
@@ -31,9 +34,12 @@ _EVENT = {
 }
 
 
-def events_router(service: JobService, callers: Callers, jobs: VisibleJobs) -> APIRouter:
+def events_router(
+    service: JobService, callers: Callers, jobs: VisibleJobs, settings: ApiSettings
+) -> APIRouter:
     """Following jobs."""
     router = APIRouter(tags=["jobs"])
+    slots = ClientSlots("event streams", settings.client_requests)
 
     @router.get(
         "/v1/jobs/{job_id}/events",
@@ -45,7 +51,7 @@ def events_router(service: JobService, callers: Callers, jobs: VisibleJobs) -> A
                 "content": {"text/event-stream": {"schema": _EVENT}},
             },
             204: {"description": "The job has ended, and `Last-Event-ID` says that the client knows it."},
-            **error_responses(404),
+            **error_responses(404, 429),
         },
     )
     async def events(
@@ -60,8 +66,11 @@ def events_router(service: JobService, callers: Callers, jobs: VisibleJobs) -> A
         view = await jobs.find(caller, job_id)
         if view.state.is_final and view.version == last_event_id:
             return Response(status_code=204)  # which makes a browser's EventSource stop
-        return EventSourceResponse(
+        return SlotResponse(
             _events(service, jobs, view, last_event_id, lambda: callers.still_know(request)),
+            slots,
+            caller.client.name,
+            media_type="text/event-stream",
             # Servers in front (nginx) must not collect the events.
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
@@ -75,7 +84,7 @@ async def _events(
     view: JobView,
     known_version: str | None,
     may_go_on: Callable[[], bool],
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     current: JobView | None = view
     while current is not None and may_go_on():
         if current.version == known_version:

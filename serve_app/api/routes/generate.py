@@ -6,8 +6,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Request
 
 from configs.settings import ApiSettings
-from serve_app.api.body import read_body
+from serve_app.api.body import BodyReader, is_multipart
 from serve_app.api.callers import Caller, Callers
+from serve_app.api.capacity import ClientSlots
 from serve_app.api.errors import error_responses
 from serve_app.api.limits import Limits
 from serve_app.api.openapi import request_body
@@ -16,10 +17,12 @@ from serve_app.api.submission import Arrival, Submission
 
 
 def generate_router(
-    submission: Submission, callers: Callers, limits: Limits, settings: ApiSettings
+    submission: Submission, callers: Callers, limits: Limits, settings: ApiSettings, bodies: BodyReader
 ) -> APIRouter:
     """Submitting jobs."""
     router = APIRouter(tags=["jobs"])
+    uploads = ClientSlots("uploads", settings.client_uploads)
+    texts = ClientSlots("submits", settings.client_requests)
 
     @router.post(
         "/v1/music/generate",
@@ -44,7 +47,11 @@ def generate_router(
     ) -> SubmitResponse:
         """Put a song in line; `GET /v1/jobs/{job_id}` tells how it goes."""
         arrival = Arrival(time.time(), request.headers.get("traceparent"))
-        async with read_body(request, settings.max_upload_bytes, settings.body_timeout_seconds) as body:
-            return await submission.submit(body, caller, x_strict, idempotency_key, arrival)
+        may_have_files = is_multipart(request)
+        with (uploads if may_have_files else texts).taken(caller.client.name):
+            if may_have_files:
+                await submission.admit(caller, idempotency_key)
+            async with bodies.read(request) as body:
+                return await submission.submit(body, caller, x_strict, idempotency_key, arrival)
 
     return router

@@ -7,11 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.exceptions import RequestValidationError
 
+from configs.settings import ApiSettings
 from serve_app.api.callers import Caller, Callers
+from serve_app.api.capacity import ClientSlots
 from serve_app.api.errors import error_responses
 from serve_app.api.jobs import VisibleJobs
 from serve_app.api.responses import JobResponse, JobsResponse
 from serve_app.api.service import JobService
+from serve_app.api.streams import unless_client_leaves
 from serve_app.jobs.model import JobState
 
 NEWEST = 2**63 - 1
@@ -19,9 +22,10 @@ NEWEST = 2**63 - 1
 MAX_PAGE = 100
 
 
-def jobs_router(service: JobService, callers: Callers, jobs: VisibleJobs) -> APIRouter:
+def jobs_router(service: JobService, callers: Callers, jobs: VisibleJobs, settings: ApiSettings) -> APIRouter:
     """What becomes of submitted jobs."""
     router = APIRouter(tags=["jobs"])
+    long_polls = ClientSlots("long polls", settings.client_requests)
 
     @router.get("/v1/jobs", responses=error_responses(422))
     async def listing(
@@ -39,7 +43,7 @@ def jobs_router(service: JobService, callers: Callers, jobs: VisibleJobs) -> API
             next_cursor=_cursor(page[-1].sequence) if len(views) > limit else None,
         )
 
-    @router.get("/v1/jobs/{job_id}", responses=error_responses(404, 422))
+    @router.get("/v1/jobs/{job_id}", responses=error_responses(404, 422, 429))
     async def poll(
         request: Request,
         caller: Annotated[Caller, Depends(callers)],
@@ -57,7 +61,9 @@ def jobs_router(service: JobService, callers: Callers, jobs: VisibleJobs) -> API
         """How a job goes, and its songs once it succeeded."""
         view = await jobs.find(caller, job_id)
         if wait and not view.state.is_final:
-            view = jobs.visible(caller, await service.wait_stage(job_id, view.state, view.stage, wait))
+            with long_polls.taken(caller.client.name):
+                change = service.wait_stage(job_id, view.state, view.stage, wait)
+                view = jobs.visible(caller, await unless_client_leaves(request, change))
             callers.identify(request)  # the key may have been removed meanwhile
         return await jobs.shown(view)
 

@@ -8,6 +8,7 @@ from deployments.domain import LANGUAGES
 from serve_app.api.callers import Callers
 from serve_app.api.errors import RETRY_SECONDS, error_responses
 from serve_app.api.limits import Limits
+from serve_app.api.readiness import KnownCondition
 from serve_app.api.responses import (
     DiTModel,
     HealthResponse,
@@ -49,16 +50,19 @@ def server_router(service: JobService, callers: Callers, settings: Settings, lim
 def health_router(service: JobService) -> APIRouter:
     """What load balancers ask; needs no API key."""
     router = APIRouter(tags=["server"])
+    known_condition = KnownCondition(service.condition)
 
+    @router.head("/health", include_in_schema=False)
     @router.get("/health")
     async def health() -> HealthResponse:
         """Whether the process answers."""
         return HealthResponse()
 
+    @router.head("/ready", include_in_schema=False)
     @router.get("/ready", responses=error_responses(503))
     async def ready() -> ReadyResponse:
         """Whether the job tracker and every deployment that a default request needs can serve."""
-        condition = await service.condition()
+        condition = await known_condition()
         if condition.mode is None or condition.away:
             retry = {"Retry-After": f"{RETRY_SECONDS:g}"}
             raise HTTPException(503, f"Not ready: {', '.join(condition.away)}", retry)

@@ -8,13 +8,13 @@ import pytest
 import soundfile
 
 from configs.settings import Settings
-from deployments.codec.audio_files import read
 from deployments.codec.deployment import Codec
 from deployments.codec.formats import FORMATS
 from deployments.codec.loudness import peak
 from deployments.errors import JobError
 from deployments.messages import AudioFile, DecodeRequest, EncodeRequest, Progress, Splice
-from tests.encoded_audio import music, sound_file
+from tests.decoded_audio import decoded_file, stored_recording
+from tests.encoded_audio import music
 from tests.latents import LATENT_CHANNELS, random_latents
 
 
@@ -32,7 +32,7 @@ def latents() -> np.ndarray:
 @pytest.fixture
 def recording(tmp_path: Path) -> str:
     path = tmp_path / "source"
-    path.write_bytes(sound_file(music(4.0), "WAV", "PCM_16"))
+    path.write_bytes(stored_recording(np.round(music(4.0) * 32_768) / 32_768))  # fits into 16 bits
     return str(path)
 
 
@@ -63,14 +63,14 @@ async def test_latents_become_a_file_with_progress_on_the_way(
     assert set(file.timings) == {"decoding", "encoding"}
     info = soundfile.info(uri)
     assert (info.frames, info.samplerate, info.channels, info.subtype) == (244_800, 48_000, 2, "PCM_16")
-    assert peak(read(uri)[0]) == pytest.approx(10 ** (-1 / 20), abs=1e-4)
+    assert peak(decoded_file(uri)) == pytest.approx(10 ** (-1 / 20), abs=1e-4)
 
 
 @pytest.mark.parametrize("audio_format", FORMATS)
 async def test_every_format_is_written(codec: Any, latents: np.ndarray, tmp_path: Path, audio_format: str):
     uri = str(tmp_path / f"song.{FORMATS[audio_format].extension}")
     await decode(codec, DecodeRequest(latents, 2.0, audio_format, uri))
-    assert abs(read(uri)[0].shape[1] - 96_000) < 1_024
+    assert abs(decoded_file(uri).shape[1] - 96_000) < 1_024
 
 
 async def test_the_same_latents_give_the_same_bytes(codec: Any, latents: np.ndarray, tmp_path: Path):
@@ -86,7 +86,7 @@ async def test_a_repaint_keeps_the_source_outside_its_window(
 ):
     uri = str(tmp_path / f"song.{audio_format}")
     await decode(codec, DecodeRequest(latents, 4.0, audio_format, uri, Splice(recording, 1.0, 2.0)))
-    song, source = read(uri)[0], read(recording)[0]
+    song, source = decoded_file(uri), decoded_file(recording)
     assert np.array_equal(song[:, :46_800], source[:, :46_800])
     assert np.array_equal(song[:, 97_200:], source[:, 97_200:])
     assert not np.allclose(song[:, 48_000:96_000], source[:, 48_000:96_000], atol=0.01)
@@ -101,6 +101,19 @@ async def test_a_source_is_padded_and_encoded_whole(codec: Any, recording: str):
     assert np.allclose(longer.latents[35:115], plain.latents[10:90], atol=1e-4)
 
 
+async def test_sources_of_which_a_part_is_renewed_are_heard_alike_however_quiet_they_are(
+    codec: Any, tmp_path: Path
+):
+    encoded = {}
+    for level in (0.1, 0.001):
+        path = tmp_path / f"source-{level}"
+        stored_recording(path, music(4.0) * level)
+        encoded[level] = await codec.encode(EncodeRequest(str(path), "source", renewed=(1.0, 2.0)))
+    assert encoded[0.1].gain > 1
+    assert encoded[0.001].gain == pytest.approx(100 * encoded[0.1].gain)
+    assert np.allclose(encoded[0.001].latents, encoded[0.1].latents, atol=1e-3)
+
+
 async def test_a_reference_has_750_frames_of_the_seeds_choice(codec: Any, recording: str):
     first, other = [
         (await codec.encode(EncodeRequest(recording, "reference", seed))).latents for seed in (1, 2)
@@ -112,14 +125,14 @@ async def test_a_reference_has_750_frames_of_the_seeds_choice(codec: Any, record
 @pytest.mark.parametrize("purpose", ["source", "reference"])
 async def test_a_silent_recording_has_no_latents(codec: Any, tmp_path: Path, purpose: Any):
     path = tmp_path / "silence"
-    path.write_bytes(sound_file(music(1.0) * 0, "WAV", "PCM_16"))
+    path.write_bytes(stored_recording(music(1.0) * 0))
     assert (await codec.encode(EncodeRequest(str(path), purpose))).latents is None
 
 
 async def test_a_file_that_is_no_recording_fails_the_job_in_plain_words(codec: Any, tmp_path: Path):
     path = tmp_path / "text"
     path.write_text("no music")
-    with pytest.raises(JobError, match=r"^The reference audio is not audio in a known format\.$"):
+    with pytest.raises(JobError, match=r"^The reference audio is not a recording .* submit the job again\.$"):
         await codec.encode(EncodeRequest(str(path), "reference"))
 
 

@@ -67,6 +67,9 @@ class LocalJobService:
         await self.journal.flushed()
         return accepted
 
+    async def admit(self, client: str, idempotency_key: str | None) -> None:
+        self.tracker.admit(client, idempotency_key)
+
     async def view(self, job_id: str) -> JobView | None:
         return self.tracker.view(job_id)
 

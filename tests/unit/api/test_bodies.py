@@ -171,7 +171,7 @@ def test_the_spellings_that_the_contract_names() -> None:
     assert SPELLINGS["audio_duration"] == (
         "audio_duration", "audioDuration", "duration", "target_duration", "targetDuration",
     )  # fmt: skip
-    assert SPELLINGS["key_scale"] == ("key_scale", "keyScale", "keyscale")
+    assert SPELLINGS["key_scale"] == ("key_scale", "keyScale", "keyscale", "key")
     assert SPELLINGS["time_signature"] == ("time_signature", "timeSignature", "timesignature")
     assert SPELLINGS["caption"] == ("caption", "prompt")
     assert SPELLINGS["audio_code_string"][2:] == ("audio_codes", "audioCodes")

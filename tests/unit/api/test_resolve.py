@@ -204,3 +204,24 @@ def test_tasks_depend_on_the_model() -> None:
     base = server_limits(Settings(models=ModelSettings(dit="acestep-v15-base")))
     assert spec(SOURCE, limits=base, task_type="lego").request.task_type == "lego"
     assert "text2music, cover, repaint" in refusal(source=SOURCE, task_type="lego")["msg"]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "said"),
+    [
+        (23.0, 26.0, "The new part begins where the source ends, at 20 s: repainting_start is after that."),
+        (20.0, 26.0, ""),
+        (-5.0, 0.0, ""),
+        (-5.0, -1.0, ""),
+        (3.0, None, ""),
+    ],
+)
+def test_a_window_after_the_end_of_the_source_begins_there_and_the_user_is_told(
+    start: float, end: float | None, said: str
+) -> None:
+    job = spec(SOURCE, task_type="repaint", repainting_start=start, repainting_end=end)
+    assert " ".join(job.notes) == said
+
+
+def test_a_window_of_a_task_without_windows_is_not_mentioned() -> None:
+    assert spec(SOURCE, task_type="cover", repainting_start=23.0, repainting_end=26.0).notes == ()

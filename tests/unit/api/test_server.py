@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from deployments.codec.formats import FORMATS
+from serve_app.api import readiness
 from serve_app.api.schemas import GenerateRequest
 from serve_app.api.service import Readiness
 from serve_app.jobs.mode import Mode
@@ -54,7 +55,10 @@ async def test_stats(http: httpx.AsyncClient) -> None:
     }
 
 
-async def test_health_and_readiness(http: httpx.AsyncClient, service: LocalJobService) -> None:
+async def test_health_and_readiness(
+    http: httpx.AsyncClient, service: LocalJobService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "FRESH_SECONDS", 0.0)
     assert (await http.get("/ready")).json() == {
         "status": "ready",
         "mode": "open",
@@ -67,12 +71,12 @@ async def test_health_and_readiness(http: httpx.AsyncClient, service: LocalJobSe
     assert (await http.get("/health")).json() == {"status": "ok", "service": "acestep-serve"}
 
 
-@pytest.mark.parametrize("readiness", [one for one in Readiness if one is not Readiness.AWAY])
+@pytest.mark.parametrize("part", [one for one in Readiness if one is not Readiness.AWAY])
 async def test_a_server_whose_parts_work_or_start_when_work_comes_is_ready(
-    http: httpx.AsyncClient, service: LocalJobService, readiness: Readiness
+    http: httpx.AsyncClient, service: LocalJobService, part: Readiness
 ) -> None:
-    service.parts["Generator"] = readiness
-    assert (await http.get("/ready")).json()["parts"]["Generator"] == readiness.value
+    service.parts["Generator"] = part
+    assert (await http.get("/ready")).json()["parts"]["Generator"] == part.value
 
 
 async def test_a_draining_server_says_so_and_takes_no_new_jobs(

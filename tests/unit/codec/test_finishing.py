@@ -84,6 +84,13 @@ def test_only_the_new_part_is_limited(renewed: np.ndarray):
     assert np.array_equal(song[:, : at(1.0)], loud_source[:, : at(1.0)])
 
 
+def test_a_source_that_was_turned_up_gets_its_new_part_turned_down(source: np.ndarray, renewed: np.ndarray):
+    splice = Splice("", 1.0, 2.0, crossfade=CROSSFADE, gain=100.0)
+    song = finished_repaint(renewed, SECONDS, source / 100, splice)
+    assert np.array_equal(song[:, : at(0.9)], source[:, : at(0.9)] / 100)
+    assert np.allclose(song[:, at(1.0) : at(2.0)], renewed[:, at(1.0) : at(2.0)] / 100, rtol=1e-6)
+
+
 def test_out_painting_keeps_the_source_between_the_new_ends(source: np.ndarray):
     total = 0.5 + SECONDS + 1.0
     renewed = music(total) * 0.9

@@ -4,7 +4,9 @@ from contextlib import suppress
 
 import pytest
 
-from serve_app.jobs.errors import LimitError
+from serve_app.jobs.errors import DrainingError, LimitError
+from serve_app.jobs.mode import Mode
+from serve_app.jobs.model import IdempotencyKey
 from serve_app.jobs.rate import SubmitRate
 from tests.job_tracking import Tracking
 
@@ -110,3 +112,30 @@ def test_clients_who_wait_no_more_are_forgotten() -> None:
     for number in range(100_000):
         rate.take(f"client {number}", now=number / 100)
     assert len(vars(rate)["_full_at"]) <= 2000
+
+
+def test_what_submit_would_refuse_is_refused_before_it_costs_work() -> None:
+    tracking = Tracking(queue_limit=2, client_jobs=1)
+    tracking.tracker.admit("me", None)
+    first = tracking.submit("me", idempotency=IdempotencyKey("mine", "x"))
+    with pytest.raises(LimitError, match="1 jobs"):
+        tracking.tracker.admit("me", None)
+    tracking.tracker.admit("me", "mine")
+    with pytest.raises(LimitError):
+        tracking.tracker.admit("me", "another")
+    tracking.tracker.admit("you", None)
+    tracking.submit("you")
+    with pytest.raises(LimitError, match="full"):
+        tracking.tracker.admit("they", "mine")
+    tracking.tracker.cancel(first)
+    tracking.tracker.mode = Mode.DRAINING
+    with pytest.raises(DrainingError):
+        tracking.tracker.admit("me", None)
+    tracking.tracker.admit("me", "mine")
+
+
+def test_asking_for_admission_reserves_nothing() -> None:
+    tracking = Tracking(queue_limit=1)
+    for _ in range(5):
+        tracking.tracker.admit("me", None)
+    tracking.submit("you")

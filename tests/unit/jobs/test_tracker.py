@@ -160,6 +160,15 @@ def test_the_next_attempt_goes_on_from_the_checkpoint(tracking: Tracking) -> Non
     assert not tracking.tracker.checkpoint(job, "first", Checkpoint())
 
 
+def test_the_demand_follows_the_durations_that_the_plan_decided(tracking: Tracking) -> None:
+    job = tracking.submit()
+    tracking.tracker.claim("token")
+    before = tracking.tracker.demand()["running"]["denoising"]
+    twice_as_long = replace(PLAN, durations=(20.0,))
+    assert tracking.tracker.checkpoint(job, "token", Checkpoint(twice_as_long))
+    assert tracking.tracker.demand()["running"]["denoising"] == 2 * before
+
+
 def test_cancelling_takes_a_job_out_of_the_line(tracking: Tracking) -> None:
     first, second = tracking.submit(), tracking.submit()
     assert tracking.tracker.cancel(first).state is JobState.CANCELLED

@@ -3,9 +3,16 @@ import math
 import numpy as np
 import pytest
 
-from deployments.codec.resampling import resample
+from serve_app.recordings.resampling import Resampler
 
 RATES = [(44_100, 48_000), (22_050, 48_000), (16_000, 48_000), (8_000, 48_000), (96_000, 48_000)]
+
+
+def resample(samples: np.ndarray, from_rate: int, to_rate: int, block: int = 4_096) -> np.ndarray:
+    resampler = Resampler(from_rate, to_rate)
+    starts = range(0, samples.shape[1], block)
+    pushed = [resampler.push(samples[:, start : start + block]) for start in starts]
+    return np.concatenate([*pushed, resampler.finish()], axis=1)
 
 
 def sinc_interp_hann(
@@ -47,6 +54,13 @@ def test_up_to_half_of_nyquist_it_is_the_original_filter_to_60_db(from_rate: int
 def test_the_length_is_that_of_the_original_filter(from_rate: int, to_rate: int, length: int):
     resampled = resample(np.ones((2, length), np.float32), from_rate, to_rate)
     assert resampled.shape == (2, math.ceil(length * to_rate / from_rate))
+
+
+@pytest.mark.parametrize(("from_rate", "to_rate"), [*RATES, (44_101, 48_000)])
+def test_how_the_stream_is_cut_changes_nothing(from_rate: int, to_rate: int):
+    sound = np.stack([noise_below(from_rate / 3, from_rate // 4, from_rate)] * 2)
+    whole = resample(sound, from_rate, to_rate, block=sound.shape[1])
+    assert np.abs(resample(sound, from_rate, to_rate, block=501) - whole).max() < 1e-6
 
 
 def test_at_the_same_rate_nothing_changes():

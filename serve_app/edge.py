@@ -1,0 +1,100 @@
+"""An ASGI middleware in the process that speaks HTTP, before Ray Serve sees a request.
+
+Serve obeys some headers of requests, and keeps what a slow client has not read in a buffer without an end. An
+application cannot change that, because its code runs behind Serve's. Where the environment of Ray says
+`RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve_app.edge:middlewares`, Serve's proxies call `middlewares`.
+"""
+
+import asyncio
+import re
+
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve_app.api.streams import FLOW_EXTENSION, SENT
+
+REQUEST_ID = "x-request-id"
+CONTROL_HEADERS = frozenset(
+    {
+        "x-request-disconnect-disabled",  # work goes on for a client that has left
+        "x-request-timeout-seconds",
+        "serve-multiplexed-model-id",  # a replica that has this model is looked for, and waited for
+        "x-session-id",  # likewise, for routers that know sessions
+    }
+)
+"""What Serve 2.60 obeys in requests; with underscores, too."""
+SONGS = "/v1/audio/"
+"""Paths of answers that are worth holding back."""
+TOLD_BYTES = 512 << 10
+"""The application is told of so many bytes at a time."""
+
+_USUAL_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+
+
+def middlewares() -> list[Middleware]:
+    """What Serve puts around its HTTP proxy."""
+    return [Middleware(Edge)]
+
+
+class Edge:
+    """Drops headers that are orders to Serve, and tells the application how much of a song has been sent."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope = {**scope, "headers": [header for header in scope["headers"] if not _is_order(*header)]}
+        if not scope["path"].startswith(SONGS):
+            await self._app(scope, receive, send)
+            return
+        scope["extensions"] = {**scope.get("extensions", {}), FLOW_EXTENSION: {}}
+        sent = _SentBytes(receive, send)
+        try:
+            await self._app(scope, sent.receive, sent.send)
+        finally:
+            sent.close()
+
+
+class _SentBytes:
+    """Counts what the client has taken, and mixes the news into what the application receives."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._untold = 0
+        self._news = asyncio.Event()
+        self._receiving: asyncio.Task[Message] | None = None
+
+    async def send(self, message: Message) -> None:
+        await self._send(message)  # which waits while the client does not read
+        self._untold += len(message.get("body", b""))
+        if self._untold >= TOLD_BYTES:
+            self._news.set()
+
+    async def receive(self) -> Message:
+        if self._receiving is None:
+            self._receiving = asyncio.ensure_future(self._receive())
+        news = asyncio.create_task(self._news.wait())
+        await asyncio.wait({self._receiving, news}, return_when=asyncio.FIRST_COMPLETED)
+        news.cancel()
+        if self._receiving.done():
+            received, self._receiving = self._receiving, None
+            return received.result()
+        self._news.clear()
+        told, self._untold = self._untold, 0
+        return {"type": SENT, "bytes": told}
+
+    def close(self) -> None:
+        if self._receiving is not None:
+            self._receiving.cancel()
+
+
+def _is_order(name: bytes, value: bytes) -> bool:
+    """Whether Serve would obey the header; request ids are welcome, but not to fill the log."""
+    text = name.decode("latin-1").lower().replace("_", "-")
+    if text == REQUEST_ID:
+        return not _USUAL_REQUEST_ID.fullmatch(value)
+    return text in CONTROL_HEADERS

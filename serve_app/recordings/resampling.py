@@ -1,0 +1,45 @@
+"""Sample rate conversion of a stream, by soxr.
+
+The original model resamples with torchaudio's default, a windowed sinc of width 6. soxr's filter is steeper;
+up to half of the lower Nyquist frequency the two agree to 60 dB.
+"""
+
+import math
+
+import numpy as np
+import soxr
+
+from deployments.codec.audio_files import Samples
+
+
+class Resampler:
+    """Stereo of one rate comes in block by block, stereo of another goes out; at the same rate it stays.
+
+    All outputs of n samples together are ceil(n × to_rate / from_rate) samples long.
+    """
+
+    def __init__(self, from_rate: int, to_rate: int) -> None:
+        self._from_rate, self._to_rate = from_rate, to_rate
+        self._stream = (
+            None if from_rate == to_rate else soxr.ResampleStream(from_rate, to_rate, 2, "float32", "HQ")
+        )
+        self._received = self._given = 0
+
+    def push(self, block: Samples) -> Samples:
+        """[2, n] in, [2, m] out."""
+        if self._stream is None:
+            return block
+        self._received += block.shape[1]
+        out: Samples = self._stream.resample_chunk(np.ascontiguousarray(block.T)).T
+        self._given += out.shape[1]
+        return out
+
+    def finish(self) -> Samples:
+        """What is still missing, [2, m]. Nothing can be pushed afterwards."""
+        if self._stream is None:
+            return np.empty((2, 0), np.float32)
+        # soxr rounds the length: silence enough for one more sample goes in, what is too much is cut off.
+        silence = np.zeros((math.ceil(self._from_rate / self._to_rate), 2), np.float32)
+        missing = -(-self._received * self._to_rate // self._from_rate) - self._given
+        rest: Samples = self._stream.resample_chunk(silence, last=True).T
+        return rest[:, :missing]

@@ -1,0 +1,78 @@
+"""Clients that go away in the middle of a request are no errors."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+
+import httpx
+
+from tests.live_server import Client
+
+CLIENTS = 4
+"""Of each kind of departure."""
+
+
+def connection(http: httpx.Client) -> socket.socket:
+    return socket.create_connection((http.base_url.host, http.base_url.port), timeout=30)
+
+
+def leave_after(http: httpx.Client, request: bytes, answer_bytes: int = 0) -> None:
+    """Send the beginning of a request, read some of the answer, and go without a word."""
+    with connection(http) as client:
+        client.sendall(request)
+        received = 0
+        while received < answer_bytes and (data := client.recv(4_096)):
+            received += len(data)
+        # A connection that is closed with unread data is reset.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+
+def headers(http: httpx.Client, start: str, **others: str) -> bytes:
+    lines = [start, f"Host: {http.base_url.host}", *(f"{name}: {value}" for name, value in others.items())]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def departures(client: Client, job_id: str, song: str) -> Iterator[tuple[bytes, int]]:
+    """Beginnings of requests, and how much of each answer is read."""
+    http = client.http
+    upload = headers(
+        http,
+        "POST /v1/music/generate HTTP/1.1",
+        **{"Content-Type": "multipart/form-data; boundary=cut", "Content-Length": "50000000"},
+    )
+    part = b'--cut\r\nContent-Disposition: form-data; name="src_audio"; filename="a.wav"\r\n\r\n'
+    as_json = headers(
+        http,
+        "POST /v1/music/generate HTTP/1.1",
+        **{"Content-Type": "application/json", "Content-Length": "5000"},
+    )
+    yield headers(http, f"GET /v1/jobs/{job_id}/events HTTP/1.1"), 200
+    yield headers(http, f"GET /v1/jobs/{job_id}/events HTTP/1.1"), 0
+    yield headers(http, f"GET /v1/jobs/{job_id}?wait=60 HTTP/1.1"), 0
+    yield upload + part + b"\0" * 3_000_000, 0
+    yield upload + part, 0
+    yield upload, 0
+    yield as_json + b'{"caption": "', 0
+    yield headers(http, f"GET {song} HTTP/1.1"), 1
+    yield headers(http, f"GET {song} HTTP/1.1"), 20_000
+    yield headers(http, f"GET {song} HTTP/1.1"), 0
+
+
+def test_who_leaves_is_no_error(server: Client) -> None:
+    song = server.make(audio_duration=2, batch_size=1, audio_format="wav")["first_audio_path"]
+    job_id = server.submit(audio_duration=20, batch_size=8)
+    before = {log: log.stat().st_size for log in server.logs}
+    kinds = list(departures(server, job_id, song))
+    threads = [threading.Thread(target=leave_after, args=(server.http, *kind)) for kind in kinds * CLIENTS]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    server.cancel(job_id)
+    server.make(audio_duration=1, batch_size=1)
+    told = "".join(log.read_bytes()[before.get(log, 0) :].decode(errors="replace") for log in server.logs)
+    entries = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+    assert any("/v1/jobs" in entry["message"] for entry in entries)
+    assert [entry for entry in entries if entry["levelname"] not in {"DEBUG", "INFO"}] == []
+    assert "Traceback" not in told

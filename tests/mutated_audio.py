@@ -1,0 +1,121 @@
+"""Audio files of all kinds with changes that chance made; and a program that decodes many of them.
+
+`python -m tests.mutated_audio FIRST COUNT` decodes files FIRST to FIRST + COUNT, each in a process that has
+the limits of the server's, and prints one line of JSON for each: {"number", "status", "report"}. They are
+forks, which start in no time; the server starts fresh ones.
+"""
+
+import json
+import os
+import random
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import cache
+
+import numpy as np
+
+from configs.settings import RecordingSettings
+from deployments.codec.audio_files import largest_file
+from serve_app.recordings import conversion, process
+from tests.encoded_audio import ffmpeg_file, music, sound_file
+
+MAX_SECONDS = 20.0
+
+_SOUND_FILES = [
+    *(("WAV", subtype) for subtype in ("PCM_16", "FLOAT", "MS_ADPCM", "ULAW")),
+    *(("AIFF", "PCM_24"), ("AU", "PCM_16"), ("CAF", "ALAC_16"), ("RF64", "PCM_24"), ("W64", "PCM_16")),
+    *(("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")),
+]
+_FFMPEG_FILES = [
+    *(("adts", "aac"), ("ac3", "ac3"), ("asf", "wmav2"), ("eac3", "eac3"), ("flv", "aac"), ("ipod", "aac")),
+    *(("ipod", "alac"), ("matroska", "flac"), ("mov", "pcm_s16be"), ("mp2", "mp2"), ("mp4", "libopus")),
+    *(("mpegts", "aac"), ("ogg", "flac"), ("wav", "libmp3lame"), ("webm", "libopus")),
+]
+
+
+@cache
+def _whole() -> list[bytes]:
+    song = music(0.5)
+    files = [sound_file(song, *kind) for kind in _SOUND_FILES]
+    files += [ffmpeg_file(song, *kind) for kind in _FFMPEG_FILES]
+    files += [sound_file(np.tile(song, (3, 1)), "OGG", kind) for kind in ("VORBIS", "OPUS")]
+    return [*files, sound_file(song, "OGG", "VORBIS") * 2]
+
+
+def mutated_file(number: int) -> bytes:
+    """The same bytes for the same number: a file of one kind after the other, changed once or more often."""
+    chance = random.Random(number)
+    content = bytearray(_whole()[number % len(_whole())])
+    for change in chance.choices(_CHANGES, k=chance.choice((1, 1, 2, 4))):
+        change(content, chance)
+    return bytes(content)
+
+
+def _set_bytes(content: bytearray, chance: random.Random) -> None:
+    for _ in range(chance.choice((1, 10, 100))):
+        if content:
+            content[_place(content, chance)] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
+
+
+def _set_number(content: bytearray, chance: random.Random) -> None:
+    """Four bytes, as of a length or a count, become extreme."""
+    place = _place(content, chance)
+    value = chance.choice((0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x7FFFFFF0, chance.getrandbits(32)))
+    content[place : place + 4] = value.to_bytes(4, chance.choice(("little", "big")))
+
+
+def _cut(content: bytearray, chance: random.Random) -> None:
+    del content[_place(content, chance) :]
+
+
+def _drop(content: bytearray, chance: random.Random) -> None:
+    place = _place(content, chance)
+    del content[place : place + chance.choice((1, 7, 1_000))]
+
+
+def _double(content: bytearray, chance: random.Random) -> None:
+    place = _place(content, chance)
+    content[place:place] = content[place : place + chance.choice((4, 100, 5_000))]
+
+
+def _place(content: bytearray, chance: random.Random) -> int:
+    """Half of them are in the headers."""
+    end = max(1, len(content))
+    return chance.randrange(min(end, chance.choice((64, 600, end, end))))
+
+
+_CHANGES: list[Callable[[bytearray, random.Random], None]] = [_set_bytes, _set_number, _cut, _drop, _double]
+
+
+def outcomes(first: int, count: int) -> Iterator[dict[str, object]]:
+    settings = RecordingSettings()
+    assert conversion  # loaded before the first fork
+    for number in range(first, first + count):
+        with tempfile.TemporaryFile() as recording, tempfile.TemporaryFile() as report:
+            recording.write(mutated_file(number))
+            recording.flush()
+            with tempfile.TemporaryFile() as output:
+                task = process.Task(
+                    output=output.fileno(),
+                    parent=os.getpid(),
+                    max_seconds=MAX_SECONDS,
+                    memory_bytes=settings.memory_bytes,
+                    cpu_seconds=settings.cpu_seconds,
+                    file_bytes=largest_file(MAX_SECONDS),
+                )
+                child = os.fork()
+                if not child:
+                    os.dup2(recording.fileno(), sys.stdin.fileno())
+                    os.dup2(report.fileno(), sys.stdout.fileno())
+                    process.main(json.dumps(asdict(task)))
+                status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            report.seek(0)
+            lines = [json.loads(line) for line in report.read().splitlines()]
+            yield {"number": number, "status": status, "report": lines}
+
+
+if __name__ == "__main__":
+    for outcome in outcomes(int(sys.argv[1]), int(sys.argv[2])):
+        print(json.dumps(outcome), flush=True)

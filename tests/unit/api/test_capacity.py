@@ -1,0 +1,193 @@
+"""What requests in flight may take: slots, bytes of all bodies, and no work for what is refused."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import pytest
+
+from configs.settings import ApiSettings, Settings
+from serve_app.api.app import create_app
+from serve_app.api.capacity import ByteBudget, CapacityError, ClientSlots
+from serve_app.jobs.mode import Mode
+from serve_app.storage import AudioStorage
+from tests.asgi_client import SOON, Asking, until
+from tests.malformed_requests import CUT
+from tests.unit.api.conftest import LocalJobService, wav_bytes
+
+GENERATE = "/v1/music/generate"
+MULTIPART = {"Content-Type": CUT}
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Room for two requests of each kind, and for one and a half of the largest bodies."""
+    api = {"client_requests": 2, "client_downloads": 2, "client_uploads": 2, "uploads_bytes": 6_000_000}
+    return settings.model_copy(update={"api": settings.api.model_copy(update=api)})
+
+
+@pytest.fixture
+def app(service: LocalJobService, settings: Settings, storage: AudioStorage) -> Any:
+    """The same that `http` asks."""
+    return create_app(service, settings, storage)
+
+
+@pytest.fixture
+async def http(app: Any) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
+        yield client
+
+
+def start_of_upload(content: bytes = b"") -> bytes:
+    return b'--cut\r\nContent-Disposition: form-data; name="src_audio"; filename="a"\r\n\r\n' + content
+
+
+async def finished_song(http: httpx.AsyncClient, service: LocalJobService, storage: AudioStorage) -> str:
+    await http.post(GENERATE, json={})
+    claim = service.claim()
+    uri = storage.result_uri(claim.job.job_id, 1, 0, "mp3")
+    storage.write(uri, io.BytesIO(b"song"))
+    service.finish(claim, {}, (uri,))
+    return f"/v1/audio/{claim.job.job_id}/0.mp3"
+
+
+# Slots
+
+
+@pytest.mark.parametrize("kind", ["long poll", "events", "upload", "text", "download"])
+async def test_a_client_has_so_many_slots_of_each_kind(
+    kind: str, app: Any, http: httpx.AsyncClient, service: LocalJobService, storage: AudioStorage
+) -> None:
+    song = await finished_song(http, service, storage)
+    job_id = (await http.post(GENERATE, json={})).json()["job_id"]
+    method, path, headers, says = {
+        "long poll": ("GET", f"/v1/jobs/{job_id}?wait=60", {}, "long polls"),
+        "events": ("GET", f"/v1/jobs/{job_id}/events", {}, "event streams"),
+        "upload": ("POST", GENERATE, MULTIPART, "uploads"),
+        "text": ("POST", GENERATE, {"Content-Type": "application/json"}, "submits"),
+        "download": ("GET", song, {}, "downloads"),
+    }[kind]
+
+    async def ask(**scope: Any) -> Asking:
+        asking = Asking(app, method, path, headers, **scope)
+        await until(lambda: asking.asked_for_more > 0 or asking.answered.done())
+        return asking
+
+    held = [await ask() for _ in range(2)]
+    refused = await ask()
+    await refused.answered
+    assert refused.status == 429
+    assert refused.headers["retry-after"] == "5"
+    assert says in refused.body.decode()
+    another = await ask(client=("203.0.113.5", 1))
+    assert not another.answered.done() or another.status == 200
+    held[0].leave()
+    await asyncio.wait_for(held[0].answered, SOON)
+    again = await ask()
+    assert again.status != 429
+    for asking in (held[1], another, again):
+        asking.leave()
+        await asyncio.wait_for(asking.answered, SOON)
+    assert service.waiting == 0
+
+
+async def test_slots_are_given_back_whatever_happens() -> None:
+    slots = ClientSlots("things", 1)
+    with suppress(RuntimeError), slots.taken("me"):
+        assert slots.open == 1
+        raise RuntimeError
+    assert slots.open == 0
+    with slots.taken("me"), pytest.raises(CapacityError, match="1 things"), slots.taken("me"):
+        pass
+    assert slots.open == 0
+
+
+async def test_a_poll_ends_with_its_client_although_the_client_forbids_it(
+    app: Any, http: httpx.AsyncClient, service: LocalJobService
+) -> None:
+    job_id = (await http.post(GENERATE, json={})).json()["job_id"]
+    asking = Asking(app, "GET", f"/v1/jobs/{job_id}?wait=60", {"X-Request-Disconnect-Disabled": "?1"})
+    await until(lambda: service.waiting == 1)
+    asking.leave()
+    await asyncio.wait_for(asking.answered, SOON)
+    assert service.waiting == 0
+
+
+# Admission before work
+
+
+@pytest.mark.parametrize(("mode", "status"), [(Mode.OPEN, 429), (Mode.DRAINING, 503)])
+async def test_nothing_of_an_upload_is_read_where_no_job_may_enter(
+    app: Any, http: httpx.AsyncClient, service: LocalJobService, mode: Mode, status: int
+) -> None:
+    for _ in range(3):
+        await http.post(GENERATE, json={})
+    service.tracker.mode = mode
+    asking = Asking(app, "POST", GENERATE, {**MULTIPART, "Content-Length": "3000000"})
+    await asyncio.wait_for(asking.answered, SOON)
+    assert asking.status == status
+    assert int(asking.headers["retry-after"]) > 0
+    assert asking.asked_for_more == 0
+
+
+async def test_a_path_is_not_opened_where_no_job_may_enter(
+    http: httpx.AsyncClient, service: LocalJobService
+) -> None:
+    service.tracker.mode = Mode.DRAINING
+    answer = await http.post(GENERATE, json={"task_type": "cover", "src_audio_path": "/nowhere.wav"})
+    assert answer.status_code == 503
+
+
+async def test_an_upload_that_is_repeated_is_not_refused(
+    http: httpx.AsyncClient, service: LocalJobService
+) -> None:
+    upload = {"data": {"task_type": "cover"}, "files": {"src_audio": ("a.wav", wav_bytes())}}
+    key = {"Idempotency-Key": "once"}
+    first = await http.post(GENERATE, **upload, headers=key)
+    service.tracker.mode = Mode.DRAINING
+    again = await http.post(GENERATE, **upload, headers=key)
+    assert (again.status_code, again.json()["job_id"]) == (200, first.json()["job_id"])
+    assert (await http.post(GENERATE, **upload, headers={"Idempotency-Key": "new"})).status_code == 503
+
+
+# The byte budget
+
+
+async def test_all_bodies_together_have_room_for_so_many_bytes(app: Any) -> None:
+    declared = Asking(app, "POST", GENERATE, {**MULTIPART, "Content-Length": "4000000"})
+    await until(lambda: declared.asked_for_more > 0)
+    second = Asking(
+        app, "POST", GENERATE, {**MULTIPART, "Content-Length": "4000000"}, client=("203.0.113.5", 1)
+    )
+    await asyncio.wait_for(second.answered, SOON)
+    assert (second.status, second.headers["retry-after"], second.asked_for_more) == (503, "5", 0)
+    undeclared = Asking(app, "POST", GENERATE, MULTIPART)
+    undeclared.send(start_of_upload(bytes(2_500_000)))
+    await asyncio.wait_for(undeclared.answered, SOON)
+    assert undeclared.status == 503
+    declared.leave()
+    await asyncio.wait_for(declared.answered, SOON)
+    third = Asking(app, "POST", GENERATE, {**MULTIPART, "Content-Length": "4000000"})
+    await until(lambda: third.asked_for_more > 0)
+    third.leave()
+    await asyncio.wait_for(third.answered, SOON)
+
+
+def test_a_budget_comes_back_whole() -> None:
+    budget = ByteBudget(10)
+    with budget.share() as first:
+        first.reach(4)
+        first.reach(3)
+        first.reach(7)
+        with budget.share() as second, pytest.raises(CapacityError):
+            second.reach(4)
+    with budget.share() as third:
+        third.reach(10)
+
+
+def test_the_largest_upload_must_fit_the_budget() -> None:
+    with pytest.raises(ValueError, match=r"api\.uploads_bytes"):
+        ApiSettings(max_upload_bytes=10, uploads_bytes=9)

@@ -1,0 +1,132 @@
+"""A song or a recording is stored whole, or its writing fails: at whichever write the disk does."""
+
+import io
+import os
+import stat
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deployments.codec.audio_files import read
+from deployments.codec.file_work import write_song
+from deployments.codec.formats import FORMATS
+from deployments.codec.stored_files import located, new_stored_file
+from deployments.errors import StorageError
+from deployments.messages import DecodeRequest
+from serve_app.failures import classify
+from serve_app.storage import BLOCK_BYTES, AudioStorage
+from tests.encoded_audio import music
+from tests.faulty_disk import KINDS, Fault, faulty_disk
+
+SECONDS = 0.5
+NEVER = 1 << 30
+
+
+@pytest.fixture(params=["local", "memory"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path) if request.param == "local" else f"memory://{uuid.uuid4().hex}"
+
+
+def stored(folder: str) -> dict[str, bytes]:
+    storage, root = located(folder)
+    return {path: storage.cat_file(path) for path in storage.find(root)}
+
+
+def write(folder: str, audio_format: str) -> None:
+    latents = np.zeros((25, 64), np.float32)
+    request = DecodeRequest(latents, SECONDS, audio_format, f"{folder}/job/1/0.{audio_format}")
+    write_song(music(SECONDS), request, "cpu", lambda _: None)
+
+
+@KINDS
+@pytest.mark.parametrize("audio_format", FORMATS)
+def test_a_song_whose_disk_fails_at_any_write_is_not_published(
+    folder: str, audio_format: str, number: int, lasting: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with faulty_disk(Fault(at=NEVER)) as healthy:
+        write(folder, audio_format)
+    (whole,) = stored(folder).values()
+    located(folder)[0].rm(located(folder)[1], recursive=True)
+    assert healthy.writes > 2
+    for at in range(1, healthy.writes + 1):
+        with faulty_disk(Fault(at, number, lasting)), pytest.raises(StorageError) as failed:
+            write(folder, audio_format)
+        assert classify(failed.value).retryable
+        assert stored(folder) == {}
+    assert capfd.readouterr().err == ""  # nothing that a library would have to print for want of a raise
+    with faulty_disk(Fault(healthy.writes + 1, number, lasting)):
+        write(folder, audio_format)
+    assert list(stored(folder).values()) == [whole]
+    assert read(io.BytesIO(whole))[0].shape[0] == 2
+
+
+@KINDS
+def test_a_recording_whose_disk_fails_at_any_write_is_not_stored(
+    folder: str, number: int, lasting: bool
+) -> None:
+    storage = AudioStorage(folder)
+    recording = os.urandom(3 * BLOCK_BYTES + 5)
+    uri = storage.recording_uri("job", "source")
+    with faulty_disk(Fault(at=NEVER)) as healthy:
+        storage.write(uri, io.BytesIO(recording))
+    storage.delete_job("job")
+    for at in range(1, healthy.writes + 1):
+        with faulty_disk(Fault(at, number, lasting)), pytest.raises(StorageError):
+            storage.write(uri, io.BytesIO(recording))
+        assert stored(folder) == {}
+
+
+def write_bytes(path: Path) -> None:
+    with new_stored_file(str(path)) as file:
+        file.write(b"song")
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_before_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "job" / "1" / "0.wav"
+    synced: list[tuple[str, bool]] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+        synced.append((name, path.exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    write_bytes(path)
+    assert synced == [(tmp_path.name, False), ("job", False), ("0.wav", False), ("1", True)]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_file_that_does_not_get_to_the_disk_or_to_its_name_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    path = tmp_path / "0.wav"
+
+    def fail(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(*((os, "fsync", fail) if step == "fsync" else (Path, "replace", fail)))
+    with pytest.raises(StorageError, match=str(tmp_path)):
+        write_bytes(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_and_folders_are_for_the_servers_user_alone(tmp_path: Path) -> None:
+    mask = os.umask(0)
+    try:
+        write_bytes(tmp_path / "output" / "job" / "1" / "0.wav")
+    finally:
+        os.umask(mask)
+    modes = {
+        str(path.relative_to(tmp_path)): stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")
+    }
+    assert modes == {
+        "output": 0o700,
+        "output/job": 0o700,
+        "output/job/1": 0o700,
+        "output/job/1/0.wav": 0o600,
+    }

@@ -1,0 +1,81 @@
+"""What a job tells the codec about its source: what is renewed, and how far the source was turned up."""
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from configs.settings import Settings
+from deployments.messages import (
+    AudioFile,
+    DecodeRequest,
+    DenoisedLatents,
+    DenoiseRequest,
+    EncodedAudio,
+    EncodeRequest,
+    Progress,
+)
+from serve_app.api.schemas import GenerateRequest
+from serve_app.attempt import Attempt
+from serve_app.jobs.model import Checkpoint, JobSpec, Recording
+from serve_app.pipeline import run_job
+from serve_app.progress import JobProgress
+from serve_app.storage import AudioStorage
+from tests.job_records import a_job
+from tests.runner_server import GIVEN, Models
+
+LATENTS = np.zeros((128, 64), np.float32)
+GAIN = 12.5
+
+
+class Codec(Models):
+    """Says that the source was turned up, and remembers what it was asked."""
+
+    encoded: EncodeRequest
+    decoded: DecodeRequest
+
+    async def encode(self, request: EncodeRequest) -> EncodedAudio:
+        self.encoded = request
+        return EncodedAudio(LATENTS, 4.0, GAIN)
+
+    async def denoise(
+        self, requests: tuple[DenoiseRequest, ...]
+    ) -> AsyncGenerator[tuple[int, Progress | DenoisedLatents], None]:
+        yield 0, DenoisedLatents(requests[0].source, 8, None)
+
+    async def decode(self, request: DecodeRequest) -> AsyncGenerator[Progress | AudioFile, None]:
+        self.decoded = request
+        yield AudioFile(request.uri, 4, request.seconds, {"encoding": 0.0})
+
+
+async def asked(folder: Path, **fields: Any) -> Codec:
+    """The codec after a job with a source of 4 s."""
+    request = GenerateRequest(**{**GIVEN, **fields})
+    spec = JobSpec(request, seeds=(1,), source=Recording("memory://source", 4.0))
+
+    async def keep(_: Checkpoint) -> None:
+        raise AssertionError("nothing is planned here")
+
+    storage = AudioStorage(str(folder))
+    codec = Codec(storage)
+    await run_job(Attempt(a_job(1, spec=spec, attempt=1), codec, storage, Settings(), JobProgress(1), keep))
+    return codec
+
+
+async def test_a_repaint_is_turned_up_around_its_window_and_its_new_part_turned_down(tmp_path: Path) -> None:
+    codec = await asked(tmp_path, task_type="repaint", repainting_start=-1.0, repainting_end=2.0)
+    assert (codec.encoded.pad_left, codec.encoded.renewed) == (1.0, (0.0, 3.0))
+    assert codec.decoded.splice is not None
+    assert (codec.decoded.splice.start, codec.decoded.splice.end) == (0.0, 3.0)
+    assert codec.decoded.splice.gain == GAIN
+
+
+@pytest.mark.parametrize("task_type", ["cover", "lego"])
+async def test_a_song_that_keeps_no_sample_of_its_source_hears_it_as_it_is(
+    tmp_path: Path, task_type: str
+) -> None:
+    codec = await asked(tmp_path, task_type=task_type)
+    assert codec.encoded.renewed is None
+    assert codec.decoded.splice is None
