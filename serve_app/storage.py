@@ -116,6 +116,10 @@ class AudioStorage:
         """Say that a job store uses this storage, and keep a note of its own."""
         self.write(f"{self._root}/{SIGN_INS}/{store}", io.BytesIO(note))
 
+    def sign_out(self, store: str) -> None:
+        """Take a sign-in back."""
+        _delete(*located(f"{self._root}/{SIGN_INS}/{store}"))
+
     def note_of(self, store: str) -> bytes | None:
         """What a job store noted when it signed in; None where it never did."""
         file_system, path = located(f"{self._root}/{SIGN_INS}/{store}")

@@ -116,12 +116,11 @@ class Janitor:
             )
 
     async def delete_left_by(self, store: str, journal: Journal) -> int:
-        """Delete the folders that a store left which nobody uses any more; how many went."""
-        leftovers = await self.survey(journal)
-        deleted = [
-            await asyncio.to_thread(self._delete_abandoned, job_id)
-            for job_id in leftovers.unowned.get(store, ())
-        ]
+        """Delete the folders of a store that is not in use; how many went. Raises StorageError."""
+        left = (await self.survey(journal)).unowned.get(store, ())
+        deleted = [await asyncio.to_thread(self._delete_abandoned, job_id) for job_id in left]
+        if left and all(deleted):
+            await asyncio.to_thread(self._storage.sign_out, store)
         await self.survey(journal)
         return sum(deleted)
 

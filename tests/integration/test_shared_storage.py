@@ -152,6 +152,7 @@ async def test_an_empty_store_beside_a_filled_storage_deletes_nothing_and_says_s
     assert empty.holds(*kept) == [True] * 4
     assert await empty.janitor.delete_left_by(before.name, empty.journal) == 3
     assert empty.holds(*kept) == [False, False, False, True]
+    assert empty.storage.sign_ins().keys() == {empty.name}
 
 
 async def test_a_store_of_an_earlier_release_goes_on_with_its_jobs(
