@@ -23,6 +23,7 @@ from benchmarks.measuring import show, write_json
 from benchmarks.song_server import result_of
 from configs.settings import PROJECT_ROOT
 from serve_app.local_server import local_server
+from serve_app.storage import SIGN_INS
 
 WARM_UP = 20
 AT_ONCE = 8
@@ -161,7 +162,7 @@ def _name(process: psutil.Process) -> str:
 
 
 def _folders(storage: Path) -> int:
-    return len(list(storage.iterdir())) if storage.exists() else 0
+    return sum(path.name != SIGN_INS for path in storage.iterdir()) if storage.exists() else 0
 
 
 if __name__ == "__main__":

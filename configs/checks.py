@@ -20,6 +20,14 @@ def without_password(instead: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def http_url(url: str) -> str:
+    """A URL with a host. Raises ValueError where its scheme is another than http or https."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("it is no URL that begins with http:// or https:// and names a host")
+    return url
+
+
 def named_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
     """Web origins. Raises ValueError where one is none."""
     for origin in origins:

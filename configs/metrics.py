@@ -12,7 +12,7 @@ EXPORT_PREFIX = "ray_"
 FailureKind = Literal["request", "timeout", "unavailable", "internal", "lost"]
 """Why a run of a job failed: what was asked can't be done; it took too long; a part of the server was away;
 an error of our own; its runner was not heard of any more."""
-Limit = Literal["queue_limit", "client_jobs", "client_bytes"]
+Limit = Literal["queue_limit", "client_jobs", "client_rate", "client_bytes"]
 """The setting of `jobs` under which a submit was refused."""
 Delivery = Literal["delivered", "failed", "given_up"]
 """How one try to deliver a callback ended; `given_up`: it failed, and there is no other."""
@@ -61,6 +61,12 @@ QUEUE_AGE = _gauge(
 )
 RUNNING_JOBS = _gauge("running_jobs", "Jobs that runners work on.")
 STORED_BYTES = _gauge("stored_bytes", "What songs and recordings of all jobs take of the storage.")
+UNOWNED_FOLDERS = _gauge(
+    "storage_unowned_folders", "Folders in the storage that belong to job stores which are not in use."
+)
+CLOCK_AHEAD = _gauge(
+    "clock_ahead_seconds", "How far the wall clock was set forward of late; ages do not count that."
+)
 TRACKER_STARTED = _gauge("tracker_start_time_seconds", "When the job tracker's process started, Unix time.")
 SUBMITTED = _counter("jobs_submitted", "Jobs that were put in line.")
 REFUSED = _counter(
@@ -95,6 +101,8 @@ JOB_METRICS = (
     QUEUE_AGE,
     RUNNING_JOBS,
     STORED_BYTES,
+    UNOWNED_FOLDERS,
+    CLOCK_AHEAD,
     TRACKER_STARTED,
     SUBMITTED,
     REFUSED,
@@ -110,6 +118,14 @@ JOB_METRICS = (
     CALLBACKS,
     STORE_ERRORS,
 )
+
+# Of each replica of the API
+
+API_KEYS_OUTDATED = _gauge(
+    "api_keys_outdated", "1 while `api.keys_file` cannot be read or is wrong, and earlier keys are in use."
+)
+
+INGRESS_METRICS = (API_KEYS_OUTDATED,)
 
 # Of each LanguageModel replica; vLLM adds its own (`ray_vllm_...`)
 
@@ -160,4 +176,4 @@ VAE_MARGIN_FRAMES = _counter(
 
 CODEC_METRICS = (VAE_FORWARDS, VAE_SECONDS, VAE_TILES, VAE_TILE_SLOTS, VAE_FRAMES, VAE_MARGIN_FRAMES)
 
-METRICS = (*JOB_METRICS, *LANGUAGE_MODEL_METRICS, *GENERATOR_METRICS, *CODEC_METRICS)
+METRICS = (*JOB_METRICS, *INGRESS_METRICS, *LANGUAGE_MODEL_METRICS, *GENERATOR_METRICS, *CODEC_METRICS)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from configs.checks import named_origins, without_password
+from configs.checks import http_url, named_origins, without_password
 from deployments.domain import code_count
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -156,7 +156,8 @@ class ApiSettings(_Section):
     keys_file: ProjectPath | None = Field(
         None,
         description="YAML file of the API keys (`python -m serve_app.admin make-key`); the environment "
-        "variable ACESTEP_API_KEYS may hold the same. Without either, everybody may use the server.",
+        "variable ACESTEP_API_KEYS may hold the same. Without either, everybody may use the server. "
+        "The file is read again while the server runs.",
     )
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = Field(
         (), description="Networks of reverse proxies whose X-Forwarded-For says who the client is."
@@ -212,6 +213,15 @@ class JobSettings(_Section):
     )
     queue_limit: int = Field(200, ge=1, description="Jobs that may wait; more are refused with 429.")
     client_jobs: int = Field(200, ge=1, description="Jobs of one client that may wait or run.")
+    client_rate: float = Field(
+        10.0, gt=0, description="Jobs that one client may submit each second, on average; more: 429."
+    )
+    client_burst: int | None = Field(
+        None,
+        ge=1,
+        description="Jobs that a client who was away may submit at once, before client_rate counts; null: as "
+        "many as client_jobs, and 200 at least.",
+    )
     client_bytes: int = Field(
         20_000_000_000, ge=1, description="Bytes that one client's songs and recordings may take."
     )
@@ -256,6 +266,11 @@ class StorageSettings(_Section):
     record_seconds: float = Field(
         7 * 24 * 3600.0, gt=0, description="Seconds after a job's end for which it can be polled."
     )
+    client_cancelled: int = Field(
+        1000,
+        ge=1,
+        description="Cancelled jobs of one client that can be polled; the oldest of more go early.",
+    )
     max_bytes: int = Field(
         50_000_000_000, ge=1, description="Where songs and recordings take more, the oldest songs go early."
     )
@@ -278,6 +293,19 @@ class WebhookSettings(_Section):
     timeout_seconds: float = Field(10.0, gt=0, description="How long one delivery may take.")
     allow_private_addresses: bool = Field(
         False, description="Whether callbacks may go to private, loopback and link-local addresses."
+    )
+    proxy: (
+        Annotated[
+            str,
+            without_password("put it into the environment, ACESTEP_WEBHOOK_PROXY_PASSWORD"),
+            AfterValidator(http_url),
+        ]
+        | None
+    ) = Field(
+        None,
+        description="URL of an HTTP proxy that makes the connections, such as http://user@proxy:3128. The "
+        "proxy looks up where a name leads, so it must refuse what is not public; the server itself only "
+        "checks literal addresses, when a job is submitted.",
     )
 
 

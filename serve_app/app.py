@@ -10,10 +10,12 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from configs import metrics
 from configs.settings import Settings
 from deployments.codec.deployment import Codec
 from deployments.generator.deployment import Generator
 from deployments.language_model.deployment import LanguageModel
+from deployments.meter import Meter
 from deployments.tracing import span_recorder
 from serve_app.api.app import create_app
 from serve_app.jobs.client import TrackerClient, replace_outdated_tracker
@@ -53,9 +55,16 @@ class Ingress:
         self._spans = span_recorder(settings.tracing, "Ingress")
         self._service = RayJobService(settings, tracker, language_models, generator, codec)
         self._runners = RunnerThread(Runners(tracker, models, self._storage, settings, self._spans))
+        self._meter = Meter(metrics.INGRESS_METRICS)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_app(self._service, self._settings, self._storage, self._spans)
+        return create_app(
+            self._service,
+            self._settings,
+            self._storage,
+            self._spans,
+            lambda outdated: self._meter.set(metrics.API_KEYS_OUTDATED, outdated),
+        )
 
     def check_health(self) -> None:
         self._runners.check()

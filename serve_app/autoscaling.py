@@ -25,7 +25,11 @@ import ray
 logger = logging.getLogger("ray.serve")
 
 Demand = Mapping[str, Mapping[str, float]]
-"""`submitted` (all that ever came), `waiting` and `running` (what is left to do): units of work by stage."""
+"""Units of work by stage.
+
+`submitted`: all that ever came; `withdrawn`: how much of that was cancelled before it was done; `waiting` and
+`running`: what is left to do.
+"""
 
 UNITS: dict[str, dict[str, float]] = {
     "LanguageModel": {"planning": 120.0, "composing": 1.0},
@@ -151,6 +155,7 @@ class ScaleByWork:
         self._drain_seconds = drain_seconds
         self._headroom = headroom
         self._rates = {name: ArrivalRate(rate_seconds) for name in units_per_second}
+        self._withdrawals = {name: ArrivalRate(rate_seconds) for name in units_per_second}
         self._held = {name: HighestOfLate(hold_seconds) for name in units_per_second}
         self._left: dict[str, float] = {}
         self._observed_at = -math.inf
@@ -172,6 +177,8 @@ class ScaleByWork:
         """Note the tracker's answer."""
         for name, rate in self._rates.items():
             rate.observe(now, self._replica_seconds(name, demand["submitted"]))
+            # A tracker of an earlier release, which runs on for a moment, does not tell it.
+            self._withdrawals[name].observe(now, self._replica_seconds(name, demand.get("withdrawn", {})))
             self._left[name] = sum(self._replica_seconds(name, demand[key]) for key in ("waiting", "running"))
         self._observed_at = now
 
@@ -196,7 +203,7 @@ class ScaleByWork:
 
     def _wanted(self, name: str, context: Any) -> int:
         return replicas_wanted(
-            self._rates[name].per_second,
+            max(0.0, self._rates[name].per_second - self._withdrawals[name].per_second),
             self._left[name],
             self._drain_seconds,
             self._headroom,

@@ -12,6 +12,7 @@ from serve_app.api.schemas import GenerateRequest
 from serve_app.api.service import Condition, Readiness, UnavailableError
 from serve_app.failures import cause_of, is_unavailable
 from serve_app.jobs.client import TrackerClient
+from serve_app.jobs.identity import new_job_id, store_name
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, JobState, JobView, NewJob, TrackerStats
 from serve_app.planning import language_model, lyrics_for_models, unconditional_text
@@ -36,10 +37,16 @@ class RayJobService:
         self._settings = settings
         self._tracker = tracker
         self._waits = SharedWaits(self._ask)
+        self._store_name: str | None = None
         self._language_models = language_models
         default = language_models[settings.models.language_models[0]]
         self._needed = {"LanguageModel": default, "Generator": generator, "Codec": codec}
         """What a default request needs."""
+
+    async def new_job_id(self) -> str:
+        if self._store_name is None:
+            self._store_name = store_name(await self.secret())
+        return new_job_id(self._store_name)
 
     async def submit(self, new: NewJob) -> Accepted:
         accepted: Accepted = await self._ask("submit", new)

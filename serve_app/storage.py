@@ -4,6 +4,7 @@ Every job has one folder: recordings that came with it, and a folder for the son
 All methods block; callers on an event loop use threads. All raise StorageError where the storage fails.
 """
 
+import io
 import re
 import shutil
 from collections.abc import Collection, Iterator
@@ -18,6 +19,9 @@ from deployments.errors import StorageError
 
 BLOCK_BYTES = 1 << 20
 """An object store gets a request for each block that is read."""
+SIGN_INS = ".stores"
+"""The folder in which each job store that uses a storage has a file."""
+_STORE = re.compile(r"[0-9a-f]{12}")
 _JOB_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -108,13 +112,31 @@ class AudioStorage:
         names = (path.rpartition("/")[2] for path in _entries(file_system, root))
         return [name for name in names if _JOB_ID.fullmatch(name)]
 
-    def last_change(self, job_id: str) -> float:
-        """When a file was last written in a job's folder, in epoch seconds. Raises FileNotFoundError."""
-        file_system, folder = located(f"{self._root}/{job_id}")
-        with storage_errors(FileNotFoundError):
-            # Object stores have no folders, but then no empty ones either.
-            paths = file_system.find(folder) or [folder]
-            return max(float(file_system.modified(path).timestamp()) for path in paths)
+    def sign_in(self, store: str, note: bytes) -> None:
+        """Say that a job store uses this storage, and keep a note of its own."""
+        self.write(f"{self._root}/{SIGN_INS}/{store}", io.BytesIO(note))
+
+    def sign_out(self, store: str) -> None:
+        """Take a sign-in back."""
+        _delete(*located(f"{self._root}/{SIGN_INS}/{store}"))
+
+    def note_of(self, store: str) -> bytes | None:
+        """What a job store noted when it signed in; None where it never did."""
+        file_system, path = located(f"{self._root}/{SIGN_INS}/{store}")
+        try:
+            with storage_errors(FileNotFoundError):
+                return bytes(file_system.cat_file(path))
+        except FileNotFoundError:
+            return None
+
+    def sign_ins(self) -> dict[str, float]:
+        """When each job store signed in last, in epoch seconds of the storage's own clock."""
+        file_system, folder = located(f"{self._root}/{SIGN_INS}")
+        found = {}
+        for path in _entries(file_system, folder):
+            with suppress(FileNotFoundError), storage_errors(FileNotFoundError):
+                found[path.rpartition("/")[2]] = float(file_system.modified(path).timestamp())
+        return {name: at for name, at in found.items() if _STORE.fullmatch(name)}
 
 
 def disposition(name: str) -> str:

@@ -24,7 +24,7 @@ from serve_app.jobs.observer import JobObserver, Outcome
 _TRACEPARENT = re.compile("(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _SPAN_DIGITS = 16
 _RANDOM_BITS = 56
-"""Of a random UUID, as of a trace id (W3C Trace Context level 2), so many last bits are random."""
+"""Of a job's id, as of a trace id (W3C Trace Context level 2), so many last bits are random."""
 
 
 def submit_context(job_id: str, settings: TracingSettings) -> str | None:

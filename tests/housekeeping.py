@@ -1,17 +1,19 @@
 """A janitor in a test: time is a fake, files and journal are real."""
 
 import io
-import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from configs.settings import JobSettings, StorageSettings
 from serve_app.api.schemas import GenerateRequest
+from serve_app.jobs.identity import new_job_id, store_name
 from serve_app.jobs.janitor import Janitor
 from serve_app.jobs.journal import Journal
 from serve_app.jobs.model import Client, JobSpec, JobState, NewJob
 from serve_app.jobs.store import MemoryJobStore
 from serve_app.jobs.tracker import JobTracker
-from serve_app.storage import AudioStorage
+from serve_app.storage import SIGN_INS, AudioStorage
 from tests.job_tracking import WORK, Clock
 
 DAY = 24 * 3600.0
@@ -22,19 +24,20 @@ SPEC = JobSpec(GenerateRequest(), seeds=(1,))
 class Housekeeping:
     """One tracker, its storage in `folder`, and the janitor of both."""
 
-    def __init__(self, folder: Path, max_bytes: int = 10**9) -> None:
+    def __init__(self, folder: Path, max_bytes: int = 10**9, **settings: Any) -> None:
         self.folder = folder
         self.clock = Clock()
+        self.steady: Callable[[], float] = self.clock
         self.storage = AudioStorage(str(folder))
         self.journal = Journal(MemoryJobStore())
         self.settings = StorageSettings(
-            uri=str(folder), result_seconds=DAY, record_seconds=7 * DAY, max_bytes=max_bytes
+            uri=str(folder), result_seconds=DAY, record_seconds=7 * DAY, max_bytes=max_bytes, **settings
         )
         self.restart()
 
     def restart(self) -> None:
-        self.tracker = JobTracker(JobSettings(), self.journal, self.clock)
-        self.janitor = Janitor(self.storage, self.settings, self.clock)
+        self.tracker = JobTracker(JobSettings(client_rate=1e6), self.journal, self.clock)
+        self.janitor = Janitor(self.storage, self.settings, self.clock, self.steady)
 
     async def sweep(self) -> None:
         await self.journal.flushed()
@@ -43,10 +46,13 @@ class Housekeeping:
 
     def submit(self, client: str = "") -> str:
         """A job that came with a recording."""
-        job_id = str(uuid.uuid4())
+        job_id = self.new_id()
         self.write(self.storage.recording_uri(job_id, "source"), 500)
         self.tracker.submit(NewJob(job_id, SPEC, WORK, Client(client), uploaded_bytes=500))
         return job_id
+
+    def new_id(self) -> str:
+        return new_job_id(store_name(self.journal.store.secret()))
 
     def finish(self, client: str = "") -> str:
         """A job that succeeded in its second attempt, after the first had written, too."""
@@ -67,8 +73,9 @@ class Housekeeping:
         self.storage.write(uri, io.BytesIO(bytes(size)))
 
     def files(self) -> list[str]:
-        """All that is stored, relative to its folder."""
-        return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file())
+        """All that is stored of jobs, relative to its folder."""
+        found = (path.relative_to(self.folder) for path in self.folder.rglob("*") if path.is_file())
+        return sorted(str(path) for path in found if path.parts[0] != SIGN_INS)
 
     def state(self, job_id: str) -> JobState | None:
         view = self.tracker.view(job_id)

@@ -57,7 +57,7 @@ class Tracking:
         callback_url: str | None = None,
         **fields: Any,
     ) -> NewJob:
-        spec = JobSpec(GenerateRequest(callback_url=callback_url), seeds=(1,))
+        spec = JobSpec(GenerateRequest(caption="calm piano", callback_url=callback_url), seeds=(1,))
         return NewJob(job_id or f"job-{next(self._ids)}", spec, work, Client(client, weight), **fields)
 
     def submit(self, client: str = "", **fields: Any) -> str:

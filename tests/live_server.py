@@ -19,6 +19,7 @@ from benchmarks.tiny_models import TINY_MODELS
 from configs.settings import PROJECT_ROOT
 from serve_app.api.keys import digest_of, new_key
 from serve_app.local_server import local_server
+from serve_app.storage import SIGN_INS
 from tests.lanes import SERVERS, group_of
 from tests.object_store import ObjectStore
 from tests.ports import free_port
@@ -176,7 +177,7 @@ class GuardedServer:
     @property
     def stored(self) -> set[str]:
         """Paths of all recordings and songs."""
-        return set(self.object_store.keys(self.bucket))
+        return {key for key in self.object_store.keys(self.bucket) if f"{SIGN_INS}/" not in key}
 
 
 GUARDED_DURATION = 10

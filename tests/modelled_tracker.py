@@ -8,14 +8,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 
 from deployments.domain import Task
-from deployments.messages import Metadata
+from deployments.messages import STAGES, Metadata
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Checkpoint, Job, JobState, JobView, NewJob
+from serve_app.jobs.work import Work
 from serve_app.song_plan import SongPlan
-from tests.job_tracking import Tracking
+from tests.job_tracking import WORK, Tracking
 
 CLIENTS = ("ann", "bob", "cy")
 QUEUE_LIMIT, CLIENT_JOBS, MAX_ATTEMPTS, LEASE_SECONDS = 8, 4, 3, 30.0
+CLIENT_RATE, CLIENT_BURST = 0.2, 6
 CHECKPOINT = Checkpoint(SongPlan(Task.TEXT2MUSIC, Metadata(), (20.0,), None, lm_answered=True), codes=((1,),))
 
 
@@ -48,13 +50,22 @@ class ModelledTracker(RuleBasedStateMachine):
             client_jobs=CLIENT_JOBS,
             lease_seconds=LEASE_SECONDS,
             max_attempts=MAX_ATTEMPTS,
+            client_rate=CLIENT_RATE,
+            client_burst=CLIENT_BURST,
         )
+        self.tokens_left: dict[str, float] = {}
+        """Submits that each client may make at once; of others it is CLIENT_BURST."""
+        self.demanded = Work()
+        """The work of all jobs since the start of the tracker, but for what was cancelled of it."""
+        self.came: set[str] = set()
+        """Jobs that were submitted since the start of the tracker."""
 
     @initialize(finished=st.integers(0, 3))
     def history(self, finished: int) -> None:
         """Some jobs that ran before; they are forgotten, their speed is not."""
         for seconds in range(finished):
             self.tracking.submit()
+            self.demanded += WORK
             job = self.tracking.run_next(1.0 + seconds)
             self.tracking.tracker.ended.tidied(job)
             self.tracking.tracker.ended.records_expired([self.record(job)])
@@ -83,6 +94,23 @@ class ModelledTracker(RuleBasedStateMachine):
         job_id, token = self.tokens[-1 - choice % len(self.tokens)]
         job = self.jobs.get(job_id)
         return job_id, token, job is not None and job.state is JobState.RUNNING and job.token == token
+
+    def submitted(self, new: NewJob) -> None:
+        """A job was accepted."""
+        name = new.client.name
+        self.jobs[new.job_id] = Expected(new)
+        self.tokens_left[name] = self.tokens_left.get(name, CLIENT_BURST) - 1
+        self.demanded += new.work
+        self.came.add(new.job_id)
+
+    def is_too_fast(self, client: str) -> bool:
+        """Whether a client has to wait before another submit; exact but for the rounding of times."""
+        return self.tokens_left.get(client, CLIENT_BURST) < 1 - 0.5e-3 * CLIENT_RATE
+
+    def passed(self, seconds: float) -> None:
+        """Time has passed for the clients' tokens."""
+        for client, left in self.tokens_left.items():
+            self.tokens_left[client] = min(CLIENT_BURST, left + seconds * CLIENT_RATE)
 
     def requeued(self, job: Expected, attempt: int) -> None:
         job.state, job.token, job.attempt = JobState.QUEUED, None, attempt
@@ -127,6 +155,21 @@ class ModelledTracker(RuleBasedStateMachine):
             job = self.jobs.get(job_id)
             owner = job is not None and job.state is JobState.RUNNING and job.token == token
             assert self.tracking.tracker.holds_lease(job_id, token) is owner
+
+    @invariant()
+    def the_fleet_is_scaled_by_the_work_that_was_not_cancelled(self) -> None:
+        demand = self.tracking.tracker.demand()
+        for stage, units in zip(STAGES, self.demanded.units, strict=True):
+            if stage in {"denoising", "decoding"}:
+                told = demand["submitted"][stage] - demand["withdrawn"][stage]
+                assert math.isclose(told, units, rel_tol=1e-9, abs_tol=1e-6)
+
+    @invariant()
+    def nothing_is_kept_of_what_ended_jobs_asked_for(self) -> None:
+        for job_id, job in self.jobs.items():
+            spec = self.record(job_id).spec
+            may_run = not job.state.is_final or job.state is JobState.FAILED
+            assert spec.request.caption == (job.new.spec.request.caption if may_run else "")
 
     @invariant()
     def counts_and_bytes_are_those_of_a_recount(self) -> None:

@@ -49,11 +49,11 @@ def add_commands(commands: Commands) -> None:
     cancel.set_defaults(run=_cancel)
     requeue = commands.add_parser(
         "requeue",
-        help="run jobs again that failed or were cancelled, or that hang",
-        description="A job that failed or was cancelled goes back to its old place in the line, with its "
-        "seeds and all its attempts; its callback is called again when it ends. One that came with "
-        "recordings cannot: they were deleted at its end. A running job is taken from its runner and goes "
-        "on elsewhere, after its last checkpoint.",
+        help="run jobs again that failed, or that hang",
+        description="A job that failed goes back to its old place in the line, with its seeds and all its "
+        "attempts; its callback is called again when it ends. One that came with recordings cannot: they "
+        "were deleted at its end. Nor can one that was cancelled: what it asked for is not kept. A running "
+        "job is taken from its runner and goes on elsewhere, after its last checkpoint.",
     )
     requeue.add_argument(
         "--timeout",

@@ -14,7 +14,8 @@ def add_commands(commands: Commands) -> None:
         help="make an API key",
         description="Print a new API key, which is nowhere kept, and the entry that lets the server know it. "
         "Entries go into the YAML file that api.keys_file names, or into the environment variable "
-        "ACESTEP_API_KEYS; the server reads them when it starts.",
+        "ACESTEP_API_KEYS. The server reads the file again while it runs, the variable when it starts. A "
+        "name may have two keys, the old one and the new one, while its owner changes to the new one.",
     )
     make_key.add_argument("name", metavar="NAME", help="whose key it is; jobs belong to this name")
     make_key.add_argument(

@@ -52,6 +52,7 @@ class RunningTracker:
         import ray
         import ray.exceptions
 
+        from deployments.errors import StorageError
         from serve_app.failures import cause_of
         from serve_app.jobs.store import StoreError
 
@@ -63,6 +64,8 @@ class RunningTracker:
             cause = cause_of(error)
             if isinstance(cause, StoreError):
                 raise CommandError(f"the job store failed: {cause}") from error
+            if isinstance(cause, StorageError):
+                raise CommandError(f"the storage failed: {cause}") from error
             raise cause from None
 
 

@@ -1,5 +1,7 @@
 """The HTTP API as an ordinary FastAPI application: no Ray, no model."""
 
+from collections.abc import Callable
+
 from fastapi import Depends, FastAPI
 from fastapi.security import APIKeyHeader, HTTPBearer
 
@@ -24,10 +26,15 @@ from serve_app.storage import AudioStorage
 
 
 def create_app(
-    service: JobService, settings: Settings, storage: AudioStorage, spans: SpanRecorder = NO_SPANS
+    service: JobService,
+    settings: Settings,
+    storage: AudioStorage,
+    spans: SpanRecorder = NO_SPANS,
+    tell_keys_outdated: Callable[[bool], None] = lambda _outdated: None,
 ) -> FastAPI:
     """The API over a job service and the storage of its audio files.
 
+    `tell_keys_outdated` hears, again and again, whether the API keys in use are not those of their file.
     Raises ValueError where the API keys are not what they should be.
     """
     app = FastAPI(
@@ -36,7 +43,7 @@ def create_app(
         description="Music by ACE-Step 1.5: submit a job, poll it, download the songs.",
     )
     limits = server_limits(settings)
-    callers = Callers.of(settings.api)
+    callers = Callers.of(settings.api, tell_keys_outdated)
     tokens = AudioTokens(service, settings.api.audio_token_seconds) if callers.need_keys else None
     jobs = VisibleJobs(service, tokens)
     pools = WorkerPools()

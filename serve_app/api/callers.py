@@ -1,6 +1,6 @@
 """Who asks: the owner of an API key, or, on a server without keys, a network address."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
@@ -8,7 +8,8 @@ from fastapi import HTTPException
 from starlette.requests import Request
 
 from configs.settings import ApiSettings
-from serve_app.api.keys import KeyRing, load_keys
+from serve_app.api.keys import load_keys
+from serve_app.api.watched_keys import Keys, WatchedKeys
 from serve_app.jobs.model import Client, JobView
 
 IPV6_CLIENT_BITS = 64
@@ -35,14 +36,22 @@ class Caller:
 class Callers:
     """Tells who sent a request."""
 
-    def __init__(self, keys: KeyRing | None, trusted_proxies: Sequence[_Network] = ()) -> None:
+    def __init__(self, keys: Keys | None, trusted_proxies: Sequence[_Network] = ()) -> None:
         self._keys = keys
         self._trusted_proxies = trusted_proxies
 
     @classmethod
-    def of(cls, settings: ApiSettings) -> "Callers":
-        """Raises ValueError where the keys are not what they should be."""
-        return cls(load_keys(settings.keys_file), settings.trusted_proxies)
+    def of(cls, settings: ApiSettings, tell_outdated: Callable[[bool], None]) -> "Callers":
+        """`tell_outdated` hears twice a second whether the keys of `api.keys_file` are not those in use.
+
+        Raises ValueError where the keys are not what they should be.
+        """
+        keys: Keys | None
+        if settings.keys_file is None:
+            keys = load_keys(None)
+        else:
+            keys = WatchedKeys(settings.keys_file, tell_outdated).watch()
+        return cls(keys, settings.trusted_proxies)
 
     @property
     def need_keys(self) -> bool:
@@ -66,6 +75,14 @@ class Callers:
                 {"WWW-Authenticate": "Bearer"},
             )
         return Caller(Client(key.name, key.weight), key.max_priority)
+
+    def still_know(self, request: Request) -> bool:
+        """Whether a request that was let in would be again: its key may have been removed meanwhile."""
+        try:
+            self.identify(request)
+        except HTTPException:
+            return False
+        return True
 
     def _address(self, request: Request) -> str:
         # From the server outwards: the first address that is no proxy of ours is the client's.

@@ -9,6 +9,7 @@ import hmac
 import logging
 import os
 import secrets
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -22,6 +23,8 @@ logger = logging.getLogger("ray.serve")
 KEYS_VARIABLE = "ACESTEP_API_KEYS"
 KEY_PREFIX = "acestep-"
 KEY_BYTES = 32
+KEYS_PER_NAME = 2
+"""The old key and the new one, while a client changes from one to the other."""
 
 
 class ApiKey(BaseModel):
@@ -37,16 +40,25 @@ class ApiKey(BaseModel):
 
 
 class KeyRing:
-    """All keys of a server."""
+    """All keys of a server. A name may have two of them, which then grant the same."""
 
     def __init__(self, keys: Iterable[ApiKey]) -> None:
+        """Raises ValueError where keys contradict each other."""
         self._keys = tuple(keys)
-        for kind, values in (
-            ("names", [key.name for key in self._keys]),
-            ("digests", [key.sha256 for key in self._keys]),
-        ):
-            if len(set(values)) < len(values):
-                raise ValueError(f"API keys need {kind} of their own: {', '.join(sorted(values))}")
+        by_name: defaultdict[str, list[ApiKey]] = defaultdict(list)
+        for key in self._keys:
+            by_name[key.name].append(key)
+        for name, named in by_name.items():
+            if len(named) > KEYS_PER_NAME:
+                raise ValueError(
+                    f"{name} has {len(named)} API keys: at most {KEYS_PER_NAME} may share a name"
+                )
+            if len({(key.weight, key.max_priority) for key in named}) > 1:
+                raise ValueError(f"the API keys of {name} need the same weight and the same max_priority")
+        digests = [key.sha256 for key in self._keys]
+        if len(set(digests)) < len(digests):
+            names = ", ".join(sorted(key.name for key in self._keys if digests.count(key.sha256) > 1))
+            raise ValueError(f"API keys need digests of their own; one is there twice: {names}")
 
     def find(self, presented: str) -> ApiKey | None:
         """The entry of a key, in a time that tells nothing about the keys."""
@@ -73,14 +85,29 @@ def load_keys(file: Path | None, environment: Mapping[str, str] = os.environ) ->
 
     Raises ValueError where they are not what they should be, without quoting them.
     """
-    sources = {}
-    if file is not None:
-        try:
-            sources[str(file)] = file.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"api.keys_file {file} cannot be read: {error}") from error
-        if file.stat().st_mode & 0o077:
-            logger.warning("Others than its owner may read or change %s, the file of the API keys", file)
+    if file is not None and file.exists() and file.stat().st_mode & 0o077:
+        logger.warning("Others than its owner may read or change %s, the file of the API keys", file)
+    return parse_keys(file, None if file is None else read_keys(file), environment)
+
+
+def read_keys(file: Path) -> str:
+    """The text of the keys file. Raises ValueError where it cannot be read."""
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        # Not the error itself: that of an encoding quotes the file.
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ValueError(f"api.keys_file {file} cannot be read: {reason}") from None
+
+
+def parse_keys(
+    file: Path | None, text: str | None, environment: Mapping[str, str] = os.environ
+) -> KeyRing | None:
+    """The keys in `text`, which stands in the file, and of the environment; None where there is neither.
+
+    Raises ValueError like `load_keys`.
+    """
+    sources = {} if text is None else {f"api.keys_file {file}": text}
     if KEYS_VARIABLE in environment:
         sources[KEYS_VARIABLE] = environment[KEYS_VARIABLE]
     if not sources:
@@ -94,14 +121,14 @@ _KEYS = TypeAdapter(tuple[ApiKey, ...])
 def _parse(source: str, text: str) -> tuple[ApiKey, ...]:
     try:
         keys = _KEYS.validate_python(yaml.safe_load(text))
-    except yaml.YAMLError:
-        raise ValueError(f"{source} is not YAML") from None
     except ValidationError as error:
         where = "; ".join(
             f"{'.'.join(map(str, item['loc'])) or 'everything'}: {item['msg']}"
             for item in error.errors(include_input=False, include_url=False)
         )
         raise ValueError(f"{source} should be a list of {{name, sha256}}: {where}") from None
+    except (yaml.YAMLError, RecursionError, ValueError):  # the last one: a date that the calendar lacks
+        raise ValueError(f"{source} is not YAML") from None
     if not keys:
         raise ValueError(f"{source} holds no API key: nobody could use the server")
     return keys

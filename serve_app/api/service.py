@@ -48,6 +48,9 @@ class JobService(Protocol):
     Methods that ask the job tracker raise StoreError or UnavailableError while it cannot answer.
     """
 
+    async def new_job_id(self) -> str:
+        """An id that no job has."""
+
     async def submit(self, new: NewJob) -> Accepted:
         """Put a job in line. Raises DrainingError, LimitError or IdempotencyConflictError."""
 

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import BinaryIO
@@ -93,7 +92,7 @@ class Submission:
         if request.src_audio_path or request.reference_audio_path:
             await self.admit(caller, idempotency_key)  # uploads were admitted before they were received
         async with self._finder.open(request, uploads, caller) as recordings:
-            job_id = str(uuid.uuid4())
+            job_id = await self._service.new_job_id()
             source = self._recording(job_id, "source", recordings.source)
             reference = self._recording(job_id, "reference", recordings.reference)
             spec = await self._pools.bodies.run_unless_short(

@@ -11,6 +11,7 @@ from configs.metrics import FailureKind
 from configs.settings import Settings
 from serve_app.jobs.janitor import Janitor
 from serve_app.jobs.journal import Journal
+from serve_app.jobs.leftovers import Leftovers
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, Checkpoint, Claim, JobState, JobView, NewJob, TrackerStats
 from serve_app.jobs.observer import JobObserver
@@ -140,7 +141,7 @@ class JobTrackerActor:
         return not self._tracker.holds_lease(job_id, token)
 
     async def demand(self) -> dict[str, dict[str, float]]:
-        """Work by stage: submitted since this tracker started, waiting, running."""
+        """Work by stage: submitted since this tracker started, withdrawn of that, waiting, running."""
         return self._tracker.demand()
 
     async def stats(self) -> TrackerStats:
@@ -181,6 +182,16 @@ class JobTrackerActor:
         if not dry_run:
             logger.info("an operator has purged %d jobs", len(purged.job_ids))
         return purged
+
+    async def leftovers(self) -> Leftovers:
+        """What of the storage no record knows. Raises StorageError."""
+        return await self._janitor.survey(self._open()[1])
+
+    async def delete_left_by(self, store: str) -> int:
+        """Delete the folders of a store that is not in use; how many went. Raises StorageError."""
+        deleted = await self._janitor.delete_left_by(store, self._open()[1])
+        logger.info("an operator has deleted %d folders that job store %s left", deleted, store)
+        return deleted
 
     async def close(self) -> None:
         """End the housekeeping and let go of the store."""
@@ -245,6 +256,7 @@ class JobTrackerActor:
 
         async def tell_load() -> None:
             self._observer.loaded(self._tracker.load())
+            self._observer.storage_seen(self._janitor.state)
 
         self._background = [
             asyncio.create_task(self._every(LEASE_CHECK_SECONDS, self._check_leases)),

@@ -4,12 +4,53 @@ import asyncio
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 _Address = IPv4Address | IPv6Address
 
-_NAT64 = IPv6Network("64:ff9b::/96")
-"""RFC 6052: an IPv4 address is in the last 32 bits."""
+SPECIAL_IPV4 = tuple(
+    map(
+        IPv4Network,
+        (
+            "0.0.0.0/8",  # "this network"
+            "10.0.0.0/8",  # private use
+            "100.64.0.0/10",  # shared address space of providers
+            "127.0.0.0/8",  # loopback
+            "169.254.0.0/16",  # link local, and the metadata services of clouds
+            "172.16.0.0/12",  # private use
+            "192.0.0.0/24",  # IETF protocol assignments
+            "192.0.2.0/24",  # documentation
+            "192.31.196.0/24",  # AS112
+            "192.52.193.0/24",  # automatic multicast tunnelling
+            "192.88.99.0/24",  # relays of 6to4
+            "192.168.0.0/16",  # private use
+            "192.175.48.0/24",  # AS112
+            "198.18.0.0/15",  # benchmarking
+            "198.51.100.0/24",  # documentation
+            "203.0.113.0/24",  # documentation
+            "224.0.0.0/4",  # multicast
+            "240.0.0.0/4",  # reserved, and broadcast
+        ),
+    )
+)
+"""IANA's registry of special-purpose IPv4 addresses, all of it, and multicast."""
+
+GLOBAL_UNICAST = IPv6Network("2000::/3")
+"""All that IANA gives out of IPv6. The prefixes that map or translate IPv4 addresses lie outside."""
+
+SPECIAL_IPV6 = tuple(
+    map(
+        IPv6Network,
+        (
+            "2001::/23",  # IETF protocol assignments: Teredo, ORCHID, benchmarking, AS112 and others
+            "2001:db8::/32",  # documentation
+            "2002::/16",  # 6to4: packets end at the IPv4 address inside
+            "2620:4f:8000::/48",  # AS112
+            "3fff::/20",  # documentation
+        ),
+    )
+)
+"""IANA's registry of special-purpose IPv6 addresses, where it meets GLOBAL_UNICAST."""
 
 _LOOK_UPS = ThreadPoolExecutor(64, thread_name_prefix="dns")
 """Of their own: a name server that hangs must not keep others' names, or the job store, waiting."""
@@ -27,19 +68,15 @@ async def resolved(host: str) -> list[_Address]:
 
 
 def public_address(address: _Address) -> _Address:
-    """The address itself. Raises AddressRefusedError where it, or an IPv4 one inside it, is not public."""
-    if not all(inner.is_global and not inner.is_multicast for inner in _layers(address)):
+    """The address itself. Raises AddressRefusedError where it is not public.
+
+    The lists are IANA's and stand here, because Python's `is_global` counts some special ranges as public,
+    and others in some versions only.
+    """
+    if isinstance(address, IPv4Address):
+        is_public = not any(address in network for network in SPECIAL_IPV4)
+    else:
+        is_public = address in GLOBAL_UNICAST and not any(address in network for network in SPECIAL_IPV6)
+    if not is_public:
         raise AddressRefusedError("the address is not public")
     return address
-
-
-def _layers(address: _Address) -> list[_Address]:
-    """The address, and the IPv4 addresses that packets to it may end at."""
-    if isinstance(address, IPv4Address):
-        return [address]
-    if mapped := address.ipv4_mapped:
-        return [mapped]
-    inner: list[_Address | None] = [address.sixtofour, *(address.teredo or ())]
-    if address in _NAT64:
-        inner.append(IPv4Address(int(address) & 0xFFFFFFFF))
-    return [address, *(one for one in inner if one is not None)]

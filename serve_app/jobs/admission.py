@@ -1,4 +1,4 @@
-"""Who may put another job in line: limits on the line, and on each client's jobs and bytes."""
+"""Who may put another job in line: limits on the line, and on each client's jobs, submits and bytes."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -7,9 +7,13 @@ from configs.settings import JobSettings
 from serve_app.jobs.errors import LimitError
 from serve_app.jobs.forecast import Forecast
 from serve_app.jobs.model import Job
+from serve_app.jobs.rate import SubmitRate
 
 BYTES_RETRY_SECONDS = 3600.0
 """Songs go by their age, hours or days after they were made: nobody knows here which goes when."""
+
+LEAST_BURST = 200
+"""Of `jobs.client_burst` where the settings do not say it."""
 
 
 class Admission:
@@ -19,6 +23,8 @@ class Admission:
         self._settings = settings
         self._jobs: Counter[str] = Counter()
         self._bytes = Counter(stored_bytes)
+        self._burst = settings.client_burst or max(settings.client_jobs, LEAST_BURST)
+        self._rate = SubmitRate(settings.client_rate, self._burst)
 
     @property
     def stored_bytes(self) -> int:
@@ -33,6 +39,9 @@ class Admission:
         if self._jobs[client] >= limits.client_jobs:
             message = f"You have {limits.client_jobs} jobs waiting or running, as many as one client may"
             raise LimitError(message, forecast.next_end(client, now), "client_jobs")
+        if wait := self._rate.wait(client, now):
+            message = f"You may submit {limits.client_rate:g} jobs a second, after {self._burst} at once"
+            raise LimitError(message, wait, "client_rate")
         if self._bytes[client] + uploaded_bytes > limits.client_bytes:
             message = (
                 f"Your songs and recordings take more than the {limits.client_bytes} bytes of one client"
@@ -41,6 +50,7 @@ class Admission:
 
     def entered(self, job: Job) -> None:
         """A new job is in line."""
+        self._rate.take(job.client, job.created_at)
         self._jobs[job.client] += 1
         self._bytes[job.client] += job.uploaded_bytes
 

@@ -10,18 +10,42 @@ from serve_app.jobs.work import Work
 SCALED_STAGES: tuple[Stage, ...] = ("planning", "composing", "denoising", "decoding")
 
 
-def demand(submitted: Work, waiting: Work, running: Iterable[Job]) -> dict[str, dict[str, float]]:
-    """Work by stage: all that was ever submitted, what waits, and what is left of the jobs that run.
+class Arrivals:
+    """Work that came since this tracker started, and how much of that was cancelled before it was done."""
+
+    def __init__(self, first_sequence: int) -> None:
+        """`first_sequence` is that of the first job which comes."""
+        self._first_sequence = first_sequence
+        self.submitted = Work()
+        self.withdrawn = Work()
+
+    def came(self, job: Job) -> None:
+        """A job is in line."""
+        self.submitted += job.work
+
+    def cancelled(self, job: Job) -> None:
+        """A job that waits or runs is cancelled."""
+        if job.place.sequence >= self._first_sequence:  # else it did not come here
+            self.withdrawn += work_to_do(job)
+
+
+def demand(arrivals: Arrivals, waiting: Work, running: Iterable[Job]) -> dict[str, dict[str, float]]:
+    """Work by stage: all that came, how much of that was cancelled, what waits, what is left of what runs.
 
     Plain numbers, because Serve's controller reads them without this project's code. In units of `Work`; for
     planning the number of jobs.
     """
-    left = Work.total(_left(job) for job in running)
-    return {"submitted": _by_stage(submitted), "waiting": _by_stage(waiting), "running": _by_stage(left)}
+    left = Work.total(work_to_do(job) for job in running)
+    return {
+        "submitted": _by_stage(arrivals.submitted),
+        "withdrawn": _by_stage(arrivals.withdrawn),
+        "waiting": _by_stage(waiting),
+        "running": _by_stage(left),
+    }
 
 
-def _left(job: Job) -> Work:
-    """Of the stage that a job is in, everything: it is busy with it."""
+def work_to_do(job: Job) -> Work:
+    """What a job still needs. Of the stage that it is in, that is everything: it is busy with it."""
     return work_left(job).after(job.stage, 0.0) if job.stage in STAGES else work_left(job)
 
 

@@ -1,10 +1,14 @@
 """What is left to do for jobs that have ended: their files, their records, their callbacks."""
 
+from collections import Counter
 from collections.abc import Callable, Collection
 
 from serve_app.jobs.admission import Admission
 from serve_app.jobs.book import JobBook
 from serve_app.jobs.model import Callback, Job
+
+TRIM_AFTER = 100
+"""Cancellations of one client after which it is seen whether it has too many cancelled jobs."""
 
 
 class EndedJobs:
@@ -14,6 +18,19 @@ class EndedJobs:
         self._book = book
         self._admission = admission
         self._clock = clock
+        self._cancelled: Counter[str] = Counter()
+        """Jobs that each client has cancelled since that was seen to."""
+
+    def cancelled(self, job: Job) -> None:
+        """A job has been cancelled."""
+        self._cancelled[job.client] += 1
+
+    def to_trim(self) -> list[str]:
+        """Clients that have cancelled much since they were named here last."""
+        found = [client for client, count in self._cancelled.items() if count >= TRIM_AFTER]
+        for client in found:
+            del self._cancelled[client]
+        return found
 
     def untidy(self) -> list[Job]:
         """Ended jobs whose folder in the storage holds more than it should."""

@@ -1,17 +1,23 @@
 """Deletes what the audio storage and the job store need not keep: bounded by time and by bytes.
 
 Files go first and records after them: a crash at any point leaves nothing that the next sweep does not find.
+Nothing goes that another store's server wrote, or that only looks old because the wall clock was set.
 """
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 from configs.settings import StorageSettings
 from deployments.job_log import about
+from serve_app.jobs.ages import CautiousClock, steady_seconds
+from serve_app.jobs.identity import store_name
 from serve_app.jobs.journal import Journal
+from serve_app.jobs.leftovers import Leftovers, sign_in, survey
 from serve_app.jobs.model import Job, JobState
+from serve_app.jobs.observer import StorageState
 from serve_app.jobs.tracker import JobTracker
 from serve_app.storage import AudioStorage
 
@@ -22,26 +28,101 @@ BATCH = 200
 SCAN_SECONDS = 600.0
 """How often the storage is searched for folders of jobs that never were."""
 ABANDONED_SECONDS = 3600.0
-"""A folder without a record is younger while its job is being submitted."""
+"""A folder without a record has been found for so long when it goes: its job may be being submitted."""
+
+ANY_TIME = 1e12
+"""Epoch seconds after all others, also where the clock was set far ahead."""
 
 
 class Janitor:
-    """Housekeeping for one tracker and its storage."""
+    """Housekeeping for one tracker and its storage.
 
-    def __init__(self, storage: AudioStorage, settings: StorageSettings, clock: Callable[[], float]) -> None:
+    `clock` is the wall clock, by which jobs are stamped; `steady` is one that nobody sets.
+    """
+
+    def __init__(
+        self,
+        storage: AudioStorage,
+        settings: StorageSettings,
+        clock: Callable[[], float],
+        steady: Callable[[], float] = steady_seconds,
+    ) -> None:
         self._storage = storage
         self._settings = settings
-        self._clock = clock
+        self._clock = CautiousClock(max(settings.result_seconds, settings.record_seconds), clock, steady)
+        self._steady = steady
         self._scanned_at: float | None = None
+        self._unknown_since: dict[str, float] = {}
+        """Since when, on the steady clock, each of this store's folders was found without a record."""
+        self._known_folders = 0
+        """How many folders of this store's jobs the last search found."""
+        self.leftovers = Leftovers("")
+        """What the last search found of other stores."""
+
+    @property
+    def state(self) -> StorageState:
+        """What is odd, as the last sweep found it."""
+        return StorageState(self.leftovers.unowned_folders, self._clock.held_back_seconds)
 
     async def sweep(self, tracker: JobTracker, journal: Journal) -> None:
         """Delete what is due. Raises StoreError; what can't be deleted is tried again by the next sweep."""
+        is_time_to_scan = self._scanned_at is None or self._steady() - self._scanned_at >= SCAN_SECONDS
+        if is_time_to_scan:
+            name = store_name(await asyncio.to_thread(journal.store.secret))
+            is_new = await asyncio.to_thread(sign_in, self._storage, name, self._clock)
         await self._tidy(tracker)
         await self._expire_files(tracker, journal)
         await self._expire_records(tracker, journal)
-        if self._scanned_at is None or self._clock() - self._scanned_at >= SCAN_SECONDS:
-            self._scanned_at = self._clock()
-            await self._delete_unknown(journal)
+        await self._trim_cancelled(tracker, journal)
+        if is_time_to_scan:
+            found = await self.survey(journal)
+            if is_new and not self._known_folders:
+                self._tell_of_others()
+            await self._delete_unknown(found.abandoned, journal)
+            self._scanned_at = self._steady()
+
+    async def survey(self, journal: Journal) -> Leftovers:
+        """Search the storage for folders that no record knows. Raises StoreError and StorageError."""
+        name = store_name(await asyncio.to_thread(journal.store.secret))
+        found = iter(await asyncio.to_thread(self._storage.job_ids))
+        await journal.flushed()
+        unknown: list[str] = []
+        self._known_folders = 0
+        while batch := list(islice(found, BATCH)):
+            strange = await asyncio.to_thread(journal.store.unknown, batch)
+            unknown += strange
+            self._known_folders += len(batch) - len(strange)
+        before = self.leftovers.unowned
+        self.leftovers = await asyncio.to_thread(survey, self._storage, name, unknown)
+        if self.leftovers.unowned.keys() - before.keys():
+            logger.error(
+                "the storage holds %d folders of job stores that are not in use (%s); they stay until an "
+                "operator deletes them: `python -m serve_app.admin leftovers`",
+                self.leftovers.unowned_folders,
+                ", ".join(sorted(self.leftovers.unowned)),
+                extra={"event": "storage_unowned"},
+            )
+        return self.leftovers
+
+    def _tell_of_others(self) -> None:
+        """A store that was never here finds only folders of others: is it the one that was meant?"""
+        if others := sorted({*self.leftovers.neighbours, *self.leftovers.unowned}):
+            logger.error(
+                "the job store %s is new to this storage, which holds folders of %s: is jobs.store the one "
+                "that was meant, or was it lost? Nothing of the others is deleted",
+                self.leftovers.store,
+                ", ".join(others),
+                extra={"event": "store_new_to_storage"},
+            )
+
+    async def delete_left_by(self, store: str, journal: Journal) -> int:
+        """Delete the folders of a store that is not in use; how many went. Raises StorageError."""
+        left = (await self.survey(journal)).unowned.get(store, ())
+        deleted = [await asyncio.to_thread(self._delete_abandoned, job_id) for job_id in left]
+        if left and all(deleted):
+            await asyncio.to_thread(self._storage.sign_out, store)
+        await self.survey(journal)
+        return sum(deleted)
 
     async def purge(self, tracker: JobTracker, jobs: Sequence[Job]) -> list[Job]:
         """Delete files and records of ended jobs now; those for which it worked."""
@@ -70,7 +151,7 @@ class Janitor:
                 tracker.ended.stored_bytes - sum(job.file_bytes for job in old) - self._settings.max_bytes
             )
             if surplus > 0 and len(old) < BATCH:
-                oldest = await asyncio.to_thread(store.ended, now, True, BATCH)
+                oldest = await asyncio.to_thread(store.ended, ANY_TIME, True, BATCH)
                 old += _enough(oldest[len(old) :], surplus)
             deleted = await self._deleted(old, lambda job: self._storage.delete_job(job.job_id))
             tracker.ended.files_expired(deleted)
@@ -85,22 +166,34 @@ class Janitor:
             if len(await self.purge(tracker, old)) < BATCH:
                 return
 
-    async def _delete_unknown(self, journal: Journal) -> None:
-        """Folders of requests that the server did not live to put in line."""
-        found = iter(await asyncio.to_thread(self._storage.job_ids))
-        await journal.flushed()
-        while batch := list(islice(found, BATCH)):
-            for job_id in await asyncio.to_thread(journal.store.unknown, batch):
-                await asyncio.to_thread(self._delete_abandoned, job_id)
+    async def _trim_cancelled(self, tracker: JobTracker, journal: Journal) -> None:
+        """Records of clients that submit and cancel, before their time."""
+        for client in tracker.ended.to_trim():
+            await journal.flushed()
+            page, state = journal.store.page, JobState.CANCELLED
+            kept = await asyncio.to_thread(page, client, state, sys.maxsize, self._settings.client_cancelled)
+            while kept and (
+                older := await asyncio.to_thread(page, client, state, kept[-1].place.sequence, BATCH)
+            ):
+                kept = older
+                await self.purge(tracker, [job for job in older if job.may_go])
 
-    def _delete_abandoned(self, job_id: str) -> None:
+    async def _delete_unknown(self, found: Iterable[str], journal: Journal) -> None:
+        """Folders of requests that the server did not live to put in line."""
+        now = self._steady()
+        self._unknown_since = {job_id: self._unknown_since.get(job_id, now) for job_id in found}
+        due = [job_id for job_id, since in self._unknown_since.items() if now - since >= ABANDONED_SECONDS]
+        await journal.flushed()
+        for job_id in await asyncio.to_thread(journal.store.unknown, due):
+            await asyncio.to_thread(self._delete_abandoned, job_id)
+
+    def _delete_abandoned(self, job_id: str) -> bool:
         try:
-            if self._clock() - self._storage.last_change(job_id) > ABANDONED_SECONDS:
-                self._storage.delete_job(job_id)
-        except FileNotFoundError:
-            pass  # whoever submitted it was refused meanwhile, and deleted it
+            self._storage.delete_job(job_id)
         except OSError:
             logger.exception("the storage did not let go of what job %s left", job_id, extra=about(job_id))
+            return False
+        return True
 
     async def _deleted(self, jobs: Sequence[Job], delete: Callable[[Job], None]) -> list[Job]:
         """Run `delete` for each job; those for which it worked."""

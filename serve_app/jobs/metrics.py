@@ -7,7 +7,7 @@ from configs import metrics
 from configs.metrics import Delivery, FailureKind, Limit
 from deployments.meter import Meter
 from serve_app.jobs.model import Job, JobState
-from serve_app.jobs.observer import JobObserver, Load, Outcome
+from serve_app.jobs.observer import JobObserver, Load, Outcome, StorageState
 
 
 class JobMetrics(JobObserver):
@@ -53,6 +53,10 @@ class JobMetrics(JobObserver):
         self._meter.set(metrics.QUEUE_AGE, load.oldest_seconds)
         self._meter.set(metrics.RUNNING_JOBS, load.running)
         self._meter.set(metrics.STORED_BYTES, load.stored_bytes)
+
+    def storage_seen(self, state: StorageState) -> None:
+        self._meter.set(metrics.UNOWNED_FOLDERS, state.unowned_folders)
+        self._meter.set(metrics.CLOCK_AHEAD, state.clock_ahead_seconds)
 
     def _succeeded(self, job: Job) -> None:
         audio_seconds = job.work.audio_seconds

@@ -46,6 +46,14 @@ class JobSpec:
     notes: tuple[str, ...] = ()
     """Sentences for `status_message`: fields that have no effect in this job, and damaged recordings."""
 
+    def without_content(self) -> "JobSpec":
+        """What is needed of a job that is not run again: its format, its callback, its number of songs."""
+        request = self.request
+        kept = GenerateRequest.model_construct(
+            audio_format=request.audio_format, callback_url=request.callback_url
+        )
+        return JobSpec(kept, self.seeds)
+
 
 @dataclass(frozen=True)
 class Client:

@@ -68,7 +68,10 @@ class Moves:
             self._forecast.stopped(job, now)
             self._observer.run_ended(job, outcome, now)
         callback = Callback(due_at=now) if job.spec.request.callback_url else None
+        # Only a job that failed may be put back in line.
+        spec = job.spec if state is JobState.FAILED else job.spec.without_content()
         changes |= {
+            "spec": spec,
             "finished_at": now,
             "lease_expires_at": None,
             "checkpoint": Checkpoint(),

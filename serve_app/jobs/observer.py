@@ -23,6 +23,16 @@ class Load:
     stored_bytes: int
 
 
+@dataclass(frozen=True)
+class StorageState:
+    """What is odd about the storage, and about the clock that songs expire by."""
+
+    unowned_folders: int
+    """Folders of job stores that are not in use."""
+    clock_ahead_seconds: float
+    """How far the wall clock was set forward of late; ages do not count that."""
+
+
 class JobObserver:
     """Hears each event once, however often a caller repeats itself. This one does nothing."""
 
@@ -52,6 +62,9 @@ class JobObserver:
 
     def loaded(self, load: Load) -> None:
         """What there is now; told every few seconds."""
+
+    def storage_seen(self, state: StorageState) -> None:
+        """What the janitor knows; told every few seconds."""
 
 
 class JobObservers(JobObserver):

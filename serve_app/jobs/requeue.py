@@ -5,17 +5,20 @@ from serve_app.jobs.errors import RequeueError
 from serve_app.jobs.model import Job, JobState
 
 SUCCEEDED = "it has succeeded"
+CANCELLED = "it was cancelled, and what it asked for is not kept: it must be submitted again"
 RECORDINGS_GONE = "its recordings were deleted when it ended: it must be submitted again"
 NOT_TIDY = "what it left in the storage is still being deleted"
 
 
 def again(job: Job) -> Job:
-    """The waiting job of one that failed or was cancelled, with all its attempts before it.
+    """The waiting job of one that failed, with all its attempts before it.
 
     It keeps its seeds. Raises RequeueError where it cannot be run again.
     """
     if job.state is JobState.SUCCEEDED:
         raise RequeueError(SUCCEEDED)
+    if job.state is JobState.CANCELLED:
+        raise RequeueError(CANCELLED)
     if job.spec.source is not None or job.spec.reference is not None:
         raise RequeueError(RECORDINGS_GONE)
     if job.tidy_at is not None:

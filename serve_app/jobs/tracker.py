@@ -15,7 +15,7 @@ from configs.metrics import FailureKind
 from configs.settings import JobSettings
 from serve_app.jobs.admission import Admission
 from serve_app.jobs.book import JobBook
-from serve_app.jobs.demand import demand
+from serve_app.jobs.demand import Arrivals, demand
 from serve_app.jobs.ended import EndedJobs
 from serve_app.jobs.errors import DrainingError, JobEndedError, LimitError
 from serve_app.jobs.eta import HISTORY_JOBS, SpeedHistory
@@ -37,7 +37,6 @@ from serve_app.jobs.model import (
 from serve_app.jobs.moves import Moves
 from serve_app.jobs.observer import JobObserver, Load
 from serve_app.jobs.store import JobStore
-from serve_app.jobs.work import Work
 
 TOO_MANY_ATTEMPTS = "The server lost the process that ran this job, {attempts} times in a row."
 
@@ -62,8 +61,8 @@ class JobTracker:
         self._line = WaitingLine()
         self._forecast = Forecast(self._speeds, self._line)
         self._fair = FairClock()
-        self._submitted = Work()
         self._next_sequence = journal.store.next_sequence()
+        self._arrivals = Arrivals(self._next_sequence)
         self._admission = Admission(settings, journal.store.stored_bytes())
         self._moves = Moves(
             self._book, self._line, self._forecast, self._admission, clock, observer, settings.max_attempts
@@ -85,7 +84,7 @@ class JobTracker:
         self._next_sequence += 1
         job = Job.queued(new, place, created_at=now)
         self._admission.entered(job)
-        self._submitted += new.work
+        self._arrivals.came(job)
         self._moves.enter(self._book.save(job))
         self._observer.submitted()
         return self._accepted(job)
@@ -130,10 +129,11 @@ class JobTracker:
         if job.state.is_final:
             raise JobEndedError(job.state)
         # A runner may still write: its files are deleted when it says that it left, or its lease would end.
+        self._arrivals.cancelled(job)
         silent_from = job.lease_expires_at if job.state is JobState.RUNNING else None
-        return self.view_of(
-            self._moves.end(job, JobState.CANCELLED, "cancelled", tidy_at=silent_from or self._clock())
-        )
+        ended = self._moves.end(job, JobState.CANCELLED, "cancelled", tidy_at=silent_from or self._clock())
+        self.ended.cancelled(ended)
+        return self.view_of(ended)
 
     # What runners do
 
@@ -232,7 +232,7 @@ class JobTracker:
         return [view for job_id in islice(found, limit) if (view := self.view(job_id))]
 
     def requeue(self, job_id: str) -> JobView | None:
-        """Put a job that failed or was cancelled back in line, or take one that runs from its runner.
+        """Put a job that failed back in line, or take one that runs from its runner.
 
         None where the id is unknown. Raises RequeueError. Repeated while it waits, it changes nothing.
         """
@@ -256,8 +256,8 @@ class JobTracker:
         return [job.job_id for job in expired]
 
     def demand(self) -> dict[str, dict[str, float]]:
-        """Work by stage: submitted since this tracker started, waiting, running."""
-        return demand(self._submitted, self._line.work, self._book.running)
+        """Work by stage: submitted since this tracker started, withdrawn of that, waiting, running."""
+        return demand(self._arrivals, self._line.work, self._book.running)
 
     def load(self) -> Load:
         """What waits, runs and is stored."""

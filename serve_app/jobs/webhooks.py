@@ -6,10 +6,13 @@ Signatures follow the Standard Webhooks specification (standardwebhooks.com): HM
 
 import asyncio
 import base64
+import heapq
 import hmac
 import logging
-from collections import Counter
+import os
+from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import httpx
@@ -27,7 +30,10 @@ logger = logging.getLogger("ray.serve")
 MAX_DELIVERIES = 64
 MAX_DELIVERIES_PER_HOST = 4
 """A receiver that hangs keeps only its own senders waiting."""
+MAX_DELIVERIES_PER_CLIENT = 8
+"""A client whose receivers hang, on however many hosts, leaves the others' deliveries room."""
 MAX_PAUSE_SECONDS = 3600.0
+PROXY_PASSWORD_VARIABLE = "ACESTEP_WEBHOOK_PROXY_PASSWORD"
 SECRET_PREFIX = "whsec_"
 _HEADERS = {"Content-Type": "application/json", "User-Agent": "acestep-serve"}
 _UNOBSERVED = JobObserver()
@@ -67,25 +73,52 @@ class WebhookSender:
         self._secret = secret
         self._clock = clock
         self._observer = observer
-        # A bare transport: no proxies, redirects, cookies or kept connections. A delivery goes where it was
-        # checked to go.
+        # A bare transport: no redirects, cookies, kept connections or proxies of the environment. A delivery
+        # goes where it was checked to go.
         self._http = httpx.AsyncHTTPTransport(
-            verify=verify, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
+            verify=verify,
+            trust_env=False,
+            limits=httpx.Limits(max_keepalive_connections=0),
+            proxy=_proxy(settings.proxy),
         )
         self._deliveries: dict[str, asyncio.Task[None]] = {}
         self._hosts: Counter[str] = Counter()
+        self._clients: Counter[str] = Counter()
 
     def deliver_due(self, tracker: JobTracker) -> None:
-        """Start what is due and has room; the tracker is told how each delivery ended."""
+        """Start what is due and has room; the tracker is told how each delivery ended.
+
+        The client with the fewest deliveries under way is next, with the one that has been due for longest.
+        """
+        due: defaultdict[str, deque[Job]] = defaultdict(deque)
         for job in sorted(
             tracker.ended.callbacks_due(), key=lambda job: job.callback.due_at if job.callback else 0
         ):
-            host = _host(job)
-            if len(self._deliveries) >= MAX_DELIVERIES:
-                return
-            if job.job_id not in self._deliveries and self._hosts[host] < MAX_DELIVERIES_PER_HOST:
-                self._hosts[host] += 1
-                self._deliveries[job.job_id] = asyncio.create_task(self._deliver(job, host, tracker))
+            if job.job_id not in self._deliveries:
+                due[job.client].append(job)
+        turns = [(self._clients[client], client) for client in due]
+        heapq.heapify(turns)
+        while turns and len(self._deliveries) < MAX_DELIVERIES:
+            under_way, client = heapq.heappop(turns)
+            if under_way >= MAX_DELIVERIES_PER_CLIENT:
+                return  # and the others have no fewer
+            if chosen := self._with_room(due[client]):
+                self._start(chosen, tracker)
+                heapq.heappush(turns, (under_way + 1, client))
+
+    def _with_room(self, jobs: deque[Job]) -> Job | None:
+        """Take the first job whose receiver has room for another delivery, and all before it."""
+        while jobs:
+            job = jobs.popleft()
+            if self._hosts[_host(job)] < MAX_DELIVERIES_PER_HOST:
+                return job
+        return None
+
+    def _start(self, job: Job, tracker: JobTracker) -> None:
+        host = _host(job)
+        self._hosts[host] += 1
+        self._clients[job.client] += 1
+        self._deliveries[job.job_id] = asyncio.create_task(self._deliver(job, host, tracker))
 
     async def wait(self) -> None:
         """Until all deliveries that have started are over."""
@@ -110,9 +143,10 @@ class WebhookSender:
             tracker.ended.called_back(job.job_id, self._next(job, "an internal error", False))
         finally:
             del self._deliveries[job.job_id]
-            self._hosts[host] -= 1
-            if not self._hosts[host]:
-                del self._hosts[host]
+            for counts, name in ((self._hosts, host), (self._clients, job.client)):
+                counts[name] -= 1
+                if not counts[name]:
+                    del counts[name]
 
     async def _try(self, job: Job, tracker: JobTracker) -> tuple[str, bool]:
         """One delivery: what went wrong ("" where nothing did), and whether it always will."""
@@ -136,23 +170,40 @@ class WebhookSender:
         return f"status {status}", status == httpx.codes.GONE
 
     async def _post(self, url: str, headers: dict[str, str], body: bytes) -> int:
-        """The status of the answer; nothing else of it is read."""
-        host = httpx.URL(url).raw_host.decode()
-        addresses = await resolved(host)
-        if not self._settings.allow_private_addresses:
-            addresses = [public_address(address) for address in addresses]
-        for address in addresses:
-            request = httpx.Request("POST", url, content=body, headers={**_HEADERS, **headers})
+        """The status of the answer, of whose body nothing is read; its headers may take 100 kB."""
+        request = httpx.Request("POST", url, content=body, headers={**_HEADERS, **headers})
+        if self._settings.proxy is not None:
+            return await self._send(request)  # the proxy looks the host up, and says where nobody may go
+        host = request.url.raw_host.decode()
+        for address in await self._addresses(host):
             # Connect to what was checked: a second look at the DNS could tell another address.
-            request.url = request.url.copy_with(host=str(address))
-            request.extensions["sni_hostname"] = host
+            direct = httpx.Request("POST", url, content=body, headers=request.headers)
+            direct.url = direct.url.copy_with(host=str(address))
+            direct.extensions["sni_hostname"] = host
             try:
-                response = await self._http.handle_async_request(request)
+                return await self._send(direct)
             except httpx.ConnectError:
                 continue
-            await response.aclose()
-            return response.status_code
         raise httpx.ConnectError("none of the host's addresses answers")
+
+    async def _send(self, request: httpx.Request) -> int:
+        response = await self._http.handle_async_request(request)
+        await response.aclose()
+        return response.status_code
+
+    async def _addresses(self, host: str) -> list[IPv4Address | IPv6Address]:
+        """Where a host may be called. Raises AddressRefusedError where one of its addresses is not public."""
+        look_up = asyncio.ensure_future(resolved(host))
+        try:
+            addresses = await asyncio.shield(look_up)
+        except asyncio.CancelledError:
+            # Nothing stops a thread that waits for a name server. It is this delivery's until then, so that
+            # no client has more of them than deliveries.
+            await asyncio.gather(look_up, return_exceptions=True)
+            raise
+        if self._settings.allow_private_addresses:
+            return addresses
+        return [public_address(address) for address in addresses]
 
     def _next(self, job: Job, problem: str, final: bool) -> Callback | None:
         attempts = (job.callback.attempts if job.callback else 0) + 1
@@ -173,3 +224,13 @@ class WebhookSender:
 
 def _host(job: Job) -> str:
     return httpx.URL(str(job.spec.request.callback_url)).host
+
+
+def _proxy(url: str | None) -> httpx.Proxy | None:
+    """The proxy of the settings, with its password from the environment."""
+    if url is None:
+        return None
+    proxy = httpx.URL(url)
+    password = os.environ.get(PROXY_PASSWORD_VARIABLE, "")
+    auth = (proxy.username, password) if proxy.username else None
+    return httpx.Proxy(proxy.copy_with(userinfo=b""), auth=auth)

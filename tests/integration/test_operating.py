@@ -19,22 +19,24 @@ def operated(server: Client) -> Iterator[Client]:
         assert server.admin("resume").returncode == 0
 
 
-def test_jobs_of_a_paused_server_are_listed_cancelled_requeued_run_and_purged(operated: Client) -> None:
+def test_jobs_of_a_paused_server_are_listed_cancelled_run_and_purged(operated: Client) -> None:
     paused = operated.admin("pause", "--wait", "--timeout", "2m")
     assert (paused.returncode, paused.stderr) == (0, "")
-    first, second = (operated.submit(caption="a secret wish", **SONG) for _ in range(2))
+    cancelled, first, second = (operated.submit(caption="a secret wish", **SONG) for _ in range(3))
     listed = operated.admin("list", "--state", "queued", "--json")
     assert "wish" not in listed.stdout
     jobs = json.loads(listed.stdout)
-    assert [(job["job_id"], job["queue_position"]) for job in jobs[-2:]] == [
+    assert [(job["job_id"], job["queue_position"]) for job in jobs[-3:]] == [
+        (cancelled, len(jobs) - 2),
         (first, len(jobs) - 1),
         (second, len(jobs)),
     ]
-    assert operated.admin("cancel", first).stdout == f"{first}: cancelled\n"
-    assert operated.http.get(f"/v1/jobs/{first}").json()["status"] == "cancelled"
-    requeued = operated.admin("requeue", first, "--timeout", "90s")
-    assert (requeued.returncode, requeued.stdout) == (0, f"{first}: queued\n"), requeued.stderr
-    assert operated.http.get(f"/v1/jobs/{first}").json()["queue_position"] == len(jobs) - 1
+    assert operated.admin("cancel", cancelled).stdout == f"{cancelled}: cancelled\n"
+    assert operated.http.get(f"/v1/jobs/{cancelled}").json()["status"] == "cancelled"
+    requeued = operated.admin("requeue", cancelled, first)
+    assert (requeued.returncode, requeued.stdout) == (1, f"{first}: queued\n")
+    assert "must be submitted again" in requeued.stderr
+    assert operated.http.get(f"/v1/jobs/{first}").json()["queue_position"] == len(jobs) - 2
     assert operated.admin("resume").returncode == 0
     songs = [operated.wait(job_id) for job_id in (first, second)]
     assert [song["status"] for song in songs] == ["succeeded", "succeeded"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from configs.settings import PROJECT_ROOT
-from serve_app.storage import BLOCK_BYTES, AudioStorage
+from serve_app.storage import BLOCK_BYTES, SIGN_INS, AudioStorage
 
 
 @pytest.fixture(params=["disk", "memory", "s3"])
@@ -91,9 +91,19 @@ def test_folders_of_jobs_are_told_by_their_names(storage: AudioStorage) -> None:
     for name in (job_id, "a-users-folder", job_id.upper(), f"{job_id}.bak"):
         storage.write(storage.recording_uri(name, "source"), io.BytesIO(b"song"))
     assert storage.job_ids() == [job_id]
-    assert abs(storage.last_change(job_id) - time.time()) < 60
-    with pytest.raises(FileNotFoundError):
-        storage.last_change(str(uuid.uuid4()))
+
+
+def test_each_store_that_uses_the_storage_signs_in(storage: AudioStorage) -> None:
+    assert storage.sign_ins() == {}
+    assert storage.note_of("0123456789ab") is None
+    for store, note in (("0123456789ab", b"first"), ("ba9876543210", b"other"), ("0123456789ab", b"again")):
+        storage.sign_in(store, note)
+    storage.write(storage.recording_uri(SIGN_INS, "no-store"), io.BytesIO(b"a user's"))
+    found = storage.sign_ins()
+    assert found.keys() == {"0123456789ab", "ba9876543210"}
+    assert all(abs(at - time.time()) < 60 for at in found.values())
+    assert storage.note_of("0123456789ab") == b"again"
+    assert storage.job_ids() == []
 
 
 def test_a_failed_write_leaves_no_file(storage: AudioStorage) -> None:

@@ -168,7 +168,8 @@ def test_a_job_that_failed_is_marked() -> None:
 def test_the_second_life_of_a_job_that_an_operator_put_back_is_told_beside_the_first() -> None:
     tracking = Traced()
     job_id = tracking.submit_traced()
-    tracking.tracker.cancel(job_id)
+    first_run = tracking.claim()
+    tracking.tracker.fail(job_id, first_run.token, "It failed.", retryable=False)
     tracking.tracker.ended.tidied(job_id)
     tracking.clock.now += 5.0
     tracking.tracker.requeue(job_id)

@@ -1,9 +1,9 @@
 """`GET /v1/jobs/{job_id}/events`: a job's life as Server-Sent Events."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header
+from fastapi import APIRouter, Depends, Header, Request
 from fastapi.sse import format_sse_event
 from starlette.responses import Response, StreamingResponse
 
@@ -55,6 +55,7 @@ def events_router(
         },
     )
     async def events(
+        request: Request,
         caller: Annotated[Caller, Depends(callers)],
         job_id: str,
         last_event_id: Annotated[
@@ -66,7 +67,7 @@ def events_router(
         if view.state.is_final and view.version == last_event_id:
             return Response(status_code=204)  # which makes a browser's EventSource stop
         return SlotResponse(
-            _events(service, jobs, view, last_event_id),
+            _events(service, jobs, view, last_event_id, lambda: callers.still_know(request)),
             slots,
             caller.client.name,
             media_type="text/event-stream",
@@ -78,10 +79,14 @@ def events_router(
 
 
 async def _events(
-    service: JobService, jobs: VisibleJobs, view: JobView, known_version: str | None
+    service: JobService,
+    jobs: VisibleJobs,
+    view: JobView,
+    known_version: str | None,
+    may_go_on: Callable[[], bool],
 ) -> AsyncGenerator[bytes, None]:
     current: JobView | None = view
-    while current is not None:
+    while current is not None and may_go_on():
         if current.version == known_version:
             yield format_sse_event(comment="still here")
         else:

@@ -64,6 +64,7 @@ def jobs_router(service: JobService, callers: Callers, jobs: VisibleJobs, settin
             with long_polls.taken(caller.client.name):
                 change = service.wait_stage(job_id, view.state, view.stage, wait)
                 view = jobs.visible(caller, await unless_client_leaves(request, change))
+            callers.identify(request)  # the key may have been removed meanwhile
         return await jobs.shown(view)
 
     @router.delete("/v1/jobs/{job_id}", responses=error_responses(404, 409))

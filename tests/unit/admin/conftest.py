@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from configs.settings import Settings
-from serve_app.admin import intake, jobs, keys, purge
+from serve_app.admin import intake, jobs, keys, leftovers, purge
 from serve_app.api.schemas import GenerateRequest
 from serve_app.jobs.actor import JobTrackerActor
 from serve_app.jobs.model import Client, JobSpec, NewJob, Recording
@@ -25,6 +25,7 @@ class LocalTracker:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
+        self.settings = settings
         self.actor = JobTrackerActor(settings)
 
     def call(self, method: str, *arguments: Any) -> Any:
@@ -43,9 +44,9 @@ class LocalTracker:
         self.call("submit", NewJob(job_id, spec, WORK, Client(client)))
         return job_id
 
-    def run(self, job_id: str, **ended: Any) -> str:
+    def run(self, job_id: str, recording: bool = False, **ended: Any) -> str:
         """A job that succeeds, or with `error`, fails."""
-        self.submit(job_id)
+        self.submit(job_id, recording=recording)
         self.call("claim", f"token of {job_id}", 0)
         if "error" in ended:
             self.call("fail", job_id, f"token of {job_id}", ended["error"], False)
@@ -67,7 +68,7 @@ def tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalTr
     def running_tracker(_options: Namespace) -> LocalTracker:
         return tracker
 
-    for group in (intake, jobs, keys, purge):
+    for group in (intake, jobs, keys, leftovers, purge):
         monkeypatch.setattr(group, "running_tracker", running_tracker)
     for group in (intake, jobs):
         monkeypatch.setattr(group, "LOOK_SECONDS", 0.02)

@@ -79,12 +79,14 @@ def test_a_failed_job_runs_again_once_its_files_are_gone(
 
 def test_what_cannot_run_again_is_said(tracker: LocalTracker, capsys: pytest.CaptureFixture[str]) -> None:
     tracker.run("done")
-    tracker.submit("cover", recording=True)
-    tracker.call("cancel", "cover")
-    assert main(["requeue", "done", "cover", "never"]) == 1
+    tracker.run("cover", recording=True, error="It failed.")
+    tracker.submit("cancelled")
+    tracker.call("cancel", "cancelled")
+    assert main(["requeue", "done", "cover", "cancelled", "never"]) == 1
     assert capsys.readouterr().err.splitlines() == [
         "done: it has succeeded",
         "cover: its recordings were deleted when it ended: it must be submitted again",
+        "cancelled: it was cancelled, and what it asked for is not kept: it must be submitted again",
         "never: there is no such job",
     ]
 

@@ -18,6 +18,7 @@ from serve_app.api.app import create_app
 from serve_app.api.routes.jobs import NEWEST
 from serve_app.api.schemas import GenerateRequest
 from serve_app.api.service import Condition, Readiness
+from serve_app.jobs.identity import new_job_id, store_name
 from serve_app.jobs.journal import Journal
 from serve_app.jobs.model import Accepted, Claim, Job, JobSpec, JobState, JobView, NewJob, TrackerStats
 from serve_app.jobs.store import MemoryJobStore
@@ -58,6 +59,9 @@ class LocalJobService:
     def finish(self, claim: Claim, result: dict[str, Any], files: tuple[str, ...] = ()) -> None:
         assert self.tracker.finish(claim.job.job_id, claim.token, result, files, 0)
 
+    async def new_job_id(self) -> str:
+        return new_job_id(store_name(self.journal.store.secret()))
+
     async def submit(self, new: NewJob) -> Accepted:
         accepted = self.tracker.submit(new)
         await self.journal.flushed()
@@ -81,6 +85,13 @@ class LocalJobService:
         while True:
             view = self.tracker.view(job_id)
             if view and view.version in self.followed:
+                return
+            await asyncio.sleep(0.005)
+
+    async def until_waiting(self, count: int) -> None:
+        """Return once so many long polls wait."""
+        while True:
+            if self.waiting == count:
                 return
             await asyncio.sleep(0.005)
 

@@ -35,6 +35,13 @@ def test_keys_of_the_file_and_of_the_environment_count_together(tmp_path: Path) 
     assert ring.find(BOB) == ApiKey(name="bob", sha256=digest_of(BOB), weight=1, max_priority=0)
 
 
+def test_a_name_may_have_two_keys_while_one_takes_the_place_of_the_other(tmp_path: Path) -> None:
+    entries = [entry("alice", ALICE, weight=2), entry("alice", BOB, weight=2)]
+    ring = load_keys(write(tmp_path / "keys.yaml", entries), {})
+    assert ring is not None
+    assert [ring.find(key).name for key in (ALICE, BOB)] == ["alice", "alice"]
+
+
 @pytest.mark.parametrize(
     "presented", ["", "acestep-", ALICE[:-1], ALICE + " ", ALICE.upper(), digest_of(ALICE)]
 )
@@ -54,8 +61,11 @@ def test_what_is_not_a_whole_key_finds_nothing(presented: str) -> None:
         ([entry("10.0.0.1", ALICE)], "0.name"),
         ([entry("fe80::1", ALICE)], "0.name"),
         ([{"name": "alice", "sha256": "not a digest"}], "0.sha256"),
-        ([entry("alice", ALICE), entry("alice", BOB)], "names"),
+        ([entry("alice", ALICE), entry("alice", BOB), entry("alice", "a third")], "at most 2 may share"),
+        ([entry("alice", ALICE), entry("alice", BOB, weight=2)], "alice need the same weight"),
+        ([entry("alice", ALICE), entry("alice", BOB, max_priority=1)], "the same max_priority"),
         ([entry("alice", ALICE), entry("bob", ALICE)], "digests"),
+        ([{"name": "alice", "sha256": "2024-13-45"}], "0.sha256"),
     ],
 )
 def test_a_wrong_file_is_refused_and_said_why(tmp_path: Path, entries: object, says: str) -> None:
@@ -70,6 +80,16 @@ def test_keys_that_cannot_be_read_do_not_open_the_server(tmp_path: Path) -> None
         load_keys(None, {KEYS_VARIABLE: "[{"})
     with pytest.raises(ValueError, match="should be a list"):
         load_keys(None, {KEYS_VARIABLE: ""})
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe", b"[" * 5_000, b"- {name: a, sha256: 2024-13-45}", b"a: &a [*a]", b"\x00"]
+)
+def test_a_file_of_whatever_bytes_is_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "keys.yaml"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=str(file)):
+        load_keys(file, {})
 
 
 def test_no_error_quotes_what_a_key_file_holds(tmp_path: Path) -> None:

@@ -1,15 +1,15 @@
 """What is deleted when: time is a fake, files and journal are real."""
 
 import asyncio
-import os
-import uuid
 from pathlib import Path
 
 import pytest
 
+from deployments.errors import StorageError
 from serve_app.jobs.janitor import ABANDONED_SECONDS, SCAN_SECONDS
 from serve_app.jobs.model import JobState
 from tests.housekeeping import DAY, SONG_BYTES, Housekeeping
+from tests.job_tracking import Clock
 
 
 @pytest.fixture
@@ -31,7 +31,8 @@ async def test_of_a_job_that_failed_nothing_stays_but_its_record(house: Housekee
     house.tracker.claim("token")
     house.tracker.fail(job_id, "token", "No.", retryable=False)
     await house.sweep()
-    assert list(house.folder.iterdir()) == []
+    assert house.files() == []
+    assert not (house.folder / job_id).exists()
     assert house.state(job_id) is JobState.FAILED
     assert house.tracker.ended.stored_bytes == 0
 
@@ -101,12 +102,10 @@ async def test_a_sweep_that_was_cut_off_is_finished_by_the_next(house: Housekeep
 
 async def test_folders_of_requests_that_never_entered_the_line_go_after_an_hour(house: Housekeeping) -> None:
     kept = house.submit()
-    lost = str(uuid.uuid4())
+    lost = house.new_id()
     house.write(house.storage.recording_uri(lost, "source"), 500)
     (house.folder / "a-users-own-folder").mkdir()
     (house.folder / "a-users-own-folder" / "notes").write_text("mine")
-    for path in house.folder.rglob("*"):
-        os.utime(path, (house.clock.now, house.clock.now))
     await house.sweep()
     assert (house.folder / lost).exists()
     house.clock.now += ABANDONED_SECONDS + SCAN_SECONDS
@@ -151,3 +150,38 @@ async def test_a_sweep_leaves_the_event_loop_to_others(house: Housekeeping) -> N
     await house.sweep()
     ticking.cancel()
     assert ticks > 100
+
+
+async def test_songs_of_after_a_step_of_the_clock_go_early_where_all_take_too_much(tmp_path: Path) -> None:
+    house = Housekeeping(tmp_path, max_bytes=3 * SONG_BYTES)
+    steady = Clock()
+    house.steady = steady
+    house.restart()
+    before = house.finish()
+    await house.sweep()
+    house.clock.now += 8 * DAY
+    after = []
+    for _ in range(4):
+        after.append(house.finish())
+        house.clock.now += 60
+        steady.now += 60
+    await house.sweep()
+    await house.sweep()
+    assert house.files() == sorted(f"{job_id}/2/0.wav" for job_id in after[1:])
+    assert house.state(before) is JobState.SUCCEEDED
+
+
+async def test_a_full_storage_is_freed_although_nobody_can_sign_in(
+    house: Housekeeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = house.finish()
+
+    def full(_store: str, _note: bytes) -> None:
+        raise StorageError("no space left")
+
+    monkeypatch.setattr(house.storage, "sign_in", full)
+    await house.sweep()
+    assert house.files() == [f"{job_id}/2/0.wav"]
+    house.clock.now += DAY + 1
+    await house.sweep()
+    assert house.files() == []

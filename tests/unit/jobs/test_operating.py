@@ -116,9 +116,7 @@ def test_a_job_from_before_virtual_time_began_anew_does_not_wait_behind_everybod
         done = tracking.submit("ann")
         tracking.run_next(1.0)
         tracking.tracker.ended.tidied(done)
-    job_id = tracking.submit("ann")
-    tracking.tracker.cancel(job_id)
-    tracking.tracker.ended.tidied(job_id)
+    job_id = failed(tracking, client="ann")
     tracking.flush()
     tracking.tracker.ended.records_expired(tracking.store.page(None, JobState.SUCCEEDED, sys.maxsize, 10))
     tracking.restart()
@@ -127,13 +125,21 @@ def test_a_job_from_before_virtual_time_began_anew_does_not_wait_behind_everybod
     assert {tracking.run_next(1.0), tracking.run_next(1.0)} == {job_id, others[0]}
 
 
-def test_a_cancelled_job_runs_again(tracking: Tracking) -> None:
-    job_id = tracking.submit()
-    tracking.tracker.cancel(job_id)
-    tracking.tracker.ended.tidied(job_id)
+def test_a_failed_job_runs_again(tracking: Tracking) -> None:
+    job_id = failed(tracking)
     tracking.tracker.requeue(job_id)
     assert tracking.run_next(1.0) == job_id
     assert state(tracking, job_id) is JobState.SUCCEEDED
+
+
+def test_a_cancelled_job_is_not_run_again(tracking: Tracking) -> None:
+    job_id = tracking.submit()
+    tracking.tracker.cancel(job_id)
+    tracking.tracker.ended.tidied(job_id)
+    with pytest.raises(RequeueError, match="must be submitted again") as refused:
+        tracking.tracker.requeue(job_id)
+    assert not refused.value.later
+    assert state(tracking, job_id) is JobState.CANCELLED
 
 
 def test_a_requeued_job_has_all_its_attempts_and_a_folder_of_its_own_for_each(tracking: Tracking) -> None:
@@ -192,7 +198,8 @@ def test_a_job_whose_recordings_are_gone_is_not_run_again(tracking: Tracking) ->
     new = tracking.new_job()
     new = replace(new, spec=replace(new.spec, source=Recording("memory://source", 10.0)))
     tracking.tracker.submit(new)
-    tracking.tracker.cancel(new.job_id)
+    assert claim(tracking, "token") == new.job_id
+    assert tracking.tracker.fail(new.job_id, "token", "It failed.", retryable=False)
     with pytest.raises(RequeueError, match="its recordings were deleted") as refused:
         tracking.tracker.requeue(new.job_id)
     assert not refused.value.later
@@ -200,7 +207,8 @@ def test_a_job_whose_recordings_are_gone_is_not_run_again(tracking: Tracking) ->
 
 def test_a_job_waits_for_its_old_files_to_go(tracking: Tracking) -> None:
     job_id = tracking.submit()
-    tracking.tracker.cancel(job_id)
+    assert claim(tracking, "token") == job_id
+    assert tracking.tracker.fail(job_id, "token", "It failed.", retryable=False)
     with pytest.raises(RequeueError, match="is still being deleted") as refused:
         tracking.tracker.requeue(job_id)
     assert refused.value.later

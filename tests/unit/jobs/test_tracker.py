@@ -295,13 +295,14 @@ def test_demand_is_what_was_submitted_what_waits_and_what_is_left_of_what_runs(t
     del each["encoding"]
     nothing = dict.fromkeys(each, 0.0)
     twice = {stage: 2 * units for stage, units in each.items()}
-    assert tracking.tracker.demand() == {"submitted": twice, "waiting": twice, "running": nothing}
+    came = {"submitted": twice, "withdrawn": nothing}
+    assert tracking.tracker.demand() == {**came, "waiting": twice, "running": nothing}
     tracking.tracker.claim("token")
     tracking.tracker.heartbeat(a, "token", "denoising", 0.9)
     left = each | {"planning": 0.0, "composing": 0.0}
-    assert tracking.tracker.demand() == {"submitted": twice, "waiting": each, "running": left}
+    assert tracking.tracker.demand() == {**came, "waiting": each, "running": left}
     finish(tracking, a, "token")
-    assert tracking.tracker.demand() == {"submitted": twice, "waiting": each, "running": nothing}
+    assert tracking.tracker.demand() == {**came, "waiting": each, "running": nothing}
 
 
 def test_a_job_that_has_ended_keeps_no_results_of_its_stages() -> None:

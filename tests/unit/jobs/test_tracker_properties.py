@@ -7,6 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
+from serve_app.jobs.demand import work_to_do
 from serve_app.jobs.errors import (
     DrainingError,
     IdempotencyConflictError,
@@ -16,6 +17,7 @@ from serve_app.jobs.errors import (
 )
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, Callback, Checkpoint, IdempotencyKey, JobState
+from serve_app.jobs.work import Work
 from tests.job_tracking import WORK
 from tests.modelled_tracker import (
     CHECKPOINT,
@@ -24,7 +26,6 @@ from tests.modelled_tracker import (
     LEASE_SECONDS,
     MAX_ATTEMPTS,
     QUEUE_LIMIT,
-    Expected,
     ModelledTracker,
 )
 
@@ -52,6 +53,7 @@ class JobTrackerMachine(ModelledTracker):
         )
         mine = sum(job.new.client.name == client and not job.state.is_final for job in self.jobs.values())
         refused = len(self.in_state(JobState.QUEUED)) >= QUEUE_LIMIT or mine >= CLIENT_JOBS
+        refused = refused or self.is_too_fast(client)
         if self.mode is Mode.DRAINING:
             with pytest.raises(DrainingError):
                 self.tracking.tracker.submit(new)
@@ -65,7 +67,7 @@ class JobTrackerMachine(ModelledTracker):
             assert self.tracking.tracker.view(new.job_id) is None
             return
         accepted = self.tracking.tracker.submit(new)
-        self.jobs[new.job_id] = Expected(new)
+        self.submitted(new)
         if twice:
             assert self.tracking.tracker.submit(new) == accepted
 
@@ -86,7 +88,7 @@ class JobTrackerMachine(ModelledTracker):
         except IdempotencyConflictError:
             assert earlier[-1].idempotency != idempotency
         if accepted is not None and not earlier:
-            self.jobs[new.job_id] = Expected(new)
+            self.submitted(new)
         elif accepted is not None:
             assert accepted.job_id == earlier[-1].job_id
             assert earlier[-1].idempotency == idempotency
@@ -101,6 +103,8 @@ class JobTrackerMachine(ModelledTracker):
                 with pytest.raises(JobEndedError):
                     self.tracking.tracker.cancel(job_id)
             else:
+                if job.state is not JobState.CANCELLED and job_id in self.came:
+                    self.demanded -= work_to_do(self.record(job_id))
                 view = self.tracking.tracker.cancel(job_id)
                 assert view is not None
                 assert view.state is JobState.CANCELLED
@@ -201,7 +205,8 @@ class JobTrackerMachine(ModelledTracker):
     def requeue(self, choice: int, twice: bool) -> None:
         job_id = list(self.jobs)[choice % len(self.jobs)]
         job = self.jobs[job_id]
-        refused = job.state is JobState.SUCCEEDED or self.record(job_id).tidy_at is not None
+        refused = job.state in {JobState.SUCCEEDED, JobState.CANCELLED}
+        refused = refused or self.record(job_id).tidy_at is not None
         for _ in range(1 + twice):
             if refused:
                 with pytest.raises(RequeueError):
@@ -222,6 +227,7 @@ class JobTrackerMachine(ModelledTracker):
     @rule(seconds=st.floats(0, 2 * LEASE_SECONDS))
     def wait(self, seconds: float) -> None:
         self.tracking.clock.now += seconds
+        self.passed(seconds)
         now = self.tracking.clock.now
         lost = {job_id for job_id in self.in_state(JobState.RUNNING) if self.jobs[job_id].expires_at <= now}
         assert set(self.tracking.tracker.requeue_expired()) == lost
@@ -235,6 +241,7 @@ class JobTrackerMachine(ModelledTracker):
     def restart(self) -> None:
         line = self.line()
         self.tracking.restart()
+        self.tokens_left, self.demanded, self.came = {}, Work(), set()
         assert self.line() == line
         assert self.tracking.tracker.stats().mode is self.mode
         for job_id in self.in_state(JobState.RUNNING):

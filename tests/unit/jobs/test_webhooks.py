@@ -2,29 +2,41 @@
 
 import asyncio
 import json
+import socket
 import ssl
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 import httpx
 import pytest
 import trustme
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from configs.metrics import Delivery
 from configs.settings import JobSettings, WebhookSettings
 from serve_app.api.schemas import GenerateRequest
-from serve_app.jobs.addresses import AddressRefusedError, public_address
+from serve_app.jobs import webhooks
+from serve_app.jobs.addresses import SPECIAL_IPV4, SPECIAL_IPV6, AddressRefusedError, public_address
 from serve_app.jobs.journal import Journal
 from serve_app.jobs.model import Client, JobSpec, NewJob
 from serve_app.jobs.observer import JobObserver
 from serve_app.jobs.store import MemoryJobStore
 from serve_app.jobs.tracker import JobTracker
-from serve_app.jobs.webhooks import WebhookSender, webhook_secret
+from serve_app.jobs.webhooks import (
+    MAX_DELIVERIES_PER_CLIENT,
+    MAX_DELIVERIES_PER_HOST,
+    PROXY_PASSWORD_VARIABLE,
+    WebhookSender,
+    webhook_secret,
+)
 from tests.job_records import WORK
 
 SETTINGS = WebhookSettings(
@@ -47,13 +59,16 @@ class Receiver:
 
     answers: list[str]
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    """The first line of each request."""
     url: str = ""
     delay: float = 0.0
 
     async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:])}
-        self.requests.append((headers, await reader.readexactly(int(headers["content-length"]))))
+        self.lines.append(head[0])
+        self.requests.append((headers, await reader.readexactly(int(headers.get("content-length", 0)))))
         await asyncio.sleep(self.delay)
         answer = self.answers[min(len(self.requests), len(self.answers)) - 1]
         writer.write(f"HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n".encode())
@@ -101,10 +116,10 @@ async def sender_of(clock: Clock) -> AsyncIterator[Sender]:
         await sender.close()
 
 
-def ended_job(tracker: JobTracker, url: str, job_id: str = "a-job") -> None:
+def ended_job(tracker: JobTracker, url: str, job_id: str = "a-job", client: str = "anna") -> None:
     """A job that has been cancelled, and whose client wants to hear of it."""
     spec = JobSpec(GenerateRequest(callback_url=url), seeds=(1,))
-    tracker.submit(NewJob(job_id, spec, WORK, Client("anna")))
+    tracker.submit(NewJob(job_id, spec, WORK, Client(client)))
     tracker.cancel(job_id)
 
 
@@ -211,6 +226,146 @@ async def test_a_receiver_that_hangs_or_is_not_there_delays_no_other(
     assert len(tracker.ended.callbacks_due()) == 7
 
 
+SPELLINGS = ["127.0.0.1", "127.1", "localhost", "2130706433", "0x7f000001", "017700000001"]
+"""Names of one receiver, each a host of its own."""
+
+
+async def test_one_client_s_receivers_on_many_hosts_leave_room_for_others(
+    tracker: JobTracker, sender_of: Sender
+) -> None:
+    sender = sender_of(SETTINGS)
+    async with receiving("200 OK", delay=5) as hanging, receiving("200 OK") as quick:
+        for index in range(100):
+            host = SPELLINGS[index % len(SPELLINGS)]
+            ended_job(tracker, hanging.url.replace("127.0.0.1", host), f"hangs-{index}", client="mallory")
+        for index in range(20):
+            ended_job(tracker, quick.url, f"quick-{index}", client=f"client-{index}")
+        sender.deliver_due(tracker)
+        sender.deliver_due(tracker)
+        await sender.wait()
+    assert len(hanging.requests) == MAX_DELIVERIES_PER_CLIENT
+    assert len(quick.requests) == MAX_DELIVERIES_PER_HOST
+
+
+async def test_clients_take_turns_where_there_is_not_room_for_all(
+    tracker: JobTracker, sender_of: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "MAX_DELIVERIES", 4)
+    async with receiving("200 OK") as receiver:
+        for client in ("ann", "ann", "ann", "ann", "ann", "bob", "cy"):
+            host = SPELLINGS[len(tracker.ended.callbacks_due()) % len(SPELLINGS)]
+            ended_job(tracker, receiver.url.replace("127.0.0.1", host), f"{client}-{host}", client=client)
+        await deliver(sender_of(SETTINGS), tracker)
+    served = sorted(headers["webhook-id"].split("-")[0] for headers, _ in receiver.requests)
+    assert served == ["ann", "ann", "bob", "cy"]
+
+
+async def test_a_name_server_that_hangs_keeps_the_client_s_places_until_it_answers(
+    tracker: JobTracker, sender_of: Sender, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread waits for each name, which nothing can stop."""
+    answered, looked_up = asyncio.Event(), []
+
+    async def hanging(host: str) -> list[IPv4Address | IPv6Address]:
+        looked_up.append(host)
+        await answered.wait()
+        raise OSError(f"nobody knows {host}")
+
+    monkeypatch.setattr(webhooks, "resolved", hanging)
+    sender = sender_of(SETTINGS.model_copy(update={"timeout_seconds": 0.01}))
+    for index in range(20):
+        ended_job(tracker, f"http://host-{index}.example/", f"job-{index}", client="mallory")
+    for _ in range(3):
+        sender.deliver_due(tracker)
+        await asyncio.sleep(0.05)
+        clock.now += 100
+    assert len(looked_up) == MAX_DELIVERIES_PER_CLIENT
+    answered.set()
+    await sender.wait()
+    clock.now += 100
+    assert len(tracker.ended.callbacks_due()) == 20
+
+
+async def test_a_name_is_looked_up_once_and_what_was_found_is_called(
+    tracker: JobTracker, sender_of: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name server that gives another address when it is asked again gains nothing."""
+    asked: list[str] = []
+    look_up = socket.getaddrinfo
+
+    def rebinding(host: Any, *arguments: Any, **options: Any) -> Any:
+        if host != "rebinding.example":
+            return look_up(host, *arguments, **options)
+        asked.append(host)
+        return look_up("127.0.0.1" if len(asked) == 1 else "127.0.0.2", *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    async with receiving("204 No Content") as receiver:
+        ended_job(tracker, receiver.url.replace("127.0.0.1", "rebinding.example"))
+        await deliver(sender_of(SETTINGS), tracker)
+    assert len(receiver.requests) == 1
+    assert asked == ["rebinding.example"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        ("200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + "1000\r\n" + 0x1000 * "x" + "\r\n", "delivered"),
+        ("200 OK\r\n" + "X-More: and more\r\n" * 20_000, "failed"),
+        ("200 " + "O" * 1_000_000, "failed"),
+        ("100 Continue\r\n\r\nHTTP/1.1 " * 1000 + "100 Continue", "failed"),
+    ],
+    ids=["endless body", "endless headers", "endless line", "endless interim answers"],
+)
+async def test_an_answer_without_end_costs_neither_memory_nor_time(
+    tracker: JobTracker, sender_of: Sender, answer: str, outcome: Delivery
+) -> None:
+    class Listener(JobObserver):
+        def called_back(self, outcome: Delivery) -> None:
+            heard.append(outcome)
+
+    heard: list[Delivery] = []
+    async with receiving(answer) as receiver:
+        ended_job(tracker, receiver.url)
+        await deliver(sender_of(SETTINGS, observer=Listener()), tracker)
+    assert heard == [outcome]
+
+
+async def test_a_proxy_is_told_the_name_and_nothing_is_looked_up_here(
+    tracker: JobTracker, sender_of: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PROXY_PASSWORD_VARIABLE, "of the proxy")
+    async with receiving("200 OK") as proxy:
+        address = proxy.url.removesuffix("/hook?x=1").replace("http://", "http://user@")
+        settings = SETTINGS.model_copy(update={"proxy": address, "allow_private_addresses": False})
+        ended_job(tracker, "http://receiver.invalid/hook", "plain")
+        await deliver(sender_of(settings), tracker)
+    ((headers, body),) = proxy.requests
+    assert proxy.lines == ["POST http://receiver.invalid/hook HTTP/1.1"]
+    assert headers["host"] == "receiver.invalid"
+    assert headers["proxy-authorization"] == f"Basic {b64encode(b'user:of the proxy').decode()}"
+    assert json.loads(body)["job_id"] == "plain"
+    assert not tracker.ended.callbacks_due()
+
+
+async def test_a_proxy_that_refuses_a_tunnel_is_a_failed_delivery(
+    tracker: JobTracker, sender_of: Sender, clock: Clock
+) -> None:
+    async with receiving("407 Not There") as proxy:
+        settings = SETTINGS.model_copy(update={"proxy": proxy.url.removesuffix("/hook?x=1")})
+        ended_job(tracker, "https://receiver.invalid/hook")
+        await deliver(sender_of(settings), tracker)
+    assert proxy.lines == ["CONNECT receiver.invalid:443 HTTP/1.1"]
+    clock.now += 3
+    assert len(tracker.ended.callbacks_due()) == 1
+
+
+@pytest.mark.parametrize("proxy", ["socks5://proxy:1080", "proxy:3128", "http://", "http://user:word@proxy"])
+def test_a_proxy_that_cannot_be_is_refused(proxy: str) -> None:
+    with pytest.raises(ValidationError, match=r"webhooks|proxy"):
+        WebhookSettings(proxy=proxy)
+
+
 async def test_a_certificate_is_checked_against_the_name_although_the_address_is_called(
     tracker: JobTracker, sender_of: Sender
 ) -> None:
@@ -243,23 +398,41 @@ async def test_no_callback_goes_inside(
     assert not tracker.ended.callbacks_due()
 
 
+SPECIAL = (*SPECIAL_IPV4, *SPECIAL_IPV6)
+
+
+@pytest.mark.parametrize("network", SPECIAL, ids=str)
+def test_no_address_of_a_special_range_is_public(network: IPv4Network | IPv6Network) -> None:
+    for address in (network[0], network[1], network[-1]):
+        with pytest.raises(AddressRefusedError):
+            public_address(address)
+
+
+@pytest.mark.parametrize("template", ["::ffff:{}", "::{}", "64:ff9b::{}", "64:ff9b:1::{}", "::ffff:0:{}"])
+@pytest.mark.parametrize("inside", ["10.0.0.1", "127.0.0.1", "169.254.169.254", "93.184.216.34"])
+def test_no_ipv6_address_that_stands_for_an_ipv4_one_is_public(template: str, inside: str) -> None:
+    with pytest.raises(AddressRefusedError):
+        public_address(ip_address(template.format(inside)))
+
+
 @pytest.mark.parametrize(
     "address",
     [
-        "10.0.0.1",
-        "172.16.0.1",
-        "192.168.1.1",
-        "100.64.0.1",
-        "169.254.169.254",
-        "224.0.0.1",
         "255.255.255.255",
+        "224.0.0.1",
+        "::",
+        "::1",
+        "100::1",
+        "5f00::1",
         "fe80::1",
+        "fec0::1",
         "fd00::1",
         "ff02::1",
-        "::",
-        "::ffff:10.0.0.1",
-        "64:ff9b::10.0.0.1",
+        "2001::1",
+        "2001:10::1",
+        "2001:20::1",
         "2002:7f00:1::1",
+        "4000::1",
     ],
 )
 def test_addresses_that_are_not_public(address: str) -> None:
@@ -267,6 +440,18 @@ def test_addresses_that_are_not_public(address: str) -> None:
         public_address(ip_address(address))
 
 
-@pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1::1", "::ffff:93.184.216.34"])
+@given(st.ip_addresses())
+def test_nothing_is_public_that_python_knows_to_be_special(address: IPv4Address | IPv6Address) -> None:
+    try:
+        public_address(address)
+    except AddressRefusedError:
+        return
+    assert address.is_global
+    assert not address.is_multicast
+
+
+@pytest.mark.parametrize(
+    "address", ["93.184.216.34", "8.8.8.8", "11.0.0.0", "192.0.1.0", "2606:2800:220:1::1", "2a00:1450::1"]
+)
 def test_addresses_that_are_public(address: str) -> None:
     assert public_address(ip_address(address)) == ip_address(address)
