@@ -62,12 +62,12 @@ class ModelledTracker(RuleBasedStateMachine):
     # Helpers
 
     def record(self, job_id: str) -> Job:
-        job = self.tracking.journal.get(job_id)
+        job = self.tracking.record(job_id)
         assert job is not None
         return job
 
     def view(self, job_id: str) -> JobView:
-        view = self.tracking.tracker.view(job_id)
+        view = self.tracking.view(job_id)
         assert view is not None
         return view
 

@@ -55,6 +55,12 @@ class Admission:
         self._bytes[job.client] += job.file_bytes
         self._forget(job.client)
 
+    def withdrawn(self, job: Job) -> None:
+        """A job that had just entered is taken back."""
+        self._jobs[job.client] -= 1
+        self._bytes[job.client] -= job.uploaded_bytes
+        self._forget(job.client)
+
     def freed(self, client: str, byte_count: int) -> None:
         """Files of a client have been deleted."""
         self._bytes[client] -= byte_count

@@ -36,7 +36,7 @@ class Janitor:
 
     async def sweep(self, tracker: JobTracker, journal: Journal) -> None:
         """Delete what is due. Raises StoreError; what can't be deleted is tried again by the next sweep."""
-        await self._tidy(tracker)
+        await self._tidy(tracker, journal)
         await self._expire_files(tracker, journal)
         await self._expire_records(tracker, journal)
         if self._scanned_at is None or self._clock() - self._scanned_at >= SCAN_SECONDS:
@@ -49,9 +49,14 @@ class Janitor:
         tracker.ended.records_expired(deleted)
         return deleted
 
-    async def _tidy(self, tracker: JobTracker) -> None:
-        """Of ended jobs everything but the songs."""
-        for job in await self._deleted(tracker.ended.untidy(), self._tidy_one):
+    async def _tidy(self, tracker: JobTracker, journal: Journal) -> None:
+        """Of ended jobs everything but the songs.
+
+        Only where the end is durable: after a crash of the tracker the job would run again, and need its
+        recordings.
+        """
+        untidy = [job for job in tracker.ended.untidy() if journal.is_written(job.job_id)]
+        for job in await self._deleted(untidy, self._tidy_one):
             tracker.ended.tidied(job.job_id)
 
     def _tidy_one(self, job: Job) -> None:
@@ -63,14 +68,14 @@ class Janitor:
     async def _expire_files(self, tracker: JobTracker, journal: Journal) -> None:
         """Songs that are too old, then the oldest ones for as long as all take too much."""
         while True:
-            await journal.flushed()
-            store, now = journal.store, self._clock()
-            old = await asyncio.to_thread(store.ended, now - self._settings.result_seconds, True, BATCH)
+            await journal.settle()
+            now = self._clock()
+            old = await journal.ended(now - self._settings.result_seconds, True, BATCH)
             surplus = (
                 tracker.ended.stored_bytes - sum(job.file_bytes for job in old) - self._settings.max_bytes
             )
             if surplus > 0 and len(old) < BATCH:
-                oldest = await asyncio.to_thread(store.ended, now, True, BATCH)
+                oldest = await journal.ended(now, True, BATCH)
                 old += _enough(oldest[len(old) :], surplus)
             deleted = await self._deleted(old, lambda job: self._storage.delete_job(job.job_id))
             tracker.ended.files_expired(deleted)
@@ -79,18 +84,17 @@ class Janitor:
 
     async def _expire_records(self, tracker: JobTracker, journal: Journal) -> None:
         while True:
-            await journal.flushed()
+            await journal.settle()
             before = self._clock() - self._settings.record_seconds
-            old = await asyncio.to_thread(journal.store.ended, before, False, BATCH)
+            old = await journal.ended(before, False, BATCH)
             if len(await self.purge(tracker, old)) < BATCH:
                 return
 
     async def _delete_unknown(self, journal: Journal) -> None:
         """Folders of requests that the server did not live to put in line."""
         found = iter(await asyncio.to_thread(self._storage.job_ids))
-        await journal.flushed()
         while batch := list(islice(found, BATCH)):
-            for job_id in await asyncio.to_thread(journal.store.unknown, batch):
+            for job_id in await journal.unknown(batch):
                 await asyncio.to_thread(self._delete_abandoned, job_id)
 
     def _delete_abandoned(self, job_id: str) -> None:

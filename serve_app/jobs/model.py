@@ -4,8 +4,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from serve_app.api.schemas import GenerateRequest
 from serve_app.jobs.mode import Mode
+from serve_app.jobs.stored_request import StoredRequest
 from serve_app.jobs.work import Work
 from serve_app.song_plan import SongPlan
 
@@ -36,7 +36,7 @@ class Recording:
 class JobSpec:
     """A valid request, with all that chance decides already decided: a retry makes the same music."""
 
-    request: GenerateRequest
+    request: StoredRequest
     seeds: tuple[int, ...]
     """One per batch item."""
     codes: tuple[tuple[int, ...], ...] = ()
@@ -122,7 +122,7 @@ class Job:
     work: Work
     place: Place
     created_at: float
-    """Epoch seconds, like all times here."""
+    """Epoch seconds of the wall clock, like all times here but `lease_expires_at`."""
     client: str = ""
     uploaded_bytes: int = 0
     idempotency: IdempotencyKey | None = None
@@ -138,6 +138,7 @@ class Job:
     """Attempts before an operator put the job back in line: they do not count against the limit."""
     lease_token: str | None = None
     lease_expires_at: float | None = None
+    """On the clock of durations of the tracker that gave the lease; a restarted one gives a new lease."""
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     result: dict[str, Any] | None = None
     error: str | None = None
@@ -172,7 +173,7 @@ class Job:
         )
 
     def leased(self, token: str, now: float, expires_at: float) -> "Job":
-        """The job in the hands of a runner."""
+        """The job in the hands of a runner; `now` is of the wall clock."""
         return self.with_(
             state=JobState.RUNNING,
             stage="planning",

@@ -54,20 +54,20 @@ class JobTrackerMachine(ModelledTracker):
         refused = len(self.in_state(JobState.QUEUED)) >= QUEUE_LIMIT or mine >= CLIENT_JOBS
         if self.mode is Mode.DRAINING:
             with pytest.raises(DrainingError):
-                self.tracking.tracker.submit(new)
-            assert self.tracking.tracker.view(new.job_id) is None
+                self.tracking.take(new)
+            assert self.tracking.view(new.job_id) is None
             return
         if refused:
             with pytest.raises(LimitError) as refusal:
-                self.tracking.tracker.submit(new)
+                self.tracking.take(new)
             assert math.isfinite(refusal.value.retry_after)
             assert refusal.value.retry_after >= 0
-            assert self.tracking.tracker.view(new.job_id) is None
+            assert self.tracking.view(new.job_id) is None
             return
-        accepted = self.tracking.tracker.submit(new)
+        accepted = self.tracking.take(new)
         self.jobs[new.job_id] = Expected(new)
         if twice:
-            assert self.tracking.tracker.submit(new) == accepted
+            assert self.tracking.take(new) == accepted
 
     @rule(client=st.sampled_from(CLIENTS), key=st.integers(0, 2), fingerprint=st.sampled_from("ab"))
     def submit_with_a_key(self, client: str, key: int, fingerprint: str) -> None:
@@ -80,7 +80,7 @@ class JobTrackerMachine(ModelledTracker):
         ]
         accepted: Accepted | None = None
         try:
-            accepted = self.tracking.tracker.submit(new)
+            accepted = self.tracking.take(new)
         except (DrainingError, LimitError):
             assert not earlier
         except IdempotencyConflictError:
@@ -96,6 +96,7 @@ class JobTrackerMachine(ModelledTracker):
     def cancel(self, choice: int, twice: bool) -> None:
         job_id = list(self.jobs)[choice % len(self.jobs)]
         job = self.jobs[job_id]
+        self.tracking.recall(job_id)
         for _ in range(1 + twice):
             if job.state in {JobState.SUCCEEDED, JobState.FAILED}:
                 with pytest.raises(JobEndedError):
@@ -154,6 +155,7 @@ class JobTrackerMachine(ModelledTracker):
         ended_so = job_id in self.jobs and self.record(job_id).lease_token == token
         ended_so = ended_so and self.jobs[job_id].state is JobState.SUCCEEDED
         result = {"timings": {"denoising": seconds}}
+        self.tracking.recall(job_id)
         for _ in range(1 + twice):
             finished = self.tracking.tracker.finish(job_id, token, result, ("memory://song",), 1000)
             assert finished is (held or ended_so)
@@ -164,6 +166,7 @@ class JobTrackerMachine(ModelledTracker):
     @rule(choice=st.integers(0, 5), retryable=st.booleans())
     def fail(self, choice: int, retryable: bool) -> None:
         job_id, token, held = self.holder(choice)
+        self.tracking.recall(job_id)
         told = self.tracking.tracker.fail(job_id, token, "It failed.", retryable)
         if not held:
             return
@@ -201,6 +204,7 @@ class JobTrackerMachine(ModelledTracker):
     def requeue(self, choice: int, twice: bool) -> None:
         job_id = list(self.jobs)[choice % len(self.jobs)]
         job = self.jobs[job_id]
+        self.tracking.recall(job_id)
         refused = job.state is JobState.SUCCEEDED or self.record(job_id).tidy_at is not None
         for _ in range(1 + twice):
             if refused:
@@ -266,7 +270,7 @@ class JobTrackerMachine(ModelledTracker):
                 self.tracking.tracker.ended.files_expired(closed)
         for job in closed if records else []:
             del self.jobs[job.job_id]
-            assert self.tracking.tracker.view(job.job_id) is None
+            assert self.tracking.view(job.job_id) is None
 
 
 TestJobTracker = JobTrackerMachine.TestCase

@@ -1,0 +1,59 @@
+"""Two clocks: one that others set, and one that never jumps.
+
+Records carry times of the wall clock, because people read them and another process may go on with them. A
+wall clock may be set at any time, forwards or backwards. So whatever is decided by the passing of time is
+decided by the steady clock: leases, durations, estimates, pauses.
+"""
+
+from collections.abc import Callable
+
+Clock = Callable[[], float]
+"""Seconds. The wall clock's are epoch seconds; the steady clock's begin anywhere."""
+
+
+class Deadlines:
+    """When things are due whose time stands in a record: found on the steady clock when they are first seen.
+
+    `longest` bounds the seconds that anything is waited for, whatever the wall clock was when it was written.
+    """
+
+    def __init__(self, wall: Clock, steady: Clock, longest: float) -> None:
+        self._wall = wall
+        self._steady = steady
+        self._longest = longest
+        self._due: dict[str, tuple[float, float]] = {}
+        """By name, the time of the record and that of the steady clock."""
+
+    def see(self, name: str, at: float) -> float:
+        """The steady clock's time of `at`, which is of the wall clock."""
+        known = self._due.get(name)
+        if known is None or known[0] != at:
+            pause = min(max(at - self._wall(), 0.0), self._longest)
+            known = self._due[name] = at, self._steady() + pause
+        return known[1]
+
+    def is_due(self, name: str, at: float) -> bool:
+        """Whether the time has come."""
+        return self.see(name, at) <= self._steady()
+
+    def forget(self, name: str) -> None:
+        """Nothing is waited for any more."""
+        self._due.pop(name, None)
+
+
+class CautiousClock:
+    """The earliest time that it may be: for what must not be forgotten too soon.
+
+    It goes on from the wall clock's time at the start, or from `latest`, the latest time that any record
+    tells, where that is earlier: how long nobody wrote is not known for sure. A wall clock that is set forwards
+    does not move it.
+    """
+
+    def __init__(self, wall: Clock, steady: Clock, latest: float | None = None) -> None:
+        self._wall = wall
+        self._steady = steady
+        start = wall() if latest is None else min(wall(), latest)
+        self._offset = start - steady()
+
+    def __call__(self) -> float:
+        return min(self._wall(), self._offset + self._steady())
