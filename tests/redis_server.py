@@ -43,6 +43,17 @@ class RedisServer:
                     assert time.monotonic() < deadline, "redis-server did not start"
                     time.sleep(0.05)
 
+    def fill(self) -> None:
+        """Let it have no room for anything more."""
+        with redis.Redis.from_url(self.url) as client:
+            client.config_set("maxmemory-policy", "noeviction")
+            client.config_set("maxmemory", 1)
+
+    def give_room(self) -> None:
+        """End what `fill` began."""
+        with redis.Redis.from_url(self.url) as client:
+            client.config_set("maxmemory", 0)
+
     def kill(self) -> None:
         """SIGKILL, as when its machine loses power."""
         self._process.kill()

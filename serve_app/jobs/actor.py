@@ -86,7 +86,11 @@ class JobTrackerActor:
         """Put a job in line. Raises DrainingError, LimitError, IdempotencyConflictError or NoRoomError."""
         tracker, journal = await self._open()
         async with self._turn(new):
-            if accepted := tracker.repeated(new, await journal.earlier(new)):
+            try:
+                earlier = await journal.earlier(new)
+            except StoreError as error:
+                raise NoRoomError(STORE_FAILS) from error
+            if accepted := tracker.repeated(new, earlier):
                 return accepted
             self._require_room(journal)
             accepted = tracker.submit(new)
@@ -258,8 +262,9 @@ class JobTrackerActor:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        if self._opened is not None:
-            await self._opened[1].close()
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await opened[1].close()
 
     # The tracker and its store
 
@@ -281,6 +286,7 @@ class JobTrackerActor:
             raise
         finally:
             self._opening = None
+        await self._check_disk()
         self._opened = opened
         self._work.set()
         if not self._background:
@@ -430,7 +436,11 @@ class JobTrackerActor:
                     tracker.set_aside(JobState(kept.state))
 
     async def _check_disk(self) -> None:
-        free = await asyncio.to_thread(free_bytes, self._folders)
+        try:
+            free = await asyncio.to_thread(free_bytes, self._folders)
+        except OSError as error:
+            logger.warning("the room on the disk is not known: %s", error.strerror)
+            return
         has_room = free is None or free >= self._settings.storage.min_free_bytes
         if has_room is not self._has_disk:
             self._has_disk = has_room

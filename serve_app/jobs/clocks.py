@@ -45,7 +45,7 @@ class CautiousClock:
     """The earliest time that it may be: for what must not be forgotten too soon.
 
     It goes on from the wall clock's time at the start, or from `latest`, the latest time that any record
-    tells, where that is earlier: how long nobody wrote is not known for sure. A wall clock that is set forwards
+    tells, where that is earlier: how long nobody wrote is not known for sure. Setting the wall clock forwards
     does not move it.
     """
 

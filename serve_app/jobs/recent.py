@@ -40,5 +40,5 @@ class RecentJobs:
 def _characters(job: Job) -> int:
     request = job.spec.request
     codes = sum(map(len, job.spec.codes)) * _CODE_CHARACTERS
-    results = sum(len(text) for text in (job.result or {}).get("audio_codes") or [])
+    results = sum(len(text or "") for text in (job.result or {}).get("audio_codes") or [])
     return len(request.caption) + len(request.lyrics) + len(request.audio_code_string) + codes + results

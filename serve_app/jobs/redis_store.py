@@ -38,6 +38,12 @@ UNKNOWN_DURABILITY = (
     "%s does not tell whether it survives a crash (%s): it must have `appendonly yes`, `appendfsync always`"
 )
 
+DELETE = """
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 0 end
+for i = 2, #KEYS do redis.call(ARGV[2 * i - 2], KEYS[i], ARGV[2 * i - 1]) end
+return 1
+"""
+"""Lua: carries out removals while the epoch is the one that was read."""
 
 Migration = Callable[["redis.Redis", Keys], None]
 """Takes the keys from one version to the next; it may be stopped anywhere, and is then run again."""
@@ -57,7 +63,7 @@ class RedisJobStore:
         url, self._keys, self._location = _parts(url)
         self._closed = False
         self._records = RecordReader()
-        self._seen: Any = None
+        self._seen = 0
         self._write_lock = threading.Lock()
         with self._errors():
             self._redis = self._connect(url)
@@ -70,7 +76,10 @@ class RedisJobStore:
         if not records:
             return
         sequences = [job.place.sequence + 1 for job in changes.values() if job]
-        with self._changing(takes=bool(sequences)) as pipe:
+        if not sequences:
+            self._delete(list(records))
+            return
+        with self._changing() as pipe:
             next_sequence: Any = pipe.hget(self._keys.meta, "next_sequence")
             earlier = self._earlier(pipe, list(records))
             pipe.multi()
@@ -80,7 +89,7 @@ class RedisJobStore:
                     pipe.hset(self._keys.records, job_id, record)
                 else:
                     pipe.hdel(self._keys.records, job_id)
-            if sequences and max(sequences) > int(next_sequence or 0):
+            if max(sequences) > int(next_sequence or 0):
                 pipe.hset(self._keys.meta, "next_sequence", max(sequences))
 
     def get(self, job_id: str) -> Job | None:
@@ -102,7 +111,8 @@ class RedisJobStore:
             return int(self._redis.hget(self._keys.meta, "next_sequence") or 0)
 
     def counts(self) -> Mapping[JobState, int]:
-        with self._errors(), self._redis.pipeline() as pipe:
+        # Not as a transaction: a Redis without room refuses every command after MULTI.
+        with self._errors(), self._redis.pipeline(transaction=False) as pipe:
             for state in JobState:
                 pipe.zcard(self._keys.line(None, state))
             return dict(zip(JobState, pipe.execute(), strict=True))
@@ -169,13 +179,13 @@ class RedisJobStore:
         return moved
 
     def aside(self) -> list[SetAside]:
-        with self._errors(), self._redis.pipeline() as pipe:
-            pipe.hgetall(self._keys.set_aside)
-            pipe.hgetall(self._keys.set_aside_reasons)
-            records, reasons = pipe.execute()
+        with self._errors():
+            records: dict[Any, Any] = self._redis.hgetall(self._keys.set_aside)
+            reasons: dict[Any, Any] = self._redis.hgetall(self._keys.set_aside_reasons)
         return [
-            SetAside(job_id.decode(), record=record, **json.loads(reasons[job_id]))
-            for job_id, record in sorted(records.items())
+            SetAside(job_id.decode(), record=records[job_id], **json.loads(why))
+            for job_id, why in sorted(reasons.items())
+            if job_id in records
         ]
 
     def take_back(self) -> list[str]:
@@ -185,7 +195,7 @@ class RedisJobStore:
                 readable[kept.job_id] = job_from_json(kept.record)
         self.write(readable)
         if readable:
-            with self._changing(takes=True) as pipe:
+            with self._changing() as pipe:
                 pipe.multi()
                 pipe.hdel(self._keys.set_aside, *readable)
                 pipe.hdel(self._keys.set_aside_reasons, *readable)
@@ -202,7 +212,7 @@ class RedisJobStore:
         return Mode(mode.decode()) if mode else Mode.OPEN
 
     def set_mode(self, mode: Mode) -> None:
-        with self._changing(takes=True) as pipe:
+        with self._changing() as pipe:
             pipe.multi()
             pipe.hset(self._keys.meta, "mode", mode.value)
 
@@ -254,27 +264,31 @@ class RedisJobStore:
         except redis.ResponseError as error:
             logger.warning("%s: the job store can be read and not written yet: %s", self._location, error)
         found: list[Any] = self._redis.hmget(self._keys.meta, ["epoch", "writes"])
-        self._seen = found[1]
-        return int(found[0] or 0), False
+        epoch, self._seen = (int(number or 0) for number in found)
+        return epoch, False
 
     @contextmanager
-    def _changing(self, takes: bool) -> Iterator[Pipeline]:
-        """One transaction of the tracker that owns the store; `takes`: the store may be taken over by it.
+    def _changing(self) -> Iterator[Pipeline]:
+        """One transaction of the tracker that owns the store, or takes it over by this.
 
         The caller reads what it needs, calls `multi` and adds its commands. Nothing is carried out where
         another tracker has taken the store, or writes to it meanwhile.
         """
         with self._write_lock, self._errors(), self._redis.pipeline() as pipe:
             pipe.watch(self._keys.meta)
-            epoch, writes = pipe.hmget(self._keys.meta, ["epoch", "writes"])
-            is_as_read = writes == self._seen
-            check_owner(self._location, int(epoch or 0), self._epoch, self._is_mine, is_as_read)
+            _, writes = self._owned_meta(pipe)
             yield pipe
-            mine = self._epoch + (takes and not self._is_mine)
-            if takes:
-                pipe.hset(self._keys.meta, mapping={"epoch": mine, "writes": int(writes or 0) + 1})
+            epoch = self._epoch if self._is_mine else self._epoch + 1
+            pipe.hset(self._keys.meta, mapping={"epoch": epoch, "writes": writes + 1})
             pipe.execute()
-            self._epoch, self._is_mine = mine, self._is_mine or takes
+            self._epoch, self._is_mine = epoch, True
+
+    def _owned_meta(self, client: redis.Redis) -> tuple[int, int]:
+        """Epoch and number of writes, as they are stored. Raises where this tracker may not write."""
+        found: list[Any] = client.hmget(self._keys.meta, ["epoch", "writes"])
+        epoch, writes = (int(number or 0) for number in found)
+        check_owner(self._location, epoch, self._epoch, self._is_mine, is_as_read=writes == self._seen)
+        return epoch, writes
 
     def _warn_unless_durable(self) -> None:
         try:
@@ -286,10 +300,11 @@ class RedisJobStore:
         if (file, sync) != ("yes", "always"):
             logger.warning(NOT_DURABLE, self._location, file, sync)
 
-    def _earlier(self, pipe: Pipeline, job_ids: Sequence[str]) -> dict[str, Job]:
+    def _earlier(self, client: redis.Redis, job_ids: Sequence[str]) -> dict[str, Job]:
         """The records that are about to be replaced. What cannot be read is taken out of every sorted set."""
         found: dict[str, Job] = {}
-        for job_id, record in zip(job_ids, pipe.hmget(self._keys.records, job_ids), strict=True):
+        stored: list[Any] = client.hmget(self._keys.records, list(job_ids))
+        for job_id, record in zip(job_ids, stored, strict=True):
             if record is None:
                 continue
             if job := self._records.job(job_id, record):
@@ -301,7 +316,7 @@ class RedisJobStore:
 
     def _set_one_aside(self, job_id: str, reason: str) -> SetAside | None:
         """None where the record has gone, or has been written anew."""
-        with self._changing(takes=True) as pipe:
+        with self._changing() as pipe:
             record: Any = pipe.hget(self._keys.records, job_id)
             readable = record is None or self._records.job(job_id, record)
             state = "" if readable else self._state_of(job_id)
@@ -339,6 +354,33 @@ class RedisJobStore:
             pipe.hset(self._keys.stored, job_id, f"{new.stored_bytes} {new.client}")
         elif old and old.stored_bytes:
             pipe.hdel(self._keys.stored, job_id)
+
+    def _delete(self, job_ids: Sequence[str]) -> None:
+        """Delete records: all or none, also where Redis has no room.
+
+        Then it refuses every command between MULTI and EXEC, those that free memory among them, but not in a
+        script.
+        """
+        with self._write_lock, self._errors():
+            epoch, _ = self._owned_meta(self._redis)
+            earlier = self._earlier(self._redis, job_ids)
+            sets = {job_id: self._keys.of(job) for job_id, job in earlier.items()}
+            removals = [
+                removal
+                for job_id in job_ids
+                for removal in [
+                    *(("ZREM", key, job_id) for key in sets.get(job_id, ())),
+                    ("HDEL", self._keys.stored, job_id),
+                    ("HDEL", self._keys.records, job_id),
+                ]
+            ]
+            keys = [self._keys.meta, *(key for _, key, _ in removals)]
+            values: list[Any] = [
+                epoch,
+                *(word for command, _, job_id in removals for word in (command, job_id)),
+            ]
+            if not self._redis.eval(DELETE, len(keys), *keys, *values):
+                raise StoreError(f"{self._location}: another job tracker has opened this store meanwhile")
 
     def _jobs(self, job_ids: Sequence[Any]) -> list[Job]:
         """The records of some ids; those that were deleted since their ids were listed are left out."""
