@@ -29,8 +29,15 @@ class Clock:
 class Tracking:
     """A tracker with its journal, and restarts of it."""
 
-    def __init__(self, clock: Clock | None = None, store: JobStore | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        store: JobStore | None = None,
+        steady: Clock | None = None,
+        **settings: Any,
+    ) -> None:
         self.clock = clock or Clock()
+        self.steady = steady or self.clock
         self.store = store or MemoryJobStore()
         self.settings = JobSettings(**settings)
         self._ids = map(str, count())
@@ -39,7 +46,12 @@ class Tracking:
     def start(self) -> None:
         """A tracker that knows only what is stored."""
         self.journal = Journal(self.store)
-        self.tracker = JobTracker(self.settings, self.journal, self.clock)
+        self.tracker = JobTracker(self.settings, self.journal, self.clock, steady=self.steady)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass on both clocks."""
+        for clock in {self.clock, self.steady}:
+            clock.now += seconds
 
     def flush(self) -> None:
         _runner.run(self.journal.flushed())
@@ -86,7 +98,12 @@ class Tracking:
         """Run the first waiting job to its end; its id."""
         claim = self.tracker.claim(f"token of {next(self._ids)}")
         assert claim is not None
-        self.clock.now += seconds
+        self.wait(seconds)
         result = {"timings": timings or {"denoising": seconds}}
         assert self.tracker.finish(claim.job.job_id, claim.token, result, ("memory://song",), 1000)
         return claim.job.job_id
+
+    def run_next_of(self, seconds: float) -> str:
+        """Submit a job that takes so long, and run it."""
+        self.submit()
+        return self.run_next(seconds)

@@ -12,7 +12,7 @@ from deployments.messages import Metadata
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Checkpoint, Job, JobState, JobView, NewJob
 from serve_app.song_plan import SongPlan
-from tests.job_tracking import Tracking
+from tests.job_tracking import Clock, Tracking
 
 CLIENTS = ("ann", "bob", "cy")
 QUEUE_LIMIT, CLIENT_JOBS, MAX_ATTEMPTS, LEASE_SECONDS = 8, 4, 3, 30.0
@@ -28,6 +28,8 @@ class Expected:
     token: str | None = None
     attempt: int = 0
     forgiven: int = 0
+    submitted_at: float = 0.0
+    """On the steady clock."""
     came_back: bool = False
     """After its end, to its old place: virtual time may have begun anew since, and later jobs be ahead."""
     expires_at: float = 0.0
@@ -43,7 +45,10 @@ class ModelledTracker(RuleBasedStateMachine):
         self.tokens: list[tuple[str, str]] = []
         """Every lease there ever was: job and token."""
         self.mode = Mode.OPEN
+        steady = Clock()
+        steady.now = 1000.0
         self.tracking = Tracking(
+            steady=steady,
             queue_limit=QUEUE_LIMIT,
             client_jobs=CLIENT_JOBS,
             lease_seconds=LEASE_SECONDS,

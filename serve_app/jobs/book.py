@@ -69,7 +69,7 @@ class JobBook:
         job = stored and self.newest(stored)
         if job is None or job.job_id == new.job_id:
             return job
-        if new.idempotency is None or job.idempotency is None or now - job.created_at > IDEMPOTENCY_SECONDS:
+        if new.idempotency is None or job.idempotency is None or now - job.ages_from > IDEMPOTENCY_SECONDS:
             return None
         if job.idempotency.fingerprint != new.idempotency.fingerprint:
             raise IdempotencyConflictError

@@ -42,18 +42,16 @@ class Deadlines:
 
 
 class CautiousClock:
-    """The earliest time that it may be: for what must not be forgotten too soon.
+    """A time scale on which nothing is ever older than it is: for what must not be forgotten too soon.
 
-    It goes on from the wall clock's time at the start, or from `latest`, the latest time that any record
-    tells, where that is earlier: how long nobody wrote is not known for sure. Setting the wall clock forwards
-    does not move it.
+    It counts the time for which a tracker ran. The first tracker of a store begins at the wall clock's time,
+    each later one at `latest`, the last time that a record has of this scale: how long no tracker ran is not
+    known for sure. Setting the wall clock does not move it.
     """
 
     def __init__(self, wall: Clock, steady: Clock, latest: float | None = None) -> None:
-        self._wall = wall
         self._steady = steady
-        start = wall() if latest is None else min(wall(), latest)
-        self._offset = start - steady()
+        self._offset = (wall() if latest is None else latest) - steady()
 
     def __call__(self) -> float:
-        return min(self._wall(), self._offset + self._steady())
+        return self._offset + self._steady()

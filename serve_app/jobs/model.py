@@ -155,9 +155,11 @@ class Job:
     """When it last came into line; None in records of earlier releases."""
     claimed_at: float | None = None
     """When its newest attempt began."""
+    submitted_at: float | None = None
+    """When it was submitted, by `clocks.CautiousClock`; None in records of earlier releases."""
 
     @classmethod
-    def queued(cls, new: NewJob, place: Place, created_at: float) -> "Job":
+    def queued(cls, new: NewJob, place: Place, created_at: float, submitted_at: float) -> "Job":
         """A job that has just entered the line."""
         return cls(
             job_id=new.job_id,
@@ -170,6 +172,7 @@ class Job:
             idempotency=new.idempotency,
             traceparent=new.traceparent,
             queued_at=created_at,
+            submitted_at=submitted_at,
         )
 
     def leased(self, token: str, now: float, expires_at: float) -> "Job":
@@ -193,6 +196,11 @@ class Job:
     def with_(self, **changes: Any) -> "Job":
         """A copy with some fields changed."""
         return replace(self, **changes)
+
+    @property
+    def ages_from(self) -> float:
+        """When it was submitted, on a scale that nobody sets where the record has it."""
+        return self.created_at if self.submitted_at is None else self.submitted_at
 
     @property
     def counted_attempts(self) -> int:

@@ -95,7 +95,7 @@ class RedisJobStore:
     def get(self, job_id: str) -> Job | None:
         with self._errors():
             record: Any = self._redis.hget(self._keys.records, job_id)
-        return self._records.job(job_id, record) if record else None
+        return None if record is None else self._records.job(job_id, record)
 
     def get_many(self, job_ids: Collection[str]) -> Mapping[str, Job]:
         return {job.job_id: job for job in self._jobs(list(job_ids))}
@@ -389,7 +389,7 @@ class RedisJobStore:
         with self._errors():
             records: list[Any] = self._redis.hmget(self._keys.records, list(job_ids))
         names = (job_id.decode() if isinstance(job_id, bytes) else job_id for job_id in job_ids)
-        return self._records.jobs(pair for pair in zip(names, records, strict=True) if pair[1])
+        return self._records.jobs(pair for pair in zip(names, records, strict=True) if pair[1] is not None)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -84,8 +84,10 @@ class JobTracker:
         )
         self.ended = EndedJobs(self._book, self._admission, wall, self._steady, settings.lease_seconds)
         self.mode = journal.store.mode()
-        latest = self._restore(journal.store)
-        self._earliest_now = CautiousClock(wall, self._steady, latest)
+        newest = journal.store.page(None, None, sys.maxsize, 1)
+        latest = newest[0].ages_from if newest else None
+        self._restore(journal.store)
+        self._cautious_now = CautiousClock(wall, self._steady, latest)
 
     # What clients ask
 
@@ -94,7 +96,7 @@ class JobTracker:
 
         `stored` is what the store has under its id or its idempotency key. Raises IdempotencyConflictError.
         """
-        earlier = self._book.submitted_before(new, stored, self._earliest_now())
+        earlier = self._book.submitted_before(new, stored, self._cautious_now())
         return self._accepted(earlier) if earlier else None
 
     def submit(self, new: NewJob, stored: Job | None = None) -> Accepted:
@@ -114,7 +116,7 @@ class JobTracker:
         last = self._line.last_of(new.client.name, -new.priority)
         place = self._fair.place(new.client, new.priority, new.work, last, self._next_sequence)
         self._next_sequence += 1
-        job = Job.queued(new, place, created_at=self._wall())
+        job = Job.queued(new, place, created_at=self._wall(), submitted_at=self._cautious_now())
         self._admission.entered(job)
         self._submitted += new.work
         self._moves.enter(self._book.save(job))
@@ -294,10 +296,10 @@ class JobTracker:
 
     def load(self) -> Load:
         """What waits, runs and is stored."""
-        oldest = min((job.created_at for job in self._book.queued), default=None)
+        oldest = min((job.ages_from for job in self._book.queued), default=None)
         return Load(
             waiting=len(self._line),
-            oldest_seconds=0.0 if oldest is None else max(0.0, self._earliest_now() - oldest),
+            oldest_seconds=0.0 if oldest is None else max(0.0, self._cautious_now() - oldest),
             running=len(self._book.running),
             stored_bytes=self.ended.stored_bytes,
         )
@@ -314,24 +316,19 @@ class JobTracker:
 
     # How records change
 
-    def _restore(self, store: JobStore) -> float | None:
-        """Go on with what is stored; the latest time that its records tell."""
-        times: list[float | None] = []
+    def _restore(self, store: JobStore) -> None:
         for job in reversed(store.page(None, JobState.SUCCEEDED, sys.maxsize, HISTORY_JOBS)):
             self._fair.restore(job)
             self._forecast.learned(job, self._settings.timeout_seconds)
-            times.append(job.finished_at)
         for job in sorted(store.open_jobs(), key=lambda job: job.place.sequence):
             self._fair.restore(job)
             self._admission.restored(job)
-            times += [job.created_at, job.claimed_at, job.finished_at]
             if job.state is JobState.RUNNING:
                 job = job.with_(lease_expires_at=self._steady() + self._settings.lease_seconds)
                 self._forecast.resumed(job, self._steady())
             self._book.remember(job)
             if job.state is JobState.QUEUED:
                 self._moves.enter(job)
-        return max(filter(None, times), default=None)
 
     def _accepted(self, job: Job) -> Accepted:
         return Accepted(job.job_id, job.state, self._position(job))

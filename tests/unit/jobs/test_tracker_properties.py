@@ -7,6 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
+from serve_app.jobs.ended import LONGEST_CALLBACK_PAUSE
 from serve_app.jobs.errors import (
     DrainingError,
     IdempotencyConflictError,
@@ -27,6 +28,8 @@ from tests.modelled_tracker import (
     Expected,
     ModelledTracker,
 )
+
+DAY = 24 * 3600.0
 
 
 class JobTrackerMachine(ModelledTracker):
@@ -65,7 +68,7 @@ class JobTrackerMachine(ModelledTracker):
             assert self.tracking.view(new.job_id) is None
             return
         accepted = self.tracking.take(new)
-        self.jobs[new.job_id] = Expected(new)
+        self.jobs[new.job_id] = Expected(new, submitted_at=self.tracking.steady.now)
         if twice:
             assert self.tracking.take(new) == accepted
 
@@ -78,6 +81,8 @@ class JobTrackerMachine(ModelledTracker):
             for job in self.jobs.values()
             if job.new.client.name == client and job.new.idempotency and job.new.idempotency.key == str(key)
         ]
+        if any(self.tracking.steady.now - job.submitted_at > DAY for job in self.jobs.values()):
+            return  # a key may be forgotten from then on
         accepted: Accepted | None = None
         try:
             accepted = self.tracking.take(new)
@@ -86,7 +91,7 @@ class JobTrackerMachine(ModelledTracker):
         except IdempotencyConflictError:
             assert earlier[-1].idempotency != idempotency
         if accepted is not None and not earlier:
-            self.jobs[new.job_id] = Expected(new)
+            self.jobs[new.job_id] = Expected(new, submitted_at=self.tracking.steady.now)
         elif accepted is not None:
             assert accepted.job_id == earlier[-1].job_id
             assert earlier[-1].idempotency == idempotency
@@ -123,7 +128,7 @@ class JobTrackerMachine(ModelledTracker):
         assert claim.job.attempt == job.attempt + 1 <= job.forgiven + MAX_ATTEMPTS
         assert claim.job.checkpoint == job.checkpoint
         job.state, job.token, job.attempt = JobState.RUNNING, token, claim.job.attempt
-        job.expires_at = self.tracking.clock.now + LEASE_SECONDS
+        job.expires_at = self.tracking.steady.now + LEASE_SECONDS
         self.tokens.append((line[0], token))
         if twice:
             assert self.tracking.tracker.claim(token) == claim
@@ -138,7 +143,7 @@ class JobTrackerMachine(ModelledTracker):
         job_id, token, held = self.holder(choice)
         assert self.tracking.tracker.heartbeat(job_id, token, stage, progress) is held
         if held:
-            self.jobs[job_id].expires_at = self.tracking.clock.now + LEASE_SECONDS
+            self.jobs[job_id].expires_at = self.tracking.steady.now + LEASE_SECONDS
 
     @precondition(lambda self: self.tokens)
     @rule(choice=st.integers(0, 5))
@@ -225,8 +230,8 @@ class JobTrackerMachine(ModelledTracker):
 
     @rule(seconds=st.floats(0, 2 * LEASE_SECONDS))
     def wait(self, seconds: float) -> None:
-        self.tracking.clock.now += seconds
-        now = self.tracking.clock.now
+        self.tracking.wait(seconds)
+        now = self.tracking.steady.now
         lost = {job_id for job_id in self.in_state(JobState.RUNNING) if self.jobs[job_id].expires_at <= now}
         assert set(self.tracking.tracker.requeue_expired()) == lost
         for job in map(self.jobs.__getitem__, lost):
@@ -235,6 +240,14 @@ class JobTrackerMachine(ModelledTracker):
             else:
                 job.state = JobState.FAILED
 
+    @rule(step=st.sampled_from((31.0, 3600.0, 8 * DAY)), direction=st.sampled_from((1, -1)))
+    def set_the_wall_clock(self, step: float, direction: int) -> None:
+        """Nothing else changes: no lease ends, and nobody's estimate."""
+        before = {job_id: self.view(job_id).eta_seconds for job_id in self.jobs}
+        self.tracking.clock.now += direction * step
+        assert self.tracking.tracker.requeue_expired() == []
+        assert {job_id: self.view(job_id).eta_seconds for job_id in self.jobs} == before
+
     @rule()
     def restart(self) -> None:
         line = self.line()
@@ -242,10 +255,12 @@ class JobTrackerMachine(ModelledTracker):
         assert self.line() == line
         assert self.tracking.tracker.stats().mode is self.mode
         for job_id in self.in_state(JobState.RUNNING):
-            self.jobs[job_id].expires_at = self.tracking.clock.now + LEASE_SECONDS
+            self.jobs[job_id].expires_at = self.tracking.steady.now + LEASE_SECONDS
 
     @rule(twice=st.booleans())
     def tidy(self, twice: bool) -> None:
+        self.tracking.wait(LEASE_SECONDS)
+        self.wait(0.0)
         for job in self.tracking.tracker.ended.untidy():
             assert self.jobs[job.job_id].state.is_final
             for _ in range(1 + twice):
@@ -254,6 +269,8 @@ class JobTrackerMachine(ModelledTracker):
 
     @rule(again=st.booleans())
     def call_back(self, again: bool) -> None:
+        self.tracking.wait(LONGEST_CALLBACK_PAUSE)
+        self.wait(0.0)
         later = Callback(self.tracking.clock.now + 1, attempts=1)
         for job in self.tracking.tracker.ended.callbacks_due():
             self.tracking.tracker.ended.called_back(job.job_id, later if again else None)
