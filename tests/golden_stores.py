@@ -1,7 +1,8 @@
 """Stores as releases wrote them: `tests/data/job_store` holds one of each kind and layout.
 
-`python -m tests.golden_stores NAME` writes those of this release, `NAME.sql` and `NAME.redis.json`. Do so when
-what is stored changes, under a new name: the files of earlier releases stay, because their stores must be opened.
+`python -m tests.golden_stores NAME` writes those of this release, `NAME.sql` and `NAME.redis.json`. Do so
+when what is stored changes, under a new name: the files of earlier releases stay, because their stores must
+be opened.
 """
 
 import base64

@@ -18,7 +18,9 @@ class RedisServer:
     def __init__(self, folder: Path, appendonly: str = "yes", appendfsync: str = "always") -> None:
         port = free_port()
         self.url = f"redis://127.0.0.1:{port}/0"
+        self.socket_url = f"unix://{folder}/redis.sock"
         options = {
+            "unixsocket": folder / "redis.sock",
             "bind": "127.0.0.1",
             "port": port,
             "dir": folder,
