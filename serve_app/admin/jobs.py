@@ -68,8 +68,8 @@ def add_commands(commands: Commands) -> None:
         "unreadable",
         help="show records of jobs that could not be read and were set aside",
         description="They are damaged, or a later release wrote them. They stay in the job store, apart from "
-        "the jobs, and their files stay in the storage. A release that can read them makes jobs of them again "
-        "when its job tracker starts.",
+        "the jobs, and their files stay in the storage. A job tracker that can read them makes jobs of them "
+        "again when it starts.",
     )
     unreadable.set_defaults(run=_unreadable)
     for command in (cancel, requeue):

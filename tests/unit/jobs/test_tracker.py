@@ -208,7 +208,7 @@ def test_an_idempotency_key_gives_the_same_job_for_a_day(tracking: Tracking) -> 
     assert tracking.submit("me", idempotency=key) == job
     tracking.restart()
     assert tracking.submit("me", idempotency=key) == job
-    tracking.clock.now += 24 * 3600
+    tracking.clock.now += 24 * 3600 + 1
     assert tracking.submit("me", idempotency=key) != job
 
 
