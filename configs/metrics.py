@@ -95,6 +95,7 @@ SONGS = _counter("songs", "Songs made.")
 AUDIO_SECONDS = _counter("audio_seconds", "Music made, by its length.")
 CALLBACKS = _counter("callbacks", "Tries to deliver callbacks.", "outcome", get_args(Delivery))
 STORE_ERRORS = _counter("store_errors", "Reads and writes that the job store refused.")
+SET_ASIDE = _counter("records_set_aside", "Records of jobs that could not be read, and were set aside.")
 
 JOB_METRICS = (
     QUEUE_DEPTH,
@@ -117,6 +118,7 @@ JOB_METRICS = (
     AUDIO_SECONDS,
     CALLBACKS,
     STORE_ERRORS,
+    SET_ASIDE,
 )
 
 # Of each replica of the API

@@ -18,6 +18,9 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 PROMPT_TOKENS = 1024
 """Room that the LM's prompt has at least: its template, the metadata and the words of a short song."""
 
+REDIS_SCHEMES = ("redis", "rediss", "unix")
+"""What the URL of a job store in Redis begins with."""
+
 Device = Literal["cpu", "cuda"]
 DType = Literal["float32", "bfloat16", "float16"]
 Backend = Literal["vllm", "pt"]
@@ -209,7 +212,7 @@ class JobSettings(_Section):
     store: Annotated[str, without_password("put it into the environment, ACESTEP_REDIS_PASSWORD")] = Field(
         "output/jobs.sqlite3",
         description="Where jobs are kept: the path of an SQLite file (relative to the project's folder), "
-        "redis://host:port/db, or memory.",
+        "redis://host:port/db, unix:///path/of/redis.sock, or memory.",
     )
     queue_limit: int = Field(200, ge=1, description="Jobs that may wait; more are refused with 429.")
     client_jobs: int = Field(200, ge=1, description="Jobs of one client that may wait or run.")
@@ -236,6 +239,22 @@ class JobSettings(_Section):
     )
     timeout_seconds: float = Field(3600.0, gt=0, description="A job whose attempt runs for longer fails.")
     initial_job_seconds: float = Field(5.0, gt=0, description="Seconds per job before any has finished.")
+
+    @property
+    def keeps_a_file(self) -> bool:
+        """Whether the store is an SQLite file, on the disk of one machine."""
+        return self.store != "memory" and "://" not in self.store
+
+    @field_validator("store")
+    @classmethod
+    def _of_a_known_kind(cls, store: str) -> str:
+        scheme, separator, _ = store.partition("://")
+        if separator and scheme not in REDIS_SCHEMES:
+            raise ValueError(
+                f"jobs.store begins with {scheme}://, and can only be the path of an SQLite file, memory, or "
+                f"a Redis ({', '.join(f'{known}://' for known in REDIS_SCHEMES)})"
+            )
+        return store
 
     @model_validator(mode="after")
     def _renewed_in_time(self) -> Self:
@@ -273,6 +292,12 @@ class StorageSettings(_Section):
     )
     max_bytes: int = Field(
         50_000_000_000, ge=1, description="Where songs and recordings take more, the oldest songs go early."
+    )
+    min_free_bytes: int = Field(
+        500_000_000,
+        ge=0,
+        description="While a disk that the server writes songs or the SQLite file to has less room, new jobs "
+        "are refused with 503: what is left is for the jobs that were accepted.",
     )
     sweep_seconds: float = Field(10.0, gt=0, description="How often what has expired is looked for.")
 

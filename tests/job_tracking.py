@@ -7,7 +7,7 @@ from typing import Any
 from configs.settings import JobSettings
 from serve_app.api.schemas import GenerateRequest
 from serve_app.jobs.journal import Journal
-from serve_app.jobs.model import Client, JobSpec, NewJob
+from serve_app.jobs.model import Accepted, Client, Job, JobSpec, JobView, NewJob
 from serve_app.jobs.store import JobStore, MemoryJobStore
 from serve_app.jobs.tracker import JobTracker
 from serve_app.jobs.work import Work
@@ -29,8 +29,15 @@ class Clock:
 class Tracking:
     """A tracker with its journal, and restarts of it."""
 
-    def __init__(self, clock: Clock | None = None, store: JobStore | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        store: JobStore | None = None,
+        steady: Clock | None = None,
+        **settings: Any,
+    ) -> None:
         self.clock = clock or Clock()
+        self.steady = steady or self.clock
         self.store = store or MemoryJobStore()
         self.settings = JobSettings(**settings)
         self._ids = map(str, count())
@@ -39,7 +46,12 @@ class Tracking:
     def start(self) -> None:
         """A tracker that knows only what is stored."""
         self.journal = Journal(self.store)
-        self.tracker = JobTracker(self.settings, self.journal, self.clock)
+        self.tracker = JobTracker(self.settings, self.journal, self.clock, steady=self.steady)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass on both clocks."""
+        for clock in {self.clock, self.steady}:
+            clock.now += seconds
 
     def flush(self) -> None:
         _runner.run(self.journal.flushed())
@@ -62,13 +74,36 @@ class Tracking:
 
     def submit(self, client: str = "", **fields: Any) -> str:
         """The id of a job that was accepted."""
-        return self.tracker.submit(self.new_job(client, **fields)).job_id
+        return self.take(self.new_job(client, **fields)).job_id
+
+    def take(self, new: NewJob) -> Accepted:
+        """Submit as the actor does: what the store has under the job's id or key is looked up first."""
+        return self.tracker.submit(new, _runner.run(self.journal.earlier(new)))
+
+    def record(self, job_id: str) -> Job | None:
+        """The newest record of a job, written or not."""
+        return self.store.get(job_id) if self.journal.is_written(job_id) else self.journal.saved(job_id)
+
+    def view(self, job_id: str) -> JobView | None:
+        """Poll as the actor does: a job that is not in memory is recalled first."""
+        self.recall(job_id)
+        return self.tracker.view(job_id)
+
+    def recall(self, job_id: str) -> None:
+        """Let the tracker know a job that may be in the store alone."""
+        if not self.tracker.holds(job_id) and (job := self.record(job_id)):
+            self.tracker.recall(job)
 
     def run_next(self, seconds: float, **timings: float) -> str:
         """Run the first waiting job to its end; its id."""
         claim = self.tracker.claim(f"token of {next(self._ids)}")
         assert claim is not None
-        self.clock.now += seconds
+        self.wait(seconds)
         result = {"timings": timings or {"denoising": seconds}}
         assert self.tracker.finish(claim.job.job_id, claim.token, result, ("memory://song",), 1000)
         return claim.job.job_id
+
+    def run_next_of(self, seconds: float) -> str:
+        """Submit a job that takes so long, and run it."""
+        self.submit()
+        return self.run_next(seconds)

@@ -13,7 +13,7 @@ from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Checkpoint, Job, JobState, JobView, NewJob
 from serve_app.jobs.work import Work
 from serve_app.song_plan import SongPlan
-from tests.job_tracking import WORK, Tracking
+from tests.job_tracking import WORK, Clock, Tracking
 
 CLIENTS = ("ann", "bob", "cy")
 QUEUE_LIMIT, CLIENT_JOBS, MAX_ATTEMPTS, LEASE_SECONDS = 8, 4, 3, 30.0
@@ -30,6 +30,8 @@ class Expected:
     token: str | None = None
     attempt: int = 0
     forgiven: int = 0
+    submitted_at: float = 0.0
+    """On the steady clock."""
     came_back: bool = False
     """After its end, to its old place: virtual time may have begun anew since, and later jobs be ahead."""
     expires_at: float = 0.0
@@ -45,7 +47,10 @@ class ModelledTracker(RuleBasedStateMachine):
         self.tokens: list[tuple[str, str]] = []
         """Every lease there ever was: job and token."""
         self.mode = Mode.OPEN
+        steady = Clock()
+        steady.now = 1000.0
         self.tracking = Tracking(
+            steady=steady,
             queue_limit=QUEUE_LIMIT,
             client_jobs=CLIENT_JOBS,
             lease_seconds=LEASE_SECONDS,
@@ -73,12 +78,12 @@ class ModelledTracker(RuleBasedStateMachine):
     # Helpers
 
     def record(self, job_id: str) -> Job:
-        job = self.tracking.journal.get(job_id)
+        job = self.tracking.record(job_id)
         assert job is not None
         return job
 
     def view(self, job_id: str) -> JobView:
-        view = self.tracking.tracker.view(job_id)
+        view = self.tracking.view(job_id)
         assert view is not None
         return view
 

@@ -18,7 +18,9 @@ class RedisServer:
     def __init__(self, folder: Path, appendonly: str = "yes", appendfsync: str = "always") -> None:
         port = free_port()
         self.url = f"redis://127.0.0.1:{port}/0"
+        self.socket_url = f"unix://{folder}/redis.sock"
         options = {
+            "unixsocket": folder / "redis.sock",
             "bind": "127.0.0.1",
             "port": port,
             "dir": folder,
@@ -42,6 +44,17 @@ class RedisServer:
                 except redis.ConnectionError:
                     assert time.monotonic() < deadline, "redis-server did not start"
                     time.sleep(0.05)
+
+    def fill(self) -> None:
+        """Let it have no room for anything more."""
+        with redis.Redis.from_url(self.url) as client:
+            client.config_set("maxmemory-policy", "noeviction")
+            client.config_set("maxmemory", 1)
+
+    def give_room(self) -> None:
+        """End what `fill` began."""
+        with redis.Redis.from_url(self.url) as client:
+            client.config_set("maxmemory", 0)
 
     def kill(self) -> None:
         """SIGKILL, as when its machine loses power."""

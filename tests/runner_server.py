@@ -4,6 +4,7 @@ import asyncio
 import io
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,7 @@ class Server:
         limits = {"lease_seconds": 5.0, "heartbeat_seconds": 0.05, "runners": 1, "store": "memory", **jobs}
         self.settings = Settings(jobs=limits, storage={"uri": str(folder), "sweep_seconds": 0.1})
         self.folder = folder
+        self._ids = count(1)
         self.tracker = Tracker(self.settings)
         self.models = Models(AudioStorage(str(folder)))
         self.start()
@@ -121,7 +123,7 @@ class Server:
         self.runners.start()
 
     async def submit(self, **fields: Any) -> str:
-        job_id = f"job-{len(list(self.folder.iterdir()))}-{len(self.models.calls)}"
+        job_id = f"job-{next(self._ids)}"
         spec = JobSpec(GenerateRequest(**{**GIVEN, **fields}), seeds=(1,))
         await self.tracker.actor.submit(NewJob(job_id, spec, WORK))
         return job_id

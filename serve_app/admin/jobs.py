@@ -1,4 +1,4 @@
-"""`list`, `cancel` and `requeue`: single jobs."""
+"""`list`, `cancel`, `requeue` and `unreadable`: single jobs."""
 
 import argparse
 import json
@@ -12,6 +12,7 @@ from serve_app.admin.running_tracker import RunningTracker, add_server_options, 
 from serve_app.admin.tables import age, table
 from serve_app.jobs.errors import JobEndedError, RequeueError
 from serve_app.jobs.model import JobState, JobView
+from serve_app.jobs.store import SetAside
 
 DEFAULT_LIMIT = 50
 COLUMNS = {
@@ -29,7 +30,7 @@ UNKNOWN = "there is no such job"
 
 
 def add_commands(commands: Commands) -> None:
-    """Add `list`, `cancel` and `requeue`."""
+    """Add `list`, `cancel`, `requeue` and `unreadable`."""
     listing = commands.add_parser(
         "list",
         help="show jobs",
@@ -63,9 +64,17 @@ def add_commands(commands: Commands) -> None:
         help="how long to wait for the files of earlier attempts to go (default 60s)",
     )
     requeue.set_defaults(run=_requeue)
+    unreadable = commands.add_parser(
+        "unreadable",
+        help="show records of jobs that could not be read and were set aside",
+        description="They are damaged, or a later release wrote them. They stay in the job store, apart from "
+        "the jobs, and their files stay in the storage. A job tracker that can read them makes jobs of them "
+        "again when it starts.",
+    )
+    unreadable.set_defaults(run=_unreadable)
     for command in (cancel, requeue):
         command.add_argument("job_ids", nargs="+", metavar="JOB", help="its id")
-    for command in (listing, cancel, requeue):
+    for command in (listing, cancel, requeue, unreadable):
         add_json_option(command)
         add_server_options(command)
 
@@ -120,6 +129,20 @@ def _fields(view: JobView) -> dict[str, Any]:
         "eta_seconds": view.eta_seconds,
         "error": view.error,
     }
+
+
+def _unreadable(options: argparse.Namespace) -> int:
+    kept: Sequence[SetAside] = running_tracker(options).call("set_aside")
+    if options.json:
+        print(
+            json.dumps(
+                [{"job_id": record.job_id, "state": record.state, "reason": record.reason} for record in kept]
+            )
+        )
+    else:
+        rows = [(record.job_id, record.state or "-", record.reason) for record in kept]
+        print(table({"JOB": "<", "STATE": "<", "REASON": "<"}, rows))
+    return 0
 
 
 def _cancel(options: argparse.Namespace) -> int:

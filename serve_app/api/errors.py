@@ -18,13 +18,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deployments.errors import StorageError
 from serve_app.api.capacity import CapacityError
 from serve_app.api.service import UnavailableError
-from serve_app.jobs.errors import DrainingError, IdempotencyConflictError, JobEndedError, LimitError
+from serve_app.jobs.errors import (
+    DrainingError,
+    IdempotencyConflictError,
+    JobEndedError,
+    LimitError,
+    NoRoomError,
+)
 from serve_app.jobs.store import StoreError
 
 logger = logging.getLogger("ray.serve")
 
 RETRY_SECONDS = 5.0
 """When to ask again after a 503; a job tracker starts again within seconds."""
+NO_ROOM_RETRY_SECONDS = 30.0
+"""When to submit again where the disk or the job store is full; nobody knows when there is room."""
 DRAINING_RETRY_SECONDS = 60.0
 """When to submit again to a server that is being drained; nobody knows when it is opened."""
 MAX_ERRORS = 20
@@ -118,6 +126,10 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(DrainingError)
     async def draining(_request: Request, _error: DrainingError) -> Response:
         return _later(503, "The server takes no new jobs at the moment", DRAINING_RETRY_SECONDS)
+
+    @app.exception_handler(NoRoomError)
+    async def nowhere_to_keep_it(_: Request, error: NoRoomError) -> Response:
+        return _later(503, error.message, NO_ROOM_RETRY_SECONDS)
 
     @app.exception_handler(IdempotencyConflictError)
     async def other_request(_request: Request, _error: IdempotencyConflictError) -> Response:

@@ -3,12 +3,18 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+from pydantic_core import PydanticSerializationError, to_json
 
 from configs.metrics import FailureKind
 from configs.settings import Settings
+from deployments.job_log import log_event
+from serve_app.jobs.disk import free_bytes, written_folders
+from serve_app.jobs.errors import NoRoomError
 from serve_app.jobs.janitor import Janitor
 from serve_app.jobs.journal import Journal
 from serve_app.jobs.leftovers import Leftovers
@@ -16,7 +22,13 @@ from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, Checkpoint, Claim, JobState, JobView, NewJob, TrackerStats
 from serve_app.jobs.observer import JobObserver
 from serve_app.jobs.purge import Purge, Purged, purge
-from serve_app.jobs.store import StoreError
+from serve_app.jobs.store import (
+    JobStore,
+    SetAside,
+    StoreError,
+    StoreReplacedError,
+    StoreTakenError,
+)
 from serve_app.jobs.stores import open_store
 from serve_app.jobs.tracker import JobTracker
 from serve_app.jobs.webhooks import WebhookSender
@@ -25,10 +37,18 @@ from serve_app.storage import AudioStorage
 logger = logging.getLogger("ray.serve")
 
 LEASE_CHECK_SECONDS = 1.0
+STORE_CHECK_SECONDS = 1.0
+"""How often a store that failed is tried again, and the room on the disks is looked at."""
 CALLBACK_CHECK_SECONDS = 1.0
 LOAD_SECONDS = 5.0
 """How often the observer hears of the load; Ray exports metrics every 10 s."""
 
+STORE_FAILS = (
+    "The server's job store is full or out of reach: it takes no new jobs, and goes on with those it has"
+)
+DISK_FULL = "The server's disk is almost full: it takes no new jobs, and goes on with those it has"
+
+_Opened = tuple[JobTracker, Journal]
 _Result = TypeVar("_Result")
 _UNOBSERVED = JobObserver()
 
@@ -36,36 +56,79 @@ _UNOBSERVED = JobObserver()
 class JobTrackerActor:
     """The tracker's methods for remote callers, durable when they return, and waits for what may happen.
 
-    All raise StoreError while the store can't be reached; the tracker then starts again from what is stored.
+    While the store takes no writes, the tracker goes on with what it has in memory, and tries again until all
+    of it is written. New jobs are refused (NoRoomError) and none is begun. Polls and heartbeats are answered.
+    Cancellations and checkpoints count at once and are written later. Who reports a result is told StoreError
+    until it is durable.
+
+    All raise StoreError where the store must be read and cannot be, and StoreTakenError once another tracker
+    owns it.
     """
 
     def __init__(self, settings: Settings, observer: JobObserver = _UNOBSERVED) -> None:
         self._settings = settings
         self._observer = observer
         self._janitor = Janitor(AudioStorage(settings.storage.uri), settings.storage, time.time)
-        self._opened: tuple[JobTracker, Journal] | None = None
+        self._cleaning = asyncio.Lock()
+        self._folders = written_folders(settings)
+        self._has_disk = True
+        self._opened: _Opened | None = None
+        self._opening: asyncio.Task[_Opened] | None = None
+        self._secret = b""
+        self._taken: StoreTakenError | None = None
+        self._store_failed = False
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._work = asyncio.Event()
         self._line_changed = asyncio.Event()
         self._changes: dict[str, asyncio.Event] = {}
         self._background: list[asyncio.Task[None]] = []
 
     async def submit(self, new: NewJob) -> Accepted:
-        """Put a job in line. Raises DrainingError, LimitError or IdempotencyConflictError."""
-        accepted = await self._durably(lambda tracker: tracker.submit(new))
+        """Put a job in line. Raises DrainingError, LimitError, IdempotencyConflictError or NoRoomError."""
+        tracker, journal = await self._open()
+        async with self._turn(new):
+            try:
+                earlier = await journal.earlier(new)
+            except StoreError as error:
+                raise NoRoomError(STORE_FAILS) from error
+            if accepted := tracker.repeated(new, earlier):
+                return accepted
+            self._require_room(journal)
+            accepted = tracker.submit(new)
+            try:
+                await self._flush(journal)
+            except StoreTakenError:
+                raise
+            except StoreError as error:
+                # Its client hears of a failure, and may submit it again: it must not be made twice.
+                tracker.withdraw(new)
+                raise NoRoomError(STORE_FAILS) from error
         self._changed(accepted.job_id)
         self._work.set()
         return accepted
 
     async def admit(self, client: str, idempotency_key: str | None) -> None:
-        """Refuse early what `submit` would refuse now. Raises DrainingError or LimitError."""
-        self._tracker.admit(client, idempotency_key)
+        """Refuse early what `submit` would refuse now; a request that repeats an earlier one is admitted.
+
+        Raises DrainingError, LimitError or NoRoomError.
+        """
+        tracker, journal = await self._open()
+        if idempotency_key is not None:
+            try:
+                earlier = await journal.with_key(client, idempotency_key)
+            except StoreError as error:
+                raise NoRoomError(STORE_FAILS) from error
+            if earlier is not None and tracker.key_counts(earlier):
+                return
+        self._require_room(journal)
+        tracker.admit(client)
 
     async def claim(self, token: str, timeout: float) -> Claim | None:
         """Lease the next job under the runner's new token, waiting up to `timeout` seconds for one."""
         deadline = asyncio.get_running_loop().time() + timeout
         while True:
             self._work.clear()
-            if claim := await self._durably(lambda tracker: tracker.claim(token)):
+            if claim := await self._claim(token):
                 self._changed(claim.job.job_id)
                 self._work.set()  # more may be waiting, and another claim may have cleared that away
                 return claim
@@ -75,57 +138,74 @@ class JobTrackerActor:
                 return None
 
     async def heartbeat(self, job_id: str, token: str, stage: str, progress: float) -> bool:
-        kept = self._tracker.heartbeat(job_id, token, stage, progress)
+        tracker, _ = await self._open()
+        kept = tracker.heartbeat(job_id, token, stage, progress)
         self._notify(job_id)
         return kept
 
     async def checkpoint(self, job_id: str, token: str, checkpoint: Checkpoint) -> bool:
-        return await self._durably(lambda tracker: tracker.checkpoint(job_id, token, checkpoint))
+        tracker, journal = await self._open()
+        kept = tracker.checkpoint(job_id, token, checkpoint)
+        await self._flush_soon(journal)
+        return kept
 
     async def finish(
         self, job_id: str, token: str, result: dict[str, Any], files: tuple[str, ...], file_bytes: int
     ) -> bool:
-        finished = await self._durably(
-            lambda tracker: tracker.finish(job_id, token, result, files, file_bytes)
-        )
+        """Publish a result. Raises TypeError where it holds what JSON cannot: no store would take that."""
+        try:
+            to_json(result)
+        except PydanticSerializationError as error:
+            raise TypeError(f"the result of job {job_id} cannot be written as JSON") from error
+        tracker, journal = await self._with_record(job_id)
+        finished = tracker.finish(job_id, token, result, files, file_bytes)
         self._changed(job_id)
+        await self._flush(journal)
         return finished
 
     async def fail(
         self, job_id: str, token: str, error: str, retryable: bool, kind: FailureKind = "internal"
     ) -> bool:
-        failed = await self._durably(lambda tracker: tracker.fail(job_id, token, error, retryable, kind))
+        tracker, journal = await self._with_record(job_id)
+        failed = tracker.fail(job_id, token, error, retryable, kind)
         self._changed(job_id)
         self._work.set()
+        await self._flush(journal)
         return failed
 
     async def release(self, job_id: str, token: str) -> bool:
-        released = await self._durably(lambda tracker: tracker.release(job_id, token))
+        tracker, journal = await self._open()
+        released = tracker.release(job_id, token)
         self._changed(job_id)
         self._work.set()
+        await self._flush(journal)
         return released
 
     async def left(self, job_id: str) -> None:
         """The runner of a cancelled job has stopped."""
-        await self._durably(lambda tracker: tracker.left(job_id))
+        tracker, journal = await self._open()
+        tracker.left(job_id)
+        await self._flush_soon(journal)
 
     async def cancel(self, job_id: str) -> JobView | None:
         """End a job that has not ended; None where the id is unknown. Raises JobEndedError."""
-        view = await self._durably(lambda tracker: tracker.cancel(job_id))
+        tracker, journal = await self._with_record(job_id)
+        view = tracker.cancel(job_id)
         self._changed(job_id)
+        await self._flush_soon(journal)
         return view
 
     async def view(self, job_id: str) -> JobView | None:
-        return self._tracker.view(job_id)
+        tracker, _ = await self._with_record(job_id)
+        return tracker.view(job_id)
 
     async def page(
         self, client: str | None, state: JobState | None, before: int, limit: int
     ) -> list[JobView]:
         """Jobs of a client (None: of all) with a sequence below `before`, newest first."""
-        tracker, journal = self._open()
-        await self._flush(journal)
-        jobs = await asyncio.to_thread(journal.store.page, client, state, before, limit)
-        return [view for job in jobs if (view := tracker.view(job.job_id))]
+        tracker, journal = await self._open()
+        jobs = await journal.page(client, state, before, limit)
+        return [tracker.view(job.job_id) or tracker.view_of(job) for job in jobs]
 
     async def wait(self, job_id: str, version: str, timeout: float) -> JobView | None:
         """The job once its `version` differs from the one given, or as it is after `timeout` seconds."""
@@ -137,107 +217,192 @@ class JobTrackerActor:
 
     async def lease_lost(self, job_id: str, token: str, timeout: float) -> bool:
         """True as soon as a runner must stop; False after `timeout` seconds."""
-        await self._wait(job_id, timeout, lambda _: not self._tracker.holds_lease(job_id, token))
-        return not self._tracker.holds_lease(job_id, token)
+        await self._open()
+        if not self._is_lost(job_id, token):
+            await self._wait(job_id, timeout, lambda _: self._is_lost(job_id, token))
+        return self._is_lost(job_id, token)
 
     async def demand(self) -> dict[str, dict[str, float]]:
         """Work by stage: submitted since this tracker started, withdrawn of that, waiting, running."""
-        return self._tracker.demand()
+        return (await self._open())[0].demand()
 
     async def stats(self) -> TrackerStats:
-        return self._tracker.stats()
+        return (await self._open())[0].stats()
 
     async def secret(self) -> bytes:
         """What signs tokens and callbacks; the same for as long as the store lives."""
-        _, journal = self._open()
-        return await asyncio.to_thread(journal.store.secret)
+        await self._open()
+        return self._secret
 
     # What operators ask: serve_app.admin
 
     async def set_mode(self, mode: Mode) -> None:
         """Let the server take and begin jobs, or not; so it stays until the next call, whatever dies."""
-        tracker, journal = self._open()
-        await asyncio.to_thread(journal.store.set_mode, mode)
+        tracker, journal = await self._open()
+        await journal.change_store(lambda store: store.set_mode(mode))
         tracker.mode = mode
         logger.info("an operator has set the job tracker to %s", mode)
         self._work.set()
 
     async def waiting(self, client: str | None, limit: int) -> list[JobView]:
         """The first who wait, of a client or (None) of all, in order."""
-        return self._tracker.waiting(client, limit)
+        return (await self._open())[0].waiting(client, limit)
 
     async def requeue(self, job_id: str) -> JobView | None:
         """Put a job in line again; None where the id is unknown. Raises RequeueError."""
-        view = await self._durably(lambda tracker: tracker.requeue(job_id))
+        tracker, journal = await self._with_record(job_id)
+        if journal.problem is not None:
+            raise journal.problem
+        view = tracker.requeue(job_id)
         self._changed(job_id)
         self._work.set()
+        await self._flush(journal)
         return view
 
     async def purge(self, wanted: Purge, dry_run: bool) -> Purged:
         """Delete files and records of ended jobs: one step."""
-        tracker, journal = self._open()
-        await self._flush(journal)
-        purged = await purge(wanted, dry_run, tracker, journal.store, self._janitor)
-        await self._flush(journal)
+        tracker, journal = await self._open()
+        async with self._cleaning:
+            purged = await purge(wanted, dry_run, tracker, journal, self._janitor)
+        await self._flush_soon(journal)
         if not dry_run:
             logger.info("an operator has purged %d jobs", len(purged.job_ids))
         return purged
 
     async def leftovers(self) -> Leftovers:
         """What of the storage no record knows. Raises StorageError."""
-        return await self._janitor.survey(self._open()[1])
+        _, journal = await self._open()
+        return await self._janitor.survey(journal)
 
     async def delete_left_by(self, store: str) -> int:
         """Delete the folders of a store that is not in use; how many went. Raises StorageError."""
-        deleted = await self._janitor.delete_left_by(store, self._open()[1])
+        _, journal = await self._open()
+        deleted = await self._janitor.delete_left_by(store, journal)
         logger.info("an operator has deleted %d folders that job store %s left", deleted, store)
         return deleted
+
+    async def set_aside(self) -> list[SetAside]:
+        """Records that could not be read, and are kept apart."""
+        _, journal = await self._open()
+        return await journal.change_store(lambda store: store.aside())
 
     async def close(self) -> None:
         """End the housekeeping and let go of the store."""
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        if self._opened is not None:
-            self._opened[1].store.close()
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await opened[1].close()
 
     # The tracker and its store
 
-    @property
-    def _tracker(self) -> JobTracker:
-        return self._open()[0]
-
-    def _open(self) -> tuple[JobTracker, Journal]:
+    async def _open(self) -> _Opened:
+        """The tracker and its journal, read from the store first where they are not here yet."""
+        if self._taken is not None:
+            raise self._taken
         if self._opened is None:
-            try:
-                journal = Journal(open_store(self._settings.jobs.store))
-                tracker = JobTracker(self._settings.jobs, journal, time.time, self._observer)
-            except StoreError:
-                self._observer.store_failed()
-                raise
-            self._opened = tracker, journal
-            self._work.set()
-            if not self._background:
-                self._start_background()
+            if self._opening is None:
+                self._opening = asyncio.create_task(self._begin())
+            return await asyncio.shield(self._opening)
         return self._opened
 
-    async def _durably(self, change: Callable[[JobTracker], _Result]) -> _Result:
-        """What a change of the tracker returns, once it is on disk."""
-        tracker, journal = self._open()
-        result = change(tracker)
-        await self._flush(journal)
-        return result
+    async def _begin(self) -> _Opened:
+        try:
+            opened, self._secret = await asyncio.to_thread(self._read_store)
+        except StoreError:
+            self._observer.store_failed()
+            raise
+        finally:
+            self._opening = None
+        await self._check_disk()
+        self._opened = opened
+        self._work.set()
+        if not self._background:
+            self._start_background()
+        return opened
+
+    def _read_store(self) -> tuple[_Opened, bytes]:
+        """A tracker that goes on with what is stored. Blocks."""
+        store = open_store(self._settings.jobs.store)
+        try:
+            _take_back_readable(store)
+            journal = Journal(store)
+            tracker = JobTracker(self._settings.jobs, journal, time.time, self._observer, time.monotonic)
+            return (tracker, journal), store.secret()
+        except BaseException:
+            store.close()
+            raise
+
+    async def _with_record(self, job_id: str) -> _Opened:
+        """The tracker, which knows what is stored of a job until the next `await`."""
+        tracker, journal = await self._open()
+        if not tracker.holds(job_id) and (stored := await journal.get(job_id)):
+            tracker.recall(stored)
+        return tracker, journal
+
+    async def _claim(self, token: str) -> Claim | None:
+        tracker, journal = await self._open()
+        if journal.problem is not None:
+            return None  # an attempt must be durable before its runner hears of it: no two have one number
+        if claim := tracker.claim(token):
+            try:
+                await self._flush(journal)
+            except StoreError:
+                tracker.release(claim.job.job_id, token)
+                raise
+        return claim
+
+    @asynccontextmanager
+    async def _turn(self, new: NewJob) -> AsyncIterator[None]:
+        """Submits of one id or idempotency key go one after the other: each sees what became of the last."""
+        names = [f"id {new.job_id}"]
+        if new.idempotency:
+            names.append(f"key {new.client.name!r} {new.idempotency.key}")
+        locks = [self._turns.setdefault(name, asyncio.Lock()) for name in names]
+        for lock in locks:
+            await lock.acquire()
+        try:
+            yield
+        finally:
+            for lock in locks:
+                lock.release()
+
+    def _require_room(self, journal: Journal) -> None:
+        if journal.problem is not None:
+            raise NoRoomError(STORE_FAILS)
+        if not self._has_disk:
+            raise NoRoomError(DISK_FULL)
 
     async def _flush(self, journal: Journal) -> None:
         try:
             await journal.flushed()
-        except StoreError:
+        except StoreError as error:
             self._observer.store_failed()
-            if self._opened is not None and self._opened[1] is journal:
-                logger.exception("the job store failed; the tracker starts again from what is stored")
-                self._opened = None
-                journal.store.close()
+            await self._note_problem(journal, error)
             raise
+
+    async def _flush_soon(self, journal: Journal) -> None:
+        """Write what was changed, or leave it to the next try where the store takes nothing at the moment."""
+        if journal.problem is None:
+            with suppress(StoreError):
+                await self._flush(journal)
+        if self._taken is not None:
+            raise self._taken
+
+    async def _note_problem(self, journal: Journal, error: StoreError) -> None:
+        if self._opened is None or self._opened[1] is not journal:
+            return
+        if isinstance(error, StoreTakenError):
+            logger.error("%s; this job tracker ends", error)
+            self._taken = error
+        elif isinstance(error, StoreReplacedError):
+            logger.error("%s; the job tracker begins anew from what is stored", error)
+            self._opened = None
+            await journal.close()
+        elif not self._store_failed:
+            self._store_failed = True
+            logger.error("the job store takes no writes; the job tracker goes on in memory: %s", error)
 
     # What nobody asks for
 
@@ -245,37 +410,82 @@ class JobTrackerActor:
         sender = WebhookSender(self._settings.webhooks, self.secret, time.time, self._observer)
 
         async def clean() -> None:
-            tracker, journal = self._open()
-            await self._janitor.sweep(tracker, journal)
-            await self._flush(journal)
+            tracker, journal = await self._open()
+            async with self._cleaning:
+                await self._janitor.sweep(tracker, journal)
+                await self._set_aside_unreadable(tracker, journal)
+            await self._flush_soon(journal)
 
         async def call_back() -> None:
-            tracker, journal = self._open()
-            sender.deliver_due(tracker)
-            await self._flush(journal)
+            tracker, journal = await self._open()
+            await self._flush_soon(journal)
+            if journal.problem is None:  # else an end may not be durable, and be another one after a crash
+                sender.deliver_due(tracker)
 
         async def tell_load() -> None:
-            self._observer.loaded(self._tracker.load())
+            self._observer.loaded((await self._open())[0].load())
             self._observer.storage_seen(self._janitor.state)
 
         self._background = [
             asyncio.create_task(self._every(LEASE_CHECK_SECONDS, self._check_leases)),
+            asyncio.create_task(self._every(STORE_CHECK_SECONDS, self._check_store)),
+            asyncio.create_task(self._every(STORE_CHECK_SECONDS, self._check_disk)),
             asyncio.create_task(self._every(self._settings.storage.sweep_seconds, clean)),
             asyncio.create_task(self._every(CALLBACK_CHECK_SECONDS, call_back)),
             asyncio.create_task(self._every(LOAD_SECONDS, tell_load)),
         ]
 
     async def _check_leases(self) -> None:
-        expired = await self._durably(lambda tracker: tracker.requeue_expired())
+        tracker, journal = await self._open()
+        expired = tracker.requeue_expired()
         for job_id in expired:
             self._changed(job_id)
             self._work.set()
+        await self._flush_soon(journal)
+
+    async def _check_store(self) -> None:
+        """Write what could not be written before."""
+        _, journal = await self._open()
+        if journal.problem is not None:
+            with suppress(StoreError):
+                await self._flush(journal)
+        if journal.problem is None and self._store_failed:
+            self._store_failed = False
+            logger.warning("the job store takes writes again")
+            self._work.set()
+
+    async def _set_aside_unreadable(self, tracker: JobTracker, journal: Journal) -> None:
+        """Move records away that no read could make sense of."""
+        if journal.problem is None and journal.store.noted_unreadable():
+            for kept in await journal.change_store(lambda store: store.set_aside()):
+                log_event(
+                    "record_set_aside", kept.job_id, logging.ERROR, state=kept.state, reason=kept.reason
+                )
+                self._observer.set_aside()
+                if kept.state:
+                    tracker.set_aside(JobState(kept.state))
+
+    async def _check_disk(self) -> None:
+        try:
+            free = await asyncio.to_thread(free_bytes, self._folders)
+        except OSError as error:
+            logger.warning("the room on the disk is not known: %s", error.strerror)
+            return
+        has_room = free is None or free >= self._settings.storage.min_free_bytes
+        if has_room is not self._has_disk:
+            self._has_disk = has_room
+            said = "new jobs are taken again" if has_room else "new jobs are refused"
+            logger.warning("%s bytes of the disk are free, %s", free, said)
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(seconds)
             try:
                 await work()
+            except StoreTakenError:
+                return
+            except StoreError as error:
+                logger.warning("the job tracker's housekeeping waits for the job store: %s", error)
             except Exception:
                 logger.exception("the job tracker's housekeeping failed; trying again in %g s", seconds)
 
@@ -291,11 +501,15 @@ class JobTrackerActor:
         if event := self._changes.pop(job_id, None):
             event.set()
 
+    def _is_lost(self, job_id: str, token: str) -> bool:
+        return self._opened is not None and not self._opened[0].holds_lease(job_id, token)
+
     async def _wait(self, job_id: str, timeout: float, wanted: Callable[[JobView], bool]) -> JobView | None:
         deadline = asyncio.get_running_loop().time() + timeout
         while True:
+            tracker, _ = await self._with_record(job_id)
             line_changed = self._line_changed
-            view = self._tracker.view(job_id)
+            view = tracker.view(job_id)
             left = deadline - asyncio.get_running_loop().time()
             if view is None or wanted(view) or view.state.is_final or left <= 0:
                 return view
@@ -303,3 +517,12 @@ class JobTrackerActor:
             event = line_changed if queued else self._changes.setdefault(job_id, asyncio.Event())
             with suppress(TimeoutError):
                 await asyncio.wait_for(event.wait(), left)
+
+
+def _take_back_readable(store: JobStore) -> None:
+    """Make jobs again of records set aside that this release can read."""
+    try:
+        if taken_back := store.take_back():
+            logger.warning("%d records that had been set aside are jobs again", len(taken_back))
+    except StoreError as error:
+        logger.warning("records that were set aside stay there for now: %s", error)

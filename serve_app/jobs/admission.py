@@ -48,9 +48,9 @@ class Admission:
             )
             raise LimitError(message, BYTES_RETRY_SECONDS, "client_bytes")
 
-    def entered(self, job: Job) -> None:
-        """A new job is in line."""
-        self._rate.take(job.client, job.created_at)
+    def entered(self, job: Job, now: float) -> None:
+        """A new job is in line. `now` is of the steady clock, as for `check`."""
+        self._rate.take(job.client, now)
         self._jobs[job.client] += 1
         self._bytes[job.client] += job.uploaded_bytes
 
@@ -63,6 +63,12 @@ class Admission:
         """A job has ended."""
         self._jobs[job.client] -= 1
         self._bytes[job.client] += job.file_bytes
+        self._forget(job.client)
+
+    def withdrawn(self, job: Job) -> None:
+        """A job that had just entered is taken back."""
+        self._jobs[job.client] -= 1
+        self._bytes[job.client] -= job.uploaded_bytes
         self._forget(job.client)
 
     def freed(self, client: str, byte_count: int) -> None:

@@ -27,7 +27,7 @@ def boot_id() -> str:
         return ""
 
 
-class CautiousClock:
+class RetentionClock:
     """A wall clock to tell ages by, that never runs ahead of the time that has really passed.
 
     Where the wall clock is set forward, everything would be old at once. So for `memory_seconds` after that

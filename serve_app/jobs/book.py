@@ -1,4 +1,7 @@
-"""Every job's record: those with something left to do are kept here, the others in the store alone."""
+"""Every job's record: those with something left to do are kept here, the others in the store.
+
+Nothing here reads the store. Who asks for a job that has been closed for long recalls it first.
+"""
 
 from collections import Counter
 from collections.abc import Collection
@@ -6,9 +9,10 @@ from collections.abc import Collection
 from serve_app.jobs.errors import IdempotencyConflictError
 from serve_app.jobs.journal import Journal
 from serve_app.jobs.model import Job, JobState, NewJob
+from serve_app.jobs.recent import RecentJobs
 
 IDEMPOTENCY_SECONDS = 24 * 3600.0
-"""For so long an idempotency key gives the job that it was first used for."""
+"""For so long, at least, an idempotency key gives the job that it was first used for."""
 
 
 class JobBook:
@@ -20,6 +24,7 @@ class JobBook:
         self._running: dict[str, Job] = {}
         self._ended: dict[str, Job] = {}
         """Only those that are still open."""
+        self._recent = RecentJobs()
         self.counts: Counter[JobState] = Counter(journal.store.counts())
 
     @property
@@ -40,29 +45,40 @@ class JobBook:
         return self._queued.get(job_id) or self._running.get(job_id) or self._ended.get(job_id)
 
     def get(self, job_id: str) -> Job | None:
-        """Any job. Raises StoreError."""
-        return self.open(job_id) or self._journal.get(job_id)
+        """A job that is open, or is closed and remembered."""
+        return self.open(job_id) or self._recent.get(job_id)
 
-    def submitted_before(self, new: NewJob, now: float) -> Job | None:
-        """The job that this submit repeats. Raises IdempotencyConflictError where it only has its key."""
+    def recall(self, job: Job) -> None:
+        """Remember a closed job that was read from the store, unless there is a newer record of it here."""
+        if self.get(job.job_id) is None and self._journal.is_written(job.job_id):
+            self._recent.remember(job)
+
+    def newest(self, job: Job) -> Job | None:
+        """The newest record of a job that was read from the store a while ago; None where it is gone."""
+        if known := self.get(job.job_id):
+            return known
+        return job if self._journal.is_written(job.job_id) else self._journal.saved(job.job_id)
+
+    def submitted_before(self, new: NewJob, stored: Job | None, now: float) -> Job | None:
+        """The job that this submit repeats; `stored` is what the store has under its id or key.
+
+        Raises IdempotencyConflictError where it only has its key.
+        """
         if earlier := self.get(new.job_id):
             return earlier
-        if new.idempotency is None:
+        job = stored and self.newest(stored)
+        if job is None or job.job_id == new.job_id:
+            return job
+        if new.idempotency is None or not self.key_counts(job, now):
             return None
-        job = self._first_use(new.client.name, new.idempotency.key, now)
-        if job is None or job.idempotency is None:
-            return None
-        if job.idempotency.fingerprint != new.idempotency.fingerprint:
+        if job.idempotency is None or job.idempotency.fingerprint != new.idempotency.fingerprint:
             raise IdempotencyConflictError
-        return self.get(job.job_id)
+        return job
 
-    def knows_key(self, client: str, key: str, now: float) -> bool:
-        """Whether a client's job was submitted with this idempotency key, and the key still counts."""
-        return self._first_use(client, key, now) is not None
-
-    def _first_use(self, client: str, key: str, now: float) -> Job | None:
-        job = self._journal.find(client, key)
-        return None if job is None or now - job.created_at > IDEMPOTENCY_SECONDS else job
+    @staticmethod
+    def key_counts(job: Job, now: float) -> bool:
+        """Whether the idempotency key of a job, if it has one, still stands for it."""
+        return job.idempotency is not None and now - job.ages_from <= IDEMPOTENCY_SECONDS
 
     def save(self, job: Job) -> Job:
         """Write a record."""
@@ -85,15 +101,20 @@ class JobBook:
         """Take a record for the newest without writing it: a restart does not need it."""
         for jobs in (self._queued, self._running, self._ended):
             jobs.pop(job.job_id, None)
+        self._recent.forget(job.job_id)
         if job.state is JobState.QUEUED:
             self._queued[job.job_id] = job
         elif job.state is JobState.RUNNING:
             self._running[job.job_id] = job
         elif job.is_open:
             self._ended[job.job_id] = job
+        else:
+            self._recent.remember(job)
 
     def delete(self, job: Job) -> None:
         """Forget a job."""
         self.counts[job.state] -= 1
-        self._ended.pop(job.job_id, None)
+        for jobs in (self._queued, self._running, self._ended):
+            jobs.pop(job.job_id, None)
+        self._recent.forget(job.job_id)
         self._journal.delete(job.job_id)

@@ -15,6 +15,7 @@ from serve_app.jobs.actor import JobTrackerActor
 from serve_app.jobs.job_log import JobLog, log_to_serve_file
 from serve_app.jobs.metrics import JobMetrics
 from serve_app.jobs.observer import JobObservers
+from serve_app.jobs.store import StoreTakenError
 from serve_app.tracing import JobSpans
 
 REPLACING_SECONDS = 10.0
@@ -22,6 +23,10 @@ REPLACING_SECONDS = 10.0
 START_SECONDS = 60.0
 """An actor's process may take so long to start on a busy machine."""
 LOOK_AGAIN_SECONDS = 0.2
+FAREWELL_SECONDS = 10.0
+"""For so long a tracker whose store was taken over says so to all who call it; then its process ends."""
+HEAD_NODE = "node:__internal_head__"
+"""Ray gives this resource to the head node alone."""
 _CODE = ("serve_app", "configs", "deployments")
 
 
@@ -37,6 +42,7 @@ class TrackerProcess:
         spans = JobSpans(span_recorder(settings.tracing, "JobTracker"))
         self._tracker = JobTrackerActor(settings, JobObservers(JobMetrics(), JobLog(), spans))
         self._version = version
+        self._ends_at: float | None = None
 
     async def version(self) -> str:
         """Of the code and the settings that this tracker runs."""
@@ -44,18 +50,26 @@ class TrackerProcess:
 
     async def call(self, method: str, *arguments: Any) -> Any:
         """The answer of one method of `JobTrackerActor`."""
-        return await getattr(self._tracker, method)(*arguments)
+        if self._ends_at is not None and time.monotonic() > self._ends_at:
+            ray.actor.exit_actor()  # which Ray does not restart
+        try:
+            return await getattr(self._tracker, method)(*arguments)
+        except StoreTakenError:
+            self._ends_at = self._ends_at or time.monotonic() + FAREWELL_SECONDS
+            raise
 
 
 class TrackerClient:
     """Calls of the tracker actor. `await client.call("view", job_id)`.
 
     A call whose actor was replaced meanwhile (another version of the application was deployed) goes to the
-    new one; all methods may be repeated.
+    new one; all methods may be repeated. Where another tracker has taken the store over, none is started in
+    the place of ours: they would take it from each other.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._store_is_taken = False
         self._actor = get_or_create_tracker(settings)
 
     async def call(self, method: str, *arguments: Any) -> Any:
@@ -65,6 +79,9 @@ class TrackerClient:
             actor = self._actor
             try:
                 return await actor.call.remote(method, *arguments)
+            except StoreTakenError:
+                self._store_is_taken = True
+                raise
             except ray.exceptions.ActorDiedError:
                 if time.monotonic() > deadline:
                     raise
@@ -76,7 +93,10 @@ class TrackerClient:
             actor = await asyncio.to_thread(find_tracker, self._settings)
             if actor is not None and actor != ended:
                 self._actor = actor
-            elif time.monotonic() > deadline - REPLACING_SECONDS:
+                self._store_is_taken = False
+            elif self._store_is_taken and time.monotonic() > deadline:
+                return
+            elif not self._store_is_taken and time.monotonic() > deadline - REPLACING_SECONDS:
                 self._actor = await asyncio.to_thread(get_or_create_tracker, self._settings)
             else:
                 await asyncio.sleep(LOOK_AGAIN_SECONDS)
@@ -123,7 +143,8 @@ def get_or_create_tracker(settings: Settings) -> Any:
     """The handle of the application's tracker, started by whichever replica asks first.
 
     Detached, because it must outlive the replica that started it; an explicit namespace, because inside Serve
-    the default one depends on who started Serve.
+    the default one depends on who started Serve. An SQLite file is on the disk of one node: there the tracker
+    must run, and go on when Ray starts it again. That is the head node, because it is the same for everybody.
     """
     return (
         ray.remote(TrackerProcess)
@@ -136,6 +157,7 @@ def get_or_create_tracker(settings: Settings) -> Any:
             max_task_retries=-1,
             max_concurrency=100_000,  # most of them wait: polls, event streams, runners for jobs
             num_cpus=0,
+            resources={HEAD_NODE: 0.001} if settings.jobs.keeps_a_file else None,
             enable_task_events=False,  # Ray's GCS would remember 100,000 heartbeats and polls
         )
         .remote(settings, _version(settings))

@@ -21,6 +21,14 @@ class DrainingError(Exception):
     """An operator is emptying the server: it takes no new jobs."""
 
 
+class NoRoomError(Exception):
+    """No new job can be kept at the moment. `message` says why, without the server's insides."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
 class RequeueError(Exception):
     """Why a job can't be put back in line. `later`: it can be soon."""
 

@@ -56,14 +56,19 @@ class Forecast:
         self._busy_seconds = 0.0
         self._changed_at = 0.0
 
-    def claimed(self, job: Job, since: float, now: float) -> None:
+    def claimed(self, job: Job, now: float) -> None:
         """A runner has begun a job."""
         self._count_busy_seconds(now)
         whole = job.attempt == 1 and job.checkpoint.plan is None
         work = work_left(job)
-        self._runs[job.job_id] = _Run(job.client, work, whole, since, work, since, self._busy_seconds)
+        self._runs[job.job_id] = _Run(job.client, work, whole, now, work, now, self._busy_seconds)
         if len(self._line) or len(self._runs) > self._runners:
             self._side_by_side.append(len(self._runs))
+
+    def resumed(self, job: Job, now: float) -> None:
+        """A runner goes on with a job that it began before a restart: how long ago is not known for sure."""
+        self.claimed(job, now)
+        self._runs[job.job_id] = replace(self._runs[job.job_id], whole=False)
 
     def heard(self, job: Job, now: float) -> None:
         """The runner of a job has said how far it is."""
@@ -91,12 +96,17 @@ class Forecast:
         expected = self._speeds.seconds(Work.total(work for work, _ in self._loaded))
         self._pace = measured / expected if measured > 0 and expected > 0 else 1.0
 
-    def learned(self, job: Job) -> None:
-        """A job succeeded before a restart."""
+    def learned(self, job: Job, longest: float) -> None:
+        """A job succeeded before a restart; `longest` is what an attempt can have taken, in seconds.
+
+        Its times are of the wall clock: where somebody set that meanwhile they tell nothing.
+        """
         if job.attempt != 1 or job.started_at is None or job.finished_at is None or job.result is None:
             return
         timings, seconds = job.result.get("timings", {}), job.finished_at - job.started_at
-        if sum(timings.values()) <= seconds:  # else an attempt that did not count did a part of the work
+        if (
+            sum(timings.values()) <= seconds <= longest
+        ):  # else an attempt that did not count did a part of the work
             self._speeds.add(job.work, seconds, timings)
 
     def until_result(self, job: Job, now: float) -> float | None:

@@ -12,7 +12,7 @@ from itertools import islice
 
 from configs.settings import StorageSettings
 from deployments.job_log import about
-from serve_app.jobs.ages import CautiousClock, steady_seconds
+from serve_app.jobs.ages import RetentionClock, steady_seconds
 from serve_app.jobs.identity import store_name
 from serve_app.jobs.journal import Journal
 from serve_app.jobs.leftovers import Leftovers, sign_in, survey
@@ -49,7 +49,7 @@ class Janitor:
     ) -> None:
         self._storage = storage
         self._settings = settings
-        self._clock = CautiousClock(max(settings.result_seconds, settings.record_seconds), clock, steady)
+        self._clock = RetentionClock(max(settings.result_seconds, settings.record_seconds), clock, steady)
         self._steady = steady
         self._scanned_at: float | None = None
         self._unknown_since: dict[str, float] = {}
@@ -68,9 +68,9 @@ class Janitor:
         """Delete what is due. Raises StoreError; what can't be deleted is tried again by the next sweep."""
         is_time_to_scan = self._scanned_at is None or self._steady() - self._scanned_at >= SCAN_SECONDS
         if is_time_to_scan:
-            name = store_name(await asyncio.to_thread(journal.store.secret))
+            name = await _name_of_store(journal)
             is_new = await asyncio.to_thread(sign_in, self._storage, name, self._clock)
-        await self._tidy(tracker)
+        await self._tidy(tracker, journal)
         await self._expire_files(tracker, journal)
         await self._expire_records(tracker, journal)
         await self._trim_cancelled(tracker, journal)
@@ -83,13 +83,12 @@ class Janitor:
 
     async def survey(self, journal: Journal) -> Leftovers:
         """Search the storage for folders that no record knows. Raises StoreError and StorageError."""
-        name = store_name(await asyncio.to_thread(journal.store.secret))
+        name = await _name_of_store(journal)
         found = iter(await asyncio.to_thread(self._storage.job_ids))
-        await journal.flushed()
         unknown: list[str] = []
         self._known_folders = 0
         while batch := list(islice(found, BATCH)):
-            strange = await asyncio.to_thread(journal.store.unknown, batch)
+            strange = await journal.unknown(batch)
             unknown += strange
             self._known_folders += len(batch) - len(strange)
         before = self.leftovers.unowned
@@ -130,9 +129,14 @@ class Janitor:
         tracker.ended.records_expired(deleted)
         return deleted
 
-    async def _tidy(self, tracker: JobTracker) -> None:
-        """Of ended jobs everything but the songs."""
-        for job in await self._deleted(tracker.ended.untidy(), self._tidy_one):
+    async def _tidy(self, tracker: JobTracker, journal: Journal) -> None:
+        """Of ended jobs everything but the songs.
+
+        Only where the end is durable: after a crash of the tracker the job would run again, and need its
+        recordings.
+        """
+        untidy = [job for job in tracker.ended.untidy() if journal.is_written(job.job_id)]
+        for job in await self._deleted(untidy, self._tidy_one):
             tracker.ended.tidied(job.job_id)
 
     def _tidy_one(self, job: Job) -> None:
@@ -144,14 +148,14 @@ class Janitor:
     async def _expire_files(self, tracker: JobTracker, journal: Journal) -> None:
         """Songs that are too old, then the oldest ones for as long as all take too much."""
         while True:
-            await journal.flushed()
-            store, now = journal.store, self._clock()
-            old = await asyncio.to_thread(store.ended, now - self._settings.result_seconds, True, BATCH)
+            await journal.settle()
+            now = self._clock()
+            old = await journal.ended(now - self._settings.result_seconds, True, BATCH)
             surplus = (
                 tracker.ended.stored_bytes - sum(job.file_bytes for job in old) - self._settings.max_bytes
             )
             if surplus > 0 and len(old) < BATCH:
-                oldest = await asyncio.to_thread(store.ended, ANY_TIME, True, BATCH)
+                oldest = await journal.ended(ANY_TIME, True, BATCH)
                 old += _enough(oldest[len(old) :], surplus)
             deleted = await self._deleted(old, lambda job: self._storage.delete_job(job.job_id))
             tracker.ended.files_expired(deleted)
@@ -160,21 +164,18 @@ class Janitor:
 
     async def _expire_records(self, tracker: JobTracker, journal: Journal) -> None:
         while True:
-            await journal.flushed()
+            await journal.settle()
             before = self._clock() - self._settings.record_seconds
-            old = await asyncio.to_thread(journal.store.ended, before, False, BATCH)
+            old = await journal.ended(before, False, BATCH)
             if len(await self.purge(tracker, old)) < BATCH:
                 return
 
     async def _trim_cancelled(self, tracker: JobTracker, journal: Journal) -> None:
         """Records of clients that submit and cancel, before their time."""
         for client in tracker.ended.to_trim():
-            await journal.flushed()
-            page, state = journal.store.page, JobState.CANCELLED
-            kept = await asyncio.to_thread(page, client, state, sys.maxsize, self._settings.client_cancelled)
-            while kept and (
-                older := await asyncio.to_thread(page, client, state, kept[-1].place.sequence, BATCH)
-            ):
+            state = JobState.CANCELLED
+            kept = await journal.page(client, state, sys.maxsize, self._settings.client_cancelled)
+            while kept and (older := await journal.page(client, state, kept[-1].place.sequence, BATCH)):
                 kept = older
                 await self.purge(tracker, [job for job in older if job.may_go])
 
@@ -183,8 +184,7 @@ class Janitor:
         now = self._steady()
         self._unknown_since = {job_id: self._unknown_since.get(job_id, now) for job_id in found}
         due = [job_id for job_id, since in self._unknown_since.items() if now - since >= ABANDONED_SECONDS]
-        await journal.flushed()
-        for job_id in await asyncio.to_thread(journal.store.unknown, due):
+        for job_id in await journal.unknown(due):
             await asyncio.to_thread(self._delete_abandoned, job_id)
 
     def _delete_abandoned(self, job_id: str) -> bool:
@@ -215,6 +215,10 @@ class Janitor:
             )
             return False
         return True
+
+
+async def _name_of_store(journal: Journal) -> str:
+    return store_name(await journal.change_store(lambda store: store.secret()))
 
 
 def _enough(oldest: Iterable[Job], surplus: int) -> list[Job]:

@@ -63,4 +63,4 @@ class JobLog(JobObserver):
 
 
 def _between(started: float | None, ended: float | None) -> float:
-    return ended - started if started is not None and ended is not None else 0.0
+    return max(0.0, ended - started) if started is not None and ended is not None else 0.0

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from deployments.errors import StorageError
-from serve_app.jobs.ages import CautiousClock, boot_id
+from serve_app.jobs.ages import RetentionClock, boot_id
 from serve_app.jobs.identity import store_of
 from serve_app.storage import AudioStorage
 
@@ -57,7 +57,7 @@ def survey(storage: AudioStorage, store: str, unknown: Iterable[str]) -> Leftove
     )
 
 
-def sign_in(storage: AudioStorage, store: str, clock: CautiousClock) -> bool:
+def sign_in(storage: AudioStorage, store: str, clock: RetentionClock) -> bool:
     """Say that this store uses the storage, and hand the clock on to the next process.
 
     Whether it is the first time. Blocks. Raises StorageError where the storage cannot be read. A storage that

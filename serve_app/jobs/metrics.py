@@ -25,7 +25,7 @@ class JobMetrics(JobObserver):
 
     def claimed(self, job: Job) -> None:
         if job.attempt == 1 and job.started_at is not None:
-            self._meter.observe(metrics.WAIT, job.started_at - job.created_at)
+            self._meter.observe(metrics.WAIT, max(0.0, job.started_at - job.created_at))
 
     def run_ended(self, job: Job, outcome: Outcome, at: float) -> None:
         del job, at
@@ -46,6 +46,9 @@ class JobMetrics(JobObserver):
     def store_failed(self) -> None:
         self._meter.count(metrics.STORE_ERRORS)
 
+    def set_aside(self) -> None:
+        self._meter.count(metrics.SET_ASIDE)
+
     def loaded(self, load: Load) -> None:
         # Ray forgets a gauge that is not set again within 20 s: those of a tracker that hangs go, too.
         self._meter.set(metrics.TRACKER_STARTED, self._started_at)
@@ -65,7 +68,7 @@ class JobMetrics(JobObserver):
         for stage, seconds in (job.result or {}).get("timings", {}).items():
             self._meter.observe(metrics.STAGE_SECONDS, seconds, stage)
         if job.finished_at is not None and job.started_at is not None:
-            self._meter.observe(metrics.JOB_SECONDS, job.finished_at - job.created_at)
+            self._meter.observe(metrics.JOB_SECONDS, max(0.0, job.finished_at - job.created_at))
             work_seconds = job.finished_at - job.started_at
             if work_seconds > 0:
                 self._meter.observe(metrics.REAL_TIME_FACTOR, audio_seconds / work_seconds)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from serve_app.api.schemas import GenerateRequest
 from serve_app.jobs.mode import Mode
+from serve_app.jobs.stored_request import StoredRequest
 from serve_app.jobs.work import Work
 from serve_app.song_plan import SongPlan
 
@@ -36,7 +37,7 @@ class Recording:
 class JobSpec:
     """A valid request, with all that chance decides already decided: a retry makes the same music."""
 
-    request: GenerateRequest
+    request: StoredRequest
     seeds: tuple[int, ...]
     """One per batch item."""
     codes: tuple[tuple[int, ...], ...] = ()
@@ -130,7 +131,7 @@ class Job:
     work: Work
     place: Place
     created_at: float
-    """Epoch seconds, like all times here."""
+    """Epoch seconds of the wall clock, like all times here but `lease_expires_at`."""
     client: str = ""
     uploaded_bytes: int = 0
     idempotency: IdempotencyKey | None = None
@@ -146,6 +147,7 @@ class Job:
     """Attempts before an operator put the job back in line: they do not count against the limit."""
     lease_token: str | None = None
     lease_expires_at: float | None = None
+    """On the clock of durations of the tracker that gave the lease; a restarted one gives a new lease."""
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     result: dict[str, Any] | None = None
     error: str | None = None
@@ -162,9 +164,11 @@ class Job:
     """When it last came into line; None in records of earlier releases."""
     claimed_at: float | None = None
     """When its newest attempt began."""
+    submitted_at: float | None = None
+    """When it was submitted, by `clocks.CautiousClock`; None in records of earlier releases."""
 
     @classmethod
-    def queued(cls, new: NewJob, place: Place, created_at: float) -> "Job":
+    def queued(cls, new: NewJob, place: Place, created_at: float, submitted_at: float) -> "Job":
         """A job that has just entered the line."""
         return cls(
             job_id=new.job_id,
@@ -177,10 +181,11 @@ class Job:
             idempotency=new.idempotency,
             traceparent=new.traceparent,
             queued_at=created_at,
+            submitted_at=submitted_at,
         )
 
     def leased(self, token: str, now: float, expires_at: float) -> "Job":
-        """The job in the hands of a runner."""
+        """The job in the hands of a runner; `now` is of the wall clock."""
         return self.with_(
             state=JobState.RUNNING,
             stage="planning",
@@ -200,6 +205,11 @@ class Job:
     def with_(self, **changes: Any) -> "Job":
         """A copy with some fields changed."""
         return replace(self, **changes)
+
+    @property
+    def ages_from(self) -> float:
+        """When it was submitted, on a scale that nobody sets where the record has it."""
+        return self.created_at if self.submitted_at is None else self.submitted_at
 
     @property
     def counted_attempts(self) -> int:

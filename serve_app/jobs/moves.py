@@ -1,11 +1,11 @@
 """A job's ways into the line, back to it and out of it: whoever counts or forecasts hears of each."""
 
-from collections.abc import Callable
 from typing import Any
 
 from configs.metrics import FailureKind
 from serve_app.jobs.admission import Admission
 from serve_app.jobs.book import JobBook
+from serve_app.jobs.clocks import Clock
 from serve_app.jobs.forecast import Forecast, work_left
 from serve_app.jobs.line import Waiting, WaitingLine
 from serve_app.jobs.model import Callback, Checkpoint, Job, JobState, Place
@@ -22,7 +22,8 @@ class Moves:
         line: WaitingLine,
         forecast: Forecast,
         admission: Admission,
-        clock: Callable[[], float],
+        wall: Clock,
+        steady: Clock,
         observer: JobObserver,
         max_attempts: int,
     ) -> None:
@@ -30,7 +31,8 @@ class Moves:
         self._line = line
         self._forecast = forecast
         self._admission = admission
-        self._clock = clock
+        self._wall = wall
+        self._steady = steady
         self._observer = observer
         self._max_attempts = max_attempts
 
@@ -40,14 +42,14 @@ class Moves:
 
     def requeue(self, job: Job, outcome: Outcome, **changes: Any) -> None:
         """A running job goes back to its place."""
-        now = self._clock()
-        self._forecast.stopped(job, now)
+        now = self._wall()
+        self._forecast.stopped(job, self._steady())
         self._observer.run_ended(job, outcome, now)
         self.enter(self._book.save(job.waiting_again().with_(queued_at=now, **changes)))
 
     def reopen(self, job: Job, place: Place) -> None:
         """A job that ended goes back into the line. Raises RequeueError."""
-        queued = self._book.reopen(job, again(job).with_(queued_at=self._clock(), place=place))
+        queued = self._book.reopen(job, again(job).with_(queued_at=self._wall(), place=place))
         self._admission.restored(queued)
         self.enter(queued)
 
@@ -57,15 +59,15 @@ class Moves:
             self.requeue(job, kind)
             self._observer.retried()
         else:
-            self.end(job, JobState.FAILED, kind, error=error, tidy_at=self._clock())
+            self.end(job, JobState.FAILED, kind, error=error, tidy_at=self._wall())
 
     def end(self, job: Job, state: JobState, outcome: Outcome, **changes: Any) -> Job:
         """A waiting or running job is over; its record."""
-        now = self._clock()
+        now = self._wall()
         if job.state is JobState.QUEUED:
             self._line.remove(job.place)
         else:
-            self._forecast.stopped(job, now)
+            self._forecast.stopped(job, self._steady())
             self._observer.run_ended(job, outcome, now)
         callback = Callback(due_at=now) if job.spec.request.callback_url else None
         # Only a job that failed may be put back in line.
@@ -81,3 +83,13 @@ class Moves:
         self._admission.left(ended)
         self._observer.ended(ended)
         return ended
+
+    def withdraw(self, job: Job) -> None:
+        """A job that nobody was told of is taken back: it never was."""
+        if job.state is JobState.QUEUED:
+            self._line.remove(job.place)
+        else:
+            self._forecast.stopped(job, self._steady())
+            self._observer.run_ended(job, "handed_back", self._wall())
+        self._admission.withdrawn(job)
+        self._book.delete(job)

@@ -60,6 +60,9 @@ class JobObserver:
     def store_failed(self) -> None:
         """The job store gave or took no records."""
 
+    def set_aside(self) -> None:
+        """A record that could not be read was set aside."""
+
     def loaded(self, load: Load) -> None:
         """What there is now; told every few seconds."""
 

@@ -1,12 +1,11 @@
 """Jobs that an operator wants gone before their time: files first, records after, as the janitor does it."""
 
-import asyncio
 from dataclasses import dataclass, field
 
 from serve_app.jobs.janitor import BATCH, Janitor
+from serve_app.jobs.journal import Journal
 from serve_app.jobs.model import Job, JobState
 from serve_app.jobs.requeue import NOT_TIDY
-from serve_app.jobs.store import JobStore
 from serve_app.jobs.tracker import JobTracker
 
 UNKNOWN = "there is no such job"
@@ -26,11 +25,11 @@ class Purge:
     below: int = 0
     """Only jobs with a smaller sequence: the next step goes on where this one ended."""
 
-    def page(self, store: JobStore) -> list[Job]:
-        """The jobs of this step, that go or not. Blocks."""
+    async def page(self, journal: Journal) -> list[Job]:
+        """The jobs of this step, that go or not. Raises StoreError."""
         if self.job_ids is not None:
-            return [job for job_id in self.job_ids if (job := store.get(job_id))]
-        return store.page(self.client, self.state, self.below, BATCH)
+            return list((await journal.get_many(self.job_ids)).values())
+        return await journal.page(self.client, self.state, self.below, BATCH)
 
     def takes(self, job: Job) -> bool:
         """Whether a job of the page goes."""
@@ -54,10 +53,10 @@ class Purged:
 
 
 async def purge(
-    wanted: Purge, dry_run: bool, tracker: JobTracker, store: JobStore, janitor: Janitor
+    wanted: Purge, dry_run: bool, tracker: JobTracker, journal: Journal, janitor: Janitor
 ) -> Purged:
     """Carry out one step. Raises StoreError."""
-    page = await asyncio.to_thread(wanted.page, store)
+    page = await wanted.page(journal)
     going = [job for job in page if wanted.takes(job)]
     gone = going if dry_run else await janitor.purge(tracker, going)
     ids = {job.job_id for job in gone}

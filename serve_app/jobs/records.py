@@ -1,6 +1,6 @@
 """Jobs as the stores keep them: JSON, with the version of its layout."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,10 @@ Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
 
 UPGRADES: tuple[Upgrade, ...] = ()
 """From layout 1 to 2, from 2 to 3 … Fields that are new and have a default need none."""
+
+
+class RecordError(StoreError):
+    """A record is damaged, or a later release wrote it. Trying again does not help."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ def job_to_json(job: Job, upgrades: Sequence[Upgrade] = UPGRADES) -> bytes:
 
 
 def job_from_json(record: bytes | str, upgrades: Sequence[Upgrade] = UPGRADES) -> Job:
-    """The job of a record in this or an earlier layout. Raises StoreError where it is newer or damaged."""
+    """The job of a record in this or an earlier layout. Raises RecordError where it is newer or damaged."""
     newest = len(upgrades) + 1
     try:
         found = from_json(record)
@@ -44,9 +48,10 @@ def job_from_json(record: bytes | str, upgrades: Sequence[Upgrade] = UPGRADES) -
             for upgrade in upgrades[version - 1 :]:
                 job = upgrade(job)
             return _RECORDS.validate_python({"version": newest, "job": job}).job
+        job_id = job["job_id"]
     except (ValidationError, ValueError, TypeError, KeyError) as error:
-        raise StoreError(f"a job's record can't be read: {error}") from error
-    raise StoreError(newer_version(f"the record of job {job.get('job_id')}", version, newest))
+        raise RecordError(f"a job's record can't be read: {_without_values(error)}") from error
+    raise RecordError(newer_version(f"the record of job {job_id}", version, newest))
 
 
 def newer_version(what: str, found: int, newest: int) -> str:
@@ -55,3 +60,35 @@ def newer_version(what: str, found: int, newest: int) -> str:
         f"{what} has version {found}, this server knows versions up to {newest}: run the release that wrote "
         "it, or a later one"
     )
+
+
+class RecordReader:
+    """Reads records and notes those that it cannot read, with the reason, by job id."""
+
+    def __init__(self) -> None:
+        self.unreadable: dict[str, str] = {}
+
+    def jobs(self, records: Iterable[tuple[str, bytes | str]]) -> list[Job]:
+        """The jobs of pairs of job id and record, but for those that are unreadable."""
+        return [job for job_id, record in records if (job := self.job(job_id, record))]
+
+    def done(self, noted: Iterable[str]) -> None:
+        """Forget what was noted about some jobs."""
+        for job_id in noted:
+            self.unreadable.pop(job_id, None)
+
+    def job(self, job_id: str, record: bytes | str) -> Job | None:
+        """The job of one record; None where it is unreadable."""
+        try:
+            return job_from_json(record)
+        except RecordError as error:
+            self.unreadable[job_id] = str(error)
+            return None
+
+
+def _without_values(error: Exception) -> str:
+    """Which parts of a record are wrong. The reason is logged, and the values are the words of users."""
+    if isinstance(error, ValidationError):
+        problems = error.errors(include_url=False, include_context=False, include_input=False)
+        return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in problems[:3])
+    return f"{type(error).__name__}: {error}"

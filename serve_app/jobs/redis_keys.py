@@ -14,13 +14,23 @@ class Keys:
 
     @property
     def meta(self) -> str:
-        """Hash: version, epoch, next_sequence, secret, mode."""
+        """Hash: version, epoch, writes (how many there were), next_sequence, secret, mode."""
         return f"{self.prefix}:meta"
 
     @property
     def records(self) -> str:
         """Hash: job id -> JSON."""
         return f"{self.prefix}:records"
+
+    @property
+    def set_aside(self) -> str:
+        """Hash: job id -> a record that could not be read."""
+        return f"{self.prefix}:set_aside"
+
+    @property
+    def set_aside_reasons(self) -> str:
+        """Hash: job id -> JSON, the state that the job was listed under and why its record was set aside."""
+        return f"{self.prefix}:set_aside_reasons"
 
     @property
     def stored(self) -> str:

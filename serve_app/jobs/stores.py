@@ -1,6 +1,6 @@
 """The store that the settings name."""
 
-from configs.settings import PROJECT_ROOT
+from configs.settings import PROJECT_ROOT, REDIS_SCHEMES
 from serve_app.jobs.store import JobStore, MemoryJobStore
 
 
@@ -8,7 +8,7 @@ def open_store(location: str) -> JobStore:
     """Open `jobs.store` of the settings. Raises StoreError."""
     if location == "memory":
         return MemoryJobStore()
-    if location.startswith(("redis://", "rediss://", "unix://")):
+    if location.startswith(tuple(f"{scheme}://" for scheme in REDIS_SCHEMES)):
         from serve_app.jobs.redis_store import RedisJobStore
 
         return RedisJobStore(location)

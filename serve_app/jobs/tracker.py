@@ -1,13 +1,13 @@
 """The line of jobs: who waits, who runs, who may finish what.
 
-A plain class with clock and journal injected; `serve_app.jobs.actor` puts it behind a Ray actor.
+A plain class with clocks and journal injected; `serve_app.jobs.actor` puts it behind a Ray actor. It reads
+the store when it is made and never again: a job that was closed long ago is recalled by whoever asks for it.
 A job is leased to a runner: whoever holds the token may report and finish, until the lease ends. An expired
 job goes back to its original place in the line, so whatever dies costs a retry and never a job. Methods that
 a caller may repeat, because the answer to the first call was lost, give the same answer again.
 """
 
 import sys
-from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
@@ -15,6 +15,7 @@ from configs.metrics import FailureKind
 from configs.settings import JobSettings
 from serve_app.jobs.admission import Admission
 from serve_app.jobs.book import JobBook
+from serve_app.jobs.clocks import CautiousClock, Clock
 from serve_app.jobs.demand import Arrivals, demand
 from serve_app.jobs.ended import EndedJobs
 from serve_app.jobs.errors import DrainingError, JobEndedError, LimitError
@@ -50,11 +51,17 @@ class JobTracker:
         self,
         settings: JobSettings,
         journal: Journal,
-        clock: Callable[[], float],
+        wall: Clock,
         observer: JobObserver = _UNOBSERVED,
+        steady: Clock | None = None,
     ) -> None:
+        """Reads the store, and blocks for as long as that takes. Raises StoreError.
+
+        `steady` is the clock of durations, which nobody sets; None takes `wall` for it.
+        """
         self._settings = settings
-        self._clock = clock
+        self._wall = wall
+        self._steady = steady or wall
         self._observer = observer
         self._book = JobBook(journal)
         self._speeds = SpeedHistory(settings.initial_job_seconds)
@@ -65,57 +72,96 @@ class JobTracker:
         self._arrivals = Arrivals(self._next_sequence)
         self._admission = Admission(settings, journal.store.stored_bytes())
         self._moves = Moves(
-            self._book, self._line, self._forecast, self._admission, clock, observer, settings.max_attempts
+            self._book,
+            self._line,
+            self._forecast,
+            self._admission,
+            wall,
+            self._steady,
+            observer,
+            settings.max_attempts,
         )
-        self.ended = EndedJobs(self._book, self._admission, clock)
+        self.ended = EndedJobs(self._book, self._admission, wall, self._steady, settings.lease_seconds)
         self.mode = journal.store.mode()
+        newest = journal.store.page(None, None, sys.maxsize, 1)
+        latest = newest[0].ages_from if newest else None
         self._restore(journal.store)
+        self._cautious_now = CautiousClock(wall, self._steady, latest)
 
     # What clients ask
 
-    def submit(self, new: NewJob) -> Accepted:
-        """Put a job in line. Raises DrainingError, LimitError or IdempotencyConflictError."""
-        now = self._clock()
-        if earlier := self._book.submitted_before(new, now):
-            return self._accepted(earlier)
-        self._check(new.client.name, new.uploaded_bytes, now)
+    def repeated(self, new: NewJob, stored: Job | None) -> Accepted | None:
+        """The answer to a submit that repeats an earlier one; None where it does not.
+
+        `stored` is what the store has under its id or its idempotency key. Raises IdempotencyConflictError.
+        """
+        earlier = self._book.submitted_before(new, stored, self._cautious_now())
+        return self._accepted(earlier) if earlier else None
+
+    def submit(self, new: NewJob, stored: Job | None = None) -> Accepted:
+        """Put a job in line, unless it repeats one.
+
+        Raises DrainingError, LimitError or IdempotencyConflictError.
+        """
+        if accepted := self.repeated(new, stored):
+            return accepted
+        self._check(new.client.name, new.uploaded_bytes)
         last = self._line.last_of(new.client.name, -new.priority)
         place = self._fair.place(new.client, new.priority, new.work, last, self._next_sequence)
         self._next_sequence += 1
-        job = Job.queued(new, place, created_at=now)
-        self._admission.entered(job)
+        job = Job.queued(new, place, created_at=self._wall(), submitted_at=self._cautious_now())
+        self._admission.entered(job, self._steady())
         self._arrivals.came(job)
         self._moves.enter(self._book.save(job))
         self._observer.submitted()
         return self._accepted(job)
 
-    def admit(self, client: str, idempotency_key: str | None) -> None:
+    def admit(self, client: str) -> None:
         """Refuse a request before its recordings are read, where `submit` would refuse it now.
 
-        Nothing is reserved: `submit` decides. What repeats an earlier request is never refused. Raises
-        DrainingError or LimitError.
+        Nothing is reserved: `submit` decides. Raises DrainingError or LimitError.
         """
-        now = self._clock()
-        if idempotency_key is None or not self._book.knows_key(client, idempotency_key, now):
-            self._check(client, 0, now)
+        self._check(client, 0)
 
-    def _check(self, client: str, uploaded_bytes: int, now: float) -> None:
+    def key_counts(self, earlier: Job) -> bool:
+        """Whether a job's idempotency key still stands for it: a submit under the same key repeats it."""
+        return self._book.key_counts(earlier, self._cautious_now())
+
+    def _check(self, client: str, uploaded_bytes: int) -> None:
         if self.mode is Mode.DRAINING:
             raise DrainingError
         try:
-            self._admission.check(client, uploaded_bytes, len(self._line), self._forecast, now)
+            self._admission.check(client, uploaded_bytes, len(self._line), self._forecast, self._steady())
         except LimitError as error:
             self._observer.refused(error.limit)
             raise
 
+    def withdraw(self, new: NewJob) -> None:
+        """Take a job back that could not be made durable, and that nobody was told of."""
+        if job := self._book.open(new.job_id):
+            self._arrivals.cancelled(job)
+            self._moves.withdraw(job)
+
+    def holds(self, job_id: str) -> bool:
+        """Whether a job's record is in memory; else `recall` it from the store before asking about it."""
+        return self._book.get(job_id) is not None
+
+    def recall(self, job: Job) -> None:
+        """Take a closed job's record from the store to mind."""
+        self._book.recall(job)
+
+    def set_aside(self, state: JobState) -> None:
+        """The record of a closed job in this state could not be read, and is no job's any more."""
+        self._book.counts[state] -= 1
+
     def view(self, job_id: str) -> JobView | None:
-        """A job and its place among the others; None where the id is unknown."""
+        """A job and its place among the others; None where the id is not known here."""
         job = self._book.get(job_id)
         return None if job is None else self.view_of(job)
 
     def view_of(self, job: Job) -> JobView:
         """A record as a poll sees it."""
-        eta = self._forecast.until_result(job, self._clock())
+        eta = self._forecast.until_result(job, self._steady())
         return JobView.of(job, self._position(job), eta, self._speeds.average_job_seconds)
 
     def cancel(self, job_id: str) -> JobView | None:
@@ -130,10 +176,14 @@ class JobTracker:
             raise JobEndedError(job.state)
         # A runner may still write: its files are deleted when it says that it left, or its lease would end.
         self._arrivals.cancelled(job)
-        silent_from = job.lease_expires_at if job.state is JobState.RUNNING else None
-        ended = self._moves.end(job, JobState.CANCELLED, "cancelled", tidy_at=silent_from or self._clock())
-        self.ended.cancelled(ended)
-        return self.view_of(ended)
+        still_writing = 0.0
+        if job.state is JobState.RUNNING and job.lease_expires_at is not None:
+            still_writing = job.lease_expires_at - self._steady()
+        tidy_at = self._wall() + max(0.0, still_writing)
+        cancelled = self._moves.end(job, JobState.CANCELLED, "cancelled", tidy_at=tidy_at)
+        self.ended.cancelled(cancelled)
+        self.ended.schedule(cancelled)
+        return self.view_of(cancelled)
 
     # What runners do
 
@@ -145,11 +195,12 @@ class JobTracker:
         waiting = self._book.open(self._line.first() or "")
         if waiting is None or self.mode is Mode.PAUSED:
             return None
-        now = self._clock()
-        claimed = self._book.save(waiting.leased(token, now, now + self._settings.lease_seconds))
+        now = self._steady()
+        expires_at = now + self._settings.lease_seconds
+        claimed = self._book.save(waiting.leased(token, self._wall(), expires_at))
         self._line.remove(claimed.place)
         self._fair.claimed(claimed.client, claimed.place)
-        self._forecast.claimed(claimed, now, now)
+        self._forecast.claimed(claimed, now)
         self._observer.claimed(claimed)
         return Claim(claimed, token)
 
@@ -161,7 +212,7 @@ class JobTracker:
         job = self._leased_job(job_id, token)
         if job is None:
             return False
-        now = self._clock()
+        now = self._steady()
         expires_at = now + self._settings.lease_seconds
         renewed = job.with_(stage=stage, progress=progress, lease_expires_at=expires_at)
         self._book.remember(renewed)
@@ -185,10 +236,9 @@ class JobTracker:
         job = self._leased_job(job_id, token)
         if job is None:
             return self._ended_by(job_id, token, JobState.SUCCEEDED)
-        now = self._clock()
-        self._forecast.finished(job, now, result.get("timings", {}))
+        self._forecast.finished(job, self._steady(), result.get("timings", {}))
         published = {"result": result, "files": files, "file_bytes": file_bytes}
-        done = {"stage": "done", "progress": 1.0, "tidy_at": now}
+        done = {"stage": "done", "progress": 1.0, "tidy_at": self._wall()}
         self._moves.end(job, JobState.SUCCEEDED, "succeeded", **done, **published)
         return True
 
@@ -218,7 +268,7 @@ class JobTracker:
         """The runner of a cancelled job has stopped: nothing is written any more."""
         job = self._book.open(job_id)
         if job is not None and job.state is JobState.CANCELLED and job.tidy_at is not None:
-            self._book.save(job.with_(tidy_at=min(job.tidy_at, self._clock())))
+            self.ended.schedule(self._book.save(job.with_(tidy_at=min(job.tidy_at, self._wall()))))
 
     def holds_lease(self, job_id: str, token: str) -> bool:
         """Whether a runner may still work on a job."""
@@ -248,7 +298,7 @@ class JobTracker:
 
     def requeue_expired(self) -> list[str]:
         """Put jobs whose lease ended back in line, or fail them after the last attempt; their ids."""
-        now = self._clock()
+        now = self._steady()
         expired = [job for job in self._book.running if (job.lease_expires_at or 0) <= now]
         for job in expired:
             error = TOO_MANY_ATTEMPTS.format(attempts=job.counted_attempts)
@@ -261,10 +311,10 @@ class JobTracker:
 
     def load(self) -> Load:
         """What waits, runs and is stored."""
-        oldest = min((job.created_at for job in self._book.queued), default=None)
+        oldest = min((job.ages_from for job in self._book.queued), default=None)
         return Load(
             waiting=len(self._line),
-            oldest_seconds=0.0 if oldest is None else self._clock() - oldest,
+            oldest_seconds=0.0 if oldest is None else max(0.0, self._cautious_now() - oldest),
             running=len(self._book.running),
             stored_bytes=self.ended.stored_bytes,
         )
@@ -282,16 +332,15 @@ class JobTracker:
     # How records change
 
     def _restore(self, store: JobStore) -> None:
-        now = self._clock()
         for job in reversed(store.page(None, JobState.SUCCEEDED, sys.maxsize, HISTORY_JOBS)):
             self._fair.restore(job)
-            self._forecast.learned(job)
+            self._forecast.learned(job, self._settings.timeout_seconds)
         for job in sorted(store.open_jobs(), key=lambda job: job.place.sequence):
             self._fair.restore(job)
             self._admission.restored(job)
             if job.state is JobState.RUNNING:
-                job = job.with_(lease_expires_at=now + self._settings.lease_seconds)
-                self._forecast.claimed(job, job.started_at or now, now)
+                job = job.with_(lease_expires_at=self._steady() + self._settings.lease_seconds)
+                self._forecast.resumed(job, self._steady())
             self._book.remember(job)
             if job.state is JobState.QUEUED:
                 self._moves.enter(job)

@@ -1,19 +1,23 @@
 """The tracker as a Ray actor: found by name, replaced when an application of another version starts."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
+import ray.exceptions
 import yaml
 
 from configs.settings import Settings
 from serve_app.api.schemas import GenerateRequest
-from serve_app.jobs.client import TrackerClient, find_tracker, replace_outdated_tracker
+from serve_app.jobs.client import HEAD_NODE, TrackerClient, find_tracker, replace_outdated_tracker
 from serve_app.jobs.model import JobSpec, NewJob
+from serve_app.jobs.store import StoreTakenError
 from tests.job_tracking import WORK
 
 
@@ -89,3 +93,37 @@ async def test_a_tracker_that_was_left_behind_is_stopped_and_its_jobs_are_kept(
     assert again.returncode == 1
     assert "no job tracker of" in again.stderr
     assert (await TrackerClient(settings).call("view", "a")).queue_position == 1
+
+
+async def test_a_tracker_whose_store_was_taken_over_ends_and_is_not_replaced(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two applications have one store by mistake: the later one keeps it."""
+    monkeypatch.setattr("serve_app.jobs.client.REPLACING_SECONDS", 1.0)
+    first = TrackerClient(settings)
+    await first.call("submit", NewJob("a", JobSpec(GenerateRequest(), seeds=(1,)), WORK))
+    name = {"tracker_name": f"{settings.jobs.tracker_name}-other"}
+    others = settings.model_copy(update={"jobs": settings.jobs.model_copy(update=name)})
+    second = TrackerClient(others)
+    await second.call("submit", NewJob("b", JobSpec(GenerateRequest(), seeds=(1,)), WORK))
+    with pytest.raises(StoreTakenError, match="another job tracker has opened this store"):
+        await first.call("submit", NewJob("c", JobSpec(GenerateRequest(), seeds=(1,)), WORK))
+    ended = find_tracker(settings)
+
+    async def ask_until_it_ends() -> None:
+        while True:  # it says so for some seconds
+            with suppress(StoreTakenError):
+                await first.call("view", "a")
+            await asyncio.sleep(0.5)
+
+    with pytest.raises(ray.exceptions.ActorDiedError):
+        await ask_until_it_ends()
+    assert find_tracker(settings) in {None, ended}
+    assert (await second.call("stats")).jobs["queued"] == 2
+    assert await second.call("view", "c") is None
+
+
+async def test_the_tracker_of_a_file_stays_on_the_node_that_has_the_file(settings: Settings) -> None:
+    """On the head node, whose resource it takes a little of."""
+    await TrackerClient(settings).call("stats")
+    assert ray.available_resources()[HEAD_NODE] < ray.cluster_resources()[HEAD_NODE]

@@ -18,6 +18,7 @@ COMMANDS = (
     "list",
     "cancel",
     "requeue",
+    "unreadable",
     "purge",
     "stop-tracker",
     "trace",

@@ -1,6 +1,10 @@
-"""`list`, `cancel` and `requeue`."""
+"""`list`, `cancel`, `requeue` and `unreadable`."""
 
 import json
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -116,3 +120,25 @@ def test_what_was_done_before_the_tracker_went_away_is_told(
     told = capsys.readouterr()
     assert told.out == "first: cancelled\n"
     assert "does not answer" in told.err
+
+
+def test_records_that_were_set_aside_are_shown_with_the_reason(
+    tracker: LocalTracker, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    tracker.submit("damaged")
+    assert main(["unreadable"]) == 0
+    assert rows(capsys) == []
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as database, database:
+        database.execute("UPDATE jobs SET record = '{' || record")
+    # Whoever reads it notes it: a page of the store. Then the next sweep sets it aside.
+    tracker.call("page", None, None, 10, 10)
+    while not tracker.call("set_aside"):
+        time.sleep(0.01)
+    assert main(["unreadable"]) == 0
+    ((job_id, state, *reason),) = rows(capsys)
+    assert (job_id, state) == ("damaged", "queued")
+    assert "can't be read" in " ".join(reason)
+    assert main(["unreadable", "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert told["job_id"] == "damaged"
+    assert "wish" not in str(told)

@@ -20,7 +20,8 @@ def ended(tracker: LocalTracker) -> LocalTracker:
     tracker.run("failed", error="It failed.")
     tracker.submit("waiting")
     deadline = time.monotonic() + 10
-    while tracker.actor._tracker.ended.untidy():
+    assert tracker.actor._opened is not None
+    while tracker.actor._opened[0].ended.untidy():
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return tracker

@@ -63,7 +63,7 @@ class LocalJobService:
         return new_job_id(store_name(self.journal.store.secret()))
 
     async def submit(self, new: NewJob) -> Accepted:
-        accepted = self.tracker.submit(new)
+        accepted = self.tracker.submit(new, await self.journal.earlier(new))
         await self.journal.flushed()
         return accepted
 
@@ -77,8 +77,7 @@ class LocalJobService:
         return self.tracker.cancel(job_id)
 
     async def page(self, client: str, state: JobState | None, before: int, limit: int) -> list[JobView]:
-        await self.journal.flushed()
-        return [self.tracker.view_of(job) for job in self.journal.store.page(client, state, before, limit)]
+        return [self.tracker.view_of(job) for job in await self.journal.page(client, state, before, limit)]
 
     async def until_followed(self, job_id: str) -> None:
         """Return once somebody has seen the job as it is and waits for what comes next."""

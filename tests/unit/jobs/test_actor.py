@@ -12,8 +12,6 @@ from serve_app.jobs.actor import JobTrackerActor
 from serve_app.jobs.errors import DrainingError
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import JobSpec, JobState, NewJob
-from serve_app.jobs.sqlite_store import SqliteJobStore
-from serve_app.jobs.store import StoreError
 from tests.job_tracking import WORK
 
 SPEC = JobSpec(GenerateRequest(), seeds=(1,))
@@ -101,25 +99,6 @@ async def test_a_runner_hears_at_once_that_its_job_was_cancelled(actor: JobTrack
     async with asyncio.timeout(PROMPTLY):
         assert await losing
     assert not await actor.heartbeat("a", "token", "denoising", 0.5)
-
-
-async def test_after_a_failed_write_the_tracker_begins_anew_from_what_is_stored(
-    actor: JobTrackerActor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await submit(actor, "a")
-
-    def full(_self: SqliteJobStore, _changes: object) -> None:
-        raise StoreError("the disk is full")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(SqliteJobStore, "write", full)
-        with pytest.raises(StoreError):
-            await submit(actor, "b")
-    assert await actor.view("b") is None
-    await submit(actor, "c")
-    view = await actor.view("c")
-    assert view is not None
-    assert view.queue_position == 2
 
 
 async def test_an_operator_s_mode_outlives_the_tracker(actor: JobTrackerActor, settings: Settings) -> None:

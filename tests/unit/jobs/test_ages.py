@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.jobs.ages import JUMP_SECONDS, CautiousClock, boot_id, steady_seconds
+from serve_app.jobs.ages import JUMP_SECONDS, RetentionClock, boot_id, steady_seconds
 
 DAY = 86_400.0
 STEPS = [-8 * DAY, -3600.0, -31.0, 31.0, 3600.0, 8 * DAY]
@@ -22,8 +22,8 @@ class Times:
         self.wall += seconds
         self.steady += seconds
 
-    def clock(self) -> CautiousClock:
-        return CautiousClock(7 * DAY, lambda: self.wall, lambda: self.steady)
+    def clock(self) -> RetentionClock:
+        return RetentionClock(7 * DAY, lambda: self.wall, lambda: self.steady)
 
 
 @pytest.mark.parametrize("step", STEPS)

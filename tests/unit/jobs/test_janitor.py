@@ -185,3 +185,14 @@ async def test_a_full_storage_is_freed_although_nobody_can_sign_in(
     house.clock.now += DAY + 1
     await house.sweep()
     assert house.files() == []
+
+
+async def test_the_recordings_of_a_job_stay_until_its_end_is_durable(house: Housekeeping) -> None:
+    """After a crash before that the job runs again, and needs them."""
+    job_id = house.finish()
+    files = house.files()
+    await house.janitor._tidy(house.tracker, house.journal)
+    assert house.files() == files
+    await house.journal.flushed()
+    await house.janitor._tidy(house.tracker, house.journal)
+    assert house.files() == [f"{job_id}/2/0.wav"]

@@ -4,20 +4,25 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pytest
 
 from serve_app.jobs.journal import Journal
-from serve_app.jobs.model import IdempotencyKey, Job
-from serve_app.jobs.store import MemoryJobStore, StoreError
-from tests.job_records import a_job
+from serve_app.jobs.model import Client, IdempotencyKey, Job, JobState, NewJob
+from serve_app.jobs.store import MemoryJobStore, StoreError, StoreReplacedError, StoreTakenError
+from tests.job_records import SPEC, WORK, a_job
 
 
 class RecordingStore(MemoryJobStore):
     """Notes its writes, takes its time over them, and fails where it is told to."""
 
-    def __init__(self, seconds: float = 0.0, failing_write: int | None = None) -> None:
+    def __init__(
+        self,
+        seconds: float = 0.0,
+        failing_write: int | None = None,
+        error: type[StoreError] = StoreError,
+    ) -> None:
         super().__init__()
         self.writes: list[dict[str, Job | None]] = []
         self.durable: dict[str, Job | None] = {}
@@ -27,6 +32,7 @@ class RecordingStore(MemoryJobStore):
         self.gate.set()
         self._seconds = seconds
         self._failing_write = failing_write
+        self._error = error
         self._busy = threading.Lock()
 
     async def begins(self) -> None:
@@ -35,15 +41,17 @@ class RecordingStore(MemoryJobStore):
 
     def write(self, changes: Mapping[str, Job | None]) -> None:
         self.overlapping |= not self._busy.acquire(blocking=False)
-        self.writes.append(dict(changes))
-        self._begun.release()
-        self.gate.wait(5)
-        time.sleep(self._seconds)
-        if len(self.writes) == self._failing_write:
-            raise StoreError("the disk is full")
-        super().write(changes)
-        self.durable |= changes
-        self._busy.release()
+        try:
+            self.writes.append(dict(changes))
+            self._begun.release()
+            self.gate.wait(5)
+            time.sleep(self._seconds)
+            if len(self.writes) == self._failing_write:
+                raise self._error("the disk is full")
+            super().write(changes)
+            self.durable |= changes
+        finally:
+            self._busy.release()
 
 
 async def test_what_a_hundred_callers_save_at_once_is_one_write() -> None:
@@ -84,20 +92,66 @@ async def test_the_newest_record_is_read_whether_written_or_not() -> None:
     await store.begins()
     journal.save(a_job(1, progress=0.5))
     journal.delete("job-2")
-    assert journal.get("job-1") == a_job(1, progress=0.5)
-    assert journal.get("job-2") is None
+    assert await journal.get("job-1") == a_job(1, progress=0.5)
+    assert await journal.get("job-2") is None
     store.gate.clear()
     flushed = asyncio.create_task(journal.flushed())
     await store.begins()
-    assert journal.get("job-1") == a_job(1, progress=0.5)
-    assert journal.get("job-2") is None
+    assert await journal.get("job-1") == a_job(1, progress=0.5)
+    assert await journal.get_many(["job-1", "job-2"]) == {"job-1": a_job(1, progress=0.5)}
     journal.save(a_job(1, progress=0.75))
-    assert journal.get("job-1") == a_job(1, progress=0.75)
+    assert await journal.get("job-1") == a_job(1, progress=0.75)
     store.gate.set()
     await flushed
     await journal.flushed()
-    assert store.get("job-1") == journal.get("job-1") == a_job(1, progress=0.75)
-    assert journal.get("job-3") is None
+    assert store.get("job-1") == await journal.get("job-1") == a_job(1, progress=0.75)
+    assert await journal.get("job-3") is None
+
+
+async def test_what_is_written_while_a_read_is_under_way_is_in_its_answer() -> None:
+    """The store answers a read, then a write is made durable, and only then the reader is told."""
+    store = RecordingStore()
+    journal = Journal(store)
+    store.write({"job-1": a_job(1)})
+    answered, told = threading.Event(), threading.Event()
+    read = store.get_many
+
+    def slow_read(job_ids: Collection[str]) -> Mapping[str, Job]:
+        found = read(job_ids)
+        answered.set()
+        told.wait(5)
+        return found
+
+    store.get_many = slow_read  # type: ignore[method-assign]
+    reading = asyncio.create_task(journal.get("job-1"))
+    assert await asyncio.to_thread(answered.wait, 5)
+    journal.save(a_job(1, progress=0.5))
+    await journal.flushed()
+    assert journal.is_written("job-1")
+    told.set()
+    assert await reading == a_job(1, progress=0.5)
+
+
+async def test_what_many_ask_for_at_once_is_one_question() -> None:
+    store = RecordingStore()
+    journal = Journal(store)
+    store.write({f"job-{number}": a_job(number) for number in range(100)})
+    questions = 0
+    read = store.get_many
+
+    def counted(job_ids: Collection[str]) -> Mapping[str, Job]:
+        nonlocal questions
+        questions += 1
+        return read(job_ids)
+
+    store.get_many = counted  # type: ignore[method-assign]
+    found = await asyncio.gather(*(journal.get(f"job-{number}") for number in range(100)))
+    assert found == [a_job(number) for number in range(100)]
+    assert questions <= 2
+
+
+def again(number: int, client: str, key: str) -> NewJob:
+    return NewJob(f"new-{number}", SPEC, WORK, Client(client), idempotency=IdempotencyKey(key, "any"))
 
 
 async def test_an_idempotency_key_finds_the_newest_job_whether_written_or_not() -> None:
@@ -108,44 +162,94 @@ async def test_an_idempotency_key_finds_the_newest_job_whether_written_or_not() 
     )
     store.write({first.job_id: first})
     await store.begins()
-    assert journal.find("a", "key") == first
+    assert await journal.earlier(again(1, "a", "key")) == first
     journal.save(second)
-    assert journal.find("a", "key") == second
-    assert journal.find("b", "key") is None
-    assert journal.find("a", "other") is None
+    assert await journal.earlier(again(2, "a", "key")) == second
+    assert await journal.earlier(again(3, "b", "key")) is None
+    assert await journal.earlier(again(4, "a", "other")) is None
+    assert await journal.earlier(NewJob(first.job_id, SPEC, WORK)) == first
     store.gate.clear()
     flushed = asyncio.create_task(journal.flushed())
     await store.begins()
-    assert journal.find("a", "key") == second
+    assert await journal.earlier(again(5, "a", "key")) == second
     journal.save(third)
-    assert journal.find("a", "key") == third
+    assert await journal.earlier(again(6, "a", "key")) == third
     journal.save(changed := second.with_(progress=0.5))
     journal.delete(third.job_id)
-    assert journal.get(second.job_id) == changed
+    assert await journal.earlier(again(7, "a", "key")) == changed
     store.gate.set()
     await flushed
     await journal.flushed()
-    assert journal.find("a", "key") == changed
+    assert await journal.earlier(again(8, "a", "key")) == changed
 
 
-async def test_a_write_that_fails_is_the_last_one() -> None:
+@pytest.mark.parametrize("limit", [1, 3, 10])
+async def test_lists_are_as_if_everything_were_written(limit: int) -> None:
+    """Jobs that were written, changed since, deleted since, and are new."""
+    chance = random.Random(limit)
+    store = RecordingStore()
+    journal = Journal(store)
+    reference = MemoryJobStore()
+    for step in range(40):
+        number = chance.randrange(15)
+        state = chance.choice(list(JobState))
+        end = float(chance.randrange(100)) if state.is_final else None
+        files = ("file",) if chance.random() < 0.5 else ()
+        changed = a_job(number, client=chance.choice("ab"), state=state, finished_at=end, files=files)
+        if chance.random() < 0.2:
+            journal.delete(changed.job_id)
+            reference.write({changed.job_id: None})
+        else:
+            journal.save(changed)
+            reference.write({changed.job_id: changed})
+        if step % 10 == 5:
+            await journal.flushed()
+        for client, wanted in [(None, None), ("a", None), (None, state), ("b", state)]:
+            assert await journal.page(client, wanted, 12, limit) == reference.page(client, wanted, 12, limit)
+        for with_files in (True, False):
+            assert await journal.ended(60.0, with_files, limit) == reference.ended(60.0, with_files, limit)
+        ids = [f"job-{other}" for other in range(20)]
+        assert await journal.unknown(ids) == reference.unknown(ids)
+
+
+async def test_what_could_not_be_written_stays_and_is_written_with_the_next() -> None:
     store = RecordingStore(failing_write=2)
     journal = Journal(store)
     journal.save(a_job(1))
     await journal.flushed()
     journal.save(a_job(2))
+    journal.save(a_job(3))
     with pytest.raises(StoreError, match="the disk is full"):
         await journal.flushed()
-    with pytest.raises(StoreError):
-        await journal.flushed()
-    journal.save(a_job(3))
-    with pytest.raises(StoreError):
-        await journal.flushed()
-    assert len(store.writes) == 2
-    assert store.get("job-3") is None
+    assert journal.problem is not None
+    assert store.get("job-2") is None
+    assert await journal.get("job-2") == a_job(2)
+    journal.save(a_job(3, progress=0.5))
+    journal.save(a_job(4))
+    await journal.flushed()
+    assert journal.problem is None
+    assert [store.get(f"job-{n}") for n in (1, 2, 3, 4)] == [
+        a_job(1),
+        a_job(2),
+        a_job(3, progress=0.5),
+        a_job(4),
+    ]
 
 
-async def test_everybody_who_waits_for_a_failed_write_or_the_one_after_it_hears_of_it() -> None:
+async def test_a_store_that_failed_is_given_deletions_alone_before_the_rest() -> None:
+    store = RecordingStore(failing_write=2)
+    journal = Journal(store)
+    journal.save(a_job(1))
+    await journal.flushed()
+    journal.save(a_job(2))
+    journal.delete("job-1")
+    with pytest.raises(StoreError):
+        await journal.flushed()
+    await journal.flushed()
+    assert store.writes[2:] == [{"job-1": None}, {"job-2": a_job(2)}]
+
+
+async def test_everybody_who_waits_for_a_failed_write_hears_of_it_and_who_comes_later_is_served() -> None:
     store = RecordingStore(seconds=0.01, failing_write=1)
     journal = Journal(store)
 
@@ -157,7 +261,21 @@ async def test_everybody_who_waits_for_a_failed_write_or_the_one_after_it_hears_
     await store.begins()
     second = [asyncio.create_task(save(number)) for number in range(3, 6)]
     ends = await asyncio.gather(*first, *second, return_exceptions=True)
-    assert [type(end) for end in ends] == [StoreError] * 6
+    assert [type(end) for end in ends] == [StoreError] * 3 + [type(None)] * 3
+    assert store.next_sequence() == 6  # the first three, too: whoever wants them gone must delete them
+
+
+@pytest.mark.parametrize("error", [StoreTakenError, StoreReplacedError])
+async def test_a_store_that_is_not_the_tracker_s_any_more_gets_no_further_write(
+    error: type[StoreError],
+) -> None:
+    store = RecordingStore(failing_write=1, error=error)
+    journal = Journal(store)
+    for number in range(3):
+        journal.save(a_job(number))
+        with pytest.raises(error):
+            await journal.flushed()
+    assert len(store.writes) == 1
 
 
 async def test_a_caller_who_goes_away_takes_nobody_s_write_along() -> None:

@@ -121,6 +121,7 @@ def test_a_job_from_before_virtual_time_began_anew_does_not_wait_behind_everybod
     tracking.tracker.ended.records_expired(tracking.store.page(None, JobState.SUCCEEDED, sys.maxsize, 10))
     tracking.restart()
     others = [tracking.submit("bob") for _ in range(3)]
+    tracking.recall(job_id)
     tracking.tracker.requeue(job_id)
     assert {tracking.run_next(1.0), tracking.run_next(1.0)} == {job_id, others[0]}
 
@@ -234,7 +235,7 @@ def test_a_requeued_job_survives_a_restart(tracking: Tracking) -> None:
 
 def test_the_record_of_a_job_that_was_put_back_in_line_meanwhile_stays(tracking: Tracking) -> None:
     job_id = failed(tracking)
-    expired = tracking.journal.get(job_id)
+    expired = tracking.record(job_id)
     assert expired is not None
     tracking.tracker.requeue(job_id)
     tracking.tracker.ended.records_expired([expired])

@@ -22,7 +22,7 @@ def house(tmp_path: Path) -> Housekeeping:
 async def one_step(house: Housekeeping, dry_run: bool = False, **wanted: Any) -> Purged:
     await house.journal.flushed()
     step = Purge(**{"below": 10**9, "ended_before": house.clock.now} | wanted)
-    purged = await purge(step, dry_run, house.tracker, house.journal.store, house.janitor)
+    purged = await purge(step, dry_run, house.tracker, house.journal, house.janitor)
     await house.journal.flushed()
     return purged
 

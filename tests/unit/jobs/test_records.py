@@ -118,6 +118,7 @@ jobs = st.builds(
     traceparent=st.none() | texts,
     queued_at=st.none() | finite,
     claimed_at=st.none() | finite,
+    submitted_at=st.none() | finite,
 )
 
 

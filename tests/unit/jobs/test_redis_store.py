@@ -6,11 +6,14 @@ from contextlib import closing
 
 import pytest
 import redis
+from pydantic import ValidationError
 
+from configs.settings import Settings
 from serve_app.jobs.model import IdempotencyKey
 from serve_app.jobs.redis_keys import Keys
 from serve_app.jobs.redis_store import RedisJobStore
 from serve_app.jobs.store import StoreError
+from serve_app.jobs.stores import open_store
 from tests.job_records import a_finished_job, a_job
 from tests.redis_server import RedisServer
 
@@ -109,3 +112,32 @@ def test_a_store_goes_on_after_redis_came_back(start_redis: Callable[..., RedisS
         server.start()
         assert store.get("job-1") == a_job(1)
         store.write({"job-2": a_job(2)})
+
+
+@pytest.mark.parametrize("options", ["", "?prefix=studio", "?db=1&socket_timeout=2&prefix=other"])
+async def test_a_redis_can_be_reached_by_its_socket(redis_server: RedisServer, options: str) -> None:
+    location = redis_server.socket_url + options
+    settings = Settings(jobs={"store": location})
+    with closing(open_store(settings.jobs.store)) as store:
+        store.write({"job-1": a_job(1)})
+    with closing(open_store(location)) as store:
+        assert store.get("job-1") == a_job(1)
+
+
+def test_a_store_of_another_kind_is_refused_with_what_there_is() -> None:
+    with pytest.raises(ValidationError, match="path of an SQLite file, memory, or a Redis"):
+        Settings(jobs={"store": "postgres://host/jobs"})
+
+
+def test_a_prefix_is_no_pattern(redis_server: RedisServer) -> None:
+    """What cannot be read is taken out of the sets of this store alone."""
+    mine, other = f"{redis_server.url}?prefix=a[b]*", f"{redis_server.url}?prefix=ab"
+    with closing(open_store(mine)) as store, closing(open_store(other)) as neighbour:
+        for each in (store, neighbour):
+            each.write({"job-1": a_job(1)})
+        with redis.Redis.from_url(redis_server.url) as client:
+            client.hset("a[b]*:records", "job-1", "{")
+        assert store.get("job-1") is None
+        assert [kept.job_id for kept in store.set_aside()] == ["job-1"]
+        assert store.page(None, None, 9, 9) == []
+        assert neighbour.page(None, None, 9, 9) == [a_job(1)]

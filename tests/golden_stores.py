@@ -1,0 +1,187 @@
+"""Stores as releases wrote them: `tests/data/job_store` holds one of each kind and layout.
+
+`python -m tests.golden_stores NAME` writes those of this release, `NAME.sql` and `NAME.redis.json`. Do so
+when what is stored changes, under a new name: the files of earlier releases stay, because their stores must
+be opened.
+"""
+
+import base64
+import json
+import sqlite3
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from deployments.domain import Task
+from deployments.messages import Metadata
+from serve_app.api.schemas import GenerateRequest
+from serve_app.jobs.model import (
+    Callback,
+    Checkpoint,
+    IdempotencyKey,
+    Job,
+    JobSpec,
+    JobState,
+    Place,
+    Recording,
+)
+from serve_app.jobs.redis_store import RedisJobStore
+from serve_app.jobs.sqlite_store import SqliteJobStore
+from serve_app.jobs.work import Work
+from serve_app.repainting import RepaintSpan
+from serve_app.song_plan import SongPlan
+from tests.redis_server import RedisServer
+
+FOLDER = Path(__file__).parent / "data" / "job_store"
+LAYOUT = "layout_1b"
+"""The newest files' name."""
+
+
+def golden_jobs() -> dict[str, Job]:
+    """One that runs, with everything that a job can have, and one that has succeeded."""
+    request = GenerateRequest(
+        caption="ein ruhiges Klavier ♯",
+        lyrics="[verse]\nLa la",
+        thinking=True,
+        vocal_language="de-AT",
+        bpm=120,
+        key_scale="B♭ dorian",
+        time_signature=6,
+        audio_duration=20.5,
+        audio_code_string=["1,2", "<|audio_code_3|>"],
+        use_random_seed=False,
+        seed="7,8",
+        batch_size=2,
+        lm_top_k=40,
+        src_audio_path="/v1/audio/x",
+        task_type=Task.REPAINT,
+        repainting_start=-1.5,
+        repainting_end=3.0,
+        shift=2.0,
+        timesteps=[0.97, 0.5, 0],
+        track_classes="drums|bass",
+        callback_url="https://example.org/done",
+        priority=3,
+    )
+    plan = SongPlan(
+        Task.REPAINT, Metadata(120, "C Major", "4/4"), (20.5, 20.5), RepaintSpan(0.0, 1.5, 1.5, 0.0), True
+    )
+    running = Job(
+        "8c1f0000-0000-4000-8000-000000000011",
+        JobSpec(request, (7, 8), ((1, 2), (3,)), Recording("uploads/a.wav", 20.25), None, ("A note.",)),
+        Work(1, (1.0, 2.0, 2.0, 2.0, 1.0), (0.0, 100.0, 320.0, 40.0, 41.0)),
+        Place(-3, 12.5, 41, 52.5),
+        created_at=1_700_000_000.25,
+        client="alice",
+        uploaded_bytes=1234,
+        idempotency=IdempotencyKey("k-1", "ffffffff"),
+        state=JobState.RUNNING,
+        stage="denoising",
+        progress=0.375,
+        started_at=1_700_000_001.5,
+        attempt=2,
+        forgiven=1,
+        lease_token="token",
+        lease_expires_at=31.5,
+        checkpoint=Checkpoint(plan, ((5, 6), None), {"planning": 0.5}),
+        traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        queued_at=1_700_000_000.5,
+        claimed_at=1_700_000_001.75,
+        submitted_at=1_700_000_000.0,
+    )
+    succeeded = Job(
+        "8c1f0000-0000-4000-8000-000000000012",
+        JobSpec(GenerateRequest(callback_url="https://example.org/done"), (9,)),
+        Work(1, (1.0,) * 5, (0.0, 50.0, 160.0, 20.0, 20.0)),
+        Place(0, 1.0, 42, 41.0),
+        created_at=1_700_000_002.0,
+        client="bob",
+        state=JobState.SUCCEEDED,
+        stage="done",
+        progress=1.0,
+        started_at=1_700_000_003.0,
+        finished_at=1_700_000_009.0,
+        attempt=1,
+        result={"bpm": 120, "timings": {"denoising": 2.5}},
+        files=("results/b/0.mp3",),
+        file_bytes=9000,
+        callback=Callback(1_700_000_011.0, attempts=1),
+        submitted_at=1_700_000_002.0,
+    )
+    return {job.job_id: job for job in (running, succeeded)}
+
+
+def restore_sqlite(name: str, path: Path) -> None:
+    """Make the database of a golden file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript((FOLDER / f"{name}.sql").read_text())
+
+
+def restore_redis(name: str, url: str, prefix: str) -> None:
+    """Carry out the commands of a golden file, with another prefix of the keys."""
+    commands = json.loads((FOLDER / f"{name}.redis.json").read_text())
+    with redis.Redis.from_url(url) as client:
+        for command, key, *arguments in commands:
+            client.execute_command(command, f"{prefix}:{key}", *map(_plain, arguments))
+
+
+def _plain(argument: Any) -> Any:
+    return base64.b64decode(argument["base64"]) if isinstance(argument, dict) else argument
+
+
+def _told(value: bytes) -> Any:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(value).decode()}
+
+
+def _dump_sqlite(path: Path) -> str:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE meta SET value = zeroblob(32) WHERE name = 'secret'")
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        return "\n".join([*database.iterdump(), f"PRAGMA user_version = {version};", ""])
+
+
+def _dump_redis(client: redis.Redis, prefix: str) -> list[list[Any]]:
+    commands: list[list[Any]] = []
+    keys: list[Any] = sorted(client.scan_iter(f"{prefix}:*"))
+    for key in keys:
+        name = key.decode().removeprefix(f"{prefix}:")
+        if client.type(key) == b"hash":
+            fields: dict[Any, Any] = client.hgetall(key)
+            words = [_told(word) for field in sorted(fields.items()) for word in field]
+            commands.append(["HSET", name, *words])
+        else:
+            members: list[Any] = client.zrange(key, 0, -1, withscores=True)
+            words = [word for member, score in members for word in (repr(score), _told(member))]
+            commands.append(["ZADD", name, *words])
+    return commands
+
+
+def main() -> None:
+    name = sys.argv[1]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "jobs.sqlite3"
+        with closing(SqliteJobStore(path)) as store:
+            store.write(golden_jobs())
+        (FOLDER / f"{name}.sql").write_text(_dump_sqlite(path))
+        server = RedisServer(Path(folder))
+        try:
+            with closing(RedisJobStore(f"{server.url}?prefix=golden")) as redis_store:
+                redis_store.write(golden_jobs())
+            with redis.Redis.from_url(server.url) as client:
+                client.hset("golden:meta", "secret", bytes(32))
+                commands = _dump_redis(client, "golden")
+        finally:
+            server.kill()
+        (FOLDER / f"{name}.redis.json").write_text(json.dumps(commands, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""A store that fails at any of its writes, or is silent: nothing accepted is lost, nothing runs twice."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from configs.settings import Settings
+from serve_app.api.schemas import GenerateRequest
+from serve_app.jobs import actor as actor_module
+from serve_app.jobs.actor import JobTrackerActor
+from serve_app.jobs.errors import NoRoomError
+from serve_app.jobs.model import Checkpoint, Client, IdempotencyKey, Job, JobSpec, JobState, NewJob
+from serve_app.jobs.store import MemoryJobStore, StoreError
+from tests.job_tracking import WORK
+from tests.runner_server import eventually
+
+SPEC = JobSpec(GenerateRequest(), seeds=(1,))
+RESULT: dict[str, Any] = {"timings": {"denoising": 1.0}}
+WRITES = 14
+"""As many as the scenario makes, or a few more."""
+
+
+class FaultyStore(MemoryJobStore):
+    """Fails at some writes: before it has written (`refuses`), or after, and its answer is lost."""
+
+    def __init__(self, failing: range, refuses: bool) -> None:
+        super().__init__()
+        self.writes = 0
+        self._failing = failing
+        self._refuses = refuses
+
+    def write(self, changes: Mapping[str, Job | None]) -> None:
+        self.writes += 1
+        fails = self.writes in self._failing
+        if not (fails and self._refuses):
+            super().write(changes)
+        if fails:
+            raise StoreError("the disk is full" if self._refuses else "no answer in time")
+
+
+async def answered(call: Callable[[], Any]) -> Any:
+    """As runners ask: until there is an answer."""
+    while True:
+        try:
+            return await call()
+        except StoreError:
+            await asyncio.sleep(0.001)
+
+
+class Scenario:
+    """Two clients submit three jobs; one is cancelled, one fails once; a runner does the rest."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.actor = JobTrackerActor(settings)
+        self.accepted: list[str] = []
+        self.refused: list[str] = []
+        self.attempts: list[tuple[str, int]] = []
+        """All that runners were told of."""
+
+    async def submit(self, name: str) -> str:
+        """As a client does: where it is refused, as another job with the same key."""
+        for number in range(100):
+            job_id = f"{name}-{number}"
+            new = NewJob(job_id, SPEC, WORK, Client("ann"), idempotency=IdempotencyKey(name, "this"))
+            try:
+                accepted = await self.actor.submit(new)
+            except NoRoomError:
+                self.refused.append(job_id)
+                await asyncio.sleep(0.002)
+            else:
+                self.accepted.append(accepted.job_id)
+                return accepted.job_id
+        raise AssertionError("the tracker takes no job")
+
+    async def run_one(self, fails: bool = False) -> str:
+        token = f"token {len(self.attempts)}"
+        while (claim := await answered(lambda: self.actor.claim(token, 0.005))) is None:
+            pass
+        job = claim.job
+        self.attempts.append((job.job_id, job.attempt))
+        assert await answered(lambda: self.actor.checkpoint(job.job_id, token, Checkpoint()))
+        if fails:
+            await answered(lambda: self.actor.fail(job.job_id, token, "Lost.", True))
+        else:
+            files = (f"{job.job_id}/{job.attempt}/0.mp3",)
+            assert await answered(lambda: self.actor.finish(job.job_id, token, RESULT, files, 10))
+        return job.job_id
+
+    async def play(self) -> None:
+        first, unwanted = await self.submit("first"), await self.submit("unwanted")
+        assert (await self.actor.cancel(unwanted)).state is JobState.CANCELLED  # type: ignore[union-attr]
+        assert await self.run_one(fails=True) == first
+        last = await self.submit("last")
+        assert {await self.run_one(), await self.run_one()} == {first, last}
+        await eventually(lambda: not (self.actor._opened and self.actor._opened[1].unwritten))
+
+
+@pytest.mark.parametrize("refuses", [True, False], ids=["refused", "answer lost"])
+@pytest.mark.parametrize("length", [1, 4])
+async def test_whichever_writes_fail_the_jobs_end_as_they_would(
+    length: int, refuses: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actor_module, "STORE_CHECK_SECONDS", 0.002)
+    settings = Settings(jobs={"store": "memory"}, storage={"uri": str(tmp_path), "sweep_seconds": 1000})
+    most = 0
+    for begin in range(1, WRITES + 1):
+        store = FaultyStore(range(begin, begin + length), refuses)
+        monkeypatch.setattr(actor_module, "open_store", lambda _, store=store: store)
+        scenario = Scenario(settings)
+        async with asyncio.timeout(30):
+            await scenario.play()
+        first, unwanted, last = scenario.accepted
+        stored = {job.job_id: job for job in store.page(None, None, 10**9, 100)}
+        states = {name: job.state for name, job in stored.items()}
+        assert states == {
+            first: JobState.SUCCEEDED,
+            unwanted: JobState.CANCELLED,
+            last: JobState.SUCCEEDED,
+        }, begin
+        assert sorted(scenario.attempts) == [(first, 1), (first, 2), (last, 1)]
+        assert stored[first].files == (f"{first}/2/0.mp3",)
+        assert not set(scenario.refused) & stored.keys()
+        most = max(most, store.writes)
+        await scenario.actor.close()
+    assert most <= WRITES + length, "the scenario writes more often than is tried here"
+
+
+async def test_a_crash_while_the_store_is_full_loses_nothing_that_was_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runner tells its result again, to the tracker that starts then."""
+    settings = Settings(jobs={"store": "memory"}, storage={"uri": str(tmp_path), "sweep_seconds": 1000})
+    store = FaultyStore(range(5, 10**9), refuses=True)
+    monkeypatch.setattr(actor_module, "open_store", lambda _: store)
+    first = JobTrackerActor(settings)
+    for number in range(3):
+        await first.submit(NewJob(f"job-{number}", SPEC, WORK))
+    assert await first.claim("token", 0) is not None
+    with pytest.raises(StoreError):
+        await first.finish("job-0", "token", RESULT, ("file",), 10)
+    assert (await first.view("job-0")).state is JobState.SUCCEEDED  # type: ignore[union-attr]
+    await first.cancel("job-1")
+    second = JobTrackerActor(settings)
+    states = [(await second.view(f"job-{number}")).state for number in range(3)]  # type: ignore[union-attr]
+    assert states == [JobState.RUNNING, JobState.QUEUED, JobState.QUEUED]
+    store._failing = range(0)
+    assert await second.finish("job-0", "token", RESULT, ("file",), 10)
+    assert store.get("job-0").state is JobState.SUCCEEDED  # type: ignore[union-attr]
+    for actor in (first, second):
+        await actor.close()
+
+
+async def test_a_result_that_no_store_can_hold_fails_its_call_and_nothing_else(tmp_path: Path) -> None:
+    settings = Settings(
+        jobs={"store": str(tmp_path / "jobs.sqlite3")}, storage={"uri": str(tmp_path / "songs")}
+    )
+    actor = JobTrackerActor(settings)
+    await actor.submit(NewJob("job", SPEC, WORK))
+    await actor.claim("token", 0)
+    with pytest.raises(TypeError, match="JSON"):
+        await actor.finish("job", "token", {"thing": object()}, (), 0)
+    assert await actor.finish("job", "token", RESULT, (), 0)
+    await actor.close()
+
+
+class SilentStore(MemoryJobStore):
+    """Answers nothing while `gate` is closed, as a Redis behind a broken network does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name.startswith("_") or name in {"gate", "close", "noted_unreadable"}:
+            return found
+
+        def waits(*arguments: Any) -> Any:
+            self.gate.wait(30)
+            return found(*arguments)
+
+        return waits
+
+
+async def test_no_call_waits_for_a_store_that_another_call_waits_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While everything that needs the store hangs, heartbeats and polls of what is in memory are answered."""
+    settings = Settings(jobs={"store": "memory"}, storage={"uri": str(tmp_path)})
+    store = SilentStore()
+    monkeypatch.setattr(actor_module, "open_store", lambda _: store)
+    actor = JobTrackerActor(settings)
+    for number in range(3):
+        await actor.submit(NewJob(f"job-{number}", SPEC, WORK))
+    assert await actor.claim("token", 0) is not None
+    store.gate.clear()
+    calls: list[tuple[Any, ...]] = [
+        ("view", "unknown"),
+        ("page", None, None, 100, 10),
+        ("submit", NewJob("job-9", SPEC, WORK)),
+        ("cancel", "unknown"),
+        ("claim", "other", 0.0),
+        ("checkpoint", "job-0", "token", Checkpoint()),
+        ("cancel", "job-2"),
+    ]
+    hanging = [asyncio.create_task(getattr(actor, name)(*arguments)) for name, *arguments in calls]
+    opening = asyncio.create_task(JobTrackerActor(settings).stats())
+    for _ in range(20):
+        await asyncio.sleep(0.005)
+        assert await actor.heartbeat("job-0", "token", "denoising", 0.5)
+        assert (await actor.view("job-0")).state is JobState.RUNNING  # type: ignore[union-attr]
+        assert (await actor.view("job-2")).state is JobState.CANCELLED  # type: ignore[union-attr]
+        assert await actor.secret()
+        assert not await actor.lease_lost("job-0", "token", 0.0)
+    assert not any(call.done() for call in [*hanging, opening])
+    store.gate.set()
+    await asyncio.gather(*hanging, opening)
+    await actor.close()

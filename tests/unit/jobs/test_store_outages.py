@@ -1,0 +1,226 @@
+"""A job store that is full or away for a while: what was accepted goes on, and is written afterwards.
+
+The stores fail for real, under the real tracker and real runners; only the models answer as told.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from serve_app import lease, runner
+from serve_app.jobs import actor as actor_module
+from serve_app.jobs.actor import DISK_FULL, STORE_FAILS, JobTrackerActor
+from serve_app.jobs.errors import NoRoomError
+from serve_app.jobs.model import JobState
+from serve_app.jobs.sqlite_store import SqliteJobStore
+from serve_app.jobs.store import StoreError
+from serve_app.jobs.stores import open_store
+from tests.job_records import a_finished_job, a_job
+from tests.redis_server import RedisServer
+from tests.runner_server import Server, eventually
+from tests.store_faults import Fault, fault_of
+
+KINDS = ["full disk", "full redis", "lost redis"]
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tried again is tried again soon."""
+    monkeypatch.setattr(runner, "CLAIM_WAIT_SECONDS", 0.05)
+    for module in (runner, lease):
+        monkeypatch.setattr(module, "PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(actor_module, "STORE_CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(actor_module, "LEASE_CHECK_SECONDS", 0.05)
+
+
+@pytest.fixture(params=KINDS)
+async def outage(
+    request: pytest.FixtureRequest, tmp_path: Path, start_redis: Callable[..., RedisServer]
+) -> AsyncIterator[tuple[Server, Fault]]:
+    songs = tmp_path / "songs"
+    songs.mkdir()
+    with fault_of(request.param, tmp_path, start_redis) as fault:
+        server = Server(songs, store=fault.location)
+        yield server, fault
+        await server.runners.stop()
+        await server.tracker.actor.close()
+
+
+async def stored_states(fault: Fault, *job_ids: str) -> list[JobState | None]:
+    """As a tracker that is started now would find them."""
+
+    def read() -> list[JobState | None]:
+        store = open_store(fault.location)
+        try:
+            return [job and job.state for job in map(store.get, job_ids)]
+        finally:
+            store.close()
+
+    return await asyncio.to_thread(read)
+
+
+async def refused(server: Server) -> None:
+    with pytest.raises(NoRoomError, match=STORE_FAILS):
+        await server.submit()
+
+
+async def test_nothing_accepted_is_lost_and_all_jobs_end_when_the_store_is_back(
+    outage: tuple[Server, Fault],
+) -> None:
+    server, fault = outage
+    actor = server.tracker.actor
+    done = await server.submit()
+    assert (await server.ended(done)).state is JobState.SUCCEEDED
+    server.models.hangs_in = "denoising"
+    running = await server.submit()
+    await eventually(lambda: server.models.calls.count("denoising") == 2)
+    waiting, unwanted = await server.submit(), await server.submit()
+
+    fault.begin()
+    await refused(server)
+    await refused(server)
+    # Polls, listings and heartbeats go on, of those that ended before, too.
+    assert (await server.view(done)).state is JobState.SUCCEEDED
+    assert (await server.view(running)).state is JobState.RUNNING
+    assert (await server.view(waiting)).queue_position == 1
+    # A cancellation counts at once.
+    cancelled = await actor.cancel(unwanted)
+    assert cancelled is not None
+    assert (await server.view(unwanted)).state is cancelled.state is JobState.CANCELLED
+    # The running job comes to its end. Its runner goes on telling the result, and no other job is begun.
+    server.models.go_on.set()
+    server.models.hangs_in = ""
+    await eventually(lambda: server.models.calls.count("decoding") == 2)
+    assert (await server.ended(running)).state is JobState.SUCCEEDED
+    await asyncio.sleep(0.3)
+    assert (await server.view(waiting)).state is JobState.QUEUED
+    assert server.models.calls.count("denoising") == 2
+    await refused(server)
+
+    await asyncio.to_thread(fault.end)
+    assert (await server.ended(waiting)).state is JobState.SUCCEEDED
+    late = await submitted(server)
+    assert (await server.ended(late)).state is JobState.SUCCEEDED
+    assert [(await server.view(job_id)).attempt for job_id in (done, running, waiting)] == [1, 1, 1]
+    assert (await actor.stats()).jobs == {
+        "queued": 0,
+        "running": 0,
+        "succeeded": 4,
+        "failed": 0,
+        "cancelled": 1,
+    }
+    await server.runners.stop()
+    await actor.close()
+    states = await stored_states(fault, done, running, waiting, late, unwanted)
+    assert states == [JobState.SUCCEEDED] * 4 + [JobState.CANCELLED]
+
+
+async def submitted(server: Server) -> str:
+    """A job, submitted until it is taken."""
+    for _ in range(200):
+        try:
+            return await server.submit()
+        except NoRoomError:
+            await asyncio.sleep(0.05)
+    raise AssertionError("the tracker takes no jobs again")
+
+
+async def test_leases_outlast_an_outage_and_an_outage_outlasts_no_lease(
+    outage: tuple[Server, Fault],
+) -> None:
+    """For several leases' time the runner's heartbeats are answered from memory."""
+    server, fault = outage
+    await server.runners.stop()
+    server.settings = server.settings.model_copy(
+        update={"jobs": server.settings.jobs.model_copy(update={"lease_seconds": 0.5})}
+    )
+    await server.tracker.actor.close()
+    server.tracker.actor = JobTrackerActor(server.settings)
+    server.start()
+    server.models.hangs_in = "denoising"
+    job_id = await server.submit()
+    await server.reach("denoising")
+    fault.begin()
+    await asyncio.sleep(2.0)
+    assert (await server.view(job_id)).attempt == 1
+    await asyncio.to_thread(fault.end)
+    server.models.go_on.set()
+    assert (await server.ended(job_id)).attempt == 1
+
+
+@pytest.mark.parametrize("kind", ["full disk", "full redis"])
+async def test_a_tracker_that_starts_on_a_full_store_answers_polls_and_goes_on_when_there_is_room(
+    kind: str, tmp_path: Path, start_redis: Callable[..., RedisServer]
+) -> None:
+    songs = tmp_path / "songs"
+    songs.mkdir()
+    with fault_of(kind, tmp_path, start_redis) as fault:
+        first = Server(songs, store=fault.location)
+        done = await first.submit()
+        await first.ended(done)
+        await first.runners.stop()
+        waiting = await first.submit()
+        fault.begin()
+        # As if it were killed: nothing is closed.
+        second = Server(songs, store=fault.location)
+        second._ids = count(100)
+        assert (await second.view(done)).state is JobState.SUCCEEDED
+        await refused(second)
+        await eventually(lambda: second.tracker.actor._store_failed)  # a claim was not written
+        view = await second.view(waiting)
+        assert (view.state, view.attempt) == (JobState.QUEUED, 0)
+        await asyncio.to_thread(fault.end)
+        assert (await second.ended(waiting)).state is JobState.SUCCEEDED
+        with pytest.raises(StoreError, match="another job tracker"):
+            await first.submit()
+        with pytest.raises(StoreError, match="another job tracker"):
+            await first.view(done)
+        await second.runners.stop()
+        for server in (first, second):
+            await server.tracker.actor.close()
+
+
+@pytest.mark.parametrize("kind", ["full disk", "full redis"])
+async def test_records_can_be_deleted_from_a_full_store(
+    kind: str, tmp_path: Path, start_redis: Callable[..., RedisServer]
+) -> None:
+    """Also from a file whose pages are all in use; on a full disk, in the room that the log keeps."""
+    records = {f"job-{number}": a_finished_job(number, 1.0, error="x" * 5_000) for number in range(60)}
+    with fault_of(kind, tmp_path, start_redis) as fault, closing(open_store(fault.location)) as store:
+        store.write(records)
+        if kind == "full disk":
+            assert isinstance(store, SqliteJobStore)
+            store._writer.execute("PRAGMA wal_checkpoint")
+            (pages,) = store._writer.execute("PRAGMA page_count").fetchone()
+            store._writer.execute(f"PRAGMA max_page_count = {pages}")
+        fault.begin()
+        with pytest.raises(StoreError, match=r"full|memory"):
+            store.write({"job-100": a_job(100, error="x" * 200_000)})
+        store.write(dict.fromkeys(records))
+        assert store.unknown(records) == set(records)
+        fault.end()
+        store.write({"job-100": a_job(100, error="x" * 200_000)})
+
+
+async def test_a_disk_with_less_than_the_minimum_free_takes_no_new_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The minimum is kept for what was accepted, which goes on."""
+    songs = tmp_path / "songs"
+    songs.mkdir()
+    server = Server(songs, store=str(tmp_path / "jobs.sqlite3"))
+    accepted = await server.submit()
+    monkeypatch.setattr(actor_module, "free_bytes", lambda _: server.settings.storage.min_free_bytes - 1)
+    await eventually(lambda: not server.tracker.actor._has_disk)
+    with pytest.raises(NoRoomError, match=DISK_FULL):
+        await server.submit()
+    assert (await server.ended(accepted)).state is JobState.SUCCEEDED
+    monkeypatch.setattr(actor_module, "free_bytes", lambda _: server.settings.storage.min_free_bytes)
+    await eventually(lambda: server.tracker.actor._has_disk)
+    assert (await server.ended(await server.submit())).state is JobState.SUCCEEDED
+    await server.runners.stop()
+    await server.tracker.actor.close()
