@@ -80,6 +80,14 @@ class Tracking:
         """Submit as the actor does: what the store has under the job's id or key is looked up first."""
         return self.tracker.submit(new, _runner.run(self.journal.earlier(new)))
 
+    def admit(self, client: str, idempotency_key: str | None) -> None:
+        """Ask for admission as the actor does."""
+        earlier = None
+        if idempotency_key is not None:
+            earlier = _runner.run(self.journal.with_key(client, idempotency_key))
+        if earlier is None or not self.tracker.key_counts(earlier):
+            self.tracker.admit(client)
+
     def record(self, job_id: str) -> Job | None:
         """The newest record of a job, written or not."""
         return self.store.get(job_id) if self.journal.is_written(job_id) else self.journal.saved(job_id)

@@ -68,7 +68,9 @@ class LocalJobService:
         return accepted
 
     async def admit(self, client: str, idempotency_key: str | None) -> None:
-        self.tracker.admit(client, idempotency_key)
+        earlier = await self.journal.with_key(client, idempotency_key) if idempotency_key else None
+        if earlier is None or not self.tracker.key_counts(earlier):
+            self.tracker.admit(client)
 
     async def view(self, job_id: str) -> JobView | None:
         return self.tracker.view(job_id)

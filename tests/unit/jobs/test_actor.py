@@ -9,9 +9,9 @@ import pytest
 from configs.settings import Settings
 from serve_app.api.schemas import GenerateRequest
 from serve_app.jobs.actor import JobTrackerActor
-from serve_app.jobs.errors import DrainingError
+from serve_app.jobs.errors import DrainingError, LimitError, NoRoomError
 from serve_app.jobs.mode import Mode
-from serve_app.jobs.model import JobSpec, JobState, NewJob
+from serve_app.jobs.model import Client, IdempotencyKey, JobSpec, JobState, NewJob
 from tests.job_tracking import WORK
 
 SPEC = JobSpec(GenerateRequest(), seeds=(1,))
@@ -47,6 +47,41 @@ async def test_what_was_answered_is_on_disk(actor: JobTrackerActor, settings: Se
     assert view is not None
     assert (view.state, view.queue_position) == (JobState.QUEUED, 1)
     await successor.close()
+
+
+async def test_a_request_that_repeats_another_is_admitted_where_a_new_one_would_be_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited = settings.model_copy(
+        update={"jobs": settings.jobs.model_copy(update={"client_jobs": 1, "queue_limit": 1})}
+    )
+    actor = JobTrackerActor(limited)
+    await actor.admit("me", "key")
+    await actor.submit(NewJob("a", SPEC, WORK, Client("me"), idempotency=IdempotencyKey("key", "print")))
+    await actor.admit("me", "key")
+    for client, key in (("me", None), ("me", "other"), ("you", "key")):
+        with pytest.raises(LimitError):
+            await actor.admit(client, key)
+    monkeypatch.setattr("serve_app.jobs.book.IDEMPOTENCY_SECONDS", -1.0)  # as if a day had passed
+    with pytest.raises(LimitError):
+        await actor.admit("me", "key")
+    await actor.close()
+
+
+async def test_nothing_is_admitted_where_the_disk_has_no_room(settings: Settings) -> None:
+    enough = settings.model_copy(
+        update={"storage": settings.storage.model_copy(update={"min_free_bytes": 1 << 62})}
+    )
+    actor = JobTrackerActor(enough)
+    await actor.stats()
+    async with asyncio.timeout(PROMPTLY):
+        while True:
+            try:
+                await actor.admit("me", None)
+            except NoRoomError:
+                break
+            await asyncio.sleep(0.05)
+    await actor.close()
 
 
 async def test_claims_that_wait_get_all_jobs_that_come_at_once(actor: JobTrackerActor) -> None:

@@ -116,26 +116,26 @@ def test_clients_who_wait_no_more_are_forgotten() -> None:
 
 def test_what_submit_would_refuse_is_refused_before_it_costs_work() -> None:
     tracking = Tracking(queue_limit=2, client_jobs=1)
-    tracking.tracker.admit("me", None)
+    tracking.admit("me", None)
     first = tracking.submit("me", idempotency=IdempotencyKey("mine", "x"))
     with pytest.raises(LimitError, match="1 jobs"):
-        tracking.tracker.admit("me", None)
-    tracking.tracker.admit("me", "mine")
+        tracking.admit("me", None)
+    tracking.admit("me", "mine")
     with pytest.raises(LimitError):
-        tracking.tracker.admit("me", "another")
-    tracking.tracker.admit("you", None)
+        tracking.admit("me", "another")
+    tracking.admit("you", None)
     tracking.submit("you")
     with pytest.raises(LimitError, match="full"):
-        tracking.tracker.admit("they", "mine")
+        tracking.admit("they", "mine")
     tracking.tracker.cancel(first)
     tracking.tracker.mode = Mode.DRAINING
     with pytest.raises(DrainingError):
-        tracking.tracker.admit("me", None)
-    tracking.tracker.admit("me", "mine")
+        tracking.admit("me", None)
+    tracking.admit("me", "mine")
 
 
 def test_asking_for_admission_reserves_nothing() -> None:
     tracking = Tracking(queue_limit=1)
     for _ in range(5):
-        tracking.tracker.admit("me", None)
+        tracking.admit("me", None)
     tracking.submit("you")

@@ -75,9 +75,9 @@ def test_what_a_job_asked_for_is_forgotten_when_it_ends_but_where_it_may_run_aga
     view = tracking.tracker.view("a-job")
     assert view is not None
     assert (view.audio_format, view.state) == ("flac", ended.split()[0])
-    assert tracking.tracker.submit(replace(new, job_id="another")).job_id == "a-job"
+    assert tracking.take(replace(new, job_id="another")).job_id == "a-job"
     with pytest.raises(IdempotencyConflictError):
-        tracking.tracker.submit(replace(new, job_id="another", idempotency=replace(key, fingerprint="other")))
+        tracking.take(replace(new, job_id="another", idempotency=replace(key, fingerprint="other")))
 
 
 def test_submitting_and_cancelling_wants_no_replicas() -> None:
