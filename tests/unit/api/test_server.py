@@ -133,10 +133,11 @@ async def test_openapi_has_the_limits_of_this_server(http: httpx.AsyncClient) ->
     assert fields["audio_format"]["enum"] == list(FORMATS)
 
 
-def test_the_api_imports_neither_ray_nor_a_model() -> None:
+def test_the_api_imports_neither_ray_nor_a_model_nor_a_decoder() -> None:
     code = (
         "import sys, serve_app.api.app\n"
-        "print(*{'ray', 'torch', 'vllm', 'diffusers', 'transformers'} & set(sys.modules))"
+        "unwanted = {'ray', 'torch', 'vllm', 'diffusers', 'transformers', 'av', 'soundfile', 'soxr'}\n"
+        "print(*unwanted & set(sys.modules))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == ""
