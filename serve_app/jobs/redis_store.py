@@ -79,8 +79,7 @@ class RedisJobStore:
         if not sequences:
             self._delete(list(records))
             return
-        with self._changing() as pipe:
-            next_sequence: Any = pipe.hget(self._keys.meta, "next_sequence")
+        with self._changing() as (pipe, next_sequence):
             earlier = self._earlier(pipe, list(records))
             pipe.multi()
             for job_id, job in changes.items():
@@ -89,7 +88,7 @@ class RedisJobStore:
                     pipe.hset(self._keys.records, job_id, record)
                 else:
                     pipe.hdel(self._keys.records, job_id)
-            if max(sequences) > int(next_sequence or 0):
+            if max(sequences) > next_sequence:
                 pipe.hset(self._keys.meta, "next_sequence", max(sequences))
 
     def get(self, job_id: str) -> Job | None:
@@ -195,7 +194,7 @@ class RedisJobStore:
                 readable[kept.job_id] = job_from_json(kept.record)
         self.write(readable)
         if readable:
-            with self._changing() as pipe:
+            with self._changing() as (pipe, _):
                 pipe.multi()
                 pipe.hdel(self._keys.set_aside, *readable)
                 pipe.hdel(self._keys.set_aside_reasons, *readable)
@@ -212,7 +211,7 @@ class RedisJobStore:
         return Mode(mode.decode()) if mode else Mode.OPEN
 
     def set_mode(self, mode: Mode) -> None:
-        with self._changing() as pipe:
+        with self._changing() as (pipe, _):
             pipe.multi()
             pipe.hset(self._keys.meta, "mode", mode.value)
 
@@ -268,27 +267,27 @@ class RedisJobStore:
         return epoch, False
 
     @contextmanager
-    def _changing(self) -> Iterator[Pipeline]:
-        """One transaction of the tracker that owns the store, or takes it over by this.
+    def _changing(self) -> Iterator[tuple[Pipeline, int]]:
+        """One transaction of the tracker that owns the store, or takes it over by this; and `next_sequence`.
 
         The caller reads what it needs, calls `multi` and adds its commands. Nothing is carried out where
         another tracker has taken the store, or writes to it meanwhile.
         """
         with self._write_lock, self._errors(), self._redis.pipeline() as pipe:
             pipe.watch(self._keys.meta)
-            _, writes = self._owned_meta(pipe)
-            yield pipe
+            _, writes, next_sequence = self._owned_meta(pipe)
+            yield pipe, next_sequence
             epoch = self._epoch if self._is_mine else self._epoch + 1
             pipe.hset(self._keys.meta, mapping={"epoch": epoch, "writes": writes + 1})
             pipe.execute()
             self._epoch, self._is_mine = epoch, True
 
-    def _owned_meta(self, client: redis.Redis) -> tuple[int, int]:
-        """Epoch and number of writes, as they are stored. Raises where this tracker may not write."""
-        found: list[Any] = client.hmget(self._keys.meta, ["epoch", "writes"])
-        epoch, writes = (int(number or 0) for number in found)
+    def _owned_meta(self, client: redis.Redis) -> tuple[int, int, int]:
+        """Epoch, number of writes and next sequence. Raises where this tracker may not write."""
+        found: list[Any] = client.hmget(self._keys.meta, ["epoch", "writes", "next_sequence"])
+        epoch, writes, next_sequence = (int(number or 0) for number in found)
         check_owner(self._location, epoch, self._epoch, self._is_mine, is_as_read=writes == self._seen)
-        return epoch, writes
+        return epoch, writes, next_sequence
 
     def _warn_unless_durable(self) -> None:
         try:
@@ -316,7 +315,7 @@ class RedisJobStore:
 
     def _set_one_aside(self, job_id: str, reason: str) -> SetAside | None:
         """None where the record has gone, or has been written anew."""
-        with self._changing() as pipe:
+        with self._changing() as (pipe, _):
             record: Any = pipe.hget(self._keys.records, job_id)
             readable = record is None or self._records.job(job_id, record)
             state = "" if readable else self._state_of(job_id)
@@ -362,7 +361,7 @@ class RedisJobStore:
         script.
         """
         with self._write_lock, self._errors():
-            epoch, _ = self._owned_meta(self._redis)
+            epoch, *_ = self._owned_meta(self._redis)
             earlier = self._earlier(self._redis, job_ids)
             sets = {job_id: self._keys.of(job) for job_id, job in earlier.items()}
             removals = [

@@ -292,7 +292,7 @@ class SqliteJobStore:
             with self._transaction():
                 epoch, is_mine = self._epoch, self._is_mine
                 (stored,) = self._writer.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
-                is_as_read = self._data_version() == self._seen
+                is_as_read = is_mine or self._data_version() == self._seen
                 check_owner(str(self._path), stored, epoch, is_mine, is_as_read)
                 if takes and not is_mine:
                     epoch, is_mine = self._next_epoch(), True

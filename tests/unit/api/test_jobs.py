@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
+from serve_app.jobs.actor import DISK_FULL
+from serve_app.jobs.errors import NoRoomError
 from serve_app.jobs.model import Accepted, NewJob
 from serve_app.jobs.store import StoreError
 from tests.unit.api.conftest import LocalJobService
@@ -189,6 +191,20 @@ async def test_a_bug_is_a_500_without_insides(
     assert "POST /v1/music/generate failed" in str(shown)
     assert "in broken" in str(shown)
     assert "secret love" in caplog.text  # for debugging
+
+
+async def test_a_server_without_room_refuses_new_jobs_and_says_why(
+    http: httpx.AsyncClient, service: LocalJobService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(_new: object) -> None:
+        raise NoRoomError(DISK_FULL)
+
+    job_id = (await http.post(GENERATE, json={})).json()["job_id"]
+    monkeypatch.setattr(service, "submit", full)
+    answer = await http.post(GENERATE, json={})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "30")
+    assert answer.json()["detail"] == f"{DISK_FULL}; try again in 30 s"
+    assert (await http.get(f"/v1/jobs/{job_id}")).status_code == 200
 
 
 async def test_a_store_that_is_away(

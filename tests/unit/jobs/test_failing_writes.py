@@ -154,6 +154,27 @@ async def test_a_crash_while_the_store_is_full_loses_nothing_that_was_accepted(
         await actor.close()
 
 
+async def test_a_claim_that_could_not_be_written_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its runner was told nothing: the job waits in its place, and the attempt does not count."""
+    monkeypatch.setattr(actor_module, "STORE_CHECK_SECONDS", 0.002)
+    settings = Settings(jobs={"store": "memory"}, storage={"uri": str(tmp_path), "sweep_seconds": 1000})
+    store = FaultyStore(range(2, 3), refuses=True)
+    monkeypatch.setattr(actor_module, "open_store", lambda _: store)
+    actor = JobTrackerActor(settings)
+    await actor.submit(NewJob("job", SPEC, WORK))
+    with pytest.raises(StoreError):
+        await actor.claim("gone", 0)
+    view = await actor.view("job")
+    assert view is not None
+    assert (view.state, view.attempt, view.queue_position) == (JobState.QUEUED, 0, 1)
+    claim = await actor.claim("other", 10)
+    assert claim is not None
+    assert claim.job.attempt == 1
+    await actor.close()
+
+
 async def test_a_result_that_no_store_can_hold_fails_its_call_and_nothing_else(tmp_path: Path) -> None:
     settings = Settings(
         jobs={"store": str(tmp_path / "jobs.sqlite3")}, storage={"uri": str(tmp_path / "songs")}
