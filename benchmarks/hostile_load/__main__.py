@@ -56,11 +56,7 @@ def main() -> int:
     )
     options.add_argument("--json", type=Path, help="also write the figures to this file")
     chosen = options.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with local_server(_config(folder), folder / "serve.log") as server:
-            server.wait_until_ready(lambda _seconds, _waiting_for: None)
-            figures = _phases(server)
+    figures = measure()
     show("GET /health", figures["health"])
     show("Resident memory of each process", figures["memory"])
     show("What the strangers were answered", figures["answers"])
@@ -71,6 +67,15 @@ def main() -> int:
     slow = besieged - alone > HEALTH_LIMIT_MS
     missing = any(row["songs"] < SONGS for row in figures["health"][1:])
     return int(slow or missing or figures["lost attempts"] > 0)
+
+
+def measure() -> dict[str, Any]:
+    """The tables of a new server, and under "lost attempts" how many attempts ended without a song."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with local_server(_config(folder), folder / "serve.log") as server:
+            server.wait_until_ready(lambda _seconds, _waiting_for: None)
+            return _phases(server)
 
 
 def _config(folder: Path) -> dict[str, Any]:
