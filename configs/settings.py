@@ -274,6 +274,11 @@ class Settings(_Section):
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     tracing: TracingSettings = Field(default_factory=TracingSettings)
 
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether any model runs on a GPU."""
+        return "cuda" in {self.language_model.device, self.generator.device, self.codec.device}
+
     @model_validator(mode="after")
     def _language_model_keeps_to_the_longest_song(self) -> Self:
         if self.language_model.lm_max_duration > self.api.max_duration:

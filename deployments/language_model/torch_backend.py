@@ -46,8 +46,10 @@ class TorchBackend(ThreadedBackend):
     def _load(self) -> None:
         settings = self._settings
         use_threads(settings.threads)
-        model = AutoModelForCausalLM.from_pretrained(self._folder, dtype=getattr(torch, settings.dtype))
-        self._model = model.to(settings.device).eval()
+        model = AutoModelForCausalLM.from_pretrained(
+            self._folder, dtype=getattr(torch, settings.dtype), device_map=settings.device
+        )
+        self._model = model.eval()
         self._grammars = xgrammar.GrammarCompiler(
             xgrammar.TokenizerInfo.from_huggingface(
                 self._tokenizer.text_tokenizer(),
