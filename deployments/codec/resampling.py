@@ -6,12 +6,15 @@ Nyquist frequency the two agree to 60 dB.
 """
 
 import math
+import threading
 
 import numpy as np
 import soxr
 
 from deployments.codec.audio_files import Samples
 
+_ONE_AT_A_TIME = threading.Lock()
+"""A recording of 600 s takes 1 GB of a GPU meanwhile, and several threads read files."""
 _MAX_TAPS = 1 << 24
 """torchaudio builds a filter of about `from × to / gcd²` taps: 48,000 / 44,101 Hz would take gigabytes."""
 
@@ -33,6 +36,7 @@ def _resample_on_gpu(samples: Samples, from_rate: int, to_rate: int, device: str
     import torch
     import torchaudio
 
-    waveform = torch.from_numpy(samples).to(device)
-    resampled: Samples = torchaudio.functional.resample(waveform, from_rate, to_rate).cpu().numpy()
+    with _ONE_AT_A_TIME:
+        waveform = torch.from_numpy(samples).to(device)
+        resampled: Samples = torchaudio.functional.resample(waveform, from_rate, to_rate).cpu().numpy()
     return resampled
