@@ -19,7 +19,8 @@ PROMPT_TOKENS = 1024
 """Room that the LM's prompt has at least: its template, the metadata and the words of a short song."""
 
 Device = Literal["cpu", "cuda"]
-DType = Literal["float32", "bfloat16", "float16"]
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+"""`auto`: bfloat16 on a GPU and on a processor that multiplies it, float32 on others."""
 Backend = Literal["vllm", "pt"]
 _SHARE_OF_CORES = "its share of the cores, all of them while no other engine of the machine is at work"
 
@@ -75,7 +76,9 @@ class LanguageModelSettings(_Section):
         "another one loads the weights once more when a request first names it.",
     )
     device: Device = Field("cpu", description="Where the engines run.")
-    dtype: DType = Field("float32", description="Weights and activations.")
+    dtype: DType = Field(
+        "float32", description="Weights and activations; auto: bfloat16 where the device multiplies it."
+    )
     max_model_len: int = Field(
         32768,
         ge=PROMPT_TOKENS,
@@ -83,7 +86,9 @@ class LanguageModelSettings(_Section):
     )
     max_num_seqs: int = Field(16, ge=2, description="Sequences decoded together; a guided run takes two.")
     kv_cache_bytes: int | None = Field(
-        256 << 20, description="vLLM KV cache in bytes; null leaves it to `gpu_memory_utilization`."
+        256 << 20,
+        description="vLLM KV cache in bytes. null: what `gpu_memory_utilization` leaves; only on a GPU that "
+        "nothing else uses, for beside others vLLM measures wrongly, or ends with an assertion.",
     )
     gpu_memory_utilization: float = Field(
         0.3, gt=0, le=1, description="vLLM's share of the whole device, its weights included (GPU only)."
@@ -100,7 +105,7 @@ class GeneratorSettings(_Section):
     """The Generator deployment: DiT, condition encoder, text encoder, tokenizer and detokenizer."""
 
     device: Device = Field("cpu", description="Where the DiT runs.")
-    dtype: DType = Field("float32", description="Weights and activations of the model; latents stay float32.")
+    dtype: DType = Field("float32", description="Weights and activations, or auto; latents stay float32.")
     threads: int | None = Field(
         None, ge=1, description=f"CPU threads of the replica; null: {_SHARE_OF_CORES}."
     )
@@ -116,7 +121,7 @@ class CodecSettings(_Section):
     """The Codec deployment: VAE and audio files."""
 
     device: Device = Field("cpu", description="Where the VAE runs.")
-    dtype: DType = Field("float32", description="Weights and activations of the VAE.")
+    dtype: DType = Field("float32", description="Weights and activations of the VAE, or auto.")
     threads: int | None = Field(
         None, ge=1, description=f"CPU threads of the replica; null: {_SHARE_OF_CORES}."
     )

@@ -18,6 +18,7 @@ from deployments.language_model.observer import EngineObserver
 from deployments.language_model.run_row import RunRow
 from deployments.language_model.threaded_backend import Run, ThreadedBackend
 from deployments.language_model.tokenizer import LMTokenizer
+from deployments.precision import engine_dtype
 from deployments.processor import use_threads
 from deployments.processor_share import share_of
 
@@ -79,7 +80,7 @@ class VLLMBackend(ThreadedBackend):
                     hf_overrides={"architectures": [ARCHITECTURE]},
                     tokenizer=str(text_tokenizer),
                     generation_config="vllm",
-                    dtype=settings.dtype,
+                    dtype=engine_dtype(settings.dtype, settings.device),
                     max_model_len=settings.max_model_len,
                     max_num_seqs=settings.max_num_seqs,
                     kv_cache_memory_bytes=settings.kv_cache_bytes,

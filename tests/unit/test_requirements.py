@@ -15,7 +15,7 @@ import pytest
 
 from configs.settings import PROJECT_ROOT
 from serve_app import gpu_host
-from tests.presets import EMBEDDED, PRESETS
+from tests.presets import CPU, EMBEDDED, PRESETS
 
 BOTH, GPU = PROJECT_ROOT / "constraints.txt", PROJECT_ROOT / "constraints-gpu.txt"
 EXTRAS: dict[str, list[str]] = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["project"][
@@ -62,7 +62,7 @@ def test_the_driver_that_is_asked_for_is_that_of_the_pinned_cuda() -> None:
     assert tuple(map(int, version[:2])) == gpu_host.CUDA
 
 
-@pytest.mark.parametrize("config", [EMBEDDED, *PRESETS], ids=lambda path: path.stem)
+@pytest.mark.parametrize("config", [EMBEDDED, CPU, *PRESETS], ids=lambda path: path.stem)
 def test_make_installs_the_build_that_the_config_file_needs(config: Path, tmp_path: Path) -> None:
     # A copy: the stamps of this folder's own environment say that nothing is to be done.
     (tmp_path / "Makefile").symlink_to(PROJECT_ROOT / "Makefile")
