@@ -1,6 +1,7 @@
 """The arithmetic of memory against the models themselves, and the presets against their devices."""
 
 import copy
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from configs.settings import PROJECT_ROOT, CodecSettings, ModelSettings
+from configs.settings import PROJECT_ROOT, CodecSettings, ModelSettings, Settings
 from deployments.checkpoints.key_map import Component, module_arguments
 from deployments.checkpoints.loading import MODULE_CLASSES
 from deployments.checkpoints.location import EMBEDDED as EMBEDDED_CHECKPOINTS
@@ -23,8 +24,16 @@ from deployments.codec import folding
 from deployments.codec.engine import VaeEngine
 from deployments.generator.forward import PackedTransformer
 from deployments.generator.trajectory import Condition, Row
-from deployments.memory_needs import CodecShape, codec_need, largest_activation, step_bytes
+from deployments.memory_needs import (
+    CodecShape,
+    codec_need,
+    generator_need,
+    language_model_need,
+    largest_activation,
+    step_bytes,
+)
 from serve_app.admin import main
+from serve_app.admin.memory import GIB
 from tests.latents import random_latents
 from tests.peak_memory import PeakMemory
 from tests.presets import CPU, EMBEDDED, PRESETS
@@ -195,3 +204,38 @@ def test_an_unknown_checkpoint_is_said(tmp_path: Path, capsys: pytest.CaptureFix
     (tmp_path / "changed.yaml").write_text(yaml.safe_dump(config))
     assert memory(tmp_path / "changed.yaml") == 1
     assert "'my-vae' is no official checkpoint" in capsys.readouterr().err
+
+
+SONG_TOKENS = 1_233
+"""Of a guided song of 60 s: twice 300 codes, a prompt of 600 tokens, another of 33."""
+
+
+def songs_that_fit(dit: str, language_model: str, gibibytes: float) -> int:
+    """Guided songs of 60 s in a KV cache that has all the rest; 0 where one of 600 s has no room."""
+    models = OFFICIAL.model_copy(update={"dit": dit})
+    texts, shape = 16_384, language_model_shape(models, language_model)
+    settings = Settings(
+        language_model={"device": "cuda", "max_model_len": 4_608, "max_num_seqs": 64, "kv_cache_bytes": 1},
+        generator={"device": "cuda", "tokens_per_forward": 8_192},
+        codec={"device": "cuda"},
+    )
+    taken = sum(
+        need.total
+        for need in (
+            language_model_need(shape, settings.language_model, "bfloat16"),
+            generator_need(generator_shape(models), settings.generator, "bfloat16", 600, texts),
+            codec_need(codec_shape(models), settings.codec, "bfloat16"),
+        )
+    )
+    tokens = (gibibytes * GIB - taken) // shape.cache_bytes("bfloat16")
+    return int(tokens // SONG_TOKENS) if tokens >= 2 * settings.language_model.max_model_len else 0
+
+
+def test_the_documented_table_of_models_and_gpus_is_the_computed_one() -> None:
+    text = (PROJECT_ROOT / "docs" / "gpu_memory.md").read_text()
+    rows = re.findall(r"^\| (2B|XL) \| (\S+) \| (\S+) \| (\S+) \| (\S+) \|$", text, re.MULTILINE)
+    assert len(rows) == 6
+    dits = {"2B": "acestep-v15-turbo", "XL": "acestep-v15-xl-turbo"}
+    for dit, size, *cells in rows:
+        fits = [songs_that_fit(dits[dit], f"acestep-5Hz-lm-{size}", card) for card in (A10G, L40S, H100)]
+        assert cells == [str(songs) if songs else "no" for songs in fits], (dit, size)
