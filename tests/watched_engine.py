@@ -46,11 +46,19 @@ class WatchedEngine(GeneratorEngine):
         self.refused: int | None = None
         """Frames of songs that the forward cannot do."""
         self.start_seconds = 0.0
+        self.full_starts = 0
+        """Starts that find the memory full of what is remembered."""
 
     def start(self, request: DenoiseRequest) -> Song:
         self.events.append("start")
         time.sleep(self.start_seconds)
+        if self.full_starts:
+            raise torch.OutOfMemoryError("no room for a prompt")
         return super().start(request)
+
+    def free_memory(self) -> None:
+        self.full_starts = max(0, self.full_starts - 1)
+        super().free_memory()
 
     def velocities(self, songs: Sequence[Song]) -> list[Velocities]:
         tokens = sum(self.tokens(song) for song in songs)

@@ -75,12 +75,17 @@ def read_headers(files: list[Path]) -> dict[str, TensorHeader]:
 
 
 def read_tensors(files: list[Path], device: str, dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every tensor in `files`, one at a time, on `device`, floating ones as `dtype`."""
+    """Every tensor in `files`, one at a time, on `device`, floating ones as `dtype`, in memory of its own.
+
+    A tensor that safetensors reads on a CPU is a view of the whole mapped file. Kept as it is, it would hold
+    the pages of all others in memory, even of those that have been copied or converted since.
+    """
+    is_mapped = device == "cpu"
     for file in files:
         with _opened(file, "pt", device) as opened:
             for key in sorted(opened.keys()):
                 tensor = opened.get_tensor(key)
-                yield key, tensor.to(dtype) if tensor.is_floating_point() else tensor
+                yield key, tensor.to(dtype if tensor.is_floating_point() else tensor.dtype, copy=is_mapped)
 
 
 @contextmanager

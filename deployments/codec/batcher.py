@@ -1,6 +1,7 @@
 """Tiles of concurrent requests through one engine, on one private thread."""
 
 import asyncio
+import logging
 import time
 from bisect import insort
 from collections.abc import AsyncGenerator, Callable
@@ -11,8 +12,11 @@ import torch
 
 from deployments.codec.engine import TiledPass, VaeEngine
 from deployments.codec.tiles import Tile
+from deployments.errors import EngineError
 from deployments.processor import engine_thread
 from deployments.processor_share import FixedShare, Share
+
+logger = logging.getLogger("ray.serve")
 
 _FIXED = FixedShare()
 
@@ -138,12 +142,31 @@ class TileBatcher:
         return batch
 
     def _forward(self, batch: _Batch) -> list[Exception | None]:
-        """What went wrong with each tile. A failing batch is run tile by tile: only culprits fail."""
+        """What went wrong with each tile. A batch that fails is halved until only the culprits do."""
         self._share.work()
+        out_of_memory = False
         try:
             self._engine.run([(request.tiled, tile) for request, tile in batch])
+            return [None] * len(batch)
+        except (torch.OutOfMemoryError, MemoryError):
+            out_of_memory = True
         except Exception as error:
             if len(batch) == 1:
                 return [error]
-            return [problem for item in batch for problem in self._forward([item])]
-        return [None] * len(batch)
+        # The failed forward's tensors are gone only here, outside the except clause.
+        if out_of_memory and len(batch) == 1:
+            (frames,) = (tile.stop - tile.start for _, tile in batch)
+            return [
+                EngineError(f"a tile of {frames} frames does not fit into memory: lower codec.tile_frames")
+            ]
+        half = len(batch) // 2
+        if out_of_memory:
+            self._lower_limit(half)
+        return self._forward(batch[:half]) + self._forward(batch[half:])
+
+    def _lower_limit(self, tiles: int) -> None:
+        logger.warning(
+            "a forward of so many tiles did not fit into memory; from now on they have %d (codec.tile_batch)",
+            tiles,
+        )
+        self._tile_batch = min(self._tile_batch, tiles)

@@ -18,7 +18,7 @@ from configs.settings import Settings
 from deployments.job_calls import JobCalls
 from deployments.messages import AudioFile, DecodeRequest, EncodedAudio, EncodeRequest, Progress
 from deployments.meter import Meter
-from deployments.processor import engine_thread, keep_freed_memory, loading, use_threads
+from deployments.processor import engine_thread, keep_freed_memory, let_gpu_memory_grow, loading, use_threads
 from deployments.processor_share import share_of
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Codec:
     def __init__(self, settings: Settings) -> None:
         codec, self._checkpoint = settings.codec, settings.models.vae
         thread = engine_thread("vae")
+        let_gpu_memory_grow(codec.device)
         with loading():
             import torch
 
@@ -51,21 +52,22 @@ class Codec:
             from deployments.checkpoints.vae_loading import load_vae
             from deployments.codec.batcher import TileBatcher
             from deployments.codec.engine import VaeEngine
+            from deployments.precision import engine_dtype
 
             use_threads(codec.threads)
-            keep_freed_memory()
 
             def loaded_engine() -> VaeEngine:
                 vae = load_vae(checkpoint_folder(settings.models, self._checkpoint), "cpu", torch.float32)
                 return VaeEngine(
                     vae,
                     codec.device,
-                    getattr(torch, codec.dtype),
+                    engine_dtype(codec.dtype, codec.device),
                     codec.tile_frames,
                     shared_forwards=codec.tile_batch > 1,
                 )
 
             self._engine = thread.submit(loaded_engine).result()
+        keep_freed_memory()  # that of tiles; not what loading has freed
         self._calls = JobCalls(settings.tracing, "Codec")
         self._meter = Meter(metrics.CODEC_METRICS)
         self._batcher = TileBatcher(

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -174,7 +175,7 @@ class StepBatcher:
             started = time.monotonic()
             try:
                 take_cores = partial(self._share.work, len(self._beside))
-                await self._on_thread(self._thread, take_cores, partial(job.prepare_next, self._engine))
+                await self._on_thread(self._thread, take_cores, partial(self._prepare_next, job))
             except Exception as error:
                 self._fail(job, error)
             spent += time.monotonic() - started
@@ -183,6 +184,14 @@ class StepBatcher:
                 for item, song in enumerate(job.songs):
                     job.news.put_nowait((item, Progress("denoising", 0, song.trajectory.steps)))
                 self._line.join(job)
+
+    def _prepare_next(self, job: Job) -> None:
+        with suppress(torch.OutOfMemoryError, MemoryError):
+            job.prepare_next(self._engine)
+            return
+        # The failed song's tensors are gone only here.
+        self._engine.free_memory()
+        job.prepare_next(self._engine)
 
     def _forward_is_full(self) -> bool:
         return self._line.tokens >= self._tokens_per_forward

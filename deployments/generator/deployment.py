@@ -11,7 +11,7 @@ from configs.settings import Settings
 from deployments.job_calls import JobCalls
 from deployments.messages import DenoisedLatents, DenoiseRequest, Progress
 from deployments.meter import Meter
-from deployments.processor import engine_thread, keep_freed_memory, loading, use_threads
+from deployments.processor import engine_thread, keep_freed_memory, let_gpu_memory_grow, loading, use_threads
 from deployments.processor_share import share_of
 
 if TYPE_CHECKING:
@@ -34,13 +34,14 @@ class Generator:
     def __init__(self, settings: Settings) -> None:
         self._checkpoint = settings.models.dit
         thread = engine_thread("dit")
+        let_gpu_memory_grow(settings.generator.device)
         with loading():
             from deployments.generator.batcher import StepBatcher
             from deployments.generator.engine import load_engine
 
             use_threads(settings.generator.threads)
-            keep_freed_memory()
             engine = thread.submit(load_engine, settings.models, settings.generator).result()
+        keep_freed_memory()  # that of steps; not what loading has freed
         self._calls = JobCalls(settings.tracing, "Generator")
         self._meter = Meter(metrics.GENERATOR_METRICS)
         self._batcher = StepBatcher(

@@ -39,6 +39,7 @@ from deployments.generator.trajectory import (
     Trajectory,
 )
 from deployments.messages import DenoisedLatents, DenoiseRequest
+from deployments.precision import engine_dtype
 
 _SWITCHING_TASKS = frozenset({Task.COVER, Task.EXTRACT, Task.COMPLETE})
 """Tasks whose source `audio_cover_strength` fades; a window would lose what it is to keep."""
@@ -68,12 +69,15 @@ class Song:
 
 def load_engine(models: ModelSettings, settings: GeneratorSettings) -> "GeneratorEngine":
     """The engine of the configured checkpoints. Raises CheckpointError."""
-    device, dtype = settings.device, getattr(torch, settings.dtype)
+    device, dtype = settings.device, engine_dtype(settings.dtype, settings.device)
     text_folder = checkpoint_folder(models, models.text_encoder)
     modules = load_dit(checkpoint_folder(models, models.dit), device, dtype)
     text_encoder = TextEncoder(load_text_encoder(text_folder, device, dtype))
     tokenizer = PromptTokenizer(load_tokenizer(text_folder))
-    return GeneratorEngine(dit_checkpoint(models.dit, models.folder), modules, text_encoder, tokenizer)
+    engine = GeneratorEngine(dit_checkpoint(models.dit, models.folder), modules, text_encoder, tokenizer)
+    if settings.device == "cuda":
+        torch.cuda.empty_cache()  # the weights that were made into larger ones
+    return engine
 
 
 class GeneratorEngine:

@@ -18,6 +18,7 @@ from deployments.language_model.sampling import draw, guide
 from deployments.language_model.threaded_backend import Run, ThreadedBackend
 from deployments.language_model.tokenizer import LMTokenizer
 from deployments.language_model.torch_batch import RowBatch
+from deployments.precision import engine_dtype
 from deployments.processor import use_threads
 from deployments.processor_share import share_of
 
@@ -46,8 +47,10 @@ class TorchBackend(ThreadedBackend):
     def _load(self) -> None:
         settings = self._settings
         use_threads(settings.threads)
-        model = AutoModelForCausalLM.from_pretrained(self._folder, dtype=getattr(torch, settings.dtype))
-        self._model = model.to(settings.device).eval()
+        model = AutoModelForCausalLM.from_pretrained(
+            self._folder, dtype=engine_dtype(settings.dtype, settings.device), device_map=settings.device
+        )
+        self._model = model.eval()
         self._grammars = xgrammar.GrammarCompiler(
             xgrammar.TokenizerInfo.from_huggingface(
                 self._tokenizer.text_tokenizer(),

@@ -18,6 +18,7 @@ from deployments.language_model.observer import EngineObserver
 from deployments.language_model.run_row import RunRow
 from deployments.language_model.threaded_backend import Run, ThreadedBackend
 from deployments.language_model.tokenizer import LMTokenizer
+from deployments.precision import engine_dtype
 from deployments.processor import use_threads
 from deployments.processor_share import share_of
 
@@ -28,6 +29,9 @@ _ENVIRONMENT = {
     # Threads bound to cores stand still while other deployments use these cores.
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_NO_USAGE_STATS": "1",
+    # vLLM tries its own sampler when it starts, and FlashInfer's, its default, is compiled then, by a CUDA
+    # toolkit that a machine with a driver need not have. Our tokens come from the guidance processor.
+    "VLLM_USE_FLASHINFER_SAMPLER": "0",
 }
 _CPU_WORKER = "deployments.language_model.lone_worker.LoneWorker"
 _SEPARATOR, _CONDITIONAL, _UNCONDITIONAL = ":", "conditional", "unconditional"
@@ -76,7 +80,7 @@ class VLLMBackend(ThreadedBackend):
                     hf_overrides={"architectures": [ARCHITECTURE]},
                     tokenizer=str(text_tokenizer),
                     generation_config="vllm",
-                    dtype=settings.dtype,
+                    dtype=engine_dtype(settings.dtype, settings.device),
                     max_model_len=settings.max_model_len,
                     max_num_seqs=settings.max_num_seqs,
                     kv_cache_memory_bytes=settings.kv_cache_bytes,
@@ -90,6 +94,8 @@ class VLLMBackend(ThreadedBackend):
                     enable_chunked_prefill=False,
                     max_num_batched_tokens=settings.max_model_len,
                     async_scheduling=False,
+                    # On newer GPUs vLLM prefers FlashInfer's, which is compiled at the first start, too.
+                    attention_backend="FLASH_ATTN" if settings.device == "cuda" else None,
                     worker_cls=_CPU_WORKER if settings.device == "cpu" else "auto",
                     scheduler_cls="deployments.language_model.pair_scheduler.PairScheduler",
                     logits_processors=["deployments.language_model.guidance_processor:GuidanceProcessor"],

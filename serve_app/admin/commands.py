@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from serve_app.admin import checkpoints, intake, jobs, keys, leftovers, purge, trace, tracker
+from serve_app.admin import checkpoints, intake, jobs, keys, leftovers, memory, purge, trace, tracker
 from serve_app.admin.errors import CommandError
 
 EXIT_CODES = "exit code: 0 it is done, 1 it is not, or not all of it, 2 wrong usage"
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=EXIT_CODES,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (intake, jobs, purge, leftovers, tracker, trace, checkpoints, keys):
+    for group in (intake, jobs, purge, leftovers, tracker, trace, checkpoints, memory, keys):
         group.add_commands(commands)
     options = parser.parse_args(arguments)
     try:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from serve_app.admin.config_files import read_application
 from serve_app.admin.errors import FAILED, CommandError
 from serve_app.ray_access import prepare_to_join, rays_here
 
 if TYPE_CHECKING:
-    from configs.settings import Settings
+    pass
 
 CONNECT_SECONDS = 30.0
 """Ray itself tries for minutes, also where it is the token that is wrong."""
@@ -71,14 +72,14 @@ class RunningTracker:
 
 def running_tracker(options: argparse.Namespace) -> RunningTracker:
     """The tracker that the options name. Raises CommandError where there is none."""
-    application, settings = _application(options.config)
+    application, settings = read_application(options.config)
     _connect(options.address)
     from serve_app.jobs.client import find_tracker
 
     actor = find_tracker(settings)
     if actor is None:
         raise CommandError(f"no job tracker of {options.config} is running there")
-    return RunningTracker(actor, application)
+    return RunningTracker(actor, application["name"])
 
 
 def _connect(address: str) -> None:
@@ -113,19 +114,3 @@ def _give_up(address: str) -> None:
     # A call into Ray can't be interrupted.
     print(f"error: the Ray at {address} does not answer, or not without another token", file=sys.stderr)
     os._exit(FAILED)
-
-
-def _application(config: Path) -> "tuple[str, Settings]":
-    """Name and settings of the application in a Serve config file. Raises CommandError."""
-    import yaml
-    from pydantic import ValidationError
-
-    from configs.settings import Settings
-
-    try:
-        (application,) = yaml.safe_load(config.read_text())["applications"]
-        return application["name"], Settings(**application.get("args", {}))
-    except OSError as error:
-        raise CommandError(f"{config}: {error.strerror}: name the server's file by --config") from error
-    except (yaml.YAMLError, ValidationError, KeyError, TypeError, ValueError) as error:
-        raise CommandError(f"{config} is no Serve config file of this application: {error}") from error

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from configs.settings import ModelSettings
 from deployments.checkpoints.location import checkpoint_folder
+from deployments.checkpoints.official_shapes import official_config
 from serve_app.admin import main
 from tests import official_layouts
-from tests.official_layouts import official_config
 from tests.sparse_checkpoints import write_sparse, write_sparse_shards
 
 GOLDEN = Path(__file__).parents[1] / "data" / "dit" / "ckpt"

@@ -21,9 +21,9 @@ from deployments.checkpoints.layouts import (
     vae_layout,
 )
 from deployments.checkpoints.loading import MODULE_CLASSES, diffusers_arguments
+from deployments.checkpoints.official_shapes import official_config
 from deployments.checkpoints.weights import module_from, read_headers
 from tests import official_layouts
-from tests.official_layouts import official_config
 
 GOLDEN = Path(__file__).parents[2] / "data" / "dit" / "ckpt" / "original"
 LANGUAGE_MODELS = ["acestep-5Hz-lm-0.6B", "acestep-5Hz-lm-1.7B", "acestep-5Hz-lm-4B"]

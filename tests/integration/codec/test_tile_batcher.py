@@ -9,6 +9,7 @@ import torch
 from deployments.codec.batcher import TileBatcher, TileForward
 from deployments.codec.engine import TiledPass, VaeEngine
 from deployments.codec.tiles import Tile
+from deployments.errors import EngineError
 from tests.latents import random_latents
 from tests.recording_share import RecordingShare
 
@@ -20,10 +21,12 @@ class RecordingEngine(VaeEngine):
         self.__dict__.update(engine.__dict__)
         self.batches: list[list[TiledPass]] = []
         self.refused: TiledPass | None = None
+        self.memory = 1_000
+        """Tiles of a forward that fit."""
 
     def run(self, batch: Sequence[tuple[TiledPass, Tile]]) -> None:
         self.batches.append([tiled for tiled, _ in batch])
-        if any(tiled is self.refused for tiled, _ in batch):
+        if len(batch) > self.memory or any(tiled is self.refused for tiled, _ in batch):
             raise MemoryError("too large")
         super().run(batch)
 
@@ -100,7 +103,7 @@ async def test_a_failing_pass_does_not_take_its_neighbours_along(recording_engin
     batcher = TileBatcher(recording_engine, tile_batch=8)
     done, failed = await asyncio.gather(run(batcher, good), run(batcher, bad), return_exceptions=True)
     assert done == list(range(1, len(good.tiles) + 1))
-    assert isinstance(failed, MemoryError)
+    assert isinstance(failed, EngineError)
     batcher.check(stalled_seconds=60)
     assert await run(batcher, recording_engine.decoding(random_latents(10))) == [1]
 
@@ -134,7 +137,7 @@ async def test_each_forward_takes_its_share_of_the_cores_and_none_is_kept(record
     await run(batcher, tiled)
     assert share.said == ["work"] * len(tiled.tiles) + ["rest"]
     recording_engine.refused = failing = recording_engine.decoding(random_latents(10))
-    with pytest.raises(MemoryError):
+    with pytest.raises(EngineError, match="tile_frames"):
         await run(batcher, failing)
     assert share.said[-1] == "rest"
 
@@ -150,3 +153,17 @@ async def test_a_lost_device_is_noticed(recording_engine: RecordingEngine, monke
         await run(batcher, recording_engine.decoding(random_latents(10)))
     with pytest.raises(RuntimeError, match="device of the VAE is lost"):
         batcher.check(stalled_seconds=60)
+
+
+async def test_a_forward_that_does_not_fit_into_memory_is_halved_and_the_next_ones_are_smaller(
+    recording_engine: RecordingEngine,
+) -> None:
+    recording_engine.memory = 2
+    batcher = TileBatcher(recording_engine, tile_batch=8)
+    tiled = recording_engine.decoding(random_latents(600))
+    assert len(tiled.tiles) > 8
+    await run(batcher, tiled)
+    sizes = [len(batch) for batch in recording_engine.batches]
+    assert sizes[:4] == [8, 4, 2, 2]
+    assert set(sizes[6:]) <= {1, 2}
+    assert np.array_equal(tiled.result, recording_engine.decode(random_latents(600)))

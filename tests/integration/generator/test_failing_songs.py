@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from deployments.domain import Task
 from deployments.errors import JobError
@@ -44,6 +45,21 @@ async def test_a_song_too_long_for_the_memory_fails_alone_and_says_so() -> None:
     assert np.abs(good[0] - latents_alone("turbo", SONG)).max() <= ROUNDING
     assert isinstance(bad, JobError)
     assert "memory" in str(bad)
+
+
+async def test_a_song_that_finds_no_room_for_its_prompt_starts_when_memory_is_freed() -> None:
+    engine = WatchedEngine("turbo")
+    engine.full_starts = 1
+    (latents,) = await run(StepBatcher(engine, UNLIMITED), SONG)
+    assert engine.events[:3] == ["start", "start", "step"]
+    assert np.abs(latents - latents_alone("turbo", SONG)).max() <= ROUNDING
+
+
+async def test_a_song_that_never_finds_room_for_its_prompt_fails() -> None:
+    engine = WatchedEngine("turbo")
+    engine.full_starts = 2
+    with pytest.raises(torch.OutOfMemoryError):
+        await run(StepBatcher(engine, UNLIMITED), SONG)
 
 
 async def test_a_song_that_the_model_cannot_do_fails_alone() -> None:

@@ -23,6 +23,7 @@ COMMANDS = (
     "stop-tracker",
     "trace",
     "verify",
+    "memory",
     "make-key",
     "webhook-secret",
 )
@@ -59,6 +60,7 @@ def test_every_command_says_what_it_does(command: str, capsys: pytest.CaptureFix
         ["list", "--state", "lost"],
         ["drain", "--timeout", "soon"],
         ["cancel"],
+        ["memory", "serve_config.yaml", "--gpu", "large"],
         ["purge", "--all"],
         ["purge", "--all", "--yes", "--dry-run"],
         ["purge", "--older-than", "a month", "--yes"],

@@ -1,0 +1,80 @@
+"""The shapes of a server's models as `deployments.memory_needs` asks for them, from their configs alone."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from configs.settings import ModelSettings
+from deployments.checkpoints.catalog import dit_checkpoint
+from deployments.checkpoints.key_map import Component
+from deployments.checkpoints.layouts import (
+    Layout,
+    diffusers_dit_layout,
+    language_model_layout,
+    original_dit_layout,
+    text_encoder_layout,
+    vae_layout,
+)
+from deployments.checkpoints.location import EMBEDDED
+from deployments.checkpoints.official_shapes import official_config
+from deployments.checkpoints.weights import read_config
+from deployments.memory_needs import CodecShape, GeneratorShape, LanguageModelShape
+
+_Config = Mapping[str, Any]
+
+
+def language_model_shape(models: ModelSettings, name: str) -> LanguageModelShape:
+    """Of the LM `name`. Raises CheckpointError."""
+    config = _config(models, name)
+    return LanguageModelShape(
+        parameters=_parameters(language_model_layout(config)),
+        layers=config["num_hidden_layers"],
+        hidden=config["hidden_size"],
+        intermediate=config["intermediate_size"],
+        kv_heads=config["num_key_value_heads"],
+        head_dim=config["head_dim"],
+        vocabulary=config["vocab_size"],
+    )
+
+
+def generator_shape(models: ModelSettings) -> GeneratorShape:
+    """Of the DiT with its encoders and the text encoder. Raises CheckpointError."""
+    folder = _folder(models, models.dit)
+    if (folder / Component.TRANSFORMER).is_dir():
+        configs = {component: read_config(folder / component / "config.json") for component in Component}
+        config: _Config = configs[Component.TRANSFORMER]
+        parameters = sum(_parameters(diffusers_dit_layout(part, configs[part])) for part in Component)
+    else:
+        config = _config(models, models.dit)
+        parameters = _parameters(original_dit_layout(config))
+    return GeneratorShape(
+        parameters=parameters + _parameters(text_encoder_layout(_config(models, models.text_encoder))),
+        layers=config["num_hidden_layers"],
+        hidden=config["hidden_size"],
+        intermediate=config["intermediate_size"],
+        heads=config["num_attention_heads"],
+        kv_heads=config["num_key_value_heads"],
+        head_dim=config["head_dim"],
+        takes_guidance=dit_checkpoint(models.dit, models.folder).takes_guidance,
+    )
+
+
+def codec_shape(models: ModelSettings) -> CodecShape:
+    """Of the VAE. Raises CheckpointError."""
+    config = _config(models, models.vae)
+    return CodecShape(_parameters(vae_layout(config)), config["decoder_channels"])
+
+
+def _folder(models: ModelSettings, name: str) -> Path:
+    return (EMBEDDED if models.source == "embedded" else models.folder) / name
+
+
+def _config(models: ModelSettings, name: str) -> _Config:
+    """Of the checkpoint in the settings' folder, or of the official one where it is not there yet."""
+    file = _folder(models, name) / "config.json"
+    return read_config(file) if file.exists() else official_config(name)
+
+
+def _parameters(layout: Layout) -> int:
+    return sum(map(math.prod, layout.values()))
