@@ -110,6 +110,11 @@ class GeneratorSettings(_Section):
         description="Tokens that step together in one forward: 12.5 a second of each song, twice that where "
         "it is guided. A longer song steps alone.",
     )
+    compiled: bool = Field(
+        True,
+        description="On a GPU: compile small operations of the DiT into fewer kernels at the start, "
+        "which needs a C compiler. A CPU never does it.",
+    )
 
 
 class CodecSettings(_Section):

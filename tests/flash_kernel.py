@@ -1,9 +1,9 @@
 """The meaning of torch's flash kernel for variable lengths, in plain operations on a CPU.
 
-torch has that kernel for GPUs only. Here its operator gets an implementation for CPUs, so that calls go through
-the real operator with its real schema. It follows what flash attention documents: row i has the queries
-[q[i], q[i + 1]) and the keys [k[i], k[i + 1]) of the offsets q and k, a query j of n sees the keys from
-j + m - n - left to j + m - n + right of m, and -1 on a side is no limit. It says nothing about the kernel itself.
+torch has that kernel for GPUs only. Here its operator gets an implementation for CPUs, so that calls go
+through the real operator with its real schema. It follows what flash attention documents: row i has the
+queries [q[i], q[i + 1]) and the keys [k[i], k[i + 1]) of the offsets q and k; query j of n sees the keys from
+j + m - n - left to j + m - n + right of m; -1 on a side is no limit. It proves nothing of the kernel itself.
 """
 
 from collections.abc import Iterator

@@ -28,6 +28,9 @@ REMEMBERED_TOKENS = 16_384
 _REMEMBERED_LEVELS = 256
 """Noise levels whose embeddings are kept, 28 KB each in bfloat16 in the 2B model."""
 
+_WARM_UP = (((1.0,), 74), ((1.0,), 106), ((1.0, 0.5), 138), ((1.0, 0.5, 0.25), 170))
+"""Noise levels and frames of the shortest row. torch.compile takes a size for a constant until it changes."""
+
 _KeysValues = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -59,8 +62,13 @@ class PackedTransformer:
     go together.
     """
 
-    def __init__(self, transformer: AceStepTransformer1DModel, kernels: Kernels | None = None) -> None:
-        """`kernels` are the fastest of the model's device unless others are given.
+    def __init__(
+        self,
+        transformer: AceStepTransformer1DModel,
+        kernels: Kernels | None = None,
+        compiled: bool = True,
+    ) -> None:
+        """`kernels` are the fastest of the device unless others are given, compiled only if `compiled`.
 
         Raises CheckpointError for a model whose attention has biases; none was ever published.
         """
@@ -73,7 +81,7 @@ class PackedTransformer:
         self.dtype: torch.dtype = model.dtype
         self.patch_size: int = model.patch_size
         """Latent frames of a token."""
-        self._kernels = kernels or kernels_for(self.device, self.dtype, model.config.sliding_window)
+        self._kernels = kernels or kernels_for(self.device, self.dtype, model.config.sliding_window, compiled)
         windowed = [kind == "sliding_attention" for kind in model.layer_types]
         self._layers = [LayerWeights.of(*each) for each in zip(model.layers, windowed, strict=True)]
         self._into_tokens = _patches_to_tokens(model.proj_in_conv)
@@ -89,6 +97,36 @@ class PackedTransformer:
     def tokens(self, row: Row) -> int:
         """What `row` adds to each forward; its condition's keys and values are computed once for a batch."""
         return -(-row.latents.shape[0] // self.patch_size)
+
+    def warm_up(self) -> None:
+        """Compile what is compiled, for songs of any length beside each other at any noise levels.
+
+        Raises RuntimeError where this machine can't compile.
+        """
+        if not self._kernels.compiled:
+            return
+        from torch._dynamo.exc import BackendCompilerFailed  # slow, and a CPU does without
+
+        try:
+            for levels, frames in _WARM_UP:
+                self.velocities([self._some_row(level, frames + 8 * row) for row, level in enumerate(levels)])
+        except BackendCompilerFailed as error:
+            raise RuntimeError(
+                "torch.compile failed. It needs a C compiler and Python's headers on this machine; "
+                "with generator.compiled: false the server does without it, more slowly"
+            ) from error
+        self.forget()
+
+    def _some_row(self, level: float, frames: int) -> Row:
+        def zeros(width: int) -> torch.Tensor:
+            return torch.zeros(frames, width, device=self.device, dtype=self.dtype)
+
+        config = self._model.config
+        channels = config.audio_acoustic_hidden_dim
+        condition = Condition(
+            zeros(self._model.condition_embedder.in_features), zeros(config.in_channels - channels)
+        )
+        return Row(zeros(channels).float(), level, condition)
 
     def forget(self) -> None:
         """Free what is remembered of the last batches."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,7 +36,7 @@ class Kernels:
         )
 
     @classmethod
-    def compiled_with(cls, backend: str, attention: PackedAttention) -> "Kernels":
+    def compiled_with(cls, backend: str | Callable[..., Any], attention: PackedAttention) -> "Kernels":
         """Compiled by a backend of torch.compile, at the first forwards.
 
         All layers share the compiled functions, which take their weights as arguments. Lengths become

@@ -99,7 +99,7 @@ def self_attention_inputs(
     shift, scale = (weights.modulation[:, :2] + time.modulation[:, :2]).unbind(1)
     ready = modulated(hidden, weights.self_norm, scale, shift, time, weights.eps)
     count, head_dim = weights.norm_queries_keys.shape
-    heads = linear(ready, weights.queries_keys_values).unflatten(-1, (-1, head_dim))
+    heads = linear(ready, weights.queries_keys_values).reshape(len(ready), -1, head_dim)
     queries_keys, values = torch.split(heads, [count, weights.kv_heads], dim=1)
     turned = rotated(unit(queries_keys, weights.eps).mul_(weights.norm_queries_keys), rotary)
     queries, keys = torch.split(turned, [count - weights.kv_heads, weights.kv_heads], dim=1)
@@ -113,7 +113,7 @@ def cross_attention_inputs(
     gate = time.of_tokens(weights.modulation[:, 2] + time.modulation[:, 2])
     hidden = torch.addcmul(hidden, linear(found.flatten(1), weights.self_out), gate)
     ready = normed(hidden, weights.cross_norm, weights.eps)
-    queries = linear(ready, weights.cross_queries).unflatten(-1, found.shape[1:])
+    queries = linear(ready, weights.cross_queries).reshape(found.shape)
     return hidden, normed(queries, weights.norm_cross_queries, weights.eps)
 
 

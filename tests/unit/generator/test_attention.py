@@ -1,4 +1,5 @@
 import random
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -16,6 +17,15 @@ from tests.flash_kernel import flash_kernel_on_cpu
 WINDOW = 8
 HEADS, KV_HEADS, HEAD_DIM = 4, 2, 8
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread_and_flash_kernel() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with flash_kernel_on_cpu():
+        yield
+    torch.set_num_threads(before)
 
 
 def segmented() -> SegmentedAttention:
@@ -56,17 +66,16 @@ def test_the_flash_kernels_arguments_mean_the_same_packing(seed: int) -> None:
     among_themselves = [(n, n) for n in sorted(rng.randint(1, 60) for _ in range(rows))]
     towards_conditions = [(n, rng.randint(1, 30)) for n, _ in among_themselves]
     flash = FlashAttention(WINDOW, CPU)
-    with flash_kernel_on_cpu():
-        for lengths, windowed in (
-            (among_themselves, False),
-            (among_themselves, True),
-            (towards_conditions, False),
-        ):
-            queries, keys = map(sum, zip(*lengths, strict=True))
-            query = torch.randn(queries, HEADS, HEAD_DIM)
-            key, value = torch.randn(2, keys, KV_HEADS, HEAD_DIM)
-            found = flash.of_rows(lengths)(query, key, value, windowed)
-            torch.testing.assert_close(found, segmented().of_rows(lengths)(query, key, value, windowed))
+    for lengths, windowed in (
+        (among_themselves, False),
+        (among_themselves, True),
+        (towards_conditions, False),
+    ):
+        queries, keys = map(sum, zip(*lengths, strict=True))
+        query = torch.randn(queries, HEADS, HEAD_DIM)
+        key, value = torch.randn(2, keys, KV_HEADS, HEAD_DIM)
+        found = flash.of_rows(lengths)(query, key, value, windowed)
+        torch.testing.assert_close(found, segmented().of_rows(lengths)(query, key, value, windowed))
 
 
 def test_a_cpu_has_no_flash_kernel() -> None:
