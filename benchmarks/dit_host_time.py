@@ -15,15 +15,14 @@ The flash kernel exists on GPUs only: here its operator answers with memory that
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch.library import Library
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from benchmarks.dit_shapes import TWO_B, rows_of, shapes_only
+from benchmarks.flash_on_cpu import flash_kernel_on_cpu
 from benchmarks.measuring import machine, options, running_threads, show, write_json
 from deployments.checkpoints.dit_modules import AceStepTransformer1DModel
 from deployments.checkpoints.key_map import Component, module_arguments
@@ -56,22 +55,6 @@ def narrow_model(dtype: torch.dtype) -> AceStepTransformer1DModel:
 def short_rows(model: AceStepTransformer1DModel, workload: str) -> list[Row]:
     seconds, levels = WORKLOADS[workload]
     return rows_of(model, [max(duration / _SHORTER, 2 / LATENT_RATE) for duration in seconds], levels, 3)
-
-
-@contextmanager
-def flash_without_computing() -> Iterator[None]:
-    """Let a CPU take the operator of the flash kernel; what it gives was never written to."""
-    nothing = torch.empty(0)
-    library: Any = Library("aten", "IMPL")  # type: ignore[no-untyped-call]
-    library.impl(
-        "_flash_attention_forward",
-        lambda query, *_, **__: (torch.empty_like(query), nothing, nothing, nothing, nothing),
-        "CPU",
-    )
-    try:
-        yield
-    finally:
-        library._destroy()
 
 
 @torch.inference_mode()
@@ -172,7 +155,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="the quickest counts")
     chosen = parser.parse_args()
     figures: dict[str, Any] = {**machine(1), "tables": {}}
-    with running_threads(1), flash_without_computing():
+    with running_threads(1), flash_kernel_on_cpu(compute=False):
         for name in chosen.dtypes:
             model = narrow_model(getattr(torch, name))
             ways = timed_ways(model, compiles=not chosen.quick)

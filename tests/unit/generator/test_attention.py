@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from benchmarks.flash_on_cpu import flash_kernel_on_cpu
 from deployments.generator.attention import (
     FlashAttention,
     Segment,
@@ -12,7 +13,6 @@ from deployments.generator.attention import (
     attention_for,
     segments_of,
 )
-from tests.flash_kernel import flash_kernel_on_cpu
 
 WINDOW = 8
 HEADS, KV_HEADS, HEAD_DIM = 4, 2, 8

@@ -1,4 +1,4 @@
-"""What a GPU runs, on a CPU: the flash kernel is played by plain operations (tests/flash_kernel.py)."""
+"""What a GPU runs, on a CPU: the flash kernel is played by plain operations (benchmarks/flash_on_cpu.py)."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.flash_on_cpu import flash_kernel_on_cpu
 from benchmarks.random_generator import dit_config
 from deployments.checkpoints.dit_modules import AceStepTransformer1DModel
 from deployments.checkpoints.errors import CheckpointError
@@ -14,7 +15,6 @@ from deployments.generator.attention import FlashAttention, SegmentedAttention
 from deployments.generator.forward import PackedTransformer
 from deployments.generator.kernels import Kernels, kernels_for
 from deployments.generator.trajectory import Condition, Row
-from tests.flash_kernel import flash_kernel_on_cpu
 
 WINDOW = 8
 CPU = torch.device("cpu")

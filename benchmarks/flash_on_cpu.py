@@ -6,7 +6,7 @@ queries [q[i], q[i + 1]) and the keys [k[i], k[i + 1]) of the offsets q and k; q
 j + m - n - left to j + m - n + right of m; -1 on a side is no limit. It proves nothing of the kernel itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,14 +15,28 @@ from torch.library import Library
 
 
 @contextmanager
-def flash_kernel_on_cpu() -> Iterator[None]:
-    """Let aten::_flash_attention_forward take tensors of a CPU."""
-    library = Library("aten", "IMPL")
-    library.impl("_flash_attention_forward", _forward, "CPU")
+def flash_kernel_on_cpu(compute: bool = True) -> Iterator[None]:
+    """Let aten::_flash_attention_forward take tensors of a CPU.
+
+    Where it is not to `compute`, its result is memory that nothing was written to.
+    """
+    kernel: Callable[..., Any] = _forward if compute else _unwritten
+    library: Any = Library("aten", "IMPL")  # type: ignore[no-untyped-call]
+    library.impl("_flash_attention_forward", kernel, "CPU")
     try:
         yield
     finally:
         library._destroy()
+
+
+def _answer(found: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The operator's five results, of which callers here want the first."""
+    empty = torch.empty(0)
+    return found, empty, torch.empty(2, dtype=torch.uint64), torch.empty((), dtype=torch.uint64), empty
+
+
+def _unwritten(query: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, ...]:
+    return _answer(torch.empty_like(query))
 
 
 def _forward(
@@ -71,5 +85,4 @@ def _forward(
             hidden |= at > place + right
         weights = scores.masked_fill(hidden, -torch.inf).softmax(-1)
         found[rows] = torch.einsum("hqk,khd->qhd", weights, v).to(query.dtype)
-    empty = torch.empty(0)
-    return found, empty, torch.empty(2, dtype=torch.uint64), torch.empty((), dtype=torch.uint64), empty
+    return _answer(found)
