@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.codec import random_vae
 from benchmarks.gpu_check.dit import Figures
 from benchmarks.gpu_check.measuring import milliseconds, peak_gigabytes
 from benchmarks.gpu_check.sizes import Sizes
 from benchmarks.random_generator import random_generator
+from benchmarks.random_vae import CHANNELS, random_vae
 from deployments.codec.engine import VaeEngine
 from deployments.domain import INSTRUCTIONS, LATENT_RATE, Task, latent_frames
 from deployments.generator.batcher import StepBatcher
@@ -22,8 +22,6 @@ from deployments.generator.engine import GeneratorEngine
 from deployments.generator.text_encoder import PromptTokenizer, TextEncoder
 from deployments.language_model.sampling import draw
 from deployments.messages import DenoisedLatents, DenoiseRequest, Metadata, Sampling
-
-_CHANNELS = 64
 
 
 def peaks(sizes: Sizes) -> Iterator[Figures]:
@@ -44,7 +42,7 @@ def decode_tiles(sizes: Sizes) -> Iterator[Figures]:
     """Tiles of the VAE, in the official shape with random weights; their samples mean nothing."""
     engine = VaeEngine(random_vae(sizes.vae_channels), str(sizes.device), torch.bfloat16)
     for frames, count in sizes.tiles:
-        latents = np.random.default_rng(0).standard_normal((frames, _CHANNELS), dtype=np.float32)
+        latents = np.random.default_rng(0).standard_normal((frames, CHANNELS), dtype=np.float32)
         passes = [engine.decoding(latents) for _ in range(count)]
         batch = [(one, one.tiles[0]) for one in passes]
         taken = milliseconds(partial(engine.run, batch), sizes.device, sizes.repeats)
