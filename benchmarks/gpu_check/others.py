@@ -40,8 +40,9 @@ def peaks(sizes: Sizes) -> Iterator[Figures]:
 @torch.inference_mode()
 def decode_tiles(sizes: Sizes) -> Iterator[Figures]:
     """Tiles of the VAE, in the official shape with random weights; their samples mean nothing."""
-    engine = VaeEngine(random_vae(sizes.vae_channels), str(sizes.device), torch.bfloat16)
-    for frames, count in sizes.tiles:
+    for frames, count, compiled in [(*tile, way) for way in (False, True) for tile in sizes.tiles]:
+        vae = random_vae(sizes.vae_channels)
+        engine = VaeEngine(vae, str(sizes.device), torch.bfloat16, compiled=compiled)
         latents = np.random.default_rng(0).standard_normal((frames, CHANNELS), dtype=np.float32)
         passes = [engine.decoding(latents) for _ in range(count)]
         batch = [(one, one.tiles[0]) for one in passes]
@@ -50,6 +51,7 @@ def decode_tiles(sizes: Sizes) -> Iterator[Figures]:
         yield {
             "frames": frames,
             "tiles": count,
+            "activations compiled": compiled,
             "ms": taken,
             "ms a second of audio": taken / (frames * count / LATENT_RATE),
             "peak, GB": allocated,

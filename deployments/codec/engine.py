@@ -10,7 +10,7 @@ import torch
 
 from deployments.checkpoints.errors import CheckpointError
 from deployments.checkpoints.vae_modules import AutoencoderOobleck
-from deployments.codec.folding import fold
+from deployments.codec.folding import compiled_snake, fold
 from deployments.codec.tiles import Tile, cut_into_tiles, even_width
 from deployments.domain import AUDIO_CHANNELS, SAMPLE_RATE, SAMPLES_PER_LATENT
 from deployments.messages import Latents
@@ -67,11 +67,13 @@ class VaeEngine:
         dtype: torch.dtype = torch.float32,
         tile_frames: int = 256,
         shared_forwards: bool = True,
+        compiled: bool = True,
     ) -> None:
         """`vae` is taken over and changed; give it in float32, so that what is folded is exact.
 
         With `shared_forwards` all tiles have one width, so that those of different songs fit together;
-        without, a song's tiles are as narrow as their number allows.
+        without, a song's tiles are as narrow as their number allows. A GPU compiles the activations, if
+        `compiled`, which raises RuntimeError where it fails.
         """
         made = (vae.hop_length, vae.sampling_rate, vae.config.audio_channels)
         wanted = (SAMPLES_PER_LATENT, SAMPLE_RATE, AUDIO_CHANNELS)
@@ -79,7 +81,8 @@ class VaeEngine:
             raise CheckpointError(
                 f"the VAE has (samples a latent frame, Hz, channels) {made}, ACE-Step 1.5 works with {wanted}"
             )
-        fold(vae)
+        fuses = compiled and torch.device(device).type == "cuda"
+        fold(vae, compiled_snake(device, dtype) if fuses else None)
         self._vae = vae.eval()
         for part in (vae.encoder, vae.decoder):
             part.to(device=device, dtype=dtype)

@@ -18,6 +18,7 @@ from torch.nn.functional import linear
 
 from deployments.checkpoints.dit_modules import AceStepTransformer1DModel
 from deployments.checkpoints.errors import CheckpointError
+from deployments.compilation import compiling
 from deployments.generator.attention import RowAttention
 from deployments.generator.kernels import Kernels, kernels_for
 from deployments.generator.layer import LayerWeights, Rotary, TimeEmbedding, modulated
@@ -105,16 +106,9 @@ class PackedTransformer:
         """
         if not self._kernels.compiled:
             return
-        from torch._dynamo.exc import BackendCompilerFailed  # slow, and a CPU does without
-
-        try:
+        with compiling("generator.compiled"):
             for levels, frames in _WARM_UP:
                 self.velocities([self._some_row(level, frames + 8 * row) for row, level in enumerate(levels)])
-        except BackendCompilerFailed as error:
-            raise RuntimeError(
-                "torch.compile failed. It needs a C compiler and Python's headers on this machine; "
-                "with generator.compiled: false the server does without it, more slowly"
-            ) from error
         self.forget()
 
     def _some_row(self, level: float, frames: int) -> Row:

@@ -51,6 +51,7 @@ def model() -> AceStepTransformer1DModel:
 def test_compiled_kernels_find_what_those_written_down_find_and_are_compiled_once(
     model: AceStepTransformer1DModel, backend: str
 ) -> None:
+    torch.compiler.reset()  # what other tests compiled
     written = PackedTransformer(model, Kernels.as_written(SegmentedAttention(WINDOW, CPU, torch.float32)))
     compiled = PackedTransformer(model, Kernels.compiled_with(backend, FlashAttention(WINDOW, CPU)))
     compiled.warm_up()
