@@ -22,29 +22,13 @@ from benchmarks.measuring import (
     show,
     write_json,
 )
+from benchmarks.random_vae import CHANNELS, random_vae
 from configs.settings import CodecSettings
 from deployments.codec.audio_files import Samples
 from deployments.codec.engine import VaeEngine
 from deployments.domain import LATENT_RATE
 from deployments.messages import Latents
 from deployments.processor import keep_freed_memory
-
-CHANNELS = 64
-
-
-def random_vae(width: int) -> AutoencoderOobleck:
-    """The official architecture, `width` channels at its narrowest; the official one has 128."""
-    torch.manual_seed(0)
-    vae = AutoencoderOobleck(
-        encoder_hidden_size=2 * CHANNELS,
-        downsampling_ratios=[2, 4, 4, 6, 10],
-        channel_multiples=[1, 2, 4, 8, 16] if width == 128 else [1, 1, 1, 1, 1],
-        decoder_channels=width,
-        decoder_input_channels=CHANNELS,
-        audio_channels=2,
-        sampling_rate=48_000,
-    )
-    return vae.eval().requires_grad_(False)
 
 
 @torch.inference_mode()

@@ -118,6 +118,11 @@ class GeneratorSettings(_Section):
         description="Tokens that step together in one forward: 12.5 a second of each song, twice that where "
         "it is guided. A longer song steps alone.",
     )
+    compiled: bool = Field(
+        True,
+        description="On a GPU: compile small operations of the DiT into fewer kernels at the start, "
+        "which needs a C compiler. A CPU never does it.",
+    )
 
 
 class CodecSettings(_Section):
@@ -130,6 +135,11 @@ class CodecSettings(_Section):
     )
     tile_frames: int = Field(256, ge=64, description="Latent frames of a decoding tile.")
     tile_batch: int = Field(1, ge=1, description="Tiles decoded in one forward.")
+    compiled: bool = Field(
+        True,
+        description="On a GPU: compile the activations of the VAE into one kernel each at the start, "
+        "which needs a C compiler. A CPU never does it.",
+    )
 
 
 class ApiSettings(_Section):

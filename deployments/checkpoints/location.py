@@ -4,12 +4,15 @@ import tempfile
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from configs.settings import ModelSettings
 from deployments.checkpoints.catalog import HUB_REPOS, TEXT_ENCODER, UNIFIED_REPO, VAE
 from deployments.checkpoints.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from configs.settings import ModelSettings
 
 EMBEDDED = Path(__file__).parent / "embedded"
 """The trained checkpoints that come with the code (training/MODEL_CARD.md)."""
@@ -27,7 +30,7 @@ _BUILDERS = {
 }
 
 
-def checkpoint_folder(models: ModelSettings, name: str) -> Path:
+def checkpoint_folder(models: "ModelSettings", name: str) -> Path:
     """The folder of the checkpoint `name`, made or fetched first where the settings say so.
 
     Safe to call from several processes at once. `name` may go into a checkpoint: `my-diffusers/vae`.

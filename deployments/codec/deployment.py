@@ -64,6 +64,7 @@ class Codec:
                     engine_dtype(codec.dtype, codec.device),
                     codec.tile_frames,
                     shared_forwards=codec.tile_batch > 1,
+                    compiled=codec.compiled,
                 )
 
             self._engine = thread.submit(loaded_engine).result()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -9,11 +10,13 @@ import torch
 
 from deployments.checkpoints.errors import CheckpointError
 from deployments.checkpoints.vae_modules import AutoencoderOobleck
-from deployments.codec.audio_files import Samples
-from deployments.codec.folding import fold
+from deployments.codec.folding import compiled_snake, fold
 from deployments.codec.tiles import Tile, cut_into_tiles, even_width
 from deployments.domain import AUDIO_CHANNELS, SAMPLE_RATE, SAMPLES_PER_LATENT
 from deployments.messages import Latents
+
+if TYPE_CHECKING:
+    from deployments.codec.audio_files import Samples
 
 _Array = npt.NDArray[np.float32]
 
@@ -64,11 +67,13 @@ class VaeEngine:
         dtype: torch.dtype = torch.float32,
         tile_frames: int = 256,
         shared_forwards: bool = True,
+        compiled: bool = True,
     ) -> None:
         """`vae` is taken over and changed; give it in float32, so that what is folded is exact.
 
         With `shared_forwards` all tiles have one width, so that those of different songs fit together;
-        without, a song's tiles are as narrow as their number allows.
+        without, a song's tiles are as narrow as their number allows. A GPU compiles the activations, if
+        `compiled`, which raises RuntimeError where it fails.
         """
         made = (vae.hop_length, vae.sampling_rate, vae.config.audio_channels)
         wanted = (SAMPLES_PER_LATENT, SAMPLE_RATE, AUDIO_CHANNELS)
@@ -76,7 +81,8 @@ class VaeEngine:
             raise CheckpointError(
                 f"the VAE has (samples a latent frame, Hz, channels) {made}, ACE-Step 1.5 works with {wanted}"
             )
-        fold(vae)
+        fuses = compiled and torch.device(device).type == "cuda"
+        fold(vae, compiled_snake(device, dtype) if fuses else None)
         self._vae = vae.eval()
         for part in (vae.encoder, vae.decoder):
             part.to(device=device, dtype=dtype)
@@ -94,7 +100,7 @@ class VaeEngine:
         waveform = np.empty((AUDIO_CHANNELS, frames * SAMPLES_PER_LATENT), np.float32)
         return TiledPass(False, latents.T, waveform, self._tiles(frames))
 
-    def encoding(self, samples: Samples) -> TiledPass:
+    def encoding(self, samples: "Samples") -> TiledPass:
         """The pass from samples [2, n] to latents [channels, ceil(n / 1920)], n filled up with zeros."""
         channels, length = samples.shape
         if channels != AUDIO_CHANNELS or not length:
@@ -119,11 +125,11 @@ class VaeEngine:
         for (tiled, tile), output in zip(batch, outputs[:, :, 0].float().cpu().numpy(), strict=True):
             tiled.put_core(tile, output)
 
-    def decode(self, latents: Latents) -> Samples:
+    def decode(self, latents: Latents) -> "Samples":
         """Latents [frames, channels] -> waveform [2, frames × 1920], in one go."""
         return self._run_alone(self.decoding(latents))
 
-    def encode(self, samples: Samples) -> Latents:
+    def encode(self, samples: "Samples") -> Latents:
         """Samples [2, n] -> posterior means [ceil(n / 1920), channels], in one go."""
         return self._run_alone(self.encoding(samples)).T
 

@@ -5,6 +5,7 @@ channels last in memory, where oneDNN need not rearrange what goes into a convol
 (docs/performance.md). No GPU was measured.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 from torch.nn.utils import remove_weight_norm
 
 from deployments.checkpoints.vae_modules import AutoencoderOobleck, Snake1d
+from deployments.compilation import compiling
 
 PIECE_VALUES = 1 << 18
 """Of a layer's activations: 1 MB in float32, half of a core's cache on servers."""
@@ -19,6 +21,22 @@ SHORTEST_PIECE = 8_192
 """Samples."""
 _NEGLIGIBLE = 1e-10
 """Of what a snake adds for 1: below the rounding of float32 up to values of 1,000."""
+
+
+Snake = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def snake(values: torch.Tensor, alpha: torch.Tensor, inverse_beta: torch.Tensor) -> torch.Tensor:
+    """X + sin²(a·x) / b of values [samples, channels], with `alpha` and `inverse_beta` [channels]."""
+    return values + inverse_beta * (values * alpha).sin().square()
+
+
+def compiled_snake(device: str, dtype: torch.dtype, backend: str | Callable[..., Any] = "inductor") -> Snake:
+    """`snake` as one kernel for all sizes, compiled here and now. Raises RuntimeError."""
+    compiled: Snake = torch.compile(snake, dynamic=True, fullgraph=True, backend=backend)
+    with compiling("codec.compiled"), torch.inference_mode():
+        compiled(*(torch.zeros(shape, device=device, dtype=dtype) for shape in ((32, 8), (8,), (8,))))
+    return compiled
 
 
 class FoldedSnake(nn.Module):
@@ -30,8 +48,10 @@ class FoldedSnake(nn.Module):
     alpha: torch.Tensor
     inverse_beta: torch.Tensor
 
-    def __init__(self, snake: Any) -> None:
+    def __init__(self, snake: Any, fused: Snake | None = None) -> None:
+        """`fused` computes it in one pass; without, it is done in operations of torch."""
         super().__init__()
+        self._fused = fused
         alpha, beta = (
             (parameter.detach().exp() if snake.logscale else parameter.detach())[..., None]
             for parameter in (snake.alpha, snake.beta)
@@ -41,6 +61,11 @@ class FoldedSnake(nn.Module):
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """[batch, channels, 1, length] -> the same."""
+        if self._fused is not None:
+            samples = hidden.permute(0, 2, 3, 1)  # as they lie in memory
+            rows = samples.reshape(-1, samples.shape[-1])
+            found = self._fused(rows, self.alpha.flatten(), self.inverse_beta.flatten())
+            return found.reshape(samples.shape).permute(0, 3, 1, 2)
         squares = (hidden * self.alpha).sin_().square_()
         return torch.addcmul(hidden, self.inverse_beta, squares, out=squares)
 
@@ -134,7 +159,7 @@ def _is_straight(snake: FoldedSnake) -> bool:
     return bool((snake.alpha.abs().max() ** 2 * snake.inverse_beta.abs().max()) < _NEGLIGIBLE)
 
 
-def fold(vae: AutoencoderOobleck) -> None:
+def fold(vae: AutoencoderOobleck, fused_snake: Snake | None = None) -> None:
     """Change `vae`, which should be in float32, for inference only; it now takes and gives rows, as above."""
     modules = [*vae.modules()]
     for module in modules:
@@ -153,8 +178,8 @@ def fold(vae: AutoencoderOobleck) -> None:
     for module in modules:
         for name, child in module.named_children():
             if isinstance(child, Snake1d):
-                snake = FoldedSnake(child)
-                setattr(module, name, nn.Identity() if _is_straight(snake) else snake)
+                folded = FoldedSnake(child, fused_snake)
+                setattr(module, name, nn.Identity() if _is_straight(folded) else folded)
             elif isinstance(child, nn.Conv1d):
                 setattr(module, name, _row_conv(child))
             elif isinstance(child, nn.ConvTranspose1d):

@@ -1,10 +1,108 @@
-"""Attention over rows laid end to end: each row sees itself only."""
+"""Attention over rows laid end to end: each row sees itself only.
+
+`attention_for` chooses how a device computes it: `FlashAttention` is one kernel for a whole batch on newer
+NVIDIA GPUs, `SegmentedAttention` works everywhere.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Protocol
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
+
+_FLASH_CAPABILITY = (8, 0)
+"""Compute capability from which on torch's flash kernel runs: Ampere, of 2020."""
+_FLASH_DTYPES = (torch.bfloat16, torch.float16)
+
+
+class RowAttention(Protocol):
+    """Scaled dot-product attention within each row of one batch."""
+
+    def __call__(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, windowed: bool = False
+    ) -> torch.Tensor:
+        """[queries, heads, head_dim] and twice [keys, kv_heads, head_dim] -> [queries, heads, head_dim].
+
+        With `windowed` a token sees those at most the window away; rows then have as many keys as queries.
+        """
+
+
+class PackedAttention(Protocol):
+    """How a device computes attention over packed rows."""
+
+    def of_rows(self, lengths: Sequence[tuple[int, int]]) -> RowAttention:
+        """The attention of rows with (queries, keys) tokens each, in their packed order.
+
+        What depends on the lengths alone is computed here, once for all layers and steps of a batch.
+        """
+
+
+def attention_for(device: torch.device, dtype: torch.dtype, window: int) -> PackedAttention:
+    """The fastest attention that `device` has for `dtype`; `window` is that of windowed layers, in tokens."""
+    if device.type == "cuda" and dtype in _FLASH_DTYPES and _has_flash(device):
+        return FlashAttention(window, device)
+    return SegmentedAttention(window, device, dtype)
+
+
+def _has_flash(device: torch.device) -> bool:
+    return (
+        torch.backends.cuda.is_flash_attention_available()
+        and torch.cuda.get_device_capability(device) >= _FLASH_CAPABILITY
+    )
+
+
+class FlashAttention:
+    """One call of torch's flash kernel for variable lengths, whatever the batch holds.
+
+    The operator is the one behind torch.nn.attention.varlen.varlen_attn, which is left out for two reasons:
+    it is written in Python and fills a tensor of its own, at 48 calls a step; and torch 2.11 lets key and
+    value have fewer heads without being told, 2.13 only with an argument that 2.11 does not take.
+    """
+
+    def __init__(self, window: int, device: torch.device) -> None:
+        self._window = window
+        self._device = device
+
+    def of_rows(self, lengths: Sequence[tuple[int, int]]) -> "FlashRows":
+        queries, keys = zip(*lengths, strict=True)
+        return FlashRows(self._window, self._offsets(queries), self._offsets(keys), max(queries), max(keys))
+
+    def _offsets(self, lengths: Sequence[int]) -> torch.Tensor:
+        return torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=self._device)
+
+
+@dataclass(frozen=True)
+class FlashRows:
+    """A batch as the flash kernel is told of it."""
+
+    window: int
+    query_offsets: torch.Tensor
+    """[rows + 1], int32: where each row begins among the queries, and where the last one ends."""
+    key_offsets: torch.Tensor
+    longest_queries: int
+    longest_keys: int
+
+    def __call__(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, windowed: bool = False
+    ) -> torch.Tensor:
+        reach = self.window if windowed else -1  # tokens to each side; -1 is all
+        found: torch.Tensor = torch.ops.aten._flash_attention_forward(
+            query,
+            key,
+            value,
+            self.query_offsets,
+            self.key_offsets,
+            self.longest_queries,
+            self.longest_keys,
+            0.0,  # no dropout
+            False,  # not causal
+            False,  # no mask for debugging
+            window_size_left=reach,
+            window_size_right=reach,
+        )[0]
+        return found
 
 
 @dataclass(frozen=True)
@@ -32,8 +130,8 @@ def segments_of(lengths: Sequence[tuple[int, int]]) -> tuple[Segment, ...]:
     return tuple(segments)
 
 
-class PackedAttention:
-    """Scaled dot-product attention, full or limited to tokens at most `window` away."""
+class SegmentedAttention:
+    """torch's scaled_dot_product_attention, a call for each length and in windowed layers for each block."""
 
     def __init__(self, window: int, device: torch.device, dtype: torch.dtype) -> None:
         self._window = window
@@ -45,34 +143,40 @@ class PackedAttention:
         )
         """[2 * window, 4 * window]: what a block of queries adds to its scores with the keys around it."""
 
+    def of_rows(self, lengths: Sequence[tuple[int, int]]) -> "SegmentedRows":
+        return SegmentedRows(self._window, self._band, segments_of(lengths))
+
+
+@dataclass(frozen=True)
+class SegmentedRows:
+    """A batch in segments of rows that have one length."""
+
+    window: int
+    band: torch.Tensor
+    segments: tuple[Segment, ...]
+
     def __call__(
-        self,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        segments: Sequence[Segment],
-        windowed: bool = False,
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, windowed: bool = False
     ) -> torch.Tensor:
-        """[queries, heads, head_dim] and twice [keys, kv_heads, head_dim] -> [queries, heads * head_dim]."""
         attend = self._near if windowed else _everywhere
         found = []
-        for segment in segments:
+        for segment in self.segments:
             q = _heads_first(query[segment.queries], segment.rows)
             k = _heads_first(key[segment.keys], segment.rows)
             v = _heads_first(value[segment.keys], segment.rows)
-            found.append(attend(q, k, v).transpose(1, 2).flatten(2).flatten(0, 1))
+            found.append(attend(q, k, v).transpose(1, 2).flatten(0, 1))
         return found[0] if len(found) == 1 else torch.cat(found)
 
     def _near(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         """Block by block, so that long songs cost what they are long, not its square."""
-        length, window = query.shape[2], self._window
+        length, window = query.shape[2], self.window
         if length <= window + 1:
             return _everywhere(query, key, value)
         blocks = []
         for start in range(0, length, 2 * window):
             stop = min(start + 2 * window, length)
             first, last = max(start - window, 0), min(stop + window, length)
-            band = self._band[: stop - start, first - start + window : last - start + window]
+            band = self.band[: stop - start, first - start + window : last - start + window]
             near = slice(first, last)
             blocks.append(_everywhere(query[:, :, start:stop], key[:, :, near], value[:, :, near], band))
         return torch.cat(blocks, dim=2)

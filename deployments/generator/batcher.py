@@ -62,8 +62,10 @@ class StepBatcher:
         thread: ThreadPoolExecutor | None = None,
         on_forward: Callable[[Forward], object] = lambda _: None,
         share: Share = _FIXED,
+        progress_seconds: float = 0.0,
     ) -> None:
-        """`on_forward` is told of each tick."""
+        """`on_forward` is told of each tick; a song's progress is told at most every `progress_seconds`."""
+        self._progress_seconds = progress_seconds
         self._engine = engine
         self._share = share
         self._on_forward = on_forward
@@ -83,7 +85,7 @@ class StepBatcher:
         self._device_error: torch.AcceleratorError | None = None
 
     async def run(self, requests: Sequence[DenoiseRequest]) -> AsyncGenerator[News, None]:
-        """Progress of each song of one job before its steps and after each, and its latents, with its index.
+        """Progress of each song of one job before its steps and after them, and its latents, with its index.
 
         Raises what went wrong with the first song that fails.
         """
@@ -220,10 +222,15 @@ class StepBatcher:
             if isinstance(outcome, Exception):
                 self._fail(turn.job, outcome)
                 continue
-            trajectory = turn.song.trajectory
-            turn.job.news.put_nowait((turn.item, Progress("denoising", trajectory.step, trajectory.steps)))
+            self._tell_progress(turn)
             if outcome is not None:
                 turn.job.news.put_nowait((turn.item, outcome))
+
+    def _tell_progress(self, turn: Turn) -> None:
+        trajectory, now = turn.song.trajectory, time.monotonic()
+        if trajectory.done or now - turn.told_at >= self._progress_seconds:
+            turn.told_at = now
+            turn.job.news.put_nowait((turn.item, Progress("denoising", trajectory.step, trajectory.steps)))
 
     def _tell(self, seconds: float, sizes: Sequence[StepSize], token_slots: int) -> None:
         tokens = sum(size.tokens for size in sizes)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _STALLED_SECONDS = 300.0
 """A step that takes longer than any sane one means that the device hangs."""
+_PROGRESS_SECONDS = 0.25
+"""Between two messages of a song's progress: each costs the thread that drives the GPU some of its time."""
 
 
 @serve.deployment(
@@ -50,12 +52,13 @@ class Generator:
             thread,
             self._count,
             share_of(settings.generator.device, settings.generator.threads),
+            _PROGRESS_SECONDS,
         )
 
     async def denoise(
         self, requests: tuple[DenoiseRequest, ...]
     ) -> AsyncGenerator[tuple[int, Progress | DenoisedLatents], None]:
-        """All items of a job: (item, progress) after each step of each, and once (item, latents).
+        """All items of a job: (item, progress) as each gets on, and once (item, latents).
 
         Raises JobError where the latents of one are unusable.
         """

@@ -1,7 +1,5 @@
 """What the DiT does to single numbers and vectors, in fewer passes over memory than the modules make."""
 
-from typing import Any
-
 import torch
 
 
@@ -12,14 +10,9 @@ def unit(vectors: torch.Tensor, eps: float) -> torch.Tensor:
     return (vectors * inverse).to(vectors.dtype)
 
 
-def normed(vectors: torch.Tensor, norm: Any) -> torch.Tensor:
+def normed(vectors: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
     """RMSNorm of vectors [..., width]."""
-    return unit(vectors, norm.eps).mul_(norm.weight)
-
-
-def modulated(hidden: torch.Tensor, norm: Any, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """RMSNorm of [tokens, hidden] and the modulation after it."""
-    return torch.addcmul(shift, unit(hidden, norm.eps), norm.weight * (1 + scale))
+    return unit(vectors, eps).mul_(weight)
 
 
 def rotated(tokens: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:

@@ -9,10 +9,10 @@ denoised = engine.finish(song)
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
-from configs.settings import GeneratorSettings, ModelSettings
 from deployments.checkpoints.catalog import DiTCheckpoint, Variant, dit_checkpoint
 from deployments.checkpoints.errors import CheckpointError
 from deployments.checkpoints.loading import DiTModules, load_dit, load_text_encoder, load_tokenizer
@@ -41,6 +41,9 @@ from deployments.generator.trajectory import (
 from deployments.messages import DenoisedLatents, DenoiseRequest
 from deployments.precision import engine_dtype
 
+if TYPE_CHECKING:
+    from configs.settings import GeneratorSettings, ModelSettings
+
 _SWITCHING_TASKS = frozenset({Task.COVER, Task.EXTRACT, Task.COMPLETE})
 """Tasks whose source `audio_cover_strength` fades; a window would lose what it is to keep."""
 
@@ -67,16 +70,20 @@ class Song:
     truncated: tuple[str, ...]
 
 
-def load_engine(models: ModelSettings, settings: GeneratorSettings) -> "GeneratorEngine":
+def load_engine(models: "ModelSettings", settings: "GeneratorSettings") -> "GeneratorEngine":
     """The engine of the configured checkpoints. Raises CheckpointError."""
     device, dtype = settings.device, engine_dtype(settings.dtype, settings.device)
+    # On newer GPUs torch would take cuDNN's attention for the encoders, which builds a graph for each length.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     text_folder = checkpoint_folder(models, models.text_encoder)
     modules = load_dit(checkpoint_folder(models, models.dit), device, dtype)
     text_encoder = TextEncoder(load_text_encoder(text_folder, device, dtype))
     tokenizer = PromptTokenizer(load_tokenizer(text_folder))
-    engine = GeneratorEngine(dit_checkpoint(models.dit, models.folder), modules, text_encoder, tokenizer)
+    checkpoint = dit_checkpoint(models.dit, models.folder)
+    engine = GeneratorEngine(checkpoint, modules, text_encoder, tokenizer, settings.compiled)
     if settings.device == "cuda":
         torch.cuda.empty_cache()  # the weights that were made into larger ones
+    engine.warm_up()
     return engine
 
 
@@ -89,18 +96,27 @@ class GeneratorEngine:
         modules: DiTModules,
         text_encoder: TextEncoder,
         tokenizer: PromptTokenizer,
+        compiled: bool = True,
     ) -> None:
-        """Raises CheckpointError where a checkpoint with an official name is another model."""
+        """`compiled` lets a GPU compile parts of the DiT; `warm_up` then does it before the first song.
+
+        Raises CheckpointError where a checkpoint with an official name is another model.
+        """
         if modules.variant is not checkpoint.variant:
             raise CheckpointError(
                 f"{checkpoint.name} should be a {checkpoint.variant} model, not {modules.variant}"
             )
         self.checkpoint = checkpoint
         self.text_encoder = text_encoder
-        self._transformer = PackedTransformer(modules.transformer)
+        self._transformer = PackedTransformer(modules.transformer, compiled=compiled)
         self.tokenizer = tokenizer
         self.contexts = TaskContexts(modules)
         self._conditions = ConditionEncoder(modules, text_encoder, self.contexts.silent_reference)
+
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Compile what a GPU runs compiled, so that no song waits for it. Raises RuntimeError."""
+        self._transformer.warm_up()
 
     @torch.inference_mode()
     def start(self, request: DenoiseRequest) -> Song:

@@ -7,21 +7,30 @@ in the order of AceStepTransformer1DModel.forward, which has no way to keep rows
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from threading import Lock, get_ident
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from diffusers.models.embeddings import get_1d_rotary_pos_embed
-from torch.nn.functional import linear, pad, silu
+from torch.nn.functional import linear
 
 from deployments.checkpoints.dit_modules import AceStepTransformer1DModel
-from deployments.generator.attention import PackedAttention, Segment, segments_of
-from deployments.generator.elementwise import modulated, normed, rotated, unit
+from deployments.checkpoints.errors import CheckpointError
+from deployments.compilation import compiling
+from deployments.generator.attention import RowAttention
+from deployments.generator.kernels import Kernels, kernels_for
+from deployments.generator.layer import LayerWeights, Rotary, TimeEmbedding, modulated
 from deployments.generator.trajectory import Condition, Row
 
 REMEMBERED_TOKENS = 16_384
 """Of conditions: their keys and values take 2 GB in the XL model, 3 GB in float32 in the 2B one."""
+_REMEMBERED_LEVELS = 256
+"""Noise levels whose embeddings are kept, 28 KB each in bfloat16 in the 2B model."""
+
+_WARM_UP = (((1.0,), 74), ((1.0,), 106), ((1.0, 0.5), 138), ((1.0, 0.5, 0.25), 170))
+"""Noise levels and frames of the shortest row. torch.compile takes a size for a constant until it changes."""
 
 _KeysValues = tuple[torch.Tensor, torch.Tensor]
 
@@ -38,45 +47,13 @@ class _Batch:
     tokens: tuple[int, ...]
     context: torch.Tensor
     """[patch_size * tokens, 2 * channels]"""
-    among_themselves: tuple[Segment, ...]
-    towards_conditions: tuple[Segment, ...]
-    rotary: tuple[torch.Tensor, torch.Tensor]
-    """cos and sin, [tokens, head_dim]"""
+    row_of_token: torch.Tensor
+    """[tokens], int64"""
+    among_themselves: RowAttention
+    towards_conditions: RowAttention
+    rotary: Rotary
     condition_keys_values: tuple[_KeysValues, ...]
     """Of each layer's cross-attention, [condition tokens of all rows, kv_heads, head_dim]."""
-
-
-@dataclass(frozen=True)
-class _FusedLayer:
-    """A layer whose projections of one input are one matrix; the layer's own weights become views of it."""
-
-    layer: Any
-    queries_keys_values: torch.Tensor
-    """[(heads + 2 * kv_heads) * head_dim, hidden]"""
-    gate_up: torch.Tensor
-    """[2 * intermediate, hidden]"""
-    norm_queries_keys: torch.Tensor
-    """[heads + kv_heads, head_dim]: weights of the norms of queries and keys."""
-
-    @classmethod
-    def of(cls, layer: Any) -> "_FusedLayer":
-        attn, mlp = layer.self_attn, layer.mlp
-        norms = [attn.norm_q.weight.data] * attn.heads + [attn.norm_k.weight.data] * attn.kv_heads
-        return cls(
-            layer,
-            _fused(attn.to_q, attn.to_k, attn.to_v),
-            _fused(mlp.gate_proj, mlp.up_proj),
-            torch.stack(norms),
-        )
-
-
-def _fused(*projections: Any) -> torch.Tensor:
-    """The weights of linear layers without bias in one matrix, which they share from now on."""
-    weights = torch.cat([projection.weight.data for projection in projections])
-    parts = torch.split(weights, [projection.out_features for projection in projections])
-    for projection, part in zip(projections, parts, strict=True):
-        projection.weight.data = part
-    return weights
 
 
 class PackedTransformer:
@@ -86,10 +63,31 @@ class PackedTransformer:
     go together.
     """
 
-    def __init__(self, transformer: AceStepTransformer1DModel) -> None:
-        self._model: Any = transformer
-        self._layers = [_FusedLayer.of(layer) for layer in self._model.layers]
-        self._attention = PackedAttention(transformer.config.sliding_window, self.device, self.dtype)
+    def __init__(
+        self,
+        transformer: AceStepTransformer1DModel,
+        kernels: Kernels | None = None,
+        compiled: bool = True,
+    ) -> None:
+        """`kernels` are the fastest of the device unless others are given, compiled only if `compiled`.
+
+        Raises CheckpointError for a model whose attention has biases; none was ever published.
+        """
+        model: Any = transformer
+        if model.config.attention_bias:
+            raise CheckpointError("this DiT's attention has biases (attention_bias), which are not supported")
+        self._model = model
+        # diffusers looks through all modules each time that it is asked for these two.
+        self.device: torch.device = model.device
+        self.dtype: torch.dtype = model.dtype
+        self.patch_size: int = model.patch_size
+        """Latent frames of a token."""
+        self._kernels = kernels or kernels_for(self.device, self.dtype, model.config.sliding_window, compiled)
+        windowed = [kind == "sliding_attention" for kind in model.layer_types]
+        self._layers = [LayerWeights.of(*each) for each in zip(model.layers, windowed, strict=True)]
+        self._into_tokens = _patches_to_tokens(model.proj_in_conv)
+        self._out_of_tokens = _tokens_to_patches(model.proj_out_conv)
+        self._time_of_level = lru_cache(_REMEMBERED_LEVELS)(self._new_time_of_level)
         self._batches: dict[int, _Batch] = {}
         """The last one of each thread that has forwards."""
         self._lock = Lock()
@@ -97,19 +95,32 @@ class PackedTransformer:
         self._keys_values: WeakKeyDictionary[Condition, tuple[_KeysValues, ...]] = WeakKeyDictionary()
         """Of each layer's cross-attention, in the order in which they were last asked for."""
 
-    @property
-    def device(self) -> torch.device:
-        device: torch.device = self._model.device
-        return device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        dtype: torch.dtype = self._model.dtype
-        return dtype
-
     def tokens(self, row: Row) -> int:
         """What `row` adds to each forward; its condition's keys and values are computed once for a batch."""
         return -(-row.latents.shape[0] // self.patch_size)
+
+    def warm_up(self) -> None:
+        """Compile what is compiled, for songs of any length beside each other at any noise levels.
+
+        Raises RuntimeError where this machine can't compile.
+        """
+        if not self._kernels.compiled:
+            return
+        with compiling("generator.compiled"):
+            for levels, frames in _WARM_UP:
+                self.velocities([self._some_row(level, frames + 8 * row) for row, level in enumerate(levels)])
+        self.forget()
+
+    def _some_row(self, level: float, frames: int) -> Row:
+        def zeros(width: int) -> torch.Tensor:
+            return torch.zeros(frames, width, device=self.device, dtype=self.dtype)
+
+        config = self._model.config
+        channels = config.audio_acoustic_hidden_dim
+        condition = Condition(
+            zeros(self._model.condition_embedder.in_features), zeros(config.in_channels - channels)
+        )
+        return Row(zeros(channels).float(), level, condition)
 
     def forget(self) -> None:
         """Free what is remembered of the last batches."""
@@ -125,72 +136,49 @@ class PackedTransformer:
         """The velocity [frames, channels] in float32 of each row."""
         batch = self._batch_of(rows)
         packed_rows = [rows[index] for index in batch.order]
-        embedding, modulation = self._time(packed_rows, batch)
-        latents = self._pack([row.latents.to(self.dtype) for row in packed_rows])
-        hidden = self._model.proj_in_conv(torch.cat([batch.context, latents], -1).T[None])[0].T.contiguous()
-        windowed = [kind == "sliding_attention" for kind in self._model.layer_types]
-        for layer, keys_values, near in zip(self._layers, batch.condition_keys_values, windowed, strict=True):
-            hidden = self._layer(layer, hidden, modulation, batch, keys_values, near)
-        shift, scale = (self._model.scale_shift_table + embedding[:, None]).unbind(1)
-        hidden = self._model.norm_out(hidden) * (1 + scale) + shift
-        predicted = self._model.proj_out_conv(hidden.T[None])[0].T.float()
-        return self._unpack(predicted, batch)
-
-    @property
-    def patch_size(self) -> int:
-        """Latent frames of a token."""
-        size: int = self._model.patch_size
-        return size
+        time = self._time(packed_rows, batch)
+        latents = self._pack([row.latents for row in packed_rows]).to(self.dtype)
+        patches = torch.cat([batch.context, latents], -1).reshape(len(batch.row_of_token), -1)
+        hidden = linear(patches, *self._into_tokens)
+        for weights, keys_values in zip(self._layers, batch.condition_keys_values, strict=True):
+            hidden = self._layer(weights, hidden, time, batch, keys_values)
+        shift, scale = (self._model.scale_shift_table + time.embedding[:, None]).unbind(1)
+        norm = self._model.norm_out
+        hidden = modulated(hidden, norm.weight, scale, shift, time, norm.eps)
+        predicted = linear(hidden, *self._out_of_tokens).float()
+        return self._unpack(predicted.reshape(len(latents), -1), batch)
 
     def _layer(
         self,
-        fused: "_FusedLayer",
+        weights: LayerWeights,
         hidden: torch.Tensor,
-        modulation: torch.Tensor,
+        time: TimeEmbedding,
         batch: _Batch,
         condition_keys_values: _KeysValues,
-        windowed: bool,
     ) -> torch.Tensor:
-        """[tokens, hidden] -> the same; `modulation` is [1 or tokens, 6, hidden]."""
-        layer = fused.layer
-        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = (layer.scale_shift_table + modulation).unbind(1)
-        ready = modulated(hidden, layer.self_attn_norm, scale, shift)
-        found = self._self_attention(fused, ready, batch, windowed)
-        hidden = torch.addcmul(hidden, found, gate)
-        ready = normed(hidden, layer.cross_attn_norm)
-        hidden += self._cross_attention(layer.cross_attn, ready, batch, condition_keys_values)
-        ready = modulated(hidden, layer.mlp_norm, mlp_scale, mlp_shift)
-        return hidden.addcmul_(_mlp(fused, ready), mlp_gate)
+        """[tokens, hidden] -> the same."""
+        kernels = self._kernels
+        inputs = kernels.self_attention_inputs(weights, hidden, time, batch.rotary)
+        found = batch.among_themselves(*inputs, windowed=weights.windowed)
+        hidden, queries = kernels.cross_attention_inputs(weights, hidden, found, time)
+        found = batch.towards_conditions(queries, *condition_keys_values)
+        return kernels.layer_output(weights, hidden, found, time)
 
-    def _self_attention(
-        self, fused: "_FusedLayer", hidden: torch.Tensor, batch: _Batch, windowed: bool
-    ) -> torch.Tensor:
-        attn = fused.layer.self_attn
-        heads = linear(hidden, fused.queries_keys_values).reshape(len(hidden), -1, attn.head_dim)
-        queries_keys, value = torch.split(heads, [attn.heads + attn.kv_heads, attn.kv_heads], dim=1)
-        turned = rotated(unit(queries_keys, attn.norm_q.eps).mul_(fused.norm_queries_keys), batch.rotary)
-        query, key = torch.split(turned, [attn.heads, attn.kv_heads], dim=1)
-        return _projected(attn, self._attention(query, key, value, batch.among_themselves, windowed))
+    def _time(self, rows: Sequence[Row], batch: _Batch) -> TimeEmbedding:
+        levels = [row.timestep for row in rows]
+        if len(set(levels)) == 1:
+            return TimeEmbedding(*self._time_of_level(levels[0]), None)
+        embeddings, modulations = zip(*map(self._time_of_level, levels), strict=True)
+        # Where levels differ each row brings its own, so that nothing has to be copied to the device.
+        return TimeEmbedding(torch.cat(embeddings), torch.cat(modulations), batch.row_of_token)
 
-    def _cross_attention(
-        self, attn: Any, hidden: torch.Tensor, batch: _Batch, keys_values: _KeysValues
-    ) -> torch.Tensor:
-        found = self._attention(_queries(attn, hidden), *keys_values, batch.towards_conditions)
-        return _projected(attn, found)
-
-    def _time(self, rows: Sequence[Row], batch: _Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Embeddings of the timesteps, [1 or tokens, hidden] and [1 or tokens, 6, hidden]."""
-        levels = sorted({row.timestep for row in rows})
-        timesteps = torch.tensor(levels, device=self.device, dtype=self.dtype)
-        embedding, modulation = self._model.time_embed(timesteps)
+    def _new_time_of_level(self, level: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """[1, hidden] and [1, 6, hidden]"""
+        timestep = torch.tensor([level], device=self.device, dtype=self.dtype)
+        embedding, modulation = self._model.time_embed(timestep)
         # The model was trained with a second timestep, which sampling keeps equal to the first.
-        embedding_r, modulation_r = self._model.time_embed_r(torch.zeros_like(timesteps[:1]))
-        embedding, modulation = embedding + embedding_r, modulation + modulation_r
-        if len(levels) > 1:
-            level_of_row = torch.tensor([levels.index(row.timestep) for row in rows])
-            level_of_token = level_of_row.repeat_interleave(torch.tensor(batch.tokens)).to(self.device)
-            embedding, modulation = embedding[level_of_token], modulation[level_of_token]
-        return embedding, modulation
+        embedding_r, modulation_r = self._model.time_embed_r(torch.zeros_like(timestep))
+        return embedding + embedding_r, modulation + modulation_r
 
     def _batch_of(self, rows: Sequence[Row]) -> _Batch:
         last = self._batches.get(get_ident())
@@ -209,19 +197,21 @@ class PackedTransformer:
         order = sorted(range(len(rows)), key=lengths)
         tokens, keys = zip(*(lengths(index) for index in order), strict=True)
         conditions = [rows[index].condition for index in order]
+        attention = self._kernels.attention
         return _Batch(
             conditions=tuple(row.condition for row in rows),
             order=tuple(order),
             frames=tuple(rows[index].latents.shape[0] for index in order),
             tokens=tokens,
             context=self._pack([condition.context for condition in conditions]),
-            among_themselves=segments_of(list(zip(tokens, tokens, strict=True))),
-            towards_conditions=segments_of(list(zip(tokens, keys, strict=True))),
+            row_of_token=torch.arange(len(tokens)).repeat_interleave(torch.tensor(tokens)).to(self.device),
+            among_themselves=attention.of_rows(list(zip(tokens, tokens, strict=True))),
+            towards_conditions=attention.of_rows(list(zip(tokens, keys, strict=True))),
             rotary=self._rotary(tokens),
             condition_keys_values=self._condition_keys_values(conditions),
         )
 
-    def _rotary(self, tokens: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _rotary(self, tokens: Sequence[int]) -> Rotary:
         positions = torch.cat([torch.arange(count, dtype=torch.float32) for count in tokens]).to(self.device)
         cos, sin = get_1d_rotary_pos_embed(
             self._model.head_dim,
@@ -255,7 +245,12 @@ class PackedTransformer:
 
     def _pack(self, rows: Sequence[torch.Tensor]) -> torch.Tensor:
         """Rows [frames, width] end to end, each filled up with zeros to whole patches."""
-        return torch.cat([pad(row, (0, 0, 0, -row.shape[0] % self.patch_size)) for row in rows])
+        pieces = []
+        for row in rows:
+            pieces.append(row)
+            if missing := -row.shape[0] % self.patch_size:
+                pieces.append(row.new_zeros(missing, row.shape[1]))
+        return torch.cat(pieces)
 
     def _unpack(self, predicted: torch.Tensor, batch: _Batch) -> list[torch.Tensor]:
         """The rows of `predicted` [patch_size * tokens, channels] in the caller's order."""
@@ -270,24 +265,21 @@ def _same(left: Sequence[Condition], right: Sequence[Condition]) -> bool:
     return len(left) == len(right) and all(a is b for a, b in zip(left, right, strict=True))
 
 
-def _queries(attn: Any, hidden: torch.Tensor) -> torch.Tensor:
-    """[tokens, heads, head_dim]"""
-    return normed(attn.to_q(hidden).unflatten(-1, (attn.heads, attn.head_dim)), attn.norm_q)
-
-
 def _keys_values(attn: Any, hidden: torch.Tensor) -> _KeysValues:
     """Twice [tokens, kv_heads, head_dim]"""
     shape = (attn.kv_heads, attn.head_dim)
     return attn.norm_k(attn.to_k(hidden).unflatten(-1, shape)), attn.to_v(hidden).unflatten(-1, shape)
 
 
-def _mlp(fused: "_FusedLayer", hidden: torch.Tensor) -> torch.Tensor:
-    # As mlp.forward does it, but in place: its activations are the largest of all.
-    gate, up = linear(hidden, fused.gate_up).chunk(2, dim=-1)
-    projected: torch.Tensor = fused.layer.mlp.down_proj(silu(gate, inplace=True).mul_(up))
-    return projected
+def _patches_to_tokens(conv: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight and bias of the linear layer [patch_size * channels] -> [hidden] that a Conv1d is here.
+
+    Its kernel is as long as its stride, so that each token is made of frames that no other one sees.
+    """
+    return conv.weight.data.transpose(1, 2).flatten(1).contiguous(), conv.bias.data
 
 
-def _projected(attn: Any, found: torch.Tensor) -> torch.Tensor:
-    projected: torch.Tensor = attn.to_out[0](found)
-    return projected
+def _tokens_to_patches(conv: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight and bias of the linear layer [hidden] -> [patch_size * channels] that a ConvTranspose1d is."""
+    weight = conv.weight.data.permute(2, 1, 0).flatten(0, 1).contiguous()
+    return weight, conv.bias.data.repeat(conv.kernel_size[0])

@@ -4,6 +4,7 @@ import asyncio
 from bisect import insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from deployments.generator.engine import GeneratorEngine, Song
 from deployments.messages import DenoisedLatents, DenoiseRequest, Progress
@@ -41,6 +42,8 @@ class Turn:
     """Of its next step."""
     running: bool = False
     """Whether a forward has it."""
+    told_at: float = -inf
+    """When its progress was last told, on the monotonic clock."""
 
     @property
     def song(self) -> Song:

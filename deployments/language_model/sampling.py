@@ -29,18 +29,21 @@ def guide(conditional: Tensor, unconditional: Tensor, scale: Tensor) -> Tensor:
     return guided.masked_fill_(masked, -torch.inf)
 
 
-def draw(logits: Tensor, samplings: Sequence[Sampling], generated: Sequence[Sequence[int]]) -> Tensor:
+def draw(
+    logits: Tensor, samplings: Sequence[Sampling], generated: Sequence[Sequence[int]], first_id: int = 0
+) -> Tensor:
     """Draw a token for each row of `logits` [rows, tokens]; returns [rows] int64.
 
-    `generated` holds each row's tokens so far, as columns of `logits`; their number is the step.
+    `generated` holds each row's tokens so far, whose number is the step; token `first_id` is column 0 of
+    `logits`. Only the tokens of rows with a repetition penalty are looked at.
     """
-    logits = _penalised(logits.float(), samplings, generated)
+    logits = _penalised(logits.float(), samplings, generated, first_id)
     drawn = [row for row, sampling in enumerate(samplings) if sampling.temperature > 0]
     if not drawn:
         return logits.argmax(dim=-1)
     chosen = [samplings[row] for row in drawn]
     temperatures = [max(sampling.temperature, _MIN_TEMPERATURE) for sampling in chosen]
-    scaled = logits[drawn] / _column(temperatures, logits)
+    scaled = (logits if len(drawn) == len(samplings) else logits[drawn]) / _column(temperatures, logits)
     weights = _top_p(_top_k(scaled, chosen), chosen)
     # The race of exponentials: argmax of p / E is a draw from p. Rounding hardly ever changes the winner; it
     # would often change to which token a place among cumulated probabilities belongs.
@@ -57,7 +60,9 @@ def derived_seed(seed: int, attempt: int) -> int:
     return _splitmix64(_splitmix64(seed) + attempt)
 
 
-def _penalised(logits: Tensor, samplings: Sequence[Sampling], generated: Sequence[Sequence[int]]) -> Tensor:
+def _penalised(
+    logits: Tensor, samplings: Sequence[Sampling], generated: Sequence[Sequence[int]], first_id: int
+) -> Tensor:
     """Make generated tokens less likely (above 1) or likelier (below 1), as in CTRL (arXiv:1909.05858)."""
     penalised = [
         row for row, sampling in enumerate(samplings) if sampling.repetition_penalty != 1 and generated[row]
@@ -66,7 +71,8 @@ def _penalised(logits: Tensor, samplings: Sequence[Sampling], generated: Sequenc
         return logits
     logits = logits.clone()
     for row in penalised:
-        columns = torch.tensor(sorted(set(generated[row])), device=logits.device)
+        # A token that was generated twice is written twice, both times with the same value.
+        columns = torch.tensor(generated[row], device=logits.device).sub_(first_id)
         seen = logits[row, columns]
         penalty = samplings[row].repetition_penalty
         logits[row, columns] = torch.where(seen > 0, seen / penalty, seen * penalty)
@@ -74,11 +80,17 @@ def _penalised(logits: Tensor, samplings: Sequence[Sampling], generated: Sequenc
 
 
 def _top_k(logits: Tensor, samplings: Sequence[Sampling]) -> Tensor:
-    for row, sampling in enumerate(samplings):
-        if 0 < sampling.top_k < logits.shape[-1]:
-            smallest = logits[row].topk(sampling.top_k).values[-1]
-            logits[row].masked_fill_(logits[row] < smallest, -torch.inf)
-    return logits
+    tokens = logits.shape[-1]
+    counts = [sampling.top_k if 0 < sampling.top_k < tokens else tokens for sampling in samplings]
+    limited = [count for count in counts if count < tokens]
+    if not limited:
+        return logits
+    largest = logits.topk(max(limited)).values
+    # Rows without a limit keep what is not below the smallest of all numbers: everything.
+    last = torch.tensor([min(count, max(limited)) - 1 for count in counts], device=logits.device)
+    unlimited = _column([-torch.inf if count == tokens else torch.inf for count in counts], logits)
+    smallest = largest.gather(-1, last[:, None]).minimum(unlimited)
+    return logits.masked_fill_(logits < smallest, -torch.inf)
 
 
 def _top_p(logits: Tensor, samplings: Sequence[Sampling]) -> Tensor:

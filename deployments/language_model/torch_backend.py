@@ -131,8 +131,8 @@ class TorchBackend(ThreadedBackend):
             head = self._model.lm_head.weight[allowed.start : allowed.stop]
             logits = torch.stack([self._logits(run, head) for run in runs])
             self._apply_grammars(runs, logits)
-            generated = [[token - allowed.start for token in run.tokens] for run in runs]
-            tokens = draw(logits, [run.request.sampling for run in runs], generated) + allowed.start
+            samplings, generated = [run.request.sampling for run in runs], [run.tokens for run in runs]
+            tokens = draw(logits, samplings, generated, allowed.start) + allowed.start
             drawn |= dict(zip(runs, tokens.tolist(), strict=True))
         for run, token in drawn.items():
             if run.matcher is not None and not run.matcher.accept_token(token):

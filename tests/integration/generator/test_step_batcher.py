@@ -160,6 +160,14 @@ async def test_short_songs_overtake_a_long_one_until_it_is_due() -> None:
     assert 1 <= finished.index("long") <= 3
 
 
+@pytest.mark.parametrize(("pause", "told"), [(0.0, [0, 1, 2, 3, 4, 5]), (1e6, [0, 1, 5])])
+async def test_progress_is_told_at_a_bounded_rate_and_at_the_end(pause: float, told: list[int]) -> None:
+    batcher = StepBatcher(WatchedEngine("base"), UNLIMITED, progress_seconds=pause)
+    async with aclosing(batcher.run([replace(SONG, inference_steps=5)])) as news:
+        steps = [answer.done async for _, answer in news if isinstance(answer, Progress)]
+    assert steps == told
+
+
 async def test_a_job_cancelled_at_step_3_of_50_stops_within_a_step_and_the_next_one_starts() -> None:
     engine = WatchedEngine("base")
     batcher = StepBatcher(engine, UNLIMITED)

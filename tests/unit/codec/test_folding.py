@@ -6,7 +6,14 @@ from diffusers.models.autoencoders.autoencoder_oobleck import Snake1d
 from deployments.checkpoints.catalog import VAE
 from deployments.checkpoints.loading import load_vae
 from deployments.checkpoints.location import EMBEDDED
-from deployments.codec.folding import PIECE_VALUES, SHORTEST_PIECE, FoldedSnake, PhasedUpsampling, fold
+from deployments.codec.folding import (
+    PIECE_VALUES,
+    SHORTEST_PIECE,
+    FoldedSnake,
+    PhasedUpsampling,
+    compiled_snake,
+    fold,
+)
 
 
 @pytest.mark.parametrize("stride", [2, 3, 4, 6, 10])
@@ -19,6 +26,31 @@ def test_phases_are_the_transposed_convolution(stride: int, songs: int):
         expected = conv(hidden)
         found = PhasedUpsampling(conv)(hidden[:, :, None])[:, :, 0]
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "backend", ["aot_eager_decomp_partition", pytest.param("inductor", marks=pytest.mark.slow)]
+)
+def test_the_compiled_activation_is_the_written_one_for_all_sizes(backend: str):
+    torch.compiler.reset()  # what other tests compiled
+    fused = compiled_snake("cpu", torch.float32, backend)
+    with torch.inference_mode(), torch.compiler.set_stance("fail_on_recompile"):
+        for songs, channels, samples in ((1, 8, 40), (3, 16, 7), (2, 5, 33)):
+            hidden = torch.randn(songs, channels, 1, samples).contiguous(memory_format=torch.channels_last)
+            activation = Snake1d(channels)
+            for parameter in (activation.alpha, activation.beta):
+                parameter.data.normal_()
+            found, expected = FoldedSnake(activation, fused)(hidden), FoldedSnake(activation)(hidden)
+            torch.testing.assert_close(found, expected)
+            assert found.stride() == expected.stride()
+
+
+def test_a_machine_that_cannot_compile_is_told_what_to_do():
+    def broken(_graph: object, _inputs: object) -> None:
+        raise OSError("no compiler here")
+
+    with pytest.raises(RuntimeError, match=r"C compiler.*codec\.compiled: false"):
+        compiled_snake("cpu", torch.float32, broken)
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")

@@ -54,6 +54,26 @@ def test_a_token_masked_on_either_side_stays_masked() -> None:
     assert guided.tolist() == [[masked] * 3]
 
 
+@pytest.mark.parametrize("penalty", [0.5, 2.0])
+def test_generated_tokens_may_be_counted_from_another_id(penalty: float) -> None:
+    logits, samplings = logits_of(2), [Sampling(seed=1, repetition_penalty=penalty)] * 2
+    columns = [[3, 400, 3], [7]]
+    ids = [[1000 + column for column in row] for row in columns]
+    assert draw(logits, samplings, ids, first_id=1000).equal(draw(logits, samplings, columns))
+
+
+def test_each_row_has_its_own_top_k() -> None:
+    limits = [1, 0, 50, 500, 3]
+    logits = logits_of(len(limits))
+    samplings = [Sampling(seed=2, temperature=1.0, top_k=limit, top_p=1.0) for limit in limits]
+    for step in range(200):
+        tokens = draw(logits, samplings, [[0] * step] * len(limits))
+        for row, limit in enumerate(limits):
+            assert int(tokens[row]) in allowed_by(logits[row], top_k=limit)
+            alone = draw(logits[row : row + 1], [samplings[row]], [[0] * step])
+            assert tokens[row] == alone[0]
+
+
 def test_temperature_zero_is_greedy() -> None:
     logits = logits_of(3)
     assert draw(logits, [GREEDY] * 3, [[], [], []]).equal(logits.argmax(dim=-1))

@@ -1,0 +1,1 @@
+"""What a GPU makes of the models' work, in five minutes and without a server."""

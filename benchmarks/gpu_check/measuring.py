@@ -1,0 +1,78 @@
+"""Time, memory and kernels of work on a device."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch._C._autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
+
+
+def finish(device: torch.device) -> None:
+    """Wait for all that the device was told to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def milliseconds(work: Callable[[], object], device: torch.device, repeats: int) -> float:
+    """Of one call, from its first kernel to its last; the mean of `repeats` after one that does not count."""
+    work()
+    finish(device)
+    if device.type != "cuda":
+        started = time.perf_counter()
+        for _ in range(repeats):
+            work()
+        return 1000 * (time.perf_counter() - started) / repeats
+    first, last = (_timing_event() for _ in range(2))
+    first.record()
+    for _ in range(repeats):
+        work()
+    last.record()
+    last.synchronize()
+    return float(first.elapsed_time(last)) / repeats
+
+
+def _timing_event() -> Any:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+
+
+def host_milliseconds(work: Callable[[], object], device: torch.device) -> float:
+    """Until a call returns, which on a GPU is before its work is done."""
+    finish(device)
+    started = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - started
+    finish(device)
+    return 1000 * seconds
+
+
+def first_milliseconds(work: Callable[[], object], device: torch.device) -> float:
+    """Of one call that was never made before, with all that it prepares."""
+    started = time.perf_counter()
+    work()
+    finish(device)
+    return 1000 * (time.perf_counter() - started)
+
+
+def kernels(work: Callable[[], object], device: torch.device) -> int:
+    """Kernels that a call starts; on a CPU, operations."""
+    on_gpu = device.type == "cuda"
+    activities = [ProfilerActivity.CPU, ProfilerActivity.CUDA] if on_gpu else [ProfilerActivity.CPU]
+    with profile(activities=activities) as seen:
+        work()
+        finish(device)
+    kind = DeviceType.CUDA if on_gpu else DeviceType.CPU
+    return sum(event.device_type == kind for event in seen.events() or ())
+
+
+def peak_gigabytes(work: Callable[[], object], device: torch.device) -> tuple[float, float]:
+    """Allocated and reserved at most during a call; 0 on a CPU, which does not count."""
+    if device.type != "cuda":
+        work()
+        return 0.0, 0.0
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    work()
+    finish(device)
+    return torch.cuda.max_memory_allocated(device) / 1e9, torch.cuda.max_memory_reserved(device) / 1e9

@@ -1,0 +1,143 @@
+"""A layer of the DiT: three functions of tensors, with an attention between each and the next.
+
+hidden ─ self_attention_inputs ─ attention ─ cross_attention_inputs ─ attention ─ layer_output ─ hidden
+
+They compute what diffusers' AceStepTransformerBlock computes, over tokens [tokens, hidden] of any rows. A CPU
+runs them as they stand here; on a GPU each of them is compiled, so that its small operations share kernels.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch.nn.functional import linear, silu
+
+from deployments.generator.elementwise import normed, rotated, unit
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """The weights of one layer. Projections of one input are one matrix, which the modules share."""
+
+    modulation: torch.Tensor
+    """[1, 6, hidden]: the layer's own part of shift, scale and gate of self-attention, then of the MLP."""
+    self_norm: torch.Tensor
+    queries_keys_values: torch.Tensor
+    """[(heads + 2 * kv_heads) * head_dim, hidden]"""
+    norm_queries_keys: torch.Tensor
+    """[heads + kv_heads, head_dim]: weights of the norms of queries and keys."""
+    self_out: torch.Tensor
+    cross_norm: torch.Tensor
+    cross_queries: torch.Tensor
+    norm_cross_queries: torch.Tensor
+    cross_out: torch.Tensor
+    mlp_norm: torch.Tensor
+    gate_up: torch.Tensor
+    """[2 * intermediate, hidden]"""
+    down: torch.Tensor
+    kv_heads: int
+    eps: float
+    windowed: bool
+    """Whether its self-attention is limited to tokens near by."""
+
+    @classmethod
+    def of(cls, layer: Any, windowed: bool) -> "LayerWeights":
+        """Of an AceStepTransformerBlock without biases, whose own weights become views of the joined ones."""
+        attn, cross, mlp = layer.self_attn, layer.cross_attn, layer.mlp
+        norms = [attn.norm_q.weight.data] * attn.heads + [attn.norm_k.weight.data] * attn.kv_heads
+        return cls(
+            modulation=layer.scale_shift_table.data,
+            self_norm=layer.self_attn_norm.weight.data,
+            queries_keys_values=_joined(attn.to_q, attn.to_k, attn.to_v),
+            norm_queries_keys=torch.stack(norms),
+            self_out=attn.to_out[0].weight.data,
+            cross_norm=layer.cross_attn_norm.weight.data,
+            cross_queries=cross.to_q.weight.data,
+            norm_cross_queries=cross.norm_q.weight.data,
+            cross_out=cross.to_out[0].weight.data,
+            mlp_norm=layer.mlp_norm.weight.data,
+            gate_up=_joined(mlp.gate_proj, mlp.up_proj),
+            down=mlp.down_proj.weight.data,
+            kv_heads=attn.kv_heads,
+            eps=attn.norm_q.eps,
+            windowed=windowed,
+        )
+
+
+def _joined(*projections: Any) -> torch.Tensor:
+    """The weights of linear layers without bias in one matrix, which they share from now on."""
+    weights = torch.cat([projection.weight.data for projection in projections])
+    parts = torch.split(weights, [projection.out_features for projection in projections])
+    for projection, part in zip(projections, parts, strict=True):
+        projection.weight.data = part
+    return weights
+
+
+class TimeEmbedding(NamedTuple):
+    """What a step tells the model about the noise levels of its rows."""
+
+    embedding: torch.Tensor
+    """[levels, hidden]"""
+    modulation: torch.Tensor
+    """[levels, 6, hidden]"""
+    level_of_token: torch.Tensor | None
+    """[tokens], int64; None where all tokens have the one level."""
+
+    def of_tokens(self, of_levels: torch.Tensor) -> torch.Tensor:
+        """[levels, hidden] -> [1 or tokens, hidden]"""
+        return of_levels if self.level_of_token is None else of_levels[self.level_of_token]
+
+
+Rotary = tuple[torch.Tensor, torch.Tensor]
+"""cos and sin, [tokens, head_dim]."""
+
+
+def self_attention_inputs(
+    weights: LayerWeights, hidden: torch.Tensor, time: TimeEmbedding, rotary: Rotary
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Queries [tokens, heads, head_dim], keys and values, twice [tokens, kv_heads, head_dim]."""
+    shift, scale = (weights.modulation[:, :2] + time.modulation[:, :2]).unbind(1)
+    ready = modulated(hidden, weights.self_norm, scale, shift, time, weights.eps)
+    count, head_dim = weights.norm_queries_keys.shape
+    heads = linear(ready, weights.queries_keys_values).reshape(len(ready), -1, head_dim)
+    queries_keys, values = torch.split(heads, [count, weights.kv_heads], dim=1)
+    turned = rotated(unit(queries_keys, weights.eps).mul_(weights.norm_queries_keys), rotary)
+    queries, keys = torch.split(turned, [count - weights.kv_heads, weights.kv_heads], dim=1)
+    return queries, keys, values
+
+
+def cross_attention_inputs(
+    weights: LayerWeights, hidden: torch.Tensor, found: torch.Tensor, time: TimeEmbedding
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`hidden` with what self-attention `found` [tokens, heads, head_dim], and queries of the same shape."""
+    gate = time.of_tokens(weights.modulation[:, 2] + time.modulation[:, 2])
+    hidden = torch.addcmul(hidden, linear(found.flatten(1), weights.self_out), gate)
+    ready = normed(hidden, weights.cross_norm, weights.eps)
+    queries = linear(ready, weights.cross_queries).reshape(found.shape)
+    return hidden, normed(queries, weights.norm_cross_queries, weights.eps)
+
+
+def layer_output(
+    weights: LayerWeights, hidden: torch.Tensor, found: torch.Tensor, time: TimeEmbedding
+) -> torch.Tensor:
+    """`hidden` with what cross-attention `found` [tokens, heads, head_dim], through the MLP."""
+    hidden = hidden + linear(found.flatten(1), weights.cross_out)
+    shift, scale, gate = (weights.modulation[:, 3:] + time.modulation[:, 3:]).unbind(1)
+    ready = modulated(hidden, weights.mlp_norm, scale, shift, time, weights.eps)
+    # In place, as the activations here are the largest of all.
+    opened, up = linear(ready, weights.gate_up).chunk(2, dim=-1)
+    projected = linear(silu(opened, inplace=True).mul_(up), weights.down)
+    return hidden.addcmul_(projected, time.of_tokens(gate))
+
+
+def modulated(
+    hidden: torch.Tensor,
+    norm: torch.Tensor,
+    scale: torch.Tensor,
+    shift: torch.Tensor,
+    time: TimeEmbedding,
+    eps: float,
+) -> torch.Tensor:
+    """RMSNorm of [tokens, hidden] with weights `norm`, then `scale` and `shift` [levels, hidden]."""
+    factor = time.of_tokens(norm * (1 + scale))
+    return torch.addcmul(time.of_tokens(shift), unit(hidden, eps), factor)
