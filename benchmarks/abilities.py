@@ -23,7 +23,7 @@ from benchmarks.listening.probe import mono
 from benchmarks.listening.tempo import is_tempo
 from benchmarks.measuring import Table, show, write_json
 from benchmarks.song_server import Order, Samples, Song, songs
-from deployments.domain import INSTRUMENTAL, SAMPLE_RATE
+from configs.domain import INSTRUMENTAL, SAMPLE_RATE
 from training.songs.captions import caption
 from training.songs.description import describe
 from training.songs.genres import FAMILIES, GENRES

@@ -23,9 +23,9 @@ from benchmarks.listening.probe import Heard, hear, mono
 from benchmarks.listening.tempo import is_tempo, tempo
 from benchmarks.measuring import show, write_json
 from benchmarks.song_server import Order, Samples, songs
+from configs.domain import INSTRUMENTAL, SAMPLE_RATE
 from deployments.checkpoints.loading import load_vae
 from deployments.codec.engine import VaeEngine
-from deployments.domain import INSTRUMENTAL, SAMPLE_RATE
 from training.songs.captions import caption
 from training.songs.description import Description, describe
 from training.songs.genres import FAMILIES

@@ -23,12 +23,12 @@ from benchmarks.measuring import (
     write_json,
 )
 from benchmarks.random_vae import CHANNELS, random_vae
+from configs.domain import LATENT_RATE
 from configs.settings import CodecSettings
-from deployments.codec.audio_files import Samples
 from deployments.codec.engine import VaeEngine
-from deployments.domain import LATENT_RATE
-from deployments.messages import Latents
-from deployments.processor import keep_freed_memory
+from deployments.common.messages import Latents
+from deployments.common.processor import keep_freed_memory
+from deployments.common.stored_recordings import Samples
 
 
 @torch.inference_mode()

@@ -24,9 +24,9 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from benchmarks.dit_shapes import TWO_B, rows_of, shapes_only
 from benchmarks.flash_on_cpu import flash_kernel_on_cpu
 from benchmarks.measuring import machine, options, running_threads, show, write_json
+from configs.domain import LATENT_RATE
 from deployments.checkpoints.dit_modules import AceStepTransformer1DModel
 from deployments.checkpoints.key_map import Component, module_arguments
-from deployments.domain import LATENT_RATE
 from deployments.generator.attention import FlashAttention, SegmentedAttention
 from deployments.generator.forward import PackedTransformer
 from deployments.generator.kernels import Kernels

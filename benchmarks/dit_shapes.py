@@ -6,10 +6,10 @@ from typing import Any
 import torch
 
 from benchmarks.random_generator import dit_config
+from configs.domain import LATENT_RATE
 from deployments.checkpoints.dit_modules import AceStepTransformer1DModel
 from deployments.checkpoints.key_map import Component, module_arguments
 from deployments.checkpoints.weights import module_without_weights
-from deployments.domain import LATENT_RATE
 from deployments.generator.trajectory import Condition, Row
 
 TWO_B = dit_config(layers=24, width=2048)

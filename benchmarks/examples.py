@@ -18,7 +18,7 @@ from matplotlib import pyplot
 
 from benchmarks.adherence import Request, requests
 from benchmarks.song_server import Order, Samples, songs
-from deployments.domain import SAMPLE_RATE
+from configs.domain import SAMPLE_RATE
 from training.songs.genres import FAMILIES
 
 mpl.use("agg")

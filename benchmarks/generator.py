@@ -36,15 +36,15 @@ from benchmarks.measuring import (
 from benchmarks.peers.song_request import peer_crashes
 from benchmarks.random_generator import RandomGenerator, random_generator
 from benchmarks.words import lyrics, words
+from configs.domain import INSTRUCTIONS, Task, latent_frames
 from configs.settings import GeneratorSettings
-from deployments.checkpoints.tiny_tokenizer import END_OF_TEXT
-from deployments.domain import INSTRUCTIONS, Task, latent_frames
+from deployments.common.messages import DenoiseRequest, Metadata
+from deployments.common.processor import engine_thread, keep_freed_memory
+from deployments.common.processor_share import ProcessorShare, Share
 from deployments.generator.batcher import StepBatcher
 from deployments.generator.engine import GeneratorEngine, Song, Velocities
 from deployments.generator.text_encoder import PromptTokenizer, TextEncoder
-from deployments.messages import DenoiseRequest, Metadata
-from deployments.processor import engine_thread, keep_freed_memory
-from deployments.processor_share import ProcessorShare, Share
+from deployments.tiny_checkpoints.tokenizer import END_OF_TEXT
 
 Span = tuple[float, float]
 """Start and stop on the performance counter."""

@@ -35,8 +35,8 @@ from benchmarks.measuring import (
 from benchmarks.peers.guidance_loop import GuidanceLoop
 from benchmarks.random_language_model import build, million_parameters
 from configs.settings import DType, LanguageModelSettings, ModelSettings, Settings
+from deployments.common.messages import AudioCodes, ComposeRequest, Metadata, Sampling
 from deployments.language_model.deployment import LanguageModel
-from deployments.messages import AudioCodes, ComposeRequest, Metadata, Sampling
 
 SAMPLINGS = {
     "greedy": Sampling(seed=0, temperature=0.0, cfg_scale=2.0),

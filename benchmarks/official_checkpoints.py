@@ -14,7 +14,7 @@ from configs.settings import ModelSettings
 from deployments.checkpoints.key_map import SILENCE_FILE
 from deployments.checkpoints.layouts import Layout, original_dit_layout, silence_shape, text_encoder_layout
 from deployments.checkpoints.official_shapes import official_config
-from deployments.checkpoints.tiny import write_random_text_encoder, write_random_vae
+from deployments.tiny_checkpoints.music_models import write_random_text_encoder, write_random_vae
 
 _LM_TEXT_TOKENS = 151_643
 """Of Qwen3's vocabulary, before control tokens."""

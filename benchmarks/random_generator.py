@@ -10,7 +10,7 @@ from transformers import Qwen3Config, Qwen3Model
 from deployments.checkpoints.catalog import DiTCheckpoint, Variant
 from deployments.checkpoints.key_map import Component, module_arguments
 from deployments.checkpoints.loading import MODULE_CLASSES, DiTModules
-from deployments.checkpoints.tiny_tokenizer import train_tokenizer
+from deployments.tiny_checkpoints.tokenizer import train_tokenizer
 
 _HEAD_DIM = 128
 _CHANNELS = 64

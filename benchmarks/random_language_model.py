@@ -6,8 +6,8 @@ from typing import Any
 
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from deployments.checkpoints.tiny_language_model import tokenizer_spec, write_random_weights
-from deployments.checkpoints.tiny_tokenizer import train_tokenizer
+from deployments.tiny_checkpoints.language_model import tokenizer_spec, write_random_weights
+from deployments.tiny_checkpoints.tokenizer import train_tokenizer
 
 _LEARNED_TEXT_TOKENS = 1024
 

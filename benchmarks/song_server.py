@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from deployments.domain import SAMPLE_RATE
+from configs.domain import SAMPLE_RATE
 
 AT_ONCE = 4
 """Jobs of one client that wait or run."""

@@ -22,16 +22,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import show, write_json
+from configs.domain import Task
 from configs.settings import JobSettings
-from deployments.domain import Task
-from deployments.messages import Metadata
-from serve_app.api.schemas import GenerateRequest
-from serve_app.jobs.journal import Journal
+from deployments.common.messages import Metadata
 from serve_app.jobs.model import Checkpoint, Client, IdempotencyKey, JobSpec, NewJob
-from serve_app.jobs.stores import open_store
+from serve_app.jobs.storing.journal import Journal
+from serve_app.jobs.storing.stores import open_store
 from serve_app.jobs.tracker import JobTracker
-from serve_app.jobs.work import Work
-from serve_app.song_plan import SongPlan
+from serve_app.request.schemas import GenerateRequest
+from serve_app.request.song_plan import SongPlan
+from serve_app.request.work import Work
 from tests.redis_server import RedisServer
 
 QUEUES = (100, 10_000)

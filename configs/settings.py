@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from configs.checks import http_url, named_origins, without_password
-from deployments.domain import code_count
+from configs.domain import code_count
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 

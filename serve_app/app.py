@@ -13,15 +13,15 @@ from ray.serve.handle import DeploymentHandle
 from configs import metrics
 from configs.settings import Settings
 from deployments.codec.deployment import Codec
+from deployments.common.meter import Meter
+from deployments.common.tracing import span_recorder
 from deployments.generator.deployment import Generator
 from deployments.language_model.deployment import LanguageModel
-from deployments.meter import Meter
-from deployments.tracing import span_recorder
 from serve_app.api.app import create_app
+from serve_app.execution.models import HandleModels
+from serve_app.execution.runner import Runners
+from serve_app.execution.runner_thread import RunnerThread
 from serve_app.jobs.client import TrackerClient, replace_outdated_tracker
-from serve_app.models import HandleModels
-from serve_app.runner import Runners
-from serve_app.runner_thread import RunnerThread
 from serve_app.service import RayJobService
 from serve_app.storage import AudioStorage
 

@@ -8,15 +8,15 @@ import ray.exceptions
 from ray import serve
 
 from configs.settings import Settings
-from serve_app.api.schemas import GenerateRequest
 from serve_app.api.service import Condition, Readiness, UnavailableError
-from serve_app.failures import cause_of, is_unavailable
+from serve_app.execution.failures import cause_of, is_unavailable
 from serve_app.jobs.client import TrackerClient
-from serve_app.jobs.identity import new_job_id, store_name
+from serve_app.jobs.housekeeping.identity import new_job_id, store_name
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, JobState, JobView, NewJob, TrackerStats
-from serve_app.planning import language_model, lyrics_for_models, unconditional_text
 from serve_app.readiness import Overviews, running_replicas, unanswered, unasked
+from serve_app.request.planning import language_model, lyrics_for_models, unconditional_text
+from serve_app.request.schemas import GenerateRequest
 from serve_app.shared_waits import SharedWaits
 
 READY_TIMEOUT_SECONDS = 5.0

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from configs.settings import PROJECT_ROOT
-from deployments.codec.formats import extension
-from deployments.codec.stored_files import located, new_stored_file, storage_errors, stored_file
-from deployments.errors import StorageError
+from deployments.common.audio_formats import extension
+from deployments.common.errors import StorageError
+from deployments.common.stored_files import located, new_stored_file, storage_errors, stored_file
 
 BLOCK_BYTES = 1 << 20
 """An object store gets a request for each block that is read."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deployments.codec.audio_files import FRAME_BYTES, HEADER_BYTES, Samples, header
+from deployments.common.stored_recordings import FRAME_BYTES, HEADER_BYTES, Samples, header
 from serve_app.recordings.conversion import Converted, convert
 
 

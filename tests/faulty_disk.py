@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from deployments.codec import stored_files
+from deployments.common import stored_files
 
 BUFFER_BYTES = 512
 """Small, so that also a short song takes several writes."""

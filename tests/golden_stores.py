@@ -16,9 +16,8 @@ from typing import Any
 
 import redis
 
-from deployments.domain import Task
-from deployments.messages import Metadata
-from serve_app.api.schemas import GenerateRequest
+from configs.domain import Task
+from deployments.common.messages import Metadata
 from serve_app.jobs.model import (
     Callback,
     Checkpoint,
@@ -29,11 +28,12 @@ from serve_app.jobs.model import (
     Place,
     Recording,
 )
-from serve_app.jobs.redis_store import RedisJobStore
-from serve_app.jobs.sqlite_store import SqliteJobStore
-from serve_app.jobs.work import Work
-from serve_app.repainting import RepaintSpan
-from serve_app.song_plan import SongPlan
+from serve_app.jobs.storing.redis_store import RedisJobStore
+from serve_app.jobs.storing.sqlite_store import SqliteJobStore
+from serve_app.request.repainting import RepaintSpan
+from serve_app.request.schemas import GenerateRequest
+from serve_app.request.song_plan import SongPlan
+from serve_app.request.work import Work
 from tests.redis_server import RedisServer
 
 FOLDER = Path(__file__).parent / "data" / "job_store"

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from serve_app.api.schemas import GenerateRequest
 from serve_app.jobs.model import Job, JobSpec, JobState, Place
-from serve_app.jobs.work import Work
+from serve_app.request.schemas import GenerateRequest
+from serve_app.request.work import Work
 
 SPEC = JobSpec(GenerateRequest(caption="calm piano"), seeds=(1,))
 WORK = Work(1, (1.0,) * 5, (0.0, 50.0, 80.0, 10.0, 0.0))

@@ -17,7 +17,7 @@ import yaml
 
 from benchmarks.tiny_models import TINY_MODELS
 from configs.settings import PROJECT_ROOT
-from serve_app.api.keys import digest_of, new_key
+from serve_app.api.access.keys import digest_of, new_key
 from serve_app.local_server import local_server
 from serve_app.storage import SIGN_INS
 from tests.lanes import SERVERS, group_of

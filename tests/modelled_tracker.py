@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 
-from deployments.domain import Task
-from deployments.messages import STAGES, Metadata
+from configs.domain import Task
+from deployments.common.messages import STAGES, Metadata
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Checkpoint, Job, JobState, JobView, NewJob
-from serve_app.jobs.work import Work
-from serve_app.song_plan import SongPlan
+from serve_app.request.song_plan import SongPlan
+from serve_app.request.work import Work
 from tests.job_tracking import WORK, Clock, Tracking
 
 CLIENTS = ("ann", "bob", "cy")

@@ -17,7 +17,7 @@ from functools import cache
 import numpy as np
 
 from configs.settings import RecordingSettings
-from deployments.codec.audio_files import largest_file
+from deployments.common.stored_recordings import largest_file
 from serve_app.recordings import conversion, process
 from tests.encoded_audio import ffmpeg_file, music, sound_file
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from deployments.messages import STAGES
+from deployments.common.messages import STAGES
 from serve_app.jobs.errors import LimitError
 from serve_app.jobs.model import Claim, JobState
-from serve_app.jobs.work import Work
-from serve_app.progress import STAGE_SHARES
+from serve_app.jobs.progress import STAGE_SHARES
+from serve_app.request.work import Work
 from tests.job_tracking import Tracking
 
 POLL_SECONDS = 3.0

@@ -9,9 +9,9 @@ from tempfile import TemporaryDirectory
 from tokenizers import normalizers
 from transformers.convert_slow_tokenizer import TikTokenConverter
 
-from deployments.checkpoints.tiny_language_model import tokenizer_spec
-from deployments.checkpoints.tiny_tokenizer import QWEN_SPLIT
-from deployments.language_model.tokenizer import LMTokenizer
+from deployments.language_model.text.tokenizer import LMTokenizer
+from deployments.tiny_checkpoints.language_model import tokenizer_spec
+from deployments.tiny_checkpoints.tokenizer import QWEN_SPLIT
 
 
 def write_tokenizer(folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.settings import Settings
-from deployments.messages import (
+from deployments.common.messages import (
     AudioCodes,
     AudioFile,
     ComposeRequest,
@@ -22,10 +22,10 @@ from deployments.messages import (
     PlanRequest,
     Progress,
 )
-from serve_app.api.schemas import GenerateRequest
+from serve_app.execution.runner import Runners
 from serve_app.jobs.actor import JobTrackerActor
 from serve_app.jobs.model import JobSpec, JobView, NewJob
-from serve_app.runner import Runners
+from serve_app.request.schemas import GenerateRequest
 from serve_app.storage import AudioStorage
 from tests.job_tracking import WORK
 

@@ -6,7 +6,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import format_span_id, format_trace_id
 
-from deployments.tracing import SpanRecorder
+from deployments.common.tracing import SpanRecorder
 
 
 class KeptSpans:

@@ -6,7 +6,7 @@ It prints the number of each batch once the store has said that it is durable.
 import sys
 from itertools import count
 
-from serve_app.jobs.stores import open_store
+from serve_app.jobs.storing.stores import open_store
 from tests.job_records import a_job
 
 BATCH = 3

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from configs.domain import INSTRUCTIONS, Task
 from configs.settings import GeneratorSettings, ModelSettings
-from deployments.domain import INSTRUCTIONS, Task
+from deployments.common.messages import DenoisedLatents, DenoiseRequest, Metadata
 from deployments.generator.batcher import StepBatcher
 from deployments.generator.engine import GeneratorEngine, Song, Velocities, load_engine
-from deployments.messages import DenoisedLatents, DenoiseRequest, Metadata
 
 CHECKPOINTS = Path(__file__).parent / "data" / "dit" / "ckpt"
 CHANNELS = 8

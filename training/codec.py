@@ -16,9 +16,9 @@ from diffusers.models.autoencoders.autoencoder_oobleck import OobleckDiagonalGau
 from safetensors.torch import save_file
 from torch import nn
 
+from configs.domain import SAMPLE_RATE, SAMPLES_PER_LATENT
 from deployments.checkpoints.catalog import VAE
 from deployments.checkpoints.loading import diffusers_arguments, load_vae
-from deployments.domain import SAMPLE_RATE, SAMPLES_PER_LATENT
 from training.clock import Clock
 from training.data import SongBlocks
 from training.files import write_json

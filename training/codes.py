@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.nn.functional import mse_loss
 
+from configs.domain import SAMPLES_PER_LATENT
 from deployments.checkpoints.key_map import Component, module_arguments
 from deployments.checkpoints.loading import MODULE_CLASSES
-from deployments.domain import SAMPLES_PER_LATENT
 from training.clock import Clock
 from training.data import SongBlocks
 from training.latents import Latents

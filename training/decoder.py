@@ -13,8 +13,8 @@ import torch
 from auraloss.freq import MultiResolutionSTFTLoss
 from torch import nn
 
+from configs.domain import SAMPLE_RATE
 from deployments.checkpoints.catalog import VAE
-from deployments.domain import SAMPLE_RATE
 from training.clock import Clock
 from training.codec import excerpts, save_vae, spectral_loss, trained_codec
 from training.data import SongBlocks

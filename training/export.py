@@ -9,8 +9,8 @@ from huggingface_hub import save_torch_state_dict
 
 from deployments.checkpoints.catalog import TEXT_ENCODER
 from deployments.checkpoints.key_map import SILENCE_FILE, Component, to_original
-from deployments.checkpoints.tiny import SILENCE_FRAMES
-from deployments.checkpoints.tiny_tokenizer import END_OF_TEXT, save_tokenizer
+from deployments.tiny_checkpoints.music_models import SILENCE_FRAMES
+from deployments.tiny_checkpoints.tokenizer import END_OF_TEXT, save_tokenizer
 from training.clock import Clock
 from training.codes import trained_codes
 from training.data import SongBlocks

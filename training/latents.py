@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderOobleck
 
-from deployments.domain import AUDIO_CHANNELS, LATENT_RATE, SAMPLE_RATE
+from configs.domain import AUDIO_CHANNELS, LATENT_RATE, SAMPLE_RATE
 from training.blocks import BlockFiles
 from training.clock import Clock
 from training.codec import trained_codec

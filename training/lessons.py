@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from deployments.domain import Task
+from configs.domain import Task
 from deployments.generator.tasks import REFERENCE_FRAMES
 from training.codes import CodeBook
 from training.latents import Latents

@@ -11,7 +11,7 @@ from librosa.feature import melspectrogram
 from librosa.onset import onset_strength
 from torch import nn
 
-from deployments.domain import SAMPLE_RATE, SAMPLES_PER_LATENT
+from configs.domain import SAMPLE_RATE, SAMPLES_PER_LATENT
 
 _WINDOW = 2048
 _BANDS = 24

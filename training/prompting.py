@@ -7,9 +7,8 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from deployments.checkpoints.tiny_corpus import CORPUS
-from deployments.checkpoints.tiny_tokenizer import train_tokenizer
-from deployments.domain import INSTRUCTIONS, INSTRUMENTAL, TIME_SIGNATURES, Task
+from configs.domain import INSTRUCTIONS, INSTRUMENTAL, TIME_SIGNATURES, Task
+from deployments.common.messages import Metadata
 from deployments.generator.prompts import (
     MAX_CAPTION_TOKENS,
     MAX_LYRIC_TOKENS,
@@ -17,7 +16,8 @@ from deployments.generator.prompts import (
     lyric_prompt,
 )
 from deployments.generator.text_encoder import PromptTokenizer
-from deployments.messages import Metadata
+from deployments.tiny_checkpoints.corpus import CORPUS
+from deployments.tiny_checkpoints.tokenizer import train_tokenizer
 from training.songs.captions import caption, vague_caption
 from training.songs.description import Description, describe, one_of
 from training.songs.genres import GENRES

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deployments.domain import AUDIO_CHANNELS, SAMPLE_RATE
+from configs.domain import AUDIO_CHANNELS, SAMPLE_RATE
 from training.songs.description import DURATIONS
 
 LATENT_CHANNELS = 32

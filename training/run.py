@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from deployments.processor import keep_freed_memory
+from deployments.common.processor import keep_freed_memory
 from training.clock import Clock
 from training.codec import train_codec
 from training.codes import train_codes

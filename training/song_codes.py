@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from deployments.domain import LATENTS_PER_CODE
+from configs.domain import LATENTS_PER_CODE
 from training.blocks import BlockFiles
 from training.clock import Clock
 from training.codes import CodeBook, trained_codes

@@ -19,10 +19,10 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from deployments.checkpoints.tiny_language_model import CODE_TOKENS, tokenizer_config, tokenizer_spec
-from deployments.domain import CODE_RATE, INSTRUMENTAL
-from deployments.language_model.metadata import cot_yaml, lm_fields
-from deployments.language_model.prompts import (
+from configs.domain import CODE_RATE, INSTRUMENTAL
+from deployments.common.messages import Metadata
+from deployments.language_model.text.metadata import cot_yaml, lm_fields
+from deployments.language_model.text.prompts import (
     Prompt,
     Token,
     code_token_name,
@@ -30,8 +30,8 @@ from deployments.language_model.prompts import (
     plan_prompt,
     unconditional_compose_prompt,
 )
-from deployments.language_model.tokenizer import LMTokenizer
-from deployments.messages import Metadata
+from deployments.language_model.text.tokenizer import LMTokenizer
+from deployments.tiny_checkpoints.language_model import CODE_TOKENS, tokenizer_config, tokenizer_spec
 from training.clock import Clock
 from training.data import SongBlocks
 from training.files import write_json

@@ -13,7 +13,7 @@ import torch
 from diffusers import AutoencoderOobleck
 from torch.nn.functional import conv1d, conv_transpose1d
 
-from deployments.domain import AUDIO_CHANNELS
+from configs.domain import AUDIO_CHANNELS
 
 _LIVE = slice(AUDIO_CHANNELS)
 """Channels in use at 48 kHz: sum and difference; the others stay zero."""

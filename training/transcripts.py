@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from deployments.domain import LATENT_RATE
+from configs.domain import LATENT_RATE
 from training.songs.composing import Score
 from training.songs.description import Description
 from training.songs.theory import MODES

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from benchmarks.autoscale.parameters import Mix
-from deployments.domain import CODE_RATE
+from configs.domain import CODE_RATE
 
 Work = tuple[float, float, float]
 """Codes; rows × seconds of audio; seconds of audio: the units of the three deployments."""

@@ -15,14 +15,14 @@ from typing import Any
 
 from benchmarks import random_language_model
 from benchmarks.random_generator import dit_config
+from configs.domain import AUDIO_CHANNELS, SAMPLE_RATE
 from configs.settings import ModelSettings
-from deployments.checkpoints.tiny import (
+from deployments.tiny_checkpoints.music_models import (
     random_vae,
     write_random_dit,
     write_random_text_encoder,
     write_random_vae,
 )
-from deployments.domain import AUDIO_CHANNELS, SAMPLE_RATE
 
 WIDTH = 384
 LAYERS = 12

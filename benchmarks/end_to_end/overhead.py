@@ -15,7 +15,7 @@ from benchmarks.end_to_end.report import Report
 from benchmarks.end_to_end.servers import Server
 from benchmarks.end_to_end.sizes import Size
 from benchmarks.measuring import Table
-from serve_app.trace_tree import Span, job_span, read_trace
+from serve_app.admin.trace_tree import Span, job_span, read_trace
 
 WORK = frozenset({"plan", "prefill", "codes", "preparing", "steps", "reading", "tiles", "writing"})
 """Spans in which a model computes or a file is read or written."""

@@ -8,7 +8,7 @@ from matplotlib import pyplot
 
 from benchmarks.end_to_end.overhead import WORK
 from benchmarks.end_to_end.speed import Speeds
-from serve_app.trace_tree import Span
+from serve_app.admin.trace_tree import Span
 
 mpl.use("agg")
 

@@ -34,12 +34,12 @@ ATTACH_SECONDS = 15.0
 ENDING_SECONDS = 30.0
 
 PARTS: tuple[tuple[str, str], ...] = (
-    ("deployments/codec/writing.py", "encoding"),
-    ("deployments/codec/file_work.py", "encoding"),
+    ("deployments/codec/files/writing.py", "encoding"),
+    ("deployments/codec/files/file_work.py", "encoding"),
     ("deployments/codec/engine.py", "decoding"),
     ("GeneratorEngine.start", "conditioning"),
     ("deployments/generator/engine.py", "denoising"),
-    ("deployments/language_model/guidance_processor.py", "LM: sampling"),
+    ("deployments/language_model/vllm_engine/guidance_processor.py", "LM: sampling"),
     ("execute_model", "LM: forward"),
     ("vllm/", "LM: vLLM's own"),
     ("deployments/language_model/", "LM: replica"),

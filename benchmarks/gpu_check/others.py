@@ -15,13 +15,13 @@ from benchmarks.gpu_check.measuring import milliseconds, peak_gigabytes
 from benchmarks.gpu_check.sizes import Sizes
 from benchmarks.random_generator import random_generator
 from benchmarks.random_vae import CHANNELS, random_vae
+from configs.domain import INSTRUCTIONS, LATENT_RATE, Task, latent_frames
 from deployments.codec.engine import VaeEngine
-from deployments.domain import INSTRUCTIONS, LATENT_RATE, Task, latent_frames
+from deployments.common.messages import DenoisedLatents, DenoiseRequest, Metadata, Sampling
 from deployments.generator.batcher import StepBatcher
 from deployments.generator.engine import GeneratorEngine
 from deployments.generator.text_encoder import PromptTokenizer, TextEncoder
 from deployments.language_model.sampling import draw
-from deployments.messages import DenoisedLatents, DenoiseRequest, Metadata, Sampling
 
 
 def peaks(sizes: Sizes) -> Iterator[Figures]:

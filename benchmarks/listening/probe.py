@@ -17,7 +17,7 @@ import numpy.typing as npt
 import soxr
 
 from benchmarks.listening.features import RATE, Features, Mono, features
-from deployments.domain import SAMPLE_RATE
+from configs.domain import SAMPLE_RATE
 from training.songs.description import Description
 from training.songs.genres import FAMILIES
 from training.songs.song import Purpose, song

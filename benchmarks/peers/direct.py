@@ -16,7 +16,7 @@ from benchmarks.peers.song_maker import SongMaker
 from benchmarks.peers.song_request import SongRequest
 from benchmarks.tiny_models import TINY_MODELS
 from configs.settings import ModelSettings
-from deployments.processor import keep_freed_memory, use_threads
+from deployments.common.processor import keep_freed_memory, use_threads
 
 
 def main() -> None:

@@ -7,11 +7,11 @@ import torch
 from torch.nn import functional
 from transformers import DynamicCache, Qwen3ForCausalLM
 
-from deployments.language_model.metadata import cot_yaml, lm_fields
-from deployments.language_model.prompts import compose_prompt, unconditional_compose_prompt
+from deployments.common.messages import ComposeRequest
 from deployments.language_model.sampling import draw, guide
-from deployments.language_model.tokenizer import LMTokenizer
-from deployments.messages import ComposeRequest
+from deployments.language_model.text.metadata import cot_yaml, lm_fields
+from deployments.language_model.text.prompts import compose_prompt, unconditional_compose_prompt
+from deployments.language_model.text.tokenizer import LMTokenizer
 
 
 class GuidanceLoop:

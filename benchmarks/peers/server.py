@@ -26,7 +26,7 @@ from benchmarks.peers.song_maker import MadeSongs, SongMaker
 from benchmarks.peers.song_request import SongRequest
 from benchmarks.tiny_models import TINY_MODELS
 from configs.settings import ModelSettings
-from deployments.processor import engine_thread, keep_freed_memory, use_threads
+from deployments.common.processor import engine_thread, keep_freed_memory, use_threads
 
 logger = logging.getLogger(__name__)
 

@@ -16,16 +16,16 @@ from transformers import PreTrainedTokenizerFast
 
 from benchmarks.peers.guidance_loop import GuidanceLoop
 from benchmarks.peers.song_request import SongRequest
+from configs.domain import code_count
 from configs.settings import ModelSettings
 from deployments.checkpoints.loading import load_dit, load_text_encoder, load_tokenizer, load_vae
 from deployments.checkpoints.location import checkpoint_folder
-from deployments.checkpoints.tiny_tokenizer import END_OF_TEXT
-from deployments.codec.writing import write
-from deployments.domain import code_count
-from deployments.language_model.prompts import code_token_name
-from deployments.messages import ComposeRequest, Metadata
-from serve_app.api.schemas import GenerateRequest
-from serve_app.planning import sampling
+from deployments.codec.files.writing import write
+from deployments.common.messages import ComposeRequest, Metadata
+from deployments.language_model.text.prompts import code_token_name
+from deployments.tiny_checkpoints.tokenizer import END_OF_TEXT
+from serve_app.request.planning import sampling
+from serve_app.request.schemas import GenerateRequest
 
 
 @dataclass(frozen=True)

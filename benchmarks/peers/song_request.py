@@ -4,7 +4,7 @@ import math
 
 from pydantic import BaseModel, ConfigDict
 
-from deployments.domain import LATENT_RATE
+from configs.domain import LATENT_RATE
 
 
 class SongRequest(BaseModel):

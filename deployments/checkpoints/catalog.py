@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from deployments.domain import Task
+from configs.domain import Task
 
 UNIFIED_REPO = "ACE-Step/Ace-Step1.5"
 """Holds the default turbo model, the VAE, the text encoder and the 1.7B LM as subfolders."""

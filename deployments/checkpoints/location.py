@@ -23,10 +23,10 @@ _NO_CODE = ["*.py"]
 _LABEL_FILE = "README.txt"
 
 _BUILDERS = {
-    "acestep-v15-turbo": "deployments.checkpoints.tiny:build_dit",
-    VAE: "deployments.checkpoints.tiny:build_vae",
-    TEXT_ENCODER: "deployments.checkpoints.tiny:build_text_encoder",
-    "acestep-5Hz-lm-0.6B": "deployments.checkpoints.tiny_language_model:build",
+    "acestep-v15-turbo": "deployments.tiny_checkpoints.music_models:build_dit",
+    VAE: "deployments.tiny_checkpoints.music_models:build_vae",
+    TEXT_ENCODER: "deployments.tiny_checkpoints.music_models:build_text_encoder",
+    "acestep-5Hz-lm-0.6B": "deployments.tiny_checkpoints.language_model:build",
 }
 
 

@@ -1,4 +1,4 @@
-"""The shapes of a server's models as `deployments.memory_needs` asks for them, from their configs alone."""
+"""The shapes of a server's models as `deployments.checkpoints.memory_needs` asks for them, from their configs alone."""
 
 import math
 from collections.abc import Mapping
@@ -17,9 +17,9 @@ from deployments.checkpoints.layouts import (
     vae_layout,
 )
 from deployments.checkpoints.location import EMBEDDED
+from deployments.checkpoints.memory_needs import CodecShape, GeneratorShape, LanguageModelShape
 from deployments.checkpoints.official_shapes import official_config
 from deployments.checkpoints.weights import read_config
-from deployments.memory_needs import CodecShape, GeneratorShape, LanguageModelShape
 
 _Config = Mapping[str, Any]
 

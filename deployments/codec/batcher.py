@@ -12,9 +12,9 @@ import torch
 
 from deployments.codec.engine import TiledPass, VaeEngine
 from deployments.codec.tiles import Tile
-from deployments.errors import EngineError
-from deployments.processor import engine_thread
-from deployments.processor_share import FixedShare, Share
+from deployments.common.errors import EngineError
+from deployments.common.processor import engine_thread
+from deployments.common.processor_share import FixedShare, Share
 
 logger = logging.getLogger("ray.serve")
 

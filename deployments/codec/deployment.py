@@ -15,11 +15,17 @@ from ray import serve
 
 from configs import metrics
 from configs.settings import Settings
-from deployments.job_calls import JobCalls
-from deployments.messages import AudioFile, DecodeRequest, EncodedAudio, EncodeRequest, Progress
-from deployments.meter import Meter
-from deployments.processor import engine_thread, keep_freed_memory, let_gpu_memory_grow, loading, use_threads
-from deployments.processor_share import share_of
+from deployments.common.job_calls import JobCalls
+from deployments.common.messages import AudioFile, DecodeRequest, EncodedAudio, EncodeRequest, Progress
+from deployments.common.meter import Meter
+from deployments.common.processor import (
+    engine_thread,
+    keep_freed_memory,
+    let_gpu_memory_grow,
+    loading,
+    use_threads,
+)
+from deployments.common.processor_share import share_of
 
 if TYPE_CHECKING:
     from deployments.codec.batcher import TileForward
@@ -52,7 +58,7 @@ class Codec:
             from deployments.checkpoints.vae_loading import load_vae
             from deployments.codec.batcher import TileBatcher
             from deployments.codec.engine import VaeEngine
-            from deployments.precision import engine_dtype
+            from deployments.common.precision import engine_dtype
 
             use_threads(codec.threads)
 
@@ -78,9 +84,9 @@ class Codec:
 
     async def encode(self, request: EncodeRequest) -> EncodedAudio:
         """The latents of a stored recording. Raises JobError where it can't be used."""
-        from deployments.codec.file_work import recording_to_encode
-        from deployments.codec.recordings import is_silent
-        from deployments.domain import SAMPLE_RATE
+        from configs.domain import SAMPLE_RATE
+        from deployments.codec.files.file_work import recording_to_encode
+        from deployments.codec.files.recordings import is_silent
 
         with self._calls.call("encode", request.origin, "reading") as enter:
             samples, gain = await self._in_file_thread(lambda _: recording_to_encode(request))
@@ -96,7 +102,7 @@ class Codec:
 
     async def decode(self, request: DecodeRequest) -> AsyncGenerator[Progress | AudioFile, None]:
         """Progress, then the finished file. Raises JobError where the latents make no sound."""
-        from deployments.codec.file_work import write_song
+        from deployments.codec.files.file_work import write_song
 
         with self._calls.call("decode", request.origin, "tiles") as enter:
             start = time.monotonic()

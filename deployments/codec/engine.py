@@ -8,15 +8,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from configs.domain import AUDIO_CHANNELS, SAMPLE_RATE, SAMPLES_PER_LATENT
 from deployments.checkpoints.errors import CheckpointError
 from deployments.checkpoints.vae_modules import AutoencoderOobleck
 from deployments.codec.folding import compiled_snake, fold
 from deployments.codec.tiles import Tile, cut_into_tiles, even_width
-from deployments.domain import AUDIO_CHANNELS, SAMPLE_RATE, SAMPLES_PER_LATENT
-from deployments.messages import Latents
+from deployments.common.messages import Latents
 
 if TYPE_CHECKING:
-    from deployments.codec.audio_files import Samples
+    from deployments.common.stored_recordings import Samples
 
 _Array = npt.NDArray[np.float32]
 

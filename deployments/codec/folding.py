@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.utils import remove_weight_norm
 
 from deployments.checkpoints.vae_modules import AutoencoderOobleck, Snake1d
-from deployments.compilation import compiling
+from deployments.common.compilation import compiling
 
 PIECE_VALUES = 1 << 18
 """Of a layer's activations: 1 MB in float32, half of a core's cache on servers."""

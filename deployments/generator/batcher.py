@@ -12,12 +12,12 @@ from typing import TypeVar
 
 import torch
 
-from deployments.errors import JobError
+from deployments.common.errors import JobError
+from deployments.common.messages import DenoisedLatents, DenoiseRequest, Progress
+from deployments.common.processor import engine_thread
+from deployments.common.processor_share import FixedShare, Share
 from deployments.generator.engine import GeneratorEngine, Song, StepSize, Velocities
 from deployments.generator.line import Job, Line, News, Turn
-from deployments.messages import DenoisedLatents, DenoiseRequest, Progress
-from deployments.processor import engine_thread
-from deployments.processor_share import FixedShare, Share
 
 logger = logging.getLogger("ray.serve")
 

@@ -8,11 +8,17 @@ from ray import serve
 
 from configs import metrics
 from configs.settings import Settings
-from deployments.job_calls import JobCalls
-from deployments.messages import DenoisedLatents, DenoiseRequest, Progress
-from deployments.meter import Meter
-from deployments.processor import engine_thread, keep_freed_memory, let_gpu_memory_grow, loading, use_threads
-from deployments.processor_share import share_of
+from deployments.common.job_calls import JobCalls
+from deployments.common.messages import DenoisedLatents, DenoiseRequest, Progress
+from deployments.common.meter import Meter
+from deployments.common.processor import (
+    engine_thread,
+    keep_freed_memory,
+    let_gpu_memory_grow,
+    loading,
+    use_threads,
+)
+from deployments.common.processor_share import share_of
 
 if TYPE_CHECKING:
     from deployments.generator.batcher import Forward

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from configs.domain import INSTRUCTIONS, Task
 from deployments.checkpoints.catalog import DiTCheckpoint, Variant, dit_checkpoint
 from deployments.checkpoints.errors import CheckpointError
 from deployments.checkpoints.loading import DiTModules, load_dit, load_text_encoder, load_tokenizer
 from deployments.checkpoints.location import checkpoint_folder
-from deployments.domain import INSTRUCTIONS, Task
-from deployments.errors import JobError
+from deployments.common.errors import JobError
+from deployments.common.messages import DenoisedLatents, DenoiseRequest
+from deployments.common.precision import engine_dtype
 from deployments.generator.conditioning import ConditionEncoder
 from deployments.generator.forward import PackedTransformer
 from deployments.generator.guidance import Guidance
@@ -38,8 +40,6 @@ from deployments.generator.trajectory import (
     Renoising,
     Trajectory,
 )
-from deployments.messages import DenoisedLatents, DenoiseRequest
-from deployments.precision import engine_dtype
 
 if TYPE_CHECKING:
     from configs.settings import GeneratorSettings, ModelSettings

@@ -18,7 +18,7 @@ from torch.nn.functional import linear
 
 from deployments.checkpoints.dit_modules import AceStepTransformer1DModel
 from deployments.checkpoints.errors import CheckpointError
-from deployments.compilation import compiling
+from deployments.common.compilation import compiling
 from deployments.generator.attention import RowAttention
 from deployments.generator.kernels import Kernels, kernels_for
 from deployments.generator.layer import LayerWeights, Rotary, TimeEmbedding, modulated

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
+from deployments.common.messages import DenoisedLatents, DenoiseRequest, Progress
 from deployments.generator.engine import GeneratorEngine, Song
-from deployments.messages import DenoisedLatents, DenoiseRequest, Progress
 
 News = tuple[int, Progress | DenoisedLatents]
 """Of a job: which of its songs, and what there is to say of it."""

@@ -6,7 +6,7 @@ Source: `SFT_GEN_PROMPT` and `_format_lyrics` of ACE-Step 1.5.
 import re
 from dataclasses import dataclass
 
-from deployments.messages import Metadata
+from deployments.common.messages import Metadata
 
 MAX_CAPTION_TOKENS = 256
 MAX_LYRIC_TOKENS = 2048

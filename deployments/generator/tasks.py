@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
+from configs.domain import SOURCE_TASKS, Task
 from deployments.checkpoints.loading import DiTModules
-from deployments.domain import SOURCE_TASKS, Task
-from deployments.messages import DenoiseRequest, Latents, Window
+from deployments.common.messages import DenoiseRequest, Latents, Window
 
 REFERENCE_FRAMES = 750
 """Frames of the timbre reference (30 s)."""

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from deployments.errors import EngineError
-from deployments.messages import Sampling
+from deployments.common.errors import EngineError
+from deployments.common.messages import Sampling
 
 STALLED_SECONDS = 300.0
 """No sane step takes so long: the engine hangs."""

@@ -8,11 +8,11 @@ from contextlib import aclosing, asynccontextmanager
 from ray import serve
 
 from configs.settings import Settings
-from deployments.errors import EngineError
-from deployments.job_calls import JobCalls
+from deployments.common.errors import EngineError
+from deployments.common.job_calls import JobCalls
+from deployments.common.messages import AudioCodes, ComposeRequest, Metadata, PlanRequest, Progress
+from deployments.common.processor import loading
 from deployments.language_model.metrics import LanguageModelMetrics
-from deployments.messages import AudioCodes, ComposeRequest, Metadata, PlanRequest, Progress
-from deployments.processor import loading
 
 logger = logging.getLogger("ray.serve")
 

@@ -7,24 +7,26 @@ from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
+from configs.domain import MIN_LM_DURATION
 from configs.settings import Backend as BackendName
 from configs.settings import LanguageModelSettings
-from deployments.domain import MIN_LM_DURATION
-from deployments.errors import EngineError, JobError
-from deployments.job_log import log_event
+from deployments.common.errors import EngineError, JobError
+from deployments.common.job_log import log_event
+from deployments.common.messages import AudioCodes, ComposeRequest, Metadata, PlanRequest, Progress, Sampling
 from deployments.language_model.backend import Backend, TokenRequest
-from deployments.language_model.codes import DEGENERATE_RUN, longest_run
-from deployments.language_model.grammar import DESCRIPTION_PREFILL, constrained_metadata, description_tag
 from deployments.language_model.guidance_check import require_guided
-from deployments.language_model.metadata import (
+from deployments.language_model.observer import EngineObserver
+from deployments.language_model.sampling import derived_seed
+from deployments.language_model.text.codes import DEGENERATE_RUN, longest_run
+from deployments.language_model.text.grammar import DESCRIPTION_PREFILL, constrained_metadata, description_tag
+from deployments.language_model.text.metadata import (
     Description,
     cot_yaml,
     extract_lyrics,
     lm_fields,
     parse_lm_output,
 )
-from deployments.language_model.observer import EngineObserver
-from deployments.language_model.prompts import (
+from deployments.language_model.text.prompts import (
     END_THINK,
     THINK,
     Prompt,
@@ -34,9 +36,7 @@ from deployments.language_model.prompts import (
     unconditional_compose_prompt,
     unconditional_plan_prompt,
 )
-from deployments.language_model.sampling import derived_seed
-from deployments.language_model.tokenizer import LMTokenizer
-from deployments.messages import AudioCodes, ComposeRequest, Metadata, PlanRequest, Progress, Sampling
+from deployments.language_model.text.tokenizer import LMTokenizer
 
 MAX_METADATA_TOKENS = 160
 """Far more than the longest metadata takes, one token a character."""
@@ -208,10 +208,10 @@ class LanguageModelEngine:
 
     def _start_backend(self, name: str) -> Backend:
         if name == "vllm":
-            from deployments.language_model.vllm_backend import VLLMBackend
+            from deployments.language_model.vllm_engine.backend import VLLMBackend
 
             return VLLMBackend(self._folder, self._tokenizer, self._settings, observer=self._observer)
-        from deployments.language_model.torch_backend import TorchBackend
+        from deployments.language_model.transformers_engine.backend import TorchBackend
 
         return TorchBackend(self._folder, self._tokenizer, self._settings, self._observer)
 

@@ -11,11 +11,11 @@ tokens often have the very same. So a wrong draw shows nothing; that hardly any 
 import asyncio
 from dataclasses import dataclass
 
-from deployments.errors import EngineError
+from deployments.common.errors import EngineError
+from deployments.common.messages import Sampling
 from deployments.language_model.backend import Backend, TokenRequest
-from deployments.language_model.prompts import compose_prompt, plan_prompt
-from deployments.language_model.tokenizer import LMTokenizer
-from deployments.messages import Sampling
+from deployments.language_model.text.prompts import compose_prompt, plan_prompt
+from deployments.language_model.text.tokenizer import LMTokenizer
 
 _PARTS = 24
 """Of the codebook. The engine draws a code from each."""

@@ -4,8 +4,8 @@ from functools import partial
 from typing import Any
 
 from configs import metrics
+from deployments.common.meter import Meter
 from deployments.language_model.observer import EngineObserver
-from deployments.meter import Meter
 
 
 class LanguageModelMetrics(EngineObserver):
@@ -28,6 +28,6 @@ class LanguageModelMetrics(EngineObserver):
     def vllm_stat_loggers(self) -> list[Any]:
         from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 
-        from deployments.language_model.vllm_steps import StepLogger
+        from deployments.language_model.vllm_engine.steps import StepLogger
 
         return [RayPrometheusStatLogger, partial(StepLogger, self)]

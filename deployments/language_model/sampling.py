@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deployments.messages import Sampling
+from deployments.common.messages import Sampling
 
 _MASK64 = (1 << 64) - 1
 _MIN_TEMPERATURE = 1e-6

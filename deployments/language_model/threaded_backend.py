@@ -11,9 +11,9 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
 
-from deployments.errors import EngineError
+from deployments.common.errors import EngineError
+from deployments.common.processor_share import Share
 from deployments.language_model.backend import StallWatch, TokenRequest
-from deployments.processor_share import Share
 
 _CLOSE = None
 

@@ -12,7 +12,7 @@ from serve_app.admin.running_tracker import RunningTracker, add_server_options, 
 from serve_app.admin.tables import age, table
 from serve_app.jobs.errors import JobEndedError, RequeueError
 from serve_app.jobs.model import JobState, JobView
-from serve_app.jobs.store import SetAside
+from serve_app.jobs.storing.store import SetAside
 
 DEFAULT_LIMIT = 50
 COLUMNS = {

@@ -43,7 +43,7 @@ def _make_key(options: argparse.Namespace) -> int:
     import yaml
     from pydantic import ValidationError
 
-    from serve_app.api.keys import ApiKey, digest_of, new_key
+    from serve_app.api.access.keys import ApiKey, digest_of, new_key
 
     key = new_key()
     try:
@@ -63,7 +63,7 @@ def _make_key(options: argparse.Namespace) -> int:
 
 
 def _webhook_secret(options: argparse.Namespace) -> int:
-    from serve_app.jobs.webhooks import webhook_secret
+    from serve_app.jobs.housekeeping.webhooks import webhook_secret
 
     print(webhook_secret(running_tracker(options).call("secret"), options.client))
     return 0

@@ -8,7 +8,7 @@ from serve_app.admin.errors import CommandError
 from serve_app.admin.parser import Commands, add_json_option
 from serve_app.admin.running_tracker import RunningTracker, add_server_options, running_tracker
 from serve_app.admin.tables import table
-from serve_app.jobs.leftovers import Leftovers
+from serve_app.jobs.housekeeping.leftovers import Leftovers
 
 COLUMNS = {"STORE": "<", "FOLDERS": ">", "WHOSE": "<"}
 

@@ -13,7 +13,7 @@ from serve_app.admin.tables import size, table
 
 if TYPE_CHECKING:
     from configs.settings import Settings
-    from deployments.memory_needs import LanguageModelShape, Need
+    from deployments.checkpoints.memory_needs import LanguageModelShape, Need
 
 GIB = 1 << 30
 _COLUMNS = {"DEPLOYMENT": "<", "DEVICE": "<", "DTYPE": "<", "SHARE": ">", "TAKES": ">", "OF WHICH": "<"}
@@ -76,11 +76,11 @@ def _memory(options: argparse.Namespace) -> int:
 def replicas_of(application: dict[str, Any], settings: "Settings") -> list[Replica]:
     """One replica of each deployment. Raises CommandError where a checkpoint's shapes are unknown."""
     from deployments.checkpoints.errors import CheckpointError
+    from deployments.checkpoints.memory_needs import codec_need, generator_need, language_model_need
     from deployments.checkpoints.shapes import codec_shape, generator_shape, language_model_shape
+    from deployments.common.precision import engine_dtype
     from deployments.generator.forward import REMEMBERED_TOKENS
     from deployments.generator.prompts import MAX_CAPTION_TOKENS, MAX_LYRIC_TOKENS
-    from deployments.memory_needs import codec_need, generator_need, language_model_need
-    from deployments.precision import engine_dtype
     from serve_app.app import language_model_deployment
 
     shares = _shares(application)
@@ -127,8 +127,8 @@ def _row(replica: Replica) -> tuple[str, ...]:
 
 def _setting_problems(settings: "Settings", replicas: Sequence[Replica]) -> Iterator[str]:
     """What no size of the device mends."""
+    from deployments.checkpoints.memory_needs import LARGEST_TENSOR, largest_activation
     from deployments.checkpoints.shapes import codec_shape
-    from deployments.memory_needs import LARGEST_TENSOR, largest_activation
 
     section = settings.language_model
     for replica in replicas:
@@ -189,7 +189,7 @@ def _gpu_problems(settings: "Settings", replicas: Sequence[Replica], gpu: int | 
 
 
 def _machine_problems(replicas: Sequence[Replica], ram: int | None) -> Iterator[str]:
-    from deployments.memory_needs import OTHER_PROCESSES
+    from deployments.checkpoints.memory_needs import OTHER_PROCESSES
 
     on_cpu = [replica.need.total for replica in replicas if replica.device == "cpu"]
     if not on_cpu:

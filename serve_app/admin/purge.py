@@ -11,8 +11,8 @@ from serve_app.admin.errors import WRONG_USAGE, CommandError
 from serve_app.admin.parser import Commands, add_json_option, add_selection, duration
 from serve_app.admin.running_tracker import RunningTracker, add_server_options, running_tracker
 from serve_app.admin.tables import size
+from serve_app.jobs.housekeeping.purge import Purge, Purged
 from serve_app.jobs.model import JobState
-from serve_app.jobs.purge import Purge, Purged
 
 _ENDED = [state for state in JobState if state.is_final]
 

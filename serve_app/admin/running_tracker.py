@@ -53,9 +53,9 @@ class RunningTracker:
         import ray
         import ray.exceptions
 
-        from deployments.errors import StorageError
-        from serve_app.failures import cause_of
-        from serve_app.jobs.store import StoreError
+        from deployments.common.errors import StorageError
+        from serve_app.execution.failures import cause_of
+        from serve_app.jobs.storing.store import StoreError
 
         try:
             return ray.get(self.actor.call.remote(method, *arguments), timeout=ANSWER_SECONDS)

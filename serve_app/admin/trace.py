@@ -31,7 +31,7 @@ def add_commands(commands: Commands) -> None:
 
 def _trace(options: argparse.Namespace) -> int:
     from configs.settings import TracingSettings
-    from serve_app.trace_tree import explained_seconds, job_span, read_trace, tree
+    from serve_app.admin.trace_tree import explained_seconds, job_span, read_trace, tree
 
     paths = options.spans or [TracingSettings().folder]
     try:

@@ -6,22 +6,22 @@ from fastapi import Depends, FastAPI
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 from configs.settings import Settings
-from deployments.tracing import NO_SPANS, SpanRecorder
-from serve_app.api.audio_tokens import AudioTokens
-from serve_app.api.body import BodyReader
-from serve_app.api.callers import Callers
+from deployments.common.tracing import NO_SPANS, SpanRecorder
+from serve_app.api.access.audio_tokens import AudioTokens
+from serve_app.api.access.callers import Callers
+from serve_app.api.access.guard import add_guard
 from serve_app.api.errors import add_error_handlers, error_responses
-from serve_app.api.guard import add_guard
+from serve_app.api.intake.body import BodyReader
+from serve_app.api.intake.submission import Submission
 from serve_app.api.jobs import VisibleJobs
-from serve_app.api.limits import server_limits
 from serve_app.api.routes.audio import audio_router
 from serve_app.api.routes.events import events_router
 from serve_app.api.routes.generate import generate_router
 from serve_app.api.routes.jobs import jobs_router
 from serve_app.api.routes.server import health_router, server_router
 from serve_app.api.service import JobService
-from serve_app.api.submission import Submission
 from serve_app.api.threads import WorkerPools
+from serve_app.request.capabilities import server_limits
 from serve_app.storage import AudioStorage
 
 

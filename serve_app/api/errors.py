@@ -15,8 +15,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.errors import StorageError
-from serve_app.api.capacity import CapacityError
+from deployments.common.errors import StorageError
+from serve_app.api.access.capacity import CapacityError
 from serve_app.api.service import UnavailableError
 from serve_app.jobs.errors import (
     DrainingError,
@@ -25,7 +25,7 @@ from serve_app.jobs.errors import (
     LimitError,
     NoRoomError,
 )
-from serve_app.jobs.store import StoreError
+from serve_app.jobs.storing.store import StoreError
 
 logger = logging.getLogger("ray.serve")
 
@@ -153,7 +153,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(OSError)
     async def system_failed(_: Request, error: OSError) -> Response:
-        # As for jobs (`serve_app.failures`): a fault of the machine, which the next try may not meet.
+        # As for jobs (`serve_app.execution.failures`): a fault of the machine, which the next try may not meet.
         logger.error("the operating system refused something:\n%s", _places(error))
         return _later(503, "The server cannot use its files at the moment", RETRY_SECONDS)
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from fastapi import HTTPException
 
-from serve_app.api.audio_tokens import AudioTokens
-from serve_app.api.callers import Caller
+from serve_app.api.access.audio_tokens import AudioTokens
+from serve_app.api.access.callers import Caller
 from serve_app.api.responses import JobResponse
 from serve_app.api.service import JobService
 from serve_app.jobs.model import JobView

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from deployments.domain import Task
+from configs.domain import Task
 from serve_app.api.service import Readiness
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import JobState, JobView

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from deployments.codec.formats import FORMATS
+from deployments.common.audio_formats import FORMATS
 from serve_app.jobs.model import JobState, JobView
 
 _INDEX = re.compile("0|[1-9][0-9]{0,3}")

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from serve_app.api.schemas import GenerateRequest
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, JobState, JobView, NewJob, TrackerStats
+from serve_app.request.schemas import GenerateRequest
 
 
 class UnavailableError(Exception):

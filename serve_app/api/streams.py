@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from serve_app.api.capacity import ClientSlots
+from serve_app.api.access.capacity import ClientSlots
 
 FLOW_EXTENSION = "acestep.flow"
 """In `scope["extensions"]` where the receiver is told by messages of type `SENT` how many bytes were sent."""

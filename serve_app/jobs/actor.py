@@ -12,26 +12,26 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from configs.metrics import FailureKind
 from configs.settings import Settings
-from deployments.job_log import log_event
-from serve_app.jobs.disk import free_bytes, written_folders
+from deployments.common.job_log import log_event
 from serve_app.jobs.errors import NoRoomError
-from serve_app.jobs.janitor import Janitor
-from serve_app.jobs.journal import Journal
-from serve_app.jobs.leftovers import Leftovers
+from serve_app.jobs.housekeeping.janitor import Janitor
+from serve_app.jobs.housekeeping.leftovers import Leftovers
+from serve_app.jobs.housekeeping.purge import Purge, Purged, purge
+from serve_app.jobs.housekeeping.webhooks import WebhookSender
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, Checkpoint, Claim, JobState, JobView, NewJob, TrackerStats
 from serve_app.jobs.observer import JobObserver
-from serve_app.jobs.purge import Purge, Purged, purge
-from serve_app.jobs.store import (
+from serve_app.jobs.storing.disk import free_bytes, written_folders
+from serve_app.jobs.storing.journal import Journal
+from serve_app.jobs.storing.store import (
     JobStore,
     SetAside,
     StoreError,
     StoreReplacedError,
     StoreTakenError,
 )
-from serve_app.jobs.stores import open_store
+from serve_app.jobs.storing.stores import open_store
 from serve_app.jobs.tracker import JobTracker
-from serve_app.jobs.webhooks import WebhookSender
 from serve_app.storage import AudioStorage
 
 logger = logging.getLogger("ray.serve")

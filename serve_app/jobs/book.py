@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Collection
 
 from serve_app.jobs.errors import IdempotencyConflictError
-from serve_app.jobs.journal import Journal
 from serve_app.jobs.model import Job, JobState, NewJob
 from serve_app.jobs.recent import RecentJobs
+from serve_app.jobs.storing.journal import Journal
 
 IDEMPOTENCY_SECONDS = 24 * 3600.0
 """For so long, at least, an idempotency key gives the job that it was first used for."""

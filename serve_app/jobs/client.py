@@ -10,13 +10,13 @@ import ray
 import ray.exceptions
 
 from configs.settings import PROJECT_ROOT, Settings
-from deployments.tracing import span_recorder
+from deployments.common.tracing import span_recorder
 from serve_app.jobs.actor import JobTrackerActor
 from serve_app.jobs.job_log import JobLog, log_to_serve_file
 from serve_app.jobs.metrics import JobMetrics
 from serve_app.jobs.observer import JobObservers
-from serve_app.jobs.store import StoreTakenError
-from serve_app.tracing import JobSpans
+from serve_app.jobs.storing.store import StoreTakenError
+from serve_app.jobs.tracing import JobSpans
 
 REPLACING_SECONDS = 10.0
 """A tracker that ended is being replaced meanwhile, by the application that ended it."""

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Collection
 
-from serve_app.jobs.admission import Admission
 from serve_app.jobs.book import JobBook
 from serve_app.jobs.clocks import Clock, Deadlines
+from serve_app.jobs.line.admission import Admission
 from serve_app.jobs.model import Callback, Job
 
 TRIM_AFTER = 100

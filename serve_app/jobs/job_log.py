@@ -6,7 +6,7 @@ import os
 from ray.serve._private.logging_utils import configure_component_logger
 from ray.serve.schema import LoggingConfig
 
-from deployments.job_log import log_event
+from deployments.common.job_log import log_event
 from serve_app.jobs.model import Job, JobState
 from serve_app.jobs.observer import JobObserver, Outcome
 

@@ -5,7 +5,7 @@ from typing import get_args
 
 from configs import metrics
 from configs.metrics import Delivery, FailureKind, Limit
-from deployments.meter import Meter
+from deployments.common.meter import Meter
 from serve_app.jobs.model import Job, JobState
 from serve_app.jobs.observer import JobObserver, Load, Outcome, StorageState
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from serve_app.api.schemas import GenerateRequest
 from serve_app.jobs.mode import Mode
-from serve_app.jobs.stored_request import StoredRequest
-from serve_app.jobs.work import Work
-from serve_app.song_plan import SongPlan
+from serve_app.request.schemas import GenerateRequest
+from serve_app.request.song_plan import SongPlan
+from serve_app.request.stored_request import StoredRequest
+from serve_app.request.work import Work
 
 
 class JobState(StrEnum):
@@ -96,7 +96,7 @@ class Place(NamedTuple):
     rank: int
     """Minus the job's priority."""
     start: float
-    """Virtual time at which a fair server would begin it (`serve_app.jobs.fairness`)."""
+    """Virtual time at which a fair server would begin it (`serve_app.jobs.line.fairness`)."""
     sequence: int
     """How many jobs were submitted before it."""
     finish: float = 0.0

@@ -1,6 +1,6 @@
 """What becomes of a job that an operator puts back in line."""
 
-from deployments.tracing import child_of
+from deployments.common.tracing import child_of
 from serve_app.jobs.errors import RequeueError
 from serve_app.jobs.model import Job, JobState
 

@@ -13,17 +13,16 @@ from typing import Any
 
 from configs.metrics import FailureKind
 from configs.settings import JobSettings
-from serve_app.jobs.admission import Admission
 from serve_app.jobs.book import JobBook
 from serve_app.jobs.clocks import CautiousClock, Clock
-from serve_app.jobs.demand import Arrivals, demand
 from serve_app.jobs.ended import EndedJobs
 from serve_app.jobs.errors import DrainingError, JobEndedError, LimitError
-from serve_app.jobs.eta import HISTORY_JOBS, SpeedHistory
-from serve_app.jobs.fairness import FairClock
-from serve_app.jobs.forecast import Forecast
-from serve_app.jobs.journal import Journal
-from serve_app.jobs.line import WaitingLine
+from serve_app.jobs.forecast.demand import Arrivals, demand
+from serve_app.jobs.forecast.eta import HISTORY_JOBS, SpeedHistory
+from serve_app.jobs.forecast.forecast import Forecast
+from serve_app.jobs.line.admission import Admission
+from serve_app.jobs.line.fairness import FairClock
+from serve_app.jobs.line.line import WaitingLine
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import (
     Accepted,
@@ -37,7 +36,8 @@ from serve_app.jobs.model import (
 )
 from serve_app.jobs.moves import Moves
 from serve_app.jobs.observer import JobObserver, Load
-from serve_app.jobs.store import JobStore
+from serve_app.jobs.storing.journal import Journal
+from serve_app.jobs.storing.store import JobStore
 
 TOO_MANY_ATTEMPTS = "The server lost the process that ran this job, {attempts} times in a row."
 

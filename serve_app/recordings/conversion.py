@@ -6,8 +6,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from deployments.codec.audio_files import FRAME_BYTES, HEADER_BYTES, SILENCE_PEAK, Samples
-from deployments.domain import SAMPLE_RATE
+from configs.domain import SAMPLE_RATE
+from deployments.common.stored_recordings import FRAME_BYTES, HEADER_BYTES, SILENCE_PEAK, Samples
 from serve_app.recordings.decoding import Block, Packets, blocks
 from serve_app.recordings.errors import RecordingError
 from serve_app.recordings.parts import parts_of
@@ -28,7 +28,7 @@ class Converted:
 
 
 def convert(recording: int, output: BinaryIO, max_seconds: float) -> Converted:
-    """Decode the file of the descriptor `recording` into `output`, as `deployments.codec.audio_files` has it.
+    """Decode the file of the descriptor `recording` into `output`, as `deployments.common.stored_recordings` has it.
 
     The header is left to the caller. Stereo of 48 kHz stays as it is, sample for sample; samples beyond full
     scale are clipped. A downmix that exceeds full scale is turned down as a whole instead.

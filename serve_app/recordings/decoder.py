@@ -19,10 +19,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from configs.domain import SAMPLE_RATE
 from configs.settings import RecordingSettings
-from deployments.codec.audio_files import FRAME_BYTES, HEADER_BYTES, header, largest_file
-from deployments.domain import SAMPLE_RATE
-from deployments.errors import StorageError
+from deployments.common.errors import StorageError
+from deployments.common.stored_recordings import FRAME_BYTES, HEADER_BYTES, header, largest_file
 from serve_app.recordings.errors import RecordingError
 from serve_app.recordings.process import NO_MEMORY, SURPRISE, Task
 
@@ -49,7 +49,7 @@ _INSTEAD = "convert it to WAV or FLAC and send that"
 
 @dataclass(frozen=True)
 class DecodedRecording:
-    """A recording as the server keeps it (`deployments.codec.audio_files`)."""
+    """A recording as the server keeps it (`deployments.common.stored_recordings`)."""
 
     file: BinaryIO
     """Anonymous; whoever has this closes it."""

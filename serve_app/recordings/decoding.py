@@ -17,7 +17,7 @@ import av.subtitles.stream
 import numpy as np
 from av.audio.plane import AudioPlane
 
-from deployments.codec.audio_files import Samples
+from deployments.common.stored_recordings import Samples
 from serve_app.recordings.downmix import MAX_CHANNELS, stereo
 from serve_app.recordings.errors import RecordingError
 from serve_app.recordings.parts import FilePart

@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from deployments.codec.audio_files import Samples
+from deployments.common.stored_recordings import Samples
 
 MAX_CHANNELS = 8
 

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import soxr
 
-from deployments.codec.audio_files import Samples
+from deployments.common.stored_recordings import Samples
 
 
 class Resampler:

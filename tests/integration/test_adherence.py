@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.adherence import SECONDS, answered, listen, order, order_from_codes, requests, rows
 from benchmarks.song_server import Order, songs
-from deployments.domain import SAMPLE_RATE
+from configs.domain import SAMPLE_RATE
 from tests.live_server import Client
 
 

@@ -1,8 +1,8 @@
 """What the server says about itself, over HTTP."""
 
+from configs.domain import LANGUAGES
 from configs.settings import Settings
-from deployments.codec.formats import FORMATS
-from deployments.domain import LANGUAGES
+from deployments.common.audio_formats import FORMATS
 from tests.live_server import Client
 
 

@@ -25,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from serve_app.failures import INTERNAL, UNAVAILABLE
+from serve_app.execution.failures import INTERNAL, UNAVAILABLE
 from tests.encoded_audio import music, sound_file
 from tests.live_server import GuardedServer
 

@@ -26,8 +26,8 @@ from benchmarks.prometheus import (
 )
 from configs import metrics
 from configs.metrics import METRICS, Metric
-from serve_app.failures import UNAVAILABLE
-from serve_app.jobs.stores import open_store
+from serve_app.execution.failures import UNAVAILABLE
+from serve_app.jobs.storing.stores import open_store
 from tests.audio import write_recording
 from tests.live_server import GUARDED_QUEUE, Client, GuardedServer
 

@@ -12,18 +12,18 @@ import pytest
 import s3fs.core
 
 from configs.settings import JobSettings, Settings, StorageSettings
-from deployments.codec.stored_files import new_stored_file, stored_file
-from deployments.errors import StorageError
+from deployments.common.errors import StorageError
+from deployments.common.stored_files import new_stored_file, stored_file
+from serve_app.api.access.keys import digest_of, new_key
 from serve_app.api.app import create_app
-from serve_app.api.keys import digest_of, new_key
-from serve_app.api.schemas import GenerateRequest
-from serve_app.failures import classify
-from serve_app.jobs.identity import new_job_id, store_name
-from serve_app.jobs.janitor import ABANDONED_SECONDS, Janitor
-from serve_app.jobs.journal import Journal
+from serve_app.execution.failures import classify
+from serve_app.jobs.housekeeping.identity import new_job_id, store_name
+from serve_app.jobs.housekeeping.janitor import ABANDONED_SECONDS, Janitor
 from serve_app.jobs.model import JobSpec, NewJob
-from serve_app.jobs.store import MemoryJobStore
+from serve_app.jobs.storing.journal import Journal
+from serve_app.jobs.storing.store import MemoryJobStore
 from serve_app.jobs.tracker import JobTracker
+from serve_app.request.schemas import GenerateRequest
 from serve_app.storage import SIGN_INS, AudioStorage
 from tests.job_tracking import WORK, Clock
 from tests.object_store import Environ, ObjectStore

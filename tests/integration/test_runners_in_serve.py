@@ -11,13 +11,13 @@ import ray
 from ray import serve
 
 from configs.settings import Settings
-from deployments.messages import AudioFile, DecodeRequest, DenoisedLatents, DenoiseRequest, Progress
-from serve_app.api.schemas import GenerateRequest
+from deployments.common.messages import AudioFile, DecodeRequest, DenoisedLatents, DenoiseRequest, Progress
+from serve_app.execution.models import HandleModels
+from serve_app.execution.runner import Runners
+from serve_app.execution.runner_thread import RunnerThread
 from serve_app.jobs.client import TrackerClient, find_tracker
 from serve_app.jobs.model import JobSpec, JobState, JobView, NewJob
-from serve_app.models import HandleModels
-from serve_app.runner import Runners
-from serve_app.runner_thread import RunnerThread
+from serve_app.request.schemas import GenerateRequest
 from serve_app.storage import AudioStorage
 from tests.job_tracking import WORK
 from tests.runner_server import GIVEN

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from configs.settings import JobSettings, StorageSettings
-from serve_app.api.schemas import GenerateRequest
-from serve_app.jobs import leftovers
-from serve_app.jobs.identity import new_job_id, store_name
-from serve_app.jobs.janitor import ABANDONED_SECONDS, SCAN_SECONDS, Janitor
-from serve_app.jobs.journal import Journal
-from serve_app.jobs.leftovers import EARLIER_RELEASE
+from serve_app.jobs.housekeeping import leftovers
+from serve_app.jobs.housekeeping.identity import new_job_id, store_name
+from serve_app.jobs.housekeeping.janitor import ABANDONED_SECONDS, SCAN_SECONDS, Janitor
+from serve_app.jobs.housekeeping.leftovers import EARLIER_RELEASE
 from serve_app.jobs.model import JobSpec, JobState, NewJob
-from serve_app.jobs.sqlite_store import SqliteJobStore
+from serve_app.jobs.storing.journal import Journal
+from serve_app.jobs.storing.sqlite_store import SqliteJobStore
 from serve_app.jobs.tracker import JobTracker
+from serve_app.request.schemas import GenerateRequest
 from serve_app.storage import AudioStorage
 from tests.job_tracking import WORK, Clock
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from deployments.codec.formats import FORMATS
-from deployments.messages import REPAINT_MODES, STAGES
+from deployments.common.audio_formats import FORMATS
+from deployments.common.messages import REPAINT_MODES, STAGES
 from tests.audio import chord, write_recording
 from tests.live_server import Client
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from serve_app.admin import main
-from serve_app.trace_tree import Span, explained_seconds, job_span, read_trace
+from serve_app.admin.trace_tree import Span, explained_seconds, job_span, read_trace
 from tests.live_server import Client
 
 MARKER = "a-song-nobody-should-read-of"

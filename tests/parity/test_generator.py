@@ -16,11 +16,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from configs.domain import Task
 from configs.settings import GeneratorSettings, ModelSettings
-from deployments.domain import Task
+from deployments.common.messages import DenoiseRequest, Metadata, RepaintMode, Window
 from deployments.generator.engine import GeneratorEngine, Song, load_engine
 from deployments.generator.prompts import caption_prompt, lyric_prompt
-from deployments.messages import DenoiseRequest, Metadata, RepaintMode, Window
 
 TOLERANCE = 5e-5
 GOLDEN = Path(os.environ.get("GOLDEN_DIR", Path(__file__).parents[1] / "data")) / "dit"

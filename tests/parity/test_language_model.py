@@ -13,17 +13,18 @@ from typing import Any
 
 import pytest
 
+from deployments.common.messages import Metadata
 from deployments.generator.prompts import caption_prompt, lyric_prompt
-from deployments.language_model.codes import code_budget, parse_code_string
-from deployments.language_model.grammar import metadata_regex
-from deployments.language_model.metadata import (
+from deployments.language_model.text.codes import code_budget, parse_code_string
+from deployments.language_model.text.grammar import metadata_regex
+from deployments.language_model.text.metadata import (
     cot_yaml,
     extract_lyrics,
     given_fields,
     is_complete,
     parse_lm_output,
 )
-from deployments.language_model.prompts import (
+from deployments.language_model.text.prompts import (
     END_THINK,
     THINK,
     UNDERSTAND,
@@ -38,7 +39,6 @@ from deployments.language_model.prompts import (
     unconditional_plan_prompt,
     understand_prompt,
 )
-from deployments.messages import Metadata
 from tests.qwen_tokenizer import qwen_tokenizer
 
 Vector = dict[str, Any]

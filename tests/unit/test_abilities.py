@@ -7,7 +7,7 @@ from benchmarks.abilities import cover, kept, plan_orders, planned, repaint, rep
 from benchmarks.adherence import Answer, requests
 from benchmarks.listening.probe import Heard
 from benchmarks.song_server import Song
-from deployments.domain import SAMPLE_RATE
+from configs.domain import SAMPLE_RATE
 from training.songs.genres import GENRES
 
 RECORDING = np.full((2, 10 * SAMPLE_RATE), 0.5, np.float32)

@@ -6,7 +6,7 @@ import pytest
 from benchmarks.adherence import REQUESTS, SECONDS, Answer, is_near, requests, rows, score, shares
 from benchmarks.listening.probe import Heard
 from benchmarks.listening.tempo import is_tempo
-from deployments.domain import SAMPLE_RATE
+from configs.domain import SAMPLE_RATE
 from training.songs.genres import FAMILIES
 from training.songs.theory import Key
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from configs.settings import Settings
-from deployments.messages import AudioCodes, Progress
-from serve_app.attempt import Attempt
-from serve_app.progress import JobProgress
+from deployments.common.messages import AudioCodes, Progress
+from serve_app.execution.attempt import Attempt
+from serve_app.jobs.progress import JobProgress
 from serve_app.storage import AudioStorage
 
 ITEMS = 2

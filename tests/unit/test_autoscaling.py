@@ -13,7 +13,7 @@ from ray.serve._private.common import DeploymentID
 from ray.serve.config import AutoscalingConfig, AutoscalingContext, AutoscalingPolicy
 
 import serve_app.autoscaling as autoscaling
-from deployments.messages import STAGES
+from deployments.common.messages import STAGES
 from serve_app.autoscaling import UNITS, ArrivalRate, HighestOfLate, ScaleByWork, replicas_wanted
 
 SPEEDS = {"LanguageModel": 100.0, "Generator": 1000.0, "Codec": 50.0}

@@ -9,8 +9,8 @@ import yaml
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 from ray.serve.schema import ServeDeploySchema
 
+from configs.domain import code_count
 from configs.settings import Settings
-from deployments.domain import code_count
 from serve_app.autoscaling import ScaleByWork
 from tests.presets import (
     CLUSTER,

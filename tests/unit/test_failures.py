@@ -3,9 +3,9 @@ from collections.abc import Callable
 import pytest
 import ray.exceptions
 
-from deployments.errors import EngineError, JobError
-from serve_app.failures import INTERNAL, UNAVAILABLE, Failure, TimeLimitError, classify, frames_of
-from serve_app.jobs.store import StoreError
+from deployments.common.errors import EngineError, JobError
+from serve_app.execution.failures import INTERNAL, UNAVAILABLE, Failure, TimeLimitError, classify, frames_of
+from serve_app.jobs.storing.store import StoreError
 
 
 def raised_in_a_deployment(

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from ray._common.formatters import JSONFormatter
 
-from deployments.job_log import log_event, logger
+from deployments.common.job_log import log_event, logger
 from serve_app.jobs.job_log import JobLog
-from serve_app.jobs.journal import Journal
+from serve_app.jobs.storing.journal import Journal
 from serve_app.jobs.tracker import JobTracker
 from tests.job_tracking import Tracking
 

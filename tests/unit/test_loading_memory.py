@@ -26,7 +26,7 @@ def test_a_tensor_that_is_kept_does_not_hold_the_file_that_it_was_read_from(
 
 HOLES = """
 import numpy as np, psutil
-from deployments.processor import loading
+from deployments.common.processor import loading
 with loading():
     blocks = [np.ones(100_000, np.uint8) for _ in range(1_000)]
     blocks = blocks[::10]  # what stays lies between what was freed

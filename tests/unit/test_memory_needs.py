@@ -16,15 +16,7 @@ from configs.settings import PROJECT_ROOT, CodecSettings, ModelSettings, Setting
 from deployments.checkpoints.key_map import Component, module_arguments
 from deployments.checkpoints.loading import MODULE_CLASSES
 from deployments.checkpoints.location import EMBEDDED as EMBEDDED_CHECKPOINTS
-from deployments.checkpoints.official_shapes import official_config
-from deployments.checkpoints.shapes import codec_shape, generator_shape, language_model_shape
-from deployments.checkpoints.tiny import random_vae
-from deployments.checkpoints.weights import module_without_weights, read_headers
-from deployments.codec import folding
-from deployments.codec.engine import VaeEngine
-from deployments.generator.forward import PackedTransformer
-from deployments.generator.trajectory import Condition, Row
-from deployments.memory_needs import (
+from deployments.checkpoints.memory_needs import (
     CodecShape,
     codec_need,
     generator_need,
@@ -32,6 +24,14 @@ from deployments.memory_needs import (
     largest_activation,
     step_bytes,
 )
+from deployments.checkpoints.official_shapes import official_config
+from deployments.checkpoints.shapes import codec_shape, generator_shape, language_model_shape
+from deployments.checkpoints.weights import module_without_weights, read_headers
+from deployments.codec import folding
+from deployments.codec.engine import VaeEngine
+from deployments.generator.forward import PackedTransformer
+from deployments.generator.trajectory import Condition, Row
+from deployments.tiny_checkpoints.music_models import random_vae
 from serve_app.admin import main
 from serve_app.admin.memory import GIB
 from tests.latents import random_latents

@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 
-from deployments.domain import INSTRUCTIONS, INSTRUMENTAL, Task
-from deployments.messages import Metadata
-from serve_app.api.schemas import GenerateRequest
+from configs.domain import INSTRUCTIONS, INSTRUMENTAL, Task
+from deployments.common.messages import Metadata
 from serve_app.jobs.model import JobSpec, Recording
-from serve_app.planning import (
+from serve_app.request.planning import (
     FALLBACK_DURATION,
     dit_task,
     fallback_plan,
@@ -23,6 +22,7 @@ from serve_app.planning import (
     span_of,
     wants_codes,
 )
+from serve_app.request.schemas import GenerateRequest
 
 SOURCE = Recording("file:///source.wav", 20.0)
 COMPLETE = {"bpm": 72, "key_scale": "C Major", "time_signature": "4/4", "audio_duration": 30}

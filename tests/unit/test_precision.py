@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from deployments.precision import engine_dtype
+from deployments.common.precision import engine_dtype
 
 
 @pytest.mark.parametrize(

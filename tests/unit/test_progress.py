@@ -1,5 +1,5 @@
-from deployments.messages import Progress
-from serve_app.progress import STAGE_SHARES, JobProgress
+from deployments.common.messages import Progress
+from serve_app.jobs.progress import STAGE_SHARES, JobProgress
 
 
 def test_shares_of_the_stages_make_a_whole() -> None:

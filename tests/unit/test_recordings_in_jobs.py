@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs.settings import Settings
-from deployments.messages import (
+from deployments.common.messages import (
     AudioFile,
     DecodeRequest,
     DenoisedLatents,
@@ -17,11 +17,11 @@ from deployments.messages import (
     EncodeRequest,
     Progress,
 )
-from serve_app.api.schemas import GenerateRequest
-from serve_app.attempt import Attempt
+from serve_app.execution.attempt import Attempt
+from serve_app.execution.pipeline import run_job
 from serve_app.jobs.model import Checkpoint, JobSpec, Recording
-from serve_app.pipeline import run_job
-from serve_app.progress import JobProgress
+from serve_app.jobs.progress import JobProgress
+from serve_app.request.schemas import GenerateRequest
 from serve_app.storage import AudioStorage
 from tests.job_records import a_job
 from tests.runner_server import GIVEN, Models

@@ -2,8 +2,8 @@
 
 import pytest
 
-from deployments.messages import Window
-from serve_app.repainting import RepaintSpan, repaint_span
+from deployments.common.messages import Window
+from serve_app.request.repainting import RepaintSpan, repaint_span
 
 SOURCE_SECONDS = 20.0
 

@@ -7,12 +7,12 @@ import pytest
 
 from configs.settings import ModelSettings, Settings
 from deployments.checkpoints.catalog import OFFICIAL_DITS
-from deployments.messages import AudioFile, DenoisedLatents, Metadata
-from serve_app.api.schemas import GenerateRequest
+from deployments.common.messages import AudioFile, DenoisedLatents, Metadata
+from serve_app.execution.results import job_result
 from serve_app.jobs.model import Job, JobSpec, Place, Recording
-from serve_app.jobs.work import Work
-from serve_app.planning import song_plan
-from serve_app.results import job_result
+from serve_app.request.planning import song_plan
+from serve_app.request.schemas import GenerateRequest
+from serve_app.request.work import Work
 
 
 def generation_info(

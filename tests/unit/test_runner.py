@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import ray.exceptions
 
-from deployments.errors import EngineError, JobError, StorageError
-from serve_app import runner
-from serve_app.failures import INTERNAL, UNAVAILABLE
+from deployments.common.errors import EngineError, JobError, StorageError
+from serve_app.execution import runner
+from serve_app.execution.failures import INTERNAL, UNAVAILABLE
 from serve_app.jobs.model import JobState
 from tests.runner_server import CODES, Server, eventually
 

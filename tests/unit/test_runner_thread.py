@@ -10,12 +10,12 @@ import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from configs.settings import Settings
-from serve_app import runner
-from serve_app.api.schemas import GenerateRequest
+from serve_app.execution import runner
+from serve_app.execution.runner import Runners
+from serve_app.execution.runner_thread import RunnerThread
 from serve_app.jobs.actor import JobTrackerActor
 from serve_app.jobs.model import JobSpec, JobState, JobView, NewJob
-from serve_app.runner import Runners
-from serve_app.runner_thread import RunnerThread
+from serve_app.request.schemas import GenerateRequest
 from serve_app.storage import AudioStorage
 from tests.job_tracking import WORK
 from tests.runner_server import GIVEN, Models

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from serve_app.jobs.model import JobState, JobView
-from serve_app.jobs.store import StoreError
+from serve_app.jobs.storing.store import StoreError
 from serve_app.shared_waits import SharedWaits
 
 RUNNING = JobView(

@@ -14,9 +14,9 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from configs.settings import PROJECT_ROOT, TracingSettings
-from deployments.job_calls import JobCalls
-from deployments.messages import Origin
-from deployments.tracing import NO_SPANS, child_of, span_recorder
+from deployments.common.job_calls import JobCalls
+from deployments.common.messages import Origin
+from deployments.common.tracing import NO_SPANS, child_of, span_recorder
 from tests.spans import KeptSpans, context_of, is_child, seconds
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -58,7 +58,7 @@ def test_an_unsampled_context_makes_no_spans() -> None:
 def test_nothing_of_opentelemetry_is_imported_while_traces_are_off() -> None:
     code = (
         "import sys; from configs.settings import TracingSettings; "
-        "from deployments.tracing import span_recorder; from deployments.messages import Origin\n"
+        "from deployments.common.tracing import span_recorder; from deployments.common.messages import Origin\n"
         "with span_recorder(TracingSettings(), 'x').span('work', Origin()): pass\n"
         "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     )
@@ -67,7 +67,9 @@ def test_nothing_of_opentelemetry_is_imported_while_traces_are_off() -> None:
 
 def test_the_phases_of_a_call_follow_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     spans = KeptSpans("Generator")
-    monkeypatch.setattr("deployments.job_calls.span_recorder", lambda _settings, _service: spans.recorder)
+    monkeypatch.setattr(
+        "deployments.common.job_calls.span_recorder", lambda _settings, _service: spans.recorder
+    )
     with JobCalls(TracingSettings(), "Generator").call("denoise", ORIGIN, "preparing") as enter:
         time.sleep(0.02)
         for _ in range(3):

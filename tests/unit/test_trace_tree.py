@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from configs.settings import TracingSettings
-from deployments.messages import Origin
-from deployments.tracing import SpanRecorder, child_of, span_recorder
+from deployments.common.messages import Origin
+from deployments.common.tracing import SpanRecorder, child_of, span_recorder
 from serve_app.admin import main
-from serve_app.trace_tree import explained_seconds, job_span, read_trace
+from serve_app.admin.trace_tree import explained_seconds, job_span, read_trace
 
 JOB_ID = "0af76519-16cd-43dd-8448-eb211c80319c"
 SUBMIT = f"00-{JOB_ID.replace('-', '')}-b7ad6b7169203331-01"

@@ -5,10 +5,10 @@ import uuid
 import pytest
 
 from configs.settings import TracingSettings
-from serve_app.jobs.journal import Journal
 from serve_app.jobs.model import Claim
+from serve_app.jobs.storing.journal import Journal
+from serve_app.jobs.tracing import JobSpans, attempt_origin, client_context, submit_context
 from serve_app.jobs.tracker import JobTracker
-from serve_app.tracing import JobSpans, attempt_origin, client_context, submit_context
 from tests.job_tracking import Tracking
 from tests.spans import KeptSpans, context_of, is_child, seconds
 

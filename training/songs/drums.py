@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from deployments.domain import SAMPLE_RATE
+from configs.domain import SAMPLE_RATE
 from training.songs.instruments import Wave, seconds_from_zero, wave_of
 
 KITS = ("acoustic", "electronic", "brushes")

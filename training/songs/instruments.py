@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deployments.domain import SAMPLE_RATE
+from configs.domain import SAMPLE_RATE
 
 Wave = npt.NDArray[np.float32]
 _Bands = tuple[float, float, float, float]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from deployments.domain import SAMPLE_RATE
+from configs.domain import SAMPLE_RATE
 from training.songs.composing import Hit, Note, Score
 from training.songs.description import Description
 from training.songs.drums import kit

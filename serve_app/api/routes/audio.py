@@ -9,9 +9,9 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from configs.settings import Settings
-from serve_app.api.audio_tokens import AudioTokens
-from serve_app.api.callers import Caller, Callers
-from serve_app.api.capacity import ClientSlots
+from serve_app.api.access.audio_tokens import AudioTokens
+from serve_app.api.access.callers import Caller, Callers
+from serve_app.api.access.capacity import ClientSlots
 from serve_app.api.errors import error_responses
 from serve_app.api.ranges import UnsatisfiableRangeError, byte_range
 from serve_app.api.results import ResultFile, result_file

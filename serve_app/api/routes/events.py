@@ -8,8 +8,8 @@ from fastapi.sse import format_sse_event
 from starlette.responses import Response, StreamingResponse
 
 from configs.settings import ApiSettings
-from serve_app.api.callers import Caller, Callers
-from serve_app.api.capacity import ClientSlots
+from serve_app.api.access.callers import Caller, Callers
+from serve_app.api.access.capacity import ClientSlots
 from serve_app.api.errors import error_responses
 from serve_app.api.jobs import VisibleJobs
 from serve_app.api.service import JobService

@@ -6,14 +6,14 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Request
 
 from configs.settings import ApiSettings
-from serve_app.api.body import BodyReader, is_multipart
-from serve_app.api.callers import Caller, Callers
-from serve_app.api.capacity import ClientSlots
+from serve_app.api.access.callers import Caller, Callers
+from serve_app.api.access.capacity import ClientSlots
 from serve_app.api.errors import error_responses
-from serve_app.api.limits import Limits
-from serve_app.api.openapi import request_body
+from serve_app.api.intake.body import BodyReader, is_multipart
+from serve_app.api.intake.openapi import request_body
+from serve_app.api.intake.submission import Arrival, Submission
 from serve_app.api.responses import SubmitResponse
-from serve_app.api.submission import Arrival, Submission
+from serve_app.request.capabilities import Limits
 
 
 def generate_router(

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.exceptions import RequestValidationError
 
 from configs.settings import ApiSettings
-from serve_app.api.callers import Caller, Callers
-from serve_app.api.capacity import ClientSlots
+from serve_app.api.access.callers import Caller, Callers
+from serve_app.api.access.capacity import ClientSlots
 from serve_app.api.errors import error_responses
 from serve_app.api.jobs import VisibleJobs
 from serve_app.api.responses import JobResponse, JobsResponse

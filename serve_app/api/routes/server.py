@@ -2,12 +2,11 @@
 
 from fastapi import APIRouter, Depends, HTTPException
 
+from configs.domain import LANGUAGES
 from configs.settings import Settings
-from deployments.codec.formats import FORMATS
-from deployments.domain import LANGUAGES
-from serve_app.api.callers import Callers
+from deployments.common.audio_formats import FORMATS
+from serve_app.api.access.callers import Callers
 from serve_app.api.errors import RETRY_SECONDS, error_responses
-from serve_app.api.limits import Limits
 from serve_app.api.readiness import KnownCondition
 from serve_app.api.responses import (
     DiTModel,
@@ -19,6 +18,7 @@ from serve_app.api.responses import (
 )
 from serve_app.api.service import JobService
 from serve_app.jobs.model import JobState
+from serve_app.request.capabilities import Limits
 
 
 def server_router(service: JobService, callers: Callers, settings: Settings, limits: Limits) -> APIRouter:

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from configs.domain import AUDIO_CHANNELS, SAMPLE_RATE, SAMPLES_PER_LATENT
 from configs.settings import ModelSettings
 from deployments.checkpoints import location
 from deployments.checkpoints.catalog import TEXT_ENCODER, VAE, Variant
 from deployments.checkpoints.errors import CheckpointError
 from deployments.checkpoints.loading import load_dit, load_text_encoder, load_tokenizer, load_vae
 from deployments.checkpoints.location import checkpoint_folder
-from deployments.domain import AUDIO_CHANNELS, SAMPLE_RATE, SAMPLES_PER_LATENT
 
 DIT = "acestep-v15-turbo"
 

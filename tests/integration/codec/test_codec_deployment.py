@@ -9,10 +9,10 @@ import soundfile
 
 from configs.settings import Settings
 from deployments.codec.deployment import Codec
-from deployments.codec.formats import FORMATS
-from deployments.codec.loudness import peak
-from deployments.errors import JobError
-from deployments.messages import AudioFile, DecodeRequest, EncodeRequest, Progress, Splice
+from deployments.codec.files.loudness import peak
+from deployments.common.audio_formats import FORMATS
+from deployments.common.errors import JobError
+from deployments.common.messages import AudioFile, DecodeRequest, EncodeRequest, Progress, Splice
 from tests.decoded_audio import decoded_file, stored_recording
 from tests.encoded_audio import music
 from tests.latents import LATENT_CHANNELS, random_latents

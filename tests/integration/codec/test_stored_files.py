@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.codec.stored_files import located, new_stored_file, stored_file
+from deployments.common.stored_files import located, new_stored_file, stored_file
 
 
 @pytest.fixture(params=["local", "memory", "s3"])

@@ -9,7 +9,7 @@ import torch
 from deployments.codec.batcher import TileBatcher, TileForward
 from deployments.codec.engine import TiledPass, VaeEngine
 from deployments.codec.tiles import Tile
-from deployments.errors import EngineError
+from deployments.common.errors import EngineError
 from tests.latents import random_latents
 from tests.recording_share import RecordingShare
 

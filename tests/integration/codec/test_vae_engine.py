@@ -6,10 +6,10 @@ import pytest
 import torch
 from diffusers import AutoencoderOobleck
 
+from configs.domain import latent_frames
 from deployments.checkpoints.errors import CheckpointError
 from deployments.codec.engine import VaeEngine
-from deployments.codec.finishing import finished_song
-from deployments.domain import latent_frames
+from deployments.codec.files.finishing import finished_song
 from tests.latents import LATENT_CHANNELS, random_latents
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from configs.domain import INSTRUCTIONS, Task, latent_frames
 from configs.settings import GeneratorSettings, ModelSettings, Settings
-from deployments.domain import INSTRUCTIONS, Task, latent_frames
-from deployments.errors import JobError
+from deployments.common.errors import JobError
+from deployments.common.messages import DenoisedLatents, DenoiseRequest, Metadata, Progress, Window
 from deployments.generator.deployment import Generator
-from deployments.messages import DenoisedLatents, DenoiseRequest, Metadata, Progress, Window
 from tests.watched_engine import CHANNELS, SONG, noise
 
 

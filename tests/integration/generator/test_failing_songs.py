@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from deployments.domain import Task
-from deployments.errors import JobError
+from configs.domain import Task
+from deployments.common.errors import JobError
 from deployments.generator.batcher import StepBatcher
 from tests.watched_engine import (
     CHANNELS,

@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from deployments.common.messages import Progress
 from deployments.generator.batcher import Forward, StepBatcher
 from deployments.generator.engine import Song, Velocities
-from deployments.messages import Progress
 from tests.integration.generator.test_step_batcher import any_request
 from tests.recording_share import RecordingShare
 from tests.watched_engine import LONG, ROUNDING, SONG, UNLIMITED, WatchedEngine, latents_alone, run

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deployments.domain import INSTRUCTIONS, Task
+from configs.domain import INSTRUCTIONS, Task
+from deployments.common.messages import DenoiseRequest, Progress, RepaintMode, Window
 from deployments.generator.batcher import Forward, StepBatcher
-from deployments.messages import DenoiseRequest, Progress, RepaintMode, Window
 from tests.recording_share import RecordingShare
 from tests.watched_engine import LONG, ROUNDING, SONG, UNLIMITED, WatchedEngine, latents_alone, noise, run
 

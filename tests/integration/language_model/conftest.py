@@ -9,10 +9,10 @@ import pytest
 import pytest_asyncio
 
 from configs.settings import LanguageModelSettings
-from deployments.checkpoints.tiny_language_model import build
 from deployments.language_model.engine import LanguageModelEngine
 from deployments.language_model.observer import EngineObserver
-from deployments.language_model.tokenizer import LMTokenizer
+from deployments.language_model.text.tokenizer import LMTokenizer
+from deployments.tiny_checkpoints.language_model import build
 
 
 def can_be_looked_through(module: ModuleType) -> bool:
@@ -75,7 +75,7 @@ class Listener(EngineObserver):
         self.steps.append((rows, row_slots))
 
     def vllm_stat_loggers(self) -> list[Any]:
-        from deployments.language_model.vllm_steps import StepLogger
+        from deployments.language_model.vllm_engine.steps import StepLogger
 
         return [partial(StepLogger, self)]
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-from deployments.checkpoints.tiny_language_model import CODE_TOKENS, CONTROL_TOKENS, build
-from deployments.language_model.prompts import compose_prompt, prompt_text
-from deployments.language_model.tokenizer import LMTokenizer
+from deployments.language_model.text.prompts import compose_prompt, prompt_text
+from deployments.language_model.text.tokenizer import LMTokenizer
+from deployments.tiny_checkpoints.language_model import CODE_TOKENS, CONTROL_TOKENS, build
 
 
 def test_the_embedded_checkpoint_is_the_same_each_time(checkpoint: Path, tmp_path: Path) -> None:

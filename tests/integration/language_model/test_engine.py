@@ -7,18 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from configs.domain import CODE_COUNT, CODE_RATE
 from configs.settings import Backend, LanguageModelSettings
-from deployments.domain import CODE_COUNT, CODE_RATE
-from deployments.errors import JobError
+from deployments.common.errors import JobError
+from deployments.common.messages import AudioCodes, ComposeRequest, Metadata, PlanRequest, Progress, Sampling
 from deployments.language_model.backend import TokenRequest
-from deployments.language_model.codes import longest_run
 from deployments.language_model.engine import LanguageModelEngine
-from deployments.language_model.grammar import metadata_regex
-from deployments.language_model.metadata import COT_KEYS, lm_fields
-from deployments.language_model.prompts import THINK, Prompt, format_prompt, inspire_prompt, understand_prompt
 from deployments.language_model.sampling import derived_seed
-from deployments.language_model.tokenizer import LMTokenizer
-from deployments.messages import AudioCodes, ComposeRequest, Metadata, PlanRequest, Progress, Sampling
+from deployments.language_model.text.codes import longest_run
+from deployments.language_model.text.grammar import metadata_regex
+from deployments.language_model.text.metadata import COT_KEYS, lm_fields
+from deployments.language_model.text.prompts import (
+    THINK,
+    Prompt,
+    format_prompt,
+    inspire_prompt,
+    understand_prompt,
+)
+from deployments.language_model.text.tokenizer import LMTokenizer
 
 BACKENDS: tuple[Backend, ...] = ("vllm", "pt")
 each_backend = pytest.mark.parametrize("backend", BACKENDS)

@@ -9,10 +9,10 @@ import pytest
 import torch
 import xgrammar
 
-from deployments.language_model.grammar import constrained_metadata, description_tag
-from deployments.language_model.prompts import END_THINK
+from deployments.common.messages import Sampling
 from deployments.language_model.sampling import draw
-from deployments.messages import Sampling
+from deployments.language_model.text.grammar import constrained_metadata, description_tag
+from deployments.language_model.text.prompts import END_THINK
 from tests.qwen_tokenizer import qwen_tokenizer
 
 MOST_DRAWS = 10

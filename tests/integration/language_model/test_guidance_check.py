@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from deployments.errors import EngineError
+from deployments.common.errors import EngineError
 from deployments.language_model.backend import Backend, TokenRequest
 from deployments.language_model.engine import LanguageModelEngine
 from deployments.language_model.guidance_check import require_guided
-from deployments.language_model.tokenizer import LMTokenizer
+from deployments.language_model.text.tokenizer import LMTokenizer
 
 
 @pytest.fixture(params=["vllm", "pt"])

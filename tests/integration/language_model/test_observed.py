@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from configs.settings import LanguageModelSettings
+from deployments.common.messages import AudioCodes, ComposeRequest, Metadata, Sampling
 from deployments.language_model.engine import LanguageModelEngine
-from deployments.messages import AudioCodes, ComposeRequest, Metadata, Sampling
 from tests.integration.language_model.conftest import Listener
 
 SONG = ComposeRequest(

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from configs.settings import LanguageModelSettings
-from deployments.errors import JobError
+from deployments.common.errors import JobError
+from deployments.common.messages import Metadata, PlanRequest, Sampling
 from deployments.language_model.engine import LanguageModelEngine
-from deployments.messages import Metadata, PlanRequest, Sampling
 
 QUESTION = PlanRequest("calm piano", "", "en", Metadata(), True, 30, Sampling(3))
 

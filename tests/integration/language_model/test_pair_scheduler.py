@@ -19,10 +19,10 @@ from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
 from vllm.v1.structured_output import StructuredOutputManager
 
-from deployments.language_model import pair_scheduler
-from deployments.language_model.pair_scheduler import PairAsyncScheduler, PairScheduler
-from deployments.language_model.run_row import RunRow
-from deployments.messages import Sampling
+from deployments.common.messages import Sampling
+from deployments.language_model.vllm_engine import pair_scheduler
+from deployments.language_model.vllm_engine.pair_scheduler import PairAsyncScheduler, PairScheduler
+from deployments.language_model.vllm_engine.run_row import RunRow
 
 BLOCK_SIZE, BLOCKS = 32, 40
 MAX_MODEL_LEN, MAX_ROWS = 512, 8

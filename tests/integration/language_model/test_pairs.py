@@ -10,12 +10,12 @@ import pytest
 import pytest_asyncio
 
 from configs.settings import LanguageModelSettings
-from deployments.errors import EngineError
+from deployments.common.errors import EngineError
+from deployments.common.messages import Sampling
 from deployments.language_model.backend import TokenRequest
-from deployments.language_model.prompts import compose_prompt, plan_prompt, unconditional_compose_prompt
-from deployments.language_model.tokenizer import LMTokenizer
-from deployments.language_model.vllm_backend import VLLMBackend
-from deployments.messages import Sampling
+from deployments.language_model.text.prompts import compose_prompt, plan_prompt, unconditional_compose_prompt
+from deployments.language_model.text.tokenizer import LMTokenizer
+from deployments.language_model.vllm_engine.backend import VLLMBackend
 from tests.integration.language_model.reference import Reference
 
 WORDS = (

@@ -9,10 +9,10 @@ from ray import serve
 from safetensors.torch import load_file, save_file
 
 from configs.settings import LanguageModelSettings, ModelSettings, Settings
-from deployments.errors import JobError
+from deployments.common.errors import JobError
+from deployments.common.messages import AudioCodes, ComposeRequest, Metadata, PlanRequest, Sampling
 from deployments.language_model.deployment import LanguageModel
-from deployments.messages import AudioCodes, ComposeRequest, Metadata, PlanRequest, Sampling
-from serve_app.models import HandleModels
+from serve_app.execution.models import HandleModels
 
 NAMES = ("small", "large")
 SONG = ComposeRequest("calm piano", "[Instrumental]", Metadata(bpm=90), 12, Sampling(3, cfg_scale=2.0), "pt")

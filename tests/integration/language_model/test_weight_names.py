@@ -8,8 +8,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from configs.settings import Backend, LanguageModelSettings
+from deployments.common.messages import AudioCodes, ComposeRequest, Metadata, Sampling
 from deployments.language_model.engine import LanguageModelEngine
-from deployments.messages import AudioCodes, ComposeRequest, Metadata, Sampling
 
 REQUEST = ComposeRequest("calm piano", "[Instrumental]", Metadata(bpm=90), 20, Sampling(3, cfg_scale=2.0))
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from deployments.domain import Task
+from configs.domain import Task
 from training.prompting import Prompter, text_tokenizer
 from training.recipe import QUICK
 from training.songs.description import describe

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from configs.domain import AUDIO_CHANNELS, CODE_COUNT, SAMPLES_PER_LATENT
 from configs.settings import ModelSettings
 from deployments.checkpoints.catalog import TEXT_ENCODER, VAE, Variant
 from deployments.checkpoints.loading import load_dit, load_text_encoder, load_tokenizer, load_vae
 from deployments.checkpoints.location import checkpoint_folder
 from deployments.codec.engine import VaeEngine
 from deployments.codec.tiles import MARGIN
-from deployments.domain import AUDIO_CHANNELS, CODE_COUNT, SAMPLES_PER_LATENT
 from deployments.generator.conditioning import ConditionEncoder
 from deployments.generator.text_encoder import TextEncoder
 from training.clock import Clock

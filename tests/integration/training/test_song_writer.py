@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from deployments.domain import CODE_RATE, LATENTS_PER_CODE
-from deployments.language_model.prompts import compose_prompt, plan_prompt, unconditional_compose_prompt
-from deployments.language_model.tokenizer import LMTokenizer
+from configs.domain import CODE_RATE, LATENTS_PER_CODE
+from deployments.language_model.text.prompts import compose_prompt, plan_prompt, unconditional_compose_prompt
+from deployments.language_model.text.tokenizer import LMTokenizer
 from training.codes import trained_codes
 from training.data import SongBlocks
 from training.export import LANGUAGE_MODEL

@@ -12,9 +12,9 @@ import pytest
 
 from configs.settings import Settings
 from serve_app.admin import intake, jobs, keys, leftovers, purge
-from serve_app.api.schemas import GenerateRequest
 from serve_app.jobs.actor import JobTrackerActor
 from serve_app.jobs.model import Client, JobSpec, NewJob, Recording
+from serve_app.request.schemas import GenerateRequest
 from tests.job_tracking import WORK
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from serve_app.admin import main
-from serve_app.jobs.identity import new_job_id, store_name
-from serve_app.jobs.leftovers import EARLIER_RELEASE
+from serve_app.jobs.housekeeping.identity import new_job_id, store_name
+from serve_app.jobs.housekeeping.leftovers import EARLIER_RELEASE
 from serve_app.storage import AudioStorage
 from tests.unit.admin.conftest import LocalTracker
 

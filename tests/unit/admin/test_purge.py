@@ -8,7 +8,7 @@ import pytest
 
 from serve_app.admin import main
 from serve_app.admin.errors import CommandError
-from serve_app.jobs.purge import Purge, Purged
+from serve_app.jobs.housekeeping.purge import Purge, Purged
 from tests.unit.admin.conftest import LocalTracker
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import httpx
 import pytest
 
-from deployments.codec.formats import FORMATS
+from deployments.common.audio_formats import FORMATS
 from serve_app.api.ranges import UnsatisfiableRangeError, byte_range
 from serve_app.storage import BLOCK_BYTES, AudioStorage
 from tests.unit.api.conftest import LocalJobService

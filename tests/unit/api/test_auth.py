@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from configs.settings import Settings
-from serve_app.api.audio_tokens import AudioTokens
-from serve_app.api.keys import KEYS_VARIABLE, digest_of
+from serve_app.api.access.audio_tokens import AudioTokens
+from serve_app.api.access.keys import KEYS_VARIABLE, digest_of
 from serve_app.storage import AudioStorage
 from tests.audio import write_recording
 from tests.unit.api.conftest import LocalJobService

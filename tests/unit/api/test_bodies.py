@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from serve_app.api.parsing import SPELLINGS
-from serve_app.api.schemas import GenerateRequest
+from serve_app.api.intake.parsing import SPELLINGS
+from serve_app.request.schemas import GenerateRequest
 from tests.unit.api.conftest import LocalJobService
 
 GENERATE = "/v1/music/generate"

@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from serve_app.api.body import MAX_JSON_CONTAINERS, MAX_JSON_ENTRIES, MAX_TEXT_BYTES
 from serve_app.api.errors import MAX_ERRORS
-from serve_app.api.fields import MAX_CODES, MAX_ENTRIES
-from serve_app.api.multipart import MAX_FIELDS, MAX_FILES, MAX_PART_HEADER_BYTES
-from serve_app.api.schemas import MAX_CAPTION_LENGTH, MAX_LYRICS_LENGTH
+from serve_app.api.intake.body import MAX_JSON_CONTAINERS, MAX_JSON_ENTRIES, MAX_TEXT_BYTES
+from serve_app.api.intake.multipart import MAX_FIELDS, MAX_FILES, MAX_PART_HEADER_BYTES
+from serve_app.request.fields import MAX_CODES, MAX_ENTRIES
+from serve_app.request.schemas import MAX_CAPTION_LENGTH, MAX_LYRICS_LENGTH
 from tests.unit.api.conftest import LocalJobService
 
 GENERATE = "/v1/music/generate"

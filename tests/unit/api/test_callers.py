@@ -5,7 +5,7 @@ from ipaddress import ip_network
 import pytest
 from starlette.requests import Request
 
-from serve_app.api.callers import Callers
+from serve_app.api.access.callers import Callers
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from configs.settings import ApiSettings, Settings
+from serve_app.api.access.capacity import ByteBudget, CapacityError, ClientSlots
 from serve_app.api.app import create_app
-from serve_app.api.capacity import ByteBudget, CapacityError, ClientSlots
 from serve_app.jobs.mode import Mode
 from serve_app.storage import AudioStorage
 from tests.asgi_client import SOON, Asking, until

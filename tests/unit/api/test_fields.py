@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from deployments.domain import LANGUAGES, TRACKS
-from serve_app.api.fields import MAX_STEPS
-from serve_app.api.schemas import GenerateRequest
+from configs.domain import LANGUAGES, TRACKS
+from serve_app.request.fields import MAX_STEPS
+from serve_app.request.schemas import GenerateRequest
 
 
 @pytest.mark.parametrize(

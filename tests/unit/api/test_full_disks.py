@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import httpx
 import pytest
 
-from deployments import temporary_files
+from deployments.common import temporary_files
 from tests.faulty_disk import KINDS, Fault, faulty_disk
 from tests.unit.api.conftest import LocalJobService, wav_bytes
 

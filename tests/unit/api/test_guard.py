@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from configs.settings import Settings
+from serve_app.api.access.guard import MAX_HEADER_BYTES, MAX_HEADERS
 from serve_app.api.app import create_app
-from serve_app.api.guard import MAX_HEADER_BYTES, MAX_HEADERS
 from serve_app.storage import AudioStorage
 from tests.unit.api.conftest import LocalJobService
 

@@ -11,7 +11,7 @@ import pytest
 from serve_app.jobs.actor import DISK_FULL
 from serve_app.jobs.errors import NoRoomError
 from serve_app.jobs.model import Accepted, NewJob
-from serve_app.jobs.store import StoreError
+from serve_app.jobs.storing.store import StoreError
 from tests.unit.api.conftest import LocalJobService
 
 GENERATE = "/v1/music/generate"

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from serve_app.admin import main
-from serve_app.api.keys import KEYS_VARIABLE, ApiKey, KeyRing, digest_of, load_keys, new_key
+from serve_app.api.access.keys import KEYS_VARIABLE, ApiKey, KeyRing, digest_of, load_keys, new_key
 
 ALICE, BOB = "acestep-alice", "acestep-bob"
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from deployments.checkpoints.catalog import OFFICIAL_DITS
-from serve_app.api.notes import without_effect
-from serve_app.api.schemas import GenerateRequest
+from serve_app.request.notes import without_effect
+from serve_app.request.schemas import GenerateRequest
 
 
 def notes(dit: str, has_source: bool, **fields: Any) -> list[str]:

@@ -8,11 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deployments.codec.formats import FORMATS
+from deployments.common.audio_formats import FORMATS
 from serve_app.api import readiness
-from serve_app.api.schemas import GenerateRequest
 from serve_app.api.service import Readiness
 from serve_app.jobs.mode import Mode
+from serve_app.request.schemas import GenerateRequest
 from tests.unit.api.conftest import LocalJobService, wav_bytes
 
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from serve_app.api.schemas import GenerateRequest
+from serve_app.request.schemas import GenerateRequest
 from tests.unit.api.conftest import LocalJobService, wav_bytes
 
 GENERATE = "/v1/music/generate"

@@ -19,10 +19,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from starlette.requests import Request
 
 from configs.settings import ApiSettings, Settings
+from serve_app.api.access.callers import Callers
+from serve_app.api.access.keys import digest_of
+from serve_app.api.access.watched_keys import LOOK_SECONDS, WatchedKeys
 from serve_app.api.app import create_app
-from serve_app.api.callers import Callers
-from serve_app.api.keys import digest_of
-from serve_app.api.watched_keys import LOOK_SECONDS, WatchedKeys
 from serve_app.storage import AudioStorage
 from tests.unit.api.conftest import LocalJobService
 from tests.unit.api.test_jobs import RESULT

@@ -1,7 +1,7 @@
 import pytest
 
 from benchmarks.end_to_end.overhead import ON_THE_WAY, ON_THE_WAY_BACK, parts_of, table
-from serve_app.trace_tree import Span
+from serve_app.admin.trace_tree import Span
 
 
 def span(name: str, started: float, ended: float, parent: str | None = "job") -> Span:

@@ -3,7 +3,7 @@ import pytest
 from benchmarks.end_to_end.profiles import NOT_SAMPLED, OTHER, divided, read_stacks
 
 DECODING = "_worker (concurrent/futures/thread.py:69);VaeEngine.run (deployments/codec/engine.py:115)"
-WRITING = "write_song (deployments/codec/file_work.py:23);write (deployments/codec/writing.py:31)"
+WRITING = "write_song (deployments/codec/files/file_work.py:23);write (deployments/codec/files/writing.py:31)"
 IDLE = "Thread.run (threading.py:971);Condition.wait (threading.py:295)"
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from configs.domain import Task
 from deployments.checkpoints.catalog import (
     HUB_REPOS,
     OFFICIAL_DITS,
@@ -11,7 +12,6 @@ from deployments.checkpoints.catalog import (
     dit_checkpoint,
     variant_of,
 )
-from deployments.domain import Task
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from deployments.codec.audio_files import AudioFileError, header, largest_file, read
+from deployments.common.stored_recordings import AudioFileError, header, largest_file, read
 from tests.decoded_audio import stored_recording
 from tests.encoded_audio import music, sound_file
 

@@ -11,14 +11,14 @@ from typing import BinaryIO
 import numpy as np
 import pytest
 
-from deployments.codec import stored_files
-from deployments.codec.audio_files import read
-from deployments.codec.file_work import write_song
-from deployments.codec.formats import FORMATS
-from deployments.codec.stored_files import located, new_stored_file, stored_file
-from deployments.errors import StorageError
-from deployments.messages import DecodeRequest
-from serve_app.failures import classify
+from deployments.codec.files.file_work import write_song
+from deployments.common import stored_files
+from deployments.common.audio_formats import FORMATS
+from deployments.common.errors import StorageError
+from deployments.common.messages import DecodeRequest
+from deployments.common.stored_files import located, new_stored_file, stored_file
+from deployments.common.stored_recordings import read
+from serve_app.execution.failures import classify
 from serve_app.storage import BLOCK_BYTES, AudioStorage
 from tests.encoded_audio import music
 from tests.faulty_disk import KINDS, Fault, faulty_disk

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from deployments.codec.finishing import finished_repaint, finished_song
-from deployments.codec.loudness import TARGET_PEAK, limited, normalised, peak
-from deployments.errors import JobError
-from deployments.messages import Splice
+from deployments.codec.files.finishing import finished_repaint, finished_song
+from deployments.codec.files.loudness import TARGET_PEAK, limited, normalised, peak
+from deployments.common.errors import JobError
+from deployments.common.messages import Splice
 from tests.encoded_audio import music
 
 SECONDS = 3.0

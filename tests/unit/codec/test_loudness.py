@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deployments.codec.loudness import TARGET_PEAK, USUAL_LEVEL, gain_to_usual_level, peak
+from deployments.codec.files.loudness import TARGET_PEAK, USUAL_LEVEL, gain_to_usual_level, peak
 from tests.encoded_audio import Samples, music
 
 RATE = 48_000

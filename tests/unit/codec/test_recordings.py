@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deployments.codec.recordings import padded, reference_excerpt
+from deployments.codec.files.recordings import padded, reference_excerpt
 from tests.encoded_audio import music
 
 PIECE = 480_000

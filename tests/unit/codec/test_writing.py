@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from deployments.codec.formats import FORMATS, extension
-from deployments.codec.writing import write
+from deployments.codec.files.writing import write
+from deployments.common.audio_formats import FORMATS, extension
 from tests.decoded_audio import decoded
 from tests.encoded_audio import music
 

@@ -1,11 +1,11 @@
 import pytest
 from tokenizers import Tokenizer
 
-from deployments.checkpoints.tiny_tokenizer import END_OF_TEXT, train_tokenizer
-from deployments.domain import INSTRUCTIONS, Task
+from configs.domain import INSTRUCTIONS, Task
+from deployments.common.messages import Metadata
 from deployments.generator.prompts import caption_prompt, lyric_prompt
 from deployments.generator.text_encoder import PromptTokenizer
-from deployments.messages import Metadata
+from deployments.tiny_checkpoints.tokenizer import END_OF_TEXT, train_tokenizer
 
 FILL = "Fill the audio semantic mask based on the given conditions:"
 

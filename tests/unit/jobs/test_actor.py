@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from configs.settings import Settings
-from serve_app.api.schemas import GenerateRequest
 from serve_app.jobs.actor import JobTrackerActor
 from serve_app.jobs.errors import DrainingError, LimitError, NoRoomError
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Client, IdempotencyKey, JobSpec, JobState, NewJob
+from serve_app.request.schemas import GenerateRequest
 from tests.job_tracking import WORK
 
 SPEC = JobSpec(GenerateRequest(), seeds=(1,))

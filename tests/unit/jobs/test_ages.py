@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.jobs.ages import JUMP_SECONDS, RetentionClock, boot_id, steady_seconds
+from serve_app.jobs.housekeeping.ages import JUMP_SECONDS, RetentionClock, boot_id, steady_seconds
 
 DAY = 86_400.0
 STEPS = [-8 * DAY, -3600.0, -31.0, 31.0, 3600.0, 8 * DAY]

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from serve_app.jobs.errors import LimitError
-from serve_app.jobs.work import Work
-from serve_app.progress import STAGE_SHARES
+from serve_app.jobs.progress import STAGE_SHARES
+from serve_app.request.work import Work
 from tests.job_tracking import WORK, Tracking
 from tests.queue_simulation import (
     Sharing,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_app.jobs.work import Work
+from serve_app.request.work import Work
 from tests.job_tracking import WORK, Tracking
 
 

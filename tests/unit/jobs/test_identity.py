@@ -5,7 +5,7 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.jobs.identity import new_job_id, store_name, store_of
+from serve_app.jobs.housekeeping.identity import new_job_id, store_name, store_of
 
 SECRETS = st.binary(min_size=32, max_size=32)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deployments.errors import StorageError
-from serve_app.jobs.janitor import ABANDONED_SECONDS, SCAN_SECONDS
+from deployments.common.errors import StorageError
+from serve_app.jobs.housekeeping.janitor import ABANDONED_SECONDS, SCAN_SECONDS
 from serve_app.jobs.model import JobState
 from tests.housekeeping import DAY, SONG_BYTES, Housekeeping
 from tests.job_tracking import Clock

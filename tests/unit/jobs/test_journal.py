@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping
 
 import pytest
 
-from serve_app.jobs.journal import Journal
 from serve_app.jobs.model import Client, IdempotencyKey, Job, JobState, NewJob
-from serve_app.jobs.store import MemoryJobStore, StoreError, StoreReplacedError, StoreTakenError
+from serve_app.jobs.storing.journal import Journal
+from serve_app.jobs.storing.store import MemoryJobStore, StoreError, StoreReplacedError, StoreTakenError
 from tests.job_records import SPEC, WORK, a_job
 
 

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from serve_app.jobs.line import Waiting, WaitingLine
+from serve_app.jobs.line.line import Waiting, WaitingLine
 from serve_app.jobs.model import Place
-from serve_app.jobs.work import Work
+from serve_app.request.work import Work
 
 
 def waiting(number: int, client: str = "") -> Waiting:

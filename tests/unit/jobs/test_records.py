@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployments.domain import Task
-from deployments.messages import Metadata
-from serve_app.api.schemas import GenerateRequest
+from configs.domain import Task
+from deployments.common.messages import Metadata
 from serve_app.jobs.model import (
     Callback,
     Checkpoint,
@@ -20,11 +19,12 @@ from serve_app.jobs.model import (
     Place,
     Recording,
 )
-from serve_app.jobs.records import job_from_json, job_to_json
-from serve_app.jobs.store import StoreError
-from serve_app.jobs.work import Work
-from serve_app.repainting import RepaintSpan
-from serve_app.song_plan import SongPlan
+from serve_app.jobs.storing.records import job_from_json, job_to_json
+from serve_app.jobs.storing.store import StoreError
+from serve_app.request.repainting import RepaintSpan
+from serve_app.request.schemas import GenerateRequest
+from serve_app.request.song_plan import SongPlan
+from serve_app.request.work import Work
 from tests.job_records import a_job
 
 finite = st.floats(allow_nan=False, allow_infinity=False)

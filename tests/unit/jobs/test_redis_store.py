@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from configs.settings import Settings
 from serve_app.jobs.model import IdempotencyKey
-from serve_app.jobs.redis_keys import Keys
-from serve_app.jobs.redis_store import RedisJobStore
-from serve_app.jobs.store import StoreError
-from serve_app.jobs.stores import open_store
+from serve_app.jobs.storing.redis_keys import Keys
+from serve_app.jobs.storing.redis_store import RedisJobStore
+from serve_app.jobs.storing.store import StoreError
+from serve_app.jobs.storing.stores import open_store
 from tests.job_records import a_finished_job, a_job
 from tests.redis_server import RedisServer
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from deployments.domain import Task
-from serve_app.jobs import sqlite_store
+from configs.domain import Task
 from serve_app.jobs.model import JobState, Place
-from serve_app.jobs.sqlite_store import MIGRATIONS, SqliteJobStore
-from serve_app.jobs.store import StoreError
+from serve_app.jobs.storing import sqlite_store
+from serve_app.jobs.storing.sqlite_store import MIGRATIONS, SqliteJobStore
+from serve_app.jobs.storing.store import StoreError
 from tests.job_records import a_job
 
 VERSION_1 = Path(__file__).parents[2] / "data" / "job_store" / "version_1.sql"

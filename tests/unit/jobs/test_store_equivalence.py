@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from serve_app.jobs.model import IdempotencyKey, Job, JobState
-from serve_app.jobs.store import JobStore, MemoryJobStore
-from serve_app.jobs.stores import open_store
+from serve_app.jobs.storing.store import JobStore, MemoryJobStore
+from serve_app.jobs.storing.stores import open_store
 from tests.job_records import a_job
 
 CLIENTS = ["", "alice", "alice:1", "2001:db8::1", "ключ % ' \" \\"]

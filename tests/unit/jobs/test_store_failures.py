@@ -11,9 +11,9 @@ from contextlib import closing
 import pytest
 
 from serve_app.jobs.model import JobState
-from serve_app.jobs.redis_store import TIMEOUT_SECONDS
-from serve_app.jobs.store import StoreError
-from serve_app.jobs.stores import open_store
+from serve_app.jobs.storing.redis_store import TIMEOUT_SECONDS
+from serve_app.jobs.storing.store import StoreError
+from serve_app.jobs.storing.stores import open_store
 from tests.job_records import a_job
 from tests.redis_server import RedisServer
 from tests.store_writer import BATCH

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from serve_app import lease, runner
+from serve_app.execution import lease, runner
 from serve_app.jobs import actor as actor_module
 from serve_app.jobs.actor import DISK_FULL, STORE_FAILS, JobTrackerActor
 from serve_app.jobs.errors import NoRoomError
 from serve_app.jobs.model import JobState
-from serve_app.jobs.sqlite_store import SqliteJobStore
-from serve_app.jobs.store import StoreError
-from serve_app.jobs.stores import open_store
+from serve_app.jobs.storing.sqlite_store import SqliteJobStore
+from serve_app.jobs.storing.store import StoreError
+from serve_app.jobs.storing.stores import open_store
 from tests.job_records import a_finished_job, a_job
 from tests.redis_server import RedisServer
 from tests.runner_server import Server, eventually

@@ -9,8 +9,8 @@ import pytest
 
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Callback, IdempotencyKey, Job, JobState
-from serve_app.jobs.store import JobStore, StoreError
-from serve_app.jobs.stores import open_store
+from serve_app.jobs.storing.store import JobStore, StoreError
+from serve_app.jobs.storing.stores import open_store
 from tests.job_records import a_finished_job, a_job
 
 

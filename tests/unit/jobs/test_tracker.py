@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from deployments.domain import Task
-from deployments.messages import STAGES, Metadata
+from configs.domain import Task
+from deployments.common.messages import STAGES, Metadata
 from serve_app.jobs.errors import IdempotencyConflictError, JobEndedError
 from serve_app.jobs.model import Callback, Checkpoint, IdempotencyKey, JobState, JobView
-from serve_app.song_plan import SongPlan
+from serve_app.request.song_plan import SongPlan
 from tests.job_tracking import WORK, Tracking
 
 RESULT = {"timings": {"denoising": 2.0}}

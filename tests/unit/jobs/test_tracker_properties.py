@@ -7,7 +7,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from serve_app.jobs.demand import work_to_do
 from serve_app.jobs.ended import LONGEST_CALLBACK_PAUSE
 from serve_app.jobs.errors import (
     DrainingError,
@@ -16,9 +15,10 @@ from serve_app.jobs.errors import (
     LimitError,
     RequeueError,
 )
+from serve_app.jobs.forecast.demand import work_to_do
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, Callback, Checkpoint, IdempotencyKey, JobState
-from serve_app.jobs.work import Work
+from serve_app.request.work import Work
 from tests.job_tracking import WORK
 from tests.modelled_tracker import (
     CHECKPOINT,

@@ -13,13 +13,13 @@ import redis
 from pydantic import TypeAdapter
 
 from configs.settings import Settings
-from serve_app.api.schemas import GenerateRequest
 from serve_app.jobs.actor import JobTrackerActor
 from serve_app.jobs.model import IdempotencyKey, Job, JobState
-from serve_app.jobs.records import job_from_json, job_to_json
-from serve_app.jobs.store import JobStore
-from serve_app.jobs.stored_request import _RequestFields
-from serve_app.jobs.stores import open_store
+from serve_app.jobs.storing.records import job_from_json, job_to_json
+from serve_app.jobs.storing.store import JobStore
+from serve_app.jobs.storing.stores import open_store
+from serve_app.request.schemas import GenerateRequest
+from serve_app.request.stored_request import _RequestFields
 from tests.golden_stores import LAYOUT, golden_jobs, restore_redis, restore_sqlite
 from tests.job_records import a_finished_job, a_job
 from tests.redis_server import RedisServer

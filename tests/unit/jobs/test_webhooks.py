@@ -22,21 +22,21 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from configs.metrics import Delivery
 from configs.settings import JobSettings, WebhookSettings
-from serve_app.api.schemas import GenerateRequest
-from serve_app.jobs import webhooks
-from serve_app.jobs.addresses import SPECIAL_IPV4, SPECIAL_IPV6, AddressRefusedError, public_address
-from serve_app.jobs.journal import Journal
-from serve_app.jobs.model import Client, JobSpec, NewJob
-from serve_app.jobs.observer import JobObserver
-from serve_app.jobs.store import MemoryJobStore
-from serve_app.jobs.tracker import JobTracker
-from serve_app.jobs.webhooks import (
+from serve_app.jobs.housekeeping import webhooks
+from serve_app.jobs.housekeeping.webhooks import (
     MAX_DELIVERIES_PER_CLIENT,
     MAX_DELIVERIES_PER_HOST,
     PROXY_PASSWORD_VARIABLE,
     WebhookSender,
     webhook_secret,
 )
+from serve_app.jobs.model import Client, JobSpec, NewJob
+from serve_app.jobs.observer import JobObserver
+from serve_app.jobs.storing.journal import Journal
+from serve_app.jobs.storing.store import MemoryJobStore
+from serve_app.jobs.tracker import JobTracker
+from serve_app.request.addresses import SPECIAL_IPV4, SPECIAL_IPV6, AddressRefusedError, public_address
+from serve_app.request.schemas import GenerateRequest
 from tests.job_records import WORK
 
 SETTINGS = WebhookSettings(

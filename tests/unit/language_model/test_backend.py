@@ -1,6 +1,6 @@
 import pytest
 
-from deployments.errors import EngineError
+from deployments.common.errors import EngineError
 from deployments.language_model.backend import StallWatch
 
 

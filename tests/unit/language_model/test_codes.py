@@ -1,6 +1,6 @@
 import pytest
 
-from deployments.language_model.codes import longest_run
+from deployments.language_model.text.codes import longest_run
 
 
 @pytest.mark.parametrize(

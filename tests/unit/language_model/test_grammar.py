@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from deployments.language_model.grammar import constrained_metadata, integers, metadata_regex
+from deployments.language_model.text.grammar import constrained_metadata, integers, metadata_regex
 
 FORCED = {"bpm": 72, "duration": 30, "keyscale": "C# minor", "language": "en", "timesignature": "4"}
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from deployments.checkpoints.location import EMBEDDED
-from deployments.errors import EngineError
+from deployments.common.errors import EngineError
 from deployments.language_model.backend import TokenRequest
 from deployments.language_model.guidance_check import require_guided
-from deployments.language_model.tokenizer import LMTokenizer
+from deployments.language_model.text.tokenizer import LMTokenizer
 
 SEEDS = range(20)
 DEVIATION = 3.0

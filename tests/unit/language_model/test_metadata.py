@@ -1,7 +1,7 @@
 import pytest
 
-from deployments.language_model.metadata import cot_yaml, lm_fields, normal_key, normal_time_signature
-from deployments.messages import Metadata
+from deployments.common.messages import Metadata
+from deployments.language_model.text.metadata import cot_yaml, lm_fields, normal_key, normal_time_signature
 
 
 @pytest.mark.parametrize(

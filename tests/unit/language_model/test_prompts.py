@@ -3,11 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from configs.domain import CODE_COUNT
 from deployments.checkpoints.errors import CheckpointError
-from deployments.checkpoints.tiny_language_model import CODE_TOKENS, tokenizer_spec
-from deployments.checkpoints.tiny_tokenizer import train_tokenizer
-from deployments.domain import CODE_COUNT
-from deployments.language_model.prompts import (
+from deployments.language_model.text.prompts import (
     THINK,
     Token,
     compose_prompt,
@@ -16,7 +14,9 @@ from deployments.language_model.prompts import (
     plan_prompt,
     unconditional_compose_prompt,
 )
-from deployments.language_model.tokenizer import LMTokenizer
+from deployments.language_model.text.tokenizer import LMTokenizer
+from deployments.tiny_checkpoints.language_model import CODE_TOKENS, tokenizer_spec
+from deployments.tiny_checkpoints.tokenizer import train_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from deployments.common.messages import Sampling
 from deployments.language_model.sampling import derived_seed, draw, guide
-from deployments.messages import Sampling
 
 GREEDY = Sampling(seed=0, temperature=0.0)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from deployments.language_model.step_range import announce, common_range
+from deployments.language_model.vllm_engine.step_range import announce, common_range
 
 CODES = range(100, 200)
 

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from configs.settings import RecordingSettings
-from deployments.codec.audio_files import largest_file, read
-from deployments.errors import StorageError
+from deployments.common.errors import StorageError
+from deployments.common.stored_recordings import largest_file, read
 from serve_app.recordings import decoder as decoder_module
 from serve_app.recordings.decoder import RecordingDecoder
 from serve_app.recordings.errors import RecordingError

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from deployments.domain import SAMPLE_RATE, SAMPLES_PER_LATENT
+from configs.domain import SAMPLE_RATE, SAMPLES_PER_LATENT
 from training.onsets import Ear, onsets
 
 _FRAMES = 50

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
+from configs.domain import CODE_COUNT, SAMPLES_PER_LATENT
 from deployments.checkpoints.key_map import Component, module_arguments
-from deployments.domain import CODE_COUNT, SAMPLES_PER_LATENT
 from training.recipe import FULL, QUICK, Recipe
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from deployments.domain import SAMPLE_RATE
-from deployments.language_model.metadata import normal_key
+from configs.domain import SAMPLE_RATE
+from deployments.language_model.text.metadata import normal_key
 from training.songs.captions import caption
 from training.songs.composing import compose
 from training.songs.description import DURATIONS, describe

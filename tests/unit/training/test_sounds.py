@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deployments.domain import SAMPLE_RATE
+from configs.domain import SAMPLE_RATE
 from training.songs.drums import KITS, kit
 from training.songs.genres import FAMILIES
 from training.songs.instruments import Patch, patch, tone

@@ -5,7 +5,7 @@ import torch
 from diffusers import AutoencoderOobleck
 from torch.nn.functional import conv1d, conv_transpose1d
 
-from deployments.domain import AUDIO_CHANNELS, SAMPLES_PER_LATENT
+from configs.domain import AUDIO_CHANNELS, SAMPLES_PER_LATENT
 from training.codec import new_vae
 from training.recipe import QUICK
 from training.subbands import cosine_filters, decode, encode, scale_to

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from deployments.domain import LATENT_RATE
+from configs.domain import LATENT_RATE
 from training.onsets import onsets
 from training.songs.composing import Hit, Note, Score
 from training.songs.song import Purpose, score, song

@@ -1,0 +1,73 @@
+"""Levels of finished songs (contract §1.4)."""
+
+import math
+
+import numpy as np
+
+from configs.domain import sample_count
+from deployments.common.stored_recordings import SILENCE_PEAK, Samples
+
+TARGET_PEAK = 10 ** (-1 / 20)
+"""-1 dBFS."""
+
+
+USUAL_LEVEL = 10 ** (-20 / 20)
+"""Root mean square. -20 dBFS in each of two channels is about -18 LUFS, the reference of ReplayGain: most
+released music is louder. The embedded model makes about as much of its own accord."""
+_SURROUNDINGS = 10.0
+"""Seconds before and after a window."""
+_METER_BLOCK = 0.4
+"""Seconds."""
+_PAUSE = 0.1
+"""Blocks of less than so much of the mean power are pauses."""
+
+
+def peak(samples: Samples) -> float:
+    """The largest magnitude in [channels, samples]; 0 where there is none."""
+    return float(np.abs(samples).max(initial=0.0))
+
+
+def normalised(samples: Samples) -> Samples:
+    """`samples` scaled to a peak of -1 dBFS; silence stays silence."""
+    loudest = peak(samples)
+    return samples if loudest < SILENCE_PEAK else samples * np.float32(TARGET_PEAK / loudest)
+
+
+def gain_to_usual_level(source: Samples, start: float, end: float) -> float:
+    """The factor that makes a quiet source [2, samples] as loud as released music around a window.
+
+    `start` and `end` are those of the window, in seconds. The factor is at least 1, and it brings no sample
+    above -1 dBFS.
+    """
+    level = _level(_around(source, start, end))
+    return max(1.0, min(USUAL_LEVEL / level, TARGET_PEAK / peak(source))) if level else 1.0
+
+
+def _around(source: Samples, start: float, end: float) -> list[Samples]:
+    """The parts of a source before and after a window."""
+    reach, first, last = (sample_count(seconds) for seconds in (_SURROUNDINGS, start, end))
+    return [source[:, max(first - reach, 0) : first], source[:, last : last + reach]]
+
+
+def _level(parts: list[Samples]) -> float:
+    """The root mean square of all that is not a pause; 0 where everything is silent.
+
+    Blocks and pauses are those of loudness meters (ITU-R BS.1770), without their weighting of frequencies.
+    """
+    block = sample_count(_METER_BLOCK)
+    powers = np.array(
+        [
+            np.square(part[:, at : at + block], dtype=np.float64).mean()
+            for part in parts
+            for at in range(0, part.shape[1], block)
+        ]
+    )
+    powers = powers[powers > SILENCE_PEAK**2]
+    if not powers.size:
+        return 0.0
+    return math.sqrt(powers[powers >= _PAUSE * powers.mean()].mean())
+
+
+def limited(samples: Samples) -> Samples:
+    """`samples` turned down, where they are louder, to a peak of -1 dBFS."""
+    return normalised(samples) if peak(samples) > TARGET_PEAK else samples

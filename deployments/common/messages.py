@@ -1,0 +1,261 @@
+"""What the pipeline and the model deployments say to each other.
+
+Plain frozen dataclasses, numpy arrays for latents: the ingress reads them without torch.
+`compose` and `decode` answer as a stream: any number of `Progress`, then one result. `denoise` takes all
+items of a job at once and answers so for each of them, as pairs (item, answer).
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from configs.domain import Task
+
+Latents = npt.NDArray[np.float32]
+"""[frames, channels] at 25 Hz; 64 channels in the official checkpoints."""
+
+Stage = Literal["planning", "composing", "denoising", "decoding", "encoding"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+"""In their order."""
+
+InferMethod = Literal["ode", "sde"]
+"""How the DiT goes from noise to music: by the velocities alone, or with fresh noise at every step."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`done` of `total` units of work (codes, steps, tiles, samples) in one stage of one batch item."""
+
+    stage: Stage
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Which job asks: it changes no answer, and stands in logs and traces."""
+
+    job_id: str = ""
+    traceparent: str | None = None
+    """W3C context of the span that asks; None where the job is not traced."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the LM draws tokens. `temperature` 0 is greedy; `top_k` 0, `top_p` 1 and `cfg_scale` 1 are off."""
+
+    seed: int
+    temperature: float = 0.85
+    top_k: int = 0
+    top_p: float = 0.9
+    repetition_penalty: float = 1.0
+    cfg_scale: float = 1.0
+    negative_prompt: str = "NO USER INPUT"
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Musical facts of a song; None where nobody said. Values are as the user or the LM wrote them."""
+
+    bpm: int | None = None
+    key_scale: str | None = None
+    time_signature: str | None = None
+    duration: float | None = None
+    """Seconds."""
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """Ask the LM for the metadata that is None in `given`, and only for that.
+
+    `wanted_duration` False (the source or given codes decide it) leaves `duration` None in the answer.
+    """
+
+    caption: str
+    lyrics: str
+    language: str
+    given: Metadata
+    wants_duration: bool
+    max_duration: int
+    """Seconds; the longest duration that the LM may choose."""
+    sampling: Sampling
+    backend: str = "vllm"
+    origin: Origin = Origin()
+
+
+@dataclass(frozen=True)
+class ComposeRequest:
+    """Ask the LM for exactly `code_count` audio codes of one batch item."""
+
+    caption: str
+    lyrics: str
+    metadata: Metadata
+    code_count: int
+    sampling: Sampling
+    backend: str = "vllm"
+    language: str | None = None
+    """Of the lyrics, as in the PlanRequest; None leaves it out of the LM's prompt."""
+    origin: Origin = Origin()
+
+
+@dataclass(frozen=True)
+class AudioCodes:
+    """The result of `compose`: codes in 0…63999 at 5 Hz."""
+
+    codes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of a source that a task renews, in latent frames: [start, end)."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class RepaintMode:
+    """How firmly a repaint holds on to the source outside its window."""
+
+    injection_ratio: float
+    """Fraction of the steps after which the noisy source replaces what the DiT made outside the window."""
+    crossfade_frames: int
+    """Latent frames outside each edge over which the result fades into the source; 0 is no blend."""
+    splice_seconds: float | None
+    """Crossfade into the source's own waveform outside the window; None keeps what was decoded there."""
+
+
+REPAINT_MODES = {
+    "conservative": RepaintMode(1.0, 25, 0.05),
+    "balanced": RepaintMode(0.5, 12, 0.025),
+    "aggressive": RepaintMode(0.0, 0, None),
+}
+
+
+@dataclass(frozen=True)
+class DenoiseRequest:
+    """One batch item for the DiT.
+
+    `codes` wins over `source`. `source` is [frames, channels] or absent (silence); codes and sources shorter
+    than `frames` are padded with silence latents, longer ones cropped.
+    """
+
+    task: Task
+    instruction: str
+    caption: str
+    lyrics: str
+    language: str
+    metadata: Metadata
+    """As the DiT's prompt carries it; its duration is that of the whole song."""
+    frames: int
+    seed: int
+    codes: tuple[int, ...] | None = None
+    source: Latents | None = None
+    window: Window | None = None
+    reference: Latents | None = None
+    """[750, channels] latents of the timbre reference; None is silence."""
+    inference_steps: int = 8
+    guidance_scale: float = 7.0
+    audio_cover_strength: float = 1.0
+    shift: float | None = None
+    """Warps the schedule towards noise; None is what the checkpoint was trained for."""
+    timesteps: tuple[float, ...] | None = None
+    """A schedule of the user's own, from 1 downwards. Only turbo (snapped) and sft checkpoints take one."""
+    infer_method: InferMethod = "ode"
+    use_adg: bool = False
+    """Angle-based guidance instead of the default adaptive projected guidance."""
+    cfg_interval_start: float = 0.0
+    cfg_interval_end: float = 1.0
+    """Guidance acts at timesteps inside [start, end]; 1 is pure noise, where denoising begins."""
+    cover_noise_strength: float = 0.0
+    """Above 0 the source itself, noised to 1 - strength, is where denoising begins."""
+    repaint_mode: RepaintMode = REPAINT_MODES["balanced"]
+    origin: Origin = Origin()
+
+
+@dataclass(frozen=True)
+class DenoisedLatents:
+    """The result of `denoise`, with what the model really did."""
+
+    latents: Latents
+    steps: int
+    guidance_scale: float | None
+    """None where the model takes no guidance (distilled checkpoints)."""
+    truncated: tuple[str, ...] = ()
+    """Texts cut to the DiT's token limits: any of "caption", "lyrics"."""
+    timesteps: tuple[float, ...] = ()
+    """The schedule that was run, without its final 0."""
+
+
+@dataclass(frozen=True)
+class EncodeRequest:
+    """Ask the codec for the latents of a stored recording.
+
+    A source is padded with silence on both sides (out-painting) and encoded whole; a reference is brought to
+    30 s: three pieces of 10 s chosen by `seed`, 750 frames.
+    """
+
+    uri: str
+    purpose: Literal["source", "reference"]
+    seed: int = 0
+    pad_left: float = 0.0
+    """Seconds."""
+    pad_right: float = 0.0
+    """Seconds."""
+    renewed: tuple[float, float] | None = None
+    """Start and end of the part that a repaint makes anew, in seconds of the padded source. A source that is
+    quiet around it is then turned up, because the DiT makes music at the level of released songs."""
+    origin: Origin = Origin()
+
+
+@dataclass(frozen=True)
+class EncodedAudio:
+    """The result of `encode`. `latents` is None where the recording is silent: the DiT then hears none."""
+
+    latents: Latents | None
+    seconds: float
+    gain: float = 1.0
+    """What the source's samples were multiplied by."""
+
+
+@dataclass(frozen=True)
+class Splice:
+    """Keep the source outside the repainted window, sample for sample (contract §1.4). Times in seconds.
+
+    `start` and `end` are in the padded source's time.
+    """
+
+    uri: str
+    start: float
+    end: float
+    pad_left: float = 0.0
+    pad_right: float = 0.0
+    crossfade: float = 0.025
+    gain: float = 1.0
+    """What the source was multiplied by when it was encoded; the new part is divided by it."""
+
+
+@dataclass(frozen=True)
+class DecodeRequest:
+    """One batch item for the codec: latents in, an audio file at `uri` out."""
+
+    latents: Latents
+    seconds: float
+    """The file has exactly round(48,000 × seconds) samples per channel."""
+    audio_format: str
+    uri: str
+    splice: Splice | None = None
+    origin: Origin = Origin()
+
+
+@dataclass(frozen=True)
+class AudioFile:
+    """The result of `decode`: a finished file in the audio storage."""
+
+    uri: str
+    byte_count: int
+    seconds: float
+    timings: dict[str, float] = field(default_factory=dict)
+    """Seconds spent decoding and encoding, by stage name."""

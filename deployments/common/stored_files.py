@@ -1,0 +1,149 @@
+"""Files in the audio storage, which is any file system that fsspec knows: a local folder, s3://…, gs://…"""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import IO, Any, BinaryIO
+
+from fsspec.config import conf
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from deployments.common.errors import StorageError
+from deployments.common.temporary_files import temporary_files, temporary_folder
+
+_NO_FOLDER_SYNC = {errno.EACCES, errno.EBADF, errno.EINVAL}
+
+
+def located(uri: str) -> tuple[Any, str]:
+    """The file system of a URI, and the path on it.
+
+    It keeps no listings, because other processes write and delete files, too. Credentials and endpoints come
+    from the environment (`AWS_...`, `FSSPEC_...`).
+    """
+    options = _s3_options() if uri.startswith("s3://") else {}
+    file_system, path = url_to_fs(uri, use_listings_cache=False, **options)
+    return file_system, path
+
+
+def _s3_options() -> dict[str, Any]:
+    configured = conf.get("s3", {})
+    client = {
+        # For URLs botocore's default is version 2, which many S3 stores and encrypted buckets refuse.
+        "signature_version": "s3v4",
+        # Three attempts; botocore's default takes ten seconds to find that nobody answers.
+        "retries": {"mode": "standard"},
+    }
+    # So much of a large file is in memory at once, as often as the concurrency says.
+    transfer = {"default_block_size": 16 << 20, "max_concurrency": 4}
+    return {**transfer, **configured, "config_kwargs": {**client, **configured.get("config_kwargs", {})}}
+
+
+@contextmanager
+def storage_errors(*passed: type[Exception]) -> Iterator[None]:
+    """Around calls of a file system: whatever they raise, in whichever library, becomes a StorageError.
+
+    Exceptions in `passed` stay what they are.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, (StorageError, *passed)):
+            raise
+        raise StorageError(f"{type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def stored_file(uri: str) -> Iterator[Path]:
+    """A stored file as a local one, which is a copy where the storage is elsewhere.
+
+    Raises FileNotFoundError and StorageError.
+    """
+    storage, path = located(uri)
+    if isinstance(storage, LocalFileSystem):
+        yield Path(path)
+        return
+    with temporary_files(), TemporaryFile() as copy:
+        with storage_errors(FileNotFoundError), temporary_files():
+            storage.get_file(path, _path_of(copy))
+        yield Path(_path_of(copy))
+
+
+@contextmanager
+def new_stored_file(uri: str) -> Iterator[BinaryIO]:
+    """A file to write that appears at `uri` whole and for good when the block ends, or not at all.
+
+    Only the server's own user can read it. Raises StorageError, also in the place of an OSError of the block.
+    """
+    storage, path = located(uri)
+    if isinstance(storage, LocalFileSystem):
+        with _file_errors(Path(path).parent), _new_local_file(Path(path)) as file:
+            yield file
+        return
+    with _file_errors(temporary_folder()), temporary_files(), TemporaryFile() as file:
+        yield file
+        file.flush()
+        with storage_errors():
+            # Not `storage.open`: leaving its block because of an error would complete the upload.
+            storage.put_file(_path_of(file), path)
+
+
+@contextmanager
+def _new_local_file(path: Path) -> Iterator[BinaryIO]:
+    """The file is written beside its place and renamed when all of it is on the disk."""
+    _make_folders(path.parent)
+    with TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
+        aside = Path(folder) / path.name
+        with _private_file(aside) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    _sync(path.parent)
+
+
+@contextmanager
+def _file_errors(folder: Path | str) -> Iterator[None]:
+    try:
+        yield
+    except (StorageError, InterruptedError):  # a cancelled job ends its writing with the second
+        raise
+    except OSError as error:
+        raise StorageError(f"{folder}: {error}") from error
+
+
+def _path_of(temporary: IO[bytes]) -> str:
+    """Where an open file without a name can be opened: the system deletes such a file with its process."""
+    return f"/proc/{os.getpid()}/fd/{temporary.fileno()}"
+
+
+def _make_folders(folder: Path) -> None:
+    """Make a folder and its parents where they are missing; only the server's user can enter them."""
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    for new in reversed(missing):
+        new.mkdir(mode=0o700, exist_ok=True)
+        _sync(new.parent)
+
+
+def _private_file(path: Path) -> BinaryIO:
+    """A new file to write and read, which only the server's user can open."""
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "wb+")
+
+
+def _sync(folder: Path) -> None:
+    """Bring the names in a folder to the disk.
+
+    Some file systems do not do this for folders; PostgreSQL passes over the same errors.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise

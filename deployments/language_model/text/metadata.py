@@ -1,0 +1,133 @@
+"""Musical metadata between the user, the LM's text and the pipeline."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from configs.domain import MAX_BPM, MAX_LM_DURATION, MIN_BPM, MIN_LM_DURATION, TIME_SIGNATURES
+from deployments.common.messages import Metadata
+from deployments.language_model.text.prompts import END_THINK, THINK, TURN_END
+
+Fields = dict[str, int | str]
+"""Metadata as the LM writes it: bpm, caption, duration, keyscale, language, timesignature."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the LM says about a song: every metadata field, and lyrics."""
+
+    fields: Fields
+    lyrics: str
+
+
+COT_KEYS = ("bpm", "caption", "duration", "keyscale", "language", "timesignature")
+
+_KEY = re.compile(r"([A-G])\s*(#|♯|b|♭)?\s*(M|maj(?:or)?|m(?:in(?:or)?)?)?", re.IGNORECASE)
+_CODES = re.compile(r"<\|audio_code_\d+\|>")
+_LYRIC_HEADER = re.compile(r"^# Lyric\s*\n", re.IGNORECASE)
+_NOT_GIVEN = ("", "n/a")
+
+
+def normal_key(text: str) -> str | None:
+    """`c# minor`, `Bbm`, `F♯ minor` as the LM writes keys: `C# minor`; None for other modes."""
+    match = _KEY.fullmatch(text.strip())
+    if not match:
+        return None
+    note, accidental, mode = match.groups(default="")
+    minor = mode == "m" or mode.lower().startswith("min")
+    return f"{note.upper()}{accidental.lower()} {'minor' if minor else 'major'}"
+
+
+def normal_time_signature(text: str) -> str | None:
+    """`4/4` or `4` as the LM writes it: `4`; None for those that it cannot write."""
+    text = text.strip()
+    if text in TIME_SIGNATURES:
+        return text
+    return next((name for name, written in TIME_SIGNATURES.items() if written == text), None)
+
+
+def given_fields(bpm: Any, key_scale: str | None, time_signature: str | None, audio_duration: Any) -> Fields:
+    """What of a request counts as given, in the user's own words: no blanks, no `N/A`, nothing below zero."""
+    fields: Fields = {}
+    for name, number in (("bpm", bpm), ("duration", audio_duration)):
+        if number is not None and int(float(number)) > 0:
+            fields[name] = int(float(number))
+    for name, text in (("keyscale", key_scale), ("timesignature", time_signature)):
+        if text is not None and text.strip().lower() not in _NOT_GIVEN:
+            fields[name] = text.strip()
+    return fields
+
+
+def is_complete(fields: Fields) -> bool:
+    """Whether nothing is left for the LM to plan."""
+    return {"bpm", "duration", "keyscale", "timesignature"} <= fields.keys()
+
+
+def lm_fields(metadata: Metadata, language: str | None) -> Fields:
+    """Known metadata in the LM's words and ranges. What it cannot say (`D dorian`, `5/4`) is left out."""
+    fields: Fields = {}
+    if metadata.bpm is not None:
+        fields["bpm"] = min(max(metadata.bpm, MIN_BPM), MAX_BPM)
+    if metadata.duration is not None:
+        fields["duration"] = min(max(int(metadata.duration), MIN_LM_DURATION), MAX_LM_DURATION)
+    if metadata.key_scale is not None and (key := normal_key(metadata.key_scale)):
+        fields["keyscale"] = key
+    if language is not None:
+        fields["language"] = language
+    if metadata.time_signature is not None and (time := normal_time_signature(metadata.time_signature)):
+        fields["timesignature"] = time
+    return fields
+
+
+def cot_yaml(fields: Mapping[str, object]) -> str:
+    """The text between `<think>` and `</think>` of a codes prompt, as PyYAML writes it."""
+    known = {key: _cot_value(key, fields[key]) for key in COT_KEYS if fields.get(key) is not None}
+    return yaml.dump(known, allow_unicode=True, sort_keys=True).strip() if known else ""
+
+
+def _cot_value(key: str, value: object) -> object:
+    if key == "timesignature" and isinstance(value, str):
+        value = value.removesuffix("/4")
+    return int(value) if isinstance(value, str) and value.isdigit() else value
+
+
+def parse_lm_output(text: str) -> tuple[Fields, str]:
+    """Metadata and the string of audio codes in what the LM wrote. Unknown lines are ignored."""
+    return _parse_lines(_thought(text)), "".join(_CODES.findall(text))
+
+
+def _thought(text: str) -> str:
+    if THINK.name in text and END_THINK.name in text:
+        return text.split(THINK.name, 1)[1].split(END_THINK.name, 1)[0]
+    return _CODES.split(text, maxsplit=1)[0]
+
+
+def _parse_lines(text: str) -> Fields:
+    values: dict[str, list[str]] = {}
+    current: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("<"):
+            continue
+        if line and not line[0].isspace() and ":" in line:
+            key, _, value = line.partition(":")
+            current = values[key.strip().lower()] = [value]
+        elif line[:1].isspace():
+            current.append(line)
+    fields: Fields = {}
+    for key in COT_KEYS:
+        if key in values:
+            value = " ".join(part for part in map(str.strip, values[key]) if part)
+            fields[key] = int(value) if key in ("bpm", "duration") and value.isdigit() else value
+    return fields
+
+
+def extract_lyrics(text: str) -> str:
+    """The lyrics behind `</think>` in an answer to an understand, format or inspire prompt."""
+    _, end_think, lyrics = text.partition(END_THINK.name)
+    if not end_think:
+        return ""
+    lyrics = _LYRIC_HEADER.sub("", lyrics.strip(), count=1)
+    return lyrics.removesuffix(TURN_END.name).strip()

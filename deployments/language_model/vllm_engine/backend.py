@@ -1,0 +1,215 @@
+"""The LM on vLLM: continuous batching of guided pairs, unguided runs and metadata in one engine.
+
+The engine runs in the replica's own process, on a thread: a process of its own, which is vLLM's default,
+would import torch and vLLM a second time, and each token would travel between the two.
+"""
+
+import json
+import os
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from configs.settings import LanguageModelSettings
+from deployments.common.errors import EngineError
+from deployments.common.precision import engine_dtype
+from deployments.common.processor import use_threads
+from deployments.common.processor_share import share_of
+from deployments.language_model.observer import EngineObserver
+from deployments.language_model.text.tokenizer import LMTokenizer
+from deployments.language_model.threaded_backend import Run, ThreadedBackend
+from deployments.language_model.vllm_engine.run_row import RunRow
+
+_ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    # The guidance processor is written for the V1 runner; the V2 runner refuses it.
+    "VLLM_USE_V2_MODEL_RUNNER": "0",
+    # Threads bound to cores stand still while other deployments use these cores.
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_NO_USAGE_STATS": "1",
+    # vLLM tries its own sampler when it starts, and FlashInfer's, its default, is compiled then, by a CUDA
+    # toolkit that a machine with a driver need not have. Our tokens come from the guidance processor.
+    "VLLM_USE_FLASHINFER_SAMPLER": "0",
+}
+_CPU_WORKER = "deployments.language_model.vllm_engine.lone_worker.LoneWorker"
+_SEPARATOR, _CONDITIONAL, _UNCONDITIONAL = ":", "conditional", "unconditional"
+_PAUSE_SECONDS = 0.001
+"""Between two steps while every run waits."""
+
+
+class VLLMBackend(ThreadedBackend):
+    """A vLLM engine with the checkpoint in `folder`, in this process. Starting it takes some ten seconds."""
+
+    def __init__(
+        self,
+        folder: Path,
+        tokenizer: LMTokenizer,
+        settings: LanguageModelSettings,
+        prefix_caching: bool = True,
+        observer: EngineObserver | None = None,
+    ) -> None:
+        super().__init__("the vLLM engine", share_of(settings.device, settings.threads))
+        self._checkpoint = folder
+        self._tokenizer = tokenizer
+        self._settings = settings
+        self._prefix_caching = prefix_caching
+        self._stat_loggers = [] if observer is None else observer.vllm_stat_loggers()
+        self._runs: dict[str, Run] = {}
+        """By the name that their requests in vLLM begin with."""
+        self._start()
+
+    def _load(self) -> None:
+        settings = self._settings
+        use_threads(settings.threads)
+        with tempfile.TemporaryDirectory(prefix="acestep-lm-") as folder:
+            os.environ.update(_ENVIRONMENT)
+            os.environ["VLLM_LOGGING_CONFIG_PATH"] = str(_write_logging_config(Path(folder)))
+            from vllm import EngineArgs
+            from vllm.v1.engine.llm_engine import LLMEngine
+
+            from deployments.language_model.vllm_engine.model import ARCHITECTURE
+
+            text_tokenizer = Path(folder, "tokenizer")
+            text_tokenizer.mkdir()
+            self._tokenizer.save_text_tokenizer(text_tokenizer)
+            self._engine: Any = LLMEngine.from_engine_args(
+                EngineArgs(
+                    model=str(self._checkpoint),
+                    hf_overrides={"architectures": [ARCHITECTURE]},
+                    tokenizer=str(text_tokenizer),
+                    generation_config="vllm",
+                    dtype=engine_dtype(settings.dtype, settings.device),
+                    max_model_len=settings.max_model_len,
+                    max_num_seqs=settings.max_num_seqs,
+                    kv_cache_memory_bytes=settings.kv_cache_bytes,
+                    gpu_memory_utilization=settings.gpu_memory_utilization,
+                    enforce_eager=settings.device == "cpu",
+                    enable_prefix_caching=self._prefix_caching,
+                    # Small pages find more in the prefix cache: the usual unconditional prompt has 33 tokens.
+                    # On a GPU vLLM's own are as small; on a CPU these are the smallest.
+                    block_size=32 if settings.device == "cpu" else None,
+                    # Pairs are prefilled whole, in one step.
+                    enable_chunked_prefill=False,
+                    max_num_batched_tokens=settings.max_model_len,
+                    async_scheduling=False,
+                    # On newer GPUs vLLM prefers FlashInfer's, which is compiled at the first start, too.
+                    attention_backend="FLASH_ATTN" if settings.device == "cuda" else None,
+                    worker_cls=_CPU_WORKER if settings.device == "cpu" else "auto",
+                    scheduler_cls="deployments.language_model.vllm_engine.pair_scheduler.PairScheduler",
+                    logits_processors=[
+                        "deployments.language_model.vllm_engine.guidance_processor:GuidanceProcessor"
+                    ],
+                    structured_outputs_config={"backend": "xgrammar"},
+                    disable_log_stats=not self._stat_loggers,
+                ),
+                stat_loggers=self._stat_loggers,
+            )
+        cache = self._engine.vllm_config.cache_config
+        # One page is vLLM's null page, and the last ones of two rows may be almost empty.
+        self.capacity = (cache.num_gpu_blocks - 3) * cache.block_size
+
+    async def _prepare(self, run: Run) -> None:
+        """Nothing: vLLM compiles the grammar while the run waits."""
+
+    def _admit(self, run: Run) -> None:
+        name = uuid.uuid4().hex
+        self._runs[name] = run
+        try:
+            for half, (request_id, prompt) in enumerate(zip(_request_ids(name), run.prompts(), strict=False)):
+                params = self._params(run, name, is_conditional=half == 0)
+                self._engine.add_request(request_id, {"prompt_token_ids": prompt}, params)
+        except ValueError as error:  # vLLM refuses the request
+            run.tell(EngineError(f"the vLLM engine refused a run: {error}"))
+            self._leave(name)
+
+    def _has_work(self) -> bool:
+        return bool(self._runs)
+
+    def _step(self) -> None:
+        for name in [name for name, run in self._runs.items() if run.cancelled]:
+            self._leave(name)
+        outputs = self._engine.step()
+        for output in outputs:
+            name, _, half = output.request_id.partition(_SEPARATOR)
+            run = self._runs.get(name)
+            if run is not None and half == _CONDITIONAL:
+                self._take(name, run, output)
+        if self._runs and not outputs:
+            time.sleep(_PAUSE_SECONDS)  # every run waits: for its grammar to be compiled
+
+    def _take(self, name: str, run: Run, output: Any) -> None:
+        answer = output.outputs[0]
+        if output.finished and answer.finish_reason not in ("stop", "length"):
+            run.tell(EngineError(f"vLLM ended a run: {answer.finish_reason}"))
+            self._leave(name)
+            return
+        run.tell([token for token in answer.token_ids if token != self._tokenizer.end_id])
+        if output.finished:
+            run.tell(None)
+            del self._runs[name]
+
+    def _leave(self, name: str) -> None:
+        """Take a run out of the engine before its end."""
+        del self._runs[name]
+        self._engine.abort_request(list(_request_ids(name)))
+
+    def _recovered(self, error: Exception) -> bool:
+        # What vLLM holds of a failed step is unknown: the engine ends with it.
+        for run in self._runs.values():
+            run.tell(EngineError(f"the vLLM engine failed: {error!r}"))
+        self._runs = {}
+        return False
+
+    def _end(self) -> None:
+        for run in self._runs.values():
+            run.tell(EngineError("the vLLM engine has ended"))
+        self._engine.engine_core.shutdown()
+        del self._engine
+
+    def _params(self, run: Run, name: str, is_conditional: bool) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+        request = run.request
+        row = RunRow(
+            run=name,
+            guided=request.unconditional_prompt is not None,
+            unconditional=not is_conditional,
+            sampling=request.sampling,
+            first_id=request.allowed.start,
+            end_id=request.allowed.stop,
+        )
+        return SamplingParams(
+            temperature=0.0,
+            max_tokens=request.max_tokens,
+            ignore_eos=not request.is_constrained,
+            detokenize=False,
+            # The unconditional half writes the other half's tokens.
+            output_kind=RequestOutputKind.DELTA if is_conditional else RequestOutputKind.FINAL_ONLY,
+            structured_outputs=StructuredOutputsParams(
+                regex=request.regex, structural_tag=request.structural_tag
+            )
+            if request.is_constrained
+            else None,
+            extra_args=row.as_extra_args(),
+        )
+
+
+def _request_ids(name: str) -> tuple[str, str]:
+    """The requests in vLLM of the run `name`; the second is there where the run is guided."""
+    return f"{name}{_SEPARATOR}{_CONDITIONAL}", f"{name}{_SEPARATOR}{_UNCONDITIONAL}"
+
+
+def _write_logging_config(folder: Path) -> Path:
+    """Write the file that tells vLLM how to set up `logging` when it is imported: set one level.
+
+    Its default would close the handlers of all loggers: the replica would write no log any more.
+    Its dozen warnings are about what is chosen here on purpose and checked at the warm-up.
+    """
+    level = os.environ.get("VLLM_LOGGING_LEVEL", "ERROR").upper()
+    config = {"version": 1, "incremental": True, "loggers": {"vllm": {"level": level}}}
+    file = folder / "logging.json"
+    file.write_text(json.dumps(config))
+    return file

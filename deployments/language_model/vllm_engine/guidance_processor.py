@@ -1,0 +1,153 @@
+"""Guidance and sampling inside vLLM.
+
+vLLM hands over the logits of every row of a step. The two rows of a guided run are combined, one token is
+drawn by `sampling.draw`, and both rows are forced to it: vLLM's own, greedy sampler picks what is forced.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor
+from vllm.v1.sample.logits_processor.builtin import process_dict_updates
+
+from deployments.common.messages import Sampling
+from deployments.language_model.sampling import draw, guide
+from deployments.language_model.vllm_engine.run_row import RunRow
+from deployments.language_model.vllm_engine.step_range import announce
+
+
+@dataclass(frozen=True)
+class _BatchRow:
+    row: RunRow
+    output_ids: list[int]
+    """vLLM's own list: it grows with every step."""
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """One token to be drawn: for one row of the batch, or for two."""
+
+    conditional: int
+    unconditional: int | None
+    batch_row: _BatchRow
+
+
+class GuidanceProcessor(LogitsProcessor):
+    """vLLM logits processor (V1 interface) for requests that carry a RunRow; others pass untouched."""
+
+    def __init__(self, *_: Any) -> None:
+        self._rows: dict[int, _BatchRow] = {}
+        self._groups: list[_Group] | None = None
+        """None until they are made for the rows that there are now."""
+
+    @classmethod
+    def validate_params(cls, sampling_params: Any) -> None:
+        """Refuse what would let vLLM's own sampling or stopping act on one row of a pair."""
+        if RunRow.of(sampling_params) and (
+            sampling_params.temperature != 0 or sampling_params.stop or sampling_params.n != 1
+        ):
+            raise ValueError(
+                "a run is sampled by the guidance processor: temperature 0, no stop strings, n 1"
+            )
+
+    def is_argmax_invariant(self) -> bool:
+        return False
+
+    def update_state(self, batch_update: BatchUpdate | None) -> None:
+        """Follow the rows of vLLM's batch as they come, go and move."""
+        if process_dict_updates(self._rows, batch_update, _batch_row):
+            self._groups = None
+            ranges = {range(one.row.first_id, one.row.end_id) for one in self._rows.values()}
+            announce(len(self._rows), ranges.pop() if len(ranges) == 1 else None)
+
+    def apply(self, logits: Tensor) -> Tensor:
+        """Force a token on each row of `logits` [rows, vocabulary]."""
+        if self._groups is None:
+            self._groups = _groups(self._rows, logits.device)
+        for group in self._groups:
+            # +inf wins vLLM's argmax whatever the rest of the row is.
+            logits[group.rows, group.draw(logits)[group.draw_of_row]] = torch.inf
+        return logits
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Draws from one range of tokens, and where they stand on the device: the same until the rows change."""
+
+    first_id: int
+    end_id: int
+    samplings: Sequence[Sampling]
+    generated: Sequence[list[int]]
+    """vLLM's own lists of the rows' tokens; they grow with every step."""
+    conditional: Tensor
+    """[draws]: rows of the batch."""
+    guided: Tensor
+    """[guided draws]: which of the draws."""
+    unconditional: Tensor
+    """[guided draws]: rows of the batch."""
+    scales: Tensor
+    """[guided draws, 1]"""
+    rows: Tensor
+    """[rows of all draws], each forced to the token of the draw that stands in `draw_of_row`."""
+    draw_of_row: Tensor
+
+    @classmethod
+    def of(cls, draws: Sequence[_Draw], first_id: int, end_id: int, device: torch.device) -> "_Group":
+        def on_device(values: Sequence[Any]) -> Tensor:
+            return torch.tensor(values, device=device)
+
+        pairs = [(place, one) for place, one in enumerate(draws) if one.unconditional is not None]
+        guided = [place for place, _ in pairs]
+        conditional = [one.conditional for one in draws]
+        unconditional = [one.unconditional for _, one in pairs]
+        samplings = [one.batch_row.row.sampling for one in draws]
+        return cls(
+            first_id,
+            end_id,
+            samplings,
+            [one.batch_row.output_ids for one in draws],
+            on_device(conditional),
+            on_device(guided),
+            on_device(unconditional),
+            on_device([[samplings[place].cfg_scale] for place in guided]),
+            on_device(conditional + unconditional),
+            on_device([*range(len(draws)), *guided]),
+        )
+
+    def draw(self, logits: Tensor) -> Tensor:
+        """[draws]: token ids."""
+        columns = slice(self.first_id, self.end_id)
+        chosen = logits[self.conditional, columns]
+        if len(self.guided):
+            guided = guide(chosen[self.guided], logits[self.unconditional, columns], self.scales)
+            chosen[self.guided] = guided
+        return draw(chosen, self.samplings, self.generated, self.first_id) + self.first_id
+
+
+def _batch_row(params: Any, _prompt_ids: list[int] | None, output_ids: list[int]) -> _BatchRow | None:
+    row = RunRow.of(params)
+    return _BatchRow(row, output_ids) if row else None
+
+
+def _groups(rows: dict[int, _BatchRow], device: torch.device) -> list[_Group]:
+    by_range: dict[tuple[int, int], list[_Draw]] = defaultdict(list)
+    for one in _draws(rows):
+        by_range[one.batch_row.row.first_id, one.batch_row.row.end_id].append(one)
+    return [_Group.of(draws, *limits, device) for limits, draws in by_range.items()]
+
+
+def _draws(rows: dict[int, _BatchRow]) -> list[_Draw]:
+    unconditional = {one.row.run: index for index, one in rows.items() if one.row.unconditional}
+    draws = [
+        _Draw(index, unconditional.pop(one.row.run, None), one)
+        for index, one in rows.items()
+        if not one.row.unconditional
+    ]
+    alone = [one.batch_row.row.run for one in draws if one.batch_row.row.guided and one.unconditional is None]
+    if alone or unconditional:
+        raise RuntimeError(f"guided runs came apart in the batch: {[*alone, *unconditional]}")
+    return draws

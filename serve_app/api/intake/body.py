@@ -1,0 +1,218 @@
+"""From the bytes of a request to raw values by name, and uploaded files.
+
+All limits hold while the body streams in. Files are spooled to anonymous temporary files, which vanish when
+the block of `BodyReader.read` ends.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, NoReturn
+from urllib.parse import parse_qsl
+
+from fastapi import HTTPException, Request
+
+from configs.settings import ApiSettings
+from deployments.common.temporary_files import temporary_files
+from serve_app.api.access.capacity import ByteBudget, ByteShare
+from serve_app.api.intake.multipart import MAX_FIELDS, MultipartError, MultipartReader, TextTooLargeError
+from serve_app.api.threads import WorkerPool
+
+JSON = "application/json"
+URLENCODED = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data"
+
+MAX_TEXT_BYTES = 1 << 20
+"""Of all that is not the content of a file, in every content type."""
+MAX_JSON_ENTRIES = 1 << 17
+MAX_JSON_CONTAINERS = 1_000
+"""Commas and opening brackets outside the texts of a JSON document. They bound the time of its parser, which
+cannot be interrupted, and of the garbage collector, which many arrays set off: 35 ms together."""
+MAX_JSON_QUOTES = 10_000
+"""Where there are more, commas and brackets in texts count, too: telling them apart would take long."""
+UPLOADS_AT_ONCE = 8
+"""Of the largest, where the settings do not say how many bytes there is room for."""
+
+_JSON_TEXT = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Body:
+    """What a request carries, before its names and values are understood."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    """By name as sent; of a form, a text or (repeated) a list of texts."""
+    files: dict[str, BinaryIO] = field(default_factory=dict)
+    """Uploads by name as sent."""
+    is_form: bool = False
+    text_bytes: int = 0
+    """Of everything but the files."""
+
+
+def is_multipart(request: Request) -> bool:
+    """Whether the body may carry files, as far as its headers tell."""
+    return _content_type(request) == MULTIPART
+
+
+class BodyReader:
+    """Reads bodies in any of the three content types."""
+
+    def __init__(self, settings: ApiSettings, pool: WorkerPool) -> None:
+        """`pool` takes bodies apart."""
+        self._max_bytes = settings.max_upload_bytes
+        self._timeout_seconds = settings.body_timeout_seconds
+        self._budget = ByteBudget(settings.uploads_bytes or UPLOADS_AT_ONCE * settings.max_upload_bytes)
+        self._pool = pool
+
+    @asynccontextmanager
+    async def read(self, request: Request) -> AsyncIterator[Body]:
+        """The body of a request.
+
+        Raises HTTPException with 400, 408, 413 or 415, CapacityError, or StorageError where uploads find no
+        room.
+        """
+        with self._budget.share() as share:
+            if is_multipart(request):
+                async with self._multipart(request, share) as body:
+                    yield body
+            else:
+                async with _time_limit(self._timeout_seconds):
+                    chunks = _limited(request, min(self._max_bytes, MAX_TEXT_BYTES), share)
+                    data = b"".join([chunk async for chunk in chunks])
+                yield await self._pool.run_unless_short(len(data), _text_body, _content_type(request), data)
+
+    @asynccontextmanager
+    async def _multipart(self, request: Request, share: ByteShare) -> AsyncIterator[Body]:
+        try:
+            reader = MultipartReader(request.headers["content-type"], MAX_TEXT_BYTES)
+        except MultipartError as error:
+            raise HTTPException(400, str(error)) from error
+        try:
+            async with _time_limit(self._timeout_seconds):
+                with temporary_files():
+                    async for chunk in _limited(request, self._max_bytes, share):
+                        await self._pool.run_unless_short(len(chunk), reader.write, chunk)
+            texts, files = reader.finish()
+            yield Body(_grouped(texts), files, is_form=True, text_bytes=reader.text_bytes)
+        except MultipartError as error:
+            raise HTTPException(400, str(error)) from error
+        except TextTooLargeError:
+            _refuse_size("The text of the request body", MAX_TEXT_BYTES)
+        finally:
+            reader.close()
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+@asynccontextmanager
+async def _time_limit(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        message = f"The request body was not sent within {seconds:g} seconds"
+        raise HTTPException(408, message, {"Connection": "close"}) from error
+
+
+async def _limited(request: Request, max_bytes: int, share: ByteShare) -> AsyncGenerator[bytes, None]:
+    declared = request.headers.get("content-length", "")
+    if re.fullmatch("[0-9]{1,20}", declared):
+        if int(declared) > max_bytes:
+            _refuse_size("The request body", max_bytes)
+        share.reach(int(declared))
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > max_bytes:
+            _refuse_size("The request body", max_bytes)
+        share.reach(received)
+        yield chunk
+
+
+def _refuse_size(what: str, max_bytes: int) -> NoReturn:
+    raise HTTPException(413, f"{what} is larger than {max_bytes:,} bytes")
+
+
+def _text_body(content_type: str, data: bytes) -> Body:
+    is_json = content_type == JSON or (
+        content_type.startswith("application/") and content_type.endswith("+json")
+    )
+    if is_json or data.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
+        return Body(_json_object(data), text_bytes=len(data))
+    if content_type == URLENCODED:
+        return Body(_grouped(_urlencoded_pairs(data)), is_form=True, text_bytes=len(data))
+    raise HTTPException(
+        415, f"The body must be {JSON}, {MULTIPART} or {URLENCODED}, and its Content-Type must say which"
+    )
+
+
+def _urlencoded_pairs(data: bytes) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(data.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+    except ValueError as error:
+        raise HTTPException(400, f"The form is not UTF-8 or has more than {MAX_FIELDS} fields") from error
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    grouped: dict[str, Any] = {}
+    for name, text in pairs:
+        if name in grouped:
+            before = grouped[name]
+            grouped[name] = [*before, text] if isinstance(before, list) else [before, text]
+        else:
+            grouped[name] = text
+    return grouped
+
+
+class TooManyEntriesError(ValueError):
+    """A JSON document has more arrays, objects or entries than are worth parsing."""
+
+
+def bounded_json(document: str) -> Any:
+    """The value of a JSON document.
+
+    Raises TooManyEntriesError, JSONDecodeError, ValueError for a number that cannot be, or RecursionError.
+    """
+    if _has_too_many_entries(document) and (
+        document.count('"') > MAX_JSON_QUOTES or _has_too_many_entries(_JSON_TEXT.sub("", document))
+    ):
+        raise TooManyEntriesError
+    return json.loads(document, parse_constant=_refuse_constant)
+
+
+def _has_too_many_entries(document: str) -> bool:
+    containers = document.count("[") + document.count("{")
+    return containers > MAX_JSON_CONTAINERS or document.count(",") > MAX_JSON_ENTRIES
+
+
+def _json_object(data: bytes) -> dict[str, Any]:
+    try:
+        value = bounded_json(data.decode("utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise HTTPException(
+            400, f"The body is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise HTTPException(400, "The body is not valid JSON: it is not UTF-8") from error
+    except RecursionError as error:
+        raise HTTPException(400, "The body is not valid JSON: it is nested too deeply") from error
+    except TooManyEntriesError as error:
+        raise HTTPException(
+            400,
+            f"The JSON body has more than {MAX_JSON_CONTAINERS:,} arrays and objects, "
+            f"or {MAX_JSON_ENTRIES:,} entries",
+        ) from error
+    except ValueError as error:
+        raise HTTPException(400, "The body is not valid JSON: a number is out of all bounds") from error
+    if not isinstance(value, dict):
+        raise HTTPException(400, "The body must be one JSON object")
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,155 @@
+"""From raw values by name to a `GenerateRequest`: spellings, nesting, and what "not given" means.
+
+A field may be written in snake case, in camel case or by an alias; the first spelling that is given counts.
+Null and the empty text are "not given"; for a musical fact so are the texts `N/A`, `auto`, `none`, `null`.
+What is given twice in one spelling counts as given last.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any, BinaryIO
+
+from pydantic import ValidationError
+
+from serve_app.api.errors import invalid, invalid_fields, unknown_fields
+from serve_app.api.intake.body import Body, bounded_json
+from serve_app.request.capabilities import Limits
+from serve_app.request.schemas import GenerateRequest
+
+FILE_FIELDS = ("src_audio", "reference_audio")
+"""Uploads of multipart bodies."""
+ALIASES = {
+    "caption": ("prompt",),
+    "audio_duration": ("duration", "target_duration"),
+    "key_scale": ("keyscale", "key"),
+    "time_signature": ("timesignature",),
+    "audio_code_string": ("audio_codes",),
+}
+ARRAY_FIELDS = ("audio_code_string", "timesteps", "track_classes")
+"""Fields that may be arrays; of others the last value in a form counts."""
+NESTED = ("metas", "metadata", "user_metadata")
+"""Objects that may carry the musical facts."""
+NESTED_FIELDS = ("bpm", "key_scale", "time_signature", "audio_duration")
+UNKNOWN_FACTS = ("n/a", "auto", "none", "null")
+"""What other programs write for a fact that is not known, in any case: the original's results have `N/A`."""
+FACTS = (*NESTED_FIELDS, "vocal_language")
+"""The fields of which these texts say nothing."""
+
+
+def _camel_case(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def _in_both_cases(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(spelling for name in names for spelling in (name, _camel_case(name))))
+
+
+SPELLINGS = {
+    name: _in_both_cases((name, *ALIASES.get(name, ())))
+    for name in (*GenerateRequest.model_fields, *FILE_FIELDS)
+}
+"""Every accepted spelling of a field, in order of precedence."""
+_ARRAY_SPELLINGS = frozenset(spelling for name in ARRAY_FIELDS for spelling in SPELLINGS[name])
+_NESTED_SPELLINGS = _in_both_cases(NESTED)
+_KNOWN = frozenset(spelling for spellings in SPELLINGS.values() for spelling in spellings) | set(
+    _NESTED_SPELLINGS
+)
+_KNOWN_NESTED = frozenset(spelling for name in NESTED_FIELDS for spelling in SPELLINGS[name])
+
+
+def parse_request(body: Body, limits: Limits, strict: bool = False) -> GenerateRequest:
+    """The request that a body makes. Of `limits` only the choices are needed, to name them.
+
+    Raises RequestValidationError for invalid values, and where `strict` for unknown names.
+    """
+    values = _form_values(body.values) if body.is_form else body.values
+    objects = _nested_objects(values)
+    if strict and (refusal := unknown_fields(_unknown_names(values, body, objects))):
+        raise refusal
+    for name in FILE_FIELDS:
+        if _given(values, name) is not None:
+            raise invalid(name, "Input should be a file, uploaded as multipart/form-data", "file_type")
+    fields = {}
+    for name in GenerateRequest.model_fields:
+        value = _given(values, name)
+        if value is None and name in NESTED_FIELDS:
+            value = next((v for nested in objects.values() if (v := _given(nested, name)) is not None), None)
+        if value is not None:
+            fields[name] = value
+    try:
+        return GenerateRequest.model_validate(fields)
+    except ValidationError as error:
+        raise invalid_fields(error, limits.choice_messages) from error
+
+
+def uploaded_files(body: Body) -> dict[str, BinaryIO]:
+    """The uploads by field name. Raises RequestValidationError for a file in the place of a text."""
+    names = {spelling: name for name in FILE_FIELDS for spelling in SPELLINGS[name]}
+    for sent in body.files:
+        if sent in _KNOWN and sent not in names:
+            raise invalid(sent, "Input should be text, not a file", "string_type")
+    return {names[sent]: file for sent, file in body.files.items() if sent in names}
+
+
+def _given(values: Mapping[str, Any], name: str) -> Any:
+    for spelling in SPELLINGS[name]:
+        value = values.get(spelling)
+        if value is not None and value != "" and not (name in FACTS and _is_unknown(value)):
+            return value
+    return None
+
+
+def _is_unknown(fact: Any) -> bool:
+    return isinstance(fact, str) and fact.strip().lower() in UNKNOWN_FACTS
+
+
+def _form_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _array(value) if name in _ARRAY_SPELLINGS else _last(value) for name, value in values.items()
+    }
+
+
+def _last(value: Any) -> Any:
+    return value[-1] if isinstance(value, list) else value
+
+
+def _array(value: Any) -> Any:
+    """An array in a form: a repeated field, or a JSON array."""
+    if isinstance(value, list):
+        return [_array(text) for text in value if text]
+    if value.lstrip().startswith("["):
+        try:
+            return bounded_json(value)
+        except (ValueError, RecursionError):
+            return value  # the field's own check refuses it
+    return value
+
+
+def _nested_objects(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    objects = {}
+    for name in _NESTED_SPELLINGS:
+        value = values.get(name)
+        if value is None or value == "":
+            continue
+        if isinstance(value, str):
+            try:
+                value = bounded_json(value)
+            except (ValueError, RecursionError) as error:
+                raise invalid(name, "Input should be an object, in JSON", "dict_type") from error
+        if not isinstance(value, dict):
+            raise invalid(name, "Input should be an object", "dict_type")
+        objects[name] = value
+    return objects
+
+
+def _unknown_names(
+    values: Mapping[str, Any], body: Body, objects: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[str, ...]]:
+    for name in chain(values, body.files):
+        if name not in _KNOWN:
+            yield (name,)
+    for parent, nested in objects.items():
+        for name in nested:
+            if name not in _KNOWN_NESTED:
+                yield parent, name

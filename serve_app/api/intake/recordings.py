@@ -1,0 +1,123 @@
+"""Source and reference recordings: found, opened and decoded once, before a job is accepted.
+
+An upload beats the `_path` field of the same name. A path counts only inside the server's audio folders, and
+what is wrong with one outside is never said.
+"""
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from serve_app.api.access.callers import Caller
+from serve_app.api.errors import invalid
+from serve_app.api.results import result_file
+from serve_app.api.service import JobService
+from serve_app.api.threads import WorkerPools
+from serve_app.recordings.decoder import DecodedRecording, RecordingDecoder
+from serve_app.recordings.errors import RecordingError
+from serve_app.request.schemas import GenerateRequest
+from serve_app.storage import AudioStorage
+
+_RESULT_PATH = re.compile(r"/v1/audio/([^/]+)/([^/.]+)\.([^/.?]+)(?:\?token=[\w.-]*)?")
+"""The token of a signed URL may stay: whether the caller may use the song does not depend on it."""
+
+
+@dataclass(frozen=True)
+class OpenRecordings:
+    """What came with a request, decoded and found to be audible."""
+
+    source: DecodedRecording | None = None
+    reference: DecodedRecording | None = None
+
+
+class RecordingFinder:
+    """Opens the recordings that requests name."""
+
+    def __init__(
+        self,
+        service: JobService,
+        storage: AudioStorage,
+        decoder: RecordingDecoder,
+        roots: tuple[Path, ...],
+        max_seconds: float,
+        pools: WorkerPools,
+    ) -> None:
+        self._service = service
+        self._storage = storage
+        self._decoder = decoder
+        self._roots = roots
+        self._max_seconds = max_seconds
+        self._pool = pools.recordings
+
+    @asynccontextmanager
+    async def open(
+        self, request: GenerateRequest, uploads: Mapping[str, BinaryIO], caller: Caller
+    ) -> AsyncIterator[OpenRecordings]:
+        """The recordings of a caller's request, open until the end of the block.
+
+        Raises RequestValidationError for a path that may not be read, and for what is no audio, silent or
+        too long.
+        """
+        with ExitStack() as cleanup:
+
+            async def opened(field: str, path: str | None) -> DecodedRecording | None:
+                if (upload := uploads.get(field)) is not None:
+                    decoded = await self._decoded(field, upload)
+                elif path is not None:
+                    with await self._open_path(f"{field}_path", path, caller) as file:
+                        decoded = await self._decoded(f"{field}_path", file)
+                else:
+                    return None
+                cleanup.enter_context(decoded.file)
+                return decoded
+
+            yield OpenRecordings(
+                source=await opened("src_audio", request.src_audio_path),
+                reference=await opened("reference_audio", request.reference_audio_path),
+            )
+
+    async def _open_path(self, field: str, path: str, caller: Caller) -> BinaryIO:
+        if match := _RESULT_PATH.fullmatch(path):
+            job_id, index, extension = match.groups()
+            view = await self._service.view(job_id)
+            if view and caller.may_see(view) and (result := result_file(view, index, extension)):
+                try:
+                    return await self._pool.run(self._storage.open, result.uri)
+                except FileNotFoundError:
+                    pass
+            raise invalid(field, "This server has no such result")
+        return await self._pool.run(_open_inside, self._roots, field, path)
+
+    async def _decoded(self, field: str, file: BinaryIO) -> DecodedRecording:
+        try:
+            decoded = await self._decoder.decode(file, self._max_seconds)
+        except RecordingError as error:
+            raise invalid(field, f"The file {error}", "audio_file") from error
+        if decoded.silent:
+            decoded.file.close()
+            raise invalid(field, "The file is silent", "audio_file")
+        return decoded
+
+
+def _open_inside(roots: tuple[Path, ...], field: str, path: str) -> BinaryIO:
+    """Open a file in one of the folders. Raises RequestValidationError."""
+    # Nothing outside the folders is looked at, so that not even the time it takes tells what is there.
+    named = Path(path)
+    resolved_roots = [root.resolve() for root in roots]
+    if ".." not in named.parts and any(named.is_relative_to(root) for root in (*roots, *resolved_roots)):
+        try:
+            resolved = named.resolve()
+            if any(resolved.is_relative_to(root) for root in resolved_roots):
+                if resolved.is_file():
+                    return resolved.open("rb")
+                raise invalid(field, "There is no such file in the server's audio folders")
+        except (OSError, RuntimeError) as error:  # too long, unreadable, a circle of links
+            raise invalid(field, "The file cannot be read") from error
+    raise invalid(
+        field,
+        "Input should be an absolute path inside one of the server's audio folders, "
+        "or a result of this server (/v1/audio/...)",
+    )

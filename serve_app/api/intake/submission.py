@@ -1,0 +1,201 @@
+"""From a body to a job in line: parse → limit → admit → decode the recordings → decide → store → submit."""
+
+import hashlib
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+from configs.settings import Settings
+from deployments.common.job_log import log_event
+from deployments.common.tracing import SpanRecorder
+from serve_app.api.access.callers import Caller
+from serve_app.api.errors import invalid
+from serve_app.api.intake.body import Body
+from serve_app.api.intake.parsing import parse_request, uploaded_files
+from serve_app.api.intake.recordings import OpenRecordings, RecordingFinder
+from serve_app.api.responses import SubmitResponse
+from serve_app.api.service import JobService
+from serve_app.api.threads import WorkerPools
+from serve_app.jobs.errors import DrainingError, IdempotencyConflictError, LimitError
+from serve_app.jobs.model import Accepted, IdempotencyKey, JobSpec, NewJob, Recording
+from serve_app.jobs.tracing import client_context, submit_context
+from serve_app.recordings.decoder import DecodedRecording, RecordingDecoder
+from serve_app.request.capabilities import Limits, apply_limits
+from serve_app.request.planning import unconditional_text
+from serve_app.request.resolve import job_spec
+from serve_app.request.schemas import GenerateRequest
+from serve_app.request.workload import job_work
+from serve_app.storage import BLOCK_BYTES, AudioStorage
+
+PROMPT_OVERHEAD_TOKENS = 512
+"""More than the LM's instruction, template and metadata take."""
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """When a request came in, and its `traceparent` header."""
+
+    at: float
+    traceparent: str | None
+
+
+class Submission:
+    """Turns bodies into jobs. Of a refused request nothing is kept."""
+
+    def __init__(
+        self,
+        service: JobService,
+        storage: AudioStorage,
+        settings: Settings,
+        limits: Limits,
+        spans: SpanRecorder,
+        pools: WorkerPools,
+    ) -> None:
+        self._pools = pools
+        self._spans = spans
+        self._tracing = settings.tracing
+        self._service = service
+        self._storage = storage
+        self._limits = limits
+        self._finder = RecordingFinder(
+            service,
+            storage,
+            RecordingDecoder(settings.recordings),
+            settings.api.audio_roots,
+            settings.api.max_duration,
+            pools,
+        )
+
+    async def admit(self, caller: Caller, idempotency_key: str | None) -> None:
+        """Refuse a request before it costs work, where the line would refuse its job now.
+
+        Raises DrainingError or LimitError.
+        """
+        await self._service.admit(caller.client.name, idempotency_key)
+
+    async def submit(
+        self, body: Body, caller: Caller, strict: bool, idempotency_key: str | None, arrival: Arrival
+    ) -> SubmitResponse:
+        """Accept a job. Raises RequestValidationError, LimitError or IdempotencyConflictError."""
+        parsed, uploads = await self._pools.bodies.run_unless_short(
+            body.text_bytes, _parsed, body, self._limits, strict
+        )
+        request = apply_limits(parsed, self._limits)
+        if request.priority > caller.max_priority:
+            raise invalid("priority", f"You may ask for priorities up to {caller.max_priority}")
+        idempotency = None
+        if idempotency_key is not None:
+            fingerprint = await self._pools.recordings.run(_fingerprint, parsed, uploads)
+            idempotency = IdempotencyKey(idempotency_key, fingerprint)
+        if request.src_audio_path or request.reference_audio_path:
+            await self.admit(caller, idempotency_key)  # uploads were admitted before they were received
+        async with self._finder.open(request, uploads, caller) as recordings:
+            job_id = await self._service.new_job_id()
+            source = self._recording(job_id, "source", recordings.source)
+            reference = self._recording(job_id, "reference", recordings.reference)
+            spec = await self._pools.bodies.run_unless_short(
+                body.text_bytes, job_spec, request, source, reference, self._limits
+            )
+            spec = _noting_damage(spec, recordings)
+            await self._check_prompt(request)
+            uploaded_bytes = await self._store(job_id, spec.source, recordings.source)
+            uploaded_bytes += await self._store(job_id, spec.reference, recordings.reference)
+        new = NewJob(
+            job_id=job_id,
+            spec=spec,
+            work=job_work(spec, self._limits),
+            client=caller.client,
+            priority=request.priority,
+            uploaded_bytes=uploaded_bytes,
+            idempotency=idempotency,
+            traceparent=submit_context(job_id, self._tracing),
+        )
+        accepted = await self._enter_line(new)
+        self._tell(new, accepted, arrival)
+        return SubmitResponse(
+            job_id=accepted.job_id, status=accepted.state, queue_position=accepted.queue_position
+        )
+
+    def _recording(self, job_id: str, name: str, opened: DecodedRecording | None) -> Recording | None:
+        if opened is None:
+            return None
+        return Recording(self._storage.recording_uri(job_id, name), opened.seconds)
+
+    async def _store(self, job_id: str, wanted: Recording | None, opened: DecodedRecording | None) -> int:
+        """Keep a recording, so that the job's retries do not depend on the user's file; its bytes."""
+        if wanted is None or opened is None:
+            return 0
+        try:
+            await self._pools.recordings.run(self._storage.write, wanted.uri, opened.file)
+        except BaseException:
+            await self._pools.storage.run(self._storage.delete_job, job_id)
+            raise
+        return opened.file.seek(0, os.SEEK_END)
+
+    async def _enter_line(self, new: NewJob) -> Accepted:
+        try:
+            accepted = await self._service.submit(new)
+        except (DrainingError, LimitError, IdempotencyConflictError):
+            # After any other failure the job may be in line all the same: then it needs its recordings.
+            await self._delete_recordings(new)
+            raise
+        if accepted.job_id != new.job_id:
+            await self._delete_recordings(new)
+        return accepted
+
+    def _tell(self, new: NewJob, accepted: Accepted, arrival: Arrival) -> None:
+        log_event("accepted", accepted.job_id, queue_position=accepted.queue_position)
+        if accepted.job_id == new.job_id:  # else its trace has a submit already
+            link = client_context(arrival.traceparent)
+            self._spans.record("submit", new.traceparent, None, arrival.at, time.time(), link=link)
+
+    async def _delete_recordings(self, new: NewJob) -> None:
+        if new.uploaded_bytes:
+            await self._pools.storage.run(self._storage.delete_job, new.job_id)
+
+    async def _check_prompt(self, request: GenerateRequest) -> None:
+        """The LM's prompts and the codes of the longest song must fit its context (contract §1.2)."""
+        context, codes = self._limits.max_model_len, self._limits.max_code_count
+        texts = {"caption": request.caption, "lyrics": request.lyrics}
+        # No token is shorter than a byte, so most requests need not be counted by the LM.
+        sizes = [
+            len(text.encode()) + PROMPT_OVERHEAD_TOKENS
+            for text in ("".join(texts.values()), unconditional_text(request))
+        ]
+        if max(sizes) + codes <= context and sum(sizes) <= context:
+            return
+        if not await self._service.prompt_fits(request, codes):
+            raise invalid(
+                max(texts, key=lambda name: len(texts[name])),
+                f"The text and the {codes} audio codes of the longest song do not fit the {context} tokens "
+                "of the language model",
+            )
+
+
+def _parsed(body: Body, limits: Limits, strict: bool) -> tuple[GenerateRequest, dict[str, BinaryIO]]:
+    return parse_request(body, limits, strict), uploaded_files(body)
+
+
+def _noting_damage(spec: JobSpec, recordings: OpenRecordings) -> JobSpec:
+    """The job with a note for each of its recordings that could not be decoded whole."""
+    used = (("source", spec.source, recordings.source), ("reference", spec.reference, recordings.reference))
+    notes = tuple(
+        f"The {name} audio is damaged or incomplete: {decoded.seconds:.1f} s of it could be read."
+        for name, kept, decoded in used
+        if kept and decoded and decoded.damaged
+    )
+    return replace(spec, notes=spec.notes + notes)
+
+
+def _fingerprint(request: GenerateRequest, uploads: Mapping[str, BinaryIO]) -> str:
+    """The same for a request in any content type and spelling; what chance decides is no part of it."""
+    digest = hashlib.sha256(request.model_dump_json().encode())
+    for name in sorted(uploads):
+        file = uploads[name]
+        digest.update(f"\n{name} {file.seek(0, os.SEEK_END)}\n".encode())
+        file.seek(0)
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,112 @@
+"""One run of one job: what it may use, how its time is measured, how its items run side by side."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from configs.settings import Settings
+from deployments.common.job_log import log_event
+from deployments.common.messages import Origin, Progress, Stage
+from deployments.common.tracing import NO_SPANS, SpanRecorder
+from serve_app.execution.models import Models
+from serve_app.jobs.model import Checkpoint, Job, JobSpec
+from serve_app.jobs.progress import JobProgress
+from serve_app.request.planning import language_model
+from serve_app.request.song_plan import SongPlan
+from serve_app.storage import AudioStorage
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One run of one job, and all it may use."""
+
+    job: Job
+    models: Models
+    storage: AudioStorage
+    settings: Settings
+    progress: JobProgress
+    keep: Callable[[Checkpoint], Awaitable[None]]
+    """Stores a checkpoint for the next attempt."""
+    timings: dict[str, float] = field(default_factory=dict)
+    """Seconds per stage; those of stages that an earlier attempt has done stand there from the beginning."""
+    origin: Origin = field(default_factory=Origin)
+    """On whose behalf the models are asked."""
+    spans: SpanRecorder = NO_SPANS
+
+    @property
+    def spec(self) -> JobSpec:
+        return self.job.spec
+
+    @property
+    def language_model(self) -> str:
+        """The name of the LM that plans and composes."""
+        return language_model(self.spec.request, self.settings.models)
+
+    @contextmanager
+    def stage(self, stage: Stage, part: str | None = None) -> Iterator[Origin]:
+        """All items enter a stage; its seconds are added up. Yields the origin of what is asked meanwhile.
+
+        `part` is the name of the span where others belong to the same stage.
+        """
+        self.progress.enter(stage)
+        started = time.monotonic()
+        with self.spans.span(part or stage, self.origin) as origin:
+            yield origin
+        seconds = time.monotonic() - started
+        self.timings[stage] = self.timings.get(stage, 0.0) + seconds
+        log_event("stage_done", origin.job_id, attempt=self.job.attempt, stage=part or stage, seconds=seconds)
+
+    async def keep_stages(self, plan: SongPlan, codes: tuple[tuple[int, ...] | None, ...] | None) -> None:
+        """What has been decided so far: the next attempt goes on from here."""
+        with self.spans.span("checkpoint", self.origin):
+            await self.keep(Checkpoint(plan, codes, dict(self.timings)))
+
+    async def each_item(
+        self, kind: type[Result], call: Callable[[int], AsyncGenerator[Progress | Result, None]]
+    ) -> list[Result]:
+        """Run one streaming call per batch item, all at once; their results of type `kind` in order.
+
+        The first failure cancels the other items and is raised.
+        """
+
+        async def follow(item: int) -> Result:
+            async with aclosing(call(item)) as answers:
+                async for answer in answers:
+                    if isinstance(answer, kind):
+                        return answer
+                    self._note(item, answer)
+            raise _cut_short(kind)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(follow(item)) for item in range(len(self.spec.seeds))]
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    async def all_items(
+        self, kind: type[Result], call: AsyncGenerator[tuple[int, Progress | Result], None]
+    ) -> list[Result]:
+        """Follow one call that answers for all batch items; their results of type `kind` in order."""
+        results: dict[int, Result] = {}
+        async with aclosing(call) as answers:
+            async for item, answer in answers:
+                if isinstance(answer, kind):
+                    results[item] = answer
+                self._note(item, answer)
+        if len(results) < len(self.spec.seeds):
+            raise _cut_short(kind)
+        return [results[item] for item in sorted(results)]
+
+    def _note(self, item: int, answer: object) -> None:
+        if isinstance(answer, Progress):
+            self.progress.update(item, answer)
+
+
+def _cut_short(kind: type) -> RuntimeError:
+    return RuntimeError(f"a deployment's stream ended without its {kind.__name__}")

@@ -1,0 +1,137 @@
+"""One runner's right to one job: renewed while it works, noticed when it is gone, settled at the end."""
+
+import asyncio
+import logging
+from typing import Any, Protocol
+
+import ray.exceptions
+
+from configs.settings import JobSettings
+from deployments.common.job_log import log_event
+from serve_app.execution.failures import Failure, frames_of
+from serve_app.jobs.model import Checkpoint, Claim
+from serve_app.jobs.progress import JobProgress
+from serve_app.jobs.storing.store import StoreError
+
+logger = logging.getLogger("ray.serve")
+
+TRACKER_AWAY = (StoreError, TimeoutError, ray.exceptions.RayActorError)
+"""The tracker, or its store, cannot answer now: asking again helps."""
+PAUSE_SECONDS = 1.0
+"""Between two tries."""
+WATCH_SECONDS = 30.0
+"""How long one question waits for the loss of the lease."""
+
+
+class Tracker(Protocol):
+    """`serve_app.jobs.client.TrackerClient`, as far as runners know it."""
+
+    async def call(self, method: str, *arguments: Any) -> Any: ...
+
+
+async def answered(tracker: Tracker, method: str, *arguments: Any) -> Any:
+    """The tracker's answer, asked for until there is one. Its methods may be repeated."""
+    while True:
+        try:
+            return await tracker.call(method, *arguments)
+        except TRACKER_AWAY as error:
+            logger.warning("the job tracker is away (%s); trying again", type(error).__name__)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+
+class Lease:
+    """The lease of one claim."""
+
+    def __init__(self, tracker: Tracker, claim: Claim, settings: JobSettings, progress: JobProgress) -> None:
+        self._tracker = tracker
+        self._job_id = claim.job.job_id
+        self._token = claim.token
+        self._settings = settings
+        self._progress = progress
+
+    async def lost(self) -> None:
+        """Renew the lease, and return as soon as it is lost: the job was cancelled, or is somebody else's.
+
+        Where the tracker is away, the lease lasts for `lease_seconds` after it was last renewed.
+        """
+        watches = [asyncio.create_task(self._renew()), asyncio.create_task(self._watch())]
+        try:
+            ended, _ = await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
+            for watch in ended:
+                if error := watch.exception():
+                    frames = frames_of(error)
+                    log_event("lease_not_watched", self._job_id, logging.ERROR, frames=frames)
+        finally:
+            for watch in watches:
+                watch.cancel()
+            await asyncio.gather(*watches, return_exceptions=True)
+
+    async def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keep the results of finished stages for the next attempt."""
+        await answered(self._tracker, "checkpoint", self._job_id, self._token, checkpoint)
+
+    async def finish(self, result: dict[str, Any], files: tuple[str, ...], file_bytes: int) -> bool:
+        """Publish the result; False where the lease was lost before."""
+        finished: bool = await answered(
+            self._tracker, "finish", self._job_id, self._token, result, files, file_bytes
+        )
+        return finished
+
+    async def fail(self, failure: Failure) -> bool:
+        """Give the job up, or this attempt at it; False where the lease was lost before."""
+        failed: bool = await answered(
+            self._tracker,
+            "fail",
+            self._job_id,
+            self._token,
+            failure.message,
+            failure.retryable,
+            failure.kind,
+        )
+        return failed
+
+    async def release(self) -> None:
+        """Give the job back unfinished."""
+        await answered(self._tracker, "release", self._job_id, self._token)
+
+    async def left(self) -> None:
+        """Nothing is written for this claim any more."""
+        await answered(self._tracker, "left", self._job_id)
+
+    async def _renew(self) -> None:
+        loop = asyncio.get_running_loop()
+        renewed = loop.time()
+        while True:
+            asked = loop.time()
+            try:
+                async with asyncio.timeout_at(renewed + self._settings.lease_seconds):
+                    kept = await self._tracker.call(
+                        "heartbeat",
+                        self._job_id,
+                        self._token,
+                        self._progress.stage,
+                        self._progress.fraction,
+                    )
+            except TRACKER_AWAY as error:
+                if loop.time() >= renewed + self._settings.lease_seconds:
+                    log_event("tracker_away", self._job_id, logging.WARNING, error=type(error).__name__)
+                    return
+                await asyncio.sleep(PAUSE_SECONDS)
+                continue
+            if not kept:
+                return
+            renewed = asked
+            await self._next_beat()
+
+    async def _next_beat(self) -> None:
+        """A while, or the next stage if that comes first."""
+        try:
+            async with asyncio.timeout(self._settings.heartbeat_seconds):
+                await self._progress.stage_changed.wait()
+        except TimeoutError:
+            pass
+        self._progress.stage_changed.clear()
+
+    async def _watch(self) -> None:
+        while not await answered(self._tracker, "lease_lost", self._job_id, self._token, WATCH_SECONDS):
+            pass

@@ -1,0 +1,100 @@
+"""What a finished job tells its user: the `result` object of a poll."""
+
+from typing import Any
+
+from configs.settings import Settings
+from deployments.checkpoints.catalog import DiTCheckpoint, Variant, dit_checkpoint
+from deployments.common.audio_formats import extension
+from deployments.common.messages import AudioFile, DenoisedLatents
+from serve_app.jobs.model import Job
+from serve_app.request.planning import language_model
+from serve_app.request.schemas import GenerateRequest
+from serve_app.request.song_plan import SongPlan
+
+SUCCESS = "✅ Generation completed successfully!"
+
+
+def job_result(
+    job: Job,
+    song: SongPlan,
+    codes: list[tuple[int, ...] | None],
+    latents: list[DenoisedLatents],
+    files: list[AudioFile],
+    timings: dict[str, float],
+    settings: Settings,
+) -> dict[str, Any]:
+    """The contract's result object (§2), plain JSON values."""
+    request = job.spec.request
+    seeds = ", ".join(map(str, job.spec.seeds))
+    suffix = extension(request.audio_format)
+    paths = [f"/v1/audio/{job.job_id}/{item}.{suffix}" for item in range(len(files))]
+    metadata = song.metadata
+    lm = language_model(request, settings.models)
+    return {
+        "first_audio_path": paths[0],
+        "second_audio_path": paths[1] if len(paths) > 1 else None,
+        "audio_paths": paths,
+        "generation_info": _generation_info(job, latents[0], timings, settings, seeds),
+        "status_message": " ".join([SUCCESS, *_notes(job, song, latents)]),
+        "seed_value": seeds,
+        "bpm": metadata.bpm,
+        "duration": song.durations[0],
+        "genres": None,
+        "keyscale": metadata.key_scale,
+        "timesignature": metadata.time_signature,
+        "metas": {
+            "bpm": metadata.bpm,
+            "duration": song.durations[0],
+            "genres": None,
+            "keyscale": metadata.key_scale,
+            "timesignature": metadata.time_signature,
+        },
+        "lm_model": lm if song.lm_answered or _composed(job, codes) else None,
+        "dit_model": settings.models.dit,
+        "audio_codes": [
+            None if run is None else "".join(f"<|audio_code_{code}|>" for code in run) for run in codes
+        ],
+        "timings": {stage: round(seconds, 3) for stage, seconds in timings.items()},
+    }
+
+
+def _composed(job: Job, codes: list[tuple[int, ...] | None]) -> bool:
+    return not job.spec.codes and any(run is not None for run in codes)
+
+
+def _generation_info(
+    job: Job, latents: DenoisedLatents, timings: dict[str, float], settings: Settings, seeds: str
+) -> str:
+    request = job.spec.request
+    dit = dit_checkpoint(settings.models.dit, settings.models.folder)
+    parts = [
+        f"Steps: {latents.steps}, Scale: {request.guidance_scale}, Seeds: {seeds}",
+        f"{_schedule(request, latents, dit)}, Method: {request.infer_method}",
+    ]
+    runs_its_table = dit.variant is Variant.TURBO and request.timesteps is None
+    if runs_its_table and request.inference_steps != dit.default_steps:
+        parts.append(
+            f"{dit.name} is distilled and ran its trained {dit.default_steps} steps "
+            f"instead of {request.inference_steps}"
+        )
+    if job.spec.source and request.cover_noise_strength > 0:
+        parts.append(f"The source under noise took the place of the first steps: {latents.steps} were left")
+    if latents.guidance_scale is None:
+        parts.append(f"{dit.name} is distilled and takes no guidance: Scale has no effect")
+    parts.append(f"DiT: {dit.name}, LM: {language_model(request, settings.models)}")
+    parts.append("Seconds: " + ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in timings.items()))
+    return "; ".join(parts)
+
+
+def _schedule(request: GenerateRequest, latents: DenoisedLatents, dit: DiTCheckpoint) -> str:
+    if request.timesteps is None or not dit.takes_timesteps:
+        return f"Shift: {dit.shift(request.shift)}"
+    return "Timesteps: " + " ".join(f"{t:.4g}" for t in latents.timesteps)
+
+
+def _notes(job: Job, song: SongPlan, latents: list[DenoisedLatents]) -> list[str]:
+    cut = sorted({text for item in latents for text in item.truncated})
+    notes = [*job.spec.notes, *song.notes]
+    if cut:
+        notes.append(f"Too long for the music model and cut to its limit: {', '.join(cut)}.")
+    return notes

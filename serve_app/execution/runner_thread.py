@@ -1,0 +1,32 @@
+"""The runner loops of one ingress replica on a thread with an event loop of its own.
+
+Serve runs everything that a replica does for requests on one event loop. A request that keeps this loop busy
+delays other requests, but it must not delay the renewal of a lease: the runners share no loop with requests.
+"""
+
+import asyncio
+from contextlib import ExitStack
+
+from anyio.from_thread import start_blocking_portal
+
+from serve_app.execution.runner import Runners
+
+
+class RunnerThread:
+    """Runs `Runners`; its own methods are for the loop of the requests."""
+
+    def __init__(self, runners: Runners) -> None:
+        """Start the thread and the runner loops on it. The thread ends with the process at the latest."""
+        self._runners = runners
+        self._thread = ExitStack()
+        self._portal = self._thread.enter_context(start_blocking_portal(name="runners"))
+        self._portal.call(runners.start)
+
+    def check(self) -> None:
+        """Raise RuntimeError where a runner loop ended, so that the replica is replaced."""
+        self._runners.check()
+
+    async def stop(self) -> None:
+        """Let the runners hand their jobs back, then end the thread."""
+        await asyncio.wrap_future(self._portal.start_task_soon(self._runners.stop))
+        await asyncio.to_thread(self._thread.close)

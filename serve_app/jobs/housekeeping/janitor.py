@@ -1,0 +1,232 @@
+"""Deletes what the audio storage and the job store need not keep: bounded by time and by bytes.
+
+Files go first and records after them: a crash at any point leaves nothing that the next sweep does not find.
+Nothing goes that another store's server wrote, or that only looks old because the wall clock was set.
+"""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+
+from configs.settings import StorageSettings
+from deployments.common.job_log import about
+from serve_app.jobs.housekeeping.ages import RetentionClock, steady_seconds
+from serve_app.jobs.housekeeping.identity import store_name
+from serve_app.jobs.housekeeping.leftovers import Leftovers, sign_in, survey
+from serve_app.jobs.model import Job, JobState
+from serve_app.jobs.observer import StorageState
+from serve_app.jobs.storing.journal import Journal
+from serve_app.jobs.tracker import JobTracker
+from serve_app.storage import AudioStorage
+
+logger = logging.getLogger("ray.serve")
+
+BATCH = 200
+"""Jobs of one step; between two steps others have their turn."""
+SCAN_SECONDS = 600.0
+"""How often the storage is searched for folders of jobs that never were."""
+ABANDONED_SECONDS = 3600.0
+"""A folder without a record has been found for so long when it goes: its job may be being submitted."""
+
+ANY_TIME = 1e12
+"""Epoch seconds after all others, also where the clock was set far ahead."""
+
+
+class Janitor:
+    """Housekeeping for one tracker and its storage.
+
+    `clock` is the wall clock, by which jobs are stamped; `steady` is one that nobody sets.
+    """
+
+    def __init__(
+        self,
+        storage: AudioStorage,
+        settings: StorageSettings,
+        clock: Callable[[], float],
+        steady: Callable[[], float] = steady_seconds,
+    ) -> None:
+        self._storage = storage
+        self._settings = settings
+        self._clock = RetentionClock(max(settings.result_seconds, settings.record_seconds), clock, steady)
+        self._steady = steady
+        self._scanned_at: float | None = None
+        self._unknown_since: dict[str, float] = {}
+        """Since when, on the steady clock, each of this store's folders was found without a record."""
+        self._known_folders = 0
+        """How many folders of this store's jobs the last search found."""
+        self.leftovers = Leftovers("")
+        """What the last search found of other stores."""
+
+    @property
+    def state(self) -> StorageState:
+        """What is odd, as the last sweep found it."""
+        return StorageState(self.leftovers.unowned_folders, self._clock.held_back_seconds)
+
+    async def sweep(self, tracker: JobTracker, journal: Journal) -> None:
+        """Delete what is due. Raises StoreError; what can't be deleted is tried again by the next sweep."""
+        is_time_to_scan = self._scanned_at is None or self._steady() - self._scanned_at >= SCAN_SECONDS
+        if is_time_to_scan:
+            name = await _name_of_store(journal)
+            is_new = await asyncio.to_thread(sign_in, self._storage, name, self._clock)
+        await self._tidy(tracker, journal)
+        await self._expire_files(tracker, journal)
+        await self._expire_records(tracker, journal)
+        await self._trim_cancelled(tracker, journal)
+        if is_time_to_scan:
+            found = await self.survey(journal)
+            if is_new and not self._known_folders:
+                self._tell_of_others()
+            await self._delete_unknown(found.abandoned, journal)
+            self._scanned_at = self._steady()
+
+    async def survey(self, journal: Journal) -> Leftovers:
+        """Search the storage for folders that no record knows. Raises StoreError and StorageError."""
+        name = await _name_of_store(journal)
+        found = iter(await asyncio.to_thread(self._storage.job_ids))
+        unknown: list[str] = []
+        self._known_folders = 0
+        while batch := list(islice(found, BATCH)):
+            strange = await journal.unknown(batch)
+            unknown += strange
+            self._known_folders += len(batch) - len(strange)
+        before = self.leftovers.unowned
+        self.leftovers = await asyncio.to_thread(survey, self._storage, name, unknown)
+        if self.leftovers.unowned.keys() - before.keys():
+            logger.error(
+                "the storage holds %d folders of job stores that are not in use (%s); they stay until an "
+                "operator deletes them: `python -m serve_app.admin leftovers`",
+                self.leftovers.unowned_folders,
+                ", ".join(sorted(self.leftovers.unowned)),
+                extra={"event": "storage_unowned"},
+            )
+        return self.leftovers
+
+    def _tell_of_others(self) -> None:
+        """A store that was never here finds only folders of others: is it the one that was meant?"""
+        if others := sorted({*self.leftovers.neighbours, *self.leftovers.unowned}):
+            logger.error(
+                "the job store %s is new to this storage, which holds folders of %s: is jobs.store the one "
+                "that was meant, or was it lost? Nothing of the others is deleted",
+                self.leftovers.store,
+                ", ".join(others),
+                extra={"event": "store_new_to_storage"},
+            )
+
+    async def delete_left_by(self, store: str, journal: Journal) -> int:
+        """Delete the folders of a store that is not in use; how many went. Raises StorageError."""
+        left = (await self.survey(journal)).unowned.get(store, ())
+        deleted = [await asyncio.to_thread(self._delete_abandoned, job_id) for job_id in left]
+        if left and all(deleted):
+            await asyncio.to_thread(self._storage.sign_out, store)
+        await self.survey(journal)
+        return sum(deleted)
+
+    async def purge(self, tracker: JobTracker, jobs: Sequence[Job]) -> list[Job]:
+        """Delete files and records of ended jobs now; those for which it worked."""
+        deleted = await self._deleted(jobs, lambda job: self._storage.delete_job(job.job_id))
+        tracker.ended.records_expired(deleted)
+        return deleted
+
+    async def _tidy(self, tracker: JobTracker, journal: Journal) -> None:
+        """Of ended jobs everything but the songs.
+
+        Only where the end is durable: after a crash of the tracker the job would run again, and need its
+        recordings.
+        """
+        untidy = [job for job in tracker.ended.untidy() if journal.is_written(job.job_id)]
+        for job in await self._deleted(untidy, self._tidy_one):
+            tracker.ended.tidied(job.job_id)
+
+    def _tidy_one(self, job: Job) -> None:
+        if job.state is JobState.SUCCEEDED:
+            self._storage.delete_all_but(job.job_id, job.files)
+        else:
+            self._storage.delete_job(job.job_id)
+
+    async def _expire_files(self, tracker: JobTracker, journal: Journal) -> None:
+        """Songs that are too old, then the oldest ones for as long as all take too much."""
+        while True:
+            await journal.settle()
+            now = self._clock()
+            old = await journal.ended(now - self._settings.result_seconds, True, BATCH)
+            surplus = (
+                tracker.ended.stored_bytes - sum(job.file_bytes for job in old) - self._settings.max_bytes
+            )
+            if surplus > 0 and len(old) < BATCH:
+                oldest = await journal.ended(ANY_TIME, True, BATCH)
+                old += _enough(oldest[len(old) :], surplus)
+            deleted = await self._deleted(old, lambda job: self._storage.delete_job(job.job_id))
+            tracker.ended.files_expired(deleted)
+            if len(deleted) < BATCH:
+                return
+
+    async def _expire_records(self, tracker: JobTracker, journal: Journal) -> None:
+        while True:
+            await journal.settle()
+            before = self._clock() - self._settings.record_seconds
+            old = await journal.ended(before, False, BATCH)
+            if len(await self.purge(tracker, old)) < BATCH:
+                return
+
+    async def _trim_cancelled(self, tracker: JobTracker, journal: Journal) -> None:
+        """Records of clients that submit and cancel, before their time."""
+        for client in tracker.ended.to_trim():
+            state = JobState.CANCELLED
+            kept = await journal.page(client, state, sys.maxsize, self._settings.client_cancelled)
+            while kept and (older := await journal.page(client, state, kept[-1].place.sequence, BATCH)):
+                kept = older
+                await self.purge(tracker, [job for job in older if job.may_go])
+
+    async def _delete_unknown(self, found: Iterable[str], journal: Journal) -> None:
+        """Folders of requests that the server did not live to put in line."""
+        now = self._steady()
+        self._unknown_since = {job_id: self._unknown_since.get(job_id, now) for job_id in found}
+        due = [job_id for job_id, since in self._unknown_since.items() if now - since >= ABANDONED_SECONDS]
+        for job_id in await journal.unknown(due):
+            await asyncio.to_thread(self._delete_abandoned, job_id)
+
+    def _delete_abandoned(self, job_id: str) -> bool:
+        try:
+            self._storage.delete_job(job_id)
+        except OSError:
+            logger.exception("the storage did not let go of what job %s left", job_id, extra=about(job_id))
+            return False
+        return True
+
+    async def _deleted(self, jobs: Sequence[Job], delete: Callable[[Job], None]) -> list[Job]:
+        """Run `delete` for each job; those for which it worked."""
+
+        def work() -> list[Job]:
+            return [job for job in jobs if self._worked(job, delete)]
+
+        return await asyncio.to_thread(work) if jobs else []
+
+    @staticmethod
+    def _worked(job: Job, delete: Callable[[Job], None]) -> bool:
+        try:
+            delete(job)
+        except OSError:
+            logger.exception(
+                "the storage did not delete files of job %s; trying again",
+                job.job_id,
+                extra=about(job.job_id),
+            )
+            return False
+        return True
+
+
+async def _name_of_store(journal: Journal) -> str:
+    return store_name(await journal.change_store(lambda store: store.secret()))
+
+
+def _enough(oldest: Iterable[Job], surplus: int) -> list[Job]:
+    """As many of the oldest jobs as take `surplus` bytes together."""
+    taken = []
+    for job in oldest:
+        if surplus <= 0:
+            break
+        taken.append(job)
+        surplus -= job.file_bytes
+    return taken

@@ -1,0 +1,236 @@
+"""Tells `callback_url` that a job has ended: signed, tried again, and never to an address inside.
+
+Signatures follow the Standard Webhooks specification (standardwebhooks.com): HMAC-SHA256 over
+"id.timestamp.body". The id is the job's and stays the same in every attempt. Deliveries happen at least once.
+"""
+
+import asyncio
+import base64
+import heapq
+import hmac
+import logging
+import os
+from collections import Counter, defaultdict, deque
+from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+import httpx
+
+from configs.settings import WebhookSettings
+from deployments.common.job_log import about
+from serve_app.api.responses import JobResponse
+from serve_app.jobs.model import Callback, Job
+from serve_app.jobs.observer import JobObserver
+from serve_app.jobs.tracker import JobTracker
+from serve_app.request.addresses import AddressRefusedError, public_address, resolved
+
+logger = logging.getLogger("ray.serve")
+
+MAX_DELIVERIES = 64
+MAX_DELIVERIES_PER_HOST = 4
+"""A receiver that hangs keeps only its own senders waiting."""
+MAX_DELIVERIES_PER_CLIENT = 8
+"""A client whose receivers hang, on however many hosts, leaves the others' deliveries room."""
+MAX_PAUSE_SECONDS = 3600.0
+PROXY_PASSWORD_VARIABLE = "ACESTEP_WEBHOOK_PROXY_PASSWORD"
+SECRET_PREFIX = "whsec_"
+_HEADERS = {"Content-Type": "application/json", "User-Agent": "acestep-serve"}
+_UNOBSERVED = JobObserver()
+_PURPOSE = b"acestep webhook v1\n"
+"""The store's secret signs other things, too: each with a key of its own."""
+
+
+def webhook_secret(store_secret: bytes, client: str) -> str:
+    """What a client verifies deliveries with: each client has its own."""
+    key = hmac.digest(store_secret, _PURPOSE + client.encode(), "sha256")
+    return SECRET_PREFIX + base64.b64encode(key).decode()
+
+
+def signed_headers(secret: str, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """The three headers of the specification."""
+    key = base64.b64decode(secret.removeprefix(SECRET_PREFIX))
+    mac = hmac.digest(key, f"{message_id}.{timestamp}.".encode() + body, "sha256")
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": f"v1,{base64.b64encode(mac).decode()}",
+    }
+
+
+class WebhookSender:
+    """Deliveries of one tracker, side by side. `secret` gives the store's."""
+
+    def __init__(
+        self,
+        settings: WebhookSettings,
+        secret: Callable[[], Awaitable[bytes]],
+        clock: Callable[[], float],
+        observer: JobObserver = _UNOBSERVED,
+        verify: Any = True,
+    ) -> None:
+        self._settings = settings
+        self._secret = secret
+        self._clock = clock
+        self._observer = observer
+        # A bare transport: no redirects, cookies, kept connections or proxies of the environment. A delivery
+        # goes where it was checked to go.
+        self._http = httpx.AsyncHTTPTransport(
+            verify=verify,
+            trust_env=False,
+            limits=httpx.Limits(max_keepalive_connections=0),
+            proxy=_proxy(settings.proxy),
+        )
+        self._deliveries: dict[str, asyncio.Task[None]] = {}
+        self._hosts: Counter[str] = Counter()
+        self._clients: Counter[str] = Counter()
+
+    def deliver_due(self, tracker: JobTracker) -> None:
+        """Start what is due and has room; the tracker is told how each delivery ended.
+
+        The client with the fewest deliveries under way is next, with the one that has been due for longest.
+        """
+        due: defaultdict[str, deque[Job]] = defaultdict(deque)
+        for job in sorted(
+            tracker.ended.callbacks_due(), key=lambda job: job.callback.due_at if job.callback else 0
+        ):
+            if job.job_id not in self._deliveries:
+                due[job.client].append(job)
+        turns = [(self._clients[client], client) for client in due]
+        heapq.heapify(turns)
+        while turns and len(self._deliveries) < MAX_DELIVERIES:
+            under_way, client = heapq.heappop(turns)
+            if under_way >= MAX_DELIVERIES_PER_CLIENT:
+                return  # and the others have no fewer
+            if chosen := self._with_room(due[client]):
+                self._start(chosen, tracker)
+                heapq.heappush(turns, (under_way + 1, client))
+
+    def _with_room(self, jobs: deque[Job]) -> Job | None:
+        """Take the first job whose receiver has room for another delivery, and all before it."""
+        while jobs:
+            job = jobs.popleft()
+            if self._hosts[_host(job)] < MAX_DELIVERIES_PER_HOST:
+                return job
+        return None
+
+    def _start(self, job: Job, tracker: JobTracker) -> None:
+        host = _host(job)
+        self._hosts[host] += 1
+        self._clients[job.client] += 1
+        self._deliveries[job.job_id] = asyncio.create_task(self._deliver(job, host, tracker))
+
+    async def wait(self) -> None:
+        """Until all deliveries that have started are over."""
+        while self._deliveries:
+            await asyncio.wait(self._deliveries.values())
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        for delivery in self._deliveries.values():
+            delivery.cancel()
+        await asyncio.gather(*self._deliveries.values(), return_exceptions=True)
+        await self._http.aclose()
+
+    async def _deliver(self, job: Job, host: str, tracker: JobTracker) -> None:
+        try:
+            problem, final = await self._try(job, tracker)
+            if not problem:
+                self._observer.called_back("delivered")
+            tracker.ended.called_back(job.job_id, self._next(job, problem, final) if problem else None)
+        except Exception:
+            logger.exception("the callback of job %s could not be sent", job.job_id, extra=about(job.job_id))
+            tracker.ended.called_back(job.job_id, self._next(job, "an internal error", False))
+        finally:
+            del self._deliveries[job.job_id]
+            for counts, name in ((self._hosts, host), (self._clients, job.client)):
+                counts[name] -= 1
+                if not counts[name]:
+                    del counts[name]
+
+    async def _try(self, job: Job, tracker: JobTracker) -> tuple[str, bool]:
+        """One delivery: what went wrong ("" where nothing did), and whether it always will."""
+        view = tracker.view(job.job_id)
+        if view is None:
+            return "the job is not known any more", True
+        body = JobResponse.of(view).model_dump_json().encode()
+        secret = webhook_secret(await self._secret(), job.client)
+        headers = signed_headers(secret, job.job_id, int(self._clock()), body)
+        try:
+            async with asyncio.timeout(self._settings.timeout_seconds):
+                status = await self._post(str(job.spec.request.callback_url), headers, body)
+        except AddressRefusedError as error:
+            return str(error), True
+        except TimeoutError:
+            return "no answer in time", False
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            return type(error).__name__, False
+        if httpx.codes.is_success(status):
+            return "", False
+        return f"status {status}", status == httpx.codes.GONE
+
+    async def _post(self, url: str, headers: dict[str, str], body: bytes) -> int:
+        """The status of the answer, of whose body nothing is read; its headers may take 100 kB."""
+        request = httpx.Request("POST", url, content=body, headers={**_HEADERS, **headers})
+        if self._settings.proxy is not None:
+            return await self._send(request)  # the proxy looks the host up, and says where nobody may go
+        host = request.url.raw_host.decode()
+        for address in await self._addresses(host):
+            # Connect to what was checked: a second look at the DNS could tell another address.
+            direct = httpx.Request("POST", url, content=body, headers=request.headers)
+            direct.url = direct.url.copy_with(host=str(address))
+            direct.extensions["sni_hostname"] = host
+            try:
+                return await self._send(direct)
+            except httpx.ConnectError:
+                continue
+        raise httpx.ConnectError("none of the host's addresses answers")
+
+    async def _send(self, request: httpx.Request) -> int:
+        response = await self._http.handle_async_request(request)
+        await response.aclose()
+        return response.status_code
+
+    async def _addresses(self, host: str) -> list[IPv4Address | IPv6Address]:
+        """Where a host may be called. Raises AddressRefusedError where one of its addresses is not public."""
+        look_up = asyncio.ensure_future(resolved(host))
+        try:
+            addresses = await asyncio.shield(look_up)
+        except asyncio.CancelledError:
+            # Nothing stops a thread that waits for a name server. It is this delivery's until then, so that
+            # no client has more of them than deliveries.
+            await asyncio.gather(look_up, return_exceptions=True)
+            raise
+        if self._settings.allow_private_addresses:
+            return addresses
+        return [public_address(address) for address in addresses]
+
+    def _next(self, job: Job, problem: str, final: bool) -> Callback | None:
+        attempts = (job.callback.attempts if job.callback else 0) + 1
+        if final or attempts >= self._settings.max_attempts:
+            logger.warning(
+                "gave up the callback of job %s after attempt %d: %s",
+                job.job_id,
+                attempts,
+                problem,
+                extra=about(job.job_id),
+            )
+            self._observer.called_back("given_up")
+            return None
+        self._observer.called_back("failed")
+        pause = min(self._settings.first_retry_seconds * 2 ** (attempts - 1), MAX_PAUSE_SECONDS)
+        return Callback(self._clock() + pause, attempts)
+
+
+def _host(job: Job) -> str:
+    return httpx.URL(str(job.spec.request.callback_url)).host
+
+
+def _proxy(url: str | None) -> httpx.Proxy | None:
+    """The proxy of the settings, with its password from the environment."""
+    if url is None:
+        return None
+    proxy = httpx.URL(url)
+    password = os.environ.get(PROXY_PASSWORD_VARIABLE, "")
+    auth = (proxy.username, password) if proxy.username else None
+    return httpx.Proxy(proxy.copy_with(userinfo=b""), auth=auth)

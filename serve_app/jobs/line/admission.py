@@ -1,0 +1,82 @@
+"""Who may put another job in line: limits on the line, and on each client's jobs, submits and bytes."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from configs.settings import JobSettings
+from serve_app.jobs.errors import LimitError
+from serve_app.jobs.forecast.forecast import Forecast
+from serve_app.jobs.line.rate import SubmitRate
+from serve_app.jobs.model import Job
+
+BYTES_RETRY_SECONDS = 3600.0
+"""Songs go by their age, hours or days after they were made: nobody knows here which goes when."""
+
+LEAST_BURST = 200
+"""Of `jobs.client_burst` where the settings do not say it."""
+
+
+class Admission:
+    """Counts what each client has in line, running and stored."""
+
+    def __init__(self, settings: JobSettings, stored_bytes: Mapping[str, int]) -> None:
+        self._settings = settings
+        self._jobs: Counter[str] = Counter()
+        self._bytes = Counter(stored_bytes)
+        self._burst = settings.client_burst or max(settings.client_jobs, LEAST_BURST)
+        self._rate = SubmitRate(settings.client_rate, self._burst)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Of all clients together."""
+        return self._bytes.total()
+
+    def check(self, client: str, uploaded_bytes: int, waiting: int, forecast: Forecast, now: float) -> None:
+        """Raise LimitError where a client's job may not enter the line now."""
+        limits = self._settings
+        if waiting >= limits.queue_limit:
+            raise LimitError("The queue is full", forecast.next_start(now), "queue_limit")
+        if self._jobs[client] >= limits.client_jobs:
+            message = f"You have {limits.client_jobs} jobs waiting or running, as many as one client may"
+            raise LimitError(message, forecast.next_end(client, now), "client_jobs")
+        if wait := self._rate.wait(client, now):
+            message = f"You may submit {limits.client_rate:g} jobs a second, after {self._burst} at once"
+            raise LimitError(message, wait, "client_rate")
+        if self._bytes[client] + uploaded_bytes > limits.client_bytes:
+            message = (
+                f"Your songs and recordings take more than the {limits.client_bytes} bytes of one client"
+            )
+            raise LimitError(message, BYTES_RETRY_SECONDS, "client_bytes")
+
+    def entered(self, job: Job, now: float) -> None:
+        """A new job is in line. `now` is of the steady clock, as for `check`."""
+        self._rate.take(job.client, now)
+        self._jobs[job.client] += 1
+        self._bytes[job.client] += job.uploaded_bytes
+
+    def restored(self, job: Job) -> None:
+        """A job of the store is open; its bytes are known."""
+        if not job.state.is_final:
+            self._jobs[job.client] += 1
+
+    def left(self, job: Job) -> None:
+        """A job has ended."""
+        self._jobs[job.client] -= 1
+        self._bytes[job.client] += job.file_bytes
+        self._forget(job.client)
+
+    def withdrawn(self, job: Job) -> None:
+        """A job that had just entered is taken back."""
+        self._jobs[job.client] -= 1
+        self._bytes[job.client] -= job.uploaded_bytes
+        self._forget(job.client)
+
+    def freed(self, client: str, byte_count: int) -> None:
+        """Files of a client have been deleted."""
+        self._bytes[client] -= byte_count
+        self._forget(client)
+
+    def _forget(self, client: str) -> None:
+        for counts in (self._jobs, self._bytes):
+            if counts[client] <= 0:
+                del counts[client]

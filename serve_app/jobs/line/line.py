@@ -1,0 +1,131 @@
+"""The jobs that wait, in order: a position and the work ahead of it cost the same in any line."""
+
+import bisect
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import accumulate, chain, islice
+
+from serve_app.jobs.model import Place
+from serve_app.request.work import Work
+
+_BLOCK = 128
+
+
+@dataclass
+class _Block:
+    """Neighbours in the line, and their work together."""
+
+    places: list[Place] = field(default_factory=list)
+    work: Work = field(default_factory=Work)
+    ahead: list[Work] | None = None
+    """The work of those in the block before each place, once somebody asked since its last change."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """One who waits."""
+
+    job_id: str
+    client: str
+    work: Work
+
+
+class WaitingLine:
+    """Who waits where, in blocks: only one of them is looked into for an answer."""
+
+    def __init__(self) -> None:
+        self._blocks = [_Block()]
+        self._jobs: dict[Place, Waiting] = {}
+        self._clients: dict[str, list[Place]] = {}
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __contains__(self, place: Place) -> bool:
+        return place in self._jobs
+
+    @property
+    def work(self) -> Work:
+        """Of all who wait."""
+        return Work.total(block.work for block in self._blocks)
+
+    def add(self, place: Place, waiting: Waiting) -> None:
+        """Put a job where its place is."""
+        index = self._block_of(place)
+        self._jobs[place] = waiting
+        bisect.insort(self._clients.setdefault(waiting.client, []), place)
+        block = self._blocks[index]
+        bisect.insort(block.places, place)
+        block.work += waiting.work
+        block.ahead = None
+        if len(block.places) > 2 * _BLOCK:
+            halves = block.places[:_BLOCK], block.places[_BLOCK:]
+            self._blocks[index : index + 1] = [_Block(half, Work.total(self._works(half))) for half in halves]
+
+    def remove(self, place: Place) -> None:
+        """Take a job out. Raises KeyError where nobody waits there."""
+        waiting = self._jobs.pop(place)
+        index = self._block_of(place)
+        block = self._blocks[index]
+        del block.places[bisect.bisect_left(block.places, place)]
+        block.work = block.work - waiting.work if block.places else Work()
+        block.ahead = None
+        if not block.places and len(self._blocks) > 1:
+            del self._blocks[index]
+        places = self._clients[waiting.client]
+        del places[bisect.bisect_left(places, place)]
+        if not places:
+            del self._clients[waiting.client]
+
+    def __iter__(self) -> Iterator[Waiting]:
+        """Who waits, first come first."""
+        return (self._jobs[place] for block in self._blocks for place in block.places)
+
+    def first(self) -> str | None:
+        """The id of the job whose turn it is."""
+        return self._jobs[self._blocks[0].places[0]].job_id if self._jobs else None
+
+    def first_of(self, client: str) -> tuple[Place, Work] | None:
+        """Where a client's next job waits, and its work."""
+        if client not in self._clients:
+            return None
+        place = self._clients[client][0]
+        return place, self._jobs[place].work
+
+    def last_of(self, client: str, rank: int) -> Place | None:
+        """Where the last of a client's jobs of one rank waits."""
+        places = self._clients.get(client, [])
+        index = bisect.bisect_left(places, rank + 1, key=lambda place: place.rank)
+        return places[index - 1] if index and places[index - 1].rank == rank else None
+
+    def position(self, place: Place) -> int:
+        """1-based."""
+        index = self._block_of(place)
+        before = sum(len(block.places) for block in islice(self._blocks, index))
+        return before + bisect.bisect_left(self._blocks[index].places, place) + 1
+
+    def before(self, place: Place) -> Iterator[Work]:
+        """The work of each job ahead of a place, first come first."""
+        places = chain.from_iterable(block.places for block in self._blocks)
+        for other in places:
+            if other >= place:
+                return
+            yield self._jobs[other].work
+
+    def work_before(self, place: Place) -> Work:
+        """The work of all jobs ahead of a place."""
+        index = self._block_of(place)
+        block = self._blocks[index]
+        if block.ahead is None:
+            block.ahead = list(accumulate(self._works(block.places), initial=Work()))
+        ahead = block.ahead[bisect.bisect_left(block.places, place)]
+        return Work.total([*(other.work for other in islice(self._blocks, index)), ahead])
+
+    def _works(self, places: list[Place]) -> Iterator[Work]:
+        return (self._jobs[place].work for place in places)
+
+    def _block_of(self, place: Place) -> int:
+        index = (
+            bisect.bisect_right(self._blocks, place, key=lambda block: block.places[0]) if self._jobs else 0
+        )
+        return max(0, index - 1)

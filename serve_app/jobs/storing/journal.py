@@ -1,0 +1,246 @@
+"""Records on their way to the store and back: those of one moment are written together (group commit).
+
+The store blocks, so one thread writes and another reads; the tracker's event loop never waits for either.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from serve_app.jobs.model import Job, JobState, NewJob
+from serve_app.jobs.storing.store import ClientKey, JobStore, StoreError, StoreReplacedError, StoreTakenError
+
+Changes = dict[str, Job | None]
+"""Records by job id; None where one was deleted."""
+
+_Answer = TypeVar("_Answer")
+
+
+@dataclass
+class _Lookup:
+    """What callers of one moment want to know of the store: asked together."""
+
+    job_ids: set[str] = field(default_factory=set)
+    keys: set[ClientKey] = field(default_factory=set)
+    answer: asyncio.Task[tuple[Mapping[str, Job], Mapping[ClientKey, Job]]] | None = None
+
+    def ask(self, store: JobStore) -> tuple[Mapping[str, Job], Mapping[ClientKey, Job]]:
+        return (
+            store.get_many(self.job_ids) if self.job_ids else {},
+            store.find_many(self.keys) if self.keys else {},
+        )
+
+
+class Journal:
+    """The tracker's way to its store.
+
+    What the tracker saves is kept here until the store has it. Where a write fails, all of it stays, and the
+    next write tries again with everything: what is stored is always one moment of one tracker's life, but for
+    records that are deleted first where the store is full.
+    """
+
+    def __init__(self, store: JobStore) -> None:
+        self.store = store
+        """For what blocks, before the tracker's loop is at work."""
+        self.problem: StoreError | None = None
+        """Why the last write failed; None where it did not."""
+        self._pending: Changes = {}
+        self._writing: Changes = {}
+        self._reads: dict[int, Changes] = {}
+        """What has been written since each read under way began: its answer may not have it."""
+        self._read_count = 0
+        self._lookup: _Lookup | None = None
+        self._looking_up = asyncio.Lock()
+        self._write: asyncio.Task[None] | None = None
+        self._next_write: asyncio.Task[None] | None = None
+        self._writer = ThreadPoolExecutor(1, "job-store-writer")
+        self._reader = ThreadPoolExecutor(1, "job-store-reader")
+
+    # Changes
+
+    def save(self, job: Job) -> None:
+        """Insert or replace one record."""
+        self._pending[job.job_id] = job
+
+    def delete(self, job_id: str) -> None:
+        self._pending[job_id] = None
+
+    @property
+    def unwritten(self) -> Mapping[str, Job | None]:
+        """Changes that the store does not have yet."""
+        return self._writing | self._pending
+
+    def is_written(self, job_id: str) -> bool:
+        """Whether the store has the newest record of a job."""
+        return job_id not in self._pending and job_id not in self._writing
+
+    def saved(self, job_id: str) -> Job | None:
+        """The newest record of a job that the store does not have yet; None where there is none."""
+        return self._pending[job_id] if job_id in self._pending else self._writing.get(job_id)
+
+    async def flushed(self) -> None:
+        """Return once everything saved so far is durable. Raises StoreError where it could not be written."""
+        if self._pending and self._next_write is None:
+            self._next_write = asyncio.create_task(self._write_after(self._write))
+        if last := self._next_write or self._write:
+            await asyncio.shield(last)
+
+    async def settle(self) -> None:
+        """Write what was saved where the store takes it; else it stays for a later write."""
+        if self.problem is None:
+            with suppress(StoreError):
+                await self.flushed()
+
+    async def change_store(self, change: Callable[[JobStore], _Answer]) -> _Answer:
+        """Let the store change something besides records, between two writes. Raises StoreError."""
+        return await asyncio.get_running_loop().run_in_executor(self._writer, change, self.store)
+
+    # Reads: each answers as if everything saved so far were stored. All raise StoreError.
+
+    async def get(self, job_id: str) -> Job | None:
+        """The newest record of an id."""
+        (stored, _), changes = await self._current(self._looked_up([job_id], []))
+        return changes[job_id] if job_id in changes else stored.get(job_id)
+
+    async def get_many(self, job_ids: Collection[str]) -> dict[str, Job]:
+        """The newest records of those ids that have one."""
+        (stored, _), changes = await self._current(self._looked_up(job_ids, []))
+        newest = {job_id: changes.get(job_id, stored.get(job_id)) for job_id in job_ids}
+        return {job_id: job for job_id, job in newest.items() if job}
+
+    async def earlier(self, new: NewJob) -> Job | None:
+        """The job that has the id of a new one already, or else the newest with its idempotency key."""
+        keys = [(new.client.name, new.idempotency.key)] if new.idempotency else []
+        (by_id, by_key), changes = await self._current(self._looked_up([new.job_id], keys))
+        return changes.get(new.job_id, by_id.get(new.job_id)) or _newest_with_key(keys, by_key, changes)
+
+    async def with_key(self, client: str, idempotency_key: str) -> Job | None:
+        """The newest job that a client submitted under an idempotency key."""
+        keys = [(client, idempotency_key)]
+        (_, by_key), changes = await self._current(self._looked_up([], keys))
+        return _newest_with_key(keys, by_key, changes)
+
+    async def page(self, client: str | None, state: JobState | None, before: int, limit: int) -> list[Job]:
+        """Jobs of a client (None: of all) with a sequence below `before`, newest first."""
+        more = limit + len(self.unwritten)  # so many of the page may have changed
+        stored, changes = await self._read(lambda store: store.page(client, state, before, more))
+        jobs = [
+            job
+            for job in _overlaid(stored, changes)
+            if client in {None, job.client} and state in {None, job.state} and job.place.sequence < before
+        ]
+        return sorted(jobs, key=lambda job: job.place.sequence, reverse=True)[:limit]
+
+    async def ended(self, before: float, with_files: bool, limit: int) -> list[Job]:
+        """Closed jobs that ended before a time, oldest first; `with_files`: only those that have some yet."""
+        more = limit + len(self.unwritten)
+        stored, changes = await self._read(lambda store: store.ended(before, with_files, more))
+        jobs = [
+            (job.finished_at, job.place.sequence, job)
+            for job in _overlaid(stored, changes)
+            if not job.is_open and job.finished_at is not None and job.finished_at < before
+        ]
+        return [job for _, _, job in sorted(jobs) if job.files or not with_files][:limit]
+
+    async def unknown(self, job_ids: Collection[str]) -> set[str]:
+        """Which of these ids have no record."""
+        stored, changes = await self._read(lambda store: store.unknown(job_ids))
+        gone = {job_id for job_id in job_ids if job_id in changes and changes[job_id] is None}
+        return gone | (stored - changes.keys())
+
+    async def close(self) -> None:
+        """Let go of the store, after a write that is running."""
+        await asyncio.get_running_loop().run_in_executor(self._writer, self.store.close)
+        self._writer.shutdown(wait=False)
+        self._reader.shutdown(wait=False)
+
+    async def _read(self, ask: Callable[[JobStore], _Answer]) -> tuple[_Answer, Changes]:
+        loop = asyncio.get_running_loop()
+        return await self._current(loop.run_in_executor(self._reader, ask, self.store))
+
+    async def _current(self, reading: Awaitable[_Answer]) -> tuple[_Answer, Changes]:
+        """The store's answer, and all changes that it may not know."""
+        self._read_count += 1
+        number, since = self._read_count, Changes()
+        self._reads[number] = since
+        try:
+            answer = await reading
+        finally:
+            del self._reads[number]
+        return answer, since | self._writing | self._pending
+
+    async def _looked_up(
+        self, job_ids: Iterable[str], keys: Iterable[ClientKey]
+    ) -> tuple[Mapping[str, Job], Mapping[ClientKey, Job]]:
+        """Some records, asked for together with those that others want at the moment."""
+        if self._lookup is None:
+            self._lookup = _Lookup()
+            self._lookup.answer = asyncio.create_task(self._look_up(self._lookup))
+            self._lookup.answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
+        lookup = self._lookup
+        lookup.job_ids.update(job_ids)
+        lookup.keys.update(keys)
+        assert lookup.answer is not None
+        return await asyncio.shield(lookup.answer)
+
+    async def _look_up(self, lookup: _Lookup) -> tuple[Mapping[str, Job], Mapping[ClientKey, Job]]:
+        async with self._looking_up:
+            self._lookup = None  # who comes now waits for the next
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._reader, lookup.ask, self.store)
+
+    async def _write_after(self, other: asyncio.Task[None] | None) -> None:
+        if other is not None:
+            await asyncio.wait([other])
+        self._write, self._next_write = self._next_write, None
+        self._writing, self._pending = self._pending, {}
+        try:
+            if isinstance(self.problem, StoreTakenError | StoreReplacedError):
+                raise self.problem
+            if self.problem is not None:
+                await self._delete_first()
+            await self._store(self._writing)
+        except BaseException as error:
+            self._pending = self._writing | self._pending
+            known = error if isinstance(error, StoreError) else None
+            self.problem = known or StoreError(f"a write failed: {error!r}")
+            raise
+        else:
+            self.problem = None
+        finally:
+            self._writing = {}
+
+    async def _delete_first(self) -> None:
+        """Deletions alone: a store that is full takes them, and has room for the others then."""
+        gone: Changes = {job_id: None for job_id, job in self._writing.items() if job is None}
+        if 0 < len(gone) < len(self._writing):
+            await self._store(gone)
+            self._writing = {job_id: job for job_id, job in self._writing.items() if job}
+
+    async def _store(self, changes: Changes) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._writer, self.store.write, changes)
+        for since in self._reads.values():
+            since |= changes
+
+
+def _client_key(job: Job) -> ClientKey | None:
+    return (job.client, job.idempotency.key) if job.idempotency else None
+
+
+def _newest_with_key(
+    keys: Collection[ClientKey], stored: Mapping[ClientKey, Job], changes: Changes
+) -> Job | None:
+    """The newest record of the newest job that has one of the keys."""
+    found = [*stored.values(), *(job for job in changes.values() if job and _client_key(job) in keys)]
+    newest = max(found, key=lambda job: job.place.sequence, default=None)
+    return newest and changes.get(newest.job_id, newest)
+
+
+def _overlaid(stored: Iterable[Job], changes: Changes) -> list[Job]:
+    """Records as they are after some changes, in no order; those that were only changed are added."""
+    newest: Changes = {job.job_id: job for job in stored}
+    newest |= changes
+    return [job for job in newest.values() if job]

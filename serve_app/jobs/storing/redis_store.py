@@ -1,0 +1,422 @@
+"""Records in Redis: for clusters, where the tracker may come back on another machine."""
+
+import json
+import logging
+import os
+import re
+import secrets
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.client import Pipeline
+from redis.retry import Retry
+
+from serve_app.jobs.mode import Mode
+from serve_app.jobs.model import Job, JobState
+from serve_app.jobs.storing.records import (
+    RecordError,
+    RecordReader,
+    job_from_json,
+    job_to_json,
+    newer_version,
+)
+from serve_app.jobs.storing.redis_keys import Keys
+from serve_app.jobs.storing.store import SECRET_BYTES, ClientKey, SetAside, StoreError, check_owner
+
+logger = logging.getLogger("ray.serve")
+
+TIMEOUT_SECONDS = 5.0
+"""For connecting and for each answer, where the URL says nothing else (`?socket_timeout=`)."""
+PASSWORD_VARIABLE = "ACESTEP_REDIS_PASSWORD"
+DEFAULT_PREFIX = "acestep"
+OPEN_JOBS_AT_ONCE = 500
+
+NOT_DURABLE = (
+    "%s: jobs that were accepted can be lost where Redis or its machine crashes: set `appendonly yes` and "
+    "`appendfsync always` (it has appendonly %s, appendfsync %s)"
+)
+UNKNOWN_DURABILITY = (
+    "%s does not tell whether it survives a crash (%s): it must have `appendonly yes`, `appendfsync always`"
+)
+
+DELETE = """
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 0 end
+for i = 2, #KEYS do redis.call(ARGV[2 * i - 2], KEYS[i], ARGV[2 * i - 1]) end
+return 1
+"""
+"""Lua: carries out removals while the epoch is the one that was read."""
+
+Migration = Callable[["redis.Redis", Keys], None]
+"""Takes the keys from one version to the next; it may be stopped anywhere, and is then run again."""
+
+MIGRATIONS: tuple[Migration, ...] = ()
+"""From version 1 to 2, from 2 to 3 …"""
+
+
+class RedisJobStore:
+    """A JobStore. A write is one transaction (MULTI); it is durable where Redis syncs its file at each.
+
+    `url` is redis-py's, and may have `?prefix=`. Raises StoreError where Redis is out of reach or a later
+    release wrote the records.
+    """
+
+    def __init__(self, url: str, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+        url, self._keys, self._location = _parts(url)
+        self._closed = False
+        self._records = RecordReader()
+        self._seen = 0
+        self._write_lock = threading.Lock()
+        with self._errors():
+            self._redis = self._connect(url)
+            self._prepare(migrations)
+            self._epoch, self._is_mine = self._take_over()
+            self._warn_unless_durable()
+
+    def write(self, changes: Mapping[str, Job | None]) -> None:
+        records = {job_id: job and job_to_json(job) for job_id, job in changes.items()}
+        if not records:
+            return
+        sequences = [job.place.sequence + 1 for job in changes.values() if job]
+        if not sequences:
+            self._delete(list(records))
+            return
+        with self._changing() as (pipe, next_sequence):
+            earlier = self._earlier(pipe, list(records))
+            pipe.multi()
+            for job_id, job in changes.items():
+                self._move(pipe, job_id, earlier.get(job_id), job)
+                if record := records[job_id]:
+                    pipe.hset(self._keys.records, job_id, record)
+                else:
+                    pipe.hdel(self._keys.records, job_id)
+            if max(sequences) > next_sequence:
+                pipe.hset(self._keys.meta, "next_sequence", max(sequences))
+
+    def get(self, job_id: str) -> Job | None:
+        with self._errors():
+            record: Any = self._redis.hget(self._keys.records, job_id)
+        return None if record is None else self._records.job(job_id, record)
+
+    def get_many(self, job_ids: Collection[str]) -> Mapping[str, Job]:
+        return {job.job_id: job for job in self._jobs(list(job_ids))}
+
+    def open_jobs(self) -> Iterator[Job]:
+        with self._errors():
+            job_ids = self._redis.zrange(self._keys.open, 0, -1)
+        for start in range(0, len(job_ids), OPEN_JOBS_AT_ONCE):
+            yield from self._jobs(job_ids[start : start + OPEN_JOBS_AT_ONCE])
+
+    def next_sequence(self) -> int:
+        with self._errors():
+            return int(self._redis.hget(self._keys.meta, "next_sequence") or 0)
+
+    def counts(self) -> Mapping[JobState, int]:
+        # Not as a transaction: a Redis without room refuses every command after MULTI.
+        with self._errors(), self._redis.pipeline(transaction=False) as pipe:
+            for state in JobState:
+                pipe.zcard(self._keys.line(None, state))
+            return dict(zip(JobState, pipe.execute(), strict=True))
+
+    def stored_bytes(self) -> Mapping[str, int]:
+        with self._errors():
+            entries: list[Any] = self._redis.hvals(self._keys.stored)
+        found: dict[str, int] = {}
+        for entry in entries:
+            byte_count, client = entry.decode().split(" ", maxsplit=1)
+            found[client] = found.get(client, 0) + int(byte_count)
+        return found
+
+    def find(self, client: str, idempotency_key: str) -> Job | None:
+        return self.find_many([(client, idempotency_key)]).get((client, idempotency_key))
+
+    def find_many(self, keys: Collection[ClientKey]) -> Mapping[ClientKey, Job]:
+        with self._errors(), self._redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.zrange(self._keys.idempotency(*key), 0, 0, desc=True)
+            newest = {key: ids[0].decode() for key, ids in zip(keys, pipe.execute(), strict=True) if ids}
+        jobs = self.get_many(newest.values())
+        return {key: jobs[job_id] for key, job_id in newest.items() if job_id in jobs}
+
+    def page(self, client: str | None, state: JobState | None, before: int, limit: int) -> list[Job]:
+        with self._errors():
+            job_ids = self._redis.zrange(
+                self._keys.line(client, state),
+                f"({before}",
+                "-inf",
+                desc=True,
+                byscore=True,
+                offset=0,
+                num=limit,
+            )
+        return self._jobs(job_ids)
+
+    def ended(self, before: float, with_files: bool, limit: int) -> list[Job]:
+        with self._errors():
+            job_ids = self._redis.zrange(
+                self._keys.ended(with_files), "-inf", f"({before!r}", byscore=True, offset=0, num=limit
+            )
+        return self._jobs(job_ids)
+
+    def unknown(self, job_ids: Collection[str]) -> set[str]:
+        with self._errors(), self._redis.pipeline(transaction=False) as pipe:
+            for job_id in job_ids:
+                pipe.hexists(self._keys.records, job_id)
+                pipe.hexists(self._keys.set_aside, job_id)
+            known = pipe.execute()
+        return {
+            job_id
+            for job_id, is_job, is_aside in zip(job_ids, known[::2], known[1::2], strict=True)
+            if not is_job and not is_aside
+        }
+
+    def noted_unreadable(self) -> int:
+        return len(self._records.unreadable)
+
+    def set_aside(self) -> list[SetAside]:
+        noted = dict(self._records.unreadable)
+        moved = [kept for job_id, reason in noted.items() if (kept := self._set_one_aside(job_id, reason))]
+        self._records.done(noted)
+        return moved
+
+    def aside(self) -> list[SetAside]:
+        with self._errors():
+            records: dict[Any, Any] = self._redis.hgetall(self._keys.set_aside)
+            reasons: dict[Any, Any] = self._redis.hgetall(self._keys.set_aside_reasons)
+        return [
+            SetAside(job_id.decode(), record=records[job_id], **json.loads(why))
+            for job_id, why in sorted(reasons.items())
+            if job_id in records
+        ]
+
+    def take_back(self) -> list[str]:
+        readable: dict[str, Job | None] = {}
+        for kept in self.aside():
+            with suppress(RecordError):
+                readable[kept.job_id] = job_from_json(kept.record)
+        self.write(readable)
+        if readable:
+            with self._changing() as (pipe, _):
+                pipe.multi()
+                pipe.hdel(self._keys.set_aside, *readable)
+                pipe.hdel(self._keys.set_aside_reasons, *readable)
+        return list(readable)
+
+    def secret(self) -> bytes:
+        with self._errors():
+            secret: Any = self._redis.hget(self._keys.meta, "secret")
+        return bytes(secret)
+
+    def mode(self) -> Mode:
+        with self._errors():
+            mode: Any = self._redis.hget(self._keys.meta, "mode")
+        return Mode(mode.decode()) if mode else Mode.OPEN
+
+    def set_mode(self, mode: Mode) -> None:
+        with self._changing() as (pipe, _):
+            pipe.multi()
+            pipe.hset(self._keys.meta, "mode", mode.value)
+
+    def close(self) -> None:
+        with self._write_lock:
+            self._closed = True
+            self._redis.close()
+
+    def _connect(self, url: str) -> redis.Redis:
+        try:
+            client = redis.Redis.from_url(
+                url,
+                # Where the URL has none: settings are no place for secrets.
+                password=os.environ.get(PASSWORD_VARIABLE),
+                socket_timeout=TIMEOUT_SECONDS,
+                socket_connect_timeout=TIMEOUT_SECONDS,
+                # Once more, for connections that Redis has closed meanwhile.
+                retry=Retry(NoBackoff(), 1),
+                # Anybody may ask for an id that is no valid text, with half of a surrogate pair.
+                encoding_errors="surrogatepass",
+            )
+            client.ping()
+        except (TypeError, ValueError) as error:  # for an option that redis-py does not know, or can't read
+            raise StoreError(f"{self._location}: jobs.store is not the URL of a Redis: {error}") from error
+        return client
+
+    def _prepare(self, migrations: Sequence[Migration]) -> None:
+        """Bring the keys up to date; nothing is written where they are."""
+        newest = len(migrations) + 1
+        found: list[Any] = self._redis.hmget(self._keys.meta, ["version", "secret"])
+        version = int(found[0] or newest)
+        if version > newest:
+            raise StoreError(newer_version(self._location, version, newest))
+        for number, migration in enumerate(migrations[version - 1 :], start=version):
+            migration(self._redis, self._keys)
+            self._redis.hset(self._keys.meta, "version", number + 1)
+        if found[0] is None:
+            self._redis.hset(self._keys.meta, "version", newest)
+        if found[1] is None:
+            self._redis.hsetnx(self._keys.meta, "secret", secrets.token_bytes(SECRET_BYTES))
+
+    def _take_over(self) -> tuple[int, bool]:
+        """Take the store from whoever has it open. The epoch, and whether it is this store's own.
+
+        It is not where Redis has no room: then the first write of a record takes the store over.
+        """
+        try:
+            return self._redis.hincrby(self._keys.meta, "epoch", 1), True
+        except redis.ResponseError as error:
+            logger.warning("%s: the job store can be read and not written yet: %s", self._location, error)
+        found: list[Any] = self._redis.hmget(self._keys.meta, ["epoch", "writes"])
+        epoch, self._seen = (int(number or 0) for number in found)
+        return epoch, False
+
+    @contextmanager
+    def _changing(self) -> Iterator[tuple[Pipeline, int]]:
+        """One transaction of the tracker that owns the store, or takes it over by this; and `next_sequence`.
+
+        The caller reads what it needs, calls `multi` and adds its commands. Nothing is carried out where
+        another tracker has taken the store, or writes to it meanwhile.
+        """
+        with self._write_lock, self._errors(), self._redis.pipeline() as pipe:
+            pipe.watch(self._keys.meta)
+            _, writes, next_sequence = self._owned_meta(pipe)
+            yield pipe, next_sequence
+            epoch = self._epoch if self._is_mine else self._epoch + 1
+            pipe.hset(self._keys.meta, mapping={"epoch": epoch, "writes": writes + 1})
+            pipe.execute()
+            self._epoch, self._is_mine = epoch, True
+
+    def _owned_meta(self, client: redis.Redis) -> tuple[int, int, int]:
+        """Epoch, number of writes and next sequence. Raises where this tracker may not write."""
+        found: list[Any] = client.hmget(self._keys.meta, ["epoch", "writes", "next_sequence"])
+        epoch, writes, next_sequence = (int(number or 0) for number in found)
+        check_owner(self._location, epoch, self._epoch, self._is_mine, is_as_read=writes == self._seen)
+        return epoch, writes, next_sequence
+
+    def _warn_unless_durable(self) -> None:
+        try:
+            config = self._redis.config_get("appendonly", "appendfsync")
+        except redis.ResponseError as error:
+            logger.warning(UNKNOWN_DURABILITY, self._location, error)
+            return
+        file, sync = config.get("appendonly"), config.get("appendfsync")
+        if (file, sync) != ("yes", "always"):
+            logger.warning(NOT_DURABLE, self._location, file, sync)
+
+    def _earlier(self, client: redis.Redis, job_ids: Sequence[str]) -> dict[str, Job]:
+        """The records that are about to be replaced. What cannot be read is taken out of every sorted set."""
+        found: dict[str, Job] = {}
+        stored: list[Any] = client.hmget(self._keys.records, list(job_ids))
+        for job_id, record in zip(job_ids, stored, strict=True):
+            if record is None:
+                continue
+            if job := self._records.job(job_id, record):
+                found[job_id] = job
+            else:
+                self._take_out(job_id)
+                self._records.done([job_id])
+        return found
+
+    def _set_one_aside(self, job_id: str, reason: str) -> SetAside | None:
+        """None where the record has gone, or has been written anew."""
+        with self._changing() as (pipe, _):
+            record: Any = pipe.hget(self._keys.records, job_id)
+            readable = record is None or self._records.job(job_id, record)
+            state = "" if readable else self._state_of(job_id)
+            pipe.multi()
+            if readable:
+                return None
+            pipe.hset(self._keys.set_aside, job_id, record)
+            why = json.dumps({"state": state, "reason": reason})
+            pipe.hset(self._keys.set_aside_reasons, job_id, why)
+            pipe.hdel(self._keys.records, job_id)
+            pipe.hdel(self._keys.stored, job_id)
+        self._take_out(job_id)
+        return SetAside(job_id, state, reason, record)
+
+    def _state_of(self, job_id: str) -> str:
+        """The state that a job is listed under."""
+        for state in JobState:
+            if self._redis.zscore(self._keys.line(None, state), job_id) is not None:
+                return state.value
+        return ""
+
+    def _take_out(self, job_id: str) -> None:
+        """Remove an id from all sorted sets: which ones it stands in would only be known from its record."""
+        for key in self._redis.scan_iter(match=f"{glob_escaped(self._keys.prefix)}:*", _type="ZSET"):
+            self._redis.zrem(key, job_id)
+
+    def _move(self, pipe: Pipeline, job_id: str, old: Job | None, new: Job | None) -> None:
+        """From the sorted sets of its earlier record into those of its new one."""
+        left, entered = (self._keys.of(job) if job else {} for job in (old, new))
+        for key in left.keys() - entered.keys():
+            pipe.zrem(key, job_id)
+        for key, score in entered.items() - left.items():
+            pipe.zadd(key, {job_id: score})
+        if new and new.stored_bytes:
+            pipe.hset(self._keys.stored, job_id, f"{new.stored_bytes} {new.client}")
+        elif old and old.stored_bytes:
+            pipe.hdel(self._keys.stored, job_id)
+
+    def _delete(self, job_ids: Sequence[str]) -> None:
+        """Delete records: all or none, also where Redis has no room.
+
+        Then it refuses every command between MULTI and EXEC, those that free memory among them, but not in a
+        script.
+        """
+        with self._write_lock, self._errors():
+            epoch, *_ = self._owned_meta(self._redis)
+            earlier = self._earlier(self._redis, job_ids)
+            sets = {job_id: self._keys.of(job) for job_id, job in earlier.items()}
+            removals = [
+                removal
+                for job_id in job_ids
+                for removal in [
+                    *(("ZREM", key, job_id) for key in sets.get(job_id, ())),
+                    ("HDEL", self._keys.stored, job_id),
+                    ("HDEL", self._keys.records, job_id),
+                ]
+            ]
+            keys = [self._keys.meta, *(key for _, key, _ in removals)]
+            values: list[Any] = [
+                epoch,
+                *(word for command, _, job_id in removals for word in (command, job_id)),
+            ]
+            if not self._redis.eval(DELETE, len(keys), *keys, *values):
+                raise StoreError(f"{self._location}: another job tracker has opened this store meanwhile")
+
+    def _jobs(self, job_ids: Sequence[Any]) -> list[Job]:
+        """The records of some ids; those that were deleted since their ids were listed are left out."""
+        if not job_ids:
+            return []
+        with self._errors():
+            records: list[Any] = self._redis.hmget(self._keys.records, list(job_ids))
+        names = (job_id.decode() if isinstance(job_id, bytes) else job_id for job_id in job_ids)
+        return self._records.jobs(pair for pair in zip(names, records, strict=True) if pair[1] is not None)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        if self._closed:
+            raise StoreError(f"{self._location}: the store is closed")
+        try:
+            yield
+        except redis.RedisError as error:
+            raise StoreError(f"{self._location}: {error}") from error
+
+
+def _parts(url: str) -> tuple[str, Keys, str]:
+    """The URL as redis-py takes it, the names of the keys, and what a log may say."""
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query))
+    keys = Keys(options.pop("prefix", DEFAULT_PREFIX))
+    # Not by `geturl`, which drops the slashes of `unix://`, a scheme that it does not know.
+    begin, path = f"{parts.scheme}://", parts.path
+    location = f"{begin}{parts.netloc.rpartition('@')[2]}{path}"
+    return f"{begin}{parts.netloc}{path}?{urlencode(options)}".removesuffix("?"), keys, location
+
+
+def glob_escaped(text: str) -> str:
+    """A pattern of Redis that only this text matches."""
+    return re.sub(r"([\\*?\[\]^])", r"\\\1", text)

@@ -1,0 +1,355 @@
+"""Records in an SQLite file on a local disk: one server, nothing to install."""
+
+import json
+import logging
+import os
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from serve_app.jobs.mode import Mode
+from serve_app.jobs.model import Job, JobState
+from serve_app.jobs.storing.records import (
+    RecordError,
+    RecordReader,
+    job_from_json,
+    job_to_json,
+    newer_version,
+)
+from serve_app.jobs.storing.store import SECRET_BYTES, ClientKey, SetAside, StoreError, check_owner
+
+logger = logging.getLogger("ray.serve")
+
+BUSY_SECONDS = 10.0
+"""How long another process's transaction is waited for."""
+
+LOG_BYTES = 16 << 20
+"""What the write-ahead log keeps of the disk at most. Deletions find room there while the disk is full."""
+
+MAX_SEQUENCE = 2**63 - 1
+"""SQLite has no larger integers; whoever asks for a page may."""
+
+Migration = Sequence[str]
+"""SQL statements that take a database from one version of its schema to the next."""
+
+VERSION_1: Migration = (
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
+    "INSERT INTO meta VALUES ('epoch', 0), ('next_sequence', 0)",
+    """CREATE TABLE jobs (
+        job_id TEXT NOT NULL UNIQUE,
+        sequence INTEGER PRIMARY KEY,
+        client TEXT NOT NULL,
+        idempotency_key TEXT,
+        state TEXT NOT NULL,
+        is_open INTEGER NOT NULL,
+        finished_at REAL,
+        has_files INTEGER NOT NULL,
+        stored_bytes INTEGER NOT NULL,
+        record TEXT NOT NULL
+    )""",
+    # Each index ends in the sequence, the table's own key: what is listed comes out in order.
+    "CREATE INDEX jobs_of_client ON jobs (client)",
+    "CREATE INDEX jobs_in_state ON jobs (state)",
+    "CREATE INDEX jobs_of_client_in_state ON jobs (client, state)",
+    "CREATE INDEX jobs_by_key ON jobs (client, idempotency_key) WHERE idempotency_key IS NOT NULL",
+    "CREATE INDEX jobs_open ON jobs (sequence) WHERE is_open",
+    "CREATE INDEX jobs_ended ON jobs (finished_at) WHERE NOT is_open",
+    "CREATE INDEX jobs_with_files ON jobs (finished_at) WHERE NOT is_open AND has_files",
+    "CREATE INDEX jobs_stored ON jobs (client, stored_bytes) WHERE stored_bytes > 0",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (VERSION_1,)
+
+_FIXED = ("job_id", "sequence", "client", "idempotency_key")
+_CHANGING = ("state", "is_open", "finished_at", "has_files", "stored_bytes", "record")
+_PUT = (
+    f"INSERT INTO jobs ({', '.join(_FIXED + _CHANGING)}) "
+    f"VALUES ({', '.join(f':{name}' for name in _FIXED + _CHANGING)}) "
+    f"ON CONFLICT (job_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _CHANGING)}"
+)
+_SET_ASIDE = (
+    # Made when it is needed: stores of releases that know no such table have the same schema.
+    """CREATE TABLE IF NOT EXISTS set_aside (
+        job_id TEXT PRIMARY KEY,
+        state TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        set_aside_at REAL NOT NULL,
+        record BLOB NOT NULL
+    )"""
+)
+
+
+class SqliteJobStore:
+    """A JobStore. One fsync a write; the file and its folder are made where they are missing.
+
+    Raises StoreError where the file can't be used or a later release wrote it.
+    """
+
+    def __init__(self, path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+        self._path = path
+        self._records = RecordReader()
+        self._seen = 0
+        self._write_lock = threading.Lock()
+        self._read_lock = threading.Lock()
+        with self._errors():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # SQLite gives its other files the mode of this one. Lyrics and callback URLs are nobody else's.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._writer = self._connect()
+            try:
+                self._prepare(migrations)
+                self._epoch, self._is_mine = self._take_over()
+                self._reader = self._connect()
+            except BaseException:
+                self._writer.close()
+                raise
+
+    def write(self, changes: Mapping[str, Job | None]) -> None:
+        rows = [_row(job) for job in changes.values() if job is not None]
+        gone = [(job_id,) for job_id, job in changes.items() if job is None]
+        with self._changing(takes=bool(rows)):
+            self._writer.executemany("DELETE FROM jobs WHERE job_id = ?", gone)
+            if rows:
+                self._writer.executemany(_PUT, rows)
+                self._writer.execute(
+                    "UPDATE meta SET value = max(value, (SELECT ifnull(max(sequence), -1) + 1 FROM jobs)) "
+                    "WHERE name = 'next_sequence'"
+                )
+
+    def get(self, job_id: str) -> Job | None:
+        # As bytes, because anybody may ask for an id that is no valid text, with half of a surrogate pair.
+        found = self._jobs("job_id = CAST(? AS TEXT)", job_id.encode(errors="surrogatepass"))
+        return found[0] if found else None
+
+    def get_many(self, job_ids: Collection[str]) -> Mapping[str, Job]:
+        found = self._jobs("job_id IN (SELECT value FROM json_each(?))", json.dumps(list(job_ids)))
+        return {job.job_id: job for job in found}
+
+    def open_jobs(self) -> Iterator[Job]:
+        return iter(self._jobs("is_open ORDER BY sequence"))
+
+    def next_sequence(self) -> int:
+        return int(self._meta("next_sequence"))
+
+    def counts(self) -> Mapping[JobState, int]:
+        found = dict(self._rows("SELECT state, count(*) FROM jobs GROUP BY state"))
+        return {state: found.get(state, 0) for state in JobState}
+
+    def stored_bytes(self) -> Mapping[str, int]:
+        return dict(
+            self._rows("SELECT client, sum(stored_bytes) FROM jobs WHERE stored_bytes > 0 GROUP BY client")
+        )
+
+    def find(self, client: str, idempotency_key: str) -> Job | None:
+        condition = "client = ? AND idempotency_key = ? ORDER BY sequence DESC LIMIT 1"
+        found = self._jobs(condition, client, idempotency_key)
+        return found[0] if found else None
+
+    def find_many(self, keys: Collection[ClientKey]) -> Mapping[ClientKey, Job]:
+        return {key: job for key in keys if (job := self.find(*key))}
+
+    def page(self, client: str | None, state: JobState | None, before: int, limit: int) -> list[Job]:
+        wanted = {"client": client, "state": state}
+        given = {column: value for column, value in wanted.items() if value is not None}
+        conditions = " AND ".join([*(f"{column} = ?" for column in given), "sequence < ?"])
+        return self._jobs(
+            f"{conditions} ORDER BY sequence DESC LIMIT ?",
+            *given.values(),
+            max(-1, min(before, MAX_SEQUENCE)),
+            limit,
+        )
+
+    def ended(self, before: float, with_files: bool, limit: int) -> list[Job]:
+        files = "AND has_files" if with_files else ""
+        return self._jobs(
+            f"NOT is_open {files} AND finished_at < ? ORDER BY finished_at, sequence LIMIT ?",
+            before,
+            limit,
+        )
+
+    def unknown(self, job_ids: Collection[str]) -> set[str]:
+        known = self._rows(
+            "SELECT job_id FROM jobs WHERE job_id IN (SELECT value FROM json_each(?))",
+            json.dumps(list(job_ids)),
+        )
+        aside = self._rows("SELECT job_id FROM set_aside") if self._has_set_aside() else []
+        return set(job_ids) - {job_id for (job_id,) in [*known, *aside]}
+
+    def noted_unreadable(self) -> int:
+        return len(self._records.unreadable)
+
+    def set_aside(self) -> list[SetAside]:
+        moved = []
+        noted = dict(self._records.unreadable)
+        with self._changing(takes=True):
+            self._writer.execute(_SET_ASIDE)
+            for job_id, reason in noted.items():
+                found = self._writer.execute(
+                    "SELECT state, CAST(record AS BLOB) FROM jobs WHERE job_id = ?", (job_id,)
+                ).fetchone()
+                if found is None or self._records.job(job_id, found[1]):
+                    continue  # it has gone, or has been written anew
+                state, record = found
+                moved.append(SetAside(job_id, state, reason, record))
+                self._writer.execute(
+                    "INSERT OR REPLACE INTO set_aside VALUES (?, ?, ?, ?, ?)",
+                    (job_id, state, reason, time.time(), record),
+                )
+                self._writer.execute("DELETE FROM jobs WHERE job_id = ?", (job_id,))
+        self._records.done(noted)
+        return moved
+
+    def aside(self) -> list[SetAside]:
+        if not self._has_set_aside():
+            return []
+        rows = self._rows("SELECT job_id, state, reason, record FROM set_aside ORDER BY set_aside_at, job_id")
+        return [SetAside(*row) for row in rows]
+
+    def take_back(self) -> list[str]:
+        readable = []
+        for kept in self.aside():
+            with suppress(RecordError):
+                readable.append(job_from_json(kept.record))
+        if readable:
+            with self._changing(takes=True):
+                self._writer.executemany(_PUT, [_row(job) for job in readable])
+                ids = [(job.job_id,) for job in readable]
+                self._writer.executemany("DELETE FROM set_aside WHERE job_id = ?", ids)
+        return [job.job_id for job in readable]
+
+    def secret(self) -> bytes:
+        return bytes(self._meta("secret"))
+
+    def mode(self) -> Mode:
+        found = self._rows("SELECT value FROM meta WHERE name = 'mode'")
+        return Mode(found[0][0]) if found else Mode.OPEN
+
+    def set_mode(self, mode: Mode) -> None:
+        with self._changing(takes=True):
+            self._writer.execute("INSERT OR REPLACE INTO meta VALUES ('mode', ?)", (mode.value,))
+
+    def close(self) -> None:
+        with self._write_lock, self._read_lock:
+            self._reader.close()
+            self._writer.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            connection.close()
+            raise StoreError(f"{self._path}: SQLite can't keep a write-ahead log here: use a local disk")
+        return connection
+
+    def _prepare(self, migrations: Sequence[Migration]) -> None:
+        """Bring the schema up to date; nothing is written where it is."""
+        newest = len(migrations)
+        with self._transaction():
+            (version,) = self._writer.execute("PRAGMA user_version").fetchone()
+            if version > newest:
+                raise StoreError(newer_version(str(self._path), version, newest))
+            if version == newest:
+                return
+            for migration in migrations[version:]:
+                for statement in migration:
+                    self._writer.execute(statement)
+            self._writer.execute(f"PRAGMA user_version = {newest}")
+            self._writer.execute(
+                "INSERT OR IGNORE INTO meta VALUES ('secret', ?)", (secrets.token_bytes(SECRET_BYTES),)
+            )
+
+    def _take_over(self) -> tuple[int, bool]:
+        """Take the store from whoever has it open. The epoch, and whether it is this store's own.
+
+        It is not where the disk is full: then the first write of a record takes the store over.
+        """
+        try:
+            with self._transaction():
+                return self._next_epoch(), True
+        except sqlite3.Error as error:
+            logger.warning("%s: the job store can be read and not written yet: %s", self._path, error)
+        (epoch,) = self._writer.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
+        self._seen = self._data_version()
+        return int(epoch), False
+
+    def _next_epoch(self) -> int:
+        update = "UPDATE meta SET value = value + 1 WHERE name = 'epoch' RETURNING value"
+        (epoch,) = self._writer.execute(update).fetchone()
+        return int(epoch)
+
+    def _data_version(self) -> int:
+        """It changes where another process has written."""
+        (version,) = self._writer.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
+    @contextmanager
+    def _changing(self, takes: bool) -> Iterator[None]:
+        """One transaction of the tracker that owns the store; `takes`: the store may be taken over by it."""
+        with self._errors(), self._write_lock:
+            with self._transaction():
+                epoch, is_mine = self._epoch, self._is_mine
+                (stored,) = self._writer.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
+                is_as_read = is_mine or self._data_version() == self._seen
+                check_owner(str(self._path), stored, epoch, is_mine, is_as_read)
+                if takes and not is_mine:
+                    epoch, is_mine = self._next_epoch(), True
+                yield
+            self._epoch, self._is_mine = epoch, is_mine
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._writer.execute("COMMIT")
+        except BaseException:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            raise
+
+    def _has_set_aside(self) -> bool:
+        return bool(self._rows("SELECT 1 FROM sqlite_schema WHERE name = 'set_aside'"))
+
+    def _meta(self, name: str) -> Any:
+        ((value,),) = self._rows("SELECT value FROM meta WHERE name = ?", name)
+        return value
+
+    def _jobs(self, condition: str, *values: Any) -> list[Job]:
+        # As bytes: text that is not UTF-8 would fail the whole query.
+        query = f"SELECT job_id, CAST(record AS BLOB) FROM jobs WHERE {condition}"
+        return self._records.jobs(self._rows(query, *values))
+
+    def _rows(self, query: str, *values: Any) -> list[Any]:
+        with self._errors(), self._read_lock:
+            return self._reader.execute(query, values).fetchall()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"{self._path}: {error}") from error
+
+
+def _row(job: Job) -> dict[str, Any]:
+    return {
+        "job_id": job.job_id,
+        "sequence": job.place.sequence,
+        "client": job.client,
+        "idempotency_key": job.idempotency.key if job.idempotency else None,
+        "state": job.state.value,
+        "is_open": job.is_open,
+        "finished_at": job.finished_at,
+        "has_files": bool(job.files),
+        "stored_bytes": job.stored_bytes,
+        "record": job_to_json(job).decode(),
+    }

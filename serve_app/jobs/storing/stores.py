@@ -1,0 +1,17 @@
+"""The store that the settings name."""
+
+from configs.settings import PROJECT_ROOT, REDIS_SCHEMES
+from serve_app.jobs.storing.store import JobStore, MemoryJobStore
+
+
+def open_store(location: str) -> JobStore:
+    """Open `jobs.store` of the settings. Raises StoreError."""
+    if location == "memory":
+        return MemoryJobStore()
+    if location.startswith(tuple(f"{scheme}://" for scheme in REDIS_SCHEMES)):
+        from serve_app.jobs.storing.redis_store import RedisJobStore
+
+        return RedisJobStore(location)
+    from serve_app.jobs.storing.sqlite_store import SqliteJobStore
+
+    return SqliteJobStore(PROJECT_ROOT / location)

@@ -1,0 +1,110 @@
+"""Which spans a job's trace has, and how processes that never meet agree on their ids.
+
+    submit                        made where the request came in; links to the client's own trace
+    └── job                       from its place in the line to its end: the tracker
+        ├── waiting               for a runner: the tracker
+        └── attempt 1             the tracker, so that an attempt whose process was killed has one, too
+            ├── planning …        the runner, a span per stage
+            │   └── plan …        the model deployments
+
+A trace has the id of its job. The job's record keeps the context of the submit; from it follows that of the
+job, and from the token of its lease that of an attempt.
+"""
+
+import re
+import secrets
+import uuid
+
+from configs.settings import TracingSettings
+from deployments.common.messages import Origin
+from deployments.common.tracing import SpanRecorder, child_of, with_span_id
+from serve_app.jobs.model import Claim, Job
+from serve_app.jobs.observer import JobObserver, Outcome
+
+_TRACEPARENT = re.compile("(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_SPAN_DIGITS = 16
+_RANDOM_BITS = 56
+"""Of a job's id, as of a trace id (W3C Trace Context level 2), so many last bits are random."""
+
+
+def submit_context(job_id: str, settings: TracingSettings) -> str | None:
+    """The context of the span of a job's submit; None where the job is not to be traced.
+
+    Decided here for all of the job: by its id, so that it is the same for every process.
+    """
+    job = uuid.UUID(job_id)
+    share = (job.int & ((1 << _RANDOM_BITS) - 1)) / (1 << _RANDOM_BITS)
+    if settings.exporter is None or share >= settings.sampling_ratio:
+        return None
+    return f"00-{job.hex}-{secrets.token_hex(_SPAN_DIGITS // 2)}-01"
+
+
+def client_context(header: str | None) -> str | None:
+    """The client's span of a `traceparent` header; None where there is none, or it is not valid."""
+    return header if header is not None and _TRACEPARENT.fullmatch(header) else None
+
+
+def attempt_origin(claim: Claim) -> Origin:
+    """On whose behalf a runner asks the models."""
+    return Origin(claim.job.job_id, _attempt_context(claim.job, claim.token))
+
+
+class JobSpans(JobObserver):
+    """The tracker's spans."""
+
+    def __init__(self, spans: SpanRecorder) -> None:
+        self._spans = spans
+
+    def claimed(self, job: Job) -> None:
+        """The job has waited."""
+        if job.claimed_at is not None:
+            self._waited(job, job.claimed_at)
+
+    def run_ended(self, job: Job, outcome: Outcome, at: float) -> None:
+        """An attempt is over."""
+        if job.lease_token is None or job.claimed_at is None:
+            return
+        self._spans.record(
+            f"attempt {job.attempt}",
+            _attempt_context(job, job.lease_token),
+            _job_context(job),
+            job.claimed_at,
+            at,
+            {"acestep.outcome": outcome},
+            error=None if outcome in {"succeeded", "cancelled"} else outcome,
+        )
+
+    def ended(self, job: Job) -> None:
+        """The job is over."""
+        if job.finished_at is None:
+            return
+        if job.claimed_at is None or (job.queued_at or 0.0) > job.claimed_at:
+            self._waited(job, job.finished_at)
+        attributes = {
+            "acestep.job_id": job.job_id,
+            "acestep.state": job.state.value,
+            "acestep.attempts": job.attempt,
+            "acestep.songs": len(job.spec.seeds),
+            "acestep.audio_seconds": job.work.audio_seconds,
+        }
+        error = job.state.value if job.error is not None else None
+        self._spans.record(
+            "job", _job_context(job), job.traceparent, job.created_at, job.finished_at, attributes, error
+        )
+
+    def _waited(self, job: Job, until: float) -> None:
+        context = _job_context(job)
+        started = job.created_at if job.queued_at is None else job.queued_at
+        self._spans.record("waiting", child_of(context), context, started, until)
+
+
+def _job_context(job: Job) -> str | None:
+    if job.traceparent is None:
+        return None
+    submit = int(job.traceparent.split("-")[2], 16)
+    return with_span_id(job.traceparent, f"{submit ^ 1:0{_SPAN_DIGITS}x}")
+
+
+def _attempt_context(job: Job, token: str) -> str | None:
+    """Of the attempt with this lease: an attempt that was handed back has the number of the next."""
+    return None if job.traceparent is None else with_span_id(job.traceparent, token[:_SPAN_DIGITS])

@@ -1,0 +1,141 @@
+"""What this server takes: limits and choices that follow from its settings and checkpoints."""
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+import httpx
+from fastapi.exceptions import RequestValidationError
+
+from configs.domain import Task, code_count
+from configs.settings import Settings
+from deployments.checkpoints.catalog import (
+    MAX_CUSTOM_TURBO_STEPS,
+    DiTCheckpoint,
+    Variant,
+    dit_checkpoint,
+)
+from deployments.common.audio_formats import FORMATS
+from serve_app.request.addresses import AddressRefusedError, public_address
+from serve_app.request.schemas import GenerateRequest
+
+SHORTEST_SONG = 0.1
+"""Seconds; songs are made in tenths."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may ask of this server."""
+
+    dit: DiTCheckpoint
+    language_models: tuple[str, ...]
+    """The first is the default, as in `backends`."""
+    backends: tuple[str, ...]
+    audio_formats: tuple[str, ...]
+    max_duration: float
+    """Seconds of a song or a recording."""
+    lm_max_duration: int
+    """Seconds of a song whose length the LM chooses."""
+    default_batch_size: int
+    max_batch_size: int
+    max_model_len: int
+    """Tokens of an LM prompt and its answer."""
+    private_callbacks: bool
+    """Whether `callback_url` may name a private address."""
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        return tuple(task for task in Task if task in self.dit.tasks)
+
+    @property
+    def choices(self) -> dict[str, tuple[str, ...]]:
+        """What may be chosen, by field."""
+        return {
+            "audio_format": self.audio_formats,
+            "lm_model_path": self.language_models,
+            "lm_backend": self.backends,
+            "task_type": self.tasks,
+        }
+
+    @property
+    def choice_messages(self) -> dict[str, str]:
+        """What is said about a wrong choice, by field."""
+        return {
+            name: f"Input should be one of {', '.join(choices)}: this server has no other"
+            for name, choices in self.choices.items()
+        }
+
+    @property
+    def max_code_count(self) -> int:
+        """Audio codes of the longest song."""
+        return code_count(self.max_duration)
+
+
+def server_limits(settings: Settings) -> Limits:
+    """The limits that follow from the settings."""
+    return Limits(
+        dit=dit_checkpoint(settings.models.dit, settings.models.folder),
+        language_models=settings.models.language_models,
+        backends=settings.language_model.backends,
+        audio_formats=tuple(FORMATS),
+        max_duration=settings.api.max_duration,
+        lm_max_duration=settings.language_model.lm_max_duration,
+        default_batch_size=settings.api.default_batch_size,
+        max_batch_size=settings.api.max_batch_size,
+        max_model_len=settings.language_model.max_model_len,
+        private_callbacks=settings.webhooks.allow_private_addresses,
+    )
+
+
+def apply_limits(request: GenerateRequest, limits: Limits) -> GenerateRequest:
+    """The request with this server's defaults for what was not given, and its duration in tenths of a second.
+
+    Raises RequestValidationError naming every field that asks for more than the server has.
+    """
+    settled: dict[str, Any] = {}
+    if request.batch_size is None:
+        settled["batch_size"] = limits.default_batch_size
+    if request.lm_model_path is None:
+        settled["lm_model_path"] = limits.language_models[0]
+    if "lm_backend" not in request.model_fields_set and request.lm_backend not in limits.backends:
+        settled["lm_backend"] = limits.backends[0]
+    if request.audio_duration is not None:
+        settled["audio_duration"] = max(SHORTEST_SONG, round(request.audio_duration, 1))
+    settled_request = request.model_copy(update=settled)
+    errors = [
+        _error(name, limits.choice_messages[name], "enum")
+        for name, choices in limits.choices.items()
+        if getattr(settled_request, name) not in choices
+    ]
+    errors += _maximum("batch_size", settled_request.batch_size, limits.max_batch_size)
+    errors += _maximum("audio_duration", request.audio_duration, limits.max_duration)
+    if request.callback_url and not limits.private_callbacks and _names_private_address(request.callback_url):
+        errors.append(_error("callback_url", "Input should be a public address of the internet", "url"))
+    if limits.dit.variant is Variant.TURBO and len(request.timesteps or ()) > MAX_CUSTOM_TURBO_STEPS:
+        message = f"{limits.dit.name} takes at most {MAX_CUSTOM_TURBO_STEPS} timesteps"
+        errors.append(_error("timesteps", message, "too_long"))
+    if errors:
+        raise RequestValidationError(errors)
+    return settled_request
+
+
+def _names_private_address(url: str) -> bool:
+    """Whether the host is no address of the internet; where a name leads to is seen at delivery."""
+    host = httpx.URL(url).host
+    try:
+        public_address(ip_address(host))
+    except AddressRefusedError:
+        return True
+    except ValueError:
+        return host.rstrip(".").endswith("localhost")
+    return False
+
+
+def _maximum(field: str, value: float | None, maximum: float) -> list[dict[str, Any]]:
+    if value is None or value <= maximum:
+        return []
+    return [_error(field, f"Input should be less than or equal to {maximum:g}", "less_than_equal")]
+
+
+def _error(field: str, message: str, kind: str) -> dict[str, Any]:
+    return {"loc": ("body", field), "msg": message, "type": kind}

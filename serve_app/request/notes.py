@@ -1,0 +1,78 @@
+"""What in a request has no effect, or another than it says: sentences for the job's `status_message`."""
+
+from collections.abc import Iterable, Iterator
+
+from configs.domain import INSTRUCTIONS, SOURCE_TASKS, Task
+from deployments.checkpoints.catalog import DiTCheckpoint
+from serve_app.request.fields import RANDOM_SEED
+from serve_app.request.schemas import GenerateRequest
+
+_GUIDANCE_FIELDS = ("use_adg", "cfg_interval_start", "cfg_interval_end")
+_TASKS_OF = {
+    "repaint_mode": {Task.REPAINT},
+    "track_name": {Task.LEGO, Task.EXTRACT},
+    "track_classes": {Task.COMPLETE},
+}
+"""Fields of some tasks only."""
+
+
+def without_effect(
+    request: GenerateRequest, has_source: bool, has_codes: bool, dit: DiTCheckpoint
+) -> Iterator[str]:
+    """One sentence for each field that was given and changes nothing."""
+    if request.use_random_seed and request.seed != (RANDOM_SEED,):
+        yield "seed was ignored: use_random_seed is true."
+    yield from _of_the_source(request, has_source, has_codes)
+    yield from _of_the_schedule(request, dit)
+    yield from _of_the_task(request, has_source)
+
+
+def moved_start(request: GenerateRequest, source_seconds: float) -> Iterator[str]:
+    """A sentence where `repaint_span` lets the renewed part begin earlier than the request says."""
+    if request.repainting_start > source_seconds:
+        seconds = round(source_seconds, 2)
+        yield f"The new part begins where the source ends, at {seconds:g} s: repainting_start is after that."
+
+
+def _of_the_source(request: GenerateRequest, has_source: bool, has_codes: bool) -> Iterator[str]:
+    task = request.task_type
+    uses_source = has_source and task in SOURCE_TASKS
+    if has_source and not uses_source:
+        yield f"The source audio was ignored: task_type is {task}."
+    if uses_source:
+        if has_codes:
+            yield f"audio_code_string was ignored: {task} works on the source audio."
+        elif request.thinking:
+            yield f"thinking wrote no audio codes: {task} works on the source audio."
+        if request.audio_duration is not None:
+            yield f"audio_duration was ignored: {task} keeps the length of the source audio."
+    elif has_codes and not request.thinking:
+        yield "audio_code_string was ignored: thinking is false."
+        if task is Task.COVER:
+            yield "Without source audio and codes the cover was made from the text alone."
+
+
+def _of_the_schedule(request: GenerateRequest, dit: DiTCheckpoint) -> Iterator[str]:
+    if request.timesteps is not None and not dit.takes_timesteps:
+        yield f"timesteps was ignored: {dit.name} runs its own schedule."
+    elif request.timesteps is not None and request.shift is not None:
+        yield "shift was ignored: timesteps was given."
+    if not dit.takes_guidance:
+        for name in _given(request, _GUIDANCE_FIELDS):
+            yield f"{name} was ignored: {dit.name} takes no guidance."
+
+
+def _of_the_task(request: GenerateRequest, has_source: bool) -> Iterator[str]:
+    task = request.task_type
+    if request.cover_noise_strength > 0 and not (has_source and task in SOURCE_TASKS):
+        yield "cover_noise_strength was ignored: there is no source audio to begin with."
+    for name in _given(request, _TASKS_OF):
+        if task not in _TASKS_OF[name]:
+            yield f"{name} was ignored: task_type is {task}."
+        elif name != "repaint_mode" and request.instruction != INSTRUCTIONS[Task.TEXT2MUSIC]:
+            yield f"{name} was ignored: instruction was given."
+
+
+def _given(request: GenerateRequest, names: Iterable[str]) -> Iterator[str]:
+    fields = GenerateRequest.model_fields
+    return (name for name in names if getattr(request, name) != fields[name].default)

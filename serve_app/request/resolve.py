@@ -1,0 +1,92 @@
+"""From a valid request to a job: everything that chance or the recordings decide is decided here, once."""
+
+import secrets
+from dataclasses import replace
+
+from configs.domain import CODE_RATE, SOURCE_TASKS, Task, code_count
+from serve_app.api.errors import invalid
+from serve_app.jobs.model import JobSpec, Recording
+from serve_app.request.capabilities import Limits
+from serve_app.request.codes import codes_per_song
+from serve_app.request.fields import MAX_SEED, RANDOM_SEED
+from serve_app.request.notes import moved_start, without_effect
+from serve_app.request.planning import span_of
+from serve_app.request.schemas import GenerateRequest
+
+
+def job_spec(
+    request: GenerateRequest, source: Recording | None, reference: Recording | None, limits: Limits
+) -> JobSpec:
+    """The job that a request makes, after `apply_limits`. Raises RequestValidationError."""
+    batch_size = request.batch_size or limits.default_batch_size
+    try:
+        codes = codes_per_song(request.audio_code_string, batch_size)
+    except ValueError as error:
+        raise invalid("audio_code_string", str(error), "audio_codes") from error
+    task = request.task_type
+    if task in SOURCE_TASKS and source is None:
+        _check_task_without_source(request, codes)
+    uses_source = task in SOURCE_TASKS and source is not None
+    uses_codes = request.thinking and not uses_source
+    spec = JobSpec(
+        request=request.model_copy(update={"audio_code_string": ""}),  # parsed, and perhaps very long
+        seeds=song_seeds(request, batch_size),
+        codes=_usable_codes(request, codes, limits) if uses_codes else (),
+        source=source if uses_source else None,
+        reference=reference,
+        notes=tuple(without_effect(request, source is not None, bool(codes), limits.dit)),
+    )
+    _check_length(spec, limits)
+    if spec.source is not None and span_of(spec) is not None:
+        spec = replace(spec, notes=(*spec.notes, *moved_start(request, spec.source.seconds)))
+    return spec
+
+
+def song_seeds(request: GenerateRequest, batch_size: int) -> tuple[int, ...]:
+    """One seed per song (contract §1.2). Raises RequestValidationError where a list has another length."""
+    given = (RANDOM_SEED,) if request.use_random_seed else request.seed
+    if len(given) == 1:
+        first = _decided(given[0])
+        return tuple((first + song) % (MAX_SEED + 1) for song in range(batch_size))
+    if len(given) != batch_size:
+        raise invalid("seed", f"A list should have one seed per song: {batch_size}, not {len(given)}")
+    return tuple(map(_decided, given))
+
+
+def _decided(seed: int) -> int:
+    return secrets.randbelow(MAX_SEED + 1) if seed == RANDOM_SEED else seed
+
+
+def _check_task_without_source(request: GenerateRequest, codes: tuple[tuple[int, ...], ...]) -> None:
+    if request.task_type is not Task.COVER:
+        raise invalid("src_audio", f"Task {request.task_type} requires source audio", "missing")
+    if not codes and not request.thinking:
+        raise invalid("src_audio", "Task cover requires source audio, or audio codes", "missing")
+
+
+def _check_length(spec: JobSpec, limits: Limits) -> None:
+    try:
+        span = span_of(spec)
+    except ValueError as error:
+        raise invalid("repainting_end", f"The repainted part {error}") from error
+    if span and spec.source and span.total_seconds(spec.source.seconds) > limits.max_duration:
+        raise invalid(
+            "repainting_start" if span.pad_left > span.pad_right else "repainting_end",
+            f"The extended song would be longer than {limits.max_duration:g} seconds",
+        )
+
+
+def _usable_codes(
+    request: GenerateRequest, codes: tuple[tuple[int, ...], ...], limits: Limits
+) -> tuple[tuple[int, ...], ...]:
+    """The codes that can be heard: a song with a duration of its own ends with it."""
+    if request.audio_duration is not None:
+        return tuple(run[: code_count(request.audio_duration)] for run in codes)
+    longest = max(map(len, codes), default=0)
+    if longest > limits.max_code_count:
+        raise invalid(
+            "audio_code_string",
+            f"{longest} codes last {longest / CODE_RATE:g} seconds, longer than {limits.max_duration:g}; "
+            "give audio_duration to use only the first of them",
+        )
+    return codes

@@ -1,0 +1,241 @@
+"""What `POST /v1/music/generate` takes: every field with its type, default, unit and range (contract §1.2).
+
+Limits that depend on the server's settings are in `serve_app.request.capabilities`.
+"""
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from configs.domain import CODE_COUNT, INSTRUCTIONS, LANGUAGES, Task
+from configs.settings import Backend
+from deployments.checkpoints.catalog import MAX_CUSTOM_TURBO_STEPS
+from deployments.common.messages import InferMethod
+from serve_app.request.fields import (
+    MAX_SEED,
+    MAX_STEPS,
+    RANDOM_SEED,
+    AudioCodeText,
+    BatchSize,
+    Bpm,
+    CallbackUrl,
+    Duration,
+    Flag,
+    Guidance,
+    Integer,
+    KeyScale,
+    Language,
+    Number,
+    RepaintingEnd,
+    RepaintModeName,
+    Seeds,
+    Share,
+    Text,
+    TimeSignature,
+    Timesteps,
+    TopK,
+    Track,
+    Tracks,
+)
+
+MAX_CAPTION_LENGTH = 2_048
+MAX_LYRICS_LENGTH = 16_384
+MAX_PATH_LENGTH = 4_096
+"""Characters."""
+MAX_PRIORITY = 9
+
+
+class GenerateRequest(BaseModel):
+    """A request for music. Zero is a value, never "not given"."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    caption: Text = Field("", max_length=MAX_CAPTION_LENGTH, description="What the music should be like.")
+    lyrics: Text = Field(
+        "",
+        max_length=MAX_LYRICS_LENGTH,
+        description="What is sung. Empty, `[inst]` or `[instrumental]`: nobody sings.",
+    )
+    thinking: Flag = Field(
+        False,
+        description="true: the 5Hz LM writes audio codes (or `audio_code_string` is used) and the music "
+        "model follows them; false: the music model works from the text alone.",
+    )
+    vocal_language: Language = Field(
+        "en",
+        description=f"Language of the lyrics: {', '.join(LANGUAGES)}. A region as in `en-US` is dropped.",
+    )
+    audio_format: Text = Field(
+        "mp3", description="File format of the songs; `GET /v1/models` lists what the server can write."
+    )
+
+    bpm: Bpm | None = Field(None, description="Tempo in beats per minute; the LM chooses where null.")
+    key_scale: KeyScale = Field(
+        "",
+        description="Key, e.g. `C Major`, `c# minor`, `Bbm`, in one line; the LM chooses where empty. "
+        "Other modes (`D dorian`) are passed on as written.",
+    )
+    time_signature: TimeSignature = Field(
+        "",
+        description="4/4, 3/4, 2/4, 6/8 (or 4, 3, 2, 6); the LM chooses where empty. Other n/d are passed on "
+        "as written.",
+    )
+    audio_duration: Duration | None = Field(
+        None, description="Length of the song in seconds, rounded to 0.1 s; the LM chooses where null."
+    )
+
+    audio_code_string: AudioCodeText = Field(
+        "",
+        description="Audio codes, 5 a second, as `<|audio_code_N|>` runs or as N separated by commas, N from "
+        f"0 to {CODE_COUNT - 1}. An array has one entry per song of the batch. Used with `thinking` only.",
+    )
+
+    inference_steps: Integer = Field(
+        8,
+        ge=1,
+        le=MAX_STEPS,
+        description="Denoising steps. Distilled (turbo) models always run their trained table.",
+    )
+    guidance_scale: Number = Field(
+        7.0, ge=0, le=30, description="How strictly the music model follows the text. Turbo models ignore it."
+    )
+    use_random_seed: Flag = Field(True, description="true: `seed` is ignored and every song is different.")
+    seed: Seeds = Field(
+        (RANDOM_SEED,),
+        description=f"With `use_random_seed` false, 0 to {MAX_SEED} makes the job reproducible: song i of "
+        "the batch uses seed + i. -1 is random. A comma-separated list has one seed per song.",
+        json_schema_extra={"default": RANDOM_SEED},
+    )
+    batch_size: BatchSize | None = Field(
+        None, description="Songs to make; null is the server's default (`GET /v1/models`)."
+    )
+
+    lm_model_path: Text | None = Field(
+        None, description="Name of the 5Hz LM to use (`GET /v1/models`); null is the server's default."
+    )
+    lm_backend: Backend = Field("vllm", description="Engine that runs the 5Hz LM.")
+    lm_temperature: Number = Field(0.85, ge=0, le=5, description="Sampling temperature; 0 is greedy.")
+    lm_cfg_scale: Guidance = Field(
+        2.0,
+        description="Classifier-free guidance of the audio codes, on above 1; below 1 counts as 1.",
+    )
+    lm_guide_metadata: Flag = Field(
+        False,
+        description="true: guidance acts on the metadata too. The model's authors switched that off, because "
+        "it distorts text.",
+    )
+    lm_negative_prompt: Text = Field(
+        "NO USER INPUT", max_length=2_048, description="What guidance steers away from."
+    )
+    lm_top_k: TopK | None = Field(None, description="Draw from the k most likely tokens; 0 or null is off.")
+    lm_top_p: Share = Field(
+        0.9,
+        description="Draw from the most likely tokens that have this probability together; 1 or more is off.",
+    )
+    lm_repetition_penalty: Number = Field(
+        1.0, ge=0.1, le=10, description="Penalty of repeated tokens; 1 is off."
+    )
+
+    reference_audio_path: Text | None = Field(
+        None,
+        max_length=MAX_PATH_LENGTH,
+        description="Recording whose timbre and style to follow: an absolute path inside one of the server's "
+        "audio folders, or a result of this server (`/v1/audio/...`).",
+    )
+    src_audio_path: Text | None = Field(
+        None,
+        max_length=MAX_PATH_LENGTH,
+        description="Recording to cover or repaint; paths as in `reference_audio_path`.",
+    )
+    task_type: Task = Field(
+        Task.TEXT2MUSIC,
+        description="cover and repaint work on source audio (cover also on audio codes); lego, extract and "
+        "complete only on models that can (`GET /v1/models`).",
+    )
+    instruction: Text = Field(
+        INSTRUCTIONS[Task.TEXT2MUSIC],
+        max_length=2_048,
+        description="Instruction to the music model; the default is replaced by the task's own sentence.",
+    )
+    repainting_start: Number = Field(
+        0.0,
+        description="Where repainting begins, in seconds of the source; negative puts new music in front.",
+    )
+    repainting_end: RepaintingEnd = Field(
+        None,
+        description="Where repainting ends, in seconds of the source; null or -1 is its end, beyond it new "
+        "music is added. With a negative start, null or -1 renews only the part in front.",
+    )
+    audio_cover_strength: Number = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Fraction of the denoising steps that follow the source or the audio codes.",
+    )
+
+    shift: Number | None = Field(
+        None,
+        ge=1,
+        le=5,
+        description="Above 1 more of the steps are spent near the noise, where the structure is decided; "
+        "null is what the model was trained for. Turbo models take the nearest of 1, 2 and 3.",
+    )
+    timesteps: Timesteps | None = Field(
+        None,
+        description="A schedule in the place of `inference_steps` and `shift`: timesteps from 1 (noise) "
+        f"downwards, the final 0 may be left out. Turbo models take at most {MAX_CUSTOM_TURBO_STEPS} and run "
+        "the nearest that they were trained on; base models run their own.",
+    )
+    infer_method: InferMethod = Field(
+        "ode", description="ode follows the model's velocities alone, sde adds fresh noise at every step."
+    )
+    use_adg: Flag = Field(
+        False,
+        description="true: angle-based guidance in the place of adaptive projected guidance. Turbo models "
+        "take neither.",
+    )
+    cfg_interval_start: Number = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Lowest timestep at which guidance acts; 1 is noise, where denoising begins, 0 its end.",
+    )
+    cfg_interval_end: Number = Field(1.0, ge=0, le=1, description="Highest timestep at which guidance acts.")
+    cover_noise_strength: Number = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Above 0 denoising begins with the source audio itself under noise of 1 - strength, so "
+        "the song stays nearer to it; 0 begins with noise alone.",
+    )
+    repaint_mode: RepaintModeName = Field(
+        "balanced",
+        description="How firmly a repaint holds on to the source around its window: conservative throughout, "
+        "balanced for the first half of the steps, aggressive not at all. The first two keep the source's "
+        "own sound outside the window.",
+    )
+    track_name: Track | None = Field(
+        None, description="The track that `lego` makes or `extract` takes out; null leaves it to the model."
+    )
+    track_classes: Tracks = Field(
+        (), description="The tracks that `complete` adds, as an array or separated by commas."
+    )
+
+    callback_url: CallbackUrl | None = Field(
+        None, description="An http(s) URL that is sent the job, as a poll shows it, when it has ended."
+    )
+    priority: Integer = Field(
+        0,
+        ge=0,
+        le=MAX_PRIORITY,
+        description="Jobs of a higher one go first; above 0 for API keys that may.",
+    )
+
+    @field_validator("cfg_interval_end")
+    @classmethod
+    def _after_its_start(cls, end: float, info: ValidationInfo) -> float:
+        start = info.data.get("cfg_interval_start", 0.0)
+        if end < start:
+            raise PydanticCustomError(
+                "cfg_interval", "Input should not be below cfg_interval_start, {start}", {"start": start}
+            )
+        return end

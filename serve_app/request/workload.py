@@ -1,0 +1,69 @@
+"""How much work a request is, before anything of it is done."""
+
+from configs.domain import LATENT_RATE, code_count, latent_frames
+from deployments.checkpoints.catalog import MAX_CUSTOM_TURBO_STEPS, TURBO_STEPS, DiTCheckpoint, Variant
+from deployments.common.messages import STAGES
+from serve_app.jobs.model import JobSpec
+from serve_app.request.capabilities import Limits
+from serve_app.request.planning import (
+    given_metadata,
+    known_durations,
+    plan_request,
+    span_of,
+    unasked_duration,
+    wants_codes,
+)
+from serve_app.request.schemas import GenerateRequest
+from serve_app.request.work import Work
+
+
+def job_work(spec: JobSpec, limits: Limits) -> Work:
+    """What a job asks of each stage, whatever it is that the LM will decide.
+
+    A song whose length nobody gave counts as `unasked_duration`.
+    """
+    known = known_durations(spec, span_of(spec))
+    assumed = unasked_duration(limits.lm_max_duration)
+    durations = known or (assumed,) * len(spec.seeds)
+    asks_lm = plan_request(spec, given_metadata(spec, known), limits.lm_max_duration) is not None
+    codes = sum(map(code_count, durations)) if wants_codes(spec) else 0
+    seconds = sum(latent_frames(duration) / LATENT_RATE for duration in durations)
+    units = {
+        "composing": codes,
+        "denoising": seconds * denoising_rows(spec, limits.dit),
+        "decoding": seconds,
+        "encoding": sum(durations),
+    }
+    longest = max(durations) / sum(durations)
+    skipped = {stage for stage, needed in (("planning", asks_lm), ("composing", codes > 0)) if not needed}
+    return Work(
+        jobs=1,
+        calls=tuple(float(stage not in skipped) for stage in STAGES),
+        units=tuple(float(units.get(stage, 0.0)) for stage in STAGES),
+        item_units=tuple(longest * units.get(stage, 0.0) for stage in STAGES),
+    )
+
+
+def denoising_rows(spec: JobSpec, dit: DiTCheckpoint) -> int:
+    """How often the DiT is asked about one song: once a step, twice where guidance acts."""
+    timesteps = _timesteps(spec.request, dit)
+    if spec.source is not None:
+        begin = 1.0 - spec.request.cover_noise_strength
+        first = min(range(len(timesteps)), key=lambda index: abs(timesteps[index] - begin))
+        timesteps = timesteps[first:]
+    request = spec.request
+    if not dit.takes_guidance or request.guidance_scale <= 1.0:
+        return len(timesteps)
+    guided = sum(request.cfg_interval_start <= t <= request.cfg_interval_end for t in timesteps)
+    return len(timesteps) + guided
+
+
+def _timesteps(request: GenerateRequest, dit: DiTCheckpoint) -> list[float]:
+    """Where `deployments.generator.schedules` asks the DiT, but for rounding."""
+    if request.timesteps and dit.takes_timesteps:
+        custom = [t for t in request.timesteps if t > 0]
+        return custom[:MAX_CUSTOM_TURBO_STEPS] if dit.variant is Variant.TURBO else custom
+    steps = TURBO_STEPS if dit.variant is Variant.TURBO else request.inference_steps
+    shift = dit.shift(request.shift)
+    even = (1.0 - step / steps for step in range(steps))
+    return [shift * t / (1.0 + (shift - 1.0) * t) for t in even]
