@@ -25,12 +25,13 @@ from benchmarks.measuring import show, write_json
 from configs.domain import Task
 from configs.settings import JobSettings
 from deployments.common.messages import Metadata
-from serve_app.jobs.model import Checkpoint, Client, IdempotencyKey, JobSpec, NewJob
+from serve_app.jobs.model import Checkpoint, Client, IdempotencyKey, NewJob
 from serve_app.jobs.storing.journal import Journal
 from serve_app.jobs.storing.stores import open_store
 from serve_app.jobs.tracker import JobTracker
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.song_plan import SongPlan
+from serve_app.request.spec import JobSpec
 from serve_app.request.work import Work
 from tests.redis_server import RedisServer
 

@@ -18,21 +18,13 @@ import redis
 
 from configs.domain import Task
 from deployments.common.messages import Metadata
-from serve_app.jobs.model import (
-    Callback,
-    Checkpoint,
-    IdempotencyKey,
-    Job,
-    JobSpec,
-    JobState,
-    Place,
-    Recording,
-)
+from serve_app.jobs.model import Callback, Checkpoint, IdempotencyKey, Job, JobState, Place
 from serve_app.jobs.storing.redis_store import RedisJobStore
 from serve_app.jobs.storing.sqlite_store import SqliteJobStore
 from serve_app.request.repainting import RepaintSpan
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.song_plan import SongPlan
+from serve_app.request.spec import JobSpec, Recording
 from serve_app.request.work import Work
 from tests.redis_server import RedisServer
 

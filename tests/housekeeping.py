@@ -8,11 +8,12 @@ from typing import Any
 from configs.settings import JobSettings, StorageSettings
 from serve_app.jobs.housekeeping.identity import new_job_id, store_name
 from serve_app.jobs.housekeeping.janitor import Janitor
-from serve_app.jobs.model import Client, JobSpec, JobState, NewJob
+from serve_app.jobs.model import Client, JobState, NewJob
 from serve_app.jobs.storing.journal import Journal
 from serve_app.jobs.storing.store import MemoryJobStore
 from serve_app.jobs.tracker import JobTracker
 from serve_app.request.schemas import GenerateRequest
+from serve_app.request.spec import JobSpec
 from serve_app.storage import SIGN_INS, AudioStorage
 from tests.job_tracking import WORK, Clock
 

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from serve_app.jobs.model import Job, JobSpec, JobState, Place
+from serve_app.jobs.model import Job, JobState, Place
 from serve_app.request.schemas import GenerateRequest
+from serve_app.request.spec import JobSpec
 from serve_app.request.work import Work
 
 SPEC = JobSpec(GenerateRequest(caption="calm piano"), seeds=(1,))

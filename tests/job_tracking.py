@@ -5,11 +5,12 @@ from itertools import count
 from typing import Any
 
 from configs.settings import JobSettings
-from serve_app.jobs.model import Accepted, Client, Job, JobSpec, JobView, NewJob
+from serve_app.jobs.model import Accepted, Client, Job, JobView, NewJob
 from serve_app.jobs.storing.journal import Journal
 from serve_app.jobs.storing.store import JobStore, MemoryJobStore
 from serve_app.jobs.tracker import JobTracker
 from serve_app.request.schemas import GenerateRequest
+from serve_app.request.spec import JobSpec
 from serve_app.request.work import Work
 
 WORK = Work(1, calls=(0.0, 0.0, 1.0, 0.0, 0.0), units=(0.0, 0.0, 80.0, 0.0, 10.0))

@@ -24,8 +24,9 @@ from deployments.common.messages import (
 )
 from serve_app.execution.runner import Runners
 from serve_app.jobs.actor import JobTrackerActor
-from serve_app.jobs.model import JobSpec, JobView, NewJob
+from serve_app.jobs.model import JobView, NewJob
 from serve_app.request.schemas import GenerateRequest
+from serve_app.request.spec import JobSpec
 from serve_app.storage import AudioStorage
 from tests.job_tracking import WORK
 

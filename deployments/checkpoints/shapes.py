@@ -1,4 +1,4 @@
-"""The shapes of a server's models as `deployments.checkpoints.memory_needs` asks for them, from their configs alone."""
+"""The shapes of a server's models as `checkpoints.memory_needs` asks for them, from their configs alone."""
 
 import math
 from collections.abc import Mapping

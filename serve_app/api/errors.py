@@ -10,7 +10,6 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -46,24 +45,6 @@ class _ErrorResponse(JSONResponse):
     def render(self, content: Any) -> bytes:
         # In ASCII, because a field's name may be text that UTF-8 cannot carry.
         return json.dumps(content).encode("ascii")
-
-
-def invalid(field: str, message: str, kind: str = "value_error") -> RequestValidationError:
-    """A 422 that names one field of the body."""
-    return RequestValidationError([{"loc": ("body", field), "msg": message, "type": kind}])
-
-
-def invalid_fields(error: ValidationError, messages: Mapping[str, str]) -> RequestValidationError:
-    """What pydantic found, without the values that caused it, the first of each field.
-
-    `messages` by field replace pydantic's own.
-    """
-    details: dict[str, dict[str, Any]] = {}
-    for item in error.errors(include_url=False, include_context=False, include_input=False):
-        name = str(item["loc"][0])
-        message = messages.get(name, item["msg"])
-        details.setdefault(name, {"loc": ("body", name), "msg": message, "type": item["type"]})
-    return RequestValidationError(list(details.values()))
 
 
 def unknown_fields(paths: Iterator[tuple[str, ...]]) -> RequestValidationError | None:
@@ -153,7 +134,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(OSError)
     async def system_failed(_: Request, error: OSError) -> Response:
-        # As for jobs (`serve_app.execution.failures`): a fault of the machine, which the next try may not meet.
+        # As for jobs (`execution.failures`): a fault of the machine, which the next try may not meet.
         logger.error("the operating system refused something:\n%s", _places(error))
         return _later(503, "The server cannot use its files at the moment", RETRY_SECONDS)
 

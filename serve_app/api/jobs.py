@@ -6,9 +6,9 @@ from fastapi import HTTPException
 
 from serve_app.api.access.audio_tokens import AudioTokens
 from serve_app.api.access.callers import Caller
-from serve_app.api.responses import JobResponse
 from serve_app.api.service import JobService
 from serve_app.jobs.model import JobView
+from serve_app.jobs.shown import JobResponse
 
 
 class VisibleJobs:

@@ -12,10 +12,11 @@ from deployments.common.job_log import log_event
 from deployments.common.messages import Origin, Progress, Stage
 from deployments.common.tracing import NO_SPANS, SpanRecorder
 from serve_app.execution.models import Models
-from serve_app.jobs.model import Checkpoint, Job, JobSpec
+from serve_app.jobs.model import Checkpoint, Job
 from serve_app.jobs.progress import JobProgress
 from serve_app.request.planning import language_model
 from serve_app.request.song_plan import SongPlan
+from serve_app.request.spec import JobSpec
 from serve_app.storage import AudioStorage
 
 Result = TypeVar("Result")

@@ -28,7 +28,7 @@ from deployments.common.messages import (
 from serve_app.execution.attempt import Attempt
 from serve_app.execution.failures import is_unavailable
 from serve_app.execution.results import job_result
-from serve_app.jobs.model import Job, Recording
+from serve_app.jobs.model import Job
 from serve_app.request.planning import (
     fallback_plan,
     given_metadata,
@@ -42,6 +42,7 @@ from serve_app.request.planning import (
     wants_codes,
 )
 from serve_app.request.song_plan import SongPlan
+from serve_app.request.spec import Recording
 
 PLAN_PAUSE_SECONDS = 0.5
 """Between two questions to a language model that was not there."""
@@ -67,7 +68,7 @@ class FinishedJob:
 
 
 async def run_job(attempt: Attempt) -> FinishedJob:
-    """Run one job to its files. Raises what the models raise; `serve_app.execution.failures` tells what it means.
+    """Run one job to its files. Raises what the models raise; `execution.failures` tells what it means.
 
     What an earlier attempt has planned and composed is not done again.
     """

@@ -24,16 +24,7 @@ from serve_app.jobs.line.admission import Admission
 from serve_app.jobs.line.fairness import FairClock
 from serve_app.jobs.line.line import WaitingLine
 from serve_app.jobs.mode import Mode
-from serve_app.jobs.model import (
-    Accepted,
-    Checkpoint,
-    Claim,
-    Job,
-    JobState,
-    JobView,
-    NewJob,
-    TrackerStats,
-)
+from serve_app.jobs.model import Accepted, Checkpoint, Claim, Job, JobState, JobView, NewJob, TrackerStats
 from serve_app.jobs.moves import Moves
 from serve_app.jobs.observer import JobObserver, Load
 from serve_app.jobs.storing.journal import Journal

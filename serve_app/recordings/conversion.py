@@ -28,7 +28,7 @@ class Converted:
 
 
 def convert(recording: int, output: BinaryIO, max_seconds: float) -> Converted:
-    """Decode the file of the descriptor `recording` into `output`, as `deployments.common.stored_recordings` has it.
+    """Decode the file of the descriptor `recording` into `output`, as `common.stored_recordings` has it.
 
     The header is left to the caller. Stereo of 48 kHz stays as it is, sample for sample; samples beyond full
     scale are clipped. A downmix that exceeds full scale is turned down as a whole instead.

@@ -12,10 +12,10 @@ from configs.domain import (
 )
 from configs.settings import ModelSettings
 from deployments.common.messages import Metadata, PlanRequest, Sampling
-from serve_app.jobs.model import JobSpec
 from serve_app.request.repainting import RepaintSpan, repaint_span
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.song_plan import SongPlan
+from serve_app.request.spec import JobSpec
 
 FALLBACK_DURATION = 30.0
 """Seconds, for a song whose length nobody gave while the LM is down."""

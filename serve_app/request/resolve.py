@@ -4,14 +4,14 @@ import secrets
 from dataclasses import replace
 
 from configs.domain import CODE_RATE, SOURCE_TASKS, Task, code_count
-from serve_app.api.errors import invalid
-from serve_app.jobs.model import JobSpec, Recording
 from serve_app.request.capabilities import Limits
 from serve_app.request.codes import codes_per_song
+from serve_app.request.errors import invalid
 from serve_app.request.fields import MAX_SEED, RANDOM_SEED
 from serve_app.request.notes import moved_start, without_effect
 from serve_app.request.planning import span_of
 from serve_app.request.schemas import GenerateRequest
+from serve_app.request.spec import JobSpec, Recording
 
 
 def job_spec(

@@ -3,7 +3,6 @@
 from configs.domain import LATENT_RATE, code_count, latent_frames
 from deployments.checkpoints.catalog import MAX_CUSTOM_TURBO_STEPS, TURBO_STEPS, DiTCheckpoint, Variant
 from deployments.common.messages import STAGES
-from serve_app.jobs.model import JobSpec
 from serve_app.request.capabilities import Limits
 from serve_app.request.planning import (
     given_metadata,
@@ -14,6 +13,7 @@ from serve_app.request.planning import (
     wants_codes,
 )
 from serve_app.request.schemas import GenerateRequest
+from serve_app.request.spec import JobSpec
 from serve_app.request.work import Work
 
 

@@ -19,11 +19,12 @@ from serve_app.api.app import create_app
 from serve_app.execution.failures import classify
 from serve_app.jobs.housekeeping.identity import new_job_id, store_name
 from serve_app.jobs.housekeeping.janitor import ABANDONED_SECONDS, Janitor
-from serve_app.jobs.model import JobSpec, NewJob
+from serve_app.jobs.model import NewJob
 from serve_app.jobs.storing.journal import Journal
 from serve_app.jobs.storing.store import MemoryJobStore
 from serve_app.jobs.tracker import JobTracker
 from serve_app.request.schemas import GenerateRequest
+from serve_app.request.spec import JobSpec
 from serve_app.storage import SIGN_INS, AudioStorage
 from tests.job_tracking import WORK, Clock
 from tests.object_store import Environ, ObjectStore

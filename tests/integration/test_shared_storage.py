@@ -14,11 +14,12 @@ from serve_app.jobs.housekeeping import leftovers
 from serve_app.jobs.housekeeping.identity import new_job_id, store_name
 from serve_app.jobs.housekeeping.janitor import ABANDONED_SECONDS, SCAN_SECONDS, Janitor
 from serve_app.jobs.housekeeping.leftovers import EARLIER_RELEASE
-from serve_app.jobs.model import JobSpec, JobState, NewJob
+from serve_app.jobs.model import JobState, NewJob
 from serve_app.jobs.storing.journal import Journal
 from serve_app.jobs.storing.sqlite_store import SqliteJobStore
 from serve_app.jobs.tracker import JobTracker
 from serve_app.request.schemas import GenerateRequest
+from serve_app.request.spec import JobSpec
 from serve_app.storage import AudioStorage
 from tests.job_tracking import WORK, Clock
 

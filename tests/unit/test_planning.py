@@ -7,7 +7,6 @@ import pytest
 
 from configs.domain import INSTRUCTIONS, INSTRUMENTAL, Task
 from deployments.common.messages import Metadata
-from serve_app.jobs.model import JobSpec, Recording
 from serve_app.request.planning import (
     FALLBACK_DURATION,
     dit_task,
@@ -23,6 +22,7 @@ from serve_app.request.planning import (
     wants_codes,
 )
 from serve_app.request.schemas import GenerateRequest
+from serve_app.request.spec import JobSpec, Recording
 
 SOURCE = Recording("file:///source.wav", 20.0)
 COMPLETE = {"bpm": 72, "key_scale": "C Major", "time_signature": "4/4", "audio_duration": 30}

@@ -65,7 +65,8 @@ def test_forwards_of_one_engine_divide_its_share(tmp_path: Path) -> None:
 
 def test_a_share_ends_with_its_process(tmp_path: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from deployments.common.processor_share import ProcessorShare\n"
+        "import sys, time; from pathlib import Path\n"
+        "from deployments.common.processor_share import ProcessorShare\n"
         "share = ProcessorShare(Path(sys.argv[1]), 2, print); share.work()\n"
         "sys.stdout.flush(); time.sleep(60)"
     )

@@ -19,9 +19,10 @@ from deployments.common.messages import (
 )
 from serve_app.execution.attempt import Attempt
 from serve_app.execution.pipeline import run_job
-from serve_app.jobs.model import Checkpoint, JobSpec, Recording
+from serve_app.jobs.model import Checkpoint
 from serve_app.jobs.progress import JobProgress
 from serve_app.request.schemas import GenerateRequest
+from serve_app.request.spec import JobSpec, Recording
 from serve_app.storage import AudioStorage
 from tests.job_records import a_job
 from tests.runner_server import GIVEN, Models

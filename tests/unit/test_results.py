@@ -9,9 +9,10 @@ from configs.settings import ModelSettings, Settings
 from deployments.checkpoints.catalog import OFFICIAL_DITS
 from deployments.common.messages import AudioFile, DenoisedLatents, Metadata
 from serve_app.execution.results import job_result
-from serve_app.jobs.model import Job, JobSpec, Place, Recording
+from serve_app.jobs.model import Job, Place
 from serve_app.request.planning import song_plan
 from serve_app.request.schemas import GenerateRequest
+from serve_app.request.spec import JobSpec, Recording
 from serve_app.request.work import Work
 
 

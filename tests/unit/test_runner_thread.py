@@ -14,8 +14,9 @@ from serve_app.execution import runner
 from serve_app.execution.runner import Runners
 from serve_app.execution.runner_thread import RunnerThread
 from serve_app.jobs.actor import JobTrackerActor
-from serve_app.jobs.model import JobSpec, JobState, JobView, NewJob
+from serve_app.jobs.model import JobState, JobView, NewJob
 from serve_app.request.schemas import GenerateRequest
+from serve_app.request.spec import JobSpec
 from serve_app.storage import AudioStorage
 from tests.job_tracking import WORK
 from tests.runner_server import GIVEN, Models

@@ -57,8 +57,9 @@ def test_an_unsampled_context_makes_no_spans() -> None:
 
 def test_nothing_of_opentelemetry_is_imported_while_traces_are_off() -> None:
     code = (
-        "import sys; from configs.settings import TracingSettings; "
-        "from deployments.common.tracing import span_recorder; from deployments.common.messages import Origin\n"
+        "import sys; from configs.settings import TracingSettings\n"
+        "from deployments.common.tracing import span_recorder\n"
+        "from deployments.common.messages import Origin\n"
         "with span_recorder(TracingSettings(), 'x').span('work', Origin()): pass\n"
         "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     )

@@ -9,9 +9,9 @@ from configs.settings import Settings
 from deployments.checkpoints.catalog import OFFICIAL_DITS, Variant
 from deployments.common.messages import STAGES
 from deployments.generator.schedules import schedule
-from serve_app.jobs.model import JobSpec, Recording
 from serve_app.request.capabilities import Limits, server_limits
 from serve_app.request.schemas import GenerateRequest
+from serve_app.request.spec import JobSpec, Recording
 from serve_app.request.workload import denoising_rows, job_work
 
 METADATA = {"bpm": 100, "key_scale": "C Major", "time_signature": "4/4"}

@@ -11,9 +11,10 @@ from typing import Any, BinaryIO
 
 from pydantic import ValidationError
 
-from serve_app.api.errors import invalid, invalid_fields, unknown_fields
+from serve_app.api.errors import unknown_fields
 from serve_app.api.intake.body import Body, bounded_json
 from serve_app.request.capabilities import Limits
+from serve_app.request.errors import invalid, invalid_fields
 from serve_app.request.schemas import GenerateRequest
 
 FILE_FIELDS = ("src_audio", "reference_audio")

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from serve_app.api.access.callers import Caller
-from serve_app.api.errors import invalid
 from serve_app.api.results import result_file
 from serve_app.api.service import JobService
 from serve_app.api.threads import WorkerPools
 from serve_app.recordings.decoder import DecodedRecording, RecordingDecoder
 from serve_app.recordings.errors import RecordingError
+from serve_app.request.errors import invalid
 from serve_app.request.schemas import GenerateRequest
 from serve_app.storage import AudioStorage
 

@@ -11,7 +11,6 @@ from configs.settings import Settings
 from deployments.common.job_log import log_event
 from deployments.common.tracing import SpanRecorder
 from serve_app.api.access.callers import Caller
-from serve_app.api.errors import invalid
 from serve_app.api.intake.body import Body
 from serve_app.api.intake.parsing import parse_request, uploaded_files
 from serve_app.api.intake.recordings import OpenRecordings, RecordingFinder
@@ -19,13 +18,15 @@ from serve_app.api.responses import SubmitResponse
 from serve_app.api.service import JobService
 from serve_app.api.threads import WorkerPools
 from serve_app.jobs.errors import DrainingError, IdempotencyConflictError, LimitError
-from serve_app.jobs.model import Accepted, IdempotencyKey, JobSpec, NewJob, Recording
+from serve_app.jobs.model import Accepted, IdempotencyKey, NewJob
 from serve_app.jobs.tracing import client_context, submit_context
 from serve_app.recordings.decoder import DecodedRecording, RecordingDecoder
 from serve_app.request.capabilities import Limits, apply_limits
+from serve_app.request.errors import invalid
 from serve_app.request.planning import unconditional_text
 from serve_app.request.resolve import job_spec
 from serve_app.request.schemas import GenerateRequest
+from serve_app.request.spec import JobSpec, Recording
 from serve_app.request.workload import job_work
 from serve_app.storage import BLOCK_BYTES, AudioStorage
 

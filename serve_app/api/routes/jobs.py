@@ -12,10 +12,11 @@ from serve_app.api.access.callers import Caller, Callers
 from serve_app.api.access.capacity import ClientSlots
 from serve_app.api.errors import error_responses
 from serve_app.api.jobs import VisibleJobs
-from serve_app.api.responses import JobResponse, JobsResponse
+from serve_app.api.responses import JobsResponse
 from serve_app.api.service import JobService
 from serve_app.api.streams import unless_client_leaves
 from serve_app.jobs.model import JobState
+from serve_app.jobs.shown import JobResponse
 
 NEWEST = 2**63 - 1
 """Above the sequence of every job."""

@@ -19,9 +19,9 @@ import httpx
 
 from configs.settings import WebhookSettings
 from deployments.common.job_log import about
-from serve_app.api.responses import JobResponse
 from serve_app.jobs.model import Callback, Job
 from serve_app.jobs.observer import JobObserver
+from serve_app.jobs.shown import JobResponse
 from serve_app.jobs.tracker import JobTracker
 from serve_app.request.addresses import AddressRefusedError, public_address, resolved
 

@@ -15,9 +15,10 @@ import yaml
 
 from configs.settings import Settings
 from serve_app.jobs.client import HEAD_NODE, TrackerClient, find_tracker, replace_outdated_tracker
-from serve_app.jobs.model import JobSpec, NewJob
+from serve_app.jobs.model import NewJob
 from serve_app.jobs.storing.store import StoreTakenError
 from serve_app.request.schemas import GenerateRequest
+from serve_app.request.spec import JobSpec
 from tests.job_tracking import WORK
 
 

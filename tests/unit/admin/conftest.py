@@ -13,8 +13,9 @@ import pytest
 from configs.settings import Settings
 from serve_app.admin import intake, jobs, keys, leftovers, purge
 from serve_app.jobs.actor import JobTrackerActor
-from serve_app.jobs.model import Client, JobSpec, NewJob, Recording
+from serve_app.jobs.model import Client, NewJob
 from serve_app.request.schemas import GenerateRequest
+from serve_app.request.spec import JobSpec, Recording
 from tests.job_tracking import WORK
 
 

@@ -18,11 +18,12 @@ from serve_app.api.app import create_app
 from serve_app.api.routes.jobs import NEWEST
 from serve_app.api.service import Condition, Readiness
 from serve_app.jobs.housekeeping.identity import new_job_id, store_name
-from serve_app.jobs.model import Accepted, Claim, Job, JobSpec, JobState, JobView, NewJob, TrackerStats
+from serve_app.jobs.model import Accepted, Claim, Job, JobState, JobView, NewJob, TrackerStats
 from serve_app.jobs.storing.journal import Journal
 from serve_app.jobs.storing.store import MemoryJobStore
 from serve_app.jobs.tracker import JobTracker
 from serve_app.request.schemas import GenerateRequest
+from serve_app.request.spec import JobSpec
 from serve_app.storage import AudioStorage
 from tests.audio import chord
 

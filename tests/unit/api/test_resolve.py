@@ -7,11 +7,11 @@ import pytest
 from fastapi.exceptions import RequestValidationError
 
 from configs.settings import ApiSettings, LanguageModelSettings, ModelSettings, Settings
-from serve_app.jobs.model import JobSpec, Recording
 from serve_app.request.capabilities import apply_limits, server_limits
 from serve_app.request.codes import codes_per_song, parse_codes
 from serve_app.request.resolve import job_spec
 from serve_app.request.schemas import GenerateRequest
+from serve_app.request.spec import JobSpec, Recording
 
 LIMITS = server_limits(Settings())
 SOURCE = Recording("memory://source", 20.0)

@@ -10,8 +10,9 @@ from configs.settings import Settings
 from serve_app.jobs.actor import JobTrackerActor
 from serve_app.jobs.errors import DrainingError, LimitError, NoRoomError
 from serve_app.jobs.mode import Mode
-from serve_app.jobs.model import Client, IdempotencyKey, JobSpec, JobState, NewJob
+from serve_app.jobs.model import Client, IdempotencyKey, JobState, NewJob
 from serve_app.request.schemas import GenerateRequest
+from serve_app.request.spec import JobSpec
 from tests.job_tracking import WORK
 
 SPEC = JobSpec(GenerateRequest(), seeds=(1,))

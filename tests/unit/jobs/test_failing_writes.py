@@ -12,9 +12,10 @@ from configs.settings import Settings
 from serve_app.jobs import actor as actor_module
 from serve_app.jobs.actor import JobTrackerActor
 from serve_app.jobs.errors import NoRoomError
-from serve_app.jobs.model import Checkpoint, Client, IdempotencyKey, Job, JobSpec, JobState, NewJob
+from serve_app.jobs.model import Checkpoint, Client, IdempotencyKey, Job, JobState, NewJob
 from serve_app.jobs.storing.store import MemoryJobStore, StoreError
 from serve_app.request.schemas import GenerateRequest
+from serve_app.request.spec import JobSpec
 from tests.job_tracking import WORK
 from tests.runner_server import eventually
 

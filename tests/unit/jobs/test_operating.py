@@ -7,7 +7,8 @@ import pytest
 
 from serve_app.jobs.errors import DrainingError, RequeueError
 from serve_app.jobs.mode import Mode
-from serve_app.jobs.model import JobState, Recording
+from serve_app.jobs.model import JobState
+from serve_app.request.spec import Recording
 from tests.job_tracking import Tracking
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from serve_app.jobs.housekeeping.janitor import BATCH
 from serve_app.jobs.housekeeping.purge import NOT_DELETED, NOT_ENDED, UNKNOWN, Purge, Purged, purge
-from serve_app.jobs.model import JobSpec, JobState, NewJob
+from serve_app.jobs.model import JobState, NewJob
 from serve_app.jobs.requeue import NOT_TIDY
 from serve_app.request.schemas import GenerateRequest
+from serve_app.request.spec import JobSpec
 from tests.housekeeping import DAY, SONG_BYTES, Housekeeping
 from tests.job_tracking import WORK
 

@@ -9,21 +9,13 @@ from hypothesis import strategies as st
 
 from configs.domain import Task
 from deployments.common.messages import Metadata
-from serve_app.jobs.model import (
-    Callback,
-    Checkpoint,
-    IdempotencyKey,
-    Job,
-    JobSpec,
-    JobState,
-    Place,
-    Recording,
-)
+from serve_app.jobs.model import Callback, Checkpoint, IdempotencyKey, Job, JobState, Place
 from serve_app.jobs.storing.records import job_from_json, job_to_json
 from serve_app.jobs.storing.store import StoreError
 from serve_app.request.repainting import RepaintSpan
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.song_plan import SongPlan
+from serve_app.request.spec import JobSpec, Recording
 from serve_app.request.work import Work
 from tests.job_records import a_job
 

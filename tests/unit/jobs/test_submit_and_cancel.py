@@ -11,9 +11,10 @@ from ray.serve._private.common import DeploymentID
 from serve_app.autoscaling import ScaleByWork
 from serve_app.jobs.ended import TRIM_AFTER
 from serve_app.jobs.errors import IdempotencyConflictError
-from serve_app.jobs.model import Client, IdempotencyKey, JobSpec, JobState, NewJob
+from serve_app.jobs.model import Client, IdempotencyKey, JobState, NewJob
 from serve_app.jobs.storing.store import MemoryJobStore
 from serve_app.request.schemas import GenerateRequest
+from serve_app.request.spec import JobSpec
 from tests.housekeeping import Housekeeping
 from tests.job_tracking import WORK, Tracking
 

@@ -30,13 +30,14 @@ from serve_app.jobs.housekeeping.webhooks import (
     WebhookSender,
     webhook_secret,
 )
-from serve_app.jobs.model import Client, JobSpec, NewJob
+from serve_app.jobs.model import Client, NewJob
 from serve_app.jobs.observer import JobObserver
 from serve_app.jobs.storing.journal import Journal
 from serve_app.jobs.storing.store import MemoryJobStore
 from serve_app.jobs.tracker import JobTracker
 from serve_app.request.addresses import SPECIAL_IPV4, SPECIAL_IPV6, AddressRefusedError, public_address
 from serve_app.request.schemas import GenerateRequest
+from serve_app.request.spec import JobSpec
 from tests.job_records import WORK
 
 SETTINGS = WebhookSettings(
