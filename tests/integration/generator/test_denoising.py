@@ -19,7 +19,9 @@ from tests.watched_engine import CHANNELS, SONG, noise
 def generator(tmp_path_factory: pytest.TempPathFactory) -> Generator:
     models = ModelSettings(source="random", folder=tmp_path_factory.mktemp("models"))
     settings = Settings(models=models, generator=GeneratorSettings(threads=1))
-    return Generator.func_or_class(settings)  # the class that Serve runs in a replica
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("deployments.generator.deployment._PROGRESS_SECONDS", 0.0)  # each step is told
+        return Generator.func_or_class(settings)  # the class that Serve runs in a replica
 
 
 async def latents(generator: Generator, request: DenoiseRequest) -> np.ndarray:
@@ -30,10 +32,7 @@ async def answer(generator: Generator, request: DenoiseRequest) -> DenoisedLaten
     async with aclosing(generator.denoise((request,))) as stream:
         *progress, result = [answer async for item, answer in stream if item == 0]
     assert isinstance(result, DenoisedLatents)
-    told = [step.done for step in progress]
-    assert told == sorted(set(told))
-    assert progress[0] == Progress("denoising", 0, result.steps)
-    assert progress[-1] == Progress("denoising", result.steps, result.steps)
+    assert progress == [Progress("denoising", step, result.steps) for step in range(result.steps + 1)]
     return result
 
 
