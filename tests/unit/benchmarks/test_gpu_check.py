@@ -19,7 +19,7 @@ from benchmarks.gpu_check.running import Part, run
 from benchmarks.gpu_check.sizes import Sizes
 from configs.settings import PROJECT_ROOT
 from deployments.checkpoints.key_map import Component, module_arguments
-from tests.official_layouts import official_config
+from deployments.checkpoints.official_shapes import official_config
 
 BLOCKED = ("av", "pydantic", "ray", "soundfile", "vllm", "xgrammar")
 """Packages that a machine with PyTorch and transformers may lack."""
