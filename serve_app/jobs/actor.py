@@ -369,6 +369,8 @@ class JobTrackerActor:
                 lock.release()
 
     def _require_room(self, journal: Journal) -> None:
+        if isinstance(journal.problem, StoreTakenError):
+            raise journal.problem
         if journal.problem is not None:
             raise NoRoomError(STORE_FAILS)
         if not self._has_disk:

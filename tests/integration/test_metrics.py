@@ -4,10 +4,12 @@ import json
 import math
 import re
 import shutil
+import sqlite3
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +29,6 @@ from benchmarks.prometheus import (
 from configs import metrics
 from configs.metrics import METRICS, Metric
 from serve_app.execution.failures import UNAVAILABLE
-from serve_app.jobs.storing.stores import open_store
 from tests.audio import write_recording
 from tests.live_server import GUARDED_QUEUE, Client, GuardedServer
 
@@ -175,13 +176,22 @@ def work(server: Client) -> None:
     for job_id in songs:
         assert server.wait(job_id)["status"] == "succeeded"
     assert server.wait(lost)["error"] == UNAVAILABLE
-    open_store(str(folder / "jobs.sqlite3")).close()  # another tracker seems to have taken the store over
-    # A late change of a callback may meet the lost store first; then it is open again, and is lost once more.
-    while (answer := server.http.post("/v1/music/generate", json={})).status_code == httpx.codes.OK:
-        server.cancel(answer.json()["job_id"])
-        open_store(str(folder / "jobs.sqlite3")).close()
-    assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
-    server.http.get("/v1/stats").raise_for_status()  # and took it back
+    with store_without_writes(folder / "jobs.sqlite3"):
+        answer = server.http.post("/v1/music/generate", json={})
+        assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+    while (answer := server.http.post("/v1/music/generate", json={})).status_code != httpx.codes.OK:
+        assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+        time.sleep(0.2)  # the tracker tries again once a second
+    server.cancel(answer.json()["job_id"])
+
+
+@contextmanager
+def store_without_writes(path: Path) -> Iterator[None]:
+    """Nobody else can write to the SQLite file meanwhile."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
