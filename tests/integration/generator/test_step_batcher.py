@@ -188,4 +188,4 @@ async def test_each_forward_takes_its_share_of_the_cores_and_none_is_kept() -> N
     share = RecordingShare()
     engine = WatchedEngine("turbo")
     await run(StepBatcher(engine, UNLIMITED, share=share), SONG, LONG)
-    assert share.said == ["work"] * len(engine.events) + ["rest"]
+    assert share.said == ["threads"] * len(engine.events) + ["release"]
