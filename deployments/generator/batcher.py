@@ -157,7 +157,7 @@ class StepBatcher:
     async def _step(
         self, batch: StepBatch, thread: ThreadPoolExecutor, set_threads: Callable[[], None]
     ) -> None:
-        """Run one forward on `thread`, and tell the jobs of its songs."""
+        """Run one forward on `thread`, and send the results to the jobs of its songs."""
         sizes = [self._engine.size(song) for song in batch.songs]  # of this step: they change with guidance
         step = partial(make_step, self._engine, batch.songs)
         started = time.monotonic()
@@ -182,7 +182,7 @@ class StepBatcher:
         return await self._loop.run_on(thread, with_threads)
 
     def _report(self, queued: QueuedSong, outcome: StepOutcome) -> None:
-        """Tell a song's job how its step went."""
+        """Send the result of a song's step to its job."""
         if isinstance(outcome, Exception):
             self._fail(queued.job, outcome)
             return

@@ -19,7 +19,7 @@ class CorePool:
     """
 
     def __init__(self, scheduler: StepScheduler, make_step: MakeStep) -> None:
-        """`make_step` runs the forward of a batch on a thread, and tells the jobs of the batch."""
+        """`make_step` runs the forward of a batch on a thread, and sends the results to its jobs."""
         self._scheduler = scheduler
         self._make_step = make_step
         self._threads: list[ThreadPoolExecutor] = []

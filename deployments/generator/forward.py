@@ -33,17 +33,14 @@ _CACHED_LEVELS = 256
 """Noise levels whose embeddings are cached; each takes 28 KB in the 2B model in bfloat16."""
 
 _WARM_UP = (((1.0,), 74), ((1.0,), 106), ((1.0, 0.5), 138), ((1.0, 0.5, 0.25), 170))
-"""(noise levels, frames of the shortest row) of the warm-up batches.
-
-torch.compile treats a size as a constant until it sees a second one.
-"""
+"""(noise levels, frames of the shortest row); torch.compile takes a size for a constant until it changes."""
 
 _KeysValues = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """What stays the same from step to step for the same rows. Rows are in packed order."""
+    """Everything that is equal in all steps of the same rows. Rows are in packed order."""
 
     conditions: tuple[Condition, ...]
     """Conditions of the rows in the caller's order; the key under which the batch is cached."""

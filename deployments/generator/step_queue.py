@@ -15,7 +15,7 @@ ItemUpdate = tuple[int, Progress | DenoisedLatents]
 
 @dataclass(eq=False)
 class DenoiseJob:
-    """The songs that one job asked for together."""
+    """The songs of one job."""
 
     requests: Sequence[DenoiseRequest]
     songs: list[Song] = field(default_factory=list)

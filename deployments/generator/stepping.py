@@ -1,4 +1,4 @@
-"""What the engine's threads do for a batch: a step of its songs, and recovery where memory runs out."""
+"""Functions that run on the engine's threads: preparing songs, and stepping them even if memory runs out."""
 
 from collections.abc import Sequence
 from contextlib import suppress

@@ -11,7 +11,7 @@ from deployments.generator.schedules import Schedule
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """What the DiT sees beside the noisy latents.
+    """The inputs of the DiT beside the noisy latents.
 
     All steps of a song use the same object; the forward's caches use its identity as the key.
     """
