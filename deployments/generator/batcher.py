@@ -8,7 +8,6 @@ the threads execute.
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -18,7 +17,8 @@ from deployments.common.processor import engine_thread
 from deployments.common.processor_share import FixedShare, Share
 from deployments.common.stall_watch import STALLED_SECONDS
 from deployments.generator.core_pool import CorePool
-from deployments.generator.engine import GeneratorEngine, StepSize
+from deployments.generator.engine import GeneratorEngine
+from deployments.generator.measurements import Forward
 from deployments.generator.scheduling import StepBatch, StepScheduler
 from deployments.generator.step_queue import DenoiseJob, ItemUpdate, QueuedSong, StepQueue
 from deployments.generator.stepping import StepOutcome, make_step, prepare_next
@@ -26,21 +26,6 @@ from deployments.generator.stepping import StepOutcome, make_step, prepare_next
 _FIXED = FixedShare()
 
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True)
-class Forward:
-    """Measurements of one forward."""
-
-    seconds: float
-    songs: int
-    tokens: int
-    token_slots: int
-    """Tokens that the forward had room for."""
-    frames: int
-    """Latent frames of all rows, including padding."""
-    padding_frames: int
-    """Frames that only fill up the last patch of a row."""
 
 
 class StepBatcher:
@@ -168,7 +153,7 @@ class StepBatcher:
         self._last_step_seconds = time.monotonic() - started
         if result.failed_tokens is not None:
             self._scheduler.lower_limit(result.failed_tokens, batch.forwards)
-        self._on_forward(_measurements(self._last_step_seconds, sizes, batch.token_slots))
+        self._on_forward(Forward.measured(self._last_step_seconds, sizes, batch.token_slots))
         for queued, outcome in zip(batch.queued, result.outcomes, strict=True):
             self._report(queued, outcome)
 
@@ -202,15 +187,3 @@ class StepBatcher:
     def _remove(self, job: DenoiseJob) -> None:
         self._arrived = [other for other in self._arrived if other is not job]
         self._queue.leave(job)
-
-
-def _measurements(seconds: float, sizes: Sequence[StepSize], token_slots: int) -> Forward:
-    tokens = sum(size.tokens for size in sizes)
-    return Forward(
-        seconds=seconds,
-        songs=len(sizes),
-        tokens=tokens,
-        token_slots=max(token_slots, tokens),
-        frames=sum(size.frames for size in sizes),
-        padding_frames=sum(size.padding_frames for size in sizes),
-    )

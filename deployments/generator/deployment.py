@@ -21,7 +21,7 @@ from deployments.common.processor import (
 from deployments.common.processor_share import share_of
 
 if TYPE_CHECKING:
-    from deployments.generator.batcher import Forward
+    from deployments.generator.measurements import Forward
 
 _PROGRESS_SECONDS = 0.25
 """Minimum time between two progress messages of a song.

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from deployments.common.messages import Progress
-from deployments.generator.batcher import Forward, StepBatcher
+from deployments.generator.batcher import StepBatcher
 from deployments.generator.engine import Song, Velocities
+from deployments.generator.measurements import Forward
 from deployments.generator.step_queue import StepQueue
 from tests.integration.generator.test_step_batcher import any_request
 from tests.recording_share import RecordingShare

@@ -10,7 +10,8 @@ import pytest
 
 from configs.domain import INSTRUCTIONS, Task
 from deployments.common.messages import DenoiseRequest, Progress, RepaintMode, Window
-from deployments.generator.batcher import Forward, StepBatcher
+from deployments.generator.batcher import StepBatcher
+from deployments.generator.measurements import Forward
 from tests.recording_share import RecordingShare
 from tests.watched_engine import LONG, ROUNDING, SONG, UNLIMITED, WatchedEngine, latents_alone, noise, run
 
