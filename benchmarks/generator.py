@@ -152,7 +152,7 @@ class Contest:
 
     def theirs(self, jobs: Sequence[Job]) -> Cost:
         """The same jobs, one after the other."""
-        self.thread.submit(self.share.work).result()  # on all cores, however ours ended
+        self.thread.submit(self.share.set_threads).result()  # on all cores, however ours ended
         return measured(lambda: list(self.thread.map(self._peer_call, jobs)))[0]
 
     @torch.inference_mode()
@@ -237,7 +237,7 @@ def main() -> None:
         for dtype in chosen.dtypes:
             thread.submit(model.to, getattr(torch, dtype)).result()
             contest = thread.submit(Contest.of, model, thread, share).result()
-            thread.submit(share.work).result()
+            thread.submit(share.set_threads).result()
             figures[f"{dtype}_product_gflops"] = thread.submit(product_gflops, getattr(torch, dtype)).result()
             compare(contest, jobs_of([short]), chosen.tokens_per_forward)  # warms both up
             for workload, durations in workloads.items():

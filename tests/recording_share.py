@@ -1,4 +1,4 @@
-"""A share of the cores that notes what an engine says."""
+"""A share of the cores that records the calls of an engine."""
 
 import threading
 
@@ -7,14 +7,14 @@ class RecordingShare:
     def __init__(self, cores: int = 1) -> None:
         self.cores = cores
         self.said: list[str] = []
-        self.rested = threading.Event()
+        self.released = threading.Event()
 
-    def work(self, beside: int = 0) -> None:
-        self.said.append(f"work, {beside} beside" if beside else "work")
+    def set_threads(self, beside: int = 0) -> None:
+        self.said.append(f"threads beside {beside}" if beside else "threads")
 
-    def work_beside(self) -> None:
-        self.said.append("work beside")
+    def set_one_thread(self) -> None:
+        self.said.append("one thread")
 
-    def rest(self) -> None:
-        self.said.append("rest")
-        self.rested.set()
+    def release(self) -> None:
+        self.said.append("release")
+        self.released.set()

@@ -161,7 +161,7 @@ def time_steps(shape: str, sizes: Sizes) -> Iterator[Figures]:
                 reference = {"reference, ms": REFERENCE_MS.get((shape, load.name))}
                 named = f"{way}, cuDNN" if cudnn else way
                 yield {"songs": load.name, "way": named, **figures, **reference, **once}
-                transformer.forget_conditions()
+                transformer.clear_caches()
 
 
 def _step(

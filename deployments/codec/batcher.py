@@ -4,23 +4,25 @@ import asyncio
 import logging
 import time
 from bisect import insort
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-
-import torch
+from functools import partial
 
 from deployments.codec.engine import TiledPass, VaeEngine
 from deployments.codec.tiles import Tile
+from deployments.common.bisection import run_bisected
+from deployments.common.engine_loop import EngineLoop
 from deployments.common.errors import EngineError
 from deployments.common.processor import engine_thread
 from deployments.common.processor_share import FixedShare, Share
+from deployments.common.stall_watch import STALLED_SECONDS
 
 logger = logging.getLogger("ray.serve")
 
 _FIXED = FixedShare()
 
-_Batch = list[tuple["_Request", Tile]]
+_Batch = Sequence[tuple["_Request", Tile]]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class TileForward:
     seconds: float
     tiles: int
     tile_slots: int
-    """Tiles that there was room for."""
+    """Tiles that the forward had room for."""
     frames: int
     """Latent frames of all tiles."""
     margin_frames: int
@@ -73,16 +75,13 @@ class TileBatcher:
         self._clock = 0
         """Tiles until now."""
         self._thread = thread or engine_thread("vae")
-        self._loop_task: asyncio.Task[None] | None = None
-        self._forward_started: float | None = None
-        self._device_error: torch.AcceleratorError | None = None
+        self._loop = EngineLoop("VAE", "a forward", self._run_requests)
 
     async def run(self, tiled: TiledPass) -> AsyncGenerator[int, None]:
         """Yield how many tiles of `tiled` are done, after each one; then its result is complete."""
         request = _Request(tiled, self._clock + len(tiled.tiles))
         insort(self._requests, request, key=lambda other: other.due)
-        if self._loop_task is None or self._loop_task.done():
-            self._loop_task = asyncio.create_task(self._run_requests())
+        self._loop.wake()
         try:
             for done in range(1, len(tiled.tiles) + 1):
                 problem = await request.news.get()
@@ -93,32 +92,25 @@ class TileBatcher:
             if request in self._requests:
                 self._requests.remove(request)
 
-    def check(self, stalled_seconds: float) -> None:
-        """Raise RuntimeError where a forward has hung for so long, the device or the loop is dead."""
-        if self._device_error is not None:
-            raise RuntimeError("the device of the VAE is lost") from self._device_error
-        if self._loop_task is not None and self._loop_task.done():
-            self._loop_task.result()
-        if self._forward_started is not None:
-            seconds = time.monotonic() - self._forward_started
-            if seconds > stalled_seconds:
-                raise RuntimeError(f"a forward of the VAE has been running for {seconds:.0f} s")
+    def check(self, stalled_seconds: float = STALLED_SECONDS) -> None:
+        """Raise RuntimeError if a forward hangs for more than `stalled_seconds` or the device is lost.
+
+        Raises the exception of the batcher's task if it failed.
+        """
+        self._loop.check(stalled_seconds)
 
     async def _run_requests(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
             while self._requests:
                 batch = self._next_batch()
-                self._forward_started = started = time.monotonic()
-                problems = await loop.run_in_executor(self._thread, self._forward, batch)
-                self._forward_started = None
+                started = time.monotonic()
+                problems = await self._loop.run_on(self._thread, partial(self._forward, batch))
                 self._tell(time.monotonic() - started, [tile for _, tile in batch])
                 for (request, _), problem in zip(batch, problems, strict=True):
-                    if isinstance(problem, torch.AcceleratorError):  # what runs there from now on fails, too
-                        self._device_error = problem
+                    self._loop.note_failure(problem)
                     request.news.put_nowait(problem)
         finally:
-            self._share.rest()
+            self._share.release()
 
     def _tell(self, seconds: float, tiles: list[Tile]) -> None:
         frames = sum(tile.stop - tile.start for tile in tiles)
@@ -128,7 +120,7 @@ class TileBatcher:
     def _next_batch(self) -> _Batch:
         """Tiles of the request that is due first, and of others of its shape."""
         shape = self._requests[0].tiled.shape
-        batch: _Batch = []
+        batch: list[tuple[_Request, Tile]] = []
         for request in [request for request in self._requests if request.tiled.shape == shape]:
             waiting = request.tiled.waiting
             take = waiting[: self._tile_batch - len(batch)]
@@ -142,27 +134,19 @@ class TileBatcher:
         return batch
 
     def _forward(self, batch: _Batch) -> list[Exception | None]:
-        """What went wrong with each tile. A batch that fails is halved until only the culprits do."""
-        self._share.work()
-        out_of_memory = False
-        try:
-            self._engine.run([(request.tiled, tile) for request, tile in batch])
-            return [None] * len(batch)
-        except (torch.OutOfMemoryError, MemoryError):
-            out_of_memory = True
-        except Exception as error:
-            if len(batch) == 1:
-                return [error]
-        # The failed forward's tensors are gone only here, outside the except clause.
-        if out_of_memory and len(batch) == 1:
-            (frames,) = (tile.stop - tile.start for _, tile in batch)
-            return [
-                EngineError(f"a tile of {frames} frames does not fit into memory: lower codec.tile_frames")
-            ]
-        half = len(batch) // 2
-        if out_of_memory:
-            self._lower_limit(half)
-        return self._forward(batch[:half]) + self._forward(batch[half:])
+        """The exception with which each tile failed, or None."""
+        self._share.set_threads()
+        return run_bisected(batch, self._run, self._out_of_memory)
+
+    def _run(self, batch: _Batch) -> list[None]:
+        self._engine.run([(request.tiled, tile) for request, tile in batch])
+        return [None] * len(batch)
+
+    def _out_of_memory(self, batch: _Batch) -> EngineError:
+        if len(batch) > 1:
+            self._lower_limit(len(batch) // 2)
+        frames = batch[0][1].stop - batch[0][1].start
+        return EngineError(f"a tile of {frames} frames does not fit into memory: lower codec.tile_frames")
 
     def _lower_limit(self, tiles: int) -> None:
         logger.warning(

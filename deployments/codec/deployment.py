@@ -30,8 +30,6 @@ from deployments.common.processor_share import share_of
 if TYPE_CHECKING:
     from deployments.codec.batcher import TileForward
 
-_STALLED_SECONDS = 300.0
-"""No sane tile takes so long in a forward: the device hangs."""
 _FILE_THREADS = 4
 
 _Result = TypeVar("_Result")
@@ -122,7 +120,7 @@ class Codec:
         return self._checkpoint
 
     def check_health(self) -> None:
-        self._batcher.check(_STALLED_SECONDS)
+        self._batcher.check()
 
     def _count(self, forward: "TileForward") -> None:
         self._meter.count(metrics.VAE_FORWARDS)

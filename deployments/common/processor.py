@@ -1,4 +1,4 @@
-"""How the process of a replica uses its machine: threads, and the memory that tensors gave back."""
+"""How the process of a replica uses its machine: threads, and memory that tensors have freed."""
 
 import ctypes
 import gc
@@ -14,22 +14,22 @@ _LARGE = 2**31 - 1
 
 
 def engine_thread(name: str) -> ThreadPoolExecutor:
-    """The one thread of an engine: it loads the model, too.
+    """An executor with one thread, on which an engine both loads its model and computes.
 
-    OpenMP keeps a team of threads for each thread that ever computed. Where a second one has a team on the
-    same cores, none waits actively any more, and a forward of many small operations takes a third longer.
-    A thread that computes alone has no team.
+    OpenMP keeps a team of threads for each thread that has ever computed. With two teams on the same cores
+    OpenMP's threads no longer wait actively, and a forward of many small operations takes a third longer. A
+    thread that computes with one core has no team.
     """
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
 
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Import and load without looking for garbage, then never look at what was loaded again.
+    """Import and load without garbage collection, then exclude all loaded objects from later collections.
 
-    Imports make millions of objects that stay for good. Looking through them takes a fifth of an import, and
-    later it would stop the replica for some tens of milliseconds each time. What loading has freed goes back
-    to the kernel: weights are copied and converted on their way.
+    Imports make millions of objects that are never freed. Collections take a fifth of the time of an import,
+    and later each would stop the replica for some tens of milliseconds. At the end the memory that loading
+    has freed goes back to the kernel: weights are copied and converted while they are loaded.
     """
     gc.disable()
     try:
@@ -41,33 +41,36 @@ def loading() -> Iterator[None]:
 
 
 def core_count() -> int:
-    """Cores that the process may use; Ray's OMP_NUM_THREADS is the share of them that a replica reserves."""
+    """The number of cores that the process may use.
+
+    It is not OMP_NUM_THREADS, which Ray sets to the number of cores that a replica reserves.
+    """
     return len(os.sched_getaffinity(0))
 
 
 def use_threads(threads: int | None) -> None:
-    """Let torch compute with so many threads; None is one for each core."""
+    """Let torch compute with `threads` threads; None means one for each core."""
     import torch
 
-    # vLLM puts a function that does nothing in the place of `torch.set_num_threads`.
+    # `torch.set_num_threads` does nothing in vLLM's process, which replaces it.
     torch._C.set_num_threads(threads or core_count())
 
 
 def let_gpu_memory_grow(device: str) -> None:
-    """Let torch's memory on a GPU be pages of a few large ranges, of which it can give each one back.
+    """Let torch allocate GPU memory as pages in a few large ranges, so that it can return single pages.
 
-    Otherwise weights that are freed leave holes between those that stay, which other processes never get.
-    It must be said before torch is imported.
+    Otherwise freed weights leave holes between other weights, and no other process can use those. It only
+    works before torch is imported.
     """
     if device == "cuda":
         os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep what its tensors free from now on, for the next ones.
+    """Let this process keep the memory that tensors free from now on, for later tensors.
 
-    glibc hands large blocks back at once, and the kernel zeroes new ones page by page: a tenth of a forward
-    of the DiT. Nothing happens where the C library is another.
+    By default glibc returns large blocks at once, and the kernel zeroes new ones page by page, which takes a
+    tenth of a forward of the DiT. With another C library this does nothing.
     """
     if (mallopt := _of_glibc("mallopt")) is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGE)
@@ -80,5 +83,5 @@ def _give_back_freed_memory() -> None:
 
 
 def _of_glibc(function: str) -> Callable[..., int] | None:
-    """A function of the C library; None where it is another library."""
+    """A function of glibc; None with another C library."""
     return getattr(ctypes.CDLL(None), function, None) if sys.platform == "linux" else None

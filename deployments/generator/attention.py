@@ -1,7 +1,7 @@
-"""Attention over rows laid end to end: each row sees itself only.
+"""Attention over packed rows: each row attends to itself only.
 
-`attention_for` chooses how a device computes it: `FlashAttention` is one kernel for a whole batch on newer
-NVIDIA GPUs, `SegmentedAttention` works everywhere.
+`attention_for` chooses the implementation for a device: `FlashAttention` is one kernel for a whole batch on
+newer NVIDIA GPUs, and `SegmentedAttention` works everywhere.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 _FLASH_CAPABILITY = (8, 0)
-"""Compute capability from which on torch's flash kernel runs: Ampere, of 2020."""
+"""Lowest compute capability of torch's flash kernel: Ampere, of 2020."""
 _FLASH_DTYPES = (torch.bfloat16, torch.float16)
 
 
@@ -23,24 +23,26 @@ class RowAttention(Protocol):
     def __call__(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, windowed: bool = False
     ) -> torch.Tensor:
-        """[queries, heads, head_dim] and twice [keys, kv_heads, head_dim] -> [queries, heads, head_dim].
+        """The attention output [queries, heads, head_dim].
 
-        With `windowed` a token sees those at most the window away; rows then have as many keys as queries.
+        `query` is [queries, heads, head_dim]; `key` and `value` are [keys, kv_heads, head_dim]. With
+        `windowed` a token attends to tokens within the window only; each row's keys and queries are then the
+        same tokens.
         """
 
 
 class PackedAttention(Protocol):
-    """How a device computes attention over packed rows."""
+    """An implementation of attention over packed rows."""
 
     def of_rows(self, lengths: Sequence[tuple[int, int]]) -> RowAttention:
         """The attention of rows with (queries, keys) tokens each, in their packed order.
 
-        What depends on the lengths alone is computed here, once for all layers and steps of a batch.
+        Everything that depends on the lengths alone is computed here, once for all layers and steps.
         """
 
 
 def attention_for(device: torch.device, dtype: torch.dtype, window: int) -> PackedAttention:
-    """The fastest attention that `device` has for `dtype`; `window` is that of windowed layers, in tokens."""
+    """The fastest attention for `dtype` on `device`; `window` is the reach of windowed layers in tokens."""
     if device.type == "cuda" and dtype in _FLASH_DTYPES and _has_flash(device):
         return FlashAttention(window, device)
     return SegmentedAttention(window, device, dtype)
@@ -54,11 +56,11 @@ def _has_flash(device: torch.device) -> bool:
 
 
 class FlashAttention:
-    """One call of torch's flash kernel for variable lengths, whatever the batch holds.
+    """One call of torch's flash kernel for variable lengths per batch.
 
-    The operator is the one behind torch.nn.attention.varlen.varlen_attn, which is left out for two reasons:
-    it is written in Python and fills a tensor of its own, at 48 calls a step; and torch 2.11 lets key and
-    value have fewer heads without being told, 2.13 only with an argument that 2.11 does not take.
+    The operator is called directly, not through torch.nn.attention.varlen.varlen_attn, for two reasons: that
+    function is written in Python and fills a tensor in each of the 48 calls of a step; and fewer key/value
+    heads than query heads need an argument in torch 2.13 that torch 2.11 does not have.
     """
 
     def __init__(self, window: int, device: torch.device) -> None:
@@ -75,11 +77,11 @@ class FlashAttention:
 
 @dataclass(frozen=True)
 class FlashRows:
-    """A batch as the flash kernel is told of it."""
+    """The flash kernel's description of a batch."""
 
     window: int
     query_offsets: torch.Tensor
-    """[rows + 1], int32: where each row begins among the queries, and where the last one ends."""
+    """[rows + 1], int32: index of each row's first query, and the end of the last row."""
     key_offsets: torch.Tensor
     longest_queries: int
     longest_keys: int
@@ -87,7 +89,7 @@ class FlashRows:
     def __call__(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, windowed: bool = False
     ) -> torch.Tensor:
-        reach = self.window if windowed else -1  # tokens to each side; -1 is all
+        reach = self.window if windowed else -1  # tokens on each side; -1 means all
         found: torch.Tensor = torch.ops.aten._flash_attention_forward(
             query,
             key,
@@ -107,17 +109,17 @@ class FlashRows:
 
 @dataclass(frozen=True)
 class Segment:
-    """Neighbouring rows of one length, whose attention is one call."""
+    """Neighbouring rows of equal length, whose attention is one call."""
 
     rows: int
     queries: slice
-    """Their tokens among all queries."""
+    """The rows' part of all queries."""
     keys: slice
-    """Their tokens among all keys."""
+    """The rows' part of all keys."""
 
 
 def segments_of(lengths: Sequence[tuple[int, int]]) -> tuple[Segment, ...]:
-    """Segments of rows with (queries, keys) tokens each; equal neighbours share one."""
+    """Segments for rows with (queries, keys) tokens each; equal neighbours share a segment."""
     segments = []
     row = query = key = 0
     while row < len(lengths):
@@ -131,7 +133,7 @@ def segments_of(lengths: Sequence[tuple[int, int]]) -> tuple[Segment, ...]:
 
 
 class SegmentedAttention:
-    """torch's scaled_dot_product_attention, a call for each length and in windowed layers for each block."""
+    """torch's scaled_dot_product_attention, called for each length; in windowed layers for each block."""
 
     def __init__(self, window: int, device: torch.device, dtype: torch.dtype) -> None:
         self._window = window
@@ -141,7 +143,7 @@ class SegmentedAttention:
         self._band = torch.zeros(outside.shape, device=device, dtype=dtype).masked_fill(
             outside, torch.finfo(dtype).min
         )
-        """[2 * window, 4 * window]: what a block of queries adds to its scores with the keys around it."""
+        """[2 * window, 4 * window]: mask for a block of queries and the keys around it."""
 
     def of_rows(self, lengths: Sequence[tuple[int, int]]) -> "SegmentedRows":
         return SegmentedRows(self._window, self._band, segments_of(lengths))
@@ -149,7 +151,7 @@ class SegmentedAttention:
 
 @dataclass(frozen=True)
 class SegmentedRows:
-    """A batch in segments of rows that have one length."""
+    """A batch as segments of rows of equal length."""
 
     window: int
     band: torch.Tensor
@@ -168,7 +170,7 @@ class SegmentedRows:
         return found[0] if len(found) == 1 else torch.cat(found)
 
     def _near(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        """Block by block, so that long songs cost what they are long, not its square."""
+        """Windowed attention in blocks; its cost is linear in the length of the song, not quadratic."""
         length, window = query.shape[2], self.window
         if length <= window + 1:
             return _everywhere(query, key, value)

@@ -1,4 +1,4 @@
-"""Texts and a timbre reference -> the states that the DiT attends to."""
+"""Encodes texts and a timbre reference into the states to which the DiT's cross-attention attends."""
 
 from functools import cached_property
 
@@ -9,7 +9,7 @@ from deployments.generator.text_encoder import TextEncoder
 
 
 class ConditionEncoder:
-    """Packs lyrics, timbre and caption of one song; nothing is padded."""
+    """Encodes lyrics, timbre and caption of one song, and packs them without padding."""
 
     def __init__(
         self, modules: DiTModules, text_encoder: TextEncoder, silent_reference: torch.Tensor
@@ -21,14 +21,14 @@ class ConditionEncoder:
 
     @property
     def unconditional(self) -> torch.Tensor:
-        """[1, hidden]: the learned embedding that stands for no condition."""
+        """[1, hidden]: the learned null condition embedding."""
         embedding: torch.Tensor = self._encoder.null_condition_emb[0]
         return embedding
 
     def prefix(self, lyric_ids: tuple[int, ...], reference: torch.Tensor | None) -> torch.Tensor:
-        """[lyric tokens + 1, hidden]: lyrics and timbre, the same under every instruction.
+        """[lyric tokens + 1, hidden]: lyrics and timbre, which do not depend on the instruction.
 
-        `reference` is [750, channels], None for silence.
+        `reference` is [750, channels]; None means silence.
         """
         embeddings = self._text_encoder.embeddings(lyric_ids)[None]
         everything = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
@@ -37,7 +37,7 @@ class ConditionEncoder:
         return torch.cat([lyrics, timbre])
 
     def states(self, prefix: torch.Tensor, caption_ids: tuple[int, ...]) -> torch.Tensor:
-        """[tokens, hidden]: `prefix` and the caption."""
+        """[tokens, hidden]: `prefix` followed by the caption."""
         return torch.cat([prefix, self._encoder.text_projector(self._text_encoder.states(caption_ids))])
 
     @cached_property

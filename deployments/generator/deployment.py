@@ -1,4 +1,4 @@
-"""The Generator deployment: texts, codes and source latents to the latents of a song."""
+"""The Generator deployment: makes the latents of songs from texts, codes and source latents."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -21,23 +21,24 @@ from deployments.common.processor import (
 from deployments.common.processor_share import share_of
 
 if TYPE_CHECKING:
-    from deployments.generator.batcher import Forward
+    from deployments.generator.measurements import Forward
 
-_STALLED_SECONDS = 300.0
-"""A step that takes longer than any sane one means that the device hangs."""
 _PROGRESS_SECONDS = 0.25
-"""Between two messages of a song's progress: each costs the thread that drives the GPU some of its time."""
+"""Minimum time between two progress messages of a song.
+
+Each message takes processor time from the thread that drives the GPU.
+"""
 
 
 @serve.deployment(
     name="Generator",
     ray_actor_options={"num_cpus": 0.1},
     max_ongoing_requests=64,
-    graceful_shutdown_timeout_s=600,  # a song of 600 s on a base model may be on its way
+    graceful_shutdown_timeout_s=600,  # time to finish a song of 600 s on a base model
     health_check_period_s=5,
 )
 class Generator:
-    """One replica: a DiT with its encoders, and the batcher in front of it."""
+    """One replica: a DiT with its encoders, and the batcher that shares it among jobs."""
 
     def __init__(self, settings: Settings) -> None:
         self._checkpoint = settings.models.dit
@@ -49,7 +50,7 @@ class Generator:
 
             use_threads(settings.generator.threads)
             engine = thread.submit(load_engine, settings.models, settings.generator).result()
-        keep_freed_memory()  # that of steps; not what loading has freed
+        keep_freed_memory()  # after loading, whose memory has gone back to the kernel
         self._calls = JobCalls(settings.tracing, "Generator")
         self._meter = Meter(metrics.GENERATOR_METRICS)
         self._batcher = StepBatcher(
@@ -64,9 +65,9 @@ class Generator:
     async def denoise(
         self, requests: tuple[DenoiseRequest, ...]
     ) -> AsyncGenerator[tuple[int, Progress | DenoisedLatents], None]:
-        """All items of a job: (item, progress) as each gets on, and once (item, latents).
+        """Yield (item index, progress) and once (item index, latents) for each item of a job.
 
-        Raises JobError where the latents of one are unusable.
+        Raises JobError if the latents of an item are unusable.
         """
         with self._calls.call("denoise", requests[0].origin, "preparing") as enter:
             async with aclosing(self._batcher.run(requests)) as news:
@@ -79,7 +80,7 @@ class Generator:
         return self._checkpoint
 
     def check_health(self) -> None:
-        self._batcher.check(_STALLED_SECONDS)
+        self._batcher.check()
 
     def _count(self, forward: "Forward") -> None:
         self._meter.count(metrics.DIT_FORWARDS)

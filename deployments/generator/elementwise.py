@@ -1,10 +1,10 @@
-"""What the DiT does to single numbers and vectors, in fewer passes over memory than the modules make."""
+"""Elementwise operations of the DiT, in fewer passes over memory than the modules need."""
 
 import torch
 
 
 def unit(vectors: torch.Tensor, eps: float) -> torch.Tensor:
-    """Vectors [..., width] divided by their root mean square: RMSNorm without its weight."""
+    """RMSNorm of vectors [..., width] without a weight: each is divided by its root mean square."""
     length: torch.Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True, dtype=torch.float32)
     inverse = length.square_().div_(vectors.shape[-1]).add_(eps).rsqrt_()
     return (vectors * inverse).to(vectors.dtype)
@@ -16,7 +16,7 @@ def normed(vectors: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Ten
 
 
 def rotated(tokens: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """`tokens` [tokens, heads, head_dim] turned by their places: apply_rotary_emb."""
+    """Rotary position embedding of `tokens` [tokens, heads, head_dim]: diffusers' apply_rotary_emb."""
     cos, sin = (table[:, None] for table in rotary)
     wide = tokens.float()
     first, second = wide.chunk(2, dim=-1)

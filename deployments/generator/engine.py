@@ -1,4 +1,4 @@
-"""The generator without Ray: requests become songs, and `step` moves them.
+"""The generator without Ray: `start` makes a song of a request, `step` moves songs, `finish` answers.
 
 engine = load_engine(settings.models, settings.generator)
 song = engine.start(request)
@@ -45,25 +45,28 @@ if TYPE_CHECKING:
     from configs.settings import GeneratorSettings, ModelSettings
 
 _SWITCHING_TASKS = frozenset({Task.COVER, Task.EXTRACT, Task.COMPLETE})
-"""Tasks whose source `audio_cover_strength` fades; a window would lose what it is to keep."""
+"""Tasks in which `audio_cover_strength` drops the source after some steps.
+
+Tasks with a window are left out: they would lose the part of the source that they keep.
+"""
 
 Velocities = list[torch.Tensor]
-"""Of one song's rows, [frames, channels] each."""
+"""The velocity [frames, channels] of each row of one song."""
 
 
 @dataclass(frozen=True)
 class StepSize:
-    """What one step of a song asks of a forward."""
+    """The size of one step of a song."""
 
     tokens: int
     frames: int
-    """Latent frames of its rows, with those that fill up the last patch."""
+    """Latent frames of its rows, including the padding of their last patches."""
     padding_frames: int
 
 
 @dataclass(frozen=True)
 class Song:
-    """One batch item on its way."""
+    """One item of a job while it is denoised."""
 
     trajectory: Trajectory
     guidance_scale: float | None
@@ -73,7 +76,7 @@ class Song:
 def load_engine(models: "ModelSettings", settings: "GeneratorSettings") -> "GeneratorEngine":
     """The engine of the configured checkpoints. Raises CheckpointError."""
     device, dtype = settings.device, engine_dtype(settings.dtype, settings.device)
-    # On newer GPUs torch would take cuDNN's attention for the encoders, which builds a graph for each length.
+    # On newer GPUs torch would use cuDNN's attention in the encoders, which builds a graph for each length.
     torch.backends.cuda.enable_cudnn_sdp(False)
     text_folder = checkpoint_folder(models, models.text_encoder)
     modules = load_dit(checkpoint_folder(models, models.dit), device, dtype)
@@ -82,13 +85,13 @@ def load_engine(models: "ModelSettings", settings: "GeneratorSettings") -> "Gene
     checkpoint = dit_checkpoint(models.dit, models.folder)
     engine = GeneratorEngine(checkpoint, modules, text_encoder, tokenizer, settings.compiled)
     if settings.device == "cuda":
-        torch.cuda.empty_cache()  # the weights that were made into larger ones
+        torch.cuda.empty_cache()  # weights that were copied into joined matrices
     engine.warm_up()
     return engine
 
 
 class GeneratorEngine:
-    """Everything from text and source latents to finished latents, one step of some songs at a time."""
+    """Encodes prompts and sources, moves songs step by step, and returns their latents."""
 
     def __init__(
         self,
@@ -98,9 +101,9 @@ class GeneratorEngine:
         tokenizer: PromptTokenizer,
         compiled: bool = True,
     ) -> None:
-        """`compiled` lets a GPU compile parts of the DiT; `warm_up` then does it before the first song.
+        """With `compiled` a GPU compiles parts of the DiT, in `warm_up`.
 
-        Raises CheckpointError where a checkpoint with an official name is another model.
+        Raises CheckpointError if a checkpoint with an official name holds another variant.
         """
         if modules.variant is not checkpoint.variant:
             raise CheckpointError(
@@ -115,7 +118,7 @@ class GeneratorEngine:
 
     @torch.inference_mode()
     def warm_up(self) -> None:
-        """Compile what a GPU runs compiled, so that no song waits for it. Raises RuntimeError."""
+        """Compile what a GPU runs compiled, before the first song. Raises RuntimeError."""
         self._transformer.warm_up()
 
     @torch.inference_mode()
@@ -153,28 +156,30 @@ class GeneratorEngine:
 
     @torch.inference_mode()
     def velocities(self, songs: Sequence[Song]) -> list[Velocities]:
-        """What the DiT says to each song, all in one forward; nothing changes yet."""
+        """The velocities of each song at its present step, in one forward. The songs do not change."""
         rows = [song.trajectory.rows() for song in songs]
         velocities = iter(self._transformer.velocities([row for of_song in rows for row in of_song]))
         return [[next(velocities) for _ in of_song] for of_song in rows]
 
     @torch.inference_mode()
     def advance(self, song: Song, velocities: Velocities) -> None:
-        """Move `song` by the step that its `velocities` say."""
-        song.trajectory.advance(velocities)
-        if song.trajectory.done:
-            self._transformer.forget()  # its batch never comes back
+        """Move `song` by one step along its `velocities`."""
+        trajectory = song.trajectory
+        conditions = trajectory.conditions
+        trajectory.advance(velocities)
+        if trajectory.done or trajectory.conditions is not conditions:
+            self._transformer.forget(conditions)  # no later batch has these rows
 
     def free_memory(self) -> None:
-        """Forget what would only save work."""
-        self._transformer.forget_conditions()
+        """Free caches; what they held is computed again when it is needed."""
+        self._transformer.clear_caches()
 
     def tokens(self, song: Song) -> int:
-        """What the next step of `song` adds to a forward."""
+        """Tokens that the next step of `song` adds to a forward."""
         return self.size(song).tokens
 
     def size(self, song: Song) -> StepSize:
-        """What the next step of `song` adds to a forward, looked at more closely."""
+        """The size of the next step of `song`."""
         rows = song.trajectory.rows()
         tokens = sum(self._transformer.tokens(row) for row in rows)
         frames = tokens * self._transformer.patch_size
@@ -182,7 +187,7 @@ class GeneratorEngine:
 
     @torch.inference_mode()
     def finish(self, song: Song) -> DenoisedLatents:
-        """The answer. Raises JobError where the model made no usable latents."""
+        """The latents of a song that is done. Raises JobError if they are empty or not finite."""
         latents = song.trajectory.latents
         if not torch.isfinite(latents).all() or not latents.any():
             raise JobError("The model made no sound from this request: its output was empty or not finite.")
@@ -224,7 +229,7 @@ class GeneratorEngine:
         return level * noise + (1.0 - level) * source.clean.float()
 
     def _noise_source(self, generator: torch.Generator, frames: int) -> Callable[[], torch.Tensor]:
-        """Draws [frames, channels] in the model's dtype, as the original does, one after the other."""
+        """Returns a function that draws noise [frames, channels], in the model's dtype like the original."""
         shape = (1, frames, self.contexts.channels)
         return lambda: torch.randn(shape, generator=generator, device=self._device, dtype=self._dtype)[
             0
@@ -239,7 +244,10 @@ class GeneratorEngine:
     def _cover_switch(
         self, request: DenoiseRequest, source: TaskContext, prefix: torch.Tensor, tokens: int, steps: int
     ) -> CoverSwitch | None:
-        """Where a cover goes on as text2music, its prompt cut to the first one's length like the original."""
+        """The step after which a cover goes on as text2music.
+
+        The second prompt is cut to the length of the first one, like in the original.
+        """
         if request.audio_cover_strength >= 1.0:
             return None
         if request.codes is None and request.task not in _SWITCHING_TASKS:

@@ -1,11 +1,11 @@
-"""One forward of the DiT for rows of any lengths, laid end to end: nothing is padded.
+"""One forward of the DiT for rows of any lengths, packed end to end without padding.
 
-All of the model but its attention looks at single tokens, so rows of different lengths share its matrix
-products as if they were one long row; attention takes them apart again. The modules are diffusers', called
-in the order of AceStepTransformer1DModel.forward, which has no way to keep rows of different lengths apart.
+Every part of the model except attention works on single tokens, so rows of different lengths share its matrix
+products as if they were one long row; attention is computed for each row alone. The modules are diffusers',
+called in the order of AceStepTransformer1DModel.forward, which cannot keep packed rows apart.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock, get_ident
@@ -24,43 +24,46 @@ from deployments.generator.kernels import Kernels, kernels_for
 from deployments.generator.layer import LayerWeights, Rotary, TimeEmbedding, modulated
 from deployments.generator.trajectory import Condition, Row
 
-REMEMBERED_TOKENS = 16_384
-"""Of conditions: their keys and values take 2 GB in the XL model, 3 GB in float32 in the 2B one."""
-_REMEMBERED_LEVELS = 256
-"""Noise levels whose embeddings are kept, 28 KB each in bfloat16 in the 2B model."""
+CACHED_CONDITION_TOKENS = 16_384
+"""Condition tokens whose keys and values are cached.
+
+They take 2 GB in the XL model, and 3 GB in the 2B model in float32.
+"""
+_CACHED_LEVELS = 256
+"""Noise levels whose embeddings are cached; each takes 28 KB in the 2B model in bfloat16."""
 
 _WARM_UP = (((1.0,), 74), ((1.0,), 106), ((1.0, 0.5), 138), ((1.0, 0.5, 0.25), 170))
-"""Noise levels and frames of the shortest row. torch.compile takes a size for a constant until it changes."""
+"""(noise levels, frames of the shortest row); torch.compile takes a size for a constant until it changes."""
 
 _KeysValues = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """What stays the same from step to step while the same rows go together. Rows are in packed order."""
+    """Everything that is equal in all steps of the same rows. Rows are in packed order."""
 
     conditions: tuple[Condition, ...]
-    """Of the rows in the caller's order: by them the batch is recognised."""
+    """Conditions of the rows in the caller's order; the key under which the batch is cached."""
     order: tuple[int, ...]
-    """Which of the caller's rows stands where; rows of one length are neighbours."""
+    """The caller's index of each packed row; rows of equal length are neighbours."""
     frames: tuple[int, ...]
     tokens: tuple[int, ...]
     context: torch.Tensor
     """[patch_size * tokens, 2 * channels]"""
     row_of_token: torch.Tensor
     """[tokens], int64"""
-    among_themselves: RowAttention
-    towards_conditions: RowAttention
+    self_attention: RowAttention
+    cross_attention: RowAttention
     rotary: Rotary
     condition_keys_values: tuple[_KeysValues, ...]
-    """Of each layer's cross-attention, [condition tokens of all rows, kv_heads, head_dim]."""
+    """For each layer's cross-attention, [condition tokens of all rows, kv_heads, head_dim]."""
 
 
 class PackedTransformer:
-    """Velocities of many rows in one forward.
+    """Predicts the velocities of many rows in one forward. It may be called on several threads at once.
 
-    What a row needs at each of its steps is computed once, and so is what a batch needs while the same rows
-    go together.
+    The keys and values of a row's condition are computed once for all its steps, and everything that depends
+    on the composition of a batch once for all steps of the same rows.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class PackedTransformer:
         kernels: Kernels | None = None,
         compiled: bool = True,
     ) -> None:
-        """`kernels` are the fastest of the device unless others are given, compiled only if `compiled`.
+        """`kernels` default to the fastest of the device; they are compiled only if `compiled`.
 
         Raises CheckpointError for a model whose attention has biases; none was ever published.
         """
@@ -77,30 +80,30 @@ class PackedTransformer:
         if model.config.attention_bias:
             raise CheckpointError("this DiT's attention has biases (attention_bias), which are not supported")
         self._model = model
-        # diffusers looks through all modules each time that it is asked for these two.
+        # In diffusers each of these two properties searches all modules.
         self.device: torch.device = model.device
         self.dtype: torch.dtype = model.dtype
         self.patch_size: int = model.patch_size
-        """Latent frames of a token."""
+        """Latent frames per token."""
         self._kernels = kernels or kernels_for(self.device, self.dtype, model.config.sliding_window, compiled)
         windowed = [kind == "sliding_attention" for kind in model.layer_types]
         self._layers = [LayerWeights.of(*each) for each in zip(model.layers, windowed, strict=True)]
         self._into_tokens = _patches_to_tokens(model.proj_in_conv)
         self._out_of_tokens = _tokens_to_patches(model.proj_out_conv)
-        self._time_of_level = lru_cache(_REMEMBERED_LEVELS)(self._new_time_of_level)
+        self._time_of_level = lru_cache(_CACHED_LEVELS)(self._new_time_of_level)
         self._batches: dict[int, _Batch] = {}
-        """The last one of each thread that has forwards."""
-        self._lock = Lock()
-        """Of what all threads remember together."""
+        """The last batch of each thread that computes forwards, by the thread's identifier."""
+        self._batches_lock = Lock()
+        self._keys_values_lock = Lock()
         self._keys_values: WeakKeyDictionary[Condition, tuple[_KeysValues, ...]] = WeakKeyDictionary()
-        """Of each layer's cross-attention, in the order in which they were last asked for."""
+        """Keys and values for each layer's cross-attention, least recently used first."""
 
     def tokens(self, row: Row) -> int:
-        """What `row` adds to each forward; its condition's keys and values are computed once for a batch."""
+        """Tokens that `row` adds to a forward. Its condition adds none: its keys and values are cached."""
         return -(-row.latents.shape[0] // self.patch_size)
 
     def warm_up(self) -> None:
-        """Compile what is compiled, for songs of any length beside each other at any noise levels.
+        """Compile the kernels for rows of any lengths and noise levels in one batch.
 
         Raises RuntimeError where this machine can't compile.
         """
@@ -109,7 +112,8 @@ class PackedTransformer:
         with compiling("generator.compiled"):
             for levels, frames in _WARM_UP:
                 self.velocities([self._some_row(level, frames + 8 * row) for row, level in enumerate(levels)])
-        self.forget()
+        with self._batches_lock:
+            self._batches.clear()
 
     def _some_row(self, level: float, frames: int) -> Row:
         def zeros(width: int) -> torch.Tensor:
@@ -122,14 +126,18 @@ class PackedTransformer:
         )
         return Row(zeros(channels).float(), level, condition)
 
-    def forget(self) -> None:
-        """Free what is remembered of the last batches."""
-        self._batches.clear()
+    def forget(self, conditions: Collection[Condition]) -> None:
+        """Free the cached batches, on any thread, in which one of `conditions` has a row."""
+        with self._batches_lock:
+            for thread, batch in list(self._batches.items()):
+                if any(condition in conditions for condition in batch.conditions):
+                    del self._batches[thread]
 
-    def forget_conditions(self) -> None:
-        """Free all that is remembered."""
-        self.forget()
-        with self._lock:
+    def clear_caches(self) -> None:
+        """Free everything that is cached for rows that may step again."""
+        with self._batches_lock:
+            self._batches.clear()
+        with self._keys_values_lock:
             self._keys_values.clear()
 
     def velocities(self, rows: Sequence[Row]) -> list[torch.Tensor]:
@@ -159,9 +167,9 @@ class PackedTransformer:
         """[tokens, hidden] -> the same."""
         kernels = self._kernels
         inputs = kernels.self_attention_inputs(weights, hidden, time, batch.rotary)
-        found = batch.among_themselves(*inputs, windowed=weights.windowed)
+        found = batch.self_attention(*inputs, windowed=weights.windowed)
         hidden, queries = kernels.cross_attention_inputs(weights, hidden, found, time)
-        found = batch.towards_conditions(queries, *condition_keys_values)
+        found = batch.cross_attention(queries, *condition_keys_values)
         return kernels.layer_output(weights, hidden, found, time)
 
     def _time(self, rows: Sequence[Row], batch: _Batch) -> TimeEmbedding:
@@ -169,7 +177,7 @@ class PackedTransformer:
         if len(set(levels)) == 1:
             return TimeEmbedding(*self._time_of_level(levels[0]), None)
         embeddings, modulations = zip(*map(self._time_of_level, levels), strict=True)
-        # Where levels differ each row brings its own, so that nothing has to be copied to the device.
+        # Each row brings the embedding of its level, so that no index has to be copied to the device.
         return TimeEmbedding(torch.cat(embeddings), torch.cat(modulations), batch.row_of_token)
 
     def _new_time_of_level(self, level: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -181,12 +189,17 @@ class PackedTransformer:
         return embedding + embedding_r, modulation + modulation_r
 
     def _batch_of(self, rows: Sequence[Row]) -> _Batch:
-        last = self._batches.get(get_ident())
-        if last is None or not _same(last.conditions, [row.condition for row in rows]):
-            last = None
-            self._batches.pop(get_ident(), None)  # frees it before the next one takes memory
-            self._batches[get_ident()] = last = self._new_batch(rows)
-        return last
+        thread = get_ident()
+        with self._batches_lock:
+            batch = self._batches.get(thread)
+            if batch is not None and _same(batch.conditions, [row.condition for row in rows]):
+                return batch
+            batch = None
+            self._batches.pop(thread, None)  # frees the last batch before the next one takes memory
+        batch = self._new_batch(rows)
+        with self._batches_lock:
+            self._batches[thread] = batch
+        return batch
 
     def _new_batch(self, rows: Sequence[Row]) -> _Batch:
         def lengths(index: int) -> tuple[int, int]:
@@ -205,8 +218,8 @@ class PackedTransformer:
             tokens=tokens,
             context=self._pack([condition.context for condition in conditions]),
             row_of_token=torch.arange(len(tokens)).repeat_interleave(torch.tensor(tokens)).to(self.device),
-            among_themselves=attention.of_rows(list(zip(tokens, tokens, strict=True))),
-            towards_conditions=attention.of_rows(list(zip(tokens, keys, strict=True))),
+            self_attention=attention.of_rows(list(zip(tokens, tokens, strict=True))),
+            cross_attention=attention.of_rows(list(zip(tokens, keys, strict=True))),
             rotary=self._rotary(tokens),
             condition_keys_values=self._condition_keys_values(conditions),
         )
@@ -223,11 +236,11 @@ class PackedTransformer:
         return cos.to(self.dtype), sin.to(self.dtype)
 
     def _condition_keys_values(self, conditions: Sequence[Condition]) -> tuple[_KeysValues, ...]:
-        with self._lock:
+        with self._keys_values_lock:
             of_rows = [self._keys_values_of(condition) for condition in conditions]
-            remembered = self._keys_values
-            while sum(len(layers[0][0]) for layers in remembered.values()) > REMEMBERED_TOKENS:
-                del remembered[next(iter(remembered))]
+            cached = self._keys_values
+            while sum(len(layers[0][0]) for layers in cached.values()) > CACHED_CONDITION_TOKENS:
+                del cached[next(iter(cached))]
         if len(of_rows) == 1:
             return of_rows[0]
         return tuple(
@@ -244,7 +257,7 @@ class PackedTransformer:
         return found
 
     def _pack(self, rows: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Rows [frames, width] end to end, each filled up with zeros to whole patches."""
+        """Rows [frames, width] end to end, each padded with zeros to whole patches."""
         pieces = []
         for row in rows:
             pieces.append(row)
@@ -266,20 +279,20 @@ def _same(left: Sequence[Condition], right: Sequence[Condition]) -> bool:
 
 
 def _keys_values(attn: Any, hidden: torch.Tensor) -> _KeysValues:
-    """Twice [tokens, kv_heads, head_dim]"""
+    """Keys and values, each [tokens, kv_heads, head_dim]."""
     shape = (attn.kv_heads, attn.head_dim)
     return attn.norm_k(attn.to_k(hidden).unflatten(-1, shape)), attn.to_v(hidden).unflatten(-1, shape)
 
 
 def _patches_to_tokens(conv: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight and bias of the linear layer [patch_size * channels] -> [hidden] that a Conv1d is here.
+    """A Conv1d as a linear layer [patch_size * channels] -> [hidden]: its weight and bias.
 
-    Its kernel is as long as its stride, so that each token is made of frames that no other one sees.
+    The kernel is as long as the stride, so that each frame belongs to one token only.
     """
     return conv.weight.data.transpose(1, 2).flatten(1).contiguous(), conv.bias.data
 
 
 def _tokens_to_patches(conv: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight and bias of the linear layer [hidden] -> [patch_size * channels] that a ConvTranspose1d is."""
+    """A ConvTranspose1d as a linear layer [hidden] -> [patch_size * channels]: its weight and bias."""
     weight = conv.weight.data.permute(2, 1, 0).flatten(0, 1).contiguous()
     return weight, conv.bias.data.repeat(conv.kernel_size[0])

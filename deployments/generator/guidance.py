@@ -1,4 +1,4 @@
-"""Classifier-free guidance for one song: how the two velocities become one.
+"""Classifier-free guidance for one song: combines the conditional and the unconditional velocity.
 
 Sources: APG, arXiv 2410.02416 (diffusers' implementation); ADG, the angle-based guidance of ACE-Step 1.5.
 """
@@ -9,12 +9,12 @@ from diffusers.guiders.adaptive_projected_guidance import MomentumBuffer, normal
 _MOMENTUM = -0.75
 _NORM_THRESHOLD = 2.5
 _ANGLE_CLIP = 3.14 / 6
-"""As in the original, not quite pi / 6."""
+"""The original's value, which is slightly less than pi / 6."""
 _SMALL_ANGLE_SINE = 1e-3
 
 
 class Guidance:
-    """Guidance with the momentum of one song. It acts at timesteps inside `interval`, both ends included."""
+    """Guidance of one song, including its momentum. It acts at timesteps in the closed `interval`."""
 
     def __init__(
         self, scale: float, interval: tuple[float, float] = (0.0, 1.0), use_adg: bool = False
@@ -31,7 +31,10 @@ class Guidance:
     def combine(
         self, cond: torch.Tensor, uncond: torch.Tensor, latents: torch.Tensor, timestep: float
     ) -> torch.Tensor:
-        """The guided velocity; all tensors are [frames, channels]. Call it once a step: it has momentum."""
+        """The guided velocity. All tensors are [frames, channels].
+
+        It must be called once per step, because it updates the momentum.
+        """
         if self._use_adg:
             return adg(cond, uncond, latents, timestep, self.scale)
         guided: torch.Tensor = normalized_guidance(
@@ -50,9 +53,10 @@ class Guidance:
 def adg(
     cond: torch.Tensor, uncond: torch.Tensor, latents: torch.Tensor, timestep: float, scale: float
 ) -> torch.Tensor:
-    """Turns each frame of the conditional clean estimate further away from the unconditional one.
+    """Angle-based guidance: rotates the conditional clean estimate away from the unconditional one.
 
-    All tensors are [frames, channels]. The angle between the estimates grows by scale - 1, up to 30 degrees.
+    All tensors are [frames, channels]. Each frame is rotated by scale - 1 times the angle between the two
+    estimates, but by at most 30 degrees.
     """
     weight = max(scale - 1.0, 0.0) + 1e-3
     clean_cond = (latents - timestep * cond).double()

@@ -1,4 +1,4 @@
-"""How the DiT's forward is computed on a device, chosen once when the model is loaded."""
+"""The functions that compute the DiT's layers on a device; they are chosen when the model is loaded."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from deployments.generator.layer import LayerWeights, Rotary, TimeEmbedding
 
 @dataclass(frozen=True)
 class Kernels:
-    """The attention, and the three functions of layer.py as they are written or compiled."""
+    """The attention and the three functions of layer.py, either compiled or not."""
 
     attention: PackedAttention
     self_attention_inputs: Callable[
@@ -37,10 +37,10 @@ class Kernels:
 
     @classmethod
     def compiled_with(cls, backend: str | Callable[..., Any], attention: PackedAttention) -> "Kernels":
-        """Compiled by a backend of torch.compile, at the first forwards.
+        """Kernels that a backend of torch.compile compiles in the first forwards.
 
-        All layers share the compiled functions, which take their weights as arguments. Lengths become
-        variables of the functions as soon as a second one is seen (`warm_up`).
+        All layers share the compiled functions, which take the weights as arguments. torch.compile makes a
+        length a variable when it sees a second value of it (`PackedTransformer.warm_up`).
         """
         compiled = partial(torch.compile, backend=backend, fullgraph=True)
         return cls(
@@ -53,9 +53,10 @@ class Kernels:
 
 
 def kernels_for(device: torch.device, dtype: torch.dtype, window: int, compiled: bool = True) -> Kernels:
-    """The fastest kernels of `device`; `window` is that of windowed layers, in tokens.
+    """The fastest kernels for `device`; `window` is the reach of windowed attention in tokens.
 
-    Only a GPU gets compiled ones, if `compiled`: on a CPU they cost what they save (docs/performance.md).
+    They are compiled if `compiled` and the device is a GPU. On a CPU compilation saves no time
+    (docs/performance.md).
     """
     attention = attention_for(device, dtype, window)
     if compiled and device.type == "cuda":

@@ -1,9 +1,9 @@
-"""A layer of the DiT: three functions of tensors, with an attention between each and the next.
+"""A layer of the DiT: three functions of tensors, with an attention between them.
 
 hidden ─ self_attention_inputs ─ attention ─ cross_attention_inputs ─ attention ─ layer_output ─ hidden
 
-They compute what diffusers' AceStepTransformerBlock computes, over tokens [tokens, hidden] of any rows. A CPU
-runs them as they stand here; on a GPU each of them is compiled, so that its small operations share kernels.
+They compute the same as diffusers' AceStepTransformerBlock, for tokens [tokens, hidden] of any rows. A CPU
+runs them as they are written; on a GPU each one is compiled, which fuses its small operations.
 """
 
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ from deployments.generator.elementwise import normed, rotated, unit
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """The weights of one layer. Projections of one input are one matrix, which the modules share."""
+    """The weights of one layer. Projections of the same input are joined in one matrix."""
 
     modulation: torch.Tensor
-    """[1, 6, hidden]: the layer's own part of shift, scale and gate of self-attention, then of the MLP."""
+    """[1, 6, hidden]: the layer's part of shift, scale and gate for self-attention, then for the MLP."""
     self_norm: torch.Tensor
     queries_keys_values: torch.Tensor
     """[(heads + 2 * kv_heads) * head_dim, hidden]"""
     norm_queries_keys: torch.Tensor
-    """[heads + kv_heads, head_dim]: weights of the norms of queries and keys."""
+    """[heads + kv_heads, head_dim]: norm weights of queries and keys."""
     self_out: torch.Tensor
     cross_norm: torch.Tensor
     cross_queries: torch.Tensor
@@ -38,11 +38,14 @@ class LayerWeights:
     kv_heads: int
     eps: float
     windowed: bool
-    """Whether its self-attention is limited to tokens near by."""
+    """Whether self-attention only sees tokens within a window."""
 
     @classmethod
     def of(cls, layer: Any, windowed: bool) -> "LayerWeights":
-        """Of an AceStepTransformerBlock without biases, whose own weights become views of the joined ones."""
+        """The weights of an AceStepTransformerBlock without biases.
+
+        The block's own weights become views of the joined matrices, so that no weight is stored twice.
+        """
         attn, cross, mlp = layer.self_attn, layer.cross_attn, layer.mlp
         norms = [attn.norm_q.weight.data] * attn.heads + [attn.norm_k.weight.data] * attn.kv_heads
         return cls(
@@ -65,7 +68,7 @@ class LayerWeights:
 
 
 def _joined(*projections: Any) -> torch.Tensor:
-    """The weights of linear layers without bias in one matrix, which they share from now on."""
+    """The weights of linear layers without bias in one matrix; the layers' weights become views of it."""
     weights = torch.cat([projection.weight.data for projection in projections])
     parts = torch.split(weights, [projection.out_features for projection in projections])
     for projection, part in zip(projections, parts, strict=True):
@@ -74,14 +77,14 @@ def _joined(*projections: Any) -> torch.Tensor:
 
 
 class TimeEmbedding(NamedTuple):
-    """What a step tells the model about the noise levels of its rows."""
+    """Embeddings of the noise levels of a batch's rows."""
 
     embedding: torch.Tensor
     """[levels, hidden]"""
     modulation: torch.Tensor
     """[levels, 6, hidden]"""
     level_of_token: torch.Tensor | None
-    """[tokens], int64; None where all tokens have the one level."""
+    """[tokens], int64; None if all rows have the same level."""
 
     def of_tokens(self, of_levels: torch.Tensor) -> torch.Tensor:
         """[levels, hidden] -> [1 or tokens, hidden]"""
@@ -95,7 +98,7 @@ Rotary = tuple[torch.Tensor, torch.Tensor]
 def self_attention_inputs(
     weights: LayerWeights, hidden: torch.Tensor, time: TimeEmbedding, rotary: Rotary
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Queries [tokens, heads, head_dim], keys and values, twice [tokens, kv_heads, head_dim]."""
+    """Queries [tokens, heads, head_dim], and keys and values [tokens, kv_heads, head_dim]."""
     shift, scale = (weights.modulation[:, :2] + time.modulation[:, :2]).unbind(1)
     ready = modulated(hidden, weights.self_norm, scale, shift, time, weights.eps)
     count, head_dim = weights.norm_queries_keys.shape
@@ -109,7 +112,10 @@ def self_attention_inputs(
 def cross_attention_inputs(
     weights: LayerWeights, hidden: torch.Tensor, found: torch.Tensor, time: TimeEmbedding
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`hidden` with what self-attention `found` [tokens, heads, head_dim], and queries of the same shape."""
+    """`hidden` plus the self-attention output, and the queries of cross-attention.
+
+    `found` and the queries are [tokens, heads, head_dim].
+    """
     gate = time.of_tokens(weights.modulation[:, 2] + time.modulation[:, 2])
     hidden = torch.addcmul(hidden, linear(found.flatten(1), weights.self_out), gate)
     ready = normed(hidden, weights.cross_norm, weights.eps)
@@ -120,11 +126,11 @@ def cross_attention_inputs(
 def layer_output(
     weights: LayerWeights, hidden: torch.Tensor, found: torch.Tensor, time: TimeEmbedding
 ) -> torch.Tensor:
-    """`hidden` with what cross-attention `found` [tokens, heads, head_dim], through the MLP."""
+    """`hidden` plus the outputs of cross-attention, `found` [tokens, heads, head_dim], and of the MLP."""
     hidden = hidden + linear(found.flatten(1), weights.cross_out)
     shift, scale, gate = (weights.modulation[:, 3:] + time.modulation[:, 3:]).unbind(1)
     ready = modulated(hidden, weights.mlp_norm, scale, shift, time, weights.eps)
-    # In place, as the activations here are the largest of all.
+    # In place, because these activations are the largest tensors of the forward.
     opened, up = linear(ready, weights.gate_up).chunk(2, dim=-1)
     projected = linear(silu(opened, inplace=True).mul_(up), weights.down)
     return hidden.addcmul_(projected, time.of_tokens(gate))

@@ -1,4 +1,4 @@
-"""The two texts that condition the DiT, exactly as it was trained on them.
+"""The two prompts that condition the DiT, in exactly the format of its training.
 
 Source: `SFT_GEN_PROMPT` and `_format_lyrics` of ACE-Step 1.5.
 """
@@ -20,10 +20,10 @@ _CAPTION_IN_PROMPT = re.compile(r"# Caption\s*\n(.*?)(?:\n\s*# Metas|\Z)", re.DO
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text in two parts: only in `ending` do control tokens mean what they say."""
+    """A text in two parts; control tokens are recognised in `ending` only."""
 
     body: str
-    """Has the user's words in it."""
+    """Contains text from the user."""
     ending: str
 
     def __str__(self) -> str:
@@ -31,7 +31,7 @@ class Prompt:
 
 
 def caption_prompt(instruction: str, caption: str, metadata: Metadata) -> Prompt:
-    """What to do, the caption and the metadata. A missing duration reads as 30 seconds."""
+    """The instruction, the caption and the metadata. A missing duration is written as 30 seconds."""
     if not instruction.endswith(":"):
         instruction += ":"
     body = f"# Instruction\n{instruction}\n\n# Caption\n{_bare(caption)}\n\n# Metas\n{_metas(metadata)}"
@@ -44,7 +44,7 @@ def lyric_prompt(lyrics: str, language: str) -> Prompt:
 
 
 def _bare(caption: str) -> str:
-    """The caption alone, where somebody pasted a whole prompt."""
+    """The caption without the rest of the prompt, in case a whole prompt was given as the caption."""
     if "# Instruction" in caption and (found := _CAPTION_IN_PROMPT.search(caption)):
         return found.group(1).strip()
     return caption

@@ -1,7 +1,7 @@
-"""Timestep schedules: t runs from 1, pure noise, to 0. A schedule lists where the DiT is asked; 0 is implied.
+"""Timestep schedules: t decreases from 1, which is pure noise, to 0. Schedules do not list the final 0.
 
-Source: the sampling loops of ACE-Step 1.5's turbo, base and sft models, down to where they round: the DiT
-magnifies t a thousandfold, so the last bit is audible in a comparison of latents.
+Source: the sampling loops of ACE-Step 1.5's turbo, base and sft models, including where they round. The DiT
+multiplies t by 1000, so that a difference in the last bit of t is visible in a comparison of latents.
 """
 
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ def schedule(
     begin: float = 1.0,
     dtype: torch.dtype = torch.float32,
 ) -> Schedule:
-    """The timesteps of one song, as the model's `dtype` can say them, from the one nearest to `begin` on.
+    """The timesteps of one song, rounded to the model's `dtype`, starting with the one nearest to `begin`.
 
-    Turbo runs its trained table whatever `steps` says; `timesteps` snap to the values of its tables.
-    sft runs `timesteps` as they are, base ignores them.
+    Turbo ignores `steps`: it uses its trained table for `shift`, or `timesteps` rounded to the values of its
+    tables. sft uses `timesteps` as they are; base ignores them.
     """
     custom = _without_final_zeros(timesteps or ())
     if variant is Variant.TURBO:
@@ -37,7 +37,7 @@ def schedule(
 def renoising_levels(variant: Variant, timesteps: Schedule) -> Schedule:
     """Noise level after each step of stochastic sampling.
 
-    Turbo follows its schedule; base and sft go down evenly whatever the shift.
+    Turbo uses its schedule; in base and sft the levels decrease evenly and do not depend on the shift.
     """
     if variant is Variant.TURBO:
         return (*timesteps[1:], 0.0)
@@ -45,7 +45,7 @@ def renoising_levels(variant: Variant, timesteps: Schedule) -> Schedule:
 
 
 def warped(timesteps: torch.Tensor, shift: float) -> torch.Tensor:
-    """Each timestep t moved towards noise: shift·t / (1 + (shift - 1)·t)."""
+    """Each timestep t shifted towards noise: shift·t / (1 + (shift - 1)·t)."""
     return shift * timesteps / (1.0 + (shift - 1.0) * timesteps)
 
 
@@ -56,7 +56,7 @@ def _turbo_schedule(shift: float, custom: Schedule) -> Schedule:
 
 
 def _shifted(steps: int, shift: float, dtype: torch.dtype) -> Schedule:
-    """`steps` even timesteps, warped, all in `dtype`."""
+    """`steps` evenly spaced timesteps, warped; all arithmetic is in `dtype`."""
     return tuple(warped(torch.linspace(1.0, 0.0, steps + 1, dtype=dtype)[:-1], shift).tolist())
 
 
@@ -81,4 +81,4 @@ def _without_final_zeros(timesteps: Sequence[float]) -> Schedule:
 
 _TURBO_TABLES = {shift: _shifted(TURBO_STEPS, shift, torch.float64) for shift in TURBO_SHIFTS}
 _TURBO_LEVELS = sorted({t for table in _TURBO_TABLES.values() for t in table}, reverse=True)
-"""Descending, so that a tie snaps to the noisier level."""
+"""In descending order, so that a tie is rounded to the noisier level."""

@@ -1,6 +1,7 @@
-"""What each task shows the DiT: source latents and the mask that says where to make something new.
+"""The DiT's context for each task: source latents, and the mask of the frames that are generated.
 
-Source: the conditioning of ACE-Step 1.5, lego as in its April 2026 version (the window keeps its source).
+Source: the conditioning of ACE-Step 1.5; lego as in its April 2026 version, which keeps the source in the
+window.
 """
 
 from dataclasses import dataclass
@@ -15,25 +16,25 @@ REFERENCE_FRAMES = 750
 """Frames of the timbre reference (30 s)."""
 
 WINDOW_TASKS = frozenset({Task.REPAINT, Task.LEGO})
-"""Tasks that make something new inside a window only."""
+"""Tasks that generate inside a window only."""
 
 
 @dataclass(frozen=True)
 class TaskContext:
-    """The source side of one song; latents are [frames, channels]."""
+    """The context of one song; latents are [frames, channels]."""
 
     context: torch.Tensor
-    """[frames, 2 * channels]: what the DiT is shown, and the mask, 1 where it generates."""
+    """[frames, 2 * channels]: source latents, and the mask, which is 1 in generated frames."""
     silent_context: torch.Tensor
-    """The same mask over silence, for the time after a cover's switch."""
+    """The same mask with silence, for the steps after a cover's switch to text2music."""
     clean: torch.Tensor | None
-    """The source's own latents; None without a source."""
+    """The latents of the source; None without a source."""
     window: Window
-    """What is generated."""
+    """The frames that are generated."""
 
 
 class TaskContexts:
-    """Makes contexts with a checkpoint's silence, tokenizer and detokenizer."""
+    """Makes contexts with the silence, audio tokenizer and detokenizer of a checkpoint."""
 
     def __init__(self, modules: DiTModules) -> None:
         self._modules = modules
@@ -45,11 +46,11 @@ class TaskContexts:
 
     @property
     def silent_reference(self) -> torch.Tensor:
-        """[750, channels]: the timbre reference of songs that have none."""
+        """[750, channels]: the timbre reference of songs without one."""
         return self._silence[:REFERENCE_FRAMES]
 
     def silence(self, frames: int) -> torch.Tensor:
-        """[frames, channels]; beyond the checkpoint's 600 s it repeats."""
+        """[frames, channels]; the checkpoint's 600 s of silence are repeated for longer songs."""
         repeats = -(-frames // self._silence.shape[0])
         return self._silence.repeat(repeats, 1)[:frames]
 
@@ -62,19 +63,19 @@ class TaskContexts:
         clean = None if request.source is None else self._fit(self.tensor(request.source), request.frames)
         window = self._window(request)
         if request.codes is not None:
-            shown = self._fit(self._from_codes(request.codes), request.frames)
+            content = self._fit(self._from_codes(request.codes), request.frames)
         elif clean is None or request.task not in SOURCE_TASKS:
-            shown = silence
+            content = silence
         elif request.task is Task.COVER:
-            shown = self._through_codes(clean)
+            content = self._through_codes(clean)
         elif request.task is Task.REPAINT:
-            shown = clean.clone()
-            shown[window.start : window.end] = silence[window.start : window.end]
+            content = clean.clone()
+            content[window.start : window.end] = silence[window.start : window.end]
         else:
-            shown = clean
+            content = clean
         mask = torch.zeros_like(silence)
         mask[window.start : window.end] = 1.0
-        return TaskContext(torch.cat([shown, mask], -1), torch.cat([silence, mask], -1), clean, window)
+        return TaskContext(torch.cat([content, mask], -1), torch.cat([silence, mask], -1), clean, window)
 
     def _window(self, request: DenoiseRequest) -> Window:
         whole = Window(0, request.frames)
@@ -95,7 +96,7 @@ class TaskContexts:
         return latents
 
     def _through_codes(self, latents: torch.Tensor) -> torch.Tensor:
-        """`latents` as 5 Hz codes can say them, [frames, channels]."""
+        """`latents` quantised to 5 Hz codes and back, [frames, channels]."""
         quantized, _ = self._modules.audio_tokenizer.tokenize(latents[None], self._silence[None])
-        said: torch.Tensor = self._modules.audio_token_detokenizer(quantized)[0]
-        return said[: latents.shape[0]]
+        decoded: torch.Tensor = self._modules.audio_token_detokenizer(quantized)[0]
+        return decoded[: latents.shape[0]]

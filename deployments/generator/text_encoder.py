@@ -12,30 +12,30 @@ from deployments.generator.prompts import Prompt
 
 @dataclass(frozen=True)
 class PromptTokens:
-    """Token ids of one prompt and whether the limit cut it."""
+    """Token ids of one prompt, and whether they were cut at the limit."""
 
     ids: tuple[int, ...]
     truncated: bool
 
 
 class PromptTokenizer:
-    """Tokenises prompts so that the user's words never become control tokens.
+    """Tokenises prompts so that text from the user never becomes a control token.
 
-    The body goes through a copy of the tokenizer that knows no added tokens at all: `<|endoftext|>` in a
-    caption is the characters it is written with. Other prompts get the ids that the tokenizer gives them.
+    A copy of the tokenizer without added tokens encodes the prompt's body: `<|endoftext|>` in a caption is
+    encoded as ordinary characters. All other text gets the same ids as from the full tokenizer.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._full = tokenizer
-        # The post-processor speaks of added tokens, so it goes with them.
+        # The post-processor refers to added tokens, so it is removed with them.
         bare = json.loads(tokenizer.to_str()) | {"added_tokens": [], "post_processor": None}
         self._plain = Tokenizer.from_str(json.dumps(bare))
         self._appended = tuple(tokenizer.encode("").ids)
 
     def __call__(self, prompt: Prompt, limit: int) -> PromptTokens:
-        """At most `limit` ids, among them those that the tokenizer appends to every text."""
+        """At most `limit` ids, including the ones that the tokenizer appends to every text."""
         content = self._plain.encode(prompt.body).ids
         content += self._full.encode(prompt.ending, add_special_tokens=False).ids
         room = limit - len(self._appended)
@@ -43,18 +43,18 @@ class PromptTokenizer:
 
 
 class TextEncoder:
-    """Qwen3 as the DiT was trained with it: one prompt at a time, never padded."""
+    """Qwen3 with one prompt at a time and without padding, as in the DiT's training."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
 
     def states(self, ids: tuple[int, ...]) -> torch.Tensor:
-        """[tokens, text_hidden]: last hidden states, for captions."""
+        """Last hidden states [tokens, text_hidden], used for captions."""
         states: torch.Tensor = self._model(input_ids=self._batch(ids), use_cache=False).last_hidden_state
         return states[0]
 
     def embeddings(self, ids: tuple[int, ...]) -> torch.Tensor:
-        """[tokens, text_hidden]: the embedding table's rows, for lyrics."""
+        """Token embeddings [tokens, text_hidden], used for lyrics."""
         embeddings: torch.Tensor = self._model.get_input_embeddings()(self._batch(ids))
         return embeddings[0]
 

@@ -1,4 +1,4 @@
-"""The way of one song from noise to latents, step by step. It knows no model: it asks for velocities."""
+"""The denoising loop of one song: state, schedule, guidance and sampling. It does not call the model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,10 +11,13 @@ from deployments.generator.schedules import Schedule
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """What the DiT is shown beside the noisy latents; the same one at each step, which is how it is known."""
+    """The inputs of the DiT beside the noisy latents.
+
+    All steps of a song use the same object; the forward's caches use its identity as the key.
+    """
 
     encoder_states: torch.Tensor
-    """[tokens, hidden], lyrics, timbre and caption packed."""
+    """[tokens, hidden]: lyrics, timbre and caption, packed."""
     context: torch.Tensor
     """[frames, 2 * channels]: source latents and mask."""
 
@@ -31,7 +34,7 @@ class Row:
 
 @dataclass(frozen=True)
 class CoverSwitch:
-    """After `step` steps the song goes on under another condition."""
+    """A change to another condition after `step` steps."""
 
     step: int
     condition: Condition
@@ -39,24 +42,27 @@ class CoverSwitch:
 
 @dataclass(frozen=True)
 class KeptSource:
-    """Clean source latents that stay outside a window [start, end)."""
+    """Clean source latents, which a repaint keeps outside of the window [start, end)."""
 
     latents: torch.Tensor
     """[frames, channels]"""
     start: int
     end: int
     injection_steps: int
-    """Steps after which the source, noised to the step's level, replaces what lies outside the window."""
+    """Number of first steps after which everything outside the window is replaced by the source.
+
+    The source is noised to the level that the step has reached.
+    """
     crossfade_frames: int
 
     def inject(self, latents: torch.Tensor, noise: torch.Tensor, level: float) -> torch.Tensor:
-        """`latents` inside the window, the source at noise `level` outside."""
+        """`latents` inside the window, and the source at noise `level` outside."""
         noisy = level * noise + (1.0 - level) * self.latents
         noisy[self.start : self.end] = latents[self.start : self.end]
         return noisy
 
     def blend(self, latents: torch.Tensor) -> torch.Tensor:
-        """`latents` inside the window, a ramp over `crossfade_frames` outside each edge, then the source."""
+        """`latents` inside the window, a linear crossfade outside of each edge, and the source beyond it."""
         width = self.crossfade_frames
         if width == 0:
             return latents
@@ -68,16 +74,19 @@ class KeptSource:
 
 @dataclass(frozen=True)
 class Renoising:
-    """Stochastic sampling: every step but the last goes to a clean estimate and back to `levels[step]`."""
+    """Stochastic sampling: each step but the last estimates clean latents and noises them again."""
 
     levels: Schedule
-    """Noise level after each step; the last is 0."""
+    """Noise level after each step; the last one is 0."""
     draw: Callable[[], torch.Tensor]
-    """Fresh noise [frames, channels]."""
+    """Returns new noise [frames, channels]."""
 
 
 class Trajectory:
-    """State of one song between two steps. `rows` says what to ask the DiT, `advance` takes the answer."""
+    """The state of one song between two steps.
+
+    `rows` returns the inputs of the DiT for the next step, and `advance` takes its outputs.
+    """
 
     def __init__(
         self,
@@ -94,7 +103,7 @@ class Trajectory:
     ) -> None:
         """`noise` and `start` are [frames, channels] float32; `start` is at noise level `timesteps[0]`.
 
-        `unconditional` is [1, hidden], the embedding that stands for no condition; guidance needs it.
+        `unconditional` is the model's null condition embedding [1, hidden], which guidance needs.
         """
         self.latents = start
         self.timesteps = timesteps
@@ -105,7 +114,9 @@ class Trajectory:
         self._switch = switch
         self._kept = kept
         self._unconditional = unconditional
-        self._show(condition)
+        self.conditions: tuple[Condition, ...] = ()
+        """The present condition and the one without it; a new tuple when they change."""
+        self._set_condition(condition)
         self._switch_if_due()
 
     @property
@@ -121,12 +132,12 @@ class Trajectory:
         return self.latents.shape[0]
 
     def draw_noise_from(self, draw: Callable[[], torch.Tensor]) -> None:
-        """Let stochastic sampling take its noise [frames, channels] from elsewhere."""
+        """Replace the source of the noise [frames, channels] of stochastic sampling."""
         if self._renoising is not None:
             self._renoising = replace(self._renoising, draw=draw)
 
     def rows(self) -> list[Row]:
-        """The conditional row, and while guidance acts the unconditional one after it."""
+        """The conditional row, followed by the unconditional row while guidance acts."""
         timestep = self.timesteps[self.step]
         rows = [Row(self.latents, timestep, self._condition)]
         if (
@@ -139,18 +150,21 @@ class Trajectory:
 
     def _switch_if_due(self) -> None:
         if self._switch is not None and self.step == self._switch.step:
-            self._show(self._switch.condition)
+            self._set_condition(self._switch.condition)
 
-    def _show(self, condition: Condition) -> None:
-        # Both stay the same objects from step to step: by them the forward knows what it has prepared.
+    def _set_condition(self, condition: Condition) -> None:
+        # Both objects stay the same from step to step, because the forward's caches use their identity.
         self._condition = condition
-        # The original repeats the embedding for each token of the condition; equal keys weigh as much as one.
+        # The original repeats the null embedding for each token of the condition. Attention over equal keys
+        # and values gives the same result as attention over one of them.
         self._without_condition = (
             None if self._unconditional is None else Condition(self._unconditional, condition.context)
         )
+        without = self._without_condition
+        self.conditions = (condition,) if without is None else (condition, without)
 
     def advance(self, velocities: Sequence[torch.Tensor]) -> None:
-        """Take one step by the velocities [frames, channels] that belong to `rows()`."""
+        """Take one step along the velocities [frames, channels] of `rows()`."""
         timestep = self.timesteps[self.step]
         velocity = velocities[0]
         if len(velocities) == 2 and self._guidance is not None:

@@ -1,16 +1,10 @@
 """What the LM's engines have in common: token ids in, token ids out."""
 
-import time
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
-from deployments.common.errors import EngineError
 from deployments.common.messages import Sampling
-
-STALLED_SECONDS = 300.0
-"""No sane step takes so long: the engine hangs."""
 
 
 @dataclass(frozen=True)
@@ -49,34 +43,3 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """End the engine and free its memory."""
-
-
-class StallWatch:
-    """Notices an engine that has runs and makes no tokens."""
-
-    def __init__(self, limit: float = STALLED_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limit = limit
-        self._clock = clock
-        self._runs = 0
-        self._progress_at = clock()
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Around each run."""
-        if self._runs == 0:
-            self.progress()
-        self._runs += 1
-        try:
-            yield
-        finally:
-            self._runs -= 1
-
-    def progress(self) -> None:
-        """Some run got tokens."""
-        self._progress_at = self._clock()
-
-    def check(self) -> None:
-        """Raises EngineError when the engine is stalled."""
-        silent = self._clock() - self._progress_at
-        if self._runs and silent > self._limit:
-            raise EngineError(f"{self._runs} runs got no token for {silent:.0f} s")

@@ -13,7 +13,8 @@ from typing import Any
 
 from deployments.common.errors import EngineError
 from deployments.common.processor_share import Share
-from deployments.language_model.backend import StallWatch, TokenRequest
+from deployments.common.stall_watch import STALLED_SECONDS, StallWatch
+from deployments.language_model.backend import TokenRequest
 
 _CLOSE = None
 
@@ -93,7 +94,9 @@ class ThreadedBackend(ABC):
         """Raises EngineError when the engine is dead or stalled."""
         if self._ended.is_set():
             raise EngineError(f"{self._description} is dead: {self._failure!r}")
-        self._watch.check()
+        silent = self._watch.silent_seconds
+        if silent > STALLED_SECONDS:
+            raise EngineError(f"{self._watch.runs} runs got no token for {silent:.0f} s")
 
     def close(self) -> None:
         """End the thread and free the engine's memory."""
@@ -110,7 +113,7 @@ class ThreadedBackend(ABC):
             self._started.set()
         try:
             while self._take_arrivals():
-                self._share.work()
+                self._share.set_threads()
                 try:
                     self._step()
                 except Exception as error:
@@ -120,7 +123,7 @@ class ThreadedBackend(ABC):
             self._failure = error
         finally:
             self._ended.set()  # first: whatever fails below, callers hear that the engine is dead
-            self._share.rest()
+            self._share.release()
             self._end()
             while not self._arrivals.empty():
                 if (run := self._arrivals.get()) is not _CLOSE:
@@ -131,7 +134,7 @@ class ThreadedBackend(ABC):
         while True:
             idle = not self._has_work()
             if idle:
-                self._share.rest()
+                self._share.release()
             try:
                 run = self._arrivals.get(block=idle)
             except queue.Empty:

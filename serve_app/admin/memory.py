@@ -79,14 +79,14 @@ def replicas_of(application: dict[str, Any], settings: "Settings") -> list[Repli
     from deployments.checkpoints.memory_needs import codec_need, generator_need, language_model_need
     from deployments.checkpoints.shapes import codec_shape, generator_shape, language_model_shape
     from deployments.common.precision import engine_dtype
-    from deployments.generator.forward import REMEMBERED_TOKENS
+    from deployments.generator.forward import CACHED_CONDITION_TOKENS
     from deployments.generator.prompts import MAX_CAPTION_TOKENS, MAX_LYRIC_TOKENS
     from serve_app.app import language_model_deployment
 
     shares = _shares(application)
     models, longest = settings.models, settings.api.max_duration
     songs = settings.jobs.runners * settings.api.max_batch_size  # that one API replica has on their way
-    text_tokens = min(REMEMBERED_TOKENS, songs * (MAX_CAPTION_TOKENS + MAX_LYRIC_TOKENS + 1))
+    text_tokens = min(CACHED_CONDITION_TOKENS, songs * (MAX_CAPTION_TOKENS + MAX_LYRIC_TOKENS + 1))
 
     def dtype_of(section: Any) -> str:
         return str(engine_dtype(section.dtype, section.device)).removeprefix("torch.")

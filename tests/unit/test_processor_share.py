@@ -24,7 +24,7 @@ class Engine:
         self.threads = threads
 
     def forward(self) -> int:
-        self.share.work()
+        self.share.set_threads()
         return self.threads
 
 
@@ -34,10 +34,10 @@ def test_an_engine_alone_has_all_cores_and_beside_others_its_share(tmp_path: Pat
     assert two.forward() == 3
     assert one.forward() == 3
     assert [three.forward(), one.forward(), two.forward()] == [2, 2, 2]
-    two.share.rest()
+    two.share.release()
     assert [one.forward(), three.forward()] == [3, 3]
-    one.share.rest()
-    one.share.rest()
+    one.share.release()
+    one.share.release()
     assert three.forward() == 6
 
 
@@ -46,20 +46,20 @@ def test_more_engines_than_cores_have_one_each(tmp_path: Path) -> None:
     assert [engine.forward() for engine in engines] == [2, 1, 1, 1]
     assert [engine.forward() for engine in engines] == [1, 1, 1, 1]
     for engine in engines[:3]:
-        engine.share.rest()
+        engine.share.release()
     assert engines[3].forward() == 2
 
 
 def test_forwards_of_one_engine_divide_its_share(tmp_path: Path) -> None:
     one, two = Engine(tmp_path, cores=6), Engine(tmp_path, cores=6)
     assert one.share.cores == 1  # before it has been at work
-    one.share.work(beside=2)
+    one.share.set_threads(beside=2)
     assert (one.share.cores, one.threads) == (6, 4)
-    one.share.work_beside()
+    one.share.set_one_thread()
     assert (one.share.cores, one.threads) == (6, 1)
-    two.share.work(beside=2)
+    two.share.set_threads(beside=2)
     assert (two.share.cores, two.threads) == (3, 1)
-    one.share.work(beside=5)
+    one.share.set_threads(beside=5)
     assert (one.share.cores, one.threads) == (3, 1)  # never none
 
 
@@ -67,7 +67,7 @@ def test_a_share_ends_with_its_process(tmp_path: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path\n"
         "from deployments.common.processor_share import ProcessorShare\n"
-        "share = ProcessorShare(Path(sys.argv[1]), 2, print); share.work()\n"
+        "share = ProcessorShare(Path(sys.argv[1]), 2, print); share.set_threads()\n"
         "sys.stdout.flush(); time.sleep(60)"
     )
     mine = Engine(tmp_path, cores=2)
@@ -104,8 +104,8 @@ def test_a_share_counts_also_in_vllms_process(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(processor_share, "core_count", lambda: 3)
     before = torch.get_num_threads()
     share = share_of("cpu", None)
-    share.work()
+    share.set_threads()
     assert torch.get_num_threads() == 3
-    share.rest()
+    share.release()
     monkeypatch.undo()
     torch.set_num_threads(before)

@@ -135,11 +135,11 @@ async def test_each_forward_takes_its_share_of_the_cores_and_none_is_kept(record
     batcher = TileBatcher(recording_engine, tile_batch=1, share=share)
     tiled = recording_engine.decoding(random_latents(200))
     await run(batcher, tiled)
-    assert share.said == ["work"] * len(tiled.tiles) + ["rest"]
+    assert share.said == ["threads"] * len(tiled.tiles) + ["release"]
     recording_engine.refused = failing = recording_engine.decoding(random_latents(10))
     with pytest.raises(EngineError, match="tile_frames"):
         await run(batcher, failing)
-    assert share.said[-1] == "rest"
+    assert share.said[-1] == "release"
 
 
 async def test_a_lost_device_is_noticed(recording_engine: RecordingEngine, monkeypatch: pytest.MonkeyPatch):

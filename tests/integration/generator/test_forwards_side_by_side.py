@@ -6,16 +6,30 @@ import threading
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from deployments.common.messages import Progress
-from deployments.generator.batcher import Forward, StepBatcher
+from deployments.generator.batcher import StepBatcher
 from deployments.generator.engine import Song, Velocities
+from deployments.generator.measurements import Forward
+from deployments.generator.step_queue import StepQueue
 from tests.integration.generator.test_step_batcher import any_request
 from tests.recording_share import RecordingShare
 from tests.watched_engine import LONG, ROUNDING, SONG, UNLIMITED, WatchedEngine, latents_alone, run
+
+
+class WatchedQueue(StepQueue):
+    """Records the threads that use it."""
+
+    threads: ClassVar[set[int]] = set()
+
+    def __getattribute__(self, name: str) -> Any:
+        WatchedQueue.threads.add(threading.get_ident())
+        return super().__getattribute__(name)
+
 
 STEPS = 8
 """Of the turbo model."""
@@ -96,16 +110,16 @@ async def test_fewer_songs_than_cores_go_together_on_all_cores() -> None:
     engine, share = WatchedEngine("turbo"), RecordingShare(cores=3)
     await run(StepBatcher(engine, UNLIMITED, share=share), SONG, replace(SONG, seed=1))
     assert [len(songs) for songs in engine.forwards] == [2] * STEPS
-    assert share.said == ["work"] * (2 + STEPS) + ["rest"]
+    assert share.said == ["threads"] * (2 + STEPS) + ["release"]
 
 
 async def test_each_forward_takes_one_core_and_all_rest_after_the_last() -> None:
     share = RecordingShare(cores=2)
     await run(StepBatcher(WatchedEngine("turbo"), UNLIMITED, share=share), SONG, replace(SONG, seed=1))
-    await asyncio.to_thread(share.rested.wait, 30)
-    assert share.said[:2] == ["work", "work"]  # both songs are prepared
-    assert sorted(share.said[2:-1]) == ["work beside"] * STEPS + ["work, 1 beside"] * STEPS
-    assert share.said[-1] == "rest"
+    await asyncio.to_thread(share.released.wait, 30)
+    assert share.said[:2] == ["threads", "threads"]  # both songs are prepared
+    assert sorted(share.said[2:-1]) == ["one thread"] * STEPS + ["threads beside 1"] * STEPS
+    assert share.said[-1] == "release"
 
 
 async def test_a_job_alone_is_always_batched_in_the_same_way() -> None:
@@ -197,3 +211,18 @@ async def test_what_nobody_expected_beside_makes_the_replica_ill() -> None:
         await asyncio.wait_for(run(batcher, SONG, replace(SONG, seed=1)), timeout=2)
     with pytest.raises(LookupError):
         batcher.check(stalled_seconds=60)
+
+
+async def test_the_queue_is_used_by_the_event_loop_alone_also_where_memory_runs_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("deployments.generator.batcher.StepQueue", WatchedQueue)
+    monkeypatch.setattr(WatchedQueue, "threads", set())
+    engine = WatchedEngine("turbo")
+    engine.memory = 100
+    told: list[Forward] = []
+    batcher = StepBatcher(engine, UNLIMITED, on_forward=told.append, share=RecordingShare(cores=2))
+    await asyncio.gather(*(run(batcher, replace(SONG, seed=seed)) for seed in range(6)))
+    assert WatchedQueue.threads == {threading.get_ident()}
+    assert max(forward.songs for forward in told) > 1  # these did not fit
+    assert told[-1].token_slots < 1000  # and the limit was lowered

@@ -10,7 +10,8 @@ import pytest
 
 from configs.domain import INSTRUCTIONS, Task
 from deployments.common.messages import DenoiseRequest, Progress, RepaintMode, Window
-from deployments.generator.batcher import Forward, StepBatcher
+from deployments.generator.batcher import StepBatcher
+from deployments.generator.measurements import Forward
 from tests.recording_share import RecordingShare
 from tests.watched_engine import LONG, ROUNDING, SONG, UNLIMITED, WatchedEngine, latents_alone, noise, run
 
@@ -188,4 +189,4 @@ async def test_each_forward_takes_its_share_of_the_cores_and_none_is_kept() -> N
     share = RecordingShare()
     engine = WatchedEngine("turbo")
     await run(StepBatcher(engine, UNLIMITED, share=share), SONG, LONG)
-    assert share.said == ["work"] * len(engine.events) + ["rest"]
+    assert share.said == ["threads"] * len(engine.events) + ["release"]

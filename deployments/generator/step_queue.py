@@ -1,0 +1,124 @@
+"""The queue of songs that wait for their next step, ordered by deadline."""
+
+import asyncio
+from bisect import insort
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import inf
+
+from deployments.common.messages import DenoisedLatents, DenoiseRequest, Progress
+from deployments.generator.engine import GeneratorEngine, Song
+
+ItemUpdate = tuple[int, Progress | DenoisedLatents]
+"""(item index, progress or latents)"""
+
+
+@dataclass(eq=False)
+class DenoiseJob:
+    """The songs of one job."""
+
+    requests: Sequence[DenoiseRequest]
+    songs: list[Song] = field(default_factory=list)
+    """The prepared songs, in the order of `requests`."""
+    updates: asyncio.Queue[ItemUpdate | Exception] = field(default_factory=asyncio.Queue)
+
+    @property
+    def prepared(self) -> bool:
+        return len(self.songs) == len(self.requests)
+
+    def prepare_next(self, engine: GeneratorEngine) -> None:
+        self.songs.append(engine.start(self.requests[len(self.songs)]))
+
+
+@dataclass(eq=False)
+class QueuedSong:
+    """One song in the queue."""
+
+    job: DenoiseJob
+    item: int
+    deadline: int
+    """Position on the queue's clock, in tokens."""
+    tokens: int
+    """Tokens of its next step."""
+    running: bool = False
+    """Whether a forward is computing its step."""
+    reported_at: float = -inf
+    """Time of its last progress update, on the monotonic clock."""
+
+    @property
+    def song(self) -> Song:
+        return self.job.songs[self.item]
+
+
+class StepQueue:
+    """Songs in the order of their deadlines (earliest deadline first).
+
+    The clock counts the tokens of all steps made so far. A song's deadline is the time of its arrival plus
+    the tokens of all its steps: a short song overtakes long ones, and no song that arrives after a long
+    song's deadline overtakes it. So the same songs stay in one batch until they are finished; in round robin
+    they would all wait for each other.
+    """
+
+    def __init__(self, tokens: Callable[[Song], int]) -> None:
+        """`tokens` returns the tokens of a song's next step. It is not called while the song's step runs."""
+        self._tokens = tokens
+        self._queued: list[QueuedSong] = []
+        """Ordered by deadline."""
+        self._clock = 0
+        """Tokens of all steps so far."""
+
+    def __len__(self) -> int:
+        return len(self._queued)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of one step of every song."""
+        return sum(queued.tokens for queued in self._queued)
+
+    @property
+    def largest(self) -> int:
+        """Tokens of the largest song."""
+        return max((queued.tokens for queued in self._queued), default=0)
+
+    @property
+    def largest_due(self) -> int:
+        """Tokens of the largest song among the running ones and the next one to run."""
+        waiting = next((queued for queued in self._queued if not queued.running), None)
+        due = (queued for queued in self._queued if queued.running or queued is waiting)
+        return max((queued.tokens for queued in due), default=0)
+
+    @property
+    def has_one_job(self) -> bool:
+        """Whether all songs belong to one job."""
+        return all(queued.job is self._queued[0].job for queued in self._queued)
+
+    def join(self, job: DenoiseJob) -> None:
+        """Add all songs of a job."""
+        for item, song in enumerate(job.songs):
+            tokens = self._tokens(song)
+            deadline = self._clock + song.trajectory.steps * tokens
+            insort(self._queued, QueuedSong(job, item, deadline, tokens), key=lambda queued: queued.deadline)
+
+    def leave(self, job: DenoiseJob) -> None:
+        """Remove all songs of a job."""
+        self._queued = [queued for queued in self._queued if queued.job is not job]
+
+    def take(self, room: int) -> list[QueuedSong]:
+        """The waiting song with the earliest deadline, and all others that fit into `room` tokens with it."""
+        batch: list[QueuedSong] = []
+        for queued in self._queued:
+            if not queued.running and (not batch or queued.tokens <= room):
+                queued.running = True
+                batch.append(queued)
+                room -= queued.tokens
+        return batch
+
+    def put_back(self, batch: Sequence[QueuedSong]) -> None:
+        """Let songs whose step was made wait for the next one, and remove finished songs."""
+        self._clock += sum(queued.tokens for queued in batch)
+        for queued in batch:
+            queued.running = False
+            if not queued.song.trajectory.done:
+                queued.tokens = self._tokens(queued.song)
+            elif queued in self._queued:  # its job may have left meanwhile
+                self._queued.remove(queued)
