@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.core.sched.request_queue import FCFSRequestQueue
 from vllm.v1.core.sched.scheduler import Scheduler
@@ -25,7 +24,7 @@ PARTNER_TIMEOUT = 10.0
 
 
 class PairScheduler(Scheduler):
-    """For engines that schedule step by step."""
+    """vLLM's scheduler for engines that schedule step by step."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -184,7 +183,3 @@ class _Room:
         longest = min(request.num_prompt_tokens + request.max_tokens, self._max_model_len)
         pages: int = -(-longest // self._block_size)
         return pages
-
-
-class PairAsyncScheduler(PairScheduler, AsyncScheduler):
-    """For engines that schedule the next step while one runs."""
