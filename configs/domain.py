@@ -1,6 +1,7 @@
 """Facts about ACE-Step 1.5 that more than one room needs. No torch here."""
 
 import math
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 
@@ -16,6 +17,10 @@ CODE_RATE = 5
 LATENTS_PER_CODE = LATENT_RATE // CODE_RATE
 CODE_COUNT = 64_000
 """Codes that the FSQ codebook [8, 8, 8, 5, 5, 5] knows. The LM's vocabulary has 65,535 code tokens."""
+CODE_TOKEN = re.compile(r"<\|audio_code_([0-9]{1,9})\|>")
+"""A code as the LM writes it and the API takes and shows it; group 1 is its number."""
+CODE_TOKEN_PREFIX = "<|audio_code_"
+"""All code tokens of the LM's vocabulary begin with this, and no other token does."""
 MIN_LATENT_FRAMES = 128
 """Shortest sequence the DiT is run on (5.12 s); shorter songs are cropped after decoding."""
 
@@ -37,7 +42,9 @@ LANGUAGES = (
 """Lyric languages that the LM can write, as in the metadata grammar."""
 
 INSTRUMENTAL = "[Instrumental]"
-"""How lyrics say that nobody sings."""
+"""The lyrics of a song without vocals."""
+NO_USER_INPUT = "NO USER INPUT"
+"""The user message that the LM's classifier-free guidance was trained with."""
 
 
 class Task(StrEnum):
@@ -91,6 +98,11 @@ TRACK_INSTRUCTIONS = {
 def track_names(tracks: Iterable[str]) -> str:
     """Tracks as TRACK_INSTRUCTIONS name them."""
     return " | ".join(track.upper() for track in tracks)
+
+
+def code_token(code: int) -> str:
+    """The name of `code` in the LM's vocabulary, which the API shows, too."""
+    return f"{CODE_TOKEN_PREFIX}{code}|>"
 
 
 def latent_frames(seconds: float) -> int:

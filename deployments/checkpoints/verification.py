@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from configs.domain import CODE_COUNT, code_token
 from deployments.checkpoints.catalog import (
     OFFICIAL_DITS,
     OFFICIAL_LANGUAGE_MODELS,
@@ -32,7 +33,7 @@ from deployments.checkpoints.weights import TensorHeader, read_config, read_head
 _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 """safetensors' name -> torch's, of all that can be served."""
 _NAMES_SHOWN = 3
-_FIRST_CODE, _LAST_CODE = "<|audio_code_0|>", "<|audio_code_63999|>"
+_FIRST_CODE, _LAST_CODE = code_token(0), code_token(CODE_COUNT - 1)
 
 
 class Kind(StrEnum):

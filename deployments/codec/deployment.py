@@ -15,6 +15,7 @@ from ray import serve
 
 from configs import metrics
 from configs.settings import Settings
+from deployments.common.errors import STALLED_SECONDS
 from deployments.common.job_calls import JobCalls
 from deployments.common.messages import AudioFile, DecodeRequest, EncodedAudio, EncodeRequest, Progress
 from deployments.common.meter import Meter
@@ -30,8 +31,6 @@ from deployments.common.processor_share import share_of
 if TYPE_CHECKING:
     from deployments.codec.batcher import TileForward
 
-_STALLED_SECONDS = 300.0
-"""No sane tile takes so long in a forward: the device hangs."""
 _FILE_THREADS = 4
 
 _Result = TypeVar("_Result")
@@ -84,21 +83,19 @@ class Codec:
 
     async def encode(self, request: EncodeRequest) -> EncodedAudio:
         """The latents of a stored recording. Raises JobError where it can't be used."""
-        from configs.domain import SAMPLE_RATE
         from deployments.codec.files.file_work import recording_to_encode
         from deployments.codec.files.recordings import is_silent
 
         with self._calls.call("encode", request.origin, "reading") as enter:
             samples, gain = await self._in_file_thread(lambda _: recording_to_encode(request))
-            seconds = samples.shape[1] / SAMPLE_RATE
             if is_silent(samples):
-                return EncodedAudio(None, seconds)
+                return EncodedAudio(None)
             enter("tiles")
             tiled = self._engine.encoding(samples)
             async with aclosing(self._batcher.run(tiled)) as tiles_done:
                 async for _ in tiles_done:
                     pass
-            return EncodedAudio(tiled.result.T, seconds, gain)
+            return EncodedAudio(tiled.result.T, gain)
 
     async def decode(self, request: DecodeRequest) -> AsyncGenerator[Progress | AudioFile, None]:
         """Progress, then the finished file. Raises JobError where the latents make no sound."""
@@ -115,14 +112,14 @@ class Codec:
             yield Progress("encoding", 0, 1)
             byte_count = await self._in_file_thread(lambda report: write_song(tiled.result, request, report))
         timings = {"decoding": decoded - start, "encoding": time.monotonic() - decoded}
-        yield AudioFile(request.uri, byte_count, request.seconds, timings)
+        yield AudioFile(request.uri, byte_count, timings)
 
     def ready(self) -> str:
         """The name of the loaded checkpoint."""
         return self._checkpoint
 
     def check_health(self) -> None:
-        self._batcher.check(_STALLED_SECONDS)
+        self._batcher.check(STALLED_SECONDS)
 
     def _count(self, forward: "TileForward") -> None:
         self._meter.count(metrics.VAE_FORWARDS)

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from configs.domain import Task
+from configs.domain import NO_USER_INPUT, Task
 
 Latents = npt.NDArray[np.float32]
 """[frames, channels] at 25 Hz; 64 channels in the official checkpoints."""
@@ -52,7 +52,7 @@ class Sampling:
     top_p: float = 0.9
     repetition_penalty: float = 1.0
     cfg_scale: float = 1.0
-    negative_prompt: str = "NO USER INPUT"
+    negative_prompt: str = NO_USER_INPUT
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,6 @@ class EncodedAudio:
     """The result of `encode`. `latents` is None where the recording is silent: the DiT then hears none."""
 
     latents: Latents | None
-    seconds: float
     gain: float = 1.0
     """What the source's samples were multiplied by."""
 
@@ -256,6 +255,5 @@ class AudioFile:
 
     uri: str
     byte_count: int
-    seconds: float
     timings: dict[str, float] = field(default_factory=dict)
     """Seconds spent decoding and encoding, by stage name."""

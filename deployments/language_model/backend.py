@@ -6,11 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from deployments.common.errors import EngineError
+from deployments.common.errors import STALLED_SECONDS, EngineError
 from deployments.common.messages import Sampling
-
-STALLED_SECONDS = 300.0
-"""No sane step takes so long: the engine hangs."""
 
 
 @dataclass(frozen=True)

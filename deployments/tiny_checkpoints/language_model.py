@@ -8,7 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from deployments.language_model.text.prompts import END_THINK, THINK, TURN_END, TURN_START, code_token_name
+from configs.domain import code_token
+from deployments.language_model.text.prompts import END_THINK, THINK, TURN_END, TURN_START
 from deployments.tiny_checkpoints.tokenizer import train_tokenizer
 
 SEED = 20_260_101
@@ -83,7 +84,7 @@ def build(folder: Path) -> None:
 
 def tokenizer_spec(bpe: dict[str, Any]) -> dict[str, Any]:
     """The official vocabulary on top of a BPE's `tokenizer.json`: control tokens, then code tokens."""
-    names = [*CONTROL_TOKENS, *(code_token_name(code) for code in range(CODE_TOKENS))]
+    names = [*CONTROL_TOKENS, *(code_token(code) for code in range(CODE_TOKENS))]
     first = len(bpe["model"]["vocab"])
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     added = [

@@ -3,11 +3,10 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import yaml
 
-from configs.domain import MAX_BPM, MAX_LM_DURATION, MIN_BPM, MIN_LM_DURATION, TIME_SIGNATURES
+from configs.domain import CODE_TOKEN, MAX_BPM, MAX_LM_DURATION, MIN_BPM, MIN_LM_DURATION, TIME_SIGNATURES
 from deployments.common.messages import Metadata
 from deployments.language_model.text.prompts import END_THINK, THINK, TURN_END
 
@@ -26,9 +25,7 @@ class Description:
 COT_KEYS = ("bpm", "caption", "duration", "keyscale", "language", "timesignature")
 
 _KEY = re.compile(r"([A-G])\s*(#|♯|b|♭)?\s*(M|maj(?:or)?|m(?:in(?:or)?)?)?", re.IGNORECASE)
-_CODES = re.compile(r"<\|audio_code_\d+\|>")
 _LYRIC_HEADER = re.compile(r"^# Lyric\s*\n", re.IGNORECASE)
-_NOT_GIVEN = ("", "n/a")
 
 
 def normal_key(text: str) -> str | None:
@@ -47,23 +44,6 @@ def normal_time_signature(text: str) -> str | None:
     if text in TIME_SIGNATURES:
         return text
     return next((name for name, written in TIME_SIGNATURES.items() if written == text), None)
-
-
-def given_fields(bpm: Any, key_scale: str | None, time_signature: str | None, audio_duration: Any) -> Fields:
-    """What of a request counts as given, in the user's own words: no blanks, no `N/A`, nothing below zero."""
-    fields: Fields = {}
-    for name, number in (("bpm", bpm), ("duration", audio_duration)):
-        if number is not None and int(float(number)) > 0:
-            fields[name] = int(float(number))
-    for name, text in (("keyscale", key_scale), ("timesignature", time_signature)):
-        if text is not None and text.strip().lower() not in _NOT_GIVEN:
-            fields[name] = text.strip()
-    return fields
-
-
-def is_complete(fields: Fields) -> bool:
-    """Whether nothing is left for the LM to plan."""
-    return {"bpm", "duration", "keyscale", "timesignature"} <= fields.keys()
 
 
 def lm_fields(metadata: Metadata, language: str | None) -> Fields:
@@ -96,13 +76,14 @@ def _cot_value(key: str, value: object) -> object:
 
 def parse_lm_output(text: str) -> tuple[Fields, str]:
     """Metadata and the string of audio codes in what the LM wrote. Unknown lines are ignored."""
-    return _parse_lines(_thought(text)), "".join(_CODES.findall(text))
+    return _parse_lines(_thought(text)), "".join(code.group() for code in CODE_TOKEN.finditer(text))
 
 
 def _thought(text: str) -> str:
     if THINK.name in text and END_THINK.name in text:
         return text.split(THINK.name, 1)[1].split(END_THINK.name, 1)[0]
-    return _CODES.split(text, maxsplit=1)[0]
+    first_code = CODE_TOKEN.search(text)
+    return text if first_code is None else text[: first_code.start()]
 
 
 def _parse_lines(text: str) -> Fields:

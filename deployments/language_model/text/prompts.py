@@ -10,10 +10,7 @@ a user wrote stays text, whatever it looks like.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from configs.domain import INSTRUMENTAL
-
-NO_USER_INPUT = "NO USER INPUT"
-"""The user message that classifier-free guidance was trained with."""
+from configs.domain import INSTRUMENTAL, NO_USER_INPUT, code_token
 
 GENERATE = "Generate audio semantic tokens based on the given conditions:"
 UNDERSTAND = "Understand the given musical conditions and describe the audio semantics accordingly:"
@@ -34,15 +31,6 @@ TURN_START = Token("<|im_start|>")
 TURN_END = Token("<|im_end|>")
 THINK = Token("<think>")
 END_THINK = Token("</think>")
-
-
-def code_token_name(code: int) -> str:
-    return f"<|audio_code_{code}|>"
-
-
-def prompt_text(prompt: Prompt) -> str:
-    """The prompt as one string, as the chat template would render it."""
-    return "".join(part.name if isinstance(part, Token) else part for part in prompt)
 
 
 def plan_prompt(caption: str, lyrics: str, prefill: str = "") -> Prompt:
@@ -72,7 +60,7 @@ def unconditional_compose_prompt(negative_prompt: str | None) -> Prompt:
 
 def understand_prompt(codes: Sequence[int]) -> Prompt:
     """Ask for metadata and lyrics of audio codes."""
-    user = [Token(code_token_name(code)) for code in codes] if codes else [NO_USER_INPUT]
+    user = [Token(code_token(code)) for code in codes] if codes else [NO_USER_INPUT]
     return _chat(UNDERSTAND, *user)
 
 

@@ -12,11 +12,9 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from configs.domain import CODE_COUNT
+from configs.domain import CODE_COUNT, CODE_TOKEN_PREFIX, code_token
 from deployments.checkpoints.errors import CheckpointError
-from deployments.language_model.text.prompts import TURN_END, Prompt, Token, code_token_name
-
-_CODE_PREFIX = "<|audio_code_"
+from deployments.language_model.text.prompts import TURN_END, Prompt, Token
 
 
 @dataclass(frozen=True)
@@ -46,10 +44,10 @@ class LMTokenizer:
         added = {token["content"]: token["id"] for token in spec["added_tokens"]}
         vocabulary = spec["model"]["vocab"]
         first_code = _first_code(vocabulary | added, file)
-        control = {name: index for name, index in added.items() if not name.startswith(_CODE_PREFIX)}
+        control = {name: index for name, index in added.items() if not name.startswith(CODE_TOKEN_PREFIX)}
         if TURN_END.name not in control:
             raise CheckpointError(f"{file} has no token {TURN_END.name}")
-        words = {name: index for name, index in vocabulary.items() if not name.startswith(_CODE_PREFIX)}
+        words = {name: index for name, index in vocabulary.items() if not name.startswith(CODE_TOKEN_PREFIX)}
         spec = spec | {
             "added_tokens": [token for token in spec["added_tokens"] if token["content"] in control],
             "model": spec["model"] | {"vocab": words},
@@ -87,8 +85,8 @@ class LMTokenizer:
 
     def token_id(self, name: str) -> int:
         """The id of a control or code token. Raises KeyError for any other name."""
-        if name.startswith(_CODE_PREFIX):
-            return self.first_code + int(name.removeprefix(_CODE_PREFIX).removesuffix("|>"))
+        if name.startswith(CODE_TOKEN_PREFIX):
+            return self.first_code + int(name.removeprefix(CODE_TOKEN_PREFIX).removesuffix("|>"))
         return self.control[name]
 
     def codes(self, ids: list[int]) -> tuple[int, ...]:
@@ -120,12 +118,12 @@ class LMTokenizer:
 
 
 def _first_code(vocabulary: dict[str, int], file: Path) -> int:
-    first = vocabulary.get(code_token_name(0))
+    first = vocabulary.get(code_token(0))
     if first is None:
-        raise CheckpointError(f"{file} has no token {code_token_name(0)}: it is no 5Hz LM checkpoint")
+        raise CheckpointError(f"{file} has no token {code_token(0)}: it is no 5Hz LM checkpoint")
     for code in range(CODE_COUNT):
-        if vocabulary.get(code_token_name(code)) != first + code:
-            raise CheckpointError(f"{file}: the code tokens are not contiguous at {code_token_name(code)}")
-    if max(index for name, index in vocabulary.items() if not name.startswith(_CODE_PREFIX)) > first:
+        if vocabulary.get(code_token(code)) != first + code:
+            raise CheckpointError(f"{file}: the code tokens are not contiguous at {code_token(code)}")
+    if max(index for name, index in vocabulary.items() if not name.startswith(CODE_TOKEN_PREFIX)) > first:
         raise CheckpointError(f"{file}: text tokens stand behind the code tokens")
     return first
