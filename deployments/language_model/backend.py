@@ -1,4 +1,4 @@
-"""What the LM's engines have in common: token ids in, token ids out."""
+"""The interface of the LM's engines. They take and return token ids."""
 
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -16,19 +16,19 @@ class TokenRequest:
 
     prompt: list[int]
     unconditional_prompt: list[int] | None
-    """The other half of a guided run; None runs unguided."""
+    """The unconditional prompt of a guided run; None for an unguided run."""
     sampling: Sampling
     allowed: range
     """Token ids that may be drawn."""
     max_tokens: int
     regex: str | None = None
-    """Text to be written, then the end of the turn."""
+    """A regular expression for the text; the end of the turn follows it."""
     structural_tag: str | None = None
-    """Text and control tokens to be written, then the end of the turn: xgrammar's JSON."""
+    """xgrammar's JSON for text and control tokens; the end of the turn follows them."""
 
     @property
     def is_constrained(self) -> bool:
-        """Whether a grammar ends the run; others draw exactly `max_tokens` tokens."""
+        """Whether a grammar ends the run. Without one, exactly `max_tokens` tokens are drawn."""
         return self.regex is not None or self.structural_tag is not None
 
 
@@ -36,20 +36,20 @@ class Backend(Protocol):
     """An engine that runs many requests at a time."""
 
     capacity: int
-    """Tokens, prompts and answers together, of the largest run that it can hold."""
+    """Tokens of the largest run that the engine can hold, the prompts and answers of all its rows."""
 
     def generate(self, request: TokenRequest) -> AsyncGenerator[list[int], None]:
-        """New tokens as they come, without the end of the turn. Leaving early aborts the run."""
+        """Yield new tokens, without the end of the turn. Closing the generator early aborts the run."""
 
     async def check_health(self) -> None:
-        """Raises EngineError when the engine is dead or stalled."""
+        """Raises EngineError if the engine is dead or stalled."""
 
     def close(self) -> None:
         """End the engine and free its memory."""
 
 
 class StallWatch:
-    """Notices an engine that has runs and makes no tokens."""
+    """Detects an engine that has runs but produces no tokens."""
 
     def __init__(self, limit: float = STALLED_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
@@ -59,7 +59,7 @@ class StallWatch:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Around each run."""
+        """Count a run while the block lasts."""
         if self._runs == 0:
             self.progress()
         self._runs += 1
@@ -69,11 +69,11 @@ class StallWatch:
             self._runs -= 1
 
     def progress(self) -> None:
-        """Some run got tokens."""
+        """Must be called when any run gets tokens."""
         self._progress_at = self._clock()
 
     def check(self) -> None:
-        """Raises EngineError when the engine is stalled."""
+        """Raises EngineError if no run got a token for `limit` seconds."""
         silent = self._clock() - self._progress_at
         if self._runs and silent > self._limit:
             raise EngineError(f"{self._runs} runs got no token for {silent:.0f} s")

@@ -1,4 +1,4 @@
-"""Audio codes as the LM writes them."""
+"""Audio codes in the LM's output."""
 
 from collections.abc import Sequence
 from itertools import groupby

@@ -1,4 +1,4 @@
-"""Musical metadata between the user, the LM's text and the pipeline."""
+"""Converting musical metadata between the user's spelling, the LM's text and the pipeline."""
 
 import re
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from deployments.common.messages import Metadata
 from deployments.language_model.text.prompts import END_THINK, THINK, TURN_END
 
 Fields = dict[str, int | str]
-"""Metadata as the LM writes it: bpm, caption, duration, keyscale, language, timesignature."""
+"""Metadata as the LM writes it; its keys are among COT_KEYS."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """What the LM says about a song: every metadata field, and lyrics."""
+    """The LM's description of a song: all metadata fields and lyrics."""
 
     fields: Fields
     lyrics: str
@@ -29,7 +29,7 @@ _LYRIC_HEADER = re.compile(r"^# Lyric\s*\n", re.IGNORECASE)
 
 
 def normal_key(text: str) -> str | None:
-    """`c# minor`, `Bbm`, `F♯ minor` as the LM writes keys: `C# minor`; None for other modes."""
+    """A key like `c# minor`, `Bbm` or `F♯ minor` in the LM's spelling, `C# minor`; None for other modes."""
     match = _KEY.fullmatch(text.strip())
     if not match:
         return None
@@ -39,7 +39,7 @@ def normal_key(text: str) -> str | None:
 
 
 def normal_time_signature(text: str) -> str | None:
-    """`4/4` or `4` as the LM writes it: `4`; None for those that it cannot write."""
+    """A time signature like `4/4` or `4` in the LM's spelling, `4`; None if the LM cannot write it."""
     text = text.strip()
     if text in TIME_SIGNATURES:
         return text
@@ -47,7 +47,7 @@ def normal_time_signature(text: str) -> str | None:
 
 
 def lm_fields(metadata: Metadata, language: str | None) -> Fields:
-    """Known metadata in the LM's words and ranges. What it cannot say (`D dorian`, `5/4`) is left out."""
+    """Known metadata in the LM's spelling and ranges, without what it cannot write (`D dorian`, `5/4`)."""
     fields: Fields = {}
     if metadata.bpm is not None:
         fields["bpm"] = min(max(metadata.bpm, MIN_BPM), MAX_BPM)
@@ -75,7 +75,7 @@ def _cot_value(key: str, value: object) -> object:
 
 
 def parse_lm_output(text: str) -> tuple[Fields, str]:
-    """Metadata and the string of audio codes in what the LM wrote. Unknown lines are ignored."""
+    """The metadata and the code tokens in the LM's output. Unknown lines are ignored."""
     return _parse_lines(_thought(text)), "".join(code.group() for code in CODE_TOKEN.finditer(text))
 
 
@@ -106,7 +106,7 @@ def _parse_lines(text: str) -> Fields:
 
 
 def extract_lyrics(text: str) -> str:
-    """The lyrics behind `</think>` in an answer to an understand, format or inspire prompt."""
+    """The lyrics after `</think>` in an answer to an understand, format or inspire prompt."""
     _, end_think, lyrics = text.partition(END_THINK.name)
     if not end_think:
         return ""

@@ -1,8 +1,8 @@
-"""Text and codes to token ids and back.
+"""Converting text and codes to token ids and back.
 
-The 65,535 code tokens make the checkpoint's tokenizer slow to load, and its added tokens turn user text into
-control tokens. So `tokenizer.json` is read as the plain file it is: text goes through the BPE alone, control
-tokens are looked up by name, and code tokens are arithmetic once they are known to be contiguous.
+The 65,535 code tokens make the checkpoint's tokenizer slow to load, and its added tokens would turn user text
+into control tokens. So `tokenizer.json` is read as JSON: text goes through the BPE alone, control tokens are
+looked up by name, and the ids of code tokens are computed, because they are checked to be contiguous.
 """
 
 import json
@@ -22,17 +22,17 @@ class LMTokenizer:
     """The vocabulary of a 5Hz LM checkpoint."""
 
     bpe: Tokenizer
-    """Text only: knows no added token."""
+    """The BPE for text; it knows no added tokens."""
     control: dict[str, int]
-    """Added tokens that are no codes -> id."""
+    """Added tokens that are not codes: name -> id."""
     first_code: int
-    """Id of `<|audio_code_0|>`; code N is `first_code + N`."""
+    """Id of the token of code 0; the token of code N has the id `first_code + N`."""
     spec: dict[str, Any]
     """`tokenizer.json` without the code tokens."""
 
     @classmethod
     def from_folder(cls, folder: Path) -> "LMTokenizer":
-        """Read `tokenizer.json`. Raises CheckpointError without one, or where codes are not contiguous."""
+        """Read `tokenizer.json`. Raises CheckpointError if it is missing or its codes are not contiguous."""
         file = folder / "tokenizer.json"
         if not file.exists():
             raise CheckpointError(f"{folder} has no tokenizer.json: it is no 5Hz LM checkpoint")
@@ -40,7 +40,7 @@ class LMTokenizer:
 
     @classmethod
     def from_spec(cls, spec: dict[str, Any], file: Path = Path("tokenizer.json")) -> "LMTokenizer":
-        """Of the content of a `tokenizer.json`, which is `file` in errors. Raises as `from_folder` does."""
+        """Use the content of a `tokenizer.json`, called `file` in errors. Raises as `from_folder` does."""
         added = {token["content"]: token["id"] for token in spec["added_tokens"]}
         vocabulary = spec["model"]["vocab"]
         first_code = _first_code(vocabulary | added, file)
@@ -57,17 +57,17 @@ class LMTokenizer:
 
     @property
     def end_id(self) -> int:
-        """Ends every turn: the LM's end-of-sequence token."""
+        """Id of the LM's end-of-sequence token, which ends every turn."""
         return self.control[TURN_END.name]
 
     @property
     def code_ids(self) -> range:
-        """Tokens of the codes that the codec knows."""
+        """Ids of the code tokens that the codec knows."""
         return range(self.first_code, self.first_code + CODE_COUNT)
 
     @property
     def text_ids(self) -> range:
-        """Tokens that are no codes: text and control tokens."""
+        """Ids of the text and control tokens."""
         return range(self.first_code)
 
     def encode(self, prompt: Prompt) -> list[int]:
@@ -80,7 +80,7 @@ class LMTokenizer:
         return ids
 
     def decode(self, ids: list[int]) -> str:
-        """Text of ids that are no codes; control tokens are left out."""
+        """The text of ids that are not codes; control tokens are left out."""
         return str(self.bpe.decode([index for index in ids if index not in self._control_ids]))
 
     def token_id(self, name: str) -> int:
@@ -96,16 +96,16 @@ class LMTokenizer:
     def save_text_tokenizer(self, folder: Path) -> None:
         """Write a tokenizer without the code tokens, for engines that compile grammars over text.
 
-        Ids above it are unknown to the grammar and so never allowed, and it loads in a second.
+        The ids of code tokens are unknown to it, so that grammars never allow them. It loads in a second.
         """
         (folder / "tokenizer.json").write_text(json.dumps(self.spec, ensure_ascii=False), encoding="utf-8")
-        # vLLM asks every tokenizer folder for a model type.
+        # vLLM reads a model type from every tokenizer folder.
         (folder / "config.json").write_text(json.dumps({"model_type": "qwen3"}))
         config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": TURN_END.name}
         (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
     def text_tokenizer(self) -> Any:
-        """The same as a transformers tokenizer."""
+        """The tokenizer of `save_text_tokenizer` as an object of transformers."""
         from transformers import PreTrainedTokenizerFast
 
         return PreTrainedTokenizerFast(
