@@ -24,8 +24,6 @@ CODEC_PROCESS = 450_000_000
 OTHER_PROCESSES = 1_250_000_000
 """Bytes of the API, the job tracker, Serve's controller and proxy, and Ray's processes; measured on a CPU."""
 
-RESAMPLED_SECONDS = 600
-"""Length of the longest recording that is resampled on a GPU."""
 LARGEST_TENSOR = 2**31 - 1
 """Number of values that kernels with 32-bit indices can address."""
 
@@ -34,8 +32,6 @@ _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _SAMPLER_BYTES = 32
 """Bytes per logit of a step: its float32 value, sorted, with its index, as a probability, summed, and
 masked."""
-_RESAMPLING_BYTES = 36
-"""Bytes per sample of both channels: float32, padded, filtered and rearranged."""
 _TILE_TENSORS = 5.5
 """Tensors of the size of the VAE's largest activation that exist at the same time."""
 
@@ -153,8 +149,6 @@ def codec_need(shape: CodecShape, settings: CodecSettings, dtype: str) -> Need:
         "weights": shape.parameters * _BYTES[dtype],
         "tiles": math.ceil(_TILE_TENSORS * largest_activation(shape, settings) * _BYTES[dtype]),
     }
-    if settings.device == "cuda":
-        parts["resampling"] = RESAMPLED_SECONDS * 48_000 * _RESAMPLING_BYTES
     return Need(parts | _process(settings.device, CODEC_PROCESS))
 
 
