@@ -143,8 +143,8 @@ REPAINT_MODES = {
 class DenoiseRequest:
     """Asks the DiT to denoise one item.
 
-    `codes` wins over `source`. `source` is [frames, channels] or absent (silence); codes and sources shorter
-    than `frames` are padded with silence latents, longer ones cropped.
+    `codes` takes precedence over `source`. `source` is [frames, channels] or absent (silence); codes and
+    sources shorter than `frames` are padded with silence latents, longer ones cropped.
     """
 
     task: Task
@@ -153,7 +153,7 @@ class DenoiseRequest:
     lyrics: str
     language: str
     metadata: Metadata
-    """As the DiT's prompt carries it; its duration is that of the whole song."""
+    """The metadata for the DiT's prompt; its duration is that of the whole song."""
     frames: int
     seed: int
     codes: tuple[int, ...] | None = None
@@ -210,8 +210,8 @@ class EncodeRequest:
     pad_right: float = 0.0
     """Seconds."""
     renewed: tuple[float, float] | None = None
-    """Start and end of the part that a repaint renews, in seconds of the padded source. A quiet source
-    is turned up by its level around this part, because the DiT makes music as loud as released songs."""
+    """Start and end of the part that a repaint renews, in seconds of the padded source. A source that is
+    quiet around this part is turned up, because the DiT makes music as loud as released songs."""
     origin: Origin = Origin()
 
 

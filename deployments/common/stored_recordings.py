@@ -29,7 +29,7 @@ _FLOAT_FORMAT = 3
 
 
 class AudioFileError(ValueError):
-    """The file is not a stored recording. The message continues a sentence that begins with "The file"."""
+    """The file is not a stored recording. The message continues a sentence about the file."""
 
 
 def header(frames: int) -> bytes:

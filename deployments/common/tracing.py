@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 NAMESPACE = "acestep"
 """The `service.namespace` of all spans; their `service.name` is the deployment."""
 EXPORT_MILLISECONDS = 1000.0
-"""Delay of an export. It is shorter than a replica's shutdown takes after its last call."""
+"""Delay of an export. A replica that shuts down still runs for longer than this after its last call."""
 NO_EXPORTER = (
     "tracing.exporter is otlp, and its package is not installed: pip install 'acestep-serve[tracing]', or "
     "opentelemetry-exporter-otlp-proto-http"
