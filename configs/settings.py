@@ -1,7 +1,7 @@
 """The settings of the application, written under `args:` in serve_config.yaml and the presets.
 
-Resources and scale (`num_gpus`, replicas, autoscaling) are Ray Serve's own options and belong under
-`deployments:` in the same file. Relative paths start at the folder that holds serve_config.yaml.
+Resources and scale (`num_gpus`, replicas, autoscaling) are Ray Serve's own options and stand under
+`deployments:` in the same file. Relative paths are taken from the folder that holds serve_config.yaml.
 """
 
 from ipaddress import IPv4Network, IPv6Network

@@ -15,7 +15,6 @@ from ray import serve
 
 from configs import metrics
 from configs.settings import Settings
-from deployments.common.errors import STALLED_SECONDS
 from deployments.common.job_calls import JobCalls
 from deployments.common.messages import AudioFile, DecodeRequest, EncodedAudio, EncodeRequest, Progress
 from deployments.common.meter import Meter
@@ -31,6 +30,8 @@ from deployments.common.processor_share import share_of
 if TYPE_CHECKING:
     from deployments.codec.batcher import TileForward
 
+_STALLED_SECONDS = 300.0
+"""No sane tile takes so long in a forward: the device hangs."""
 _FILE_THREADS = 4
 
 _Result = TypeVar("_Result")
@@ -119,7 +120,7 @@ class Codec:
         return self._checkpoint
 
     def check_health(self) -> None:
-        self._batcher.check(STALLED_SECONDS)
+        self._batcher.check(_STALLED_SECONDS)
 
     def _count(self, forward: "TileForward") -> None:
         self._meter.count(metrics.VAE_FORWARDS)

@@ -1,8 +1,5 @@
 """Failures that every part of the server handles in the same way."""
 
-STALLED_SECONDS = 300.0
-"""No step, forward or tile takes this long: an engine that spends more time on one counts as hung."""
-
 
 class JobError(Exception):
     """The job can never succeed, however often it is tried. The text is one sentence for the user."""

@@ -8,7 +8,6 @@ from ray import serve
 
 from configs import metrics
 from configs.settings import Settings
-from deployments.common.errors import STALLED_SECONDS
 from deployments.common.job_calls import JobCalls
 from deployments.common.messages import DenoisedLatents, DenoiseRequest, Progress
 from deployments.common.meter import Meter
@@ -24,6 +23,8 @@ from deployments.common.processor_share import share_of
 if TYPE_CHECKING:
     from deployments.generator.batcher import Forward
 
+_STALLED_SECONDS = 300.0
+"""A step that takes longer than any sane one means that the device hangs."""
 _PROGRESS_SECONDS = 0.25
 """Between two messages of a song's progress: each costs the thread that drives the GPU some of its time."""
 
@@ -78,7 +79,7 @@ class Generator:
         return self._checkpoint
 
     def check_health(self) -> None:
-        self._batcher.check(STALLED_SECONDS)
+        self._batcher.check(_STALLED_SECONDS)
 
     def _count(self, forward: "Forward") -> None:
         self._meter.count(metrics.DIT_FORWARDS)

@@ -6,8 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from deployments.common.errors import STALLED_SECONDS, EngineError
+from deployments.common.errors import EngineError
 from deployments.common.messages import Sampling
+
+STALLED_SECONDS = 300.0
+"""No sane step takes so long: the engine hangs."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Backend(Protocol):
 
 
 class StallWatch:
-    """Detects an engine that has runs but produces no tokens."""
+    """Notices an engine that has runs and makes no tokens."""
 
     def __init__(self, limit: float = STALLED_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
@@ -59,7 +62,7 @@ class StallWatch:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Count a run while the block lasts."""
+        """Around each run."""
         if self._runs == 0:
             self.progress()
         self._runs += 1
@@ -69,11 +72,11 @@ class StallWatch:
             self._runs -= 1
 
     def progress(self) -> None:
-        """Must be called when any run gets tokens."""
+        """Some run got tokens."""
         self._progress_at = self._clock()
 
     def check(self) -> None:
-        """Raises EngineError if no run got a token for `limit` seconds."""
+        """Raises EngineError when the engine is stalled."""
         silent = self._clock() - self._progress_at
         if self._runs and silent > self._limit:
             raise EngineError(f"{self._runs} runs got no token for {silent:.0f} s")
