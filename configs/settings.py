@@ -175,9 +175,7 @@ class ApiSettings(_Section):
     client_downloads: int = Field(
         64, ge=1, description="Songs that one client may be fetching from a replica."
     )
-    body_timeout_seconds: float = Field(
-        300.0, gt=0, description="Time that sending a body may take, seconds."
-    )
+    body_timeout_seconds: float = Field(300.0, gt=0, description="Seconds that sending a body may take.")
     keys_file: ProjectPath | None = Field(
         None,
         description="YAML file of the API keys (`python -m serve_app.admin make-key`); the environment "
