@@ -1,4 +1,4 @@
-"""What settings are checked for."""
+"""Validators of single settings."""
 
 import re
 from urllib.parse import parse_qs, urlsplit
@@ -7,7 +7,7 @@ from pydantic import AfterValidator
 
 
 def without_password(instead: str) -> AfterValidator:
-    """Refuses a URL with a password, and says where to put it `instead`."""
+    """A validator that refuses a URL with a password; `instead` says where the password belongs."""
 
     def check(url: str) -> str:
         parts = urlsplit(url)
@@ -21,7 +21,7 @@ def without_password(instead: str) -> AfterValidator:
 
 
 def http_url(url: str) -> str:
-    """A URL with a host. Raises ValueError where its scheme is another than http or https."""
+    """Return `url` unchanged. Raises ValueError unless it is an http or https URL with a host."""
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("it is no URL that begins with http:// or https:// and names a host")
@@ -29,7 +29,7 @@ def http_url(url: str) -> str:
 
 
 def named_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
-    """Web origins. Raises ValueError where one is none."""
+    """Return `origins` unchanged. Raises ValueError if one of them is not a web origin."""
     for origin in origins:
         if not re.fullmatch(r"https?://[a-z0-9.:\[\]-]+", origin):
             raise ValueError(

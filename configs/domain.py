@@ -1,30 +1,35 @@
-"""Facts about ACE-Step 1.5 that more than one room needs. No torch here."""
+"""Facts about ACE-Step 1.5 that more than one package needs. This module must not import torch."""
 
 import math
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 
 SAMPLE_RATE = 48_000
-"""Hz, of every waveform inside the server (stereo)."""
+"""Sample rate of every waveform inside the server, in Hz; all of them are stereo."""
 AUDIO_CHANNELS = 2
 LATENT_RATE = 25
-"""Latent frames a second."""
+"""Latent frames per second."""
 SAMPLES_PER_LATENT = SAMPLE_RATE // LATENT_RATE
-"""Samples a latent frame, the hop of the VAE."""
+"""Samples per latent frame, which is the hop of the VAE."""
 CODE_RATE = 5
-"""Audio codes a second: what "5Hz LM" means."""
+"""Audio codes per second; this is the 5 Hz in "5Hz LM"."""
 LATENTS_PER_CODE = LATENT_RATE // CODE_RATE
 CODE_COUNT = 64_000
-"""Codes that the FSQ codebook [8, 8, 8, 5, 5, 5] knows. The LM's vocabulary has 65,535 code tokens."""
+"""Size of the FSQ codebook with levels [8, 8, 8, 5, 5, 5]. The LM's vocabulary has 65,535 code tokens."""
+CODE_TOKEN = re.compile(r"<\|audio_code_([0-9]{1,9})\|>")
+"""A code as the LM writes it and the API takes and shows it; group 1 is its number."""
+CODE_TOKEN_PREFIX = "<|audio_code_"
+"""All code tokens of the LM's vocabulary begin with this, and no other token does."""
 MIN_LATENT_FRAMES = 128
-"""Shortest sequence the DiT is run on (5.12 s); shorter songs are cropped after decoding."""
+"""The shortest sequence that the DiT runs on (5.12 s). Shorter songs are cropped after decoding."""
 
 MIN_BPM, MAX_BPM = 30, 300
 MIN_LM_DURATION, MAX_LM_DURATION = 10, 600
-"""Seconds; the durations that the LM can write."""
+"""Range of the durations that the LM can write, in seconds."""
 
 TIME_SIGNATURES = {"2": "2/4", "3": "3/4", "4": "4/4", "6": "6/8"}
-"""The LM's token -> what musicians write."""
+"""The time signatures that the LM can write: its own spelling -> the usual one."""
 
 # fmt: off
 LANGUAGES = (
@@ -34,14 +39,16 @@ LANGUAGES = (
     "unknown",
 )
 # fmt: on
-"""Lyric languages that the LM can write, as in the metadata grammar."""
+"""Languages of lyrics that the LM can write; the metadata grammar allows these only."""
 
 INSTRUMENTAL = "[Instrumental]"
-"""How lyrics say that nobody sings."""
+"""The lyrics of a song without vocals."""
+NO_USER_INPUT = "NO USER INPUT"
+"""The user message that the LM's classifier-free guidance was trained with."""
 
 
 class Task(StrEnum):
-    """What the DiT is asked to do."""
+    """A task that the DiT was trained for."""
 
     TEXT2MUSIC = "text2music"
     COVER = "cover"
@@ -78,31 +85,39 @@ TRACKS = (
     "backing_vocals",
     "vocals",
 )
-"""Tracks that the DiT was trained to make, to take out and to add."""
+"""Tracks that the DiT was trained to generate, extract and add."""
 
 TRACK_INSTRUCTIONS = {
     Task.LEGO: "Generate the {tracks} track based on the audio context:",
     Task.EXTRACT: "Extract the {tracks} track from the audio:",
     Task.COMPLETE: "Complete the input track with {tracks}:",
 }
-"""The sentence of a task on named tracks, which stand in it as `track_names` writes them."""
+"""The sentence of a task on named tracks. `{tracks}` is filled in by `track_names`."""
 
 
 def track_names(tracks: Iterable[str]) -> str:
-    """Tracks as TRACK_INSTRUCTIONS name them."""
+    """Tracks in the spelling of TRACK_INSTRUCTIONS."""
     return " | ".join(track.upper() for track in tracks)
 
 
+def code_token(code: int) -> str:
+    """The name of `code` in the LM's vocabulary, which the API shows, too."""
+    return f"{CODE_TOKEN_PREFIX}{code}|>"
+
+
 def latent_frames(seconds: float) -> int:
-    """Latent frames [T] that the DiT denoises for a song of `seconds` (contract §1.4)."""
+    """Latent frames [T] that the DiT denoises for a song of `seconds` (contract §1.4).
+
+    Rounding to 6 digits keeps floating-point noise from adding a frame.
+    """
     return max(MIN_LATENT_FRAMES, math.ceil(round(seconds * LATENT_RATE, 6)))
 
 
 def sample_count(seconds: float) -> int:
-    """Samples per channel of the finished file (contract §1.4)."""
+    """Number of samples per channel of the finished file (contract §1.4)."""
     return round(seconds * SAMPLE_RATE)
 
 
 def code_count(seconds: float) -> int:
-    """Audio codes the LM writes for a song of `seconds` (contract §1.3)."""
+    """Number of audio codes that the LM writes for a song of `seconds` (contract §1.3)."""
     return math.ceil(round(seconds * CODE_RATE, 6))

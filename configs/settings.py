@@ -1,4 +1,4 @@
-"""The settings of the application: what stands under `args:` in serve_config.yaml and the presets.
+"""The settings of the application, written under `args:` in serve_config.yaml and the presets.
 
 Resources and scale (`num_gpus`, replicas, autoscaling) are Ray Serve's own options and stand under
 `deployments:` in the same file. Relative paths are taken from the folder that holds serve_config.yaml.
@@ -16,16 +16,16 @@ from configs.domain import code_count
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 PROMPT_TOKENS = 1024
-"""Room that the LM's prompt has at least: its template, the metadata and the words of a short song."""
+"""Smallest room for the LM's prompt, in tokens: its template, the metadata and the words of a short song."""
 
 REDIS_SCHEMES = ("redis", "rediss", "unix")
-"""What the URL of a job store in Redis begins with."""
+"""URL schemes of a job store in Redis."""
 
 Device = Literal["cpu", "cuda"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
-"""`auto`: bfloat16 on a GPU and on a processor that multiplies it, float32 on others."""
+"""`auto` is bfloat16 on a GPU and on a CPU with bfloat16 instructions, and float32 on other CPUs."""
 Backend = Literal["vllm", "pt"]
-_SHARE_OF_CORES = "its share of the cores, all of them while no other engine of the machine is at work"
+_SHARE_OF_CORES = "its share of the cores, or all of them while no other engine on the machine is busy"
 
 
 def _from_project_root(path: Path) -> Path:
@@ -40,11 +40,11 @@ class _Section(BaseModel):
 
 
 class ModelSettings(_Section):
-    """Which checkpoints are served and where they come from."""
+    """The checkpoints to serve and their source."""
 
     source: Literal["embedded", "random", "folder", "hub"] = Field(
         "embedded",
-        description="embedded: the small model that comes with this project; random: one without training; "
+        description="embedded: the small model that comes with this project; random: an untrained one; "
         "folder: checkpoints in `folder`; hub: downloaded from the Hugging Face hub into `folder`.",
     )
     folder: ProjectPath = Field(
@@ -76,31 +76,34 @@ class LanguageModelSettings(_Section):
         ("vllm", "pt"),
         min_length=1,
         description="Engines that a request may name. The first is the default and starts with the replica; "
-        "another one loads the weights once more when a request first names it.",
+        "each other one starts when a request first names it, and loads the weights once more.",
     )
     device: Device = Field("cpu", description="Where the engines run.")
     dtype: DType = Field(
-        "float32", description="Weights and activations; auto: bfloat16 where the device multiplies it."
+        "float32", description="Type of weights and activations; auto: bfloat16 where the device supports it."
     )
     max_model_len: int = Field(
         32768,
         ge=PROMPT_TOKENS,
-        description="Context in tokens: the prompt and the codes of the longest song, five a second.",
+        description="Context in tokens: the prompt and the codes of the longest song, five per second.",
     )
-    max_num_seqs: int = Field(16, ge=2, description="Sequences decoded together; a guided run takes two.")
+    max_num_seqs: int = Field(16, ge=2, description="Rows decoded together; a guided run takes two.")
     kv_cache_bytes: int | None = Field(
         256 << 20,
-        description="vLLM KV cache in bytes. null: what `gpu_memory_utilization` leaves; only on a GPU that "
-        "nothing else uses, for beside others vLLM measures wrongly, or ends with an assertion.",
+        description="vLLM's KV cache in bytes. null: what `gpu_memory_utilization` leaves; use it only on a "
+        "GPU that nothing else uses: beside others vLLM measures wrongly or fails with an assertion.",
     )
     gpu_memory_utilization: float = Field(
-        0.3, gt=0, le=1, description="vLLM's share of the whole device, its weights included (GPU only)."
+        0.3,
+        gt=0,
+        le=1,
+        description="vLLM's share of the GPU's whole memory, including its weights (GPU only).",
     )
     threads: int | None = Field(
         None, ge=1, description=f"CPU threads of each engine; null: {_SHARE_OF_CORES}."
     )
     lm_max_duration: int = Field(
-        30, ge=10, le=600, description="Longest duration in seconds that the LM may choose by itself."
+        30, ge=10, le=600, description="Longest duration that the LM may choose by itself, seconds."
     )
 
 
@@ -108,20 +111,22 @@ class GeneratorSettings(_Section):
     """The Generator deployment: DiT, condition encoder, text encoder, tokenizer and detokenizer."""
 
     device: Device = Field("cpu", description="Where the DiT runs.")
-    dtype: DType = Field("float32", description="Weights and activations, or auto; latents stay float32.")
+    dtype: DType = Field(
+        "float32", description="Type of weights and activations, or auto; latents stay float32."
+    )
     threads: int | None = Field(
         None, ge=1, description=f"CPU threads of the replica; null: {_SHARE_OF_CORES}."
     )
     tokens_per_forward: int = Field(
         1024,
         ge=1,
-        description="Tokens that step together in one forward: 12.5 a second of each song, twice that where "
-        "it is guided. A longer song steps alone.",
+        description="Tokens in one forward: each song has 12.5 per second, twice that if it is guided. "
+        "A song with more tokens steps alone.",
     )
     compiled: bool = Field(
         True,
         description="On a GPU: compile small operations of the DiT into fewer kernels at the start, "
-        "which needs a C compiler. A CPU never does it.",
+        "which needs a C compiler. Ignored on a CPU.",
     )
 
 
@@ -129,7 +134,7 @@ class CodecSettings(_Section):
     """The Codec deployment: VAE and audio files."""
 
     device: Device = Field("cpu", description="Where the VAE runs.")
-    dtype: DType = Field("float32", description="Weights and activations of the VAE, or auto.")
+    dtype: DType = Field("float32", description="Type of the VAE's weights and activations, or auto.")
     threads: int | None = Field(
         None, ge=1, description=f"CPU threads of the replica; null: {_SHARE_OF_CORES}."
     )
@@ -137,8 +142,8 @@ class CodecSettings(_Section):
     tile_batch: int = Field(1, ge=1, description="Tiles decoded in one forward.")
     compiled: bool = Field(
         True,
-        description="On a GPU: compile the activations of the VAE into one kernel each at the start, "
-        "which needs a C compiler. A CPU never does it.",
+        description="On a GPU: compile each activation function of the VAE into one kernel at the start, "
+        "which needs a C compiler. Ignored on a CPU.",
     )
 
 
@@ -155,14 +160,14 @@ class ApiSettings(_Section):
     uploads_bytes: int | None = Field(
         None,
         ge=1,
-        description="Bytes of all request bodies that one replica receives and reads at the same time; what "
-        "is beyond is refused with 503. null: room for eight of the largest.",
+        description="Bytes of all request bodies that one replica receives and reads at the same time; "
+        "further bodies are refused with 503. null: room for eight of the largest.",
     )
     client_requests: int = Field(
         250,
         ge=1,
-        description="Long polls, event streams and bodies without files that one client may have open on a "
-        "replica, of each kind; more are refused with 429.",
+        description="Long polls that one client may have open on a replica; the same number holds for event "
+        "streams and for bodies without files. More are refused with 429.",
     )
     client_uploads: int = Field(
         16, ge=1, description="Bodies with files that one client may have open on a replica."
@@ -178,18 +183,20 @@ class ApiSettings(_Section):
         "The file is read again while the server runs.",
     )
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = Field(
-        (), description="Networks of reverse proxies whose X-Forwarded-For says who the client is."
+        (), description="Networks of reverse proxies whose X-Forwarded-For is trusted to name the client."
     )
     audio_token_seconds: float = Field(
-        3600.0, gt=0, description="With API keys: how long the signed audio URLs of an answer are good for."
+        3600.0,
+        gt=0,
+        description="With API keys: seconds for which the signed audio URLs of an answer are valid.",
     )
     cors_origins: Annotated[tuple[str, ...], AfterValidator(named_origins)] = Field(
         (), description="Web origins (`https://studio.example`) whose pages may use the API from a browser."
     )
     hosts: tuple[str, ...] = Field(
         (),
-        description="Names and addresses under which the server answers; empty: any. Where nobody needs an "
-        "API key it keeps web pages out whose own name was made to point to the server.",
+        description="Names and addresses under which the server answers; empty: any. Without API keys this "
+        "protects against DNS rebinding: web pages whose own name was made to point to the server.",
     )
 
     @model_validator(mode="after")
@@ -206,21 +213,21 @@ class ApiSettings(_Section):
 
 
 class RecordingSettings(_Section):
-    """Decoding recordings that clients send or name: in a process of its own for each (docs/security.md)."""
+    """How recordings from clients are decoded, each in a process of its own (docs/security.md)."""
 
     processes: int = Field(
-        2, ge=1, description="Recordings that one ingress replica decodes at a time; others wait."
+        2, ge=1, description="Recordings that one ingress replica decodes at a time; further ones wait."
     )
     memory_bytes: int = Field(
         1_000_000_000,
         ge=400_000_000,
-        description="Address space of such a process, bytes; 200 MB of it are Python and its libraries.",
+        description="Address space of such a process, bytes; Python and its libraries take 200 MB.",
     )
     cpu_seconds: int = Field(60, ge=1, description="Processor time of such a process, seconds.")
 
 
 class JobSettings(_Section):
-    """The queue and how jobs are run."""
+    """The queue and the running of jobs."""
 
     tracker_name: str = Field("acestep-job-tracker", description="Name of the JobTracker actor.")
     tracker_namespace: str = Field("acestep", description="Ray namespace of the JobTracker actor.")
@@ -230,34 +237,40 @@ class JobSettings(_Section):
         "redis://host:port/db, unix:///path/of/redis.sock, or memory.",
     )
     queue_limit: int = Field(200, ge=1, description="Jobs that may wait; more are refused with 429.")
-    client_jobs: int = Field(200, ge=1, description="Jobs of one client that may wait or run.")
+    client_jobs: int = Field(200, ge=1, description="Jobs of one client that may wait or run at a time.")
     client_rate: float = Field(
         10.0, gt=0, description="Jobs that one client may submit each second, on average; more: 429."
     )
     client_burst: int | None = Field(
         None,
         ge=1,
-        description="Jobs that a client who was away may submit at once, before client_rate counts; null: as "
-        "many as client_jobs, and 200 at least.",
+        description="Jobs that a client may submit at once after a pause, before client_rate counts; null: "
+        "client_jobs, but at least 200.",
     )
     client_bytes: int = Field(
         20_000_000_000, ge=1, description="Bytes that one client's songs and recordings may take."
     )
     runners: int = Field(2, ge=1, description="Jobs that one ingress replica runs at a time.")
-    lease_seconds: float = Field(30.0, gt=0, description="A job whose runner is silent so long is requeued.")
+    lease_seconds: float = Field(
+        30.0, gt=0, description="A job is requeued when its runner was silent for this long."
+    )
     heartbeat_seconds: float = Field(
-        2.0, gt=0, description="How often a runner renews its lease and tells its progress."
+        2.0, gt=0, description="How often a runner renews its lease and reports progress."
     )
-    max_attempts: int = Field(3, ge=1, description="Runs of a job before it fails for good.")
+    max_attempts: int = Field(3, ge=1, description="Attempts at a job before it fails for good.")
     plan_timeout_seconds: float = Field(
-        60.0, gt=0, description="A language model silent for so long counts as down for metadata."
+        60.0, gt=0, description="A language model that is silent for this long counts as down for metadata."
     )
-    timeout_seconds: float = Field(3600.0, gt=0, description="A job whose attempt runs for longer fails.")
-    initial_job_seconds: float = Field(5.0, gt=0, description="Seconds per job before any has finished.")
+    timeout_seconds: float = Field(
+        3600.0, gt=0, description="A job fails when one attempt takes longer than this."
+    )
+    initial_job_seconds: float = Field(
+        5.0, gt=0, description="Estimated seconds per job until a first job has finished."
+    )
 
     @property
     def keeps_a_file(self) -> bool:
-        """Whether the store is an SQLite file, on the disk of one machine."""
+        """Whether the store is an SQLite file on the disk of one machine."""
         return self.store != "memory" and "://" not in self.store
 
     @field_validator("store")
@@ -281,7 +294,7 @@ class JobSettings(_Section):
 
 
 class StorageSettings(_Section):
-    """Where uploads and results live, and for how long. Recordings of a job are deleted when it ends."""
+    """Where uploads and results are kept, and for how long. A job's recordings are deleted when it ends."""
 
     uri: Annotated[
         str,
@@ -291,8 +304,8 @@ class StorageSettings(_Section):
         None,
         ge=1,
         le=7 * 24 * 3600,
-        description="For s3:// only: songs are answered with a redirect to a signed URL of S3, which is good "
-        "for so long; null: the server sends them itself.",
+        description="For s3:// only: songs are answered with a redirect to a URL signed for S3 and "
+        "valid for this long; null: the server sends them itself.",
     )
     result_seconds: float = Field(
         24 * 3600.0, gt=0, description="Seconds after a job's end for which its songs are kept."
@@ -303,18 +316,22 @@ class StorageSettings(_Section):
     client_cancelled: int = Field(
         1000,
         ge=1,
-        description="Cancelled jobs of one client that can be polled; the oldest of more go early.",
+        description="Cancelled jobs of one client that can be polled; if it has more, the oldest go early.",
     )
     max_bytes: int = Field(
-        50_000_000_000, ge=1, description="Where songs and recordings take more, the oldest songs go early."
+        50_000_000_000,
+        ge=1,
+        description="When songs and recordings take more than this, the oldest songs are deleted early.",
     )
     min_free_bytes: int = Field(
         500_000_000,
         ge=0,
-        description="While a disk that the server writes songs or the SQLite file to has less room, new jobs "
-        "are refused with 503: what is left is for the jobs that were accepted.",
+        description="While the disk of the songs or of the SQLite file has less free space, new jobs are "
+        "refused with 503. The rest of the space is for the jobs that were accepted.",
     )
-    sweep_seconds: float = Field(10.0, gt=0, description="How often what has expired is looked for.")
+    sweep_seconds: float = Field(
+        10.0, gt=0, description="Seconds between two searches for expired songs and jobs."
+    )
 
     @model_validator(mode="after")
     def _only_s3_signs_urls(self) -> Self:
@@ -324,9 +341,9 @@ class StorageSettings(_Section):
 
 
 class WebhookSettings(_Section):
-    """Telling `callback_url` that a job has ended."""
+    """How `callback_url` is told that a job has ended."""
 
-    max_attempts: int = Field(8, ge=1, description="Deliveries that are tried before one is given up.")
+    max_attempts: int = Field(8, ge=1, description="Deliveries tried for a callback before it is given up.")
     first_retry_seconds: float = Field(
         2.0, gt=0, description="Pause after the first failed delivery; each later one is twice as long."
     )
@@ -344,7 +361,7 @@ class WebhookSettings(_Section):
     ) = Field(
         None,
         description="URL of an HTTP proxy that makes the connections, such as http://user@proxy:3128. The "
-        "proxy looks up where a name leads, so it must refuse what is not public; the server itself only "
+        "proxy resolves names, so it must refuse addresses that are not public; the server itself only "
         "checks literal addresses, when a job is submitted.",
     )
 
@@ -359,16 +376,16 @@ class TracingSettings(_Section):
     )
     folder: ProjectPath = Field(
         Path("output/traces"),
-        description="Where each process writes its spans.",
+        description="Folder into which each process writes a file of its spans.",
         validate_default=True,
     )
     sampling_ratio: float = Field(
-        1.0, ge=0, le=1, description="Share of the jobs that are traced, each of them whole."
+        1.0, ge=0, le=1, description="Share of the jobs that are traced; a job is traced whole or not at all."
     )
 
 
 class Settings(_Section):
-    """Everything `serve_app.app:build` takes."""
+    """All settings, the argument of `serve_app.app:build`."""
 
     models: ModelSettings = Field(default_factory=ModelSettings)
     language_model: LanguageModelSettings = Field(default_factory=LanguageModelSettings)

@@ -91,7 +91,7 @@ class Models:
         yield Progress("decoding", 0, 1)
         await asyncio.to_thread(self.storage.write, request.uri, io.BytesIO(SONG))
         await self._enter("decoding")
-        yield AudioFile(request.uri, len(SONG), request.seconds, {"encoding": 0.0})
+        yield AudioFile(request.uri, len(SONG), {"encoding": 0.0})
 
 
 class Tracker:

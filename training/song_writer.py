@@ -19,13 +19,12 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from configs.domain import CODE_RATE, INSTRUMENTAL
+from configs.domain import CODE_RATE, INSTRUMENTAL, code_token
 from deployments.common.messages import Metadata
 from deployments.language_model.text.metadata import cot_yaml, lm_fields
 from deployments.language_model.text.prompts import (
     Prompt,
     Token,
-    code_token_name,
     compose_prompt,
     plan_prompt,
     unconditional_compose_prompt,
@@ -180,7 +179,7 @@ class Beginnings:
 
 def lesson(song: Description, codes: tuple[int, ...], rng: np.random.Generator, words: LMTokenizer) -> Lesson:
     """A song in the server's words."""
-    code_tokens: Prompt = tuple(Token(code_token_name(code)) for code in codes)
+    code_tokens: Prompt = tuple(Token(code_token(code)) for code in codes)
     if rng.random() < _UNCONDITIONAL:
         return words.encode(unconditional_compose_prompt(None)), words.encode(code_tokens)
     lyrics = song.lyrics if rng.random() < _TAGGED else INSTRUMENTAL

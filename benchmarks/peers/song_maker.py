@@ -16,13 +16,12 @@ from transformers import PreTrainedTokenizerFast
 
 from benchmarks.peers.guidance_loop import GuidanceLoop
 from benchmarks.peers.song_request import SongRequest
-from configs.domain import code_count
+from configs.domain import code_count, code_token
 from configs.settings import ModelSettings
 from deployments.checkpoints.loading import load_dit, load_text_encoder, load_tokenizer, load_vae
 from deployments.checkpoints.location import checkpoint_folder
 from deployments.codec.files.writing import write
 from deployments.common.messages import ComposeRequest, Metadata
-from deployments.language_model.text.prompts import code_token_name
 from deployments.tiny_checkpoints.tokenizer import END_OF_TEXT
 from serve_app.request.planning import sampling
 from serve_app.request.schemas import GenerateRequest
@@ -92,7 +91,7 @@ class SongMaker:
                 for seed in request.seeds
             ]
         )
-        return ["".join(map(code_token_name, run)) for run in runs]
+        return ["".join(map(code_token, run)) for run in runs]
 
     @torch.inference_mode()
     def _sound(self, request: SongRequest, codes: Sequence[str] | None) -> Any:

@@ -1,6 +1,7 @@
 """Importing one model of diffusers without all the others.
 
-The packages of diffusers import every model that they hold, which takes seconds and 100 MB in each replica.
+The packages of diffusers import every model that they contain, which takes seconds and 100 MB in each
+replica.
 """
 
 import sys
@@ -12,9 +13,9 @@ from types import ModuleType
 
 @contextmanager
 def bare_packages(*names: str) -> Iterator[None]:
-    """Let the modules of these packages be imported without running the packages' own `__init__.py`.
+    """In this block, modules of these packages are imported without running the packages' `__init__.py`.
 
-    Whoever imports a package later gets it whole, with the classes that were imported here.
+    A later import of such a package runs it as usual and finds the modules that were imported here.
     """
     bare = [name for name in names if name not in sys.modules]
     for name in bare:

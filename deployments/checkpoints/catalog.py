@@ -1,4 +1,4 @@
-"""The official checkpoints by name: what they can do, how they like to be run, where they are on the hub.
+"""The official checkpoints by name: their abilities, default options and places on the hub.
 
 Sources: the model cards and the training registry of ACE-Step 1.5.
 """
@@ -13,25 +13,27 @@ from typing import Any
 from configs.domain import Task
 
 UNIFIED_REPO = "ACE-Step/Ace-Step1.5"
-"""Holds the default turbo model, the VAE, the text encoder and the 1.7B LM as subfolders."""
+"""The repository that holds the default turbo model, the VAE, the text encoder and the 1.7B LM as
+subfolders."""
 
 TURBO_STEPS = 8
-"""The trained table of the distilled checkpoints; they run no other number of steps."""
+"""Steps of the distilled checkpoints' trained schedule; they run no other number of steps."""
 TURBO_SHIFTS = (1.0, 2.0, 3.0)
-"""Those that turbo checkpoints learned; others snap to the nearest."""
+"""The shifts that turbo checkpoints were trained for; others are rounded to the nearest of them."""
 MAX_CUSTOM_TURBO_STEPS = 20
-"""Distinct timesteps in the turbo tables of all shifts: so long can a schedule of the user's own be."""
+"""Maximum length of a custom schedule for a turbo checkpoint: the distinct timesteps in its trained
+schedules."""
 
 
 class Variant(StrEnum):
-    """How a DiT was trained."""
+    """The training that a DiT had."""
 
     TURBO = "turbo"
-    """Distilled: a fixed table of steps, guidance in the weights."""
+    """Distilled: a fixed schedule, and guidance is part of the weights."""
     BASE = "base"
-    """Every task, classifier-free guidance."""
+    """Trained for every task; takes classifier-free guidance."""
     SFT = "sft"
-    """Fine-tuned on songs, classifier-free guidance."""
+    """Fine-tuned on songs; takes classifier-free guidance."""
 
 
 _EVERY_MODEL = frozenset({Task.TEXT2MUSIC, Task.COVER, Task.REPAINT})
@@ -41,13 +43,13 @@ _TASKS = {Variant.TURBO: _EVERY_MODEL, Variant.BASE: frozenset(Task), Variant.SF
 
 @dataclass(frozen=True)
 class DiTCheckpoint:
-    """What a caller may ask of a DiT, and the schedule that suits it."""
+    """The abilities of a DiT and its default schedule."""
 
     name: str
     variant: Variant
     default_shift: float
     repo: str | None
-    """Repository on the Hugging Face hub; None for a checkpoint of the user's own."""
+    """Repository on the Hugging Face hub; None for a user's own checkpoint."""
 
     @property
     def tasks(self) -> frozenset[Task]:
@@ -63,11 +65,11 @@ class DiTCheckpoint:
 
     @property
     def takes_timesteps(self) -> bool:
-        """Whether it runs a schedule of the user's own."""
+        """Whether the DiT can run a custom schedule."""
         return self.variant is not Variant.BASE
 
     def shift(self, asked: float | None) -> float:
-        """The shift that it runs where `asked` is wanted; None is its own."""
+        """The shift that the DiT uses if `asked` is requested; None requests its default."""
         shift = self.default_shift if asked is None else asked
         if self.variant is Variant.TURBO:
             return min(TURBO_SHIFTS, key=lambda trained: abs(trained - shift))
@@ -129,16 +131,17 @@ def variant_of(config: Mapping[str, Any]) -> Variant:
 
 
 def dit_config_file(folder: Path) -> Path:
-    """The config that describes the DiT in `folder`: in the diffusers layout it lies in `transformer/`."""
+    """The config of the DiT in `folder`; in the diffusers layout it is in `transformer/`."""
     nested = folder / "transformer" / "config.json"
     return nested if nested.exists() else folder / "config.json"
 
 
 def dit_checkpoint(name: str, models_folder: Path) -> DiTCheckpoint:
-    """What the DiT called `name` can do.
+    """The abilities of the DiT called `name`.
 
-    Official names are known. The user's own checkpoint says it in its config; where that can't be read
-    (another machine holds the folder) it counts as turbo, whose tasks every variant can do.
+    They are known for official names. For a user's own checkpoint they follow from its config. If that is not
+    there (the folder may be on another machine), it counts as turbo, because every variant can do turbo's
+    tasks.
     """
     if name in OFFICIAL_DITS:
         return OFFICIAL_DITS[name]

@@ -1,4 +1,4 @@
-"""A part of a checkpoint in diffusers' own format: a folder with a config.json and weight files."""
+"""Components in diffusers' own format: a folder with a config.json and weight files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 from deployments.checkpoints.weights import read_config, read_tensors, weight_files
 
 DIFFUSERS_STEM = "diffusion_pytorch_model"
-"""The name of weight files, without what follows where there are several."""
+"""The name of weight files, without the numbers of shards and the extension."""
 
 
 def diffusers_part(
@@ -21,5 +21,5 @@ def diffusers_part(
 
 
 def diffusers_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Constructor arguments in a config.json of diffusers' own format."""
+    """The constructor arguments in a config.json of diffusers' own format."""
     return {key: value for key, value in config.items() if not key.startswith("_")}

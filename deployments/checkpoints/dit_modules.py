@@ -1,4 +1,4 @@
-"""The classes in diffusers of a DiT checkpoint's four parts."""
+"""The diffusers classes of a DiT checkpoint's four components."""
 
 from deployments.checkpoints.bare_packages import bare_packages
 

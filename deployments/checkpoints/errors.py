@@ -1,5 +1,5 @@
-"""What goes wrong with checkpoints."""
+"""Errors of checkpoints."""
 
 
 class CheckpointError(Exception):
-    """A checkpoint is missing, incomplete or not what its config says. The message says how to mend it."""
+    """A checkpoint is missing, incomplete or does not fit its config. The message says how to fix it."""

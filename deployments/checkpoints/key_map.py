@@ -1,7 +1,7 @@
-"""How names in the original checkpoint map to diffusers' modules.
+"""The mapping between names in the original checkpoint and in diffusers' modules.
 
-The original keeps five modules in one state dict; diffusers splits them into components and renames the
-attention projections. Both directions are here: loading goes one way, the tiny checkpoint the other.
+The original keeps all modules in one state dict; diffusers splits them into components and renames the
+attention projections. Loading needs one direction, building tiny checkpoints the other.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from deployments.checkpoints.errors import CheckpointError
 
 
 class Component(StrEnum):
-    """The DiT checkpoint's parts, named like the folders of the diffusers layout."""
+    """The components of a DiT checkpoint, named like the folders of the diffusers layout."""
 
     TRANSFORMER = "transformer"
     CONDITION_ENCODER = "condition_encoder"
@@ -42,12 +42,13 @@ _EVERYWHERE = (
 _IN_TRANSFORMER = (("proj_in.1.", "proj_in_conv."), ("proj_out.1.", "proj_out_conv."))
 
 SILENCE_FILE = "silence_latent.pt"
-"""[1, channels, 15000] float32 beside the original weights; a buffer of diffusers' condition encoder."""
+"""File beside the original weights, float32 [1, channels, 15000]. diffusers has it as a buffer,
+SILENCE_BUFFER."""
 SILENCE_BUFFER = "silence_latent"
 
 
 def to_diffusers(key: str) -> tuple[Component, str]:
-    """Component and key in diffusers' module of an original `key`. Raises CheckpointError for others."""
+    """The component of an original `key`, and its name there. Raises CheckpointError for unknown keys."""
     if key in _UNPREFIXED:
         return _UNPREFIXED[key], key
     for prefix, component in _PREFIXES.items():
@@ -75,7 +76,7 @@ def _renames(component: Component) -> tuple[tuple[str, str], ...]:
 
 @dataclass(frozen=True)
 class _Arguments:
-    """Which entries of the original config.json a module is constructed from."""
+    """The entries of the original config.json from which a module is constructed."""
 
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
@@ -83,7 +84,7 @@ class _Arguments:
 
 _ATTENTION = ("num_key_value_heads", "head_dim", "sliding_window")
 _NUMERICS = ("rope_theta", "attention_bias", "attention_dropout", "rms_norm_eps")
-"""diffusers' defaults are the values of every official checkpoint."""
+"""Optional, because diffusers' defaults are the values of every official checkpoint."""
 _SIZES = ("hidden_size", "intermediate_size", "num_attention_heads")
 
 _ARGUMENTS = {
@@ -143,11 +144,11 @@ _ENCODER_SIZES = {
     "num_attention_heads": "encoder_num_attention_heads",
     "num_key_value_heads": "encoder_num_key_value_heads",
 }
-"""XL checkpoints give the parts around the DiT sizes of their own."""
+"""In XL checkpoints the components around the DiT have sizes of their own, under these names."""
 
 
 def module_arguments(component: Component, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Constructor arguments of diffusers' module for an original config.json. Raises CheckpointError."""
+    """Constructor arguments of diffusers' module, from an original config.json. Raises CheckpointError."""
     if component is not Component.TRANSFORMER:
         config = {**config, **{ours: config[xl] for ours, xl in _ENCODER_SIZES.items() if xl in config}}
     arguments = _ARGUMENTS[component]

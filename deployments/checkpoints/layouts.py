@@ -1,4 +1,4 @@
-"""What the weight files of a checkpoint hold according to its config: names and shapes, no weights."""
+"""The names and shapes of the tensors in a checkpoint's weight files, derived from its config."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from transformers import Qwen3Model
 
 Layout = dict[str, tuple[int, ...]]
-"""Shapes by name."""
+"""Name of a tensor -> its shape."""
 
 LM_HEAD = "lm_head.weight"
-"""Only in the files of Qwen3 models whose head is not tied to the embedding, or written out all the same."""
+"""The output layer of a Qwen3 model. If it is tied to the embedding, most weight files leave it out."""
 
 
 def original_dit_layout(config: Mapping[str, Any]) -> Layout:
-    """All four components in the one state dict of the original layout; silence is a file of its own."""
+    """All four components in the single state dict of the original layout, without the silence latent."""
     return {
         to_original(component, name): shape
         for component in Component
@@ -34,13 +34,13 @@ def original_dit_layout(config: Mapping[str, Any]) -> Layout:
 
 
 def silence_shape(config: Mapping[str, Any]) -> tuple[int, ...]:
-    """[1, frames, channels] of the silence beside an original DiT."""
+    """The shape [1, frames, channels] of the silence latent that belongs to an original DiT."""
     component = Component.CONDITION_ENCODER
     return _layout(MODULE_CLASSES[component], module_arguments(component, config))[SILENCE_BUFFER]
 
 
 def diffusers_dit_layout(component: Component, config: Mapping[str, Any]) -> Layout:
-    """One component of the diffusers layout."""
+    """A component in the diffusers layout."""
     return _layout(MODULE_CLASSES[component], diffusers_arguments(config))
 
 
@@ -50,12 +50,12 @@ def vae_layout(config: Mapping[str, Any]) -> Layout:
 
 
 def text_encoder_layout(config: Mapping[str, Any]) -> Layout:
-    """A Qwen3 model without a head. Some files put `model.` before every name."""
+    """A Qwen3 model without its output layer. Some files prefix every name with `model.`."""
     return _layout(_qwen3_model, config)
 
 
 def language_model_layout(config: Mapping[str, Any]) -> Layout:
-    """A Qwen3 model, and its head unless that is the embedding itself."""
+    """A Qwen3 model with its output layer, unless that is tied to the embedding."""
     layout = text_encoder_layout(config)
     if not config.get("tie_word_embeddings"):
         layout[LM_HEAD] = layout["embed_tokens.weight"]
@@ -75,6 +75,6 @@ def _layout(build: Callable[..., nn.Module], arguments: Mapping[str, Any]) -> La
             warnings.filterwarnings("ignore", message=".*weight_norm", category=FutureWarning)
             module = module_without_weights(build, arguments)
     except Exception as error:
-        # What a constructor makes of a wrong config can be any exception.
+        # A constructor can raise any exception for a wrong config.
         raise CheckpointError(f"no module can be made from its config.json: {error}") from error
     return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}

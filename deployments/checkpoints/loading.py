@@ -1,7 +1,6 @@
-"""Checkpoints -> modules, from the original and the diffusers layout.
+"""Loading checkpoints into modules, from the original and the diffusers layout.
 
-Each function loads one deployment's part, straight onto its device and dtype.
-Both layouts give the same modules.
+Both layouts give the same modules. Weights are loaded directly onto the device, in the dtype asked for.
 """
 
 from dataclasses import dataclass
@@ -62,7 +61,7 @@ MODULE_CLASSES: dict[Component, type[nn.Module]] = {
 }
 
 TRANSFORMERS_STEM = "model"
-"""The name of weight files in transformers' format, without what follows where there are several."""
+"""The name of weight files in transformers' format, without the numbers of shards and the extension."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class DiTModules:
     variant: Variant
     transformer: AceStepTransformer1DModel
     condition_encoder: AceStepConditionEncoder
-    """Its buffer `silence_latent` is [1, 15000, channels]."""
+    """It has the buffer `silence_latent` [1, 15000, channels]."""
     audio_tokenizer: AceStepAudioTokenizer
     audio_token_detokenizer: AceStepAudioTokenDetokenizer
 
@@ -138,7 +137,7 @@ def _diffusers_parts(folder: Path, device: str, dtype: torch.dtype) -> _Parts:
 
 
 def read_silence(file: Path) -> torch.Tensor:
-    """[1, frames, channels] of the file's [1, channels, frames]. Raises CheckpointError."""
+    """The silence latent [1, frames, channels]; `file` holds it transposed. Raises CheckpointError."""
     if not file.is_file():
         raise CheckpointError(f"{file} is missing: every original DiT checkpoint has its own")
     try:
@@ -151,7 +150,8 @@ def read_silence(file: Path) -> torch.Tensor:
 
 
 def _rebuild_quantizer_tables(audio_tokenizer: AceStepAudioTokenizer, device: str) -> None:
-    # The FSQ tables are buffers that no state dict carries: after loading they are still without memory.
+    # The FSQ tables are buffers that are not in the state dict: after loading they are still on the meta
+    # device.
     quantizer = audio_tokenizer.quantizer
     fresh = type(quantizer)(audio_tokenizer.config.fsq_dim, quantizer.levels, quantizer.num_quantizers)
     for name, table in fresh.named_buffers():
@@ -159,7 +159,7 @@ def _rebuild_quantizer_tables(audio_tokenizer: AceStepAudioTokenizer, device: st
 
 
 class _ClassTokenFirst(nn.Module):
-    """Projects reference latents and puts the learned class token before them."""
+    """Projects reference latents and prepends the learned class token."""
 
     def __init__(self, projection: nn.Module, class_token: nn.Parameter) -> None:
         super().__init__()
@@ -174,5 +174,6 @@ class _ClassTokenFirst(nn.Module):
 
 
 def _pool_timbre_from_class_token(timbre_encoder: Any) -> None:
-    # The original XL model pools its class token, the 2B model its first frame; diffusers always the latter.
+    # The original XL model pools its class token, the 2B model its first frame. diffusers always pools the
+    # first position.
     timbre_encoder.embed_tokens = _ClassTokenFirst(timbre_encoder.embed_tokens, timbre_encoder.special_token)

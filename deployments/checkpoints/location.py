@@ -1,4 +1,4 @@
-"""Where a checkpoint's folder is, after making sure that it is there."""
+"""Finding the folder of a checkpoint; the checkpoint is built or downloaded first if necessary."""
 
 import tempfile
 from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 EMBEDDED = Path(__file__).parent / "embedded"
 """The trained checkpoints that come with the code (training/MODEL_CARD.md)."""
 BUILT_VERSION = 2
-"""Raise it when a builder changes: folders built by an older one are then built anew."""
+"""Version of the builders. Raise it when one of them changes, so that older folders are built again."""
 
 _NO_CODE = ["*.py"]
 _LABEL_FILE = "README.txt"
@@ -31,10 +31,10 @@ _BUILDERS = {
 
 
 def checkpoint_folder(models: "ModelSettings", name: str) -> Path:
-    """The folder of the checkpoint `name`, made or fetched first where the settings say so.
+    """The folder of the checkpoint `name`, which is built or downloaded first if `models.source` says so.
 
-    Safe to call from several processes at once. `name` may go into a checkpoint: `my-diffusers/vae`.
-    Raises CheckpointError when there is no such checkpoint.
+    Several processes may call this at once. `name` may be a path inside a checkpoint: `my-diffusers/vae`.
+    Raises CheckpointError if there is no such checkpoint.
     """
     if models.source in ("embedded", "random") and name not in _BUILDERS:
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""The official checkpoints' configs as far as they decide shapes: known before anything is downloaded."""
+"""The parts of the official checkpoints' configs that decide shapes, known before anything is downloaded."""
 
 import json
 from pathlib import Path
@@ -11,9 +11,9 @@ _FOLDER = Path(__file__).parent / "official_configs"
 
 
 def official_config(name: str) -> dict[str, Any]:
-    """What decides the shapes in the config.json of the official checkpoint `name`, in the original layout.
+    """The entries that decide shapes in the original config.json of the official checkpoint `name`.
 
-    The DiTs have two shapes: 2B, and XL with `-xl-` in their names. Raises CheckpointError for other names.
+    The DiTs have two shapes: 2B, and XL with `-xl-` in its name. Raises CheckpointError for other names.
     """
     if name in OFFICIAL_DITS:
         name = "acestep-v15-xl-turbo" if "-xl-" in name else "acestep-v15-turbo"

@@ -1,4 +1,4 @@
-"""The shapes of a server's models as `checkpoints.memory_needs` asks for them, from their configs alone."""
+"""The shapes of a server's models for `checkpoints.memory_needs`, read from their configs alone."""
 
 import math
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ _Config = Mapping[str, Any]
 
 
 def language_model_shape(models: ModelSettings, name: str) -> LanguageModelShape:
-    """Of the LM `name`. Raises CheckpointError."""
+    """The shape of the LM `name`. Raises CheckpointError."""
     config = _config(models, name)
     return LanguageModelShape(
         parameters=_parameters(language_model_layout(config)),
@@ -39,7 +39,7 @@ def language_model_shape(models: ModelSettings, name: str) -> LanguageModelShape
 
 
 def generator_shape(models: ModelSettings) -> GeneratorShape:
-    """Of the DiT with its encoders and the text encoder. Raises CheckpointError."""
+    """The shape of the DiT with its encoders and the text encoder. Raises CheckpointError."""
     folder = _folder(models, models.dit)
     if (folder / Component.TRANSFORMER).is_dir():
         configs = {component: read_config(folder / component / "config.json") for component in Component}
@@ -61,7 +61,7 @@ def generator_shape(models: ModelSettings) -> GeneratorShape:
 
 
 def codec_shape(models: ModelSettings) -> CodecShape:
-    """Of the VAE. Raises CheckpointError."""
+    """The shape of the VAE. Raises CheckpointError."""
     config = _config(models, models.vae)
     return CodecShape(_parameters(vae_layout(config)), config["decoder_channels"])
 
@@ -71,7 +71,7 @@ def _folder(models: ModelSettings, name: str) -> Path:
 
 
 def _config(models: ModelSettings, name: str) -> _Config:
-    """Of the checkpoint in the settings' folder, or of the official one where it is not there yet."""
+    """The config of the checkpoint in the settings' folder, or the official one if it is not there yet."""
     file = _folder(models, name) / "config.json"
     return read_config(file) if file.exists() else official_config(name)
 

@@ -1,4 +1,4 @@
-"""The VAE checkpoint -> its module. It needs nothing of the DiT, whose modules take long to import."""
+"""Loading the VAE. This module does not import the DiT's classes, which takes long."""
 
 from pathlib import Path
 

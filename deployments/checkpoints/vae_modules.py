@@ -1,4 +1,4 @@
-"""The VAE's classes in diffusers."""
+"""The diffusers classes of the VAE."""
 
 from deployments.checkpoints.bare_packages import bare_packages
 

@@ -1,4 +1,4 @@
-"""Is a folder of checkpoints whole? Read from configs and the headers of weight files, not the weights."""
+"""Checks that checkpoints are complete, by their configs and the headers of their weight files."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from configs.domain import CODE_COUNT, code_token
 from deployments.checkpoints.catalog import (
     OFFICIAL_DITS,
     OFFICIAL_LANGUAGE_MODELS,
@@ -30,13 +31,13 @@ from deployments.checkpoints.loading import DIFFUSERS_STEM, TRANSFORMERS_STEM, l
 from deployments.checkpoints.weights import TensorHeader, read_config, read_headers, weight_files
 
 _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
-"""safetensors' name -> torch's, of all that can be served."""
+"""The dtypes that can be served: safetensors' name -> torch's name."""
 _NAMES_SHOWN = 3
-_FIRST_CODE, _LAST_CODE = "<|audio_code_0|>", "<|audio_code_63999|>"
+_FIRST_CODE, _LAST_CODE = code_token(0), code_token(CODE_COUNT - 1)
 
 
 class Kind(StrEnum):
-    """What a server is made of: one of each."""
+    """The kinds of checkpoints. A server needs one of each."""
 
     DIT = "DiT"
     VAE = "VAE"
@@ -46,32 +47,33 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Report:
-    """What is known about one checkpoint."""
+    """The findings about one checkpoint."""
 
     name: str
-    """Its path in the folder."""
+    """The checkpoint's path in the verified folder."""
     kind: Kind | None
-    """None where not even that can be told."""
+    """None if the kind was not recognised."""
     description: str
     problems: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Weight files with the config that describes them."""
+    """Weight files and the config that describes them."""
 
     folder: Path
     stem: str
     layout: Callable[[Mapping[str, Any]], Layout]
     prefix: str = ""
-    """May stand before all names."""
+    """A prefix that all names in the files may have."""
     optional: frozenset[str] = frozenset()
+    """Tensors that the files may hold without being in the layout."""
 
 
 def verify(folder: Path) -> list[Report]:
-    """A report for `folder` where it is a checkpoint itself, else for each of its subfolders.
+    """Reports on `folder` if it is a checkpoint, otherwise on each of its subfolders.
 
-    Raises CheckpointError where there is nothing to report on.
+    Raises CheckpointError if there is no checkpoint to report on.
     """
     if _is_checkpoint(folder):
         return list(_reports(folder, folder.name))
@@ -84,7 +86,7 @@ def verify(folder: Path) -> list[Report]:
 
 
 def missing_kinds(reports: Iterable[Report]) -> list[Kind]:
-    """What a server needs beside the checkpoints of `reports`."""
+    """The kinds that a server needs and that `reports` lack."""
     there = {report.kind for report in reports}
     return [kind for kind in Kind if kind not in there]
 
@@ -147,7 +149,7 @@ def _report(folder: Path, name: str, kind: Kind) -> Report:
             check(folder)
         except CheckpointError as error:
             problems.append(str(error))
-    problems = list(dict.fromkeys(problems))  # a missing config.json is found more than once
+    problems = list(dict.fromkeys(problems))  # a missing config.json is reported more than once
     return Report(name, kind, _description(folder, kind, found), tuple(problems))
 
 
@@ -197,7 +199,7 @@ def _some(names: list[str]) -> str:
 
 def _check_silence(folder: Path) -> None:
     if _in_diffusers_layout(folder):
-        return  # there it is a tensor of the condition encoder
+        return  # its silence is a tensor of the condition encoder
     expected = silence_shape(read_config(folder / "config.json"))
     found = tuple(read_silence(folder / SILENCE_FILE).shape)
     if found != expected:
@@ -238,7 +240,7 @@ _CHECKS: dict[Kind, tuple[Callable[[Path], None], ...]] = {
 def _description(folder: Path, kind: Kind, found: Mapping[str, TensorHeader]) -> str:
     facts = [str(kind)]
     if kind is Kind.DIT:
-        with suppress(CheckpointError):  # then it is among the problems
+        with suppress(CheckpointError):  # such an error is among the problems already
             facts[0] += f" ({variant_of(read_config(dit_config_file(folder)))})"
         facts.append("diffusers layout" if _in_diffusers_layout(folder) else "original layout")
     parameters = sum(header.size for header in found.values())

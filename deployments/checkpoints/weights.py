@@ -1,4 +1,4 @@
-"""Reading weight files and putting them into modules that were made without memory."""
+"""Reading weight files, and loading them into modules that were made without allocating weights."""
 
 import json
 import math
@@ -18,7 +18,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """The JSON object in `file`. Raises CheckpointError when it is missing or no JSON object."""
+    """The JSON object in `file`. Raises CheckpointError if it is missing or not a JSON object."""
     if not file.is_file():
         raise CheckpointError(f"{file} is missing: is {file.parent} a whole checkpoint?")
     try:
@@ -31,7 +31,10 @@ def read_config(file: Path) -> dict[str, Any]:
 
 
 def weight_files(folder: Path, stem: str) -> list[Path]:
-    """`{stem}.safetensors`, or the shards that `{stem}.safetensors.index.json` names."""
+    """`{stem}.safetensors`, or the shards that `{stem}.safetensors.index.json` names.
+
+    Raises CheckpointError if one of them is missing.
+    """
     index = folder / f"{stem}.safetensors.index.json"
     if not index.exists():
         files = [folder / f"{stem}.safetensors"]
@@ -48,11 +51,11 @@ def weight_files(folder: Path, stem: str) -> list[Path]:
 
 @dataclass(frozen=True)
 class TensorHeader:
-    """What a weight file says about a tensor before its values."""
+    """The shape and dtype of a tensor, as in the header of its weight file."""
 
     shape: tuple[int, ...]
     dtype: str
-    """As safetensors writes it: F32, BF16, …"""
+    """The name that safetensors uses: F32, BF16, …"""
 
     @property
     def size(self) -> int:
@@ -60,13 +63,14 @@ class TensorHeader:
 
 
 def read_headers(files: list[Path]) -> dict[str, TensorHeader]:
-    """The header of every tensor in `files` by name; no value is read.
+    """The header of every tensor in `files` by name; no weights are read.
 
-    Raises CheckpointError for a file that is cut or no safetensors file.
+    Raises CheckpointError for a file that is truncated or not a safetensors file.
     """
     headers = {}
     for file in files:
-        # As numpy, because safetensors maps files for torch as private memory, which a small machine refuses.
+        # The framework is numpy, because for torch safetensors maps files as private memory, which a small
+        # machine refuses.
         with _opened(file, "np", "cpu") as opened:
             for key in sorted(opened.keys()):
                 tensor = opened.get_slice(key)
@@ -75,10 +79,10 @@ def read_headers(files: list[Path]) -> dict[str, TensorHeader]:
 
 
 def read_tensors(files: list[Path], device: str, dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every tensor in `files`, one at a time, on `device`, floating ones as `dtype`, in memory of its own.
+    """Yield every tensor in `files` by name, on `device`, in its own memory; floating-point ones as `dtype`.
 
-    A tensor that safetensors reads on a CPU is a view of the whole mapped file. Kept as it is, it would hold
-    the pages of all others in memory, even of those that have been copied or converted since.
+    A tensor that safetensors reads on a CPU is a view of the whole mapped file. Without a copy it would keep
+    the pages of all other tensors in memory, even of those that were copied or converted.
     """
     is_mapped = device == "cpu"
     for file in files:
@@ -98,7 +102,7 @@ def _opened(file: Path, framework: str, device: str) -> Iterator[Any]:
 
 
 def module_without_weights(build: Callable[..., Module], arguments: Mapping[str, Any]) -> Module:
-    """`build(**arguments)` on the meta device: shapes that take no memory."""
+    """`build(**arguments)` on the meta device, where tensors have shapes but no memory."""
     with torch.device("meta"):
         return build(**arguments)
 
@@ -106,9 +110,9 @@ def module_without_weights(build: Callable[..., Module], arguments: Mapping[str,
 def module_from(
     module_class: type[Module], arguments: Mapping[str, Any], state: Mapping[str, torch.Tensor], source: Path
 ) -> Module:
-    """A frozen `module_class(**arguments)` that owns the tensors of `state`, never allocated twice.
+    """A frozen `module_class(**arguments)` that uses the tensors of `state` without copying them.
 
-    Raises CheckpointError when keys or shapes don't agree.
+    Raises CheckpointError if keys or shapes do not match.
     """
     module = module_without_weights(module_class, arguments)
     try:
@@ -119,7 +123,7 @@ def module_from(
 
 
 def require_materialised(module: nn.Module, source: Path) -> None:
-    """Raises CheckpointError when some tensor of `module` was never given a value."""
+    """Raises CheckpointError if a tensor of `module` has no value."""
     tensors = [*module.named_parameters(), *module.named_buffers()]
     left = [name for name, tensor in tensors if tensor.is_meta]
     if left:

@@ -1,4 +1,4 @@
-"""The Codec deployment: recordings to latents, latents to finished audio files.
+"""The Codec deployment: it encodes recordings to latents and decodes latents to finished audio files.
 
 Waveforms stay inside the replica; requests and answers carry latents and storage URIs.
 """
@@ -38,12 +38,12 @@ _Result = TypeVar("_Result")
 @serve.deployment(
     name="Codec",
     ray_actor_options={"num_cpus": 0.1},
-    max_ongoing_requests=16,  # tiles of all share forwards; each holds its waveform, 230 MB for 600 s
+    max_ongoing_requests=16,  # their tiles share forwards; each holds its waveform, 230 MB for 600 s
     graceful_shutdown_timeout_s=120,
     health_check_period_s=5,
 )
 class Codec:
-    """One replica: a VAE, the tile batcher in front of it, a few threads for files."""
+    """One replica: a VAE, its tile batcher and a few threads for files."""
 
     def __init__(self, settings: Settings) -> None:
         codec, self._checkpoint = settings.codec, settings.models.vae
@@ -72,7 +72,7 @@ class Codec:
                 )
 
             self._engine = thread.submit(loaded_engine).result()
-        keep_freed_memory()  # that of tiles; not what loading has freed
+        keep_freed_memory()  # after loading, so that only memory freed by tiles is kept
         self._calls = JobCalls(settings.tracing, "Codec")
         self._meter = Meter(metrics.CODEC_METRICS)
         self._batcher = TileBatcher(
@@ -81,25 +81,23 @@ class Codec:
         self._file_threads = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="audio-files")
 
     async def encode(self, request: EncodeRequest) -> EncodedAudio:
-        """The latents of a stored recording. Raises JobError where it can't be used."""
-        from configs.domain import SAMPLE_RATE
+        """The latents of a stored recording. Raises JobError if it cannot be used."""
         from deployments.codec.files.file_work import recording_to_encode
         from deployments.codec.files.recordings import is_silent
 
         with self._calls.call("encode", request.origin, "reading") as enter:
             samples, gain = await self._in_file_thread(lambda _: recording_to_encode(request))
-            seconds = samples.shape[1] / SAMPLE_RATE
             if is_silent(samples):
-                return EncodedAudio(None, seconds)
+                return EncodedAudio(None)
             enter("tiles")
             tiled = self._engine.encoding(samples)
             async with aclosing(self._batcher.run(tiled)) as tiles_done:
                 async for _ in tiles_done:
                     pass
-            return EncodedAudio(tiled.result.T, seconds, gain)
+            return EncodedAudio(tiled.result.T, gain)
 
     async def decode(self, request: DecodeRequest) -> AsyncGenerator[Progress | AudioFile, None]:
-        """Progress, then the finished file. Raises JobError where the latents make no sound."""
+        """Yield progress, then the finished file. Raises JobError if the song is silent or not finite."""
         from deployments.codec.files.file_work import write_song
 
         with self._calls.call("decode", request.origin, "tiles") as enter:
@@ -113,7 +111,7 @@ class Codec:
             yield Progress("encoding", 0, 1)
             byte_count = await self._in_file_thread(lambda report: write_song(tiled.result, request, report))
         timings = {"decoding": decoded - start, "encoding": time.monotonic() - decoded}
-        yield AudioFile(request.uri, byte_count, request.seconds, timings)
+        yield AudioFile(request.uri, byte_count, timings)
 
     def ready(self) -> str:
         """The name of the loaded checkpoint."""
@@ -131,7 +129,11 @@ class Codec:
         self._meter.count(metrics.VAE_MARGIN_FRAMES, forward.margin_frames)
 
     async def _in_file_thread(self, work: Callable[[Callable[[int], None]], _Result]) -> _Result:
-        """`work(report)` on a thread. When cancelled, `report` ends the work, and this waits for its end."""
+        """Run `work(report)` on a thread.
+
+        When this call is cancelled, the next `report` raises InterruptedError in `work`, and this call waits
+        for the end of the work.
+        """
         cancelled = threading.Event()
 
         def report(_samples_written: int) -> None:

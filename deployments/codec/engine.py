@@ -1,4 +1,4 @@
-"""The VAE, tile by tile: a plain engine without threads or requests."""
+"""The engine of the VAE, which encodes and decodes tiles. It knows no threads and no requests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,9 +23,9 @@ _Array = npt.NDArray[np.float32]
 
 @dataclass
 class TiledPass:
-    """One sequence on its way through the encoder or the decoder.
+    """One pass of a sequence through the encoder or the decoder, cut into tiles.
 
-    `source` and `result` are [channels, length], one in latent frames, the other in samples.
+    `source` and `result` are [channels, length]; one is in latent frames, the other in samples.
     """
 
     encodes: bool
@@ -34,14 +34,14 @@ class TiledPass:
     tiles: list[Tile]
     waiting: list[Tile] = field(init=False)
     done: int = 0
-    """Tiles whose core is in `result`."""
+    """Number of tiles whose core is in `result`."""
 
     def __post_init__(self) -> None:
         self.waiting = self.tiles.copy()
 
     @property
     def shape(self) -> tuple[bool, int]:
-        """Tiles of passes of the same shape go through the model together."""
+        """(`encodes`, width of the tiles). Tiles of passes with the same shape can share a forward."""
         return self.encodes, self.tiles[0].stop - self.tiles[0].start
 
     def window(self, tile: Tile) -> _Array:
@@ -49,7 +49,7 @@ class TiledPass:
         return self.source[:, tile.start * scale : tile.stop * scale]
 
     def put_core(self, tile: Tile, output: _Array) -> None:
-        """Keep the core of the model's `output` [channels, length] for the tile's window."""
+        """Write the core of the model's `output` [channels, length] for the window of `tile`."""
         scale = 1 if self.encodes else SAMPLES_PER_LATENT
         core = slice(tile.core_start * scale, tile.core_stop * scale)
         offset = tile.start * scale
@@ -58,7 +58,7 @@ class TiledPass:
 
 
 class VaeEngine:
-    """Encodes and decodes with an AutoencoderOobleck, folded for speed."""
+    """Encodes and decodes with an AutoencoderOobleck, which `fold` makes faster."""
 
     def __init__(
         self,
@@ -69,11 +69,12 @@ class VaeEngine:
         shared_forwards: bool = True,
         compiled: bool = True,
     ) -> None:
-        """`vae` is taken over and changed; give it in float32, so that what is folded is exact.
+        """`vae` is changed and must not be used elsewhere. It should be in float32, so that folding is exact.
 
-        With `shared_forwards` all tiles have one width, so that those of different songs fit together;
-        without, a song's tiles are as narrow as their number allows. A GPU compiles the activations, if
-        `compiled`, which raises RuntimeError where it fails.
+        With `shared_forwards` all tiles have the same width, so that tiles of different songs fit into one
+        forward; without it, a song's tiles are as narrow as their number allows. With `compiled`, the
+        activation functions are compiled on a GPU; RuntimeError is raised if this fails. Raises
+        CheckpointError for a VAE with another hop, sample rate or number of channels than ACE-Step 1.5's.
         """
         made = (vae.hop_length, vae.sampling_rate, vae.config.audio_channels)
         wanted = (SAMPLES_PER_LATENT, SAMPLE_RATE, AUDIO_CHANNELS)
@@ -93,7 +94,7 @@ class VaeEngine:
         self._latent_channels: int = vae.config.decoder_input_channels
 
     def decoding(self, latents: Latents) -> TiledPass:
-        """The pass from latents [frames, channels] to a waveform [2, frames × 1920]."""
+        """A pass that decodes latents [frames, channels] to a waveform [2, frames × 1920]."""
         frames, channels = latents.shape
         if channels != self._latent_channels or not frames:
             raise ValueError(f"expected latents [frames, {self._latent_channels}], got {list(latents.shape)}")
@@ -101,7 +102,7 @@ class VaeEngine:
         return TiledPass(False, latents.T, waveform, self._tiles(frames))
 
     def encoding(self, samples: "Samples") -> TiledPass:
-        """The pass from samples [2, n] to latents [channels, ceil(n / 1920)], n filled up with zeros."""
+        """A pass that encodes samples [2, n], padded with zeros, to latents [channels, ceil(n / 1920)]."""
         channels, length = samples.shape
         if channels != AUDIO_CHANNELS or not length:
             raise ValueError(f"expected samples [{AUDIO_CHANNELS}, n], got {list(samples.shape)}")
@@ -116,7 +117,7 @@ class VaeEngine:
 
     @torch.inference_mode()
     def run(self, batch: Sequence[tuple[TiledPass, Tile]]) -> None:
-        """One forward for tiles of passes that have the same `shape`."""
+        """Run one forward with tiles of passes that have the same `shape`."""
         encodes = batch[0][0].encodes
         windows = np.stack([tiled.window(tile) for tiled, tile in batch])
         rows = torch.from_numpy(windows)[:, :, None]
@@ -126,11 +127,11 @@ class VaeEngine:
             tiled.put_core(tile, output)
 
     def decode(self, latents: Latents) -> "Samples":
-        """Latents [frames, channels] -> waveform [2, frames × 1920], in one go."""
+        """Decode latents [frames, channels] to a waveform [2, frames × 1920], one tile after the other."""
         return self._run_alone(self.decoding(latents))
 
     def encode(self, samples: "Samples") -> Latents:
-        """Samples [2, n] -> posterior means [ceil(n / 1920), channels], in one go."""
+        """Encode samples [2, n] to posterior means [ceil(n / 1920), channels], one tile after the other."""
         return self._run_alone(self.encoding(samples)).T
 
     def _run_alone(self, tiled: TiledPass) -> _Array:

@@ -1,8 +1,8 @@
-"""The VAE made faster when it is loaded: the same up to rounding.
+"""Making the VAE faster when it is loaded; its results stay the same up to rounding.
 
-What it would repeat in every call is folded into weights. It then works on [batch, channels, 1, length] with
-channels last in memory, where oneDNN need not rearrange what goes into a convolution and what comes out of it
-(docs/performance.md). No GPU was measured.
+Computations that every call would repeat are folded into the weights. The VAE then works on [batch, channels,
+1, length] with channels last in memory, so that oneDNN need not reorder the inputs and outputs of
+convolutions (docs/performance.md). This was measured on CPUs only.
 """
 
 from collections.abc import Callable
@@ -16,23 +16,24 @@ from deployments.checkpoints.vae_modules import AutoencoderOobleck, Snake1d
 from deployments.common.compilation import compiling
 
 PIECE_VALUES = 1 << 18
-"""Of a layer's activations: 1 MB in float32, half of a core's cache on servers."""
+"""Values of a layer's activations in one piece: 1 MB in float32, half of a server core's cache."""
 SHORTEST_PIECE = 8_192
-"""Samples."""
+"""Length of the shortest piece, in time steps of the layer."""
 _NEGLIGIBLE = 1e-10
-"""Of what a snake adds for 1: below the rounding of float32 up to values of 1,000."""
+"""A snake that adds less than this to a value of 1 is left out: up to values of 1,000 the change is below the
+rounding of float32."""
 
 
 Snake = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def snake(values: torch.Tensor, alpha: torch.Tensor, inverse_beta: torch.Tensor) -> torch.Tensor:
-    """X + sin²(a·x) / b of values [samples, channels], with `alpha` and `inverse_beta` [channels]."""
+    """Compute x + sin²(a·x) / b for values [samples, channels]; `alpha` and `inverse_beta` are [channels]."""
     return values + inverse_beta * (values * alpha).sin().square()
 
 
 def compiled_snake(device: str, dtype: torch.dtype, backend: str | Callable[..., Any] = "inductor") -> Snake:
-    """`snake` as one kernel for all sizes, compiled here and now. Raises RuntimeError."""
+    """Compile `snake` into one kernel for all sizes. Raises RuntimeError if that fails."""
     compiled: Snake = torch.compile(snake, dynamic=True, fullgraph=True, backend=backend)
     with compiling("codec.compiled"), torch.inference_mode():
         compiled(*(torch.zeros(shape, device=device, dtype=dtype) for shape in ((32, 8), (8,), (8,))))
@@ -40,7 +41,7 @@ def compiled_snake(device: str, dtype: torch.dtype, backend: str | Callable[...,
 
 
 class FoldedSnake(nn.Module):
-    """diffusers' Snake1d, x + sin²(a·x) / b, with a and 1 / b at hand and less working memory.
+    """diffusers' Snake1d, x + sin²(a·x) / b, with precomputed a and 1 / b and less working memory.
 
     On a CPU it saved a fifth of the decoder's time (docs/performance.md).
     """
@@ -49,7 +50,7 @@ class FoldedSnake(nn.Module):
     inverse_beta: torch.Tensor
 
     def __init__(self, snake: Any, fused: Snake | None = None) -> None:
-        """`fused` computes it in one pass; without, it is done in operations of torch."""
+        """`fused` computes the activation in one pass; without it several operations of torch do."""
         super().__init__()
         self._fused = fused
         alpha, beta = (
@@ -62,7 +63,7 @@ class FoldedSnake(nn.Module):
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """[batch, channels, 1, length] -> the same."""
         if self._fused is not None:
-            samples = hidden.permute(0, 2, 3, 1)  # as they lie in memory
+            samples = hidden.permute(0, 2, 3, 1)  # the order in memory
             rows = samples.reshape(-1, samples.shape[-1])
             found = self._fused(rows, self.alpha.flatten(), self.inverse_beta.flatten())
             return found.reshape(samples.shape).permute(0, 3, 1, 2)
@@ -71,10 +72,10 @@ class FoldedSnake(nn.Module):
 
 
 class PhasedUpsampling(nn.Module):
-    """A ConvTranspose1d of twice its stride in length, as a convolution over pairs of inputs.
+    """A ConvTranspose1d whose kernel is twice its stride, as a convolution over pairs of neighbouring inputs.
 
-    Each pair gives one output for each of the `stride` phases. Channels last, the phases of a pair lie one
-    after the other as they belong in the result, so that reading them as time moves nothing.
+    Each pair gives one output for each of the `stride` phases. With channels last, the phases of a pair are
+    contiguous and in the order of time, so that reshaping them into the result copies nothing.
     """
 
     def __init__(self, conv: nn.ConvTranspose1d) -> None:
@@ -92,10 +93,11 @@ class PhasedUpsampling(nn.Module):
 
 
 class UnitsInPieces(nn.Module):
-    """Residual units one after the other, on pieces of time that stay in a core's cache all the way.
+    """Runs residual units in sequence on pieces of time that are small enough for a core's cache.
 
-    Each piece is as much longer on both sides as the units hear. Wide layers would have pieces so short that
-    this costs more than the cache gains: they take all of the time at once, and so does a GPU.
+    Each piece is extended on both sides by the receptive field of the units. In wide layers the pieces would
+    be so short that the extension costs more than the cache saves; these layers and GPUs process the whole
+    length at once.
     """
 
     def __init__(self, *units: Any) -> None:
@@ -122,7 +124,7 @@ class UnitsInPieces(nn.Module):
 def _conv2d(
     weight: torch.Tensor, bias: torch.Tensor | None, stride: int = 1, padding: int = 0, dilation: int = 1
 ) -> nn.Conv2d:
-    """The convolution of one row with `weight` [outputs, inputs, length]."""
+    """A Conv2d that applies the one-dimensional `weight` [outputs, inputs, length] to one row."""
     outputs, inputs, length = weight.shape
     conv = nn.Conv2d(
         inputs,
@@ -150,17 +152,17 @@ def _units(block: Any) -> tuple[Any, Any, Any]:
 
 
 def _is_idle(unit: Any) -> bool:
-    """Whether a residual unit adds nothing, as the embedded VAE's at 48 kHz."""
+    """Whether a residual unit adds nothing, like those of the embedded VAE at 48 kHz."""
     return not (unit.conv2.weight.any() or unit.conv2.bias.any())
 
 
 def _is_straight(snake: FoldedSnake) -> bool:
-    """Whether it changes no value of a magnitude that occurs, likewise: a·x is too small for its square."""
+    """Whether a snake changes no value that occurs, because (a·x)² / b is negligible."""
     return bool((snake.alpha.abs().max() ** 2 * snake.inverse_beta.abs().max()) < _NEGLIGIBLE)
 
 
 def fold(vae: AutoencoderOobleck, fused_snake: Snake | None = None) -> None:
-    """Change `vae`, which should be in float32, for inference only; it now takes and gives rows, as above."""
+    """Change `vae`, which should be in float32, for inference on [batch, channels, 1, length]."""
     modules = [*vae.modules()]
     for module in modules:
         if hasattr(module, "weight_g"):

@@ -1,15 +1,15 @@
-"""Cutting a sequence into windows of one width whose results join without a seam."""
+"""Cutting a sequence into windows of one width whose results join seamlessly."""
 
 from dataclasses import dataclass
 
 MARGIN = 9
-"""Latent frames. The decoder hears ±8.33 frames around each frame, the encoder ±7: a frame at least this far
-from the edges of its window comes out as if there were none."""
+"""Latent frames. The decoder's receptive field is ±8.33 frames, the encoder's ±7, so a frame at least this
+far from the edges of its window has the same result as in the whole sequence."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A window of a sequence, and the core of it that goes into the result; latent frames, ends exclusive."""
+    """A window of a sequence and its core, the part used for the result; in latent frames, ends exclusive."""
 
     start: int
     stop: int
@@ -18,9 +18,10 @@ class Tile:
 
 
 def cut_into_tiles(length: int, width: int, margin: int = MARGIN) -> list[Tile]:
-    """Windows of exactly `width` frames, the last one ending at `length`; their cores cover it once.
+    """Windows of exactly `width` frames. The last one ends at `length`; each frame is in exactly one core.
 
-    A sequence no longer than `width` is one tile of its own length.
+    A sequence no longer than `width` is one tile of its own length. Raises ValueError if `width` leaves no
+    core.
     """
     if width <= 2 * margin:
         raise ValueError(f"tiles of {width} frames have no core between margins of {margin}")
@@ -35,9 +36,9 @@ def cut_into_tiles(length: int, width: int, margin: int = MARGIN) -> list[Tile]:
 
 
 def even_width(length: int, width: int, margin: int = MARGIN) -> int:
-    """The narrowest width in which `length` frames take no more tiles than in `width`.
+    """The narrowest width at which `length` frames need no more tiles than at `width`.
 
-    Tiles of full width overlap by more than the margins wherever `length` is no multiple of their cores.
+    At full width the last tile overlaps by more than the margins unless `length` happens to fit.
     """
     tiles = max(1, -(-(length - 2 * margin) // (width - 2 * margin)))
     return max(2 * margin + 1, -(-(length - 2 * margin) // tiles) + 2 * margin)

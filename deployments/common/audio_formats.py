@@ -1,11 +1,11 @@
-"""The audio formats of results: the one place that names them."""
+"""The audio formats of results."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class AudioFormat:
-    """`audio_format` in requests is the key in FORMATS."""
+    """One format. Its key in FORMATS is the `audio_format` of a request."""
 
     extension: str
     media_type: str
@@ -24,5 +24,5 @@ FORMATS = {
 
 
 def extension(audio_format: str) -> str:
-    """The file name's ending, without the dot."""
+    """The file name extension, without the dot."""
     return FORMATS[audio_format].extension

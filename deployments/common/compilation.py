@@ -1,4 +1,4 @@
-"""What happens where torch.compile does not work."""
+"""The error message for machines on which torch.compile does not work."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,8 +6,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def compiling(setting: str) -> Iterator[None]:
-    """Raises RuntimeError where the machine can't compile what is called within; `setting` turns it off."""
-    from torch._dynamo.exc import BackendCompilerFailed  # slow, and a CPU does without
+    """Turn a failure of torch.compile in this block into a RuntimeError.
+
+    Its message names `setting`, which turns compiling off.
+    """
+    from torch._dynamo.exc import BackendCompilerFailed  # slow to import, and not needed on a CPU
 
     try:
         yield

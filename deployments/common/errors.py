@@ -1,13 +1,13 @@
-"""Failures that mean the same to every part of the server."""
+"""Failures that every part of the server handles in the same way."""
 
 
 class JobError(Exception):
-    """A job that cannot succeed, however often it is tried. The text is one sentence for the user."""
+    """The job can never succeed, however often it is tried. The text is one sentence for the user."""
 
 
 class EngineError(Exception):
-    """A model's engine cannot go on with a run; another replica, or a later try, may."""
+    """A model's engine cannot go on with a run. Another replica or a later attempt may succeed."""
 
 
 class StorageError(OSError):
-    """The audio storage did not do what it was asked: it is full, out of reach, or closed to this server."""
+    """A call of the audio storage failed: it is full, out of reach, or denies access."""

@@ -1,4 +1,4 @@
-"""What a model deployment tells about each call for a job: a span with its phases, and a line of the log."""
+"""Traces and logs of the calls of a model deployment: a span with its phases and a log line for each call."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,11 +10,11 @@ from deployments.common.messages import Origin
 from deployments.common.tracing import child_of, span_recorder
 
 Enter = Callable[[str], None]
-"""Begins a phase; nothing happens where it has begun already."""
+"""Starts the phase of this name; does nothing if that phase is the current one."""
 
 
 class JobCalls:
-    """The calls of one replica."""
+    """Records the calls of one replica."""
 
     def __init__(self, settings: TracingSettings, deployment: str) -> None:
         self._spans = span_recorder(settings, deployment)
@@ -22,7 +22,10 @@ class JobCalls:
 
     @contextmanager
     def call(self, name: str, origin: Origin, first_phase: str | None = None) -> Iterator[Enter]:
-        """Around one call. Phases follow each other without a gap, `first_phase` from the beginning."""
+        """Record the call that the block makes. Phases follow each other without a gap.
+
+        `first_phase` starts with the call; without it the call must not enter any.
+        """
         started = time.time()
         phases = [] if first_phase is None else [(first_phase, started)]
 
@@ -49,7 +52,7 @@ class JobCalls:
             self._spans.record(phase, child_of(call.traceparent), call.traceparent, started, ended)
 
     def _log(self, name: str, origin: Origin, seconds: float, error: str | None) -> None:
-        if origin.job_id:  # else it was a warm-up
+        if origin.job_id:  # a warm-up has none
             call = f"{self._deployment}.{name}"
             outcome = "succeeded" if error is None else error
             log_event("call_done", origin.job_id, call=call, seconds=seconds, outcome=outcome)

@@ -1,4 +1,4 @@
-"""Lines of the log about jobs: one per event, with the same fields in every process (docs/tracing.md)."""
+"""Log lines about jobs: one per event, with the same fields in every process (docs/tracing.md)."""
 
 import logging
 from typing import Any
@@ -9,8 +9,8 @@ logger = logging.getLogger("ray.serve")
 def log_event(event: str, job_id: str, level: int = logging.INFO, **fields: Any) -> None:
     """Log what happened to a job.
 
-    As JSON the record has the keys `music_job_id`, `event` and those of `fields`: Serve takes `job_id` for
-    Ray's own and removes it. Nothing that a user wrote belongs into `fields`.
+    In JSON logs the record has the keys `music_job_id`, `event` and those of `fields`; Serve would take a key
+    `job_id` for Ray's own job id and remove it. `fields` must not hold text from users.
     """
     if not logger.isEnabledFor(level):
         return
@@ -27,5 +27,5 @@ def log_event(event: str, job_id: str, level: int = logging.INFO, **fields: Any)
 
 
 def about(job_id: str) -> dict[str, str]:
-    """`extra` of a line about a job that is no event."""
+    """The `extra` of a log line about a job, for lines that are not events."""
     return {"music_job_id": job_id}

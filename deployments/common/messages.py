@@ -1,8 +1,8 @@
-"""What the pipeline and the model deployments say to each other.
+"""Requests and answers between the pipeline and the model deployments.
 
-Plain frozen dataclasses, numpy arrays for latents: the ingress reads them without torch.
-`compose` and `decode` answer as a stream: any number of `Progress`, then one result. `denoise` takes all
-items of a job at once and answers so for each of them, as pairs (item, answer).
+They are frozen dataclasses with numpy arrays for latents, so that the ingress reads them without torch.
+`compose` and `decode` answer with a stream: any number of `Progress`, then one result. `denoise` takes all
+items of a job at once and answers with one stream for all, in pairs (item, progress or result).
 """
 
 from dataclasses import dataclass, field
@@ -11,22 +11,22 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from configs.domain import Task
+from configs.domain import NO_USER_INPUT, Task
 
 Latents = npt.NDArray[np.float32]
 """[frames, channels] at 25 Hz; 64 channels in the official checkpoints."""
 
 Stage = Literal["planning", "composing", "denoising", "decoding", "encoding"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
-"""In their order."""
+"""The stages in the order in which a job passes them."""
 
 InferMethod = Literal["ode", "sde"]
-"""How the DiT goes from noise to music: by the velocities alone, or with fresh noise at every step."""
+"""How the DiT goes from noise to music: `ode` follows the velocities alone, `sde` adds noise at each step."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` units of work (codes, steps, tiles, samples) in one stage of one batch item."""
+    """`done` of `total` units of work (codes, steps, tiles, samples) in one stage of one item."""
 
     stage: Stage
     done: int
@@ -35,16 +35,19 @@ class Progress:
 
 @dataclass(frozen=True)
 class Origin:
-    """Which job asks: it changes no answer, and stands in logs and traces."""
+    """The job that a request belongs to, for logs and traces. It does not change the answer."""
 
     job_id: str = ""
     traceparent: str | None = None
-    """W3C context of the span that asks; None where the job is not traced."""
+    """W3C trace context of the calling span; None if the job is not traced."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the LM draws tokens. `temperature` 0 is greedy; `top_k` 0, `top_p` 1 and `cfg_scale` 1 are off."""
+    """How the LM draws tokens.
+
+    `temperature` 0 is greedy; `top_k` 0, `top_p` 1, `repetition_penalty` 1 and `cfg_scale` 1 turn these off.
+    """
 
     seed: int
     temperature: float = 0.85
@@ -52,12 +55,12 @@ class Sampling:
     top_p: float = 0.9
     repetition_penalty: float = 1.0
     cfg_scale: float = 1.0
-    negative_prompt: str = "NO USER INPUT"
+    negative_prompt: str = NO_USER_INPUT
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """Musical facts of a song; None where nobody said. Values are as the user or the LM wrote them."""
+    """Musical metadata of a song, as the user or the LM wrote it; None is unknown."""
 
     bpm: int | None = None
     key_scale: str | None = None
@@ -68,9 +71,10 @@ class Metadata:
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """Ask the LM for the metadata that is None in `given`, and only for that.
+    """Asks the LM for the metadata that is None in `given`, and only for that.
 
-    `wanted_duration` False (the source or given codes decide it) leaves `duration` None in the answer.
+    If `wants_duration` is False (the source or given codes decide the duration), the LM writes none and the
+    answer has the duration of `given`.
     """
 
     caption: str
@@ -87,7 +91,7 @@ class PlanRequest:
 
 @dataclass(frozen=True)
 class ComposeRequest:
-    """Ask the LM for exactly `code_count` audio codes of one batch item."""
+    """Asks the LM for exactly `code_count` audio codes of one item."""
 
     caption: str
     lyrics: str
@@ -96,20 +100,20 @@ class ComposeRequest:
     sampling: Sampling
     backend: str = "vllm"
     language: str | None = None
-    """Of the lyrics, as in the PlanRequest; None leaves it out of the LM's prompt."""
+    """Language of the lyrics, as in the PlanRequest; None leaves it out of the LM's prompt."""
     origin: Origin = Origin()
 
 
 @dataclass(frozen=True)
 class AudioCodes:
-    """The result of `compose`: codes in 0…63999 at 5 Hz."""
+    """The result of `compose`: codes from 0 to 63,999, 5 per second."""
 
     codes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Window:
-    """The part of a source that a task renews, in latent frames: [start, end)."""
+    """The part of a source that a task renews, in latent frames from `start` up to `end`, exclusive."""
 
     start: int
     end: int
@@ -117,14 +121,15 @@ class Window:
 
 @dataclass(frozen=True)
 class RepaintMode:
-    """How firmly a repaint holds on to the source outside its window."""
+    """How closely a repaint keeps the source outside its window."""
 
     injection_ratio: float
-    """Fraction of the steps after which the noisy source replaces what the DiT made outside the window."""
+    """Fraction of the steps, from the first on, after which the noised source is restored outside the
+    window."""
     crossfade_frames: int
-    """Latent frames outside each edge over which the result fades into the source; 0 is no blend."""
+    """Latent frames outside each edge over which the result fades into the source; 0 turns the fade off."""
     splice_seconds: float | None
-    """Crossfade into the source's own waveform outside the window; None keeps what was decoded there."""
+    """Crossfade into the source's own waveform outside the window; None keeps the decoded waveform there."""
 
 
 REPAINT_MODES = {
@@ -136,10 +141,10 @@ REPAINT_MODES = {
 
 @dataclass(frozen=True)
 class DenoiseRequest:
-    """One batch item for the DiT.
+    """Asks the DiT to denoise one item.
 
-    `codes` wins over `source`. `source` is [frames, channels] or absent (silence); codes and sources shorter
-    than `frames` are padded with silence latents, longer ones cropped.
+    `codes` takes precedence over `source`. `source` is [frames, channels] or absent (silence); codes and
+    sources shorter than `frames` are padded with silence latents, longer ones cropped.
     """
 
     task: Task
@@ -148,7 +153,7 @@ class DenoiseRequest:
     lyrics: str
     language: str
     metadata: Metadata
-    """As the DiT's prompt carries it; its duration is that of the whole song."""
+    """The metadata for the DiT's prompt; its duration is that of the whole song."""
     frames: int
     seed: int
     codes: tuple[int, ...] | None = None
@@ -177,24 +182,24 @@ class DenoiseRequest:
 
 @dataclass(frozen=True)
 class DenoisedLatents:
-    """The result of `denoise`, with what the model really did."""
+    """The result of `denoise`, with the options that the model really used."""
 
     latents: Latents
     steps: int
     guidance_scale: float | None
-    """None where the model takes no guidance (distilled checkpoints)."""
+    """None if the model takes no guidance (distilled checkpoints)."""
     truncated: tuple[str, ...] = ()
     """Texts cut to the DiT's token limits: any of "caption", "lyrics"."""
     timesteps: tuple[float, ...] = ()
-    """The schedule that was run, without its final 0."""
+    """The schedule that was used, without its final 0."""
 
 
 @dataclass(frozen=True)
 class EncodeRequest:
-    """Ask the codec for the latents of a stored recording.
+    """Asks the codec for the latents of a stored recording.
 
-    A source is padded with silence on both sides (out-painting) and encoded whole; a reference is brought to
-    30 s: three pieces of 10 s chosen by `seed`, 750 frames.
+    A source is padded with silence on both sides (out-painting) and encoded whole. A reference is cut to 30 s
+    (750 frames): three pieces of 10 s chosen by `seed`.
     """
 
     uri: str
@@ -205,26 +210,25 @@ class EncodeRequest:
     pad_right: float = 0.0
     """Seconds."""
     renewed: tuple[float, float] | None = None
-    """Start and end of the part that a repaint makes anew, in seconds of the padded source. A source that is
-    quiet around it is then turned up, because the DiT makes music at the level of released songs."""
+    """Start and end of the part that a repaint renews, in seconds of the padded source. A source that is
+    quiet around this part is turned up, because the DiT makes music as loud as released songs."""
     origin: Origin = Origin()
 
 
 @dataclass(frozen=True)
 class EncodedAudio:
-    """The result of `encode`. `latents` is None where the recording is silent: the DiT then hears none."""
+    """The result of `encode`. `latents` is None if the recording is silent; the DiT then gets none."""
 
     latents: Latents | None
-    seconds: float
     gain: float = 1.0
-    """What the source's samples were multiplied by."""
+    """The factor by which the source's samples were multiplied."""
 
 
 @dataclass(frozen=True)
 class Splice:
-    """Keep the source outside the repainted window, sample for sample (contract §1.4). Times in seconds.
+    """How to keep the source outside the repainted window, sample for sample (contract §1.4).
 
-    `start` and `end` are in the padded source's time.
+    Times are in seconds; `start` and `end` are positions in the padded source.
     """
 
     uri: str
@@ -234,12 +238,12 @@ class Splice:
     pad_right: float = 0.0
     crossfade: float = 0.025
     gain: float = 1.0
-    """What the source was multiplied by when it was encoded; the new part is divided by it."""
+    """The factor by which the source was multiplied before encoding; the new part is divided by it."""
 
 
 @dataclass(frozen=True)
 class DecodeRequest:
-    """One batch item for the codec: latents in, an audio file at `uri` out."""
+    """Asks the codec to decode the latents of one item into an audio file at `uri`."""
 
     latents: Latents
     seconds: float
@@ -256,6 +260,5 @@ class AudioFile:
 
     uri: str
     byte_count: int
-    seconds: float
     timings: dict[str, float] = field(default_factory=dict)
     """Seconds spent decoding and encoding, by stage name."""

@@ -1,4 +1,4 @@
-"""The number type that an engine computes in."""
+"""The dtype in which an engine computes."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def engine_dtype(setting: "DType", device: "Device") -> torch.dtype:
-    """The type of a setting. `auto` is bfloat16, but float32 on a processor that would have to imitate it."""
+    """The dtype of a setting. `auto` is bfloat16, or float32 on a CPU without bfloat16 instructions."""
     if setting == "auto":
         setting = "bfloat16" if device == "cuda" or _processor_multiplies_bfloat16() else "float32"
     chosen: torch.dtype = getattr(torch, setting)
@@ -17,6 +17,6 @@ def engine_dtype(setting: "DType", device: "Device") -> torch.dtype:
 
 
 def _processor_multiplies_bfloat16() -> bool:
-    # By torch's own look at the processor: x86 with AVX-512 BF16 or AMX, ARM with BF16.
+    # Capabilities as torch names them: AVX-512 BF16 or AMX on x86, BF16 on ARM.
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -21,8 +21,8 @@ _NO_FOLDER_SYNC = {errno.EACCES, errno.EBADF, errno.EINVAL}
 def located(uri: str) -> tuple[Any, str]:
     """The file system of a URI, and the path on it.
 
-    It keeps no listings, because other processes write and delete files, too. Credentials and endpoints come
-    from the environment (`AWS_...`, `FSSPEC_...`).
+    The file system caches no listings, because other processes write and delete files, too. Credentials and
+    endpoints come from the environment (`AWS_...`, `FSSPEC_...`).
     """
     options = _s3_options() if uri.startswith("s3://") else {}
     file_system, path = url_to_fs(uri, use_listings_cache=False, **options)
@@ -32,21 +32,21 @@ def located(uri: str) -> tuple[Any, str]:
 def _s3_options() -> dict[str, Any]:
     configured = conf.get("s3", {})
     client = {
-        # For URLs botocore's default is version 2, which many S3 stores and encrypted buckets refuse.
+        # botocore signs URLs with version 2 by default, which many S3 stores and encrypted buckets refuse.
         "signature_version": "s3v4",
-        # Three attempts; botocore's default takes ten seconds to find that nobody answers.
+        # Three attempts; with botocore's default it takes ten seconds to notice that nobody answers.
         "retries": {"mode": "standard"},
     }
-    # So much of a large file is in memory at once, as often as the concurrency says.
+    # A transfer of a large file holds up to `max_concurrency` blocks in memory.
     transfer = {"default_block_size": 16 << 20, "max_concurrency": 4}
     return {**transfer, **configured, "config_kwargs": {**client, **configured.get("config_kwargs", {})}}
 
 
 @contextmanager
 def storage_errors(*passed: type[Exception]) -> Iterator[None]:
-    """Around calls of a file system: whatever they raise, in whichever library, becomes a StorageError.
+    """Turn every exception that calls of a file system raise in the block into a StorageError.
 
-    Exceptions in `passed` stay what they are.
+    Exceptions of the types in `passed` are raised unchanged.
     """
     try:
         yield
@@ -58,7 +58,7 @@ def storage_errors(*passed: type[Exception]) -> Iterator[None]:
 
 @contextmanager
 def stored_file(uri: str) -> Iterator[Path]:
-    """A stored file as a local one, which is a copy where the storage is elsewhere.
+    """The path of a local file with the content of a stored one: itself, or a copy if the storage is remote.
 
     Raises FileNotFoundError and StorageError.
     """
@@ -74,9 +74,9 @@ def stored_file(uri: str) -> Iterator[Path]:
 
 @contextmanager
 def new_stored_file(uri: str) -> Iterator[BinaryIO]:
-    """A file to write that appears at `uri` whole and for good when the block ends, or not at all.
+    """A file to write, which appears at `uri` complete and durable when the block ends, or not at all.
 
-    Only the server's own user can read it. Raises StorageError, also in the place of an OSError of the block.
+    Only the server's own user can read it. Raises StorageError, also instead of an OSError in the block.
     """
     storage, path = located(uri)
     if isinstance(storage, LocalFileSystem):
@@ -93,7 +93,7 @@ def new_stored_file(uri: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _new_local_file(path: Path) -> Iterator[BinaryIO]:
-    """The file is written beside its place and renamed when all of it is on the disk."""
+    """Write the file beside its place and rename it when all of it is on the disk."""
     _make_folders(path.parent)
     with TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
         aside = Path(folder) / path.name
@@ -109,14 +109,14 @@ def _new_local_file(path: Path) -> Iterator[BinaryIO]:
 def _file_errors(folder: Path | str) -> Iterator[None]:
     try:
         yield
-    except (StorageError, InterruptedError):  # a cancelled job ends its writing with the second
+    except (StorageError, InterruptedError):  # a cancelled job interrupts its writing
         raise
     except OSError as error:
         raise StorageError(f"{folder}: {error}") from error
 
 
 def _path_of(temporary: IO[bytes]) -> str:
-    """Where an open file without a name can be opened: the system deletes such a file with its process."""
+    """A path that opens a temporary file without a name, which the system deletes when its process ends."""
     return f"/proc/{os.getpid()}/fd/{temporary.fileno()}"
 
 
@@ -134,9 +134,9 @@ def _private_file(path: Path) -> BinaryIO:
 
 
 def _sync(folder: Path) -> None:
-    """Bring the names in a folder to the disk.
+    """Flush the names in a folder to the disk.
 
-    Some file systems do not do this for folders; PostgreSQL passes over the same errors.
+    Some file systems cannot do this for folders; the errors ignored here are those that PostgreSQL ignores.
     """
     try:
         descriptor = os.open(folder, os.O_RDONLY)

@@ -1,7 +1,7 @@
-"""Recordings as the server keeps them: WAV of 48 kHz, stereo, 32-bit float, with the one header below.
+"""Recordings as the server stores them: WAV, 48 kHz, stereo, 32-bit float, always with the header below.
 
-Files of strangers never come here: `serve_app/recordings` makes these of them, in a process of its own. Since
-everything but the samples is known, reading needs no parser and no audio library.
+Uploaded files are never read here: `serve_app/recordings` converts them to this format in a separate process.
+Since everything but the samples is fixed, reading needs no parser and no audio library.
 """
 
 import math
@@ -14,26 +14,26 @@ import numpy.typing as npt
 from configs.domain import AUDIO_CHANNELS, SAMPLE_RATE
 
 Samples = npt.NDArray[np.float32]
-"""[channels, samples], full scale is ±1."""
+"""Audio as [channels, samples]; full scale is ±1."""
 
 SILENCE_PEAK = 1e-6
-"""A recording that never leaves ±1e-6 is silent: the original model's test."""
+"""A recording whose peak is below 1e-6 counts as silent, as in the original model."""
 
 FRAME_BYTES = 4 * AUDIO_CHANNELS
-"""Bytes of one sample of both channels."""
+"""Bytes of one sample in both channels."""
 _HEADER = struct.Struct("<4sI4s 4sIHHIIHHH 4sII 4sI")
 HEADER_BYTES = _HEADER.size
-"""The samples of a file begin here."""
+"""Offset of the samples in a file."""
 _FLOAT_FORMAT = 3
 """WAVE_FORMAT_IEEE_FLOAT."""
 
 
 class AudioFileError(ValueError):
-    """The file is not one of these. The message continues a sentence: "the file …"."""
+    """The file is not a stored recording. The message continues a sentence about the file."""
 
 
 def header(frames: int) -> bytes:
-    """The first HEADER_BYTES of a file with `frames` samples a channel."""
+    """The first HEADER_BYTES of a file with `frames` samples per channel."""
     data_bytes = frames * FRAME_BYTES
     return _HEADER.pack(
         *(b"RIFF", HEADER_BYTES - 8 + data_bytes, b"WAVE"),
@@ -45,7 +45,7 @@ def header(frames: int) -> bytes:
 
 
 def largest_file(max_seconds: float) -> int:
-    """Bytes that a file of `max_seconds` does not exceed."""
+    """An upper bound for the bytes of a recording of `max_seconds`."""
     return HEADER_BYTES + math.ceil(max_seconds + 1) * SAMPLE_RATE * FRAME_BYTES
 
 
@@ -59,6 +59,6 @@ def read(path: Path | str) -> Samples:
         if frames < 1 or rest or file.read(HEADER_BYTES) != header(frames):
             raise AudioFileError("is not a recording that this version of the server has stored")
         samples = np.fromfile(file, "<f4").reshape(-1, AUDIO_CHANNELS)
-    if not (samples.min() >= -1 and samples.max() <= 1):  # NaN is neither
+    if not (samples.min() >= -1 and samples.max() <= 1):  # NaN fails both comparisons
         raise AudioFileError("holds samples beyond full scale")
     return np.ascontiguousarray(samples.T, np.float32)

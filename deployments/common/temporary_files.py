@@ -1,4 +1,4 @@
-"""The folder of temporary files. It holds arriving uploads and copies of files in an object store."""
+"""The folder of temporary files, which holds arriving uploads and copies of files from an object store."""
 
 import errno
 import tempfile
@@ -12,9 +12,9 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 @contextmanager
 def temporary_files() -> Iterator[None]:
-    """Around what makes or writes temporary files: where their folder is full, a StorageError names it.
+    """Raise a StorageError that names the folder of temporary files if it is full in this block.
 
-    Other exceptions stay what they are.
+    Other exceptions are raised unchanged.
     """
     folder = temporary_folder()
     try:
@@ -28,7 +28,7 @@ def temporary_files() -> Iterator[None]:
 
 
 def temporary_folder() -> str:
-    """Where temporary files lie. Raises StorageError where no folder can hold any."""
+    """The folder of temporary files. Raises StorageError if there is no usable folder."""
     try:
         return tempfile.gettempdir()
     except FileNotFoundError as error:

@@ -1,8 +1,8 @@
-"""Spans of jobs for OpenTelemetry.
+"""OpenTelemetry spans of jobs.
 
-A span is made when it has ended, from its times and from a W3C trace context that may have crossed processes
-or waited in the job store: OpenTelemetry's own notion of a current span does neither. Nothing of its SDK is
-imported where `tracing.exporter` of the settings is null.
+A span is made after it has ended, from its times and from a W3C trace context, because the context may cross
+processes or wait in the job store, and OpenTelemetry's current span can do neither. The SDK is not imported
+when the setting `tracing.exporter` is null.
 """
 
 import os
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
 
 NAMESPACE = "acestep"
-"""`service.namespace` of all spans; their `service.name` is the deployment."""
+"""The `service.namespace` of all spans; their `service.name` is the deployment."""
 EXPORT_MILLISECONDS = 1000.0
-"""A replica that is shut down still runs for longer than that after its last call."""
+"""Delay of an export. A replica that shuts down still runs for longer than this after its last call."""
 NO_EXPORTER = (
     "tracing.exporter is otlp, and its package is not installed: pip install 'acestep-serve[tracing]', or "
     "opentelemetry-exporter-otlp-proto-http"
@@ -36,7 +36,7 @@ Attributes = Mapping[str, str | int | float]
 
 @dataclass(frozen=True)
 class SpanRecorder:
-    """Hands the spans of one process to an exporter; off, it does nothing."""
+    """Hands the spans of one process to an exporter; does nothing if there is none."""
 
     processor: "SpanProcessor | None" = None
     resource: "Resource | None" = None
@@ -52,10 +52,10 @@ class SpanRecorder:
         error: str | None = None,
         link: str | None = None,
     ) -> None:
-        """Make a span that has ended; none where its context is None.
+        """Export a span that has ended, unless its context is None.
 
-        `context` and `parent` are traceparents, times are epoch seconds, `error` is the type of what went
-        wrong, `link` the traceparent of a span in another trace.
+        `context` and `parent` are traceparents, times are Unix times in seconds, `error` is the type of the
+        exception, `link` the traceparent of a span in another trace.
         """
         if self.processor is None or context is None:
             return
@@ -81,7 +81,7 @@ class SpanRecorder:
 
     @contextmanager
     def span(self, name: str, origin: Origin, attributes: Attributes | None = None) -> Iterator[Origin]:
-        """A span around a block; yields the origin of what the block asks others for."""
+        """Record a span around a block; yields the origin for the calls that the block makes."""
         if self.processor is None or origin.traceparent is None:
             yield origin
             return
@@ -96,7 +96,7 @@ class SpanRecorder:
             self.record(name, inner.traceparent, origin.traceparent, started, time.time(), attributes, error)
 
     def close(self) -> None:
-        """Export what is left."""
+        """Export the remaining spans."""
         if self.processor is not None:
             self.processor.shutdown()
 
@@ -105,9 +105,9 @@ NO_SPANS = SpanRecorder()
 
 
 def span_recorder(settings: TracingSettings, service: str) -> SpanRecorder:
-    """What records the spans of this process; `service` is the name of its deployment.
+    """The recorder of this process; `service` is the name of its deployment.
 
-    Raises RuntimeError where the exporter's package is missing.
+    Raises RuntimeError if the exporter's package is missing.
     """
     if settings.exporter is None:
         return NO_SPANS
@@ -121,7 +121,7 @@ def span_recorder(settings: TracingSettings, service: str) -> SpanRecorder:
 
 
 def child_of(parent: str | None) -> str | None:
-    """The context of a new span in the trace of `parent`; None where there is none."""
+    """The context of a new span in the trace of `parent`; None if that is None."""
     return None if parent is None else with_span_id(parent, secrets.token_hex(8))
 
 

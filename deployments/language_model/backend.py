@@ -1,4 +1,4 @@
-"""What the LM's engines have in common: token ids in, token ids out."""
+"""The interface of the LM's engines. They take and return token ids."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ class TokenRequest:
 
     prompt: list[int]
     unconditional_prompt: list[int] | None
-    """The other half of a guided run; None runs unguided."""
+    """The unconditional prompt of a guided run; None for an unguided run."""
     sampling: Sampling
     allowed: range
     """Token ids that may be drawn."""
     max_tokens: int
     regex: str | None = None
-    """Text to be written, then the end of the turn."""
+    """A regular expression for the text; the end of the turn follows it."""
     structural_tag: str | None = None
-    """Text and control tokens to be written, then the end of the turn: xgrammar's JSON."""
+    """xgrammar's JSON for text and control tokens; the end of the turn follows them."""
 
     @property
     def is_constrained(self) -> bool:
-        """Whether a grammar ends the run; others draw exactly `max_tokens` tokens."""
+        """Whether a grammar ends the run. Without one, exactly `max_tokens` tokens are drawn."""
         return self.regex is not None or self.structural_tag is not None
 
 
@@ -33,13 +33,13 @@ class Backend(Protocol):
     """An engine that runs many requests at a time."""
 
     capacity: int
-    """Tokens, prompts and answers together, of the largest run that it can hold."""
+    """Tokens of the largest run that the engine can hold, the prompts and answers of all its rows."""
 
     def generate(self, request: TokenRequest) -> AsyncGenerator[list[int], None]:
-        """New tokens as they come, without the end of the turn. Leaving early aborts the run."""
+        """Yield new tokens, without the end of the turn. Closing the generator early aborts the run."""
 
     async def check_health(self) -> None:
-        """Raises EngineError when the engine is dead or stalled."""
+        """Raises EngineError if the engine is dead or stalled."""
 
     def close(self) -> None:
         """End the engine and free its memory."""

@@ -1,4 +1,4 @@
-"""The LanguageModel deployment: metadata and audio codes from captions and lyrics."""
+"""The LanguageModel deployment, which writes metadata and audio codes for captions and lyrics."""
 
 import logging
 import os
@@ -20,13 +20,13 @@ logger = logging.getLogger("ray.serve")
 @serve.deployment(
     name="LanguageModel",
     ray_actor_options={"num_cpus": 0.2},
-    max_ongoing_requests=64,  # the engine queues what its batch has no room for
+    max_ongoing_requests=64,  # the engine queues runs that its batch has no room for
     graceful_shutdown_timeout_s=120,
     health_check_period_s=5,
     health_check_timeout_s=60,
 )
 class LanguageModel:
-    """One replica: the 5Hz LM `checkpoint` on the backends of the settings."""
+    """One replica, which runs the 5Hz LM `checkpoint` on the backends of the settings."""
 
     def __init__(self, settings: Settings, checkpoint: str) -> None:
         self._checkpoint = checkpoint
@@ -40,13 +40,13 @@ class LanguageModel:
         self._is_warm = False
 
     async def plan(self, request: PlanRequest) -> Metadata:
-        """Complete the metadata: given values come back as they are, missing ones are the LM's."""
+        """Complete the metadata: given values are returned unchanged, the LM writes the missing ones."""
         with self._calls.call("plan", request.origin):
             async with self._ending_with_its_engine():
                 return await self._engine.plan(request)
 
     async def compose(self, request: ComposeRequest) -> AsyncGenerator[Progress | AudioCodes, None]:
-        """Progress, then the audio codes. Cancelling the call frees the engine's slots at once."""
+        """Yield progress, then the audio codes. Cancelling the call frees the engine's rows at once."""
         with self._calls.call("compose", request.origin, "prefill") as enter:
             async with self._ending_with_its_engine(), aclosing(self._engine.compose(request)) as answers:
                 async for answer in answers:
@@ -54,7 +54,7 @@ class LanguageModel:
                     yield answer
 
     def fits(self, caption: str, lyrics: str, negative_prompt: str, code_count: int) -> bool:
-        """Whether a song with these texts and so many codes fits the LM's context."""
+        """Whether a song with these texts and `code_count` codes fits the LM's context."""
         return self._engine.fits(caption, lyrics, negative_prompt, code_count)
 
     def ready(self) -> str:
@@ -62,7 +62,10 @@ class LanguageModel:
         return self._checkpoint
 
     async def check_health(self) -> None:
-        """Raises when an engine is dead or stalled. Serve calls it before it sends the first request."""
+        """Raises EngineError if an engine is dead or stalled. The first call warms up the engine.
+
+        Serve calls this before it sends the first request.
+        """
         if not self._is_warm:
             await self._engine.warm_up()
             self._is_warm = True
@@ -70,10 +73,10 @@ class LanguageModel:
 
     @asynccontextmanager
     async def _ending_with_its_engine(self) -> AsyncIterator[None]:
-        """A replica whose engine is dead ends at once.
+        """End the replica at once if its engine died in the block.
 
-        Serve then starts another, and callers see a lost replica and try again, instead of failing here until
-        the next health checks.
+        Serve then starts another one, and callers see a lost replica and retry. Otherwise calls would fail
+        here until the next health checks.
         """
         try:
             yield

@@ -1,4 +1,4 @@
-"""The 5Hz LM: metadata and audio codes from captions and lyrics."""
+"""The engine of the 5Hz LM, which writes metadata and audio codes for captions and lyrics."""
 
 import asyncio
 import logging
@@ -39,9 +39,9 @@ from deployments.language_model.text.prompts import (
 from deployments.language_model.text.tokenizer import LMTokenizer
 
 MAX_METADATA_TOKENS = 160
-"""Far more than the longest metadata takes, one token a character."""
+"""A limit well above the longest metadata, even at one token per character."""
 PROGRESS_EVERY = 10
-"""Codes between two progress reports after that of the first: 2 s of music."""
+"""Codes between two reports of progress (2 s of music). The first code is reported by itself."""
 
 
 class LanguageModelEngine:
@@ -59,13 +59,13 @@ class LanguageModelEngine:
         self._tokenizer = LMTokenizer.from_folder(folder)
         default = settings.backends[0]
         self._backends: dict[str, Backend] = {default: self._start_backend(default)}
-        """Those that are running."""
+        """The backends that are running, by name."""
         self._starting = asyncio.Lock()
 
     async def plan(self, request: PlanRequest) -> Metadata:
-        """The metadata of `request.given` with what is missing in it written by the LM.
+        """Complete `request.given`: the LM writes the missing metadata, given values are returned unchanged.
 
-        Given values come back as they are. Raises EngineError when the backend fails.
+        Raises EngineError if the backend fails, and JobError if the prompt is too long.
         """
         given = request.given
         absent = {
@@ -86,7 +86,7 @@ class LanguageModelEngine:
         )
 
     async def compose(self, request: ComposeRequest) -> AsyncGenerator[Progress | AudioCodes, None]:
-        """Progress, then exactly `request.code_count` codes. Raises JobError where the prompt is too long."""
+        """Yield progress, then exactly `code_count` codes. Raises JobError if the prompt is too long."""
         prompt, unconditional = self._compose_prompts(request)
         self._require_room(prompt, unconditional, request.code_count)
         total = request.code_count
@@ -122,7 +122,10 @@ class LanguageModelEngine:
     async def describe(
         self, prompt: Prompt, sampling: Sampling, backend: BackendName = "vllm", max_tokens: int = 2048
     ) -> Description:
-        """The answer to an understand, format or inspire prompt, its lyrics cut at `max_tokens` of answer."""
+        """The answer to an understand, format or inspire prompt. At `max_tokens` its lyrics are cut off.
+
+        Raises EngineError if the metadata before the lyrics did not end by then.
+        """
         tokenizer = self._tokenizer
         ids = tokenizer.encode(answered(prompt, DESCRIPTION_PREFILL))
         self._require_room(ids, None, max_tokens)
@@ -137,7 +140,7 @@ class LanguageModelEngine:
         return Description(fields, extract_lyrics(END_THINK.name + tokenizer.decode(answer[end:])))
 
     def fits(self, caption: str, lyrics: str, negative_prompt: str, code_count: int) -> bool:
-        """Whether a song with these texts and `code_count` codes fits the context, whatever its metadata."""
+        """Whether a song with these texts, `code_count` codes and the longest metadata fits the context."""
         longest = Metadata(bpm=300, key_scale="C# minor", time_signature="4", duration=600)
         cot = cot_yaml(lm_fields(longest, "unknown"))
         prompt = self._tokenizer.encode(compose_prompt(caption, lyrics, cot))
@@ -145,14 +148,14 @@ class LanguageModelEngine:
         return self._has_room(prompt, unconditional, max(code_count, MAX_METADATA_TOKENS))
 
     async def warm_up(self) -> None:
-        """Run codes and metadata through the default backend. Raises EngineError where it does not guide."""
+        """Write codes and metadata with the default backend. Raises EngineError if its guidance is wrong."""
         default = self._settings.backends[0]
         await require_guided(self._backends[default], self._tokenizer)
         question = PlanRequest("", "", "unknown", Metadata(), True, MIN_LM_DURATION, Sampling(seed=0))
         await self.plan(replace(question, backend=default))
 
     async def check_health(self) -> None:
-        """Raises EngineError when a backend is dead or stalled."""
+        """Raises EngineError if a backend is dead or stalled."""
         for backend in self._backends.values():
             await backend.check_health()
 
@@ -191,7 +194,10 @@ class LanguageModelEngine:
         return prompt, self._tokenizer.encode(unconditional_compose_prompt(request.sampling.negative_prompt))
 
     async def _running(self, name: str) -> Backend:
-        """The backend, started and warmed up first where no request has named it yet. Raises JobError."""
+        """The backend called `name`, which is started and checked first if it is not running.
+
+        Raises JobError if the settings do not have it.
+        """
         if name not in self._settings.backends:
             served = ", ".join(self._settings.backends)
             raise JobError(f"This server does not run the LM backend {name!r}, only {served}.")
@@ -228,7 +234,11 @@ class LanguageModelEngine:
             return [token async for tokens in answers for token in tokens]
 
     def _has_room(self, prompt: list[int], unconditional: list[int] | None, new_tokens: int) -> bool:
-        """Whether both halves fit the context, their prompts a step, and all of it the smallest backend."""
+        """Whether a run fits.
+
+        Each row must fit the context, all prompts together one step, and all rows with their new tokens the
+        backend with the smallest capacity.
+        """
         rows = [prompt] if unconditional is None else [prompt, unconditional]
         prefill = sum(map(len, rows))
         context = self._settings.max_model_len
@@ -249,7 +259,7 @@ class LanguageModelEngine:
 
 
 def _attempts(sampling: Sampling) -> list[Sampling]:
-    """The run and its one repetition; a greedy run would repeat itself."""
+    """The sampling of a run and of its repetition. A greedy run has none, because it would be the same."""
     if sampling.temperature <= 0:
         return [sampling]
     return [sampling, replace(sampling, seed=derived_seed(sampling.seed, 1))]

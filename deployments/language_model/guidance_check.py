@@ -1,11 +1,12 @@
-"""Proof at start that an engine guides.
+"""A check at the start that an engine applies classifier-free guidance.
 
-Guided logits are `u + scale * (c - u)`: at scale 1 those of the prompt, c, at scale 0 those of the other
-prompt, u. So a guided run must draw what each prompt alone makes the engine draw. An engine that ignores the
-other prompt or the scale draws the same at both.
+Guided logits are `u + scale * (c - u)`: at scale 1 they equal the logits c of the prompt, at scale 0 the
+logits u of the unconditional prompt. So a guided run must draw the tokens that each prompt alone would draw.
+An engine that ignores the unconditional prompt or the scale draws the same tokens at both scales.
 
-Rounding decides some draws: the same prompt has slightly other logits in another batch, and in bfloat16 two
-tokens often have the very same. So a wrong draw shows nothing; that hardly any is right shows a fault.
+Rounding decides some draws: the logits of a prompt differ slightly between batches, and in bfloat16 two
+tokens often have equal logits. So a single wrong draw proves nothing, but a fault makes nearly all draws
+wrong.
 """
 
 import asyncio
@@ -18,14 +19,14 @@ from deployments.language_model.text.prompts import compose_prompt, plan_prompt
 from deployments.language_model.text.tokenizer import LMTokenizer
 
 _PARTS = 24
-"""Of the codebook. The engine draws a code from each."""
+"""Number of parts into which the codebook is divided. The engine draws one code from each part."""
 _ROUND = 8
-"""Parts that are tried at once; the first ones nearly always suffice."""
+"""Number of parts that are tried at once. The first round nearly always suffices."""
 
 
 @dataclass
 class _Tally:
-    """Of the parts in which the two prompts alone draw different codes."""
+    """Counts over the parts in which the two prompts alone draw different codes."""
 
     parts: int = 0
     like_prompt: int = 0
@@ -35,15 +36,16 @@ class _Tally:
 
     @property
     def right(self) -> int:
-        """Right draws at the scale at which fewer are."""
+        """The smaller of the two numbers of right draws."""
         return min(self.like_prompt, self.like_other)
 
 
 async def require_guided(backend: Backend, tokenizer: LMTokenizer) -> None:
     """Raises EngineError unless the guided runs of `backend` follow both prompts and the scale.
 
-    More than half of the draws right, at both scales, is enough at any time; in the end more than a quarter.
-    With a fault hardly any is; without one more than half are, even if rounding decided every third draw.
+    After each round it is enough if more than half of the draws are right at both scales, and after the last
+    if more than a quarter are. With a fault hardly any are; without one more than half are, even if rounding
+    decides every third draw.
     """
     prompt = tokenizer.encode(compose_prompt("An upbeat pop song", "[Instrumental]", "bpm: 120"))
     other = tokenizer.encode(plan_prompt("", ""))
@@ -53,14 +55,14 @@ async def require_guided(backend: Backend, tokenizer: LMTokenizer) -> None:
     async def drawn(
         allowed: list[range], prompt: list[int], other: list[int] | None, scale: float
     ) -> list[list[int]]:
-        """The tokens of a greedy run of one token from each part."""
+        """Run the LM greedily for one token from each of the `allowed` ranges."""
         sampling = Sampling(0, temperature=0.0, cfg_scale=scale)
         requests = [TokenRequest(prompt, other, sampling, part, max_tokens=1) for part in allowed]
         return await asyncio.gather(*(_tokens(backend, request) for request in requests))
 
     tally = _Tally()
     for first in range(0, _PARTS, _ROUND):
-        # Not neighbours: those have more in common.
+        # A round takes parts that are far apart, because neighbouring codes have more in common.
         allowed = parts[first // _ROUND :: _PARTS // _ROUND]
         by_prompt, by_other = await drawn(allowed, prompt, None, 1.0), await drawn(allowed, other, None, 1.0)
         at_one, at_zero = await drawn(allowed, prompt, other, 1.0), await drawn(allowed, prompt, other, 0.0)

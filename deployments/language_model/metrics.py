@@ -1,4 +1,4 @@
-"""The LM's metrics for Prometheus: ours, and vLLM's own under its own names."""
+"""The LM's metrics for Prometheus: the server's own, and vLLM's under vLLM's names."""
 
 from functools import partial
 from typing import Any
@@ -9,7 +9,7 @@ from deployments.language_model.observer import EngineObserver
 
 
 class LanguageModelMetrics(EngineObserver):
-    """To be made in the replica's process."""
+    """Counts what the engines report. It must be made in the replica's process."""
 
     def __init__(self) -> None:
         self._meter = Meter(metrics.LANGUAGE_MODEL_METRICS)

@@ -1,20 +1,20 @@
-"""What the LM's engines tell about their work, as they do it."""
+"""The interface through which the LM's engines report their work."""
 
 from typing import Any
 
 
 class EngineObserver:
-    """Any thread may call it. This one does nothing."""
+    """Ignores all reports; subclasses use them. Any thread may call the methods."""
 
     def began(self, guided: bool) -> None:
-        """A run of the LM begins."""
+        """Called when a run of the LM begins."""
 
     def wrote(self, tokens: int) -> None:
-        """A run has got new tokens; those of a guided one are its two halves' together."""
+        """Called when a run has new tokens. A token that both rows of a guided run get counts once."""
 
     def stepped(self, rows: int, row_slots: int) -> None:
-        """A batch of rows has got a token each; there was room for `row_slots`."""
+        """Called when each of `rows` rows has got a token; the batch has room for `row_slots` rows."""
 
     def vllm_stat_loggers(self) -> list[Any]:
-        """Whom vLLM tells its own statistics: factories of its StatLoggerBase. For [] it collects none."""
+        """Factories of StatLoggerBase that receive vLLM's statistics. For [] vLLM collects none."""
         return []

@@ -1,4 +1,4 @@
-"""What the tiny tokenizers learn their words from: how people describe music and write lyrics."""
+"""The text that the tiny tokenizers are trained on: descriptions of music, lyrics and prompts."""
 
 CORPUS = """\
 # Instruction

@@ -1,14 +1,15 @@
-"""The embedded 5Hz LM: the official layout and vocabulary parts, tiny, with random weights.
+"""Building a tiny 5Hz LM in the official layout, with random weights.
 
-Text tokens of a small byte-level BPE, Qwen3's 26 control tokens, all 65,535 code tokens. It writes valid
-metadata because the grammar makes it, and codes without musical sense.
+Its vocabulary has the text tokens of a small byte-level BPE, Qwen3's 26 control tokens and all 65,535 code
+tokens. It writes valid metadata because the grammar forces it to, but its codes make no musical sense.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
-from deployments.language_model.text.prompts import END_THINK, THINK, TURN_END, TURN_START, code_token_name
+from configs.domain import code_token
+from deployments.language_model.text.prompts import END_THINK, THINK, TURN_END, TURN_START
 from deployments.tiny_checkpoints.tokenizer import train_tokenizer
 
 SEED = 20_260_101
@@ -44,10 +45,10 @@ CONTROL_TOKENS = (
     THINK.name,
     END_THINK.name,
 )
-"""Qwen3's added tokens, in the order of their ids."""
+"""Qwen3's added tokens in the order of their ids."""
 
 _PLAIN = frozenset(CONTROL_TOKENS[14:])
-"""Those that Qwen3 does not call special."""
+"""The control tokens that Qwen3 does not mark as special."""
 
 _CONFIG: dict[str, Any] = {
     "architectures": ["Qwen3ForCausalLM"],
@@ -82,8 +83,8 @@ def build(folder: Path) -> None:
 
 
 def tokenizer_spec(bpe: dict[str, Any]) -> dict[str, Any]:
-    """The official vocabulary on top of a BPE's `tokenizer.json`: control tokens, then code tokens."""
-    names = [*CONTROL_TOKENS, *(code_token_name(code) for code in range(CODE_TOKENS))]
+    """A BPE's `tokenizer.json` extended by the official control tokens, then the code tokens."""
+    names = [*CONTROL_TOKENS, *(code_token(code) for code in range(CODE_TOKENS))]
     first = len(bpe["model"]["vocab"])
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     added = [
@@ -119,7 +120,7 @@ def _byte_level_bpe() -> dict[str, Any]:
 
 
 def tokenizer_config() -> dict[str, Any]:
-    """What stands beside `tokenizer.json`."""
+    """The content of `tokenizer_config.json`."""
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": TURN_END.name,

@@ -1,6 +1,6 @@
-"""Builds tiny checkpoints in the original layout: real structure, real VAE ratios, random weights.
+"""Building tiny checkpoints in the original layout: real structure, real VAE ratios, random weights.
 
-For tests that need only shapes: the whole server runs on them, and what they make is noise.
+They are for tests that need only shapes: the whole server runs on them, but their songs are noise.
 """
 
 import json
@@ -27,7 +27,7 @@ _DIT_LAYERS = 4
 _TEXT_VOCABULARY = 640
 _CALIBRATION_FRAMES = 8
 _LOUDNESS = 0.15
-"""Root mean square of what the VAE is calibrated on; samples are in -1…1."""
+"""Root mean square of the noise that the VAE is calibrated on; full scale is ±1."""
 
 _DIT_CONFIG: dict[str, Any] = {
     "random_weights": True,
@@ -100,7 +100,7 @@ def build_text_encoder(folder: Path) -> None:
 
 
 def write_random_dit(folder: Path, config: dict[str, Any], vae: AutoencoderOobleck) -> None:
-    """Writes a DiT checkpoint of the original layout; its silence is that of `vae`."""
+    """Writes a DiT checkpoint of the original layout; its silence latent is computed by `vae`."""
     state: dict[str, torch.Tensor] = {}
     for seed, component in enumerate(Component):
         module = MODULE_CLASSES[component](**module_arguments(component, config))
@@ -116,14 +116,14 @@ def write_random_dit(folder: Path, config: dict[str, Any], vae: AutoencoderOoble
 
 
 def write_random_vae(folder: Path, config: dict[str, Any]) -> None:
-    """Writes a VAE of diffusers' format."""
+    """Writes a VAE in diffusers' format."""
     state = random_vae(config).state_dict()
     save_file(state, folder / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
     _write_config(folder, config)
 
 
 def write_random_text_encoder(folder: Path, sizes: dict[str, int]) -> None:
-    """Writes a Qwen3 of these sizes, and the small tokenizer."""
+    """Writes a Qwen3 text encoder of these sizes with the small tokenizer."""
     from transformers import Qwen3Config, Qwen3Model
 
     tokenizer = train_tokenizer(_TEXT_VOCABULARY)
@@ -144,7 +144,7 @@ def write_random_text_encoder(folder: Path, sizes: dict[str, int]) -> None:
 
 @torch.no_grad()
 def random_vae(config: dict[str, Any]) -> AutoencoderOobleck:
-    """A VAE whose latents of noise have deviation 1 and whose decoded noise is of audible level."""
+    """A VAE that encodes noise to latents of standard deviation 1, and decodes noise to an audible level."""
     vae = AutoencoderOobleck(**{key: value for key, value in config.items() if not key.startswith("_")})
     _randomise(vae, seed=10)
     generator = torch.Generator().manual_seed(11)
@@ -165,8 +165,8 @@ def _scale(convolution: nn.Module, factor: torch.Tensor) -> None:
 
 @torch.no_grad()
 def _silence_latent(vae: AutoencoderOobleck) -> torch.Tensor:
-    """[1, channels, SILENCE_FRAMES]: what the VAE makes of silence, away from its edges."""
-    context = 8  # frames; the encoder sees 7 to each side
+    """The VAE's latent of silence, away from the edges: [1, channels, SILENCE_FRAMES]."""
+    context = 8  # frames; the receptive field of the encoder is 7 to each side
     silence = torch.zeros(1, AUDIO_CHANNELS, (2 * context + 1) * SAMPLES_PER_LATENT)
     latents: torch.Tensor = vae.encode(silence).latent_dist.mode()
     return latents[:, :, context : context + 1].repeat(1, 1, SILENCE_FRAMES)
@@ -174,7 +174,7 @@ def _silence_latent(vae: AutoencoderOobleck) -> torch.Tensor:
 
 @torch.no_grad()
 def _randomise(module: nn.Module, seed: int) -> None:
-    """Gives every weight a value that keeps activations near one, drawn from `seed` in the order of names."""
+    """Draw every weight from `seed`, in the order of names, scaled so that activations stay near one."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in sorted(module.named_parameters()):
         noise = torch.randn(parameter.shape, generator=generator)

@@ -1,4 +1,4 @@
-"""A small byte-level BPE of our own, with the normalisation, splitting and post-processing of Qwen's."""
+"""A small byte-level BPE with the normalisation, splitting and post-processing of Qwen's tokenizer."""
 
 import json
 from pathlib import Path
@@ -18,9 +18,9 @@ QWEN_SPLIT = (
 
 
 def train_tokenizer(vocabulary_size: int, corpus: str = CORPUS) -> Tokenizer:
-    """A tokenizer that knows every byte, with at most `vocabulary_size` tokens; the same one each time.
+    """Train a tokenizer with every byte and at most `vocabulary_size` tokens. The result is deterministic.
 
-    Like that of Qwen3-Embedding it appends <|endoftext|> to what it encodes.
+    Like that of Qwen3-Embedding it appends <|endoftext|> to every text.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from configs.domain import code_token
 from configs.settings import Settings
 from deployments.checkpoints.catalog import DiTCheckpoint, Variant, dit_checkpoint
 from deployments.common.audio_formats import extension
@@ -51,9 +52,7 @@ def job_result(
         },
         "lm_model": lm if song.lm_answered or _composed(job, codes) else None,
         "dit_model": settings.models.dit,
-        "audio_codes": [
-            None if run is None else "".join(f"<|audio_code_{code}|>" for code in run) for run in codes
-        ],
+        "audio_codes": [None if run is None else "".join(map(code_token, run)) for run in codes],
         "timings": {stage: round(seconds, 3) for stage, seconds in timings.items()},
     }
 

@@ -2,9 +2,9 @@
 
 import re
 
-from configs.domain import CODE_COUNT
+from configs.domain import CODE_COUNT, CODE_TOKEN
 
-_RUN = re.compile(r"(?:\s*<\|audio_code_[0-9]{1,9}\|>)+\s*")
+_RUN = re.compile(rf"(?:\s*{CODE_TOKEN.pattern})+\s*")
 _LIST = re.compile(r"\s*[0-9]{1,9}\s*(?:,\s*[0-9]{1,9}\s*)*")
 _NUMBER = re.compile(r"[0-9]+")
 

@@ -6,7 +6,7 @@ Limits that depend on the server's settings are in `serve_app.request.capabiliti
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from configs.domain import CODE_COUNT, INSTRUCTIONS, LANGUAGES, Task
+from configs.domain import CODE_COUNT, INSTRUCTIONS, LANGUAGES, NO_USER_INPUT, Task
 from configs.settings import Backend
 from deployments.checkpoints.catalog import MAX_CUSTOM_TURBO_STEPS
 from deployments.common.messages import InferMethod
@@ -124,7 +124,7 @@ class GenerateRequest(BaseModel):
         "it distorts text.",
     )
     lm_negative_prompt: Text = Field(
-        "NO USER INPUT", max_length=2_048, description="What guidance steers away from."
+        NO_USER_INPUT, max_length=2_048, description="What guidance steers away from."
     )
     lm_top_k: TopK | None = Field(None, description="Draw from the k most likely tokens; 0 or null is off.")
     lm_top_p: Share = Field(

@@ -62,7 +62,7 @@ class Generator:
 class Codec:
     async def decode(self, request: DecodeRequest) -> AsyncGenerator[Progress | AudioFile, None]:
         yield Progress("decoding", 0, 1)
-        yield AudioFile(request.uri, 0, request.seconds, {"encoding": 0.0})
+        yield AudioFile(request.uri, 0, {"encoding": 0.0})
 
 
 @serve.deployment(name="Ingress", ray_actor_options={"num_cpus": 0}, graceful_shutdown_timeout_s=20)

@@ -162,7 +162,7 @@ def test_without_a_size_nothing_is_refused_that_fits_some_device() -> None:
         ("single_gpu_80gb", L40S, ["together they take"]),
         ("multi_gpu_node", L40S, []),
         ("multi_gpu_node", 40.0, ["LanguageModel takes 47"]),
-        ("cluster", 29.0, ["LanguageModel takes 47", "together they take"]),
+        ("cluster", 28.0, ["LanguageModel takes 47", "together they take"]),
     ],
 )
 def test_what_cannot_fit_a_gpu_is_refused(

@@ -39,7 +39,7 @@ class Codec(Models):
 
     async def encode(self, request: EncodeRequest) -> EncodedAudio:
         self.encoded = request
-        return EncodedAudio(LATENTS, 4.0, GAIN)
+        return EncodedAudio(LATENTS, GAIN)
 
     async def denoise(
         self, requests: tuple[DenoiseRequest, ...]
@@ -48,7 +48,7 @@ class Codec(Models):
 
     async def decode(self, request: DecodeRequest) -> AsyncGenerator[Progress | AudioFile, None]:
         self.decoded = request
-        yield AudioFile(request.uri, 4, request.seconds, {"encoding": 0.0})
+        yield AudioFile(request.uri, 4, {"encoding": 0.0})
 
 
 async def asked(folder: Path, **fields: Any) -> Codec:

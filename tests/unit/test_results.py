@@ -28,7 +28,7 @@ def generation_info(
         song_plan(job.spec, Metadata(duration=5.0), lm_answered=False),
         [None],
         [latents],
-        [AudioFile("file:///0.mp3", 1, 5.0)],
+        [AudioFile("file:///0.mp3", 1)],
         {"denoising": 1.0},
         Settings(models=ModelSettings(dit=dit)),
     )

@@ -1,4 +1,4 @@
-"""What the deployment does with files: blocking work, without the model."""
+"""The deployment's work on files. It blocks, and does not use the model."""
 
 import numpy as np
 
@@ -13,9 +13,9 @@ from deployments.common.stored_recordings import AudioFileError, Samples, read
 
 
 def recording_to_encode(request: EncodeRequest) -> tuple[Samples, float]:
-    """The samples [2, n] at 48 kHz that the VAE shall hear, and what they were multiplied by.
+    """The samples [2, n] at 48 kHz for the VAE's encoder, and the factor by which they were multiplied.
 
-    Raises JobError where the file can't be used.
+    Raises JobError if the file cannot be used.
     """
     samples = _stored_recording(request.uri, request.purpose)
     if request.purpose == "reference":
@@ -28,7 +28,7 @@ def recording_to_encode(request: EncodeRequest) -> tuple[Samples, float]:
 
 
 def write_song(waveform: Samples, request: DecodeRequest, report: Report) -> int:
-    """Finish the decoder's `waveform` and write the file that `request` asks for; its size in bytes."""
+    """Finish the decoder's `waveform`, write the requested file and return its size in bytes."""
     if request.splice is None:
         song = finished_song(waveform, request.seconds)
     else:

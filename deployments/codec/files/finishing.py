@@ -10,7 +10,7 @@ from deployments.common.messages import Splice
 from deployments.common.stored_recordings import Samples
 
 _INAUDIBLE_PEAK = 1e-5
-"""Below this the original model counts its own output as silent, and the song as failed."""
+"""At or below this peak an output counts as silent and the song as failed, as in the original model."""
 
 
 def finished_song(waveform: Samples, seconds: float) -> Samples:
@@ -19,11 +19,11 @@ def finished_song(waveform: Samples, seconds: float) -> Samples:
 
 
 def finished_repaint(waveform: Samples, seconds: float, source: Samples, splice: Splice) -> Samples:
-    """The source [2, samples] with the window of `splice` replaced by that of `waveform`.
+    """The source [2, samples] with its samples in the window of `splice` replaced by those of `waveform`.
 
-    The source keeps its level. The new part is turned down as far as the source was turned up for the model,
-    and to -1 dBFS where it is louder. The window has a crossfade before and after it; outside of them the
-    samples are the source's own, and beyond its end they are silence.
+    The source keeps its level. The new part is turned down by the factor by which the source was turned up
+    for the model, and further to -1 dBFS if it is louder. The window has a crossfade before and after it.
+    Outside of these the samples are the source's own, and beyond the source's end they are silence.
     """
     renewed = _cropped(waveform, seconds) / np.float32(splice.gain)
     length = renewed.shape[1]
@@ -50,7 +50,7 @@ def _cropped(waveform: Samples, seconds: float) -> Samples:
 
 
 def _share_of_new(length: int, splice: Splice) -> Samples:
-    """[length]: 1 inside the window, 0 outside, linear ramps of the crossfade's length between."""
+    """The share of the new part [length]: 1 inside the window, 0 outside, a linear crossfade between."""
     start = min(sample_count(splice.start), length - 1)
     end = min(max(sample_count(splice.end), start + 1), length)
     ramp_length = round(splice.crossfade * SAMPLE_RATE)

@@ -9,21 +9,19 @@ from deployments.common.stored_recordings import SILENCE_PEAK, Samples
 
 TARGET_PEAK = 10 ** (-1 / 20)
 """-1 dBFS."""
-
-
 USUAL_LEVEL = 10 ** (-20 / 20)
-"""Root mean square. -20 dBFS in each of two channels is about -18 LUFS, the reference of ReplayGain: most
-released music is louder. The embedded model makes about as much of its own accord."""
+"""Root mean square of -20 dBFS. In two channels this is about -18 LUFS, the reference level of ReplayGain;
+most released music is louder. The embedded model generates music at about this level."""
 _SURROUNDINGS = 10.0
-"""Seconds before and after a window."""
+"""Seconds before and after a window in which the level is measured."""
 _METER_BLOCK = 0.4
-"""Seconds."""
+"""Length of a measured block, in seconds."""
 _PAUSE = 0.1
-"""Blocks of less than so much of the mean power are pauses."""
+"""Blocks with less than this fraction of the mean power count as pauses."""
 
 
 def peak(samples: Samples) -> float:
-    """The largest magnitude in [channels, samples]; 0 where there is none."""
+    """The largest magnitude in [channels, samples]; 0 if there are no samples."""
     return float(np.abs(samples).max(initial=0.0))
 
 
@@ -34,10 +32,10 @@ def normalised(samples: Samples) -> Samples:
 
 
 def gain_to_usual_level(source: Samples, start: float, end: float) -> float:
-    """The factor that makes a quiet source [2, samples] as loud as released music around a window.
+    """The factor that brings a quiet source [2, samples] to USUAL_LEVEL around a window.
 
-    `start` and `end` are those of the window, in seconds. The factor is at least 1, and it brings no sample
-    above -1 dBFS.
+    The window begins at `start` and ends at `end`, in seconds. The factor is at least 1, and it brings no
+    sample above -1 dBFS.
     """
     level = _level(_around(source, start, end))
     return max(1.0, min(USUAL_LEVEL / level, TARGET_PEAK / peak(source))) if level else 1.0
@@ -50,9 +48,9 @@ def _around(source: Samples, start: float, end: float) -> list[Samples]:
 
 
 def _level(parts: list[Samples]) -> float:
-    """The root mean square of all that is not a pause; 0 where everything is silent.
+    """The root mean square of the blocks that are not pauses; 0 if all are silent.
 
-    Blocks and pauses are those of loudness meters (ITU-R BS.1770), without their weighting of frequencies.
+    Blocks and pauses are defined as in ITU-R BS.1770, but frequencies are not weighted.
     """
     block = sample_count(_METER_BLOCK)
     powers = np.array(
@@ -69,5 +67,5 @@ def _level(parts: list[Samples]) -> float:
 
 
 def limited(samples: Samples) -> Samples:
-    """`samples` turned down, where they are louder, to a peak of -1 dBFS."""
+    """`samples`, scaled to a peak of -1 dBFS if they are louder."""
     return normalised(samples) if peak(samples) > TARGET_PEAK else samples

@@ -1,4 +1,4 @@
-"""What the model hears of users' recordings."""
+"""Preparing users' recordings for the VAE's encoder."""
 
 import random
 
@@ -14,7 +14,7 @@ REFERENCE_PIECE_SECONDS = 10
 
 
 def is_silent(samples: Samples) -> bool:
-    """Whether there is nothing to hear in [channels, samples]."""
+    """Whether [channels, samples] are silent."""
     return peak(samples) < SILENCE_PEAK
 
 
@@ -24,9 +24,9 @@ def padded(samples: Samples, left_seconds: float, right_seconds: float) -> Sampl
 
 
 def reference_excerpt(samples: Samples, seed: int) -> Samples:
-    """30 s of a timbre reference: three pieces of 10 s, one from each third, where `seed` says.
+    """30 s of a timbre reference: three pieces of 10 s, one from each third, at positions drawn with `seed`.
 
-    Shorter recordings are repeated first. The original model draws the places from the global generator.
+    Shorter recordings are repeated first. The original model draws the positions from the global generator.
     """
     piece = REFERENCE_PIECE_SECONDS * SAMPLE_RATE
     repeats = -(-REFERENCE_PIECES * piece // samples.shape[1])

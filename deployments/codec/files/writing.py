@@ -1,7 +1,7 @@
-"""Writing finished songs. The same samples give the same bytes in every format.
+"""Writing finished songs. In every format the same samples give the same bytes.
 
-wav and flac hold exactly the samples given. mp3, opus and ogg hold as many after the decoder has removed the
-encoder's delay; aac differs by less than its frame of 1,024 samples.
+Files in wav, wav32 and flac have exactly the given number of samples. So have mp3, opus and ogg after the
+decoder has removed the encoder's delay; aac differs by less than one frame of 1,024 samples.
 """
 
 import io
@@ -19,16 +19,16 @@ from configs.domain import AUDIO_CHANNELS, SAMPLE_RATE
 from deployments.common.stored_recordings import Samples
 
 _BLOCK = 1 << 16
-"""Samples written between two reports."""
+"""Samples per channel that are written between two reports."""
 
 Report = Callable[[int], None]
-"""Hears how many samples have been written; what it raises ends the writing."""
+"""Called with the number of samples written so far; an exception that it raises ends the writing."""
 
 
 def write(samples: Samples, audio_format: str, file: BinaryIO, report: Report = lambda _: None) -> None:
-    """Write `samples` [2, samples] at 48 kHz to a seekable binary file, in one of `formats.FORMATS`.
+    """Write `samples` [2, n] at 48 kHz to a seekable binary file, in one of `audio_formats.FORMATS`.
 
-    Raises what `file` or `report` raises.
+    Raises ValueError for another shape, and whatever `file` or `report` raises.
     """
     if samples.ndim != 2 or samples.shape[0] != AUDIO_CHANNELS or not samples.shape[1]:
         raise ValueError(f"expected samples [{AUDIO_CHANNELS}, n], got {list(samples.shape)}")
@@ -36,7 +36,7 @@ def write(samples: Samples, audio_format: str, file: BinaryIO, report: Report = 
 
 
 def _reported_blocks(samples: Samples, report: Report) -> Iterator[Samples]:
-    """Blocks [samples, 2]."""
+    """Yield blocks [samples, 2], and report each one after it was used."""
     for start in range(0, samples.shape[1], _BLOCK):
         block = samples[:, start : start + _BLOCK]
         yield np.ascontiguousarray(block.T)
@@ -44,9 +44,10 @@ def _reported_blocks(samples: Samples, report: Report) -> Iterator[Samples]:
 
 
 def _pcm(block: Samples, bits: int) -> npt.NDArray[np.int32]:
-    """Steps of `bits`, in the upper bits of int32: samples read from a file of that depth come back the same.
+    """Samples rounded to `bits` bits, in the upper bits of int32.
 
-    libsndfile's own conversion truncates: it would change a 16 bit source by one step.
+    Samples that were read from a file of that depth are written unchanged. libsndfile's own conversion
+    truncates, which would change a 16-bit source by one step.
     """
     full_scale = 1 << (bits - 1)
     steps = np.rint(block.astype(np.float64) * full_scale).clip(-full_scale, full_scale - 1)
@@ -66,7 +67,7 @@ def _write_flac(blocks: Iterator[Samples], file: BinaryIO) -> None:
 
 
 def _write_mp3(blocks: Iterator[Samples], file: BinaryIO) -> None:
-    # libsndfile maps the compression level 0…1 to 320…32 kbit/s.
+    # libsndfile maps the compression levels from 0 to 1 to bit rates from 320 down to 32 kbit/s.
     with _sound_file(
         file, "MP3", "MPEG_LAYER_III", bitrate_mode="CONSTANT", compression_level=(320 - 192) / (320 - 32)
     ) as sound:
@@ -75,7 +76,8 @@ def _write_mp3(blocks: Iterator[Samples], file: BinaryIO) -> None:
 
 
 def _write_vorbis(blocks: Iterator[Samples], file: BinaryIO) -> None:
-    # FFmpeg has no good Vorbis encoder, libsndfile's Ogg files have random serial numbers: one each.
+    # libsndfile encodes, because FFmpeg has no good Vorbis encoder. FFmpeg writes the Ogg container, because
+    # libsndfile gives it a random serial number.
     encoded = io.BytesIO()
     with _sound_file(encoded, "OGG", "VORBIS", compression_level=0.4) as sound:
         for block in blocks:
@@ -84,13 +86,13 @@ def _write_vorbis(blocks: Iterator[Samples], file: BinaryIO) -> None:
     with av.open(encoded) as source, _container(file, "ogg") as target:
         stream = target.add_stream_from_template(source.streams.audio[0])
         for packet in source.demux(source.streams.audio[0]):
-            if packet.dts is not None:  # the last, empty one has none
+            if packet.dts is not None:  # the last packet is empty and has none
                 packet.stream = stream
                 target.mux(packet)
 
 
 def _write_wav_float(blocks: Iterator[Samples], file: BinaryIO) -> None:
-    # Not by libsndfile: it writes the time of day into float files (PEAK chunk).
+    # FFmpeg, because libsndfile writes the time of day into float files (PEAK chunk).
     _write_with_ffmpeg(blocks, file, container_format="wav", codec="pcm_f32le")
 
 
@@ -116,7 +118,7 @@ def _write_with_ffmpeg(
         for block in blocks:
             frame = av.AudioFrame.from_ndarray(block.reshape(1, -1), format="flt", layout="stereo")
             frame.sample_rate = SAMPLE_RATE
-            frame.pts = written  # without a clock the encoder's delay would not be recorded
+            frame.pts = written  # without timestamps the encoder's delay would not be recorded
             written += len(block)
             for piece in to_codec.resample(frame):
                 container.mux(stream.encode(piece))
@@ -140,7 +142,7 @@ def _sound_file(
 
 @contextmanager
 def _container(file: BinaryIO, container_format: str) -> Iterator[av.container.OutputContainer]:
-    """`bitexact`: without the time of day, the FFmpeg version and random serial numbers."""
+    """An open container, without the time of day, FFmpeg's version and random serial numbers (`bitexact`)."""
     options = {"fflags": "+bitexact"}
     with (
         _target(file) as target,
@@ -153,7 +155,7 @@ class _Target:
     """The file that an encoder writes to.
 
     Encoders call it from C, where an exception may be lost: libsndfile prints it and goes on, which leaves a
-    hole in the file. So the first exception is kept for `_target`, and nothing is written after it.
+    gap in the file. So the first exception is kept for `_target`, and nothing is written after it.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -180,7 +182,7 @@ class _Target:
 
 @contextmanager
 def _target(file: BinaryIO) -> Iterator[_Target]:
-    """Raises at its end what `file` raised, whatever the encoder made of it."""
+    """Wrap `file` for an encoder; at the end of the block, raise what `file` raised, if anything."""
     target = _Target(file)
     try:
         yield target

@@ -1,7 +1,8 @@
-"""What the LM may write as metadata: one regular expression for every backend.
+"""The grammar of metadata: a regular expression that every backend uses.
 
-A `<think>` line and one `key: value` line for each field in alphabetical order, as the LM was trained. Known
-values are forced: those that lead are put into the prompt, the others stand in the expression as they are.
+The LM was trained to write a `<think>` line and one `key: value` line for each field, in alphabetical order.
+Known values are forced: those before the first unknown one are part of the prompt, the others are literals in
+the expression.
 """
 
 import json
@@ -22,29 +23,31 @@ from deployments.language_model.text.prompts import THINK
 
 MAX_CAPTION_TOKENS = 512
 DESCRIPTION_PREFILL = "\nbpm:"
-"""Behind `<think>`: how every description begins."""
+"""The beginning of every description after `<think>`."""
 
 
 @dataclass(frozen=True)
 class ConstrainedText:
-    """What is to be generated behind a known beginning."""
+    """Text that continues a known beginning."""
 
     prefill: str
-    """Behind `<think>`, part of the prompt; ends at a token boundary, before the space of a value."""
+    """The known beginning after `<think>`, part of the prompt. It ends at a token boundary, before a value's
+    space."""
     regex: str
-    """The rest, up to the newline after the last wanted field; then only the end of the turn may follow."""
+    """The continuation, up to the newline after the last wanted field. Then only the end of the turn may
+    follow."""
 
 
 def metadata_regex(
     wanted: Collection[str], forced: Fields | None = None, max_duration: int = MAX_LM_DURATION
 ) -> str:
-    """The whole text from `<think>` on: `wanted` fields are free, `forced` ones fixed, others absent."""
+    """The expression from `<think>` on. `wanted` fields are free, `forced` ones fixed, others absent."""
     lines = _lines(wanted, forced or {}, max_duration)
     return f"{THINK.name}\\n" + "".join(f"{key}: {pattern}\\n" for key, pattern in lines)
 
 
 def constrained_metadata(wanted: Collection[str], forced: Fields, max_duration: int) -> ConstrainedText:
-    """The known beginning and the expression of what follows, up to the last wanted field."""
+    """The known beginning, and the expression for its continuation up to the last wanted field."""
     lines = _lines(wanted, forced, max_duration)
     keys = [key for key, _ in lines]
     first = min(keys.index(key) for key in wanted)
@@ -56,10 +59,11 @@ def constrained_metadata(wanted: Collection[str], forced: Fields, max_duration: 
 
 
 def description_tag(end_think_id: int, max_duration: int = MAX_LM_DURATION) -> str:
-    """An answer with every field and then lyrics, behind `DESCRIPTION_PREFILL`: xgrammar's structural tag.
+    """The structural tag (xgrammar) of an answer with all fields and lyrics, after `DESCRIPTION_PREFILL`.
 
-    Here the thought ends with its control token, by id: vLLM checks tags without a tokenizer. The caption is
-    one line and bounded in tokens, which costs nothing; a counted repeat takes seconds to compile.
+    The control token that ends the thought is given by id, because vLLM checks tags without a tokenizer. The
+    caption is one line with a limit of tokens, which costs nothing; a counted repeat takes seconds to
+    compile.
     """
     lines = _lines(COT_KEYS, {}, max_duration)
     place = [key for key, _ in lines].index("caption")
@@ -75,7 +79,7 @@ def description_tag(end_think_id: int, max_duration: int = MAX_LM_DURATION) -> s
 
 
 def integers(low: int, high: int) -> str:
-    """A regular expression of exactly the decimal integers low…high."""
+    """A regular expression that matches exactly the decimal integers from `low` to `high`."""
     parts: list[str] = []
     for digits in range(len(str(low)), len(str(high)) + 1):
         smallest, largest = max(low, 10 ** (digits - 1)), min(high, 10**digits - 1)
@@ -114,7 +118,8 @@ def _lines(wanted: Collection[str], forced: Fields, max_duration: int) -> list[t
 def _pattern(key: str, max_duration: int) -> str:
     return {
         "bpm": integers(MIN_BPM, MAX_BPM),
-        # No `<`: code tokens must not look like text. No bound: a counted repeat takes seconds to compile.
+        # `<` is excluded so that text cannot look like code tokens. The length has no limit, because a
+        # counted repeat takes seconds to compile.
         "caption": r"[^\r\n`<]+(\n  [^\r\n`<]+)*",
         "duration": integers(MIN_LM_DURATION, max_duration),
         "keyscale": "[A-G](#|b|♯|♭)? (major|minor)",

@@ -1,23 +1,22 @@
-"""Musical metadata between the user, the LM's text and the pipeline."""
+"""Converting musical metadata between the user's spelling, the LM's text and the pipeline."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import yaml
 
-from configs.domain import MAX_BPM, MAX_LM_DURATION, MIN_BPM, MIN_LM_DURATION, TIME_SIGNATURES
+from configs.domain import CODE_TOKEN, MAX_BPM, MAX_LM_DURATION, MIN_BPM, MIN_LM_DURATION, TIME_SIGNATURES
 from deployments.common.messages import Metadata
 from deployments.language_model.text.prompts import END_THINK, THINK, TURN_END
 
 Fields = dict[str, int | str]
-"""Metadata as the LM writes it: bpm, caption, duration, keyscale, language, timesignature."""
+"""Metadata as the LM writes it; its keys are among COT_KEYS."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """What the LM says about a song: every metadata field, and lyrics."""
+    """The LM's description of a song: all metadata fields and lyrics."""
 
     fields: Fields
     lyrics: str
@@ -26,13 +25,11 @@ class Description:
 COT_KEYS = ("bpm", "caption", "duration", "keyscale", "language", "timesignature")
 
 _KEY = re.compile(r"([A-G])\s*(#|♯|b|♭)?\s*(M|maj(?:or)?|m(?:in(?:or)?)?)?", re.IGNORECASE)
-_CODES = re.compile(r"<\|audio_code_\d+\|>")
 _LYRIC_HEADER = re.compile(r"^# Lyric\s*\n", re.IGNORECASE)
-_NOT_GIVEN = ("", "n/a")
 
 
 def normal_key(text: str) -> str | None:
-    """`c# minor`, `Bbm`, `F♯ minor` as the LM writes keys: `C# minor`; None for other modes."""
+    """A key like `c# minor`, `Bbm` or `F♯ minor` in the LM's spelling, `C# minor`; None for other modes."""
     match = _KEY.fullmatch(text.strip())
     if not match:
         return None
@@ -42,32 +39,15 @@ def normal_key(text: str) -> str | None:
 
 
 def normal_time_signature(text: str) -> str | None:
-    """`4/4` or `4` as the LM writes it: `4`; None for those that it cannot write."""
+    """A time signature like `4/4` or `4` in the LM's spelling, `4`; None if the LM cannot write it."""
     text = text.strip()
     if text in TIME_SIGNATURES:
         return text
     return next((name for name, written in TIME_SIGNATURES.items() if written == text), None)
 
 
-def given_fields(bpm: Any, key_scale: str | None, time_signature: str | None, audio_duration: Any) -> Fields:
-    """What of a request counts as given, in the user's own words: no blanks, no `N/A`, nothing below zero."""
-    fields: Fields = {}
-    for name, number in (("bpm", bpm), ("duration", audio_duration)):
-        if number is not None and int(float(number)) > 0:
-            fields[name] = int(float(number))
-    for name, text in (("keyscale", key_scale), ("timesignature", time_signature)):
-        if text is not None and text.strip().lower() not in _NOT_GIVEN:
-            fields[name] = text.strip()
-    return fields
-
-
-def is_complete(fields: Fields) -> bool:
-    """Whether nothing is left for the LM to plan."""
-    return {"bpm", "duration", "keyscale", "timesignature"} <= fields.keys()
-
-
 def lm_fields(metadata: Metadata, language: str | None) -> Fields:
-    """Known metadata in the LM's words and ranges. What it cannot say (`D dorian`, `5/4`) is left out."""
+    """Known metadata in the LM's spelling and ranges, without what it cannot write (`D dorian`, `5/4`)."""
     fields: Fields = {}
     if metadata.bpm is not None:
         fields["bpm"] = min(max(metadata.bpm, MIN_BPM), MAX_BPM)
@@ -95,14 +75,15 @@ def _cot_value(key: str, value: object) -> object:
 
 
 def parse_lm_output(text: str) -> tuple[Fields, str]:
-    """Metadata and the string of audio codes in what the LM wrote. Unknown lines are ignored."""
-    return _parse_lines(_thought(text)), "".join(_CODES.findall(text))
+    """The metadata and the code tokens in the LM's output. Unknown lines are ignored."""
+    return _parse_lines(_thought(text)), "".join(code.group() for code in CODE_TOKEN.finditer(text))
 
 
 def _thought(text: str) -> str:
     if THINK.name in text and END_THINK.name in text:
         return text.split(THINK.name, 1)[1].split(END_THINK.name, 1)[0]
-    return _CODES.split(text, maxsplit=1)[0]
+    first_code = CODE_TOKEN.search(text)
+    return text if first_code is None else text[: first_code.start()]
 
 
 def _parse_lines(text: str) -> Fields:
@@ -125,7 +106,7 @@ def _parse_lines(text: str) -> Fields:
 
 
 def extract_lyrics(text: str) -> str:
-    """The lyrics behind `</think>` in an answer to an understand, format or inspire prompt."""
+    """The lyrics after `</think>` in an answer to an understand, format or inspire prompt."""
     _, end_think, lyrics = text.partition(END_THINK.name)
     if not end_think:
         return ""

@@ -1,19 +1,16 @@
-"""The LM's prompts, byte for byte as it was trained on them.
+"""The LM's prompts, byte for byte as in its training data.
 
 Source: ACE-Step 1.5 since April 2026 (PRs 858, 1127, 1128), whose layout equals the training data: the codes
 follow `</think>` in an open turn, and the unconditional prompt is a bare user message.
 
-A prompt is a sequence of plain text and control tokens. Only what stands as a `Token` becomes one: text that
-a user wrote stays text, whatever it looks like.
+A prompt is a sequence of plain text and control tokens. Only a `Token` becomes a control token: text from a
+user that looks like one stays text.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from configs.domain import INSTRUMENTAL
-
-NO_USER_INPUT = "NO USER INPUT"
-"""The user message that classifier-free guidance was trained with."""
+from configs.domain import INSTRUMENTAL, NO_USER_INPUT, code_token
 
 GENERATE = "Generate audio semantic tokens based on the given conditions:"
 UNDERSTAND = "Understand the given musical conditions and describe the audio semantics accordingly:"
@@ -36,22 +33,13 @@ THINK = Token("<think>")
 END_THINK = Token("</think>")
 
 
-def code_token_name(code: int) -> str:
-    return f"<|audio_code_{code}|>"
-
-
-def prompt_text(prompt: Prompt) -> str:
-    """The prompt as one string, as the chat template would render it."""
-    return "".join(part.name if isinstance(part, Token) else part for part in prompt)
-
-
 def plan_prompt(caption: str, lyrics: str, prefill: str = "") -> Prompt:
-    """Ask for metadata. `prefill` is how the answer begins behind `<think>`: the fields that are known."""
+    """The prompt for metadata. `prefill` is the beginning of the answer after `<think>`: the known fields."""
     return _chat(GENERATE, _song(caption, lyrics)) + ((THINK, prefill) if prefill else ())
 
 
 def unconditional_plan_prompt(negative_prompt: str | None, lyrics: str, prefill: str = "") -> Prompt:
-    """The other half of guided metadata."""
+    """The unconditional prompt for metadata."""
     if _is_meaningful(negative_prompt):
         user = f"# Caption\n{negative_prompt}\n\n# Lyric\n{lyrics}\n"
     else:
@@ -60,30 +48,30 @@ def unconditional_plan_prompt(negative_prompt: str | None, lyrics: str, prefill:
 
 
 def compose_prompt(caption: str, lyrics: str, cot: str) -> Prompt:
-    """Ask for audio codes. `cot` is the metadata as YAML (`metadata.cot_yaml`), or empty."""
+    """The prompt for audio codes. `cot` is the metadata as YAML (`metadata.cot_yaml`), or empty."""
     return (*_chat(GENERATE, _song(caption, lyrics)), *_thought(cot))
 
 
 def unconditional_compose_prompt(negative_prompt: str | None) -> Prompt:
-    """The other half of guided codes."""
+    """The unconditional prompt for audio codes."""
     user = str(negative_prompt) if _is_meaningful(negative_prompt) else NO_USER_INPUT
     return (*_chat(GENERATE, user), *_thought(""))
 
 
 def understand_prompt(codes: Sequence[int]) -> Prompt:
-    """Ask for metadata and lyrics of audio codes."""
-    user = [Token(code_token_name(code)) for code in codes] if codes else [NO_USER_INPUT]
+    """The prompt for the metadata and lyrics of audio codes."""
+    user = [Token(code_token(code)) for code in codes] if codes else [NO_USER_INPUT]
     return _chat(UNDERSTAND, *user)
 
 
 def inspire_prompt(query: str, instrumental: bool) -> Prompt:
-    """Ask for a whole song description from a short wish."""
+    """The prompt for the description of a whole song from a short text."""
     query = query if query.strip() else NO_USER_INPUT
     return _chat(INSPIRE, f"{query}\n\ninstrumental: {str(instrumental).lower()}")
 
 
 def format_prompt(caption: str, lyrics: str) -> Prompt:
-    """Ask for a better wording of a caption and lyrics."""
+    """The prompt for a better wording of a caption and lyrics."""
     caption = caption if caption.strip() else NO_USER_INPUT
     lyrics = lyrics if lyrics.strip() else INSTRUMENTAL
     return _chat(FORMAT, f"# Caption\n{caption}\n\n# Lyric\n{lyrics}")
@@ -124,7 +112,7 @@ def _chat(instruction: str, *user: str | Token) -> Prompt:
 
 
 def _joined(*parts: str | Token) -> Prompt:
-    """Neighbouring texts become one, so that they are tokenised together."""
+    """Join neighbouring texts, so that they are tokenised together."""
     joined: list[str | Token] = []
     for part in parts:
         if isinstance(part, str) and joined and isinstance(joined[-1], str):

@@ -1,4 +1,4 @@
-"""The LM on transformers: the alternative to vLLM, with the same sampling code."""
+"""The LM on transformers, an alternative to vLLM that uses the same sampling code."""
 
 import asyncio
 from pathlib import Path
@@ -24,7 +24,7 @@ from deployments.language_model.transformers_engine.batch import RowBatch
 
 
 class TorchBackend(ThreadedBackend):
-    """Decodes all runs together, one token each a step; runs join and leave at any step."""
+    """Decodes all runs in one batch, one token per step; runs join and leave between steps."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class TorchBackend(ThreadedBackend):
         self._observer = observer or EngineObserver()
         self._waiting: list[Run] = []
         self._runs: list[Run] = []
-        """In the order of their rows in the batch."""
+        """The runs in the order of their rows in the batch."""
         self._start()
 
     def _load(self) -> None:
@@ -75,7 +75,7 @@ class TorchBackend(ThreadedBackend):
             run.tell(EngineError(f"the transformers engine failed: {error!r}"))
         self._runs = []
         self._batch = RowBatch(self._model.model)
-        return not isinstance(error, torch.AcceleratorError)  # after it the device is lost
+        return not isinstance(error, torch.AcceleratorError)  # after such an error the device is lost
 
     def _end(self) -> None:
         for run in self._waiting:

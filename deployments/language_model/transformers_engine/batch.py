@@ -1,4 +1,4 @@
-"""Rows of different lengths in one transformers forward: a left-padded batch that rows join and leave."""
+"""A left-padded batch that rows join and leave, so that one transformers forward runs rows of all lengths."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,14 +10,14 @@ from transformers import DynamicCache
 
 
 class RowBatch:
-    """KV cache and last hidden states of the sequences being decoded."""
+    """The KV cache and the last hidden states of the rows that are being decoded."""
 
     def __init__(self, model: Any) -> None:
-        """`model` is a transformers decoder without its head."""
+        """`model` is a transformers decoder without its output layer."""
         self._model = model
         self._cache: DynamicCache | None = None
         self._mask = torch.zeros(0, 0, dtype=torch.int64, device=model.device)
-        """[rows, length]: 1 for tokens, 0 for padding on the left."""
+        """[rows, length]: 1 for tokens, 0 for the padding on the left."""
         self.hidden = torch.zeros(0, 0, device=model.device)
         """[rows, hidden] at each row's last token."""
 
@@ -42,12 +42,12 @@ class RowBatch:
         self.hidden = torch.cat([self.hidden, row.hidden])
 
     def advance(self, tokens: Sequence[int]) -> None:
-        """Append a token to each row and run it."""
+        """Append a token to each row and run the tokens."""
         self._mask = functional.pad(self._mask, (0, 1), value=1)
         self._forward(self._tensor([[token] for token in tokens]), self._cache)
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Drop all other rows, and the padding that no row needs any more."""
+        """Drop all other rows, and the padding that no row needs any longer."""
         index = self._tensor(rows)
         self._mask, self.hidden = self._mask[index], self.hidden[index]
         first = int(self._mask.any(dim=0).int().argmax()) if rows else 0
@@ -60,7 +60,7 @@ class RowBatch:
         positions = (self._mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         output = self._model(
             input_ids=ids,
-            # Without padding there is nothing to mask, and a long prompt's mask would be large.
+            # Without padding no mask is needed, and the mask of a long prompt would be large.
             attention_mask=None if self._mask.all() else self._mask,
             position_ids=positions,
             past_key_values=cache,

@@ -1,7 +1,7 @@
-"""The LM on vLLM: continuous batching of guided pairs, unguided runs and metadata in one engine.
+"""The LM on vLLM, with continuous batching of guided pairs and unguided runs of codes and metadata.
 
-The engine runs in the replica's own process, on a thread: a process of its own, which is vLLM's default,
-would import torch and vLLM a second time, and each token would travel between the two.
+The engine runs on a thread of the replica's process. In a separate process, which is vLLM's default, torch
+and vLLM would be imported a second time, and each token would be sent from one process to the other.
 """
 
 import json
@@ -26,21 +26,21 @@ _ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     # The guidance processor is written for the V1 runner; the V2 runner refuses it.
     "VLLM_USE_V2_MODEL_RUNNER": "0",
-    # Threads bound to cores stand still while other deployments use these cores.
+    # Threads bound to cores would wait while other deployments use these cores.
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_NO_USAGE_STATS": "1",
-    # vLLM tries its own sampler when it starts, and FlashInfer's, its default, is compiled then, by a CUDA
-    # toolkit that a machine with a driver need not have. Our tokens come from the guidance processor.
+    # vLLM tries its sampler at the start. The default one, FlashInfer's, is compiled then, which needs a CUDA
+    # toolkit that a machine with a driver may not have. Tokens are drawn by the guidance processor anyway.
     "VLLM_USE_FLASHINFER_SAMPLER": "0",
 }
 _CPU_WORKER = "deployments.language_model.vllm_engine.lone_worker.LoneWorker"
 _SEPARATOR, _CONDITIONAL, _UNCONDITIONAL = ":", "conditional", "unconditional"
 _PAUSE_SECONDS = 0.001
-"""Between two steps while every run waits."""
+"""Pause between two steps while every run waits."""
 
 
 class VLLMBackend(ThreadedBackend):
-    """A vLLM engine with the checkpoint in `folder`, in this process. Starting it takes some ten seconds."""
+    """A vLLM engine with the checkpoint in `folder`, in this process. It takes about ten seconds to start."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class VLLMBackend(ThreadedBackend):
         self._prefix_caching = prefix_caching
         self._stat_loggers = [] if observer is None else observer.vllm_stat_loggers()
         self._runs: dict[str, Run] = {}
-        """By the name that their requests in vLLM begin with."""
+        """The runs by name; the ids of their requests in vLLM begin with it."""
         self._start()
 
     def _load(self) -> None:
@@ -87,14 +87,14 @@ class VLLMBackend(ThreadedBackend):
                     gpu_memory_utilization=settings.gpu_memory_utilization,
                     enforce_eager=settings.device == "cpu",
                     enable_prefix_caching=self._prefix_caching,
-                    # Small pages find more in the prefix cache: the usual unconditional prompt has 33 tokens.
-                    # On a GPU vLLM's own are as small; on a CPU these are the smallest.
+                    # Only whole pages are found in the prefix cache, and the usual unconditional prompt has
+                    # 33 tokens. 32 is the smallest page size on a CPU; on a GPU vLLM's default is as small.
                     block_size=32 if settings.device == "cpu" else None,
-                    # Pairs are prefilled whole, in one step.
+                    # Pairs are prefilled whole in one step.
                     enable_chunked_prefill=False,
                     max_num_batched_tokens=settings.max_model_len,
                     async_scheduling=False,
-                    # On newer GPUs vLLM prefers FlashInfer's, which is compiled at the first start, too.
+                    # On newer GPUs vLLM prefers FlashInfer, which is compiled at the first start, too.
                     attention_backend="FLASH_ATTN" if settings.device == "cuda" else None,
                     worker_cls=_CPU_WORKER if settings.device == "cpu" else "auto",
                     scheduler_cls="deployments.language_model.vllm_engine.pair_scheduler.PairScheduler",
@@ -107,11 +107,11 @@ class VLLMBackend(ThreadedBackend):
                 stat_loggers=self._stat_loggers,
             )
         cache = self._engine.vllm_config.cache_config
-        # One page is vLLM's null page, and the last ones of two rows may be almost empty.
+        # vLLM keeps one page as its null page, and the last pages of two rows may be almost empty.
         self.capacity = (cache.num_gpu_blocks - 3) * cache.block_size
 
     async def _prepare(self, run: Run) -> None:
-        """Nothing: vLLM compiles the grammar while the run waits."""
+        """There is nothing to do: vLLM compiles the grammar while the run waits."""
 
     def _admit(self, run: Run) -> None:
         name = uuid.uuid4().hex
@@ -137,7 +137,7 @@ class VLLMBackend(ThreadedBackend):
             if run is not None and half == _CONDITIONAL:
                 self._take(name, run, output)
         if self._runs and not outputs:
-            time.sleep(_PAUSE_SECONDS)  # every run waits: for its grammar to be compiled
+            time.sleep(_PAUSE_SECONDS)  # every run waits for its grammar to be compiled
 
     def _take(self, name: str, run: Run, output: Any) -> None:
         answer = output.outputs[0]
@@ -156,7 +156,7 @@ class VLLMBackend(ThreadedBackend):
         self._engine.abort_request(list(_request_ids(name)))
 
     def _recovered(self, error: Exception) -> bool:
-        # What vLLM holds of a failed step is unknown: the engine ends with it.
+        # The state of vLLM after a failed step is unknown, so the engine ends.
         for run in self._runs.values():
             run.tell(EngineError(f"the vLLM engine failed: {error!r}"))
         self._runs = {}
@@ -186,7 +186,7 @@ class VLLMBackend(ThreadedBackend):
             max_tokens=request.max_tokens,
             ignore_eos=not request.is_constrained,
             detokenize=False,
-            # The unconditional half writes the other half's tokens.
+            # The unconditional row gets the tokens of the conditional one.
             output_kind=RequestOutputKind.DELTA if is_conditional else RequestOutputKind.FINAL_ONLY,
             structured_outputs=StructuredOutputsParams(
                 regex=request.regex, structural_tag=request.structural_tag
@@ -198,15 +198,15 @@ class VLLMBackend(ThreadedBackend):
 
 
 def _request_ids(name: str) -> tuple[str, str]:
-    """The requests in vLLM of the run `name`; the second is there where the run is guided."""
+    """The ids of the requests of the run `name` in vLLM. Only a guided run has the second one."""
     return f"{name}{_SEPARATOR}{_CONDITIONAL}", f"{name}{_SEPARATOR}{_UNCONDITIONAL}"
 
 
 def _write_logging_config(folder: Path) -> Path:
-    """Write the file that tells vLLM how to set up `logging` when it is imported: set one level.
+    """Write the file from which vLLM configures `logging` when it is imported. It only sets a level.
 
-    Its default would close the handlers of all loggers: the replica would write no log any more.
-    Its dozen warnings are about what is chosen here on purpose and checked at the warm-up.
+    vLLM's default would close the handlers of all loggers, and the replica would write no log any more. The
+    level hides a dozen warnings about options that are chosen here on purpose and checked at the warm-up.
     """
     level = os.environ.get("VLLM_LOGGING_LEVEL", "ERROR").upper()
     config = {"version": 1, "incremental": True, "loggers": {"vllm": {"level": level}}}

@@ -1,7 +1,7 @@
 """Guidance and sampling inside vLLM.
 
-vLLM hands over the logits of every row of a step. The two rows of a guided run are combined, one token is
-drawn by `sampling.draw`, and both rows are forced to it: vLLM's own, greedy sampler picks what is forced.
+vLLM passes the logits of all rows of a step. The two rows of a guided run are combined, `sampling.draw` draws
+one token, and both rows are forced to it: the forced token is the one that vLLM's greedy sampler picks.
 """
 
 from collections import defaultdict
@@ -24,12 +24,12 @@ from deployments.language_model.vllm_engine.step_range import announce
 class _BatchRow:
     row: RunRow
     output_ids: list[int]
-    """vLLM's own list: it grows with every step."""
+    """vLLM's own list, which grows with every step."""
 
 
 @dataclass(frozen=True)
 class _Draw:
-    """One token to be drawn: for one row of the batch, or for two."""
+    """One token to be drawn, for one or two rows of the batch."""
 
     conditional: int
     unconditional: int | None
@@ -37,16 +37,16 @@ class _Draw:
 
 
 class GuidanceProcessor(LogitsProcessor):
-    """vLLM logits processor (V1 interface) for requests that carry a RunRow; others pass untouched."""
+    """vLLM logits processor (V1 interface) for requests that carry a RunRow; others are left unchanged."""
 
     def __init__(self, *_: Any) -> None:
         self._rows: dict[int, _BatchRow] = {}
         self._groups: list[_Group] | None = None
-        """None until they are made for the rows that there are now."""
+        """The groups of the current rows; None until they are made."""
 
     @classmethod
     def validate_params(cls, sampling_params: Any) -> None:
-        """Refuse what would let vLLM's own sampling or stopping act on one row of a pair."""
+        """Raises ValueError if vLLM's own sampling or stopping would act on one row of a pair."""
         if RunRow.of(sampling_params) and (
             sampling_params.temperature != 0 or sampling_params.stop or sampling_params.n != 1
         ):
@@ -58,7 +58,7 @@ class GuidanceProcessor(LogitsProcessor):
         return False
 
     def update_state(self, batch_update: BatchUpdate | None) -> None:
-        """Follow the rows of vLLM's batch as they come, go and move."""
+        """Update the rows after they were added to, removed from or moved in vLLM's batch."""
         if process_dict_updates(self._rows, batch_update, _batch_row):
             self._groups = None
             ranges = {range(one.row.first_id, one.row.end_id) for one in self._rows.values()}
@@ -69,31 +69,32 @@ class GuidanceProcessor(LogitsProcessor):
         if self._groups is None:
             self._groups = _groups(self._rows, logits.device)
         for group in self._groups:
-            # +inf wins vLLM's argmax whatever the rest of the row is.
+            # vLLM's argmax picks +inf, whatever the rest of the row is.
             logits[group.rows, group.draw(logits)[group.draw_of_row]] = torch.inf
         return logits
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Draws from one range of tokens, and where they stand on the device: the same until the rows change."""
+    """Draws from one range of tokens, with their indices on the device. Valid until the rows change."""
 
     first_id: int
     end_id: int
     samplings: Sequence[Sampling]
     generated: Sequence[list[int]]
-    """vLLM's own lists of the rows' tokens; they grow with every step."""
+    """vLLM's own lists of the rows' tokens, which grow with every step."""
     conditional: Tensor
-    """[draws]: rows of the batch."""
+    """[draws]: the conditional row of each draw in the batch."""
     guided: Tensor
-    """[guided draws]: which of the draws."""
+    """[guided draws]: indices of the draws that are guided."""
     unconditional: Tensor
-    """[guided draws]: rows of the batch."""
+    """[guided draws]: their unconditional rows in the batch."""
     scales: Tensor
-    """[guided draws, 1]"""
+    """[guided draws, 1]: their guidance scales."""
     rows: Tensor
-    """[rows of all draws], each forced to the token of the draw that stands in `draw_of_row`."""
+    """[rows of all draws]: their indices in the batch."""
     draw_of_row: Tensor
+    """[rows of all draws]: the draw whose token each of `rows` is forced to."""
 
     @classmethod
     def of(cls, draws: Sequence[_Draw], first_id: int, end_id: int, device: torch.device) -> "_Group":
@@ -119,7 +120,7 @@ class _Group:
         )
 
     def draw(self, logits: Tensor) -> Tensor:
-        """[draws]: token ids."""
+        """The drawn token ids [draws]."""
         columns = slice(self.first_id, self.end_id)
         chosen = logits[self.conditional, columns]
         if len(self.guided):

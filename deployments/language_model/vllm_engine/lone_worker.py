@@ -1,7 +1,7 @@
-"""vLLM's worker for a CPU, as the only one of its engine.
+"""vLLM's CPU worker for an engine with a single worker.
 
-vLLM makes thirteen process groups of one, and gloo looks a hundred times a second after each: that took 1.0
-to 1.6 % of a core for nothing, as much as an empty replica.
+vLLM makes thirteen process groups with one member each, and gloo polls each of them a hundred times per
+second. This took 1.0 to 1.6 % of a core for nothing, as much as an empty replica.
 """
 
 import ctypes
@@ -15,17 +15,17 @@ from vllm.v1.worker.cpu_worker import CPUWorker
 from vllm.v1.worker.worker_base import CompilationTimes
 
 _MADV_DONTNEED = 4
-"""From sys/mman.h: the kernel takes the pages back; they are read as zeros and come again when written."""
+"""From sys/mman.h: the kernel frees the pages. They read as zeros and are allocated again when written."""
 
 
 class LoneWorker(CPUWorker):
-    """Leaves its process groups once the model is ready; with one member vLLM does nothing with them.
+    """Destroys its process groups once the model is ready, because vLLM does not use groups of one member.
 
-    The KV cache takes memory only where it has been written.
+    Its KV cache takes memory only where it has been written.
     """
 
     def init_device(self) -> None:
-        # What an earlier engine of this process has left.
+        # An earlier engine of this process may have left its groups.
         parallel_state.destroy_model_parallel()
         parallel_state.destroy_distributed_environment()
         super().init_device()
@@ -46,7 +46,7 @@ class LoneWorker(CPUWorker):
 
 
 def _give_back_zeros(cache: Tensor) -> None:
-    """Free the whole pages of a tensor of zeros; its values stay zero."""
+    """Free the pages of a tensor of zeros that lie wholly within it; its values stay zero."""
     storage = cache.untyped_storage()
     start = -(-storage.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
     end = (storage.data_ptr() + storage.nbytes()) // mmap.PAGESIZE * mmap.PAGESIZE

@@ -1,10 +1,10 @@
-"""The 5Hz LM as vLLM loads it.
+"""vLLM's model class for the 5Hz LM. It differs from vLLM's Qwen3 in two ways.
 
-Some published checkpoints name their weights as a bare Qwen3Model does (`embed_tokens.weight`), and their
-config may say so; transformers loads both spellings, vLLM's Qwen3 only `model.embed_tokens.weight`.
+Some published checkpoints name their weights like a bare Qwen3Model (`embed_tokens.weight`). transformers
+loads both spellings, but vLLM's Qwen3 only `model.embed_tokens.weight`.
 
-Most steps write nothing but codes, so most of the output layer's work, two thirds of it with the official
-vocabulary, would be on logits that are masked afterwards: those steps compute the codes' logits alone.
+Most steps write only codes. Two thirds of the official output layer would compute logits that are masked
+afterwards, so these steps compute the logits of the codes alone.
 """
 
 from collections.abc import Iterable
@@ -20,18 +20,18 @@ from vllm.platforms import current_platform
 from deployments.language_model.vllm_engine.step_range import common_range
 
 ARCHITECTURE = "AceStepLanguageModel"
-"""What the engine is told to load, whatever the checkpoint's config calls itself."""
+"""The architecture that the engine loads, whatever the checkpoint's config names."""
 
 
 class AceStepLanguageModel(Qwen3ForCausalLM):
-    """Qwen3 with either spelling of its weights and a short output layer for steps of codes."""
+    """Qwen3 that accepts both spellings of its weights and has a short output layer for steps of codes."""
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__(vllm_config=vllm_config, prefix=prefix)
         self._code_heads: dict[range, _Head] = {}
 
     def compute_logits(self, hidden_states: Tensor) -> Tensor:
-        """[rows, vocabulary]; in a step where all rows write codes -inf for all other tokens."""
+        """Logits [rows, vocabulary]. If all rows of the step write codes, all other tokens have -inf."""
         codes = common_range(len(hidden_states))
         if codes is None or codes.start == 0:  # text
             every: Tensor = super().compute_logits(hidden_states)
@@ -48,7 +48,7 @@ class AceStepLanguageModel(Qwen3ForCausalLM):
 
 
 class _Head(torch.nn.Module):
-    """A part of the output layer. On a CPU it is a copy, in the order in which it is read."""
+    """A part of the output layer. On a CPU it is a copy in the memory order of the CPU's kernel."""
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
@@ -67,5 +67,5 @@ def full_name(name: str) -> str:
 
 
 def register() -> None:
-    """Make the architecture known to vLLM, as its entry point `vllm.general_plugins`."""
+    """Register the architecture with vLLM, which calls this as entry point `vllm.general_plugins`."""
     ModelRegistry.register_model(ARCHITECTURE, f"{__name__}:{AceStepLanguageModel.__name__}")

@@ -1,17 +1,17 @@
-"""Keeps the two halves of guided runs in lockstep on vLLM's scheduler.
+"""Keeps the two requests of a guided run, a pair, in lockstep on vLLM's scheduler.
 
-Both halves are admitted in one step or neither, their prompts are prefilled whole in it (chunked prefill is
-off), and KV pages for their longest end are reserved: nothing is ever preempted. Whatever ends one half ends
-the other. First come, first served: a pair that has to wait is not overtaken, so it never starves.
+Both are admitted in the same step, in which their prompts are prefilled whole (chunked prefill is off). KV
+pages for their maximum length are reserved, so that nothing is ever preempted. If one request of a pair ends,
+so does the other. Runs are served in the order of arrival: a waiting pair is not overtaken, so it never
+starves.
 
-vLLM calls scheduler classes an unstable interface: the version is pinned.
+vLLM calls the interface of scheduler classes unstable, so its version is pinned.
 """
 
 import time
 from collections.abc import Iterable
 from typing import Any
 
-from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.core.sched.request_queue import FCFSRequestQueue
 from vllm.v1.core.sched.scheduler import Scheduler
@@ -21,20 +21,20 @@ from vllm.v1.request import Request, RequestStatus
 from deployments.language_model.vllm_engine.run_row import RunRow
 
 PARTNER_TIMEOUT = 10.0
-"""Seconds that a half waits for its other half; the client sends them one after the other."""
+"""Seconds that a request waits for its partner; the client sends the two one after the other."""
 
 
 class PairScheduler(Scheduler):
-    """For engines that schedule step by step."""
+    """vLLM's scheduler for engines that schedule step by step."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._halves: dict[str, list[str]] = {}
-        """Run -> ids of its requests that are in the engine."""
+        """Run -> ids of its requests in the engine."""
         self._run_of: dict[str, str] = {}
         self._seen_at: dict[str, float] = {}
         self._untold: list[Request] = []
-        """Requests that ended for their partner's sake: their clients hear it with the next outputs."""
+        """Requests that were ended with their partner. Their clients are told with the next outputs."""
 
     def add_request(self, request: Request) -> None:
         super().add_request(request)
@@ -91,7 +91,7 @@ class PairScheduler(Scheduler):
         return [] if run is None else list(self._halves[run])
 
     def _end_hopeless(self) -> None:
-        """End runs whose other half never came or has gone, and those that the engine could never hold."""
+        """End runs of which a request never came or has ended, and runs that the engine could never hold."""
         now = time.monotonic()
         started = {request.request_id for request in self.running}
         alone = [
@@ -111,7 +111,7 @@ class PairScheduler(Scheduler):
             self._untold += [request for request in ended if request.request_id in hopeless]
 
     def _admit(self) -> tuple[list[Request], list[Request]]:
-        """The waiting requests that this step will start, in whole groups, and the others in their order."""
+        """The waiting requests that this step starts, in whole groups, and the others in their order."""
         room = _Room(self, self.running)
         admitted: list[Request] = []
         held: list[Request] = []
@@ -132,7 +132,7 @@ class PairScheduler(Scheduler):
         return admitted, held
 
     def _group(self, request: Request) -> list[Request] | None:
-        """The requests that must start together with `request`; None while they cannot."""
+        """The requests that must start together with `request`; None while they cannot start."""
         run = self._run_of.get(request.request_id)
         group = [request] if run is None else [self.requests[request_id] for request_id in self._halves[run]]
         if run is not None and len(group) < 2:
@@ -141,7 +141,10 @@ class PairScheduler(Scheduler):
         return group if all(ready) else None
 
     def _check_lockstep(self, output: SchedulerOutput) -> None:
-        """What must hold in every step. Raising ends the engine: better no music than unguided music."""
+        """Raises RuntimeError if a pair came apart.
+
+        This ends the engine: it is better to make no music than unguided music.
+        """
         scheduled = output.num_scheduled_tokens
         for run, ids in self._halves.items():
             if len({request_id in scheduled for request_id in ids}) > 1:
@@ -157,14 +160,14 @@ class PairScheduler(Scheduler):
 
 
 class _Room:
-    """What is left of a step's tokens, the batch's rows and the KV pages."""
+    """The step's tokens, the batch's rows and the KV pages that are still free."""
 
     def __init__(self, scheduler: Any, running: list[Request]) -> None:
         self._block_size = scheduler.block_size
         self._max_model_len = scheduler.max_model_len
         self._rows = scheduler.max_num_running_reqs - len(running)
         self._tokens = scheduler.max_num_scheduled_tokens - len(running)
-        # One page is vLLM's null page.
+        # vLLM keeps one page as its null page.
         pages = scheduler.kv_cache_manager.block_pool.num_gpu_blocks - 1
         self._pages = pages - sum(map(self._pages_of, running))
 
@@ -184,7 +187,3 @@ class _Room:
         longest = min(request.num_prompt_tokens + request.max_tokens, self._max_model_len)
         pages: int = -(-longest // self._block_size)
         return pages
-
-
-class PairAsyncScheduler(PairScheduler, AsyncScheduler):
-    """For engines that schedule the next step while one runs."""

@@ -1,4 +1,4 @@
-"""What travels with each vLLM request: the run it belongs to and how its tokens are drawn."""
+"""The data attached to each vLLM request: its run and how its tokens are drawn."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,7 +10,7 @@ _KEY = "acestep_run"
 
 @dataclass(frozen=True)
 class RunRow:
-    """One sequence of a run. A guided run has two: conditional and unconditional."""
+    """One row of a run. A guided run has two: a conditional and an unconditional one."""
 
     run: str
     guided: bool
@@ -18,15 +18,15 @@ class RunRow:
     sampling: Sampling
     first_id: int
     end_id: int
-    """Token ids in [first_id, end_id) may be drawn."""
+    """Token ids from `first_id` up to `end_id`, exclusive, may be drawn."""
 
     def as_extra_args(self) -> dict[str, Any]:
-        """For `SamplingParams.extra_args`, which must be plain data."""
+        """The row as plain data, for `SamplingParams.extra_args`."""
         return {_KEY: asdict(self)}
 
     @classmethod
     def of(cls, sampling_params: Any) -> "RunRow | None":
-        """Read it back; None for requests that are not ours."""
+        """The row in `sampling_params`; None if it was not made by `as_extra_args`."""
         plain = (getattr(sampling_params, "extra_args", None) or {}).get(_KEY)
         if plain is None:
             return None

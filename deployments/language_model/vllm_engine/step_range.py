@@ -1,7 +1,7 @@
-"""The token range that all rows of vLLM's present step draw from.
+"""The token range from which all rows of vLLM's current step draw.
 
-vLLM tells its logits processors the rows of a step before the model runs, but does not tell the model. Both
-run on the engine's thread, so a value of that thread is what they share.
+vLLM passes the rows of a step to its logits processors before the model runs, but not to the model. Both run
+on the engine's thread, so the processor hands the range to the model in a thread-local value.
 """
 
 import threading
@@ -16,10 +16,10 @@ _announced = _Announced()
 
 
 def announce(rows: int, common: range | None) -> None:
-    """Say that steps of this thread's engine have `rows` rows of ours now, and the range common to them."""
+    """Set how many rows the next steps of this thread's engine have, and the range common to them."""
     _announced.rows, _announced.common = rows, common
 
 
 def common_range(rows: int) -> range | None:
-    """The range of a step with `rows` rows; None where rows draw from several, or are not all ours."""
+    """The common range of a step with `rows` rows; None if there is none or a row was not announced."""
     return _announced.common if rows == _announced.rows else None

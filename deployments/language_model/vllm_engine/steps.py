@@ -1,4 +1,4 @@
-"""Tells an observer about each step of vLLM."""
+"""Reports each step of vLLM to an observer."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from deployments.language_model.observer import EngineObserver
 
 
 class StepLogger(StatLoggerBase):
-    """One of vLLM's stat loggers; `partial(StepLogger, observer)` is its factory."""
+    """A stat logger for vLLM. Its factory is `partial(StepLogger, observer)`."""
 
     def __init__(self, observer: EngineObserver, vllm_config: Any, _engine_index: int = 0) -> None:
         self._observer = observer
@@ -18,8 +18,8 @@ class StepLogger(StatLoggerBase):
         self, scheduler_stats: Any, iteration_stats: Any, mm_cache_stats: Any = None, engine_idx: int = 0
     ) -> None:
         del scheduler_stats, mm_cache_stats, engine_idx
-        if iteration_stats is not None:  # each row gets one token a step
+        if iteration_stats is not None:  # each row gets one token per step
             self._observer.stepped(iteration_stats.num_generation_tokens, self._row_slots)
 
     def log_engine_initialized(self) -> None:
-        """Nothing to say."""
+        """Required by the base class; there is nothing to log."""

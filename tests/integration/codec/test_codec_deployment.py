@@ -59,7 +59,7 @@ async def test_latents_become_a_file_with_progress_on_the_way(
         Progress("decoding", 3, 3),
         Progress("encoding", 0, 1),
     ]
-    assert (file.uri, file.byte_count, file.seconds) == (uri, size(uri), 5.1)
+    assert (file.uri, file.byte_count) == (uri, size(uri))
     assert set(file.timings) == {"decoding", "encoding"}
     info = soundfile.info(uri)
     assert (info.frames, info.samplerate, info.channels, info.subtype) == (244_800, 48_000, 2, "PCM_16")
@@ -94,10 +94,10 @@ async def test_a_repaint_keeps_the_source_outside_its_window(
 
 async def test_a_source_is_padded_and_encoded_whole(codec: Any, recording: str):
     plain = await codec.encode(EncodeRequest(recording, "source"))
-    assert (plain.latents.shape, plain.seconds) == ((100, LATENT_CHANNELS), 4.0)
+    assert plain.latents.shape == (100, LATENT_CHANNELS)
     assert plain.latents.dtype == np.float32
     longer = await codec.encode(EncodeRequest(recording, "source", pad_left=1.0, pad_right=0.5))
-    assert (longer.latents.shape, longer.seconds) == ((138, LATENT_CHANNELS), 5.5)
+    assert longer.latents.shape == (138, LATENT_CHANNELS)
     assert np.allclose(longer.latents[35:115], plain.latents[10:90], atol=1e-4)
 
 

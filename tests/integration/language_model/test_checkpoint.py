@@ -4,9 +4,10 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-from deployments.language_model.text.prompts import compose_prompt, prompt_text
+from deployments.language_model.text.prompts import compose_prompt
 from deployments.language_model.text.tokenizer import LMTokenizer
 from deployments.tiny_checkpoints.language_model import CODE_TOKENS, CONTROL_TOKENS, build
+from tests.prompt_text import prompt_text
 
 
 def test_the_embedded_checkpoint_is_the_same_each_time(checkpoint: Path, tmp_path: Path) -> None:

@@ -1,10 +1,7 @@
-"""The pair schedulers by themselves: hundreds of runs without a model, on too few KV pages.
-
-The asynchronous one is driven as vLLM does on a GPU, with two steps in flight; a CPU engine never runs it.
-"""
+"""The pair scheduler by itself: hundreds of runs without a model, on too few KV pages."""
 
 import random
-from collections import defaultdict, deque
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,13 +18,12 @@ from vllm.v1.structured_output import StructuredOutputManager
 
 from deployments.common.messages import Sampling
 from deployments.language_model.vllm_engine import pair_scheduler
-from deployments.language_model.vllm_engine.pair_scheduler import PairAsyncScheduler, PairScheduler
+from deployments.language_model.vllm_engine.pair_scheduler import PairScheduler
 from deployments.language_model.vllm_engine.run_row import RunRow
 
 BLOCK_SIZE, BLOCKS = 32, 40
 MAX_MODEL_LEN, MAX_ROWS = 512, 8
 END = 1
-DEPTHS = [(PairScheduler, 1), (PairAsyncScheduler, 2)]
 
 
 @dataclass
@@ -35,28 +31,20 @@ class Simulation:
     """A scheduler, a make-believe model, and what clients were told."""
 
     scheduler: PairScheduler
-    depth: int
-    """Steps in flight."""
     tokens: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     ends: dict[str, FinishReason] = field(default_factory=dict)
-    in_flight: deque[SchedulerOutput] = field(default_factory=deque)
     most_rows: int = 0
 
     def step(self) -> None:
         output = self.scheduler.schedule()
         self._check(output)
-        self.in_flight.append(output)
-        if len(self.in_flight) == self.depth:
-            self._finish_step(self.in_flight.popleft())
+        self._finish_step(output)
 
     def run(self, limit: int = 5000) -> None:
         for _ in range(limit):
-            if not self.scheduler.has_requests() and not self.in_flight:
+            if not self.scheduler.has_requests():
                 return
             self.step()
-            if not self.scheduler.has_unfinished_requests():
-                while self.in_flight:
-                    self._finish_step(self.in_flight.popleft())
         raise AssertionError("the scheduler does not come to an end")
 
     def _check(self, output: SchedulerOutput) -> None:
@@ -98,9 +86,8 @@ class Simulation:
         assert not self.scheduler._untold
 
 
-@pytest.fixture(params=DEPTHS, ids=["synchronous", "asynchronous"])
-def simulation(request: pytest.FixtureRequest, checkpoint: Path) -> Simulation:
-    scheduler_class, depth = request.param
+@pytest.fixture
+def simulation(checkpoint: Path) -> Simulation:
     config = EngineArgs(
         model=str(checkpoint),
         skip_tokenizer_init=True,
@@ -117,8 +104,7 @@ def simulation(request: pytest.FixtureRequest, checkpoint: Path) -> Simulation:
     config.cache_config.num_gpu_blocks = BLOCKS
     spec = FullAttentionSpec(block_size=BLOCK_SIZE, num_kv_heads=1, head_size=1, dtype=torch.float32)
     cache = KVCacheConfig(BLOCKS, kv_cache_tensors=[], kv_cache_groups=[KVCacheGroupSpec(["layer"], spec)])
-    scheduler = scheduler_class(config, cache, StructuredOutputManager(config), block_size=BLOCK_SIZE)
-    return Simulation(scheduler, depth)
+    return Simulation(PairScheduler(config, cache, StructuredOutputManager(config), block_size=BLOCK_SIZE))
 
 
 def params(run: str, guided: bool, unconditional: bool, max_tokens: int) -> SamplingParams:
