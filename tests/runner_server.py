@@ -23,7 +23,7 @@ from deployments.common.messages import (
     Progress,
 )
 from serve_app.execution.runner import Runners
-from serve_app.jobs.actor import JobTrackerActor
+from serve_app.jobs.durable_tracker import DurableTracker
 from serve_app.jobs.model import JobView, NewJob
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec
@@ -98,7 +98,7 @@ class Tracker:
     """Calls the actor's methods without Ray; `away` is what every call raises instead."""
 
     def __init__(self, settings: Settings) -> None:
-        self.actor = JobTrackerActor(settings)
+        self.actor = DurableTracker(settings)
         self.away: Exception | None = None
 
     async def call(self, method: str, *arguments: Any) -> Any:

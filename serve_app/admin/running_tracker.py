@@ -49,7 +49,7 @@ class RunningTracker:
     """The name of the Serve application that it belongs to."""
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """The answer of a method of `JobTrackerActor`. Raises what it raises, and CommandError."""
+        """The answer of a method of `DurableTracker`. Raises what it raises, and CommandError."""
         import ray
         import ray.exceptions
 

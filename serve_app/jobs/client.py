@@ -11,7 +11,7 @@ import ray.exceptions
 
 from configs.settings import PROJECT_ROOT, Settings
 from deployments.common.tracing import span_recorder
-from serve_app.jobs.actor import JobTrackerActor
+from serve_app.jobs.durable_tracker import DurableTracker
 from serve_app.jobs.job_log import JobLog, log_to_serve_file
 from serve_app.jobs.metrics import JobMetrics
 from serve_app.jobs.observer import JobObservers
@@ -40,7 +40,7 @@ class TrackerProcess:
     def __init__(self, settings: Settings, version: str) -> None:
         log_to_serve_file()
         spans = JobSpans(span_recorder(settings.tracing, "JobTracker"))
-        self._tracker = JobTrackerActor(settings, JobObservers(JobMetrics(), JobLog(), spans))
+        self._tracker = DurableTracker(settings, JobObservers(JobMetrics(), JobLog(), spans))
         self._version = version
         self._ends_at: float | None = None
 
@@ -49,7 +49,7 @@ class TrackerProcess:
         return self._version
 
     async def call(self, method: str, *arguments: Any) -> Any:
-        """The answer of one method of `JobTrackerActor`."""
+        """The answer of one method of `DurableTracker`."""
         if self._ends_at is not None and time.monotonic() > self._ends_at:
             ray.actor.exit_actor()  # which Ray does not restart
         try:

@@ -1,6 +1,6 @@
 """The line of jobs: who waits, who runs, who may finish what.
 
-A plain class with clocks and journal injected; `serve_app.jobs.actor` puts it behind a Ray actor. It reads
+A plain class with clocks and journal injected; `serve_app.jobs.durable_tracker` puts it behind a Ray actor. It reads
 the store when it is made and never again: a job that was closed long ago is recalled by whoever asks for it.
 A job is leased to a runner: whoever holds the token may report and finish, until the lease ends. An expired
 job goes back to its original place in the line, so whatever dies costs a retry and never a job. Methods that

@@ -13,7 +13,7 @@ from configs.settings import Settings
 from serve_app.execution import runner
 from serve_app.execution.runner import Runners
 from serve_app.execution.runner_thread import RunnerThread
-from serve_app.jobs.actor import JobTrackerActor
+from serve_app.jobs.durable_tracker import DurableTracker
 from serve_app.jobs.model import JobState, JobView, NewJob
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec
@@ -29,7 +29,7 @@ class TrackerElsewhere:
 
     def __init__(self, settings: Settings, portal: BlockingPortal) -> None:
         self._portal = portal
-        self.actor = portal.call(JobTrackerActor, settings)
+        self.actor = portal.call(DurableTracker, settings)
         self.heartbeats = 0
 
     def ask(self, method: str, *arguments: Any) -> Any:

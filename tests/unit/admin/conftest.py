@@ -12,7 +12,7 @@ import pytest
 
 from configs.settings import Settings
 from serve_app.admin import intake, jobs, keys, leftovers, purge
-from serve_app.jobs.actor import JobTrackerActor
+from serve_app.jobs.durable_tracker import DurableTracker
 from serve_app.jobs.model import Client, NewJob
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec, Recording
@@ -27,7 +27,7 @@ class LocalTracker:
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
         self.settings = settings
-        self.actor = JobTrackerActor(settings)
+        self.actor = DurableTracker(settings)
 
     def call(self, method: str, *arguments: Any) -> Any:
         called = getattr(self.actor, method)(*arguments)

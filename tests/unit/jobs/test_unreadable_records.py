@@ -13,7 +13,7 @@ import redis
 from pydantic import TypeAdapter
 
 from configs.settings import Settings
-from serve_app.jobs.actor import JobTrackerActor
+from serve_app.jobs.durable_tracker import DurableTracker
 from serve_app.jobs.model import IdempotencyKey, Job, JobState
 from serve_app.jobs.storing.records import job_from_json, job_to_json
 from serve_app.jobs.storing.store import JobStore
@@ -162,7 +162,7 @@ async def test_the_tracker_goes_on_and_reports_an_unreadable_record(
     logger = logging.getLogger("ray.serve")
     logger.addHandler(caplog.handler)
     settings = Settings(jobs={"store": location}, storage={"uri": str(tmp_path), "sweep_seconds": 0.05})
-    actor = JobTrackerActor(settings)
+    actor = DurableTracker(settings)
     try:
         claim = await actor.claim("token", 0)
         assert claim is not None

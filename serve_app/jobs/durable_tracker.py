@@ -53,7 +53,7 @@ _Result = TypeVar("_Result")
 _UNOBSERVED = JobObserver()
 
 
-class JobTrackerActor:
+class DurableTracker:
     """The tracker's methods for remote callers, durable when they return, and waits for what may happen.
 
     While the store takes no writes, the tracker goes on with what it has in memory, and tries again until all
