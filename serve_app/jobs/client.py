@@ -1,4 +1,4 @@
-"""The job tracker as other processes see it: found by name, found again where it was replaced."""
+"""The job tracker's Ray actor, and the client that finds it by name, and again after it was replaced."""
 
 import asyncio
 import hashlib
@@ -17,6 +17,7 @@ from serve_app.jobs.metrics import JobMetrics
 from serve_app.jobs.observer import JobObservers
 from serve_app.jobs.storing.store import StoreTakenError
 from serve_app.jobs.tracing import JobSpans
+from serve_app.jobs.tracker_api import TrackerApi, client_over
 
 REPLACING_SECONDS = 10.0
 """A tracker that ended is being replaced meanwhile, by the application that ended it."""
@@ -28,43 +29,53 @@ FAREWELL_SECONDS = 10.0
 HEAD_NODE = "node:__internal_head__"
 """Ray gives this resource to the head node alone."""
 _CODE = ("serve_app", "configs", "deployments")
+FORMER_NAMES = {"left": "runner_stopped"}
+"""Method names of the previous release, whose replicas may call a new tracker during a deployment."""
 
 
 class TrackerProcess:
-    """The tracker's process.
+    """The Ray actor: one process that runs a `DurableTracker`.
 
-    Its methods must stay these two: Ray looks those of an actor up in the code of each process that has a
-    handle, and a replica of another version of the application may be one.
+    The class must keep its name, its module and these two methods: Ray looks an actor's class up in the code
+    of each process that has a handle, and that may be a replica of another version of the application.
     """
 
     def __init__(self, settings: Settings, version: str) -> None:
         log_to_serve_file()
         spans = JobSpans(span_recorder(settings.tracing, "JobTracker"))
-        self._tracker = DurableTracker(settings, JobObservers(JobMetrics(), JobLog(), spans))
+        self._tracker: TrackerApi = DurableTracker(settings, JobObservers(JobMetrics(), JobLog(), spans))
         self._version = version
         self._ends_at: float | None = None
 
     async def version(self) -> str:
-        """Of the code and the settings that this tracker runs."""
+        """Return the version of the code and the settings that this tracker runs."""
         return self._version
 
     async def call(self, method: str, *arguments: Any) -> Any:
-        """The answer of one method of `DurableTracker`."""
+        """Call one method of `TrackerApi`."""
         if self._ends_at is not None and time.monotonic() > self._ends_at:
             ray.actor.exit_actor()  # which Ray does not restart
         try:
-            return await getattr(self._tracker, method)(*arguments)
+            return await getattr(self._tracker, FORMER_NAMES.get(method, method))(*arguments)
         except StoreTakenError:
             self._ends_at = self._ends_at or time.monotonic() + FAREWELL_SECONDS
             raise
 
 
-class TrackerClient:
-    """Calls of the tracker actor. `await client.call("view", job_id)`.
+def tracker_client(settings: Settings) -> TrackerApi:
+    """Make a client of the application's tracker, which is started if nobody has started it.
 
-    A call whose actor was replaced meanwhile (another version of the application was deployed) goes to the
-    new one; all methods may be repeated. Where another tracker has taken the store over, none is started in
-    the place of ours: they would take it from each other.
+    Its methods raise what those of the tracker raise, and ActorDiedError if no tracker can be reached.
+    """
+    return client_over(_Connection(settings).call)
+
+
+class _Connection:
+    """The handle of the tracker's actor, renewed when the actor is replaced.
+
+    A call whose actor was replaced meanwhile (another version of the application was deployed) is sent again
+    to the new one; all methods may be repeated. After another tracker has taken the store over, none is
+    started in place of ours: they would take the store from each other.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -73,7 +84,7 @@ class TrackerClient:
         self._actor = get_or_create_tracker(settings)
 
     async def call(self, method: str, *arguments: Any) -> Any:
-        """The answer of one method. Raises what it raises, and ActorDiedError where no tracker can be had."""
+        """Call one method, and again if the actor is replaced meanwhile."""
         deadline = time.monotonic() + 2 * REPLACING_SECONDS
         while True:
             actor = self._actor

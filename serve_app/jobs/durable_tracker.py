@@ -181,10 +181,9 @@ class DurableTracker:
         await self._flush(journal)
         return released
 
-    async def left(self, job_id: str) -> None:
-        """The runner of a cancelled job has stopped."""
+    async def runner_stopped(self, job_id: str) -> None:
         tracker, journal = await self._open()
-        tracker.left(job_id)
+        tracker.runner_stopped(job_id)
         await self._flush_soon(journal)
 
     async def cancel(self, job_id: str) -> JobView | None:

@@ -1,6 +1,6 @@
 """The line of jobs: who waits, who runs, who may finish what.
 
-A plain class with clocks and journal injected; `serve_app.jobs.durable_tracker` puts it behind a Ray actor. It reads
+A plain class with clocks and journal injected; `serve_app.jobs.durable_tracker` serves it to others. It reads
 the store when it is made and never again: a job that was closed long ago is recalled by whoever asks for it.
 A job is leased to a runner: whoever holds the token may report and finish, until the lease ends. An expired
 job goes back to its original place in the line, so whatever dies costs a retry and never a job. Methods that
@@ -255,7 +255,7 @@ class JobTracker:
         self._moves.requeue(job, "handed_back", attempt=job.attempt - 1, started_at=started_at)
         return True
 
-    def left(self, job_id: str) -> None:
+    def runner_stopped(self, job_id: str) -> None:
         """The runner of a cancelled job has stopped: nothing is written any more."""
         job = self._book.open(job_id)
         if job is not None and job.state is JobState.CANCELLED and job.tidy_at is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from configs.settings import Settings
-from serve_app.jobs import actor as actor_module
+from serve_app.jobs import durable_tracker as actor_module
 from serve_app.jobs.durable_tracker import DurableTracker
 from serve_app.jobs.errors import NoRoomError
 from serve_app.jobs.model import Checkpoint, Client, IdempotencyKey, Job, JobState, NewJob

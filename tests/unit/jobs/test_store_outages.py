@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from serve_app.execution import lease, runner
-from serve_app.jobs import actor as actor_module
+from serve_app.jobs import durable_tracker as actor_module
 from serve_app.jobs.durable_tracker import DISK_FULL, STORE_FAILS, DurableTracker
 from serve_app.jobs.errors import NoRoomError
 from serve_app.jobs.model import JobState

@@ -199,7 +199,7 @@ class JobTrackerMachine(ModelledTracker):
     @precondition(lambda self: self.tokens)
     @rule(choice=st.integers(0, 5))
     def left(self, choice: int) -> None:
-        self.tracking.tracker.left(self.tokens[choice % len(self.tokens)][0])
+        self.tracking.tracker.runner_stopped(self.tokens[choice % len(self.tokens)][0])
 
     # What operators do
 
