@@ -5,8 +5,8 @@ from collections.abc import Collection
 
 from serve_app.jobs.book import JobBook
 from serve_app.jobs.clocks import Clock, Deadlines
-from serve_app.jobs.line.admission import Admission
 from serve_app.jobs.model import Callback, Job
+from serve_app.jobs.queue.admission import Admission
 
 TRIM_AFTER = 100
 """Cancellations of one client after which it is seen whether it has too many cancelled jobs."""

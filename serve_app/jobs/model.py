@@ -64,7 +64,7 @@ class Place(NamedTuple):
     rank: int
     """Minus the job's priority."""
     start: float
-    """Virtual time at which a fair server would begin it (`serve_app.jobs.line.fairness`)."""
+    """Virtual time at which a fair server would begin it (`serve_app.jobs.queue.fairness`)."""
     sequence: int
     """How many jobs were submitted before it."""
     finish: float = 0.0

@@ -20,15 +20,15 @@ from serve_app.jobs.errors import DrainingError, JobEndedError, LimitError
 from serve_app.jobs.forecast.demand import Arrivals, demand
 from serve_app.jobs.forecast.eta import HISTORY_JOBS, SpeedHistory
 from serve_app.jobs.forecast.forecast import Forecast
-from serve_app.jobs.line.admission import Admission
-from serve_app.jobs.line.fairness import FairClock
-from serve_app.jobs.line.line import WaitingLine
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, Checkpoint, Claim, Job, JobState, JobView, NewJob, TrackerStats
-from serve_app.jobs.moves import Moves
 from serve_app.jobs.observer import JobObserver, Load
+from serve_app.jobs.queue.admission import Admission
+from serve_app.jobs.queue.fairness import FairClock
+from serve_app.jobs.queue.job_queue import WaitingLine
 from serve_app.jobs.storing.journal import Journal
 from serve_app.jobs.storing.store import JobStore
+from serve_app.jobs.transitions import Moves
 
 TOO_MANY_ATTEMPTS = "The server lost the process that ran this job, {attempts} times in a row."
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from deployments.common.messages import STAGES
 from serve_app.jobs.forecast.eta import SpeedHistory
-from serve_app.jobs.line.line import WaitingLine
 from serve_app.jobs.model import Job, JobState, Place
 from serve_app.jobs.progress import fraction_of_stage
+from serve_app.jobs.queue.job_queue import WaitingLine
 from serve_app.request.work import Work
 
 _NEAR = 32

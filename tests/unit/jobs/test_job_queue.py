@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from serve_app.jobs.line.line import Waiting, WaitingLine
 from serve_app.jobs.model import Place
+from serve_app.jobs.queue.job_queue import Waiting, WaitingLine
 from serve_app.request.work import Work
 
 

@@ -6,10 +6,10 @@ from configs.metrics import FailureKind
 from serve_app.jobs.book import JobBook
 from serve_app.jobs.clocks import Clock
 from serve_app.jobs.forecast.forecast import Forecast, work_left
-from serve_app.jobs.line.admission import Admission
-from serve_app.jobs.line.line import Waiting, WaitingLine
 from serve_app.jobs.model import Callback, Checkpoint, Job, JobState, Place
 from serve_app.jobs.observer import JobObserver, Outcome
+from serve_app.jobs.queue.admission import Admission
+from serve_app.jobs.queue.job_queue import Waiting, WaitingLine
 from serve_app.jobs.requeue import again
 
 

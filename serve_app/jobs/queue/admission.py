@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from configs.settings import JobSettings
 from serve_app.jobs.errors import LimitError
 from serve_app.jobs.forecast.forecast import Forecast
-from serve_app.jobs.line.rate import SubmitRate
 from serve_app.jobs.model import Job
+from serve_app.jobs.queue.rate import SubmitRate
 
 BYTES_RETRY_SECONDS = 3600.0
 """Songs go by their age, hours or days after they were made: nobody knows here which goes when."""
