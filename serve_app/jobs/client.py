@@ -20,12 +20,12 @@ from serve_app.jobs.tracing import JobSpans
 from serve_app.jobs.tracker_api import TrackerApi, client_over
 
 REPLACING_SECONDS = 10.0
-"""A tracker that ended is being replaced meanwhile, by the application that ended it."""
+"""How long a client waits for the application that ended a tracker to start its replacement."""
 START_SECONDS = 60.0
-"""An actor's process may take so long to start on a busy machine."""
+"""Maximum start time of an actor's process on a busy machine."""
 LOOK_AGAIN_SECONDS = 0.2
 FAREWELL_SECONDS = 10.0
-"""For so long a tracker whose store was taken over says so to all who call it; then its process ends."""
+"""How long a tracker whose store was taken over still raises StoreTakenError; then its process ends."""
 HEAD_NODE = "node:__internal_head__"
 """Ray gives this resource to the head node alone."""
 _CODE = ("serve_app", "configs", "deployments")
@@ -54,7 +54,7 @@ class TrackerProcess:
     async def call(self, method: str, *arguments: Any) -> Any:
         """Call one method of `TrackerApi`."""
         if self._ends_at is not None and time.monotonic() > self._ends_at:
-            ray.actor.exit_actor()  # which Ray does not restart
+            ray.actor.exit_actor()  # after this call Ray does not restart it
         try:
             return await getattr(self._tracker, FORMER_NAMES.get(method, method))(*arguments)
         except StoreTakenError:
@@ -99,7 +99,7 @@ class _Connection:
             await self._find_again(actor, deadline)
 
     async def _find_again(self, ended: Any, deadline: float) -> None:
-        """Look the name up, and start a tracker only where nobody else does: ours may be the old version."""
+        """Look the name up, and start a tracker only if nobody else does: ours may be the old version."""
         while self._actor is ended:
             actor = await asyncio.to_thread(find_tracker, self._settings)
             if actor is not None and actor != ended:
@@ -115,7 +115,7 @@ class _Connection:
 
 @cache
 def tracker_version(settings_json: str) -> str:
-    """Differs where the tracker would behave differently: its code, its settings."""
+    """Return a digest of everything that determines the tracker's behaviour: its code and its settings."""
     digest = hashlib.sha256(settings_json.encode())
     for folder in _CODE:
         for path in sorted((PROJECT_ROOT / folder).rglob("*.py")):
@@ -124,9 +124,10 @@ def tracker_version(settings_json: str) -> str:
 
 
 def replace_outdated_tracker(settings: Settings) -> None:
-    """End a tracker of another version and start ours, which goes on with the jobs in the store.
+    """End a tracker of another version and start ours, which goes on with the jobs in the store. Blocks.
 
-    For an application that starts: replicas of the one that it replaces only look its tracker up. Blocks.
+    Only an application that starts calls this; replicas of the application that it replaces look the new
+    tracker up.
     """
     wanted = _version(settings)
     deadline = time.monotonic() + START_SECONDS
@@ -143,7 +144,7 @@ def replace_outdated_tracker(settings: Settings) -> None:
 
 
 def find_tracker(settings: Settings) -> Any | None:
-    """The handle of the running tracker; None where there is none."""
+    """Return the handle of the running tracker; None if there is none."""
     try:
         return ray.get_actor(settings.jobs.tracker_name, namespace=settings.jobs.tracker_namespace)
     except ValueError:
@@ -151,11 +152,11 @@ def find_tracker(settings: Settings) -> Any | None:
 
 
 def get_or_create_tracker(settings: Settings) -> Any:
-    """The handle of the application's tracker, started by whichever replica asks first.
+    """Return the handle of the application's tracker; the first replica that asks starts it.
 
-    Detached, because it must outlive the replica that started it; an explicit namespace, because inside Serve
-    the default one depends on who started Serve. An SQLite file is on the disk of one node: there the tracker
-    must run, and go on when Ray starts it again. That is the head node, because it is the same for everybody.
+    The actor is detached, because it must outlive the replica that started it. Its namespace is explicit,
+    because inside Serve the default one depends on who started Serve. An SQLite file is on the disk of one
+    node, so the tracker must always run there: on the head node, which is the same for every caller.
     """
     return (
         ray.remote(TrackerProcess)
@@ -166,7 +167,7 @@ def get_or_create_tracker(settings: Settings) -> Any:
             get_if_exists=True,
             max_restarts=-1,
             max_task_retries=-1,
-            max_concurrency=100_000,  # most of them wait: polls, event streams, runners for jobs
+            max_concurrency=100_000,  # most calls wait: polls, event streams, claims
             num_cpus=0,
             resources={HEAD_NODE: 0.001} if settings.jobs.keeps_a_file else None,
             enable_task_events=False,  # Ray's GCS would remember 100,000 heartbeats and polls

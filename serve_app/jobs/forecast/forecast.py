@@ -9,7 +9,7 @@ from deployments.common.messages import STAGES
 from serve_app.jobs.forecast.eta import SpeedHistory
 from serve_app.jobs.model import Job, JobState, Place
 from serve_app.jobs.progress import fraction_of_stage
-from serve_app.jobs.queue.job_queue import WaitingLine
+from serve_app.jobs.queue.job_queue import JobQueue
 from serve_app.request.work import Work
 
 _NEAR = 32
@@ -44,9 +44,9 @@ class _Run:
 class Forecast:
     """What runs now, and how long it and the line will take."""
 
-    def __init__(self, speeds: SpeedHistory, line: WaitingLine) -> None:
+    def __init__(self, speeds: SpeedHistory, queue: JobQueue) -> None:
         self._speeds = speeds
-        self._line = line
+        self._queue = queue
         self._runs: dict[str, _Run] = {}
         self._side_by_side: deque[int] = deque([1], maxlen=_RECENT_CLAIMS)
         self._loaded: deque[tuple[Work, float]] = deque(maxlen=_PACE_JOBS)
@@ -62,7 +62,7 @@ class Forecast:
         whole = job.attempt == 1 and job.checkpoint.plan is None
         work = work_left(job)
         self._runs[job.job_id] = _Run(job.client, work, whole, now, work, now, self._busy_seconds)
-        if len(self._line) or len(self._runs) > self._runners:
+        if len(self._queue) or len(self._runs) > self._runners:
             self._side_by_side.append(len(self._runs))
 
     def resumed(self, job: Job, now: float) -> None:
@@ -124,7 +124,7 @@ class Forecast:
     def next_end(self, client: str, now: float) -> float:
         """Seconds until the next result of a client."""
         ends = [self._remaining(run, now) for run in self._runs.values() if run.client == client]
-        if first := self._line.first_of(client):
+        if first := self._queue.first_of(client):
             ends.append(self._until_result(*first, now))
         return min(ends, default=0.0)
 
@@ -135,18 +135,18 @@ class Forecast:
 
     def _until_result(self, place: Place, work: Work, now: float) -> float:
         if not self._speeds.has_history:
-            return self._line.position(place) * self._speeds.average_job_seconds
+            return self._queue.position(place) * self._speeds.average_job_seconds
         return self._until_start(place, now) + self._seconds(work)
 
     def _until_start(self, place: Place, now: float) -> float:
         free = [self._remaining(run, now) for run in self._runs.values()]
         free += [0.0] * (self._runners - len(free))
-        if self._line.position(place) <= _NEAR:
+        if self._queue.position(place) <= _NEAR:
             heapq.heapify(free)
-            for work in self._line.before(place):
+            for work in self._queue.before(place):
                 heapq.heapreplace(free, free[0] + self._seconds(work))
             return free[0]
-        ahead = self._line.work_before(place)
+        ahead = self._queue.work_before(place)
         seconds = self._seconds(ahead)
         # When its turn comes, the other runners are in the midst of their jobs.
         others = (len(free) - 1) * seconds / ahead.jobs / 2

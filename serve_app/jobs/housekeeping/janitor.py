@@ -148,7 +148,7 @@ class Janitor:
     async def _expire_files(self, tracker: JobTracker, journal: Journal) -> None:
         """Songs that are too old, then the oldest ones for as long as all take too much."""
         while True:
-            await journal.settle()
+            await journal.flush_if_possible()
             now = self._clock()
             old = await journal.ended(now - self._settings.result_seconds, True, BATCH)
             surplus = (
@@ -164,7 +164,7 @@ class Janitor:
 
     async def _expire_records(self, tracker: JobTracker, journal: Journal) -> None:
         while True:
-            await journal.settle()
+            await journal.flush_if_possible()
             before = self._clock() - self._settings.record_seconds
             old = await journal.ended(before, False, BATCH)
             if len(await self.purge(tracker, old)) < BATCH:
@@ -177,7 +177,7 @@ class Janitor:
             kept = await journal.page(client, state, sys.maxsize, self._settings.client_cancelled)
             while kept and (older := await journal.page(client, state, kept[-1].place.sequence, BATCH)):
                 kept = older
-                await self.purge(tracker, [job for job in older if job.may_go])
+                await self.purge(tracker, [job for job in older if job.is_deletable])
 
     async def _delete_unknown(self, found: Iterable[str], journal: Journal) -> None:
         """Folders of requests that the server did not live to put in line."""

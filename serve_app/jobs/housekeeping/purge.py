@@ -34,8 +34,8 @@ class Purge:
     def takes(self, job: Job) -> bool:
         """Whether a job of the page goes."""
         if self.job_ids is not None:
-            return job.may_go
-        return job.may_go and job.finished_at is not None and job.finished_at <= self.ended_before
+            return job.is_deletable
+        return job.is_deletable and job.finished_at is not None and job.finished_at <= self.ended_before
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ async def purge(
     ids = {job.job_id for job in gone}
     kept = {job.job_id: NOT_DELETED for job in going if job.job_id not in ids}
     if wanted.job_ids is not None:
-        kept |= {job.job_id: NOT_TIDY if job.state.is_final else NOT_ENDED for job in page if not job.may_go}
+        kept |= {
+            job.job_id: NOT_TIDY if job.state.is_final else NOT_ENDED for job in page if not job.is_deletable
+        }
         kept |= dict.fromkeys(set(wanted.job_ids) - {job.job_id for job in page}, UNKNOWN)
     more = wanted.job_ids is None and len(page) == BATCH
     return Purged(

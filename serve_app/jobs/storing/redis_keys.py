@@ -46,7 +46,7 @@ class Keys:
         """Sorted set: ids of closed jobs by the time of their end."""
         return f"{self.prefix}:ended{':with_files' if with_files else ''}"
 
-    def line(self, client: str | None, state: str | None) -> str:
+    def jobs(self, client: str | None, state: str | None) -> str:
         """Sorted set: ids of jobs by sequence, of one client or all, in one state or all."""
         parts = [
             "" if client is None else f"client={_quoted(client)}",
@@ -63,11 +63,11 @@ class Keys:
         sequence = job.place.sequence
         clients, states = (None, job.client), (None, job.state.value)
         found: dict[str, float] = {
-            self.line(client, state): sequence for client in clients for state in states
+            self.jobs(client, state): sequence for client in clients for state in states
         }
         if job.idempotency:
             found[self.idempotency(job.client, job.idempotency.key)] = sequence
-        if job.is_open:
+        if not job.is_settled:
             found[self.open] = sequence
         elif job.finished_at is not None:
             found[self.ended(with_files=False)] = job.finished_at

@@ -105,7 +105,7 @@ class RedisJobStore:
     def get_many(self, job_ids: Collection[str]) -> Mapping[str, Job]:
         return {job.job_id: job for job in self._jobs(list(job_ids))}
 
-    def open_jobs(self) -> Iterator[Job]:
+    def unsettled_jobs(self) -> Iterator[Job]:
         with self._errors():
             job_ids = self._redis.zrange(self._keys.open, 0, -1)
         for start in range(0, len(job_ids), OPEN_JOBS_AT_ONCE):
@@ -119,7 +119,7 @@ class RedisJobStore:
         # Not as a transaction: a Redis without room refuses every command after MULTI.
         with self._errors(), self._redis.pipeline(transaction=False) as pipe:
             for state in JobState:
-                pipe.zcard(self._keys.line(None, state))
+                pipe.zcard(self._keys.jobs(None, state))
             return dict(zip(JobState, pipe.execute(), strict=True))
 
     def stored_bytes(self) -> Mapping[str, int]:
@@ -145,7 +145,7 @@ class RedisJobStore:
     def page(self, client: str | None, state: JobState | None, before: int, limit: int) -> list[Job]:
         with self._errors():
             job_ids = self._redis.zrange(
-                self._keys.line(client, state),
+                self._keys.jobs(client, state),
                 f"({before}",
                 "-inf",
                 desc=True,
@@ -339,7 +339,7 @@ class RedisJobStore:
     def _state_of(self, job_id: str) -> str:
         """The state that a job is listed under."""
         for state in JobState:
-            if self._redis.zscore(self._keys.line(None, state), job_id) is not None:
+            if self._redis.zscore(self._keys.jobs(None, state), job_id) is not None:
                 return state.value
         return ""
 

@@ -130,7 +130,7 @@ class SqliteJobStore:
         found = self._jobs("job_id IN (SELECT value FROM json_each(?))", json.dumps(list(job_ids)))
         return {job.job_id: job for job in found}
 
-    def open_jobs(self) -> Iterator[Job]:
+    def unsettled_jobs(self) -> Iterator[Job]:
         return iter(self._jobs("is_open ORDER BY sequence"))
 
     def next_sequence(self) -> int:
@@ -347,7 +347,7 @@ def _row(job: Job) -> dict[str, Any]:
         "client": job.client,
         "idempotency_key": job.idempotency.key if job.idempotency else None,
         "state": job.state.value,
-        "is_open": job.is_open,
+        "is_open": not job.is_settled,
         "finished_at": job.finished_at,
         "has_files": bool(job.files),
         "stored_bytes": job.stored_bytes,

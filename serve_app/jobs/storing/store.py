@@ -78,7 +78,7 @@ class JobStore(Protocol):
     def get_many(self, job_ids: Collection[str]) -> Mapping[str, Job]:
         """The records of those ids that have one, in one query."""
 
-    def open_jobs(self) -> Iterator[Job]:
+    def unsettled_jobs(self) -> Iterator[Job]:
         """Every job with `is_open`, in order of sequence: what a restarted tracker goes on with."""
 
     def next_sequence(self) -> int:
@@ -158,8 +158,8 @@ class MemoryJobStore:
     def get_many(self, job_ids: Collection[str]) -> Mapping[str, Job]:
         return {job_id: job for job_id in job_ids if (job := self._jobs.get(job_id))}
 
-    def open_jobs(self) -> Iterator[Job]:
-        return iter([job for job in self._all() if job.is_open])
+    def unsettled_jobs(self) -> Iterator[Job]:
+        return iter([job for job in self._all() if not job.is_settled])
 
     def next_sequence(self) -> int:
         return self._next_sequence
@@ -195,7 +195,7 @@ class MemoryJobStore:
         ended = [
             (job.finished_at, job.place.sequence, job)
             for job in self._all()
-            if not job.is_open and job.finished_at is not None and job.finished_at < before
+            if job.is_settled and job.finished_at is not None and job.finished_at < before
         ]
         return [job for _, _, job in sorted(ended) if job.files or not with_files][:limit]
 

@@ -284,7 +284,7 @@ class JobTrackerMachine(ModelledTracker):
     @rule(records=st.booleans(), twice=st.booleans())
     def expire(self, records: bool, twice: bool) -> None:
         """Of all closed jobs the files, or files and records."""
-        closed = [job for job in map(self.record, self.jobs) if not job.is_open]
+        closed = [job for job in map(self.record, self.jobs) if job.is_settled]
         for _ in range(1 + twice):
             if records:
                 self.tracking.tracker.ended.records_expired(closed)
