@@ -78,7 +78,7 @@ class RayJobService:
         return await _unwrapped(self._tracker.secret())
 
     async def replicas(self) -> dict[str, int]:
-        """Running replicas by deployment."""
+        """Return the number of running replicas by deployment."""
         try:
             async with asyncio.timeout(READY_TIMEOUT_SECONDS):
                 overviews = await self._overviews()
@@ -87,7 +87,7 @@ class RayJobService:
         return {name: running_replicas(overview) for name, overview in overviews.items()}
 
     async def prompt_fits(self, request: GenerateRequest, code_count: int) -> bool:
-        """Whether the LM's context holds the request and its codes; True while the LM is down."""
+        """Tell whether the request and its codes fit into the LM's context; True while the LM is down."""
         lyrics = lyrics_for_models(request)
         name = language_model(request, self._settings.models)
         count = self._language_models[name].fits.remote(
@@ -103,7 +103,7 @@ class RayJobService:
         return fits
 
     async def condition(self) -> Condition:
-        """What can serve now. Raises nothing."""
+        """Report which parts of the server can serve now. Raises nothing."""
         overviews = await self._known_overviews()
         mode, answers = await asyncio.gather(
             self._mode(),
@@ -132,7 +132,7 @@ class RayJobService:
         return Readiness.READY
 
     async def _known_overviews(self) -> Overviews:
-        """Empty where Serve's controller does not answer."""
+        """Return Serve's overviews; empty if its controller does not answer."""
         try:
             async with asyncio.timeout(READY_TIMEOUT_SECONDS):
                 return await self._overviews()

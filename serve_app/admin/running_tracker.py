@@ -15,7 +15,7 @@ from serve_app.jobs.tracker_api import TrackerApi
 from serve_app.ray_access import prepare_to_join, rays_here
 
 CONNECT_SECONDS = 30.0
-"""Ray itself tries for minutes, also where it is the token that is wrong."""
+"""Ray itself tries for minutes, even if only the token is wrong."""
 ANSWER_SECONDS = 60.0
 """A tracker that was lost answers again within seconds."""
 
@@ -24,7 +24,7 @@ _Answer = TypeVar("_Answer")
 
 
 def add_server_options(command: argparse.ArgumentParser) -> None:
-    """Which server a command is for."""
+    """Add the options that select a server."""
     command.add_argument(
         "--config",
         type=Path,
@@ -95,7 +95,7 @@ def running_tracker(options: argparse.Namespace) -> RunningTracker:
 
 
 def _connect(address: str) -> None:
-    """Join a running Ray. Raises CommandError; ends the process where nothing answers."""
+    """Join a running Ray. Raises CommandError; ends the process if nothing answers."""
     here = rays_here()
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS") or _only(here)
@@ -114,7 +114,7 @@ def _connect(address: str) -> None:
 
 
 def _only(addresses: Collection[str]) -> str:
-    """Raises CommandError where there is none, or more than one."""
+    """Return the only address. Raises CommandError if there is none, or more than one."""
     if not addresses:
         raise CommandError("no Ray runs on this machine: name the server's by --address")
     if len(addresses) > 1:
@@ -123,6 +123,6 @@ def _only(addresses: Collection[str]) -> str:
 
 
 def _give_up(address: str) -> None:
-    # A call into Ray can't be interrupted.
+    # A call into Ray cannot be interrupted, so the process ends.
     print(f"error: the Ray at {address} does not answer, or not without another token", file=sys.stderr)
     os._exit(FAILED)

@@ -1,4 +1,4 @@
-"""One runner's right to one job: renewed while it works, noticed when it is gone, settled at the end."""
+"""A runner's lease of one job: renewed while the work runs, watched for loss, ended with the work."""
 
 import asyncio
 import logging
@@ -18,11 +18,11 @@ from serve_app.jobs.tracker_api import TrackerApi
 logger = logging.getLogger("ray.serve")
 
 TRACKER_AWAY = (StoreError, TimeoutError, ray.exceptions.RayActorError)
-"""The tracker, or its store, cannot answer now: asking again helps."""
+"""Errors of a tracker or a store that cannot answer now; repeating the call helps."""
 PAUSE_SECONDS = 1.0
-"""Between two tries."""
+"""Pause between two tries."""
 WATCH_SECONDS = 30.0
-"""How long one question waits for the loss of the lease."""
+"""How long one call waits for the loss of the lease."""
 
 
 _Arguments = ParamSpec("_Arguments")
@@ -56,9 +56,9 @@ class Lease:
         self._progress = progress
 
     async def lost(self) -> None:
-        """Renew the lease, and return as soon as it is lost: the job was cancelled, or is somebody else's.
+        """Renew the lease, and return as soon as it is lost: the job was cancelled or requeued.
 
-        Where the tracker is away, the lease lasts for `lease_seconds` after it was last renewed.
+        If the tracker does not answer, the lease is lost `lease_seconds` after its last renewal.
         """
         watches = [asyncio.create_task(self._renew()), asyncio.create_task(self._watch())]
         try:
@@ -73,15 +73,15 @@ class Lease:
             await asyncio.gather(*watches, return_exceptions=True)
 
     async def checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Keep the results of finished stages for the next attempt."""
+        """Store the results of finished stages for the next attempt."""
         await answered(self._tracker.checkpoint, self._job_id, self._token, checkpoint)
 
     async def finish(self, result: dict[str, Any], files: tuple[str, ...], file_bytes: int) -> bool:
-        """Publish the result; False where the lease was lost before."""
+        """Publish the result; False if the lease was lost before."""
         return await answered(self._tracker.finish, self._job_id, self._token, result, files, file_bytes)
 
     async def fail(self, failure: Failure) -> bool:
-        """Give the job up, or this attempt at it; False where the lease was lost before."""
+        """Report that the attempt failed; False if the lease was lost before."""
         return await answered(
             self._tracker.fail,
             self._job_id,
@@ -92,11 +92,11 @@ class Lease:
         )
 
     async def release(self) -> None:
-        """Give the job back unfinished."""
+        """Release the unfinished job, so that it is requeued."""
         await answered(self._tracker.release, self._job_id, self._token)
 
     async def runner_stopped(self) -> None:
-        """Nothing is written for this claim any more."""
+        """Tell the tracker that nothing is written for this claim any more."""
         await answered(self._tracker.runner_stopped, self._job_id)
 
     async def _renew(self) -> None:
@@ -121,7 +121,7 @@ class Lease:
             await self._next_beat()
 
     async def _next_beat(self) -> None:
-        """A while, or the next stage if that comes first."""
+        """Wait for `heartbeat_seconds`, or until the next stage if that begins earlier."""
         try:
             async with asyncio.timeout(self._settings.heartbeat_seconds):
                 await self._progress.stage_changed.wait()

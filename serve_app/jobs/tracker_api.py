@@ -21,9 +21,11 @@ from serve_app.jobs.storing.store import SetAside
 class TrackerApi(Protocol):
     """The tracker's methods for callers in other processes.
 
-    Every change is durable when its method returns, except where the method says otherwise. Any method may be
-    called again when its answer was lost: a repeated call changes nothing. All raise StoreError if the store
-    must be read and cannot be, and StoreTakenError once another tracker owns the store.
+    `submit`, `claim`, `finish`, `fail`, `release`, `requeue` and `set_mode` return once their change is
+    durable, and raise StoreError (`submit`: NoRoomError) if it cannot be written. Other changes take effect
+    at once, and are written when the store takes writes. Any method may be called again when its answer was
+    lost: a repeated call changes nothing. All raise StoreError if the store must be read and cannot be, and
+    StoreTakenError once another tracker owns the store.
 
     Arguments are positional only, because a call travels as a method name and a tuple of arguments. Replicas
     of the previous release call a new tracker for a moment, so a method that is renamed needs an entry in
@@ -45,10 +47,7 @@ class TrackerApi(Protocol):
         """
 
     async def cancel(self, job_id: str, /) -> JobView | None:
-        """End a job that has not ended; None if the id is unknown. Raises JobEndedError.
-
-        The cancellation takes effect at once, and is written later if the store takes no writes now.
-        """
+        """End a job that has not ended; None if the id is unknown. Raises JobEndedError."""
 
     async def view(self, job_id: str, /) -> JobView | None:
         """Return the job as a poll sees it; None if the id is unknown."""
@@ -85,10 +84,7 @@ class TrackerApi(Protocol):
         """Return True as soon as the runner must stop; False after `timeout` seconds."""
 
     async def checkpoint(self, job_id: str, token: str, checkpoint: Checkpoint, /) -> bool:
-        """Keep the results of finished stages for the next attempt; False if the lease is lost.
-
-        The checkpoint takes effect at once, and is written later if the store takes no writes now.
-        """
+        """Keep the results of finished stages for the next attempt; False if the lease is lost."""
 
     async def finish(
         self, job_id: str, token: str, result: dict[str, Any], files: tuple[str, ...], file_bytes: int, /
@@ -110,7 +106,7 @@ class TrackerApi(Protocol):
         """Requeue a leased job without counting the attempt; False if the lease is lost."""
 
     async def runner_stopped(self, job_id: str, /) -> None:
-        """Tell that the runner of a cancelled job writes no more files, so they may be deleted now."""
+        """Note that the runner of a cancelled job writes no more files, so they may be deleted now."""
 
     # For operators (`serve_app.admin`) and autoscaling
 
