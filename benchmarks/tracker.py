@@ -6,7 +6,7 @@ The tracker, its journal and the store run in this process, without Ray and with
 long an operation keeps the tracker from doing another (processor time of the tracker's thread), `durable` how
 long its only caller waits until it may hear of it: that is mostly the disk. All are microseconds, medians
 where nothing else is said. A submit looks up its id and its idempotency key in the store first, and a poll of
-a job that ended long ago looks up its record, as `serve_app.jobs.actor` does.
+a job that ended long ago looks up its record, as `serve_app.jobs.durable_tracker` does.
 """
 
 import argparse

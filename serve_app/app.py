@@ -21,7 +21,7 @@ from serve_app.api.app import create_app
 from serve_app.execution.models import HandleModels
 from serve_app.execution.runner import Runners
 from serve_app.execution.runner_thread import RunnerThread
-from serve_app.jobs.client import TrackerClient, replace_outdated_tracker
+from serve_app.jobs.client import replace_outdated_tracker, tracker_client
 from serve_app.service import RayJobService
 from serve_app.storage import AudioStorage
 
@@ -47,7 +47,7 @@ class Ingress:
         self._settings = settings
         # Only the newest version of an application starts replicas.
         replace_outdated_tracker(settings)
-        tracker = TrackerClient(settings)
+        tracker = tracker_client(settings)
         self._storage = AudioStorage(settings.storage.uri)
         for handle in (*language_models.values(), generator, codec):
             handle.options()  # prepares the handle, which requests and runners must not do at the same time

@@ -1,8 +1,8 @@
-"""What the HTTP API asks of the rest of the server, answered through Ray."""
+"""The `JobService` of the HTTP API: it asks the job tracker and the model deployments through Ray."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Mapping
+from typing import Any, TypeVar
 
 import ray.exceptions
 from ray import serve
@@ -10,10 +10,10 @@ from ray import serve
 from configs.settings import Settings
 from serve_app.api.service import Condition, Readiness, UnavailableError
 from serve_app.execution.failures import cause_of, is_unavailable
-from serve_app.jobs.client import TrackerClient
 from serve_app.jobs.housekeeping.identity import new_job_id, store_name
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, JobState, JobView, NewJob, TrackerStats
+from serve_app.jobs.tracker_api import TrackerApi
 from serve_app.readiness import Overviews, running_replicas, unanswered, unasked
 from serve_app.request.planning import language_model, lyrics_for_models, unconditional_text
 from serve_app.request.schemas import GenerateRequest
@@ -22,6 +22,8 @@ from serve_app.shared_waits import SharedWaits
 READY_TIMEOUT_SECONDS = 5.0
 COUNT_TIMEOUT_SECONDS = 10.0
 
+_Answer = TypeVar("_Answer")
+
 
 class RayJobService:
     """`serve_app.api.service.JobService` over the tracker actor and the deployment handles."""
@@ -29,19 +31,19 @@ class RayJobService:
     def __init__(
         self,
         settings: Settings,
-        tracker: TrackerClient,
+        tracker: TrackerApi,
         language_models: Mapping[str, Any],
         generator: Any,
         codec: Any,
     ) -> None:
         self._settings = settings
         self._tracker = tracker
-        self._waits = SharedWaits(self._ask)
+        self._waits = SharedWaits(tracker)
         self._store_name: str | None = None
         self._language_models = language_models
         default = language_models[settings.models.language_models[0]]
         self._needed = {"LanguageModel": default, "Generator": generator, "Codec": codec}
-        """What a default request needs."""
+        """The deployments that a default request needs."""
 
     async def new_job_id(self) -> str:
         if self._store_name is None:
@@ -49,38 +51,34 @@ class RayJobService:
         return new_job_id(self._store_name)
 
     async def submit(self, new: NewJob) -> Accepted:
-        accepted: Accepted = await self._ask("submit", new)
-        return accepted
+        return await _unwrapped(self._tracker.submit(new))
 
     async def admit(self, client: str, idempotency_key: str | None) -> None:
-        await self._ask("admit", client, idempotency_key)
+        await _unwrapped(self._tracker.admit(client, idempotency_key))
 
     async def view(self, job_id: str) -> JobView | None:
-        return await self._ask_view("view", job_id)
+        return await _unwrapped(self._tracker.view(job_id))
 
     async def cancel(self, job_id: str) -> JobView | None:
-        return await self._ask_view("cancel", job_id)
+        return await _unwrapped(self._tracker.cancel(job_id))
 
     async def page(self, client: str, state: JobState | None, before: int, limit: int) -> list[JobView]:
-        views: list[JobView] = await self._ask("page", client, state, before, limit)
-        return views
+        return await _unwrapped(self._tracker.page(client, state, before, limit))
 
     async def wait(self, job_id: str, version: str, timeout: float) -> JobView | None:
-        return await self._waits.version(job_id, version, timeout)
+        return await _unwrapped(self._waits.version(job_id, version, timeout))
 
     async def wait_stage(self, job_id: str, state: str, stage: str, timeout: float) -> JobView | None:
-        return await self._waits.stage(job_id, state, stage, timeout)
+        return await _unwrapped(self._waits.stage(job_id, state, stage, timeout))
 
     async def stats(self) -> TrackerStats:
-        stats: TrackerStats = await self._ask("stats")
-        return stats
+        return await _unwrapped(self._tracker.stats())
 
     async def secret(self) -> bytes:
-        secret: bytes = await self._ask("secret")
-        return secret
+        return await _unwrapped(self._tracker.secret())
 
     async def replicas(self) -> dict[str, int]:
-        """Running replicas by deployment."""
+        """Return the number of running replicas by deployment."""
         try:
             async with asyncio.timeout(READY_TIMEOUT_SECONDS):
                 overviews = await self._overviews()
@@ -89,7 +87,7 @@ class RayJobService:
         return {name: running_replicas(overview) for name, overview in overviews.items()}
 
     async def prompt_fits(self, request: GenerateRequest, code_count: int) -> bool:
-        """Whether the LM's context holds the request and its codes; True while the LM is down."""
+        """Tell whether the request and its codes fit into the LM's context; True while the LM is down."""
         lyrics = lyrics_for_models(request)
         name = language_model(request, self._settings.models)
         count = self._language_models[name].fits.remote(
@@ -105,7 +103,7 @@ class RayJobService:
         return fits
 
     async def condition(self) -> Condition:
-        """What can serve now. Raises nothing."""
+        """Report which parts of the server can serve now. Raises nothing."""
         overviews = await self._known_overviews()
         mode, answers = await asyncio.gather(
             self._mode(),
@@ -134,7 +132,7 @@ class RayJobService:
         return Readiness.READY
 
     async def _known_overviews(self) -> Overviews:
-        """Empty where Serve's controller does not answer."""
+        """Return Serve's overviews; empty if its controller does not answer."""
         try:
             async with asyncio.timeout(READY_TIMEOUT_SECONDS):
                 return await self._overviews()
@@ -147,15 +145,12 @@ class RayJobService:
         overviews: Overviews = status.applications[application].deployments
         return overviews
 
-    async def _ask_view(self, method: str, *arguments: Any) -> JobView | None:
-        view: JobView | None = await self._ask(method, *arguments)
-        return view
 
-    async def _ask(self, method: str, *arguments: Any) -> Any:
-        """The tracker's answer, or its exception itself, out of Ray's wrapping."""
-        try:
-            return await self._tracker.call(method, *arguments)
-        except ray.exceptions.RayActorError as error:
-            raise UnavailableError from error
-        except ray.exceptions.RayTaskError as error:
-            raise cause_of(error) from None
+async def _unwrapped(asked: Awaitable[_Answer]) -> _Answer:
+    """Return the tracker's answer, or raise its own exception without Ray's wrapping."""
+    try:
+        return await asked
+    except ray.exceptions.RayActorError as error:
+        raise UnavailableError from error
+    except ray.exceptions.RayTaskError as error:
+        raise cause_of(error) from None

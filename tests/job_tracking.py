@@ -86,7 +86,7 @@ class Tracking:
         earlier = None
         if idempotency_key is not None:
             earlier = _runner.run(self.journal.with_key(client, idempotency_key))
-        if earlier is None or not self.tracker.key_counts(earlier):
+        if earlier is None or not self.tracker.is_key_valid(earlier):
             self.tracker.admit(client)
 
     def record(self, job_id: str) -> Job | None:
@@ -100,7 +100,7 @@ class Tracking:
 
     def recall(self, job_id: str) -> None:
         """Let the tracker know a job that may be in the store alone."""
-        if not self.tracker.holds(job_id) and (job := self.record(job_id)):
+        if not self.tracker.has_record(job_id) and (job := self.record(job_id)):
             self.tracker.recall(job)
 
     def run_next(self, seconds: float, **timings: float) -> str:

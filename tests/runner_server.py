@@ -23,8 +23,9 @@ from deployments.common.messages import (
     Progress,
 )
 from serve_app.execution.runner import Runners
-from serve_app.jobs.actor import JobTrackerActor
+from serve_app.jobs.durable_tracker import DurableTracker
 from serve_app.jobs.model import JobView, NewJob
+from serve_app.jobs.tracker_api import client_over
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec
 from serve_app.storage import AudioStorage
@@ -95,13 +96,14 @@ class Models:
 
 
 class Tracker:
-    """Calls the actor's methods without Ray; `away` is what every call raises instead."""
+    """Calls the tracker's methods without Ray; `away` is what every call raises instead."""
 
     def __init__(self, settings: Settings) -> None:
-        self.actor = JobTrackerActor(settings)
+        self.actor = DurableTracker(settings)
+        self.client = client_over(self._call)
         self.away: Exception | None = None
 
-    async def call(self, method: str, *arguments: Any) -> Any:
+    async def _call(self, method: str, *arguments: Any) -> Any:
         if self.away is not None:
             raise self.away
         return await getattr(self.actor, method)(*arguments)
@@ -120,7 +122,7 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        self.runners = Runners(self.tracker, self.models, self.models.storage, self.settings)
+        self.runners = Runners(self.tracker.client, self.models, self.models.storage, self.settings)
         self.runners.start()
 
     async def submit(self, **fields: Any) -> str:
@@ -145,4 +147,6 @@ class Server:
         await eventually(lambda: stage in self.models.calls)
 
     def files(self) -> list[str]:
-        return [str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file()]
+        """Files of jobs: without the store's sign-in, which a sweep may write at any moment."""
+        files = [path.relative_to(self.folder) for path in self.folder.rglob("*") if path.is_file()]
+        return [str(file) for file in files if file.parts[0] != ".stores"]

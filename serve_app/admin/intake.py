@@ -9,6 +9,7 @@ from serve_app.admin.parser import Commands, add_json_option, duration
 from serve_app.admin.running_tracker import RunningTracker, add_server_options, running_tracker
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import TrackerStats
+from serve_app.jobs.tracker_api import TrackerApi
 
 LOOK_SECONDS = 1.0
 _STAYS = "So it stays, whatever is restarted or upgraded meanwhile, until `resume`."
@@ -52,8 +53,8 @@ def add_commands(commands: Commands) -> None:
 
 def _set_mode(options: argparse.Namespace) -> int:
     tracker = running_tracker(options)
-    tracker.call("set_mode", options.mode)
-    stats = tracker.call("stats")
+    tracker.ask(TrackerApi.set_mode, options.mode)
+    stats = tracker.ask(TrackerApi.stats)
     if options.wait:
         stats = _wait(tracker, stats, options)
     if options.json:
@@ -77,7 +78,7 @@ def _wait(tracker: RunningTracker, stats: TrackerStats, options: argparse.Namesp
             shown = _left(stats)
             print(f"{stats.mode}: {shown}", flush=True)
         time.sleep(LOOK_SECONDS)
-        stats = tracker.call("stats")
+        stats = tracker.ask(TrackerApi.stats)
     return stats
 
 

@@ -12,7 +12,7 @@ from serve_app.admin.running_tracker import RunningTracker, add_server_options, 
 from serve_app.admin.tables import age, table
 from serve_app.jobs.errors import JobEndedError, RequeueError
 from serve_app.jobs.model import JobState, JobView
-from serve_app.jobs.storing.store import SetAside
+from serve_app.jobs.tracker_api import TrackerApi
 
 DEFAULT_LIMIT = 50
 COLUMNS = {
@@ -88,10 +88,10 @@ def _count(text: str) -> int:
 def _list(options: argparse.Namespace) -> int:
     tracker = running_tracker(options)
     if options.state == JobState.QUEUED:
-        views = tracker.call("waiting", options.client, options.limit)
+        views = tracker.ask(TrackerApi.waiting, options.client, options.limit)
     else:
         state = None if options.state is None else JobState(options.state)
-        views = tracker.call("page", options.client, state, sys.maxsize, options.limit)
+        views = tracker.ask(TrackerApi.page, options.client, state, sys.maxsize, options.limit)
     print(json.dumps([_fields(view) for view in views]) if options.json else job_table(views))
     return 0
 
@@ -132,7 +132,7 @@ def _fields(view: JobView) -> dict[str, Any]:
 
 
 def _unreadable(options: argparse.Namespace) -> int:
-    kept: Sequence[SetAside] = running_tracker(options).call("set_aside")
+    kept = running_tracker(options).ask(TrackerApi.set_aside)
     if options.json:
         print(
             json.dumps(
@@ -148,7 +148,7 @@ def _unreadable(options: argparse.Namespace) -> int:
 def _cancel(options: argparse.Namespace) -> int:
     def cancel(tracker: RunningTracker, job_id: str) -> str | None:
         try:
-            view = tracker.call("cancel", job_id)
+            view = tracker.ask(TrackerApi.cancel, job_id)
         except JobEndedError as error:
             return f"it has already {error.state}"
         return None if view else UNKNOWN
@@ -162,7 +162,7 @@ def _requeue(options: argparse.Namespace) -> int:
     def requeue(tracker: RunningTracker, job_id: str) -> str | None:
         while True:
             try:
-                view = tracker.call("requeue", job_id)
+                view = tracker.ask(TrackerApi.requeue, job_id)
             except RequeueError as error:
                 if not error.later or time.monotonic() > deadline:
                     return error.message

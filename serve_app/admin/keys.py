@@ -5,6 +5,7 @@ import sys
 
 from serve_app.admin.parser import Commands
 from serve_app.admin.running_tracker import add_server_options, running_tracker
+from serve_app.jobs.tracker_api import TrackerApi
 
 
 def add_commands(commands: Commands) -> None:
@@ -65,5 +66,5 @@ def _make_key(options: argparse.Namespace) -> int:
 def _webhook_secret(options: argparse.Namespace) -> int:
     from serve_app.jobs.housekeeping.webhooks import webhook_secret
 
-    print(webhook_secret(running_tracker(options).call("secret"), options.client))
+    print(webhook_secret(running_tracker(options).ask(TrackerApi.secret), options.client))
     return 0

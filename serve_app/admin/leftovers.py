@@ -9,6 +9,7 @@ from serve_app.admin.parser import Commands, add_json_option
 from serve_app.admin.running_tracker import RunningTracker, add_server_options, running_tracker
 from serve_app.admin.tables import table
 from serve_app.jobs.housekeeping.leftovers import Leftovers
+from serve_app.jobs.tracker_api import TrackerApi
 
 COLUMNS = {"STORE": "<", "FOLDERS": ">", "WHOSE": "<"}
 
@@ -35,7 +36,7 @@ def _leftovers(options: argparse.Namespace) -> int:
     tracker = running_tracker(options)
     if options.delete:
         return _delete(tracker, options)
-    found: Leftovers = tracker.call("leftovers")
+    found = tracker.ask(TrackerApi.leftovers)
     rows = [
         (store, folders, whose) for store, folders, whose in _rows(found) if options.store in {None, store}
     ]
@@ -57,11 +58,11 @@ def _rows(found: Leftovers) -> list[tuple[str, int, str]]:
 
 
 def _delete(tracker: RunningTracker, options: argparse.Namespace) -> int:
-    found: Leftovers = tracker.call("leftovers")
+    found = tracker.ask(TrackerApi.leftovers)
     if options.store not in found.unowned:
         raise CommandError(f"{options.store} names no store that is not in use and has left something")
     wanted = len(found.unowned[options.store])
-    deleted: int = tracker.call("delete_left_by", options.store)
+    deleted = tracker.ask(TrackerApi.delete_left_by, options.store)
     if options.json:
         print(json.dumps({"store": options.store, "deleted": deleted}))
     else:

@@ -13,6 +13,7 @@ from serve_app.admin.running_tracker import RunningTracker, add_server_options, 
 from serve_app.admin.tables import size
 from serve_app.jobs.housekeeping.purge import Purge, Purged
 from serve_app.jobs.model import JobState
+from serve_app.jobs.tracker_api import TrackerApi
 
 _ENDED = [state for state in JobState if state.is_final]
 
@@ -77,6 +78,6 @@ def _purge(options: argparse.Namespace) -> int:
 def _steps(tracker: RunningTracker, wanted: Purge, dry_run: bool) -> Iterator[Purged]:
     below: int | None = wanted.below
     while below is not None:
-        step: Purged = tracker.call("purge", replace(wanted, below=below), dry_run)
+        step = tracker.ask(TrackerApi.purge, replace(wanted, below=below), dry_run)
         yield step
         below = step.next_below

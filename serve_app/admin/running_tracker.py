@@ -4,26 +4,27 @@ import argparse
 import os
 import sys
 import threading
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from serve_app.admin.config_files import read_application
 from serve_app.admin.errors import FAILED, CommandError
+from serve_app.jobs.tracker_api import TrackerApi
 from serve_app.ray_access import prepare_to_join, rays_here
 
-if TYPE_CHECKING:
-    pass
-
 CONNECT_SECONDS = 30.0
-"""Ray itself tries for minutes, also where it is the token that is wrong."""
+"""Ray itself tries for minutes, even if only the token is wrong."""
 ANSWER_SECONDS = 60.0
 """A tracker that was lost answers again within seconds."""
 
+_Arguments = ParamSpec("_Arguments")
+_Answer = TypeVar("_Answer")
+
 
 def add_server_options(command: argparse.ArgumentParser) -> None:
-    """Which server a command is for."""
+    """Add the options that select a server."""
     command.add_argument(
         "--config",
         type=Path,
@@ -42,14 +43,22 @@ def add_server_options(command: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class RunningTracker:
-    """One tracker actor, seen from outside of the server."""
+    """A tracker actor, called from outside of the server and without an event loop."""
 
     actor: Any
     application: str
     """The name of the Serve application that it belongs to."""
 
-    def call(self, method: str, *arguments: Any) -> Any:
-        """The answer of a method of `JobTrackerActor`. Raises what it raises, and CommandError."""
+    def ask(
+        self,
+        method: Callable[Concatenate[TrackerApi, _Arguments], Awaitable[_Answer]],
+        *arguments: _Arguments.args,
+        **_named: _Arguments.kwargs,
+    ) -> _Answer:
+        """Call a method of `TrackerApi` and wait for its answer: `tracker.ask(TrackerApi.view, job_id)`.
+
+        Raises what the method raises, and CommandError. All arguments are positional, as `TrackerApi` says.
+        """
         import ray
         import ray.exceptions
 
@@ -58,7 +67,9 @@ class RunningTracker:
         from serve_app.jobs.storing.store import StoreError
 
         try:
-            return ray.get(self.actor.call.remote(method, *arguments), timeout=ANSWER_SECONDS)
+            answer: _Answer = ray.get(
+                self.actor.call.remote(method.__name__, *arguments), timeout=ANSWER_SECONDS
+            )
         except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
             raise CommandError("the job tracker does not answer; it may be being replaced") from error
         except ray.exceptions.RayTaskError as error:
@@ -68,10 +79,11 @@ class RunningTracker:
             if isinstance(cause, StorageError):
                 raise CommandError(f"the storage failed: {cause}") from error
             raise cause from None
+        return answer
 
 
 def running_tracker(options: argparse.Namespace) -> RunningTracker:
-    """The tracker that the options name. Raises CommandError where there is none."""
+    """Find the tracker that the options name. Raises CommandError if there is none."""
     application, settings = read_application(options.config)
     _connect(options.address)
     from serve_app.jobs.client import find_tracker
@@ -83,7 +95,7 @@ def running_tracker(options: argparse.Namespace) -> RunningTracker:
 
 
 def _connect(address: str) -> None:
-    """Join a running Ray. Raises CommandError; ends the process where nothing answers."""
+    """Join a running Ray. Raises CommandError; ends the process if nothing answers."""
     here = rays_here()
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS") or _only(here)
@@ -102,7 +114,7 @@ def _connect(address: str) -> None:
 
 
 def _only(addresses: Collection[str]) -> str:
-    """Raises CommandError where there is none, or more than one."""
+    """Return the only address. Raises CommandError if there is none, or more than one."""
     if not addresses:
         raise CommandError("no Ray runs on this machine: name the server's by --address")
     if len(addresses) > 1:
@@ -111,6 +123,6 @@ def _only(addresses: Collection[str]) -> str:
 
 
 def _give_up(address: str) -> None:
-    # A call into Ray can't be interrupted.
+    # A call into Ray cannot be interrupted, so the process ends.
     print(f"error: the Ray at {address} does not answer, or not without another token", file=sys.stderr)
     os._exit(FAILED)

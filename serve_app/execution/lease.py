@@ -1,8 +1,9 @@
-"""One runner's right to one job: renewed while it works, noticed when it is gone, settled at the end."""
+"""A runner's lease of one job: renewed while the work runs, watched for loss, ended with the work."""
 
 import asyncio
 import logging
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, ParamSpec, TypeVar
 
 import ray.exceptions
 
@@ -12,28 +13,31 @@ from serve_app.execution.failures import Failure, frames_of
 from serve_app.jobs.model import Checkpoint, Claim
 from serve_app.jobs.progress import JobProgress
 from serve_app.jobs.storing.store import StoreError
+from serve_app.jobs.tracker_api import TrackerApi
 
 logger = logging.getLogger("ray.serve")
 
 TRACKER_AWAY = (StoreError, TimeoutError, ray.exceptions.RayActorError)
-"""The tracker, or its store, cannot answer now: asking again helps."""
+"""Errors of a tracker or a store that cannot answer now; repeating the call helps."""
 PAUSE_SECONDS = 1.0
-"""Between two tries."""
+"""Pause between two tries."""
 WATCH_SECONDS = 30.0
-"""How long one question waits for the loss of the lease."""
+"""How long one call waits for the loss of the lease."""
 
 
-class Tracker(Protocol):
-    """`serve_app.jobs.client.TrackerClient`, as far as runners know it."""
-
-    async def call(self, method: str, *arguments: Any) -> Any: ...
+_Arguments = ParamSpec("_Arguments")
+_Answer = TypeVar("_Answer")
 
 
-async def answered(tracker: Tracker, method: str, *arguments: Any) -> Any:
-    """The tracker's answer, asked for until there is one. Its methods may be repeated."""
+async def answered(
+    method: Callable[_Arguments, Awaitable[_Answer]],
+    *arguments: _Arguments.args,
+    **named: _Arguments.kwargs,
+) -> _Answer:
+    """Call a method of the tracker until it answers. Its methods may be repeated."""
     while True:
         try:
-            return await tracker.call(method, *arguments)
+            return await method(*arguments, **named)
         except TRACKER_AWAY as error:
             logger.warning("the job tracker is away (%s); trying again", type(error).__name__)
             await asyncio.sleep(PAUSE_SECONDS)
@@ -42,7 +46,9 @@ async def answered(tracker: Tracker, method: str, *arguments: Any) -> Any:
 class Lease:
     """The lease of one claim."""
 
-    def __init__(self, tracker: Tracker, claim: Claim, settings: JobSettings, progress: JobProgress) -> None:
+    def __init__(
+        self, tracker: TrackerApi, claim: Claim, settings: JobSettings, progress: JobProgress
+    ) -> None:
         self._tracker = tracker
         self._job_id = claim.job.job_id
         self._token = claim.token
@@ -50,9 +56,9 @@ class Lease:
         self._progress = progress
 
     async def lost(self) -> None:
-        """Renew the lease, and return as soon as it is lost: the job was cancelled, or is somebody else's.
+        """Renew the lease, and return as soon as it is lost: the job was cancelled or requeued.
 
-        Where the tracker is away, the lease lasts for `lease_seconds` after it was last renewed.
+        If the tracker does not answer, the lease is lost `lease_seconds` after its last renewal.
         """
         watches = [asyncio.create_task(self._renew()), asyncio.create_task(self._watch())]
         try:
@@ -67,36 +73,31 @@ class Lease:
             await asyncio.gather(*watches, return_exceptions=True)
 
     async def checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Keep the results of finished stages for the next attempt."""
-        await answered(self._tracker, "checkpoint", self._job_id, self._token, checkpoint)
+        """Store the results of finished stages for the next attempt."""
+        await answered(self._tracker.checkpoint, self._job_id, self._token, checkpoint)
 
     async def finish(self, result: dict[str, Any], files: tuple[str, ...], file_bytes: int) -> bool:
-        """Publish the result; False where the lease was lost before."""
-        finished: bool = await answered(
-            self._tracker, "finish", self._job_id, self._token, result, files, file_bytes
-        )
-        return finished
+        """Publish the result; False if the lease was lost before."""
+        return await answered(self._tracker.finish, self._job_id, self._token, result, files, file_bytes)
 
     async def fail(self, failure: Failure) -> bool:
-        """Give the job up, or this attempt at it; False where the lease was lost before."""
-        failed: bool = await answered(
-            self._tracker,
-            "fail",
+        """Report that the attempt failed; False if the lease was lost before."""
+        return await answered(
+            self._tracker.fail,
             self._job_id,
             self._token,
             failure.message,
             failure.retryable,
             failure.kind,
         )
-        return failed
 
     async def release(self) -> None:
-        """Give the job back unfinished."""
-        await answered(self._tracker, "release", self._job_id, self._token)
+        """Release the unfinished job, so that it is requeued."""
+        await answered(self._tracker.release, self._job_id, self._token)
 
-    async def left(self) -> None:
-        """Nothing is written for this claim any more."""
-        await answered(self._tracker, "left", self._job_id)
+    async def runner_stopped(self) -> None:
+        """Tell the tracker that nothing is written for this claim any more."""
+        await answered(self._tracker.runner_stopped, self._job_id)
 
     async def _renew(self) -> None:
         loop = asyncio.get_running_loop()
@@ -105,12 +106,8 @@ class Lease:
             asked = loop.time()
             try:
                 async with asyncio.timeout_at(renewed + self._settings.lease_seconds):
-                    kept = await self._tracker.call(
-                        "heartbeat",
-                        self._job_id,
-                        self._token,
-                        self._progress.stage,
-                        self._progress.fraction,
+                    kept = await self._tracker.heartbeat(
+                        self._job_id, self._token, self._progress.stage, self._progress.fraction
                     )
             except TRACKER_AWAY as error:
                 if loop.time() >= renewed + self._settings.lease_seconds:
@@ -124,7 +121,7 @@ class Lease:
             await self._next_beat()
 
     async def _next_beat(self) -> None:
-        """A while, or the next stage if that comes first."""
+        """Wait for `heartbeat_seconds`, or until the next stage if that begins earlier."""
         try:
             async with asyncio.timeout(self._settings.heartbeat_seconds):
                 await self._progress.stage_changed.wait()
@@ -133,5 +130,5 @@ class Lease:
         self._progress.stage_changed.clear()
 
     async def _watch(self) -> None:
-        while not await answered(self._tracker, "lease_lost", self._job_id, self._token, WATCH_SECONDS):
+        while not await answered(self._tracker.lease_lost, self._job_id, self._token, WATCH_SECONDS):
             pass

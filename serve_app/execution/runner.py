@@ -14,12 +14,13 @@ from deployments.common.job_log import about, log_event
 from deployments.common.tracing import NO_SPANS, SpanRecorder
 from serve_app.execution.attempt import Attempt
 from serve_app.execution.failures import TimeLimitError, classify, frames_of
-from serve_app.execution.lease import PAUSE_SECONDS, TRACKER_AWAY, Lease, Tracker
+from serve_app.execution.lease import PAUSE_SECONDS, TRACKER_AWAY, Lease
 from serve_app.execution.models import Models
 from serve_app.execution.pipeline import FinishedJob, run_job
 from serve_app.jobs.model import Claim, Job
 from serve_app.jobs.progress import JobProgress
 from serve_app.jobs.tracing import attempt_origin
+from serve_app.jobs.tracker_api import TrackerApi
 from serve_app.storage import AudioStorage
 
 logger = logging.getLogger("ray.serve")
@@ -39,7 +40,7 @@ class Runners:
 
     def __init__(
         self,
-        tracker: Tracker,
+        tracker: TrackerApi,
         models: Models,
         storage: AudioStorage,
         settings: Settings,
@@ -85,7 +86,7 @@ class Runners:
         async with self._claiming:
             while not self._stopping.is_set():
                 try:
-                    claim: Claim | None = await self._tracker.call("claim", token, CLAIM_WAIT_SECONDS)
+                    claim = await self._tracker.claim(token, CLAIM_WAIT_SECONDS)
                 except TRACKER_AWAY as error:
                     logger.warning("the job tracker is away (%s); trying again", type(error).__name__)
                     await asyncio.sleep(PAUSE_SECONDS)
@@ -173,7 +174,7 @@ class Runners:
         log_event("lease_lost", job.job_id, attempt=job.attempt)
         await self._delete_songs(job)
         await lease.release()  # it may be ours after all: a tracker that was away begins with new leases
-        await lease.left()
+        await lease.runner_stopped()
 
     async def _delete_songs(self, job: Job) -> None:
         """Delete what an attempt that makes no result has written; else it would stay until the job's end."""

@@ -1,4 +1,4 @@
-"""The job tracker as other processes see it: found by name, found again where it was replaced."""
+"""The job tracker's Ray actor, and the client that finds it by name, and again after it was replaced."""
 
 import asyncio
 import hashlib
@@ -11,60 +11,71 @@ import ray.exceptions
 
 from configs.settings import PROJECT_ROOT, Settings
 from deployments.common.tracing import span_recorder
-from serve_app.jobs.actor import JobTrackerActor
+from serve_app.jobs.durable_tracker import DurableTracker
 from serve_app.jobs.job_log import JobLog, log_to_serve_file
 from serve_app.jobs.metrics import JobMetrics
 from serve_app.jobs.observer import JobObservers
 from serve_app.jobs.storing.store import StoreTakenError
 from serve_app.jobs.tracing import JobSpans
+from serve_app.jobs.tracker_api import TrackerApi, client_over
 
 REPLACING_SECONDS = 10.0
-"""A tracker that ended is being replaced meanwhile, by the application that ended it."""
+"""How long a client waits for the application that ended a tracker to start its replacement."""
 START_SECONDS = 60.0
-"""An actor's process may take so long to start on a busy machine."""
+"""Maximum start time of an actor's process on a busy machine."""
 LOOK_AGAIN_SECONDS = 0.2
 FAREWELL_SECONDS = 10.0
-"""For so long a tracker whose store was taken over says so to all who call it; then its process ends."""
+"""How long a tracker whose store was taken over still raises StoreTakenError; then its process ends."""
 HEAD_NODE = "node:__internal_head__"
 """Ray gives this resource to the head node alone."""
 _CODE = ("serve_app", "configs", "deployments")
+FORMER_NAMES = {"left": "runner_stopped"}
+"""Method names of the previous release, whose replicas may call a new tracker during a deployment."""
 
 
 class TrackerProcess:
-    """The tracker's process.
+    """The Ray actor: one process that runs a `DurableTracker`.
 
-    Its methods must stay these two: Ray looks those of an actor up in the code of each process that has a
-    handle, and a replica of another version of the application may be one.
+    The class must keep its name, its module and these two methods: Ray looks an actor's class up in the code
+    of each process that has a handle, and that may be a replica of another version of the application.
     """
 
     def __init__(self, settings: Settings, version: str) -> None:
         log_to_serve_file()
         spans = JobSpans(span_recorder(settings.tracing, "JobTracker"))
-        self._tracker = JobTrackerActor(settings, JobObservers(JobMetrics(), JobLog(), spans))
+        self._tracker: TrackerApi = DurableTracker(settings, JobObservers(JobMetrics(), JobLog(), spans))
         self._version = version
         self._ends_at: float | None = None
 
     async def version(self) -> str:
-        """Of the code and the settings that this tracker runs."""
+        """Return the version of the code and the settings that this tracker runs."""
         return self._version
 
     async def call(self, method: str, *arguments: Any) -> Any:
-        """The answer of one method of `JobTrackerActor`."""
+        """Call one method of `TrackerApi`."""
         if self._ends_at is not None and time.monotonic() > self._ends_at:
-            ray.actor.exit_actor()  # which Ray does not restart
+            ray.actor.exit_actor()  # after this call Ray does not restart it
         try:
-            return await getattr(self._tracker, method)(*arguments)
+            return await getattr(self._tracker, FORMER_NAMES.get(method, method))(*arguments)
         except StoreTakenError:
             self._ends_at = self._ends_at or time.monotonic() + FAREWELL_SECONDS
             raise
 
 
-class TrackerClient:
-    """Calls of the tracker actor. `await client.call("view", job_id)`.
+def tracker_client(settings: Settings) -> TrackerApi:
+    """Make a client of the application's tracker, which is started if nobody has started it.
 
-    A call whose actor was replaced meanwhile (another version of the application was deployed) goes to the
-    new one; all methods may be repeated. Where another tracker has taken the store over, none is started in
-    the place of ours: they would take it from each other.
+    Its methods raise what those of the tracker raise, and ActorDiedError if no tracker can be reached.
+    """
+    return client_over(_Connection(settings).call)
+
+
+class _Connection:
+    """The handle of the tracker's actor, renewed when the actor is replaced.
+
+    A call whose actor was replaced meanwhile (another version of the application was deployed) is sent again
+    to the new one; all methods may be repeated. After another tracker has taken the store over, none is
+    started in place of ours: they would take the store from each other.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -73,7 +84,7 @@ class TrackerClient:
         self._actor = get_or_create_tracker(settings)
 
     async def call(self, method: str, *arguments: Any) -> Any:
-        """The answer of one method. Raises what it raises, and ActorDiedError where no tracker can be had."""
+        """Call one method, and again if the actor is replaced meanwhile."""
         deadline = time.monotonic() + 2 * REPLACING_SECONDS
         while True:
             actor = self._actor
@@ -88,7 +99,7 @@ class TrackerClient:
             await self._find_again(actor, deadline)
 
     async def _find_again(self, ended: Any, deadline: float) -> None:
-        """Look the name up, and start a tracker only where nobody else does: ours may be the old version."""
+        """Look the name up, and start a tracker only if nobody else does: ours may be the old version."""
         while self._actor is ended:
             actor = await asyncio.to_thread(find_tracker, self._settings)
             if actor is not None and actor != ended:
@@ -104,7 +115,7 @@ class TrackerClient:
 
 @cache
 def tracker_version(settings_json: str) -> str:
-    """Differs where the tracker would behave differently: its code, its settings."""
+    """Return a digest of everything that determines the tracker's behaviour: its code and its settings."""
     digest = hashlib.sha256(settings_json.encode())
     for folder in _CODE:
         for path in sorted((PROJECT_ROOT / folder).rglob("*.py")):
@@ -113,9 +124,10 @@ def tracker_version(settings_json: str) -> str:
 
 
 def replace_outdated_tracker(settings: Settings) -> None:
-    """End a tracker of another version and start ours, which goes on with the jobs in the store.
+    """End a tracker of another version and start ours, which goes on with the jobs in the store. Blocks.
 
-    For an application that starts: replicas of the one that it replaces only look its tracker up. Blocks.
+    Only an application that starts calls this; replicas of the application that it replaces look the new
+    tracker up.
     """
     wanted = _version(settings)
     deadline = time.monotonic() + START_SECONDS
@@ -132,7 +144,7 @@ def replace_outdated_tracker(settings: Settings) -> None:
 
 
 def find_tracker(settings: Settings) -> Any | None:
-    """The handle of the running tracker; None where there is none."""
+    """Return the handle of the running tracker; None if there is none."""
     try:
         return ray.get_actor(settings.jobs.tracker_name, namespace=settings.jobs.tracker_namespace)
     except ValueError:
@@ -140,11 +152,11 @@ def find_tracker(settings: Settings) -> Any | None:
 
 
 def get_or_create_tracker(settings: Settings) -> Any:
-    """The handle of the application's tracker, started by whichever replica asks first.
+    """Return the handle of the application's tracker; the first replica that asks starts it.
 
-    Detached, because it must outlive the replica that started it; an explicit namespace, because inside Serve
-    the default one depends on who started Serve. An SQLite file is on the disk of one node: there the tracker
-    must run, and go on when Ray starts it again. That is the head node, because it is the same for everybody.
+    The actor is detached, because it must outlive the replica that started it. Its namespace is explicit,
+    because inside Serve the default one depends on who started Serve. An SQLite file is on the disk of one
+    node, so the tracker must always run there: on the head node, which is the same for every caller.
     """
     return (
         ray.remote(TrackerProcess)
@@ -155,7 +167,7 @@ def get_or_create_tracker(settings: Settings) -> Any:
             get_if_exists=True,
             max_restarts=-1,
             max_task_retries=-1,
-            max_concurrency=100_000,  # most of them wait: polls, event streams, runners for jobs
+            max_concurrency=100_000,  # most calls wait: polls, event streams, claims
             num_cpus=0,
             resources={HEAD_NODE: 0.001} if settings.jobs.keeps_a_file else None,
             enable_task_events=False,  # Ray's GCS would remember 100,000 heartbeats and polls

@@ -1,20 +1,20 @@
-"""Two clocks: one that others set, and one that never jumps.
+"""Two clocks: the wall clock, which can be set, and the steady clock, which cannot.
 
-Records carry times of the wall clock, because people read them and another process may go on with them. A
-wall clock may be set at any time, forwards or backwards. So whatever is decided by the passing of time is
-decided by the steady clock: leases, durations, estimates, pauses.
+Records hold times of the wall clock, because people read them and another process may continue with them.
+But the wall clock may be set at any time, forwards or backwards. So everything that depends on elapsed time
+uses the steady clock: leases, durations, estimates, pauses.
 """
 
 from collections.abc import Callable
 
 Clock = Callable[[], float]
-"""Seconds. The wall clock's are epoch seconds; the steady clock's begin anywhere."""
+"""Returns seconds: epoch seconds for the wall clock, seconds since any moment for the steady clock."""
 
 
 class Deadlines:
-    """When things are due whose time stands in a record: found on the steady clock when they are first seen.
+    """Steady-clock deadlines for times that records hold, computed when a time is first seen.
 
-    `longest` bounds the seconds that anything is waited for, whatever the wall clock was when it was written.
+    No deadline is more than `longest` seconds ahead, whatever the wall clock was when its time was written.
     """
 
     def __init__(self, wall: Clock, steady: Clock, longest: float) -> None:
@@ -22,10 +22,10 @@ class Deadlines:
         self._steady = steady
         self._longest = longest
         self._due: dict[str, tuple[float, float]] = {}
-        """By name, the time of the record and that of the steady clock."""
+        """(time in the record, time of the steady clock) by name."""
 
     def see(self, name: str, at: float) -> float:
-        """The steady clock's time of `at`, which is of the wall clock."""
+        """Return the steady-clock time for `at`, a time of the wall clock."""
         known = self._due.get(name)
         if known is None or known[0] != at:
             pause = min(max(at - self._wall(), 0.0), self._longest)
@@ -33,20 +33,20 @@ class Deadlines:
         return known[1]
 
     def is_due(self, name: str, at: float) -> bool:
-        """Whether the time has come."""
+        """Tell whether the deadline has passed."""
         return self.see(name, at) <= self._steady()
 
     def forget(self, name: str) -> None:
-        """Nothing is waited for any more."""
+        """Remove a deadline."""
         self._due.pop(name, None)
 
 
 class CautiousClock:
-    """A time scale on which nothing is ever older than it is: for what must not be forgotten too soon.
+    """A time scale on which nothing appears older than it is, for data that must not expire too early.
 
-    It counts the time for which a tracker ran. The first tracker of a store begins at the wall clock's time,
-    each later one at `latest`, the last time that a record has of this scale: how long no tracker ran is not
-    known for sure. Setting the wall clock does not move it.
+    It counts only the time for which a tracker ran: how long none ran cannot be known for sure. The first
+    tracker of a store begins at the wall clock's time, each later one at `latest`, the last time on this
+    scale that a record has. Setting the wall clock does not move it.
     """
 
     def __init__(self, wall: Clock, steady: Clock, latest: float | None = None) -> None:

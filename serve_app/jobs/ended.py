@@ -1,21 +1,21 @@
-"""What is left to do for jobs that have ended: their files, their records, their callbacks."""
+"""The work left for jobs that have ended: their files, their records and their callbacks."""
 
 from collections import Counter
 from collections.abc import Collection
 
 from serve_app.jobs.book import JobBook
 from serve_app.jobs.clocks import Clock, Deadlines
-from serve_app.jobs.line.admission import Admission
 from serve_app.jobs.model import Callback, Job
+from serve_app.jobs.queue.admission import Admission
 
 TRIM_AFTER = 100
-"""Cancellations of one client after which it is seen whether it has too many cancelled jobs."""
+"""Number of a client's cancellations after which its cancelled jobs are trimmed."""
 LONGEST_CALLBACK_PAUSE = 3600.0
-"""Seconds between two tries, at most."""
+"""Maximum seconds between two tries."""
 
 
 class EndedJobs:
-    """The tracker's part that `janitor` and `webhooks` work on."""
+    """The part of the tracker that `janitor` and `webhooks` use."""
 
     def __init__(
         self, book: JobBook, admission: Admission, wall: Clock, steady: Clock, lease_seconds: float
@@ -23,30 +23,30 @@ class EndedJobs:
         self._book = book
         self._admission = admission
         self._cancelled: Counter[str] = Counter()
-        """Jobs that each client has cancelled since that was seen to."""
+        """Number of cancelled jobs by client since `to_trim` last returned that client."""
         self._tidying = Deadlines(wall, steady, lease_seconds)
         self._calling = Deadlines(wall, steady, LONGEST_CALLBACK_PAUSE)
 
     def cancelled(self, job: Job) -> None:
-        """A job has been cancelled."""
+        """Count a cancelled job."""
         self._cancelled[job.client] += 1
 
     def to_trim(self) -> list[str]:
-        """Clients that have cancelled much since they were named here last."""
+        """Return the clients with many cancellations since they were last returned."""
         found = [client for client, count in self._cancelled.items() if count >= TRIM_AFTER]
         for client in found:
             del self._cancelled[client]
         return found
 
     def schedule(self, job: Job) -> None:
-        """Note on the steady clock when a job that has just ended may be tidied and is to be told of."""
+        """Compute when the files of a job that has just ended may be tidied, and when its callback is due."""
         if job.tidy_at is not None:
             self._tidying.see(job.job_id, job.tidy_at)
         if job.callback is not None:
             self._calling.see(job.job_id, job.callback.due_at)
 
     def untidy(self) -> list[Job]:
-        """Ended jobs whose folder in the storage holds more than it should."""
+        """Return ended jobs whose folder in the storage may be tidied now."""
         return [
             job
             for job in self._book.ended
@@ -54,29 +54,29 @@ class EndedJobs:
         ]
 
     def tidied(self, job_id: str) -> None:
-        """The storage holds of this job no more than its `files`."""
-        job = self._book.open(job_id)
+        """Note that the storage holds nothing of this job except its `files`."""
+        job = self._book.unsettled(job_id)
         if job is not None and job.tidy_at is not None:
             self._tidying.forget(job_id)
             self._admission.freed(job.client, job.uploaded_bytes)
             self._book.save(job.with_(tidy_at=None, uploaded_bytes=0))
 
     def files_expired(self, jobs: Collection[Job]) -> None:
-        """The files of these closed jobs have been deleted."""
+        """Note that the files of these settled jobs have been deleted."""
         for job in filter(None, map(self._book.newest, jobs)):
             self._admission.freed(job.client, job.file_bytes)
             self._book.save(job.with_(files=(), file_bytes=0))
 
     def records_expired(self, jobs: Collection[Job]) -> None:
-        """Forget these jobs, whose files have been deleted; not one that was put back in line meanwhile."""
+        """Delete the records of these jobs, whose files are gone, unless a job was requeued meanwhile."""
         for job in filter(None, map(self._book.newest, jobs)):
-            if job.may_go:
+            if job.is_deletable:
                 self._calling.forget(job.job_id)
                 self._admission.freed(job.client, job.stored_bytes)
                 self._book.delete(job)
 
     def callbacks_due(self) -> list[Job]:
-        """Ended jobs whose end should be delivered now."""
+        """Return ended jobs whose callback should be delivered now."""
         return [
             job
             for job in self._book.ended
@@ -84,13 +84,13 @@ class EndedJobs:
         ]
 
     def called_back(self, job_id: str, again: Callback | None) -> None:
-        """The delivery was made or given up (None), or is to be tried again."""
-        job = self._book.open(job_id)
+        """Note the next try of a callback; None: it was delivered or given up."""
+        job = self._book.unsettled(job_id)
         if job is not None and job.callback is not None:
             self._calling.forget(job_id)
             self.schedule(self._book.save(job.with_(callback=again)))
 
     @property
     def stored_bytes(self) -> int:
-        """What all jobs take of the audio storage."""
+        """Bytes that all jobs together take in the audio storage."""
         return self._admission.stored_bytes

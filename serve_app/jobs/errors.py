@@ -1,10 +1,10 @@
-"""Why the tracker refuses something. Each is answered by the API in its own way."""
+"""Errors by which the tracker refuses a request. The API has its own answer for each."""
 
 from configs.metrics import Limit
 
 
 class LimitError(Exception):
-    """Too much at once. `retry_after` is the time in seconds after which it should work."""
+    """A submit exceeds a limit. `retry_after` is the number of seconds after which it should succeed."""
 
     def __init__(self, message: str, retry_after: float, limit: Limit) -> None:
         super().__init__(message, retry_after, limit)
@@ -22,7 +22,7 @@ class DrainingError(Exception):
 
 
 class NoRoomError(Exception):
-    """No new job can be kept at the moment. `message` says why, without the server's insides."""
+    """No new job can be stored at the moment. `message` says why, without internal details."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class NoRoomError(Exception):
 
 
 class RequeueError(Exception):
-    """Why a job can't be put back in line. `later`: it can be soon."""
+    """A job cannot be requeued. `later`: it can be soon."""
 
     def __init__(self, message: str, later: bool = False) -> None:
         super().__init__(message, later)

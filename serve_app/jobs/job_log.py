@@ -1,4 +1,4 @@
-"""The tracker's log: what happens to jobs, in a file beside those of Serve's replicas."""
+"""The tracker's log of job events, in a file beside those of Serve's replicas."""
 
 import logging
 import os
@@ -11,14 +11,14 @@ from serve_app.jobs.model import Job, JobState
 from serve_app.jobs.observer import JobObserver, Outcome
 
 COMPONENT = "job_tracker"
-"""What the name of its log file begins with."""
+"""Prefix of the name of the log file."""
 
 
 def log_to_serve_file() -> None:
-    """Give the logger "ray.serve" of this process a file: Serve does so only for its own actors.
+    """Give the logger "ray.serve" of this process a file, which Serve does only for its own actors.
 
-    The function is Serve's own, for want of a public one: same folder, rotation and keys of the records. The
-    records are JSON, whatever `logging_config` says, which this process does not learn.
+    This calls a private function of Serve, because there is no public one; so folder, rotation and keys of
+    the records are the same. The records are always JSON: this process does not know `logging_config`.
     """
     configure_component_logger(
         component_name=COMPONENT,
@@ -28,16 +28,16 @@ def log_to_serve_file() -> None:
 
 
 class JobLog(JobObserver):
-    """A line per event."""
+    """Logs a line per event."""
 
     def claimed(self, job: Job) -> None:
-        """A runner has begun an attempt."""
+        """Log the attempt, and how long the job was queued."""
         log_event(
             "claimed", job.job_id, attempt=job.attempt, waited_seconds=_between(job.queued_at, job.claimed_at)
         )
 
     def run_ended(self, job: Job, outcome: Outcome, at: float) -> None:
-        """Only what `ended` does not say."""
+        """Log attempts after which no `ended` follows."""
         if outcome not in {"succeeded", "cancelled"}:
             log_event(
                 "attempt_ended",
@@ -49,7 +49,7 @@ class JobLog(JobObserver):
             )
 
     def ended(self, job: Job) -> None:
-        """The job is over."""
+        """Log the final state."""
         fields: dict[str, float] = {
             "attempts": job.attempt,
             "seconds": _between(job.created_at, job.finished_at),

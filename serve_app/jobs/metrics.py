@@ -1,4 +1,4 @@
-"""The tracker's metrics: what happens to jobs, counted for Prometheus."""
+"""The tracker's Prometheus metrics of jobs."""
 
 import time
 from typing import get_args
@@ -11,7 +11,7 @@ from serve_app.jobs.observer import JobObserver, Load, Outcome, StorageState
 
 
 class JobMetrics(JobObserver):
-    """To be made in the tracker's process."""
+    """Counts events; it must be created in the tracker's process."""
 
     def __init__(self) -> None:
         self._meter = Meter(metrics.JOB_METRICS)
@@ -50,7 +50,7 @@ class JobMetrics(JobObserver):
         self._meter.count(metrics.SET_ASIDE)
 
     def loaded(self, load: Load) -> None:
-        # Ray forgets a gauge that is not set again within 20 s: those of a tracker that hangs go, too.
+        # Ray drops a gauge that is not set again within 20 s, so those of a tracker that hangs disappear.
         self._meter.set(metrics.TRACKER_STARTED, self._started_at)
         self._meter.set(metrics.QUEUE_DEPTH, load.waiting)
         self._meter.set(metrics.QUEUE_AGE, load.oldest_seconds)

@@ -1,13 +1,13 @@
-"""What an operator lets the server do."""
+"""The modes of the server, which an operator sets."""
 
 from enum import StrEnum
 
 
 class Mode(StrEnum):
-    """Kept in the job store: neither a crash nor an upgrade undoes it."""
+    """Whether jobs are accepted and begun. It is stored, so it survives crashes and upgrades."""
 
     OPEN = "open"
     DRAINING = "draining"
-    """No new job is taken; those that wait and run are finished."""
+    """New jobs are refused; queued and running ones are finished."""
     PAUSED = "paused"
-    """Jobs are taken and none is begun; those that run are finished."""
+    """New jobs are accepted, but none is begun; running ones are finished."""

@@ -1,4 +1,4 @@
-"""A job: what was asked, where it stands, what came of it."""
+"""The data of jobs: the record in the store, and what clients and runners get to see of it."""
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -11,7 +11,7 @@ from serve_app.request.work import Work
 
 
 class JobState(StrEnum):
-    """Where a job stands."""
+    """The state of a job; `serve_app.jobs.tracker` lists the transitions."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -26,16 +26,16 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True)
 class Client:
-    """Who asks: an API key's name, or a network address where the server has no keys."""
+    """The owner of jobs: the name of an API key, or a network address if the server has no keys."""
 
     name: str = ""
     weight: float = 1.0
-    """Its share of the server while others wait, too, relative to theirs."""
+    """Its share of the server, relative to other clients with queued jobs."""
 
 
 @dataclass(frozen=True)
 class IdempotencyKey:
-    """The client's name for one request, and a digest of what it asked."""
+    """The client's name for one request, and a digest of the request."""
 
     key: str
     fingerprint: str
@@ -43,48 +43,48 @@ class IdempotencyKey:
 
 @dataclass(frozen=True)
 class NewJob:
-    """A job that asks to enter the line."""
+    """A job to be submitted."""
 
     job_id: str
     spec: JobSpec
     work: Work
     client: Client = field(default_factory=Client)
     priority: int = 0
-    """Jobs of a higher one go first."""
+    """Jobs of a higher priority are claimed first."""
     uploaded_bytes: int = 0
-    """Of recordings that were stored for this job."""
+    """Bytes of the recordings that were stored for this job."""
     idempotency: IdempotencyKey | None = None
     traceparent: str | None = None
     """W3C context of the span of its submit; None where the job is not traced."""
 
 
 class Place(NamedTuple):
-    """Where a job stands in the line; decided once, so that a retry returns to it."""
+    """The sort key of the queue. It is computed at the submit, so a requeued job returns to its place."""
 
     rank: int
     """Minus the job's priority."""
     start: float
-    """Virtual time at which a fair server would begin it (`serve_app.jobs.line.fairness`)."""
+    """Virtual time at which a fair server would begin the job (`serve_app.jobs.queue.fairness`)."""
     sequence: int
-    """How many jobs were submitted before it."""
+    """Number of jobs submitted before this one."""
     finish: float = 0.0
-    """Virtual time at which it would end: the client's next job starts no sooner."""
+    """Virtual time at which the job would end: the client's next job does not start earlier."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The results of a job's finished stages: the next attempt goes on from here."""
+    """The results of a job's finished stages, from which its next attempt goes on."""
 
     plan: SongPlan | None = None
     codes: tuple[tuple[int, ...] | None, ...] | None = None
-    """One entry per batch item; None before they are composed."""
+    """Audio codes by item; None before they are composed."""
     timings: dict[str, float] = field(default_factory=dict)
-    """Seconds of the stages done so far."""
+    """Seconds by finished stage."""
 
 
 @dataclass(frozen=True)
 class Callback:
-    """The delivery of a job's end to `callback_url`."""
+    """A delivery to `callback_url` that is still to be made."""
 
     due_at: float
     attempts: int = 0
@@ -92,14 +92,14 @@ class Callback:
 
 @dataclass(frozen=True)
 class Job:
-    """One record of the job store."""
+    """The record of a job in the store."""
 
     job_id: str
     spec: JobSpec
     work: Work
     place: Place
     created_at: float
-    """Epoch seconds of the wall clock, like all times here but `lease_expires_at`."""
+    """Epoch seconds of the wall clock, like all times here except `lease_expires_at` and `submitted_at`."""
     client: str = ""
     uploaded_bytes: int = 0
     idempotency: IdempotencyKey | None = None
@@ -110,34 +110,34 @@ class Job:
     started_at: float | None = None
     finished_at: float | None = None
     attempt: int = 0
-    """Counts up: each attempt has a folder of its own. One that was handed back counts as none."""
+    """Number of the last attempt, which names its folder in the storage; released ones do not count."""
     forgiven: int = 0
-    """Attempts before an operator put the job back in line: they do not count against the limit."""
+    """Attempts before an operator requeued the job; they do not count against `jobs.max_attempts`."""
     lease_token: str | None = None
     lease_expires_at: float | None = None
-    """On the clock of durations of the tracker that gave the lease; a restarted one gives a new lease."""
+    """A time of the steady clock in the tracker's process; a restarted tracker gives a new lease."""
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     result: dict[str, Any] | None = None
     error: str | None = None
     files: tuple[str, ...] = ()
-    """Storage URIs of the results, one per batch item; empty again when they have expired."""
+    """Storage URIs of the songs by item; empty after they have expired."""
     file_bytes: int = 0
     tidy_at: float | None = None
-    """From when on what the job need not keep in the storage may be deleted; None once it is."""
+    """Earliest time to delete files that the job need not keep; None once they are deleted."""
     callback: Callback | None = None
-    """The delivery still to be made; None where there is none, or no more."""
+    """The delivery that is still to be made; None if there is none left."""
     traceparent: str | None = None
     """W3C context of the span of its submit; None where the job is not traced."""
     queued_at: float | None = None
-    """When it last came into line; None in records of earlier releases."""
+    """When it was last queued; None in records of earlier releases."""
     claimed_at: float | None = None
-    """When its newest attempt began."""
+    """When its last attempt began."""
     submitted_at: float | None = None
-    """When it was submitted, by `clocks.CautiousClock`; None in records of earlier releases."""
+    """Time of its submit by `clocks.CautiousClock`; None in records of earlier releases."""
 
     @classmethod
     def queued(cls, new: NewJob, place: Place, created_at: float, submitted_at: float) -> "Job":
-        """A job that has just entered the line."""
+        """Make the record of a new job."""
         return cls(
             job_id=new.job_id,
             spec=new.spec,
@@ -152,8 +152,8 @@ class Job:
             submitted_at=submitted_at,
         )
 
-    def leased(self, token: str, now: float, expires_at: float) -> "Job":
-        """The job in the hands of a runner; `now` is of the wall clock."""
+    def claimed(self, token: str, now: float, expires_at: float) -> "Job":
+        """Return the record of the job under a runner's lease; `now` is a time of the wall clock."""
         return self.with_(
             state=JobState.RUNNING,
             stage="planning",
@@ -164,45 +164,45 @@ class Job:
             claimed_at=now,
         )
 
-    def waiting_again(self) -> "Job":
-        """The job without its runner."""
+    def requeued(self) -> "Job":
+        """Return the record of the job without its lease, queued again."""
         return self.with_(
             state=JobState.QUEUED, stage="queued", progress=0.0, lease_token=None, lease_expires_at=None
         )
 
     def with_(self, **changes: Any) -> "Job":
-        """A copy with some fields changed."""
+        """Return a copy with some fields changed."""
         return replace(self, **changes)
 
     @property
     def ages_from(self) -> float:
-        """When it was submitted, on a scale that nobody sets where the record has it."""
+        """When it was submitted: on the scale that nobody can set, if the record has that time."""
         return self.created_at if self.submitted_at is None else self.submitted_at
 
     @property
     def counted_attempts(self) -> int:
-        """Those that count against `jobs.max_attempts`."""
+        """Attempts that count against `jobs.max_attempts`."""
         return self.attempt - self.forgiven
 
     @property
-    def is_open(self) -> bool:
-        """Whether anything is left to do for this job, even after its end."""
-        return not self.state.is_final or self.tidy_at is not None or self.callback is not None
+    def is_settled(self) -> bool:
+        """Whether the job has ended with nothing left to do: neither files to tidy nor a callback."""
+        return self.state.is_final and self.tidy_at is None and self.callback is None
 
     @property
-    def may_go(self) -> bool:
-        """Whether nobody writes or deletes files of this job: it can be forgotten, a callback or not."""
+    def is_deletable(self) -> bool:
+        """Whether the record may be deleted, even before its callback: nobody writes or deletes its files."""
         return self.state.is_final and self.tidy_at is None
 
     @property
     def stored_bytes(self) -> int:
-        """What the job takes of the audio storage."""
+        """Bytes that the job takes in the audio storage."""
         return self.uploaded_bytes + self.file_bytes
 
 
 @dataclass(frozen=True)
 class JobView:
-    """What a poll sees: the job, without what only its runner needs, and its place among the others."""
+    """A job as polls see it: without the fields that only runners need, with its position and ETA."""
 
     job_id: str
     client: str
@@ -249,7 +249,7 @@ class JobView:
 
     @property
     def version(self) -> str:
-        """Changes with everything that `GET /v1/jobs/{id}/events` reports; the same on every replica."""
+        """Differs after every change that `GET /v1/jobs/{id}/events` reports; the same on every replica."""
         return f"{self.attempt}-{self.state}-{self.stage}-{self.progress:.4f}-{self.queue_position}"
 
 
@@ -258,14 +258,14 @@ class Accepted:
     """The answer to a submit."""
 
     job_id: str
-    """Of the earlier job, where an idempotency key named one."""
+    """The id of the earlier job if the submit repeats one."""
     state: JobState
     queue_position: int
 
 
 @dataclass(frozen=True)
 class Claim:
-    """The right of one runner to run one job until the lease ends."""
+    """A job leased to a runner, which proves the lease by its token."""
 
     job: Job
     token: str
@@ -273,7 +273,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class TrackerStats:
-    """Counts for /v1/stats."""
+    """The numbers of /v1/stats."""
 
     jobs: dict[str, int]
     queue_limit: int

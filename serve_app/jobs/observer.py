@@ -1,4 +1,4 @@
-"""What the tracker tells about jobs, as it happens."""
+"""The events that the tracker reports to its log, metrics and traces."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -8,70 +8,70 @@ from configs.metrics import Delivery, FailureKind, Limit
 from serve_app.jobs.model import Job
 
 Outcome = FailureKind | Literal["succeeded", "cancelled", "handed_back", "requeued"]
-"""How a run of a job ended: it failed in some way, it came to its end or was cancelled, the runner was shut
-down, or an operator took the job from it."""
+"""How an attempt ended: a kind of failure, success, cancellation, `handed_back` (its runner released it), or
+`requeued` (an operator requeued the job)."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """How much there is at one moment."""
+    """The load at one moment."""
 
     waiting: int
     oldest_seconds: float
-    """Since the submit of the job that has waited longest; 0 where none waits."""
+    """Seconds since the submit of the oldest queued job; 0 if the queue is empty."""
     running: int
     stored_bytes: int
 
 
 @dataclass(frozen=True)
 class StorageState:
-    """What is odd about the storage, and about the clock that songs expire by."""
+    """Anomalies of the storage, and of the clock that determines the age of songs."""
 
     unowned_folders: int
     """Folders of job stores that are not in use."""
     clock_ahead_seconds: float
-    """How far the wall clock was set forward of late; ages do not count that."""
+    """Seconds by which the wall clock was set forward recently; ages exclude them."""
 
 
 class JobObserver:
-    """Hears each event once, however often a caller repeats itself. This one does nothing."""
+    """Gets each event once, even if a caller repeats its call. This base class does nothing."""
 
     def submitted(self) -> None:
-        """A job was put in line."""
+        """A job was submitted."""
 
     def refused(self, limit: Limit) -> None:
-        """A submit was over a limit."""
+        """A submit exceeded a limit."""
 
     def claimed(self, job: Job) -> None:
-        """A runner has begun an attempt."""
+        """A job was claimed, so an attempt begins."""
 
     def run_ended(self, job: Job, outcome: Outcome, at: float) -> None:
-        """An attempt is over; the job is as the runner had it. `retried` or `ended` may follow."""
+        """An attempt ended. `job` is the record before that; `retried` or `ended` may follow."""
 
     def retried(self) -> None:
-        """A job waits again after an attempt that failed."""
+        """A job was requeued after a failed attempt."""
 
     def ended(self, job: Job) -> None:
-        """A job has come to its final state."""
+        """A job reached its final state."""
 
     def called_back(self, outcome: Delivery) -> None:
-        """One try to deliver a callback is over."""
+        """One try to deliver a callback ended."""
 
     def store_failed(self) -> None:
-        """The job store gave or took no records."""
+        """The job store could not be read or written."""
 
     def set_aside(self) -> None:
         """A record that could not be read was set aside."""
 
     def loaded(self, load: Load) -> None:
-        """What there is now; told every few seconds."""
+        """The present load, every few seconds."""
 
     def storage_seen(self, state: StorageState) -> None:
-        """What the janitor knows; told every few seconds."""
+        """The state of the storage, every few seconds."""
 
 
 class JobObservers(JobObserver):
-    """Tells each event to several, in order."""
+    """Passes each event to several observers, in order."""
 
     def __init__(self, *observers: JobObserver) -> None:
         for name in (name for name in vars(JobObserver) if not name.startswith("_")):

@@ -1,4 +1,4 @@
-"""How far a running job is: the stage of its slowest item, and a share of the whole."""
+"""The progress of a running job: the stage of its slowest item, and a fraction of the whole."""
 
 import asyncio
 from itertools import accumulate
@@ -12,13 +12,13 @@ STAGE_SHARES: dict[Stage, float] = {
     "decoding": 0.20,
     "encoding": 0.05,
 }
-"""What part of a job's time each stage is taken to be; together 1."""
+"""Assumed fraction of a job's time by stage; the sum is 1."""
 
 _BEFORE = dict(zip(STAGES, accumulate((0.0, *(STAGE_SHARES[stage] for stage in STAGES))), strict=False))
 
 
 def fraction_of_stage(stage: str, fraction: float) -> float:
-    """How much of a stage is done, 0…1, by a job of which `fraction` is."""
+    """Return how much of a stage is done (0…1) when `fraction` of the whole job is."""
     known = STAGES[STAGES.index(stage)]
     return min(1.0, max(0.0, (fraction - _BEFORE[known]) / STAGE_SHARES[known]))
 
@@ -29,12 +29,12 @@ class JobProgress:
     def __init__(self, items: int) -> None:
         self._items = [Progress("planning", 0, 1)] * items
         self.stage_changed = asyncio.Event()
-        """Set when the job's stage changes; whoever waits for it clears it."""
+        """Set when the job's stage changes; the task that waits for it clears it."""
 
     def enter(self, stage: Stage) -> None:
-        """All items begin a stage together."""
+        """Set all items to the beginning of a stage."""
         for item, progress in enumerate(self._items):
-            if progress.stage != stage:  # or what is done of it already would be lost
+            if progress.stage != stage:  # else the item's progress in this stage would be lost
                 self.update(item, Progress(stage, 0, 1))
 
     def update(self, item: int, progress: Progress) -> None:
@@ -45,12 +45,12 @@ class JobProgress:
 
     @property
     def stage(self) -> Stage:
-        """The stage of the item that is least far."""
+        """The earliest stage that any item is in."""
         return min((item.stage for item in self._items), key=STAGES.index)
 
     @property
     def fraction(self) -> float:
-        """0…1, the mean over the items."""
+        """The mean progress of the items, 0…1."""
         done = (
             _BEFORE[item.stage] + STAGE_SHARES[item.stage] * item.done / max(item.total, 1)
             for item in self._items

@@ -1,4 +1,4 @@
-"""Closed jobs that were looked at or ended lately: polls of them need no store."""
+"""Settled jobs that ended or were looked at recently: polls of them need not read the store."""
 
 from collections import OrderedDict
 
@@ -6,25 +6,25 @@ from serve_app.jobs.model import Job
 
 MAX_JOBS = 1000
 MAX_CHARACTERS = 16 << 20
-"""Of texts and audio codes, all jobs together: they are what a record is large by."""
+"""Maximum size of all texts and audio codes together, which make up most of a large record."""
 _CODE_CHARACTERS = 8
 
 
 class RecentJobs:
-    """The newest records of some closed jobs; the one that was remembered last is always among them."""
+    """The newest records of some settled jobs, always including the one added last."""
 
     def __init__(self) -> None:
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._characters = 0
 
     def get(self, job_id: str) -> Job | None:
-        """A job that is remembered."""
+        """Return a job's record; None if it is not here."""
         if job := self._jobs.get(job_id):
             self._jobs.move_to_end(job_id)
         return job
 
     def remember(self, job: Job) -> None:
-        """Keep a record, and forget those that were not looked at for longest."""
+        """Add a record, and drop the least recently used ones if there are too many."""
         self.forget(job.job_id)
         self._jobs[job.job_id] = job
         self._characters += _characters(job)
@@ -32,7 +32,7 @@ class RecentJobs:
             self.forget(next(iter(self._jobs)))
 
     def forget(self, job_id: str) -> None:
-        """A job is open again, or gone."""
+        """Drop a job that is unsettled again, or deleted."""
         if job := self._jobs.pop(job_id, None):
             self._characters -= _characters(job)
 

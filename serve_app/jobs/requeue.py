@@ -1,4 +1,4 @@
-"""What becomes of a job that an operator puts back in line."""
+"""Which ended jobs an operator can requeue, and with which record."""
 
 from deployments.common.tracing import child_of
 from serve_app.jobs.errors import RequeueError
@@ -10,10 +10,10 @@ RECORDINGS_GONE = "its recordings were deleted when it ended: it must be submitt
 NOT_TIDY = "what it left in the storage is still being deleted"
 
 
-def again(job: Job) -> Job:
-    """The waiting job of one that failed, with all its attempts before it.
+def requeued_after_failure(job: Job) -> Job:
+    """Return the queued record of a job that has failed: same seeds, and all attempts allowed again.
 
-    It keeps its seeds. Raises RequeueError where it cannot be run again.
+    Raises RequeueError if the job cannot be run again.
     """
     if job.state is JobState.SUCCEEDED:
         raise RequeueError(SUCCEEDED)
@@ -23,11 +23,11 @@ def again(job: Job) -> Job:
         raise RequeueError(RECORDINGS_GONE)
     if job.tidy_at is not None:
         raise RequeueError(NOT_TIDY, later=True)
-    return job.waiting_again().with_(
+    return job.requeued().with_(
         forgiven=job.attempt,
         started_at=None,
         finished_at=None,
         error=None,
         callback=None,
-        traceparent=child_of(job.traceparent),  # the spans of its first life have been made
+        traceparent=child_of(job.traceparent),  # the spans up to its failure are recorded already
     )

@@ -1,7 +1,4 @@
-"""A job as its client sees it: in polls, event streams and callbacks (contract §3).
-
-Every key is always there.
-"""
+"""A job as clients see it, in polls, event streams and callbacks (contract §3). No key is ever left out."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +9,7 @@ from serve_app.jobs.model import JobState, JobView
 
 
 class Answer(BaseModel):
-    """Something that a client is told."""
+    """Base of everything that clients receive."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,14 +1,14 @@
-"""Which spans a job's trace has, and how processes that never meet agree on their ids.
+"""The spans of a job's trace, and how separate processes derive the same ids for them.
 
-    submit                        made where the request came in; links to the client's own trace
-    └── job                       from its place in the line to its end: the tracker
-        ├── waiting               for a runner: the tracker
-        └── attempt 1             the tracker, so that an attempt whose process was killed has one, too
-            ├── planning …        the runner, a span per stage
-            │   └── plan …        the model deployments
+    submit                        recorded by the replica that got the request; links to the client's trace
+    └── job                       from submit to end; recorded by the tracker
+        ├── waiting               until it is claimed; recorded by the tracker
+        └── attempt 1             recorded by the tracker, so that it exists even if the process was killed
+            ├── planning …        a span per stage; recorded by the runner
+            │   └── plan …        recorded by the model deployments
 
-A trace has the id of its job. The job's record keeps the context of the submit; from it follows that of the
-job, and from the token of its lease that of an attempt.
+The trace id is the job id. The job's record keeps the context of the submit span; the span id of the job is
+derived from it, and that of an attempt from the token of its lease.
 """
 
 import re
@@ -24,13 +24,13 @@ from serve_app.jobs.observer import JobObserver, Outcome
 _TRACEPARENT = re.compile("(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _SPAN_DIGITS = 16
 _RANDOM_BITS = 56
-"""Of a job's id, as of a trace id (W3C Trace Context level 2), so many last bits are random."""
+"""Number of last bits of a job id, as of a trace id (W3C Trace Context level 2), that are random."""
 
 
 def submit_context(job_id: str, settings: TracingSettings) -> str | None:
-    """The context of the span of a job's submit; None where the job is not to be traced.
+    """Return the context of the span of a job's submit; None if the job is not to be traced.
 
-    Decided here for all of the job: by its id, so that it is the same for every process.
+    This decides for the whole job. The decision follows from the job id, so every process gets the same.
     """
     job = uuid.UUID(job_id)
     share = (job.int & ((1 << _RANDOM_BITS) - 1)) / (1 << _RANDOM_BITS)
@@ -40,28 +40,28 @@ def submit_context(job_id: str, settings: TracingSettings) -> str | None:
 
 
 def client_context(header: str | None) -> str | None:
-    """The client's span of a `traceparent` header; None where there is none, or it is not valid."""
+    """Return the client's span from a `traceparent` header; None if it is missing or invalid."""
     return header if header is not None and _TRACEPARENT.fullmatch(header) else None
 
 
 def attempt_origin(claim: Claim) -> Origin:
-    """On whose behalf a runner asks the models."""
+    """Return the origin that a runner passes to the models: the job and the attempt's span."""
     return Origin(claim.job.job_id, _attempt_context(claim.job, claim.token))
 
 
 class JobSpans(JobObserver):
-    """The tracker's spans."""
+    """Records the tracker's spans."""
 
     def __init__(self, spans: SpanRecorder) -> None:
         self._spans = spans
 
     def claimed(self, job: Job) -> None:
-        """The job has waited."""
+        """Record the span `waiting`."""
         if job.claimed_at is not None:
             self._waited(job, job.claimed_at)
 
     def run_ended(self, job: Job, outcome: Outcome, at: float) -> None:
-        """An attempt is over."""
+        """Record the span of the attempt."""
         if job.lease_token is None or job.claimed_at is None:
             return
         self._spans.record(
@@ -75,7 +75,7 @@ class JobSpans(JobObserver):
         )
 
     def ended(self, job: Job) -> None:
-        """The job is over."""
+        """Record the span of the job."""
         if job.finished_at is None:
             return
         if job.claimed_at is None or (job.queued_at or 0.0) > job.claimed_at:
@@ -106,5 +106,5 @@ def _job_context(job: Job) -> str | None:
 
 
 def _attempt_context(job: Job, token: str) -> str | None:
-    """Of the attempt with this lease: an attempt that was handed back has the number of the next."""
+    """Return the context of an attempt, by its lease: a released attempt has the number of the next one."""
     return None if job.traceparent is None else with_span_id(job.traceparent, token[:_SPAN_DIGITS])

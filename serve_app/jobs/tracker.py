@@ -1,10 +1,26 @@
-"""The line of jobs: who waits, who runs, who may finish what.
+"""The job tracker: the queue of jobs, their leases and their history.
 
-A plain class with clocks and journal injected; `serve_app.jobs.actor` puts it behind a Ray actor. It reads
-the store when it is made and never again: a job that was closed long ago is recalled by whoever asks for it.
-A job is leased to a runner: whoever holds the token may report and finish, until the lease ends. An expired
-job goes back to its original place in the line, so whatever dies costs a retry and never a job. Methods that
-a caller may repeat, because the answer to the first call was lost, give the same answer again.
+The states of a job and its transitions. Each transition has one verb, in this class and in its parts:
+
+| verb | from | to | cause |
+| --- | --- | --- | --- |
+| submit | | queued | a client's request |
+| withdraw | queued, running | (no record) | the store did not take the submit, and its client was told so |
+| claim | queued | running | a runner is free: it gets a lease, and an attempt begins |
+| requeue | running | queued | `release`, a retryable `fail`, an expired lease, an operator's `requeue` |
+| requeue | failed | queued | an operator's `requeue` |
+| finish | running | succeeded | the runner publishes the result |
+| fail | running | failed | an error that no retry can mend, or the last attempt failed or was lost |
+| cancel | queued, running | cancelled | the client or an operator |
+
+A requeued job goes back to its original place in the queue. An attempt that its runner releases (its replica
+shuts down) does not count; one that fails or whose lease expires does. So a process that dies costs an
+attempt and never a job.
+
+`JobTracker` is a plain class that gets its clocks and its journal; `serve_app.jobs.durable_tracker` serves it
+to other processes. It reads the store when it is made and never again: its callers read the record of a job
+that was settled long ago and give it to `recall`. Methods whose answer may be lost can be repeated: the
+second call returns the same answer and changes nothing.
 """
 
 import sys
@@ -20,15 +36,15 @@ from serve_app.jobs.errors import DrainingError, JobEndedError, LimitError
 from serve_app.jobs.forecast.demand import Arrivals, demand
 from serve_app.jobs.forecast.eta import HISTORY_JOBS, SpeedHistory
 from serve_app.jobs.forecast.forecast import Forecast
-from serve_app.jobs.line.admission import Admission
-from serve_app.jobs.line.fairness import FairClock
-from serve_app.jobs.line.line import WaitingLine
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, Checkpoint, Claim, Job, JobState, JobView, NewJob, TrackerStats
-from serve_app.jobs.moves import Moves
 from serve_app.jobs.observer import JobObserver, Load
+from serve_app.jobs.queue.admission import Admission
+from serve_app.jobs.queue.fairness import FairClock
+from serve_app.jobs.queue.job_queue import JobQueue
 from serve_app.jobs.storing.journal import Journal
 from serve_app.jobs.storing.store import JobStore
+from serve_app.jobs.transitions import Transitions
 
 TOO_MANY_ATTEMPTS = "The server lost the process that ran this job, {attempts} times in a row."
 
@@ -46,9 +62,9 @@ class JobTracker:
         observer: JobObserver = _UNOBSERVED,
         steady: Clock | None = None,
     ) -> None:
-        """Reads the store, and blocks for as long as that takes. Raises StoreError.
+        """Read the store; blocks meanwhile. Raises StoreError.
 
-        `steady` is the clock of durations, which nobody sets; None takes `wall` for it.
+        `steady` is the clock for durations, which nobody can set; None: use `wall` for them, too.
         """
         self._settings = settings
         self._wall = wall
@@ -56,15 +72,15 @@ class JobTracker:
         self._observer = observer
         self._book = JobBook(journal)
         self._speeds = SpeedHistory(settings.initial_job_seconds)
-        self._line = WaitingLine()
-        self._forecast = Forecast(self._speeds, self._line)
+        self._queue = JobQueue()
+        self._forecast = Forecast(self._speeds, self._queue)
         self._fair = FairClock()
         self._next_sequence = journal.store.next_sequence()
         self._arrivals = Arrivals(self._next_sequence)
         self._admission = Admission(settings, journal.store.stored_bytes())
-        self._moves = Moves(
+        self._transitions = Transitions(
             self._book,
-            self._line,
+            self._queue,
             self._forecast,
             self._admission,
             wall,
@@ -79,126 +95,126 @@ class JobTracker:
         self._restore(journal.store)
         self._cautious_now = CautiousClock(wall, self._steady, latest)
 
-    # What clients ask
+    # For clients
 
     def repeated(self, new: NewJob, stored: Job | None) -> Accepted | None:
-        """The answer to a submit that repeats an earlier one; None where it does not.
+        """Return the answer to a submit that repeats an earlier one; None if it repeats none.
 
-        `stored` is what the store has under its id or its idempotency key. Raises IdempotencyConflictError.
+        `stored` is the store's record with its id or its idempotency key. Raises IdempotencyConflictError.
         """
         earlier = self._book.submitted_before(new, stored, self._cautious_now())
         return self._accepted(earlier) if earlier else None
 
     def submit(self, new: NewJob, stored: Job | None = None) -> Accepted:
-        """Put a job in line, unless it repeats one.
+        """Put a job into the queue, unless it repeats one.
 
         Raises DrainingError, LimitError or IdempotencyConflictError.
         """
         if accepted := self.repeated(new, stored):
             return accepted
         self._check(new.client.name, new.uploaded_bytes)
-        last = self._line.last_of(new.client.name, -new.priority)
+        last = self._queue.last_of(new.client.name, -new.priority)
         place = self._fair.place(new.client, new.priority, new.work, last, self._next_sequence)
         self._next_sequence += 1
         job = Job.queued(new, place, created_at=self._wall(), submitted_at=self._cautious_now())
-        self._admission.entered(job, self._steady())
-        self._arrivals.came(job)
-        self._moves.enter(self._book.save(job))
+        self._admission.submitted(job, self._steady())
+        self._arrivals.submit(job)
+        self._transitions.enqueue(self._book.save(job))
         self._observer.submitted()
         return self._accepted(job)
 
     def admit(self, client: str) -> None:
-        """Refuse a request before its recordings are read, where `submit` would refuse it now.
+        """Refuse a request before its recordings are read if `submit` would refuse it now.
 
-        Nothing is reserved: `submit` decides. Raises DrainingError or LimitError.
+        Nothing is reserved, so `submit` may refuse it later. Raises DrainingError or LimitError.
         """
         self._check(client, 0)
 
-    def key_counts(self, earlier: Job) -> bool:
-        """Whether a job's idempotency key still stands for it: a submit under the same key repeats it."""
-        return self._book.key_counts(earlier, self._cautious_now())
+    def is_key_valid(self, earlier: Job) -> bool:
+        """Tell whether a submit under the idempotency key of this job would repeat it."""
+        return self._book.is_key_valid(earlier, self._cautious_now())
 
     def _check(self, client: str, uploaded_bytes: int) -> None:
         if self.mode is Mode.DRAINING:
             raise DrainingError
         try:
-            self._admission.check(client, uploaded_bytes, len(self._line), self._forecast, self._steady())
+            self._admission.check(client, uploaded_bytes, len(self._queue), self._forecast, self._steady())
         except LimitError as error:
             self._observer.refused(error.limit)
             raise
 
     def withdraw(self, new: NewJob) -> None:
-        """Take a job back that could not be made durable, and that nobody was told of."""
-        if job := self._book.open(new.job_id):
-            self._arrivals.cancelled(job)
-            self._moves.withdraw(job)
+        """Remove a job that could not be made durable and whose client was told that the submit failed."""
+        if job := self._book.unsettled(new.job_id):
+            self._arrivals.withdraw(job)
+            self._transitions.withdraw(job)
 
-    def holds(self, job_id: str) -> bool:
-        """Whether a job's record is in memory; else `recall` it from the store before asking about it."""
+    def has_record(self, job_id: str) -> bool:
+        """Tell whether a job's record is in memory; if not, `recall` it before other methods are called."""
         return self._book.get(job_id) is not None
 
     def recall(self, job: Job) -> None:
-        """Take a closed job's record from the store to mind."""
+        """Keep the record of a settled job that was read from the store."""
         self._book.recall(job)
 
     def set_aside(self, state: JobState) -> None:
-        """The record of a closed job in this state could not be read, and is no job's any more."""
+        """Stop counting a settled job of this state whose record could not be read and was set aside."""
         self._book.counts[state] -= 1
 
     def view(self, job_id: str) -> JobView | None:
-        """A job and its place among the others; None where the id is not known here."""
+        """Return a job as polls see it; None if its record is not in memory."""
         job = self._book.get(job_id)
         return None if job is None else self.view_of(job)
 
     def view_of(self, job: Job) -> JobView:
-        """A record as a poll sees it."""
+        """Return a record as polls see it."""
         eta = self._forecast.until_result(job, self._steady())
         return JobView.of(job, self._position(job), eta, self._speeds.average_job_seconds)
 
     def cancel(self, job_id: str) -> JobView | None:
-        """Take a job out of the line, or its lease from the runner; None where the id is unknown.
+        """Remove a job from the queue or end its lease; None if its record is not in memory.
 
-        Raises JobEndedError where it has succeeded or failed. Repeated, it changes nothing.
+        Raises JobEndedError if it has succeeded or failed.
         """
         job = self._book.get(job_id)
         if job is None or job.state is JobState.CANCELLED:
             return self.view(job_id)
         if job.state.is_final:
             raise JobEndedError(job.state)
-        # A runner may still write: its files are deleted when it says that it left, or its lease would end.
-        self._arrivals.cancelled(job)
+        # Its runner may still write: files are deleted after `runner_stopped`, or when the lease would end.
+        self._arrivals.withdraw(job)
         still_writing = 0.0
         if job.state is JobState.RUNNING and job.lease_expires_at is not None:
             still_writing = job.lease_expires_at - self._steady()
         tidy_at = self._wall() + max(0.0, still_writing)
-        cancelled = self._moves.end(job, JobState.CANCELLED, "cancelled", tidy_at=tidy_at)
+        cancelled = self._transitions.end(job, JobState.CANCELLED, "cancelled", tidy_at=tidy_at)
         self.ended.cancelled(cancelled)
         self.ended.schedule(cancelled)
         return self.view_of(cancelled)
 
-    # What runners do
+    # For runners
 
     def claim(self, token: str) -> Claim | None:
-        """Lease the first waiting job under the runner's new token; None where none may begin."""
+        """Lease the first queued job under the runner's new token; None if no job may begin."""
         for job in self._book.running:
             if job.lease_token == token:
                 return Claim(job, token)
-        waiting = self._book.open(self._line.first() or "")
+        waiting = self._book.unsettled(self._queue.first() or "")
         if waiting is None or self.mode is Mode.PAUSED:
             return None
         now = self._steady()
         expires_at = now + self._settings.lease_seconds
-        claimed = self._book.save(waiting.leased(token, self._wall(), expires_at))
-        self._line.remove(claimed.place)
+        claimed = self._book.save(waiting.claimed(token, self._wall(), expires_at))
+        self._queue.remove(claimed.place)
         self._fair.claimed(claimed.client, claimed.place)
         self._forecast.claimed(claimed, now)
         self._observer.claimed(claimed)
         return Claim(claimed, token)
 
     def heartbeat(self, job_id: str, token: str, stage: str, progress: float) -> bool:
-        """Renew a lease and note how far the job is; False where the lease is lost and the work must stop.
+        """Renew a lease and note the job's progress; False if the lease is lost and the work must stop.
 
-        Kept in memory only: a restarted tracker gives every runner a fresh lease.
+        This is kept in memory only: a restarted tracker gives every runner a new lease.
         """
         job = self._leased_job(job_id, token)
         if job is None:
@@ -211,7 +227,7 @@ class JobTracker:
         return True
 
     def checkpoint(self, job_id: str, token: str, checkpoint: Checkpoint) -> bool:
-        """Keep the results of finished stages for the next attempt; False where the lease is lost."""
+        """Keep the results of finished stages for the next attempt; False if the lease is lost."""
         job = self._leased_job(job_id, token)
         if job is None:
             return False
@@ -223,95 +239,95 @@ class JobTracker:
     def finish(
         self, job_id: str, token: str, result: dict[str, Any], files: tuple[str, ...], file_bytes: int
     ) -> bool:
-        """Publish the result of a leased job; False where the lease is lost and nothing was published."""
+        """Publish the result of a leased job; False if the lease is lost and nothing was published."""
         job = self._leased_job(job_id, token)
         if job is None:
             return self._ended_by(job_id, token, JobState.SUCCEEDED)
         self._forecast.finished(job, self._steady(), result.get("timings", {}))
         published = {"result": result, "files": files, "file_bytes": file_bytes}
         done = {"stage": "done", "progress": 1.0, "tidy_at": self._wall()}
-        self._moves.end(job, JobState.SUCCEEDED, "succeeded", **done, **published)
+        self._transitions.end(job, JobState.SUCCEEDED, "succeeded", **done, **published)
         return True
 
     def fail(
         self, job_id: str, token: str, error: str, retryable: bool, kind: FailureKind = "internal"
     ) -> bool:
-        """End a leased job with one sentence for the user, or put it back in line while attempts are left.
+        """Requeue a leased job while attempts are left, else end it with one sentence for the user.
 
-        False where the lease is lost; so it is after a first call that put the job back.
+        False if the lease is lost; a repeated call finds it lost if the first one requeued the job.
         """
         job = self._leased_job(job_id, token)
         if job is None:
             return self._ended_by(job_id, token, JobState.FAILED)
-        self._moves.attempt_failed(job, kind, error, retryable)
+        self._transitions.fail(job, kind, error, retryable)
         return True
 
     def release(self, job_id: str, token: str) -> bool:
-        """Give an unfinished job back (a replica shuts down); the attempt does not count."""
+        """Requeue a leased job whose runner shuts down; the attempt does not count."""
         job = self._leased_job(job_id, token)
         if job is None:
             return False
         started_at = None if job.attempt == 1 else job.started_at
-        self._moves.requeue(job, "handed_back", attempt=job.attempt - 1, started_at=started_at)
+        self._transitions.requeue(job, "handed_back", attempt=job.attempt - 1, started_at=started_at)
         return True
 
-    def left(self, job_id: str) -> None:
-        """The runner of a cancelled job has stopped: nothing is written any more."""
-        job = self._book.open(job_id)
+    def runner_stopped(self, job_id: str) -> None:
+        """Let the files of a cancelled job be deleted: its runner has stopped and writes no more."""
+        job = self._book.unsettled(job_id)
         if job is not None and job.state is JobState.CANCELLED and job.tidy_at is not None:
             self.ended.schedule(self._book.save(job.with_(tidy_at=min(job.tidy_at, self._wall()))))
 
     def holds_lease(self, job_id: str, token: str) -> bool:
-        """Whether a runner may still work on a job."""
+        """Tell whether a runner may still work on a job."""
         return self._leased_job(job_id, token) is not None
 
-    # What operators ask
+    # For operators
 
     def waiting(self, client: str | None, limit: int) -> list[JobView]:
-        """The first who wait, of a client or (None) of all, in order."""
-        found = (waiting.job_id for waiting in self._line if client in {None, waiting.client})
+        """Return the first queued jobs of a client (None: of all clients), in queue order."""
+        found = (waiting.job_id for waiting in self._queue if client in {None, waiting.client})
         return [view for job_id in islice(found, limit) if (view := self.view(job_id))]
 
     def requeue(self, job_id: str) -> JobView | None:
-        """Put a job that failed back in line, or take one that runs from its runner.
+        """Requeue a job that has failed, or that runs: then its runner loses the lease.
 
-        None where the id is unknown. Raises RequeueError. Repeated while it waits, it changes nothing.
+        A queued job stays as it is. None if its record is not in memory. Raises RequeueError.
         """
         job = self._book.get(job_id)
         if job is not None and job.state is JobState.RUNNING:
-            self._moves.requeue(job, "requeued", forgiven=job.attempt)
+            self._transitions.requeue(job, "requeued", forgiven=job.attempt)
         elif job is not None and job.state is not JobState.QUEUED:
-            last = self._line.last_of(job.client, job.place.rank)
-            self._moves.reopen(job, self._fair.place_again(job, last))
+            last = self._queue.last_of(job.client, job.place.rank)
+            self._transitions.requeue_failed(job, self._fair.place_of_requeued(job, last))
         return self.view(job_id)
 
-    # What time does
+    # For the tracker's own periodic tasks
 
     def requeue_expired(self) -> list[str]:
-        """Put jobs whose lease ended back in line, or fail them after the last attempt; their ids."""
+        """Requeue jobs whose lease has expired, or fail them after their last attempt; return their ids."""
         now = self._steady()
         expired = [job for job in self._book.running if (job.lease_expires_at or 0) <= now]
         for job in expired:
             error = TOO_MANY_ATTEMPTS.format(attempts=job.counted_attempts)
-            self._moves.attempt_failed(job, "lost", error, retryable=True)
+            self._transitions.fail(job, "lost", error, retryable=True)
         return [job.job_id for job in expired]
 
     def demand(self) -> dict[str, dict[str, float]]:
-        """Work by stage: submitted since this tracker started, withdrawn of that, waiting, running."""
-        return demand(self._arrivals, self._line.work, self._book.running)
+        """Return work by stage: submitted since this tracker started, withdrawn of that, waiting, running."""
+        return demand(self._arrivals, self._queue.work, self._book.running)
 
     def load(self) -> Load:
-        """What waits, runs and is stored."""
+        """Return the present load."""
         oldest = min((job.ages_from for job in self._book.queued), default=None)
         return Load(
-            waiting=len(self._line),
+            waiting=len(self._queue),
             oldest_seconds=0.0 if oldest is None else max(0.0, self._cautious_now() - oldest),
             running=len(self._book.running),
             stored_bytes=self.ended.stored_bytes,
         )
 
     def stats(self) -> TrackerStats:
-        """Counts and mean speeds."""
+        """Return job counts and mean durations."""
         return TrackerStats(
             jobs={state.value: self._book.counts[state] for state in JobState},
             queue_limit=self._settings.queue_limit,
@@ -320,13 +336,13 @@ class JobTracker:
             stage_seconds=self._speeds.average_stage_seconds(),
         )
 
-    # How records change
+    # Helpers
 
     def _restore(self, store: JobStore) -> None:
         for job in reversed(store.page(None, JobState.SUCCEEDED, sys.maxsize, HISTORY_JOBS)):
             self._fair.restore(job)
             self._forecast.learned(job, self._settings.timeout_seconds)
-        for job in sorted(store.open_jobs(), key=lambda job: job.place.sequence):
+        for job in sorted(store.unsettled_jobs(), key=lambda job: job.place.sequence):
             self._fair.restore(job)
             self._admission.restored(job)
             if job.state is JobState.RUNNING:
@@ -334,16 +350,16 @@ class JobTracker:
                 self._forecast.resumed(job, self._steady())
             self._book.remember(job)
             if job.state is JobState.QUEUED:
-                self._moves.enter(job)
+                self._transitions.enqueue(job)
 
     def _accepted(self, job: Job) -> Accepted:
         return Accepted(job.job_id, job.state, self._position(job))
 
     def _position(self, job: Job) -> int:
-        return self._line.position(job.place) if job.state is JobState.QUEUED else 0
+        return self._queue.position(job.place) if job.state is JobState.QUEUED else 0
 
     def _leased_job(self, job_id: str, token: str) -> Job | None:
-        job = self._book.open(job_id)
+        job = self._book.unsettled(job_id)
         if job is None or job.state is not JobState.RUNNING or job.lease_token != token:
             return None
         return job

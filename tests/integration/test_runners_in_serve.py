@@ -15,7 +15,7 @@ from deployments.common.messages import AudioFile, DecodeRequest, DenoisedLatent
 from serve_app.execution.models import HandleModels
 from serve_app.execution.runner import Runners
 from serve_app.execution.runner_thread import RunnerThread
-from serve_app.jobs.client import TrackerClient, find_tracker
+from serve_app.jobs.client import find_tracker, tracker_client
 from serve_app.jobs.model import JobState, JobView, NewJob
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec
@@ -72,7 +72,7 @@ class Ingress:
     def __init__(self, settings: Settings, generator: Any, codec: Any) -> None:
         models = HandleModels({}, generator, codec)
         storage = AudioStorage(settings.storage.uri)
-        self._runners = RunnerThread(Runners(TrackerClient(settings), models, storage, settings))
+        self._runners = RunnerThread(Runners(tracker_client(settings), models, storage, settings))
 
     async def stay_busy(self, until: Path) -> None:
         _block(until)
@@ -93,20 +93,18 @@ class Jobs:
     """The tracker, asked from the test."""
 
     def __init__(self, settings: Settings) -> None:
-        self._tracker = TrackerClient(settings)
+        self._tracker = tracker_client(settings)
 
     async def submit(self, job_id: str) -> None:
-        await self._tracker.call(
-            "submit", NewJob(job_id, JobSpec(GenerateRequest(**GIVEN), seeds=(1,)), WORK)
-        )
+        await self._tracker.submit(NewJob(job_id, JobSpec(GenerateRequest(**GIVEN), seeds=(1,)), WORK))
 
     async def cancel(self, job_id: str) -> None:
-        await self._tracker.call("cancel", job_id)
+        await self._tracker.cancel(job_id)
 
     async def reach(self, job_id: str, state: JobState, progress: float = 0.0) -> JobView:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
-            view: JobView = await self._tracker.call("view", job_id)
+            view = await self._tracker.view(job_id)
             if view.state is state and view.progress >= progress:
                 return view
             await asyncio.sleep(0.05)

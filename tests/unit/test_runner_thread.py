@@ -13,8 +13,9 @@ from configs.settings import Settings
 from serve_app.execution import runner
 from serve_app.execution.runner import Runners
 from serve_app.execution.runner_thread import RunnerThread
-from serve_app.jobs.actor import JobTrackerActor
+from serve_app.jobs.durable_tracker import DurableTracker
 from serve_app.jobs.model import JobState, JobView, NewJob
+from serve_app.jobs.tracker_api import client_over
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec
 from serve_app.storage import AudioStorage
@@ -29,7 +30,8 @@ class TrackerElsewhere:
 
     def __init__(self, settings: Settings, portal: BlockingPortal) -> None:
         self._portal = portal
-        self.actor = portal.call(JobTrackerActor, settings)
+        self.actor = portal.call(DurableTracker, settings)
+        self.client = client_over(self._call)
         self.heartbeats = 0
 
     def ask(self, method: str, *arguments: Any) -> Any:
@@ -42,7 +44,7 @@ class TrackerElsewhere:
             assert time.monotonic() < deadline, "no lease is renewed"
             time.sleep(0.01)
 
-    async def call(self, method: str, *arguments: Any) -> Any:
+    async def _call(self, method: str, *arguments: Any) -> Any:
         self.heartbeats += method == "heartbeat"
         asked = self._portal.start_task_soon(getattr(self.actor, method), *arguments)
         return await asyncio.wrap_future(asked)
@@ -81,7 +83,7 @@ async def test_leases_are_renewed_and_jobs_finished_while_the_loop_of_the_reques
     settings: Settings, tracker: TrackerElsewhere
 ) -> None:
     models = Models(AudioStorage(settings.storage.uri), hangs_in="denoising")
-    runners = Runners(tracker, models, models.storage, settings)
+    runners = Runners(tracker.client, models, models.storage, settings)
     thread = RunnerThread(runners)
     job_id = submitted(tracker)
     eventually(tracker, job_id, JobState.RUNNING)
@@ -96,7 +98,7 @@ async def test_a_stopped_thread_has_handed_its_job_back_and_is_gone(
     settings: Settings, tracker: TrackerElsewhere
 ) -> None:
     models = Models(AudioStorage(settings.storage.uri), hangs_in="denoising")
-    thread = RunnerThread(Runners(tracker, models, models.storage, settings))
+    thread = RunnerThread(Runners(tracker.client, models, models.storage, settings))
     job_id = submitted(tracker)
     eventually(tracker, job_id, JobState.RUNNING)
     await thread.stop()
@@ -108,7 +110,7 @@ async def test_a_stopped_thread_has_handed_its_job_back_and_is_gone(
 
 async def test_a_runner_loop_that_ended_is_noticed(settings: Settings, tracker: TrackerElsewhere) -> None:
     models = Models(AudioStorage(settings.storage.uri))
-    runners = Runners(tracker, models, models.storage, settings)
+    runners = Runners(tracker.client, models, models.storage, settings)
     thread = RunnerThread(runners)
     thread.check()
     (loop,) = runners._loops

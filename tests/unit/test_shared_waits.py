@@ -43,11 +43,20 @@ class Tracker:
     told: asyncio.Event = field(default_factory=asyncio.Event)
     error: Exception | None = None
 
-    async def ask(self, method: str, *_arguments: object) -> JobView:
-        self.asked[method] += 1
-        if method != "view":
-            await self.told.wait()
-            self.told.clear()
+    async def view(self, _job_id: str) -> JobView:
+        self.asked["view"] += 1
+        return self.latest
+
+    async def wait(self, _job_id: str, _version: str, _timeout: float) -> JobView:
+        return await self._news("wait")
+
+    async def wait_stage(self, _job_id: str, _state: str, _stage: str, _timeout: float) -> JobView:
+        return await self._news("wait_stage")
+
+    async def _news(self, question: str) -> JobView:
+        self.asked[question] += 1
+        await self.told.wait()
+        self.told.clear()
         if self.error:
             raise self.error
         return self.latest
@@ -64,7 +73,7 @@ def tracker() -> Tracker:
 
 @pytest.fixture
 def waits(tracker: Tracker) -> SharedWaits:
-    return SharedWaits(tracker.ask)
+    return SharedWaits(tracker)
 
 
 async def asked(tracker: Tracker, method: str, times: int) -> None:

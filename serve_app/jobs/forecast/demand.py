@@ -1,4 +1,4 @@
-"""The work that replicas are wanted for: what `serve_app.autoscaling` scales by."""
+"""The work that clients wait for, by stage: the input of `serve_app.autoscaling`."""
 
 from collections.abc import Iterable
 
@@ -11,29 +11,29 @@ SCALED_STAGES: tuple[Stage, ...] = ("planning", "composing", "denoising", "decod
 
 
 class Arrivals:
-    """Work that came since this tracker started, and how much of that was cancelled before it was done."""
+    """Work submitted since this tracker started, and the part of it that was cancelled before it was done."""
 
     def __init__(self, first_sequence: int) -> None:
-        """`first_sequence` is that of the first job which comes."""
+        """`first_sequence` is the sequence of the first job that this tracker will accept."""
         self._first_sequence = first_sequence
         self.submitted = Work()
         self.withdrawn = Work()
 
-    def came(self, job: Job) -> None:
-        """A job is in line."""
+    def submit(self, job: Job) -> None:
+        """Count a new job."""
         self.submitted += job.work
 
-    def cancelled(self, job: Job) -> None:
-        """A job that waits or runs is cancelled."""
-        if job.place.sequence >= self._first_sequence:  # else it did not come here
+    def withdraw(self, job: Job) -> None:
+        """Count the rest of a queued or running job that is cancelled or withdrawn."""
+        if job.place.sequence >= self._first_sequence:  # else an earlier tracker counted its submit
             self.withdrawn += work_to_do(job)
 
 
 def demand(arrivals: Arrivals, waiting: Work, running: Iterable[Job]) -> dict[str, dict[str, float]]:
-    """Work by stage: all that came, how much of that was cancelled, what waits, what is left of what runs.
+    """Return work by stage: submitted, withdrawn of that, waiting, and the rest of what runs.
 
-    Plain numbers, because Serve's controller reads them without this project's code. In units of `Work`; for
-    planning the number of jobs.
+    The answer is made of plain numbers, because Serve's controller reads it without this project's code. They
+    are units of `Work`; for planning they are numbers of jobs.
     """
     left = Work.total(work_to_do(job) for job in running)
     return {
@@ -45,7 +45,7 @@ def demand(arrivals: Arrivals, waiting: Work, running: Iterable[Job]) -> dict[st
 
 
 def work_to_do(job: Job) -> Work:
-    """What a job still needs. Of the stage that it is in, that is everything: it is busy with it."""
+    """Return the work that a job still needs, and all of its present stage, which keeps its replica busy."""
     return work_left(job).after(job.stage, 0.0) if job.stage in STAGES else work_left(job)
 
 

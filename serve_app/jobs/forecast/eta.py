@@ -1,4 +1,4 @@
-"""How long jobs take, from how long recent ones took in each stage."""
+"""Predicts the duration of jobs from the seconds that recent ones took in each stage."""
 
 from collections import deque
 from collections.abc import Collection, Mapping
@@ -12,16 +12,16 @@ from serve_app.jobs.progress import STAGE_SHARES
 from serve_app.request.work import Work
 
 HISTORY_JOBS = 100
-"""Jobs that count; older ones tell of another load."""
+"""Number of recent jobs that are used; older ones ran under another load."""
 _FIRST_FIT = 4
-"""Jobs from which on it is asked what a stage takes but for its units; fewer tell too little."""
+"""Minimum number of samples before costs per call and per item are fitted; fewer say too little."""
 
 Cost = tuple[float, float, float]
 """Seconds of a stage per call, per unit and per unit of the longest item."""
 
 
 class SpeedHistory:
-    """Seconds of recent jobs, in all and by stage, and what they predict."""
+    """Durations of recent jobs, as a whole and by stage, and the prediction from them."""
 
     def __init__(self, initial_job_seconds: float) -> None:
         self._initial_job_seconds = initial_job_seconds
@@ -33,7 +33,7 @@ class SpeedHistory:
         self._costs: list[Cost] | None = None
 
     def add(self, work: Work, job_seconds: float, stage_seconds: Mapping[str, float]) -> None:
-        """Note a job that succeeded in one attempt."""
+        """Add a job that succeeded in one attempt."""
         self._job_seconds.append(job_seconds)
         rows = zip(STAGES, work.calls, work.units, work.item_units, strict=True)
         seen = [(stage, row) for stage, *row in rows if row[0] and stage in stage_seconds]
@@ -45,22 +45,22 @@ class SpeedHistory:
 
     @property
     def has_history(self) -> bool:
-        """Whether any job has finished."""
+        """Whether any job has been added."""
         return bool(self._job_seconds)
 
     @property
     def average_job_seconds(self) -> float:
-        """Mean over the window; the initial guess while it is empty."""
+        """Mean of the recent jobs; `initial_job_seconds` while there are none."""
         return _mean(self._job_seconds) if self._job_seconds else self._initial_job_seconds
 
     def average_stage_seconds(self) -> dict[str, float]:
-        """Mean by stage over the jobs of the window that had it."""
+        """Return the mean seconds by stage, over the recent jobs that had this stage."""
         return {
             stage: _mean([seconds for _, seconds in seen]) for stage, seen in self._stages.items() if seen
         }
 
     def seconds(self, work: Work) -> float:
-        """What this work will take, one job at a time."""
+        """Return the predicted seconds of this work, done one job at a time."""
         if not self._job_seconds:
             return work.jobs * self._initial_job_seconds
         if self._costs is None:
@@ -74,7 +74,7 @@ class SpeedHistory:
     def _cost(self, stage: Stage) -> Cost:
         if seen := self._stages[stage]:
             return _cost(seen)
-        # Nobody has had this stage yet: its usual share of a job's time, next to the others'.
+        # No job had this stage yet: assume its usual share of a job's time, relative to the known stages.
         known = self.average_stage_seconds()
         share = sum(STAGE_SHARES[other] for other in STAGES if other in known)
         return STAGE_SHARES[stage] * sum(known.values()) / share if share else 0.0, 0.0, 0.0
@@ -85,9 +85,9 @@ def _mean(values: Collection[float]) -> float:
 
 
 def _cost(seen: Collection[tuple[Cost, float]]) -> Cost:
-    """The cost, nowhere below 0, with the least relative error (weighted non-negative least squares).
+    """Return the non-negative cost with the least relative error (weighted non-negative least squares).
 
-    Three unknowns are few enough to try which of them are 0.
+    With three unknowns it is cheap to try all choices of those that are 0.
     """
     features = np.array([row for row, _ in seen])
     seconds = np.array([value for _, value in seen])
@@ -109,7 +109,7 @@ def _fit(
     weights: npt.NDArray[np.float64],
     kept: tuple[int, ...],
 ) -> tuple[float, Cost] | None:
-    """Squared error and cost with some columns only; None where one would have to be negative."""
+    """Return (squared error, cost) of a fit with the columns `kept`; None if a coefficient is negative."""
     chosen = features[:, kept] * weights[:, None]
     found, *_ = np.linalg.lstsq(chosen, seconds * weights, rcond=1e-6)
     if (found < 0).any():

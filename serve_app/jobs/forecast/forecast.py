@@ -1,4 +1,4 @@
-"""When results are to be expected: the work ahead in the line and on the machines, at the speeds measured."""
+"""Predicts when results are ready, from the queued and running work and the measured speeds."""
 
 import heapq
 from collections import deque
@@ -7,82 +7,82 @@ from dataclasses import dataclass, replace
 
 from deployments.common.messages import STAGES
 from serve_app.jobs.forecast.eta import SpeedHistory
-from serve_app.jobs.line.line import WaitingLine
 from serve_app.jobs.model import Job, JobState, Place
 from serve_app.jobs.progress import fraction_of_stage
+from serve_app.jobs.queue.job_queue import JobQueue
 from serve_app.request.work import Work
 
 _NEAR = 32
-"""Positions up to which each job ahead is given to the runner that is free first, not their sum to all."""
+"""Simulate the runners job by job up to this position; beyond it, divide the sum of the work ahead."""
 _RECENT_CLAIMS = 8
-"""Claims whose company shows how many jobs run side by side."""
+"""Number of recent claims from which the number of parallel jobs is estimated."""
 _OVERDUE = 0.05
-"""What a job that has had its time is taken to need still, relative to it."""
+"""Remaining time of a job that exceeds its prediction, as a fraction of the prediction."""
 _PACE_JOBS = 12
-"""Jobs that tell the pace: it follows the load of the last minutes."""
+"""Number of recent jobs from which the pace is measured, so that it follows the load of the last minutes."""
 _FULL = 0.9
-"""Share of the runners that must have been busy, on average, for a job to tell the pace under load."""
+"""Mean fraction of busy runners during a job for it to count in the pace."""
 
 
 @dataclass(frozen=True)
 class _Run:
-    """An attempt at a job."""
+    """An attempt under way."""
 
     client: str
     work: Work
-    """What was to do when it began."""
+    """The work to do when it began."""
     whole: bool
-    """Whether it does all of the job's work itself."""
+    """Whether this attempt does all of the job's work, without results of earlier attempts."""
     since: float
     left: Work
-    """What was left to do when the runner was heard of last."""
+    """The work left at the last heartbeat."""
     heard_at: float
     busy_before: float
-    """Seconds that all runners together had been busy when it began."""
+    """The sum of all runners' busy seconds when it began."""
 
 
 class Forecast:
-    """What runs now, and how long it and the line will take."""
+    """The running attempts, and the time that they and the queue will take."""
 
-    def __init__(self, speeds: SpeedHistory, line: WaitingLine) -> None:
+    def __init__(self, speeds: SpeedHistory, queue: JobQueue) -> None:
         self._speeds = speeds
-        self._line = line
+        self._queue = queue
         self._runs: dict[str, _Run] = {}
         self._side_by_side: deque[int] = deque([1], maxlen=_RECENT_CLAIMS)
         self._loaded: deque[tuple[Work, float]] = deque(maxlen=_PACE_JOBS)
-        """Work and seconds of jobs that ran while all runners were busy."""
+        """(work, seconds) of recent jobs that ran while all runners were busy."""
         self._pace = 1.0
-        """How much longer these took than the history of all jobs says."""
+        """Seconds of those jobs, relative to the prediction from the history of all jobs."""
         self._busy_seconds = 0.0
         self._changed_at = 0.0
 
     def claimed(self, job: Job, now: float) -> None:
-        """A runner has begun a job."""
+        """An attempt begins."""
         self._count_busy_seconds(now)
         whole = job.attempt == 1 and job.checkpoint.plan is None
         work = work_left(job)
         self._runs[job.job_id] = _Run(job.client, work, whole, now, work, now, self._busy_seconds)
-        if len(self._line) or len(self._runs) > self._runners:
+        if len(self._queue) or len(self._runs) > self._runners:
             self._side_by_side.append(len(self._runs))
 
     def resumed(self, job: Job, now: float) -> None:
-        """A runner goes on with a job that it began before a restart: how long ago is not known for sure."""
+        """An attempt goes on after a restart of the tracker; when it began is not known for sure."""
         self.claimed(job, now)
         self._runs[job.job_id] = replace(self._runs[job.job_id], whole=False)
 
     def heard(self, job: Job, now: float) -> None:
-        """The runner of a job has said how far it is."""
+        """A heartbeat reports the job's progress."""
         if (run := self._runs.get(job.job_id)) and job.stage in STAGES:
             done = fraction_of_stage(job.stage, job.progress)
             self._runs[job.job_id] = replace(run, left=run.work.after(job.stage, done), heard_at=now)
 
     def stopped(self, job: Job, now: float) -> None:
-        """A job runs no more."""
+        """An attempt ends."""
         self._count_busy_seconds(now)
         self._runs.pop(job.job_id, None)
 
     def finished(self, job: Job, now: float, timings: Mapping[str, float]) -> None:
-        """A job has succeeded: its speed counts, unless other attempts did a part of the work."""
+        """A job succeeds: add its speed, unless earlier attempts did a part of the work."""
         run = self._runs.get(job.job_id)
         if run is None or not run.whole:
             return
@@ -97,58 +97,57 @@ class Forecast:
         self._pace = measured / expected if measured > 0 and expected > 0 else 1.0
 
     def learned(self, job: Job, longest: float) -> None:
-        """A job succeeded before a restart; `longest` is what an attempt can have taken, in seconds.
+        """Add a job that succeeded before a restart; `longest` is the maximum seconds of an attempt.
 
-        Its times are of the wall clock: where somebody set that meanwhile they tell nothing.
+        Its times are of the wall clock, which may have been set meanwhile, so implausible ones are ignored.
         """
         if job.attempt != 1 or job.started_at is None or job.finished_at is None or job.result is None:
             return
         timings, seconds = job.result.get("timings", {}), job.finished_at - job.started_at
-        if (
-            sum(timings.values()) <= seconds <= longest
-        ):  # else an attempt that did not count did a part of the work
+        # If the stages took longer than the attempt, a released attempt did a part of the work.
+        if sum(timings.values()) <= seconds <= longest:
             self._speeds.add(job.work, seconds, timings)
 
     def until_result(self, job: Job, now: float) -> float | None:
-        """Seconds until the result of a job; None where it has ended."""
+        """Return the seconds until a job's result; None if it has ended."""
         if job.state is JobState.QUEUED:
             return self._until_result(job.place, work_left(job), now)
         run = self._runs.get(job.job_id)
         return None if run is None else self._remaining(run, now)
 
     def next_start(self, now: float) -> float:
-        """Seconds until the next waiting job is taken."""
+        """Return the seconds until the next queued job is claimed."""
         ends = (self._remaining(run, now) for run in self._runs.values())
         return min(ends, default=self._speeds.average_job_seconds)
 
     def next_end(self, client: str, now: float) -> float:
-        """Seconds until the next result of a client."""
+        """Return the seconds until a client's next result."""
         ends = [self._remaining(run, now) for run in self._runs.values() if run.client == client]
-        if first := self._line.first_of(client):
+        if first := self._queue.first_of(client):
             ends.append(self._until_result(*first, now))
         return min(ends, default=0.0)
 
     @property
     def _runners(self) -> int:
-        """Jobs that run side by side while others wait."""
+        """Estimated number of runners: jobs that run in parallel while others are queued."""
         return max(self._side_by_side)
 
     def _until_result(self, place: Place, work: Work, now: float) -> float:
         if not self._speeds.has_history:
-            return self._line.position(place) * self._speeds.average_job_seconds
+            return self._queue.position(place) * self._speeds.average_job_seconds
         return self._until_start(place, now) + self._seconds(work)
 
     def _until_start(self, place: Place, now: float) -> float:
         free = [self._remaining(run, now) for run in self._runs.values()]
         free += [0.0] * (self._runners - len(free))
-        if self._line.position(place) <= _NEAR:
+        if self._queue.position(place) <= _NEAR:
             heapq.heapify(free)
-            for work in self._line.before(place):
+            for work in self._queue.before(place):
                 heapq.heapreplace(free, free[0] + self._seconds(work))
             return free[0]
-        ahead = self._line.work_before(place)
+        ahead = self._queue.work_before(place)
         seconds = self._seconds(ahead)
-        # When its turn comes, the other runners are in the midst of their jobs.
+        # When its turn comes, the other runners are halfway through their jobs on average.
         others = (len(free) - 1) * seconds / ahead.jobs / 2
         return (sum(free) + seconds - others) / len(free)
 
@@ -165,7 +164,7 @@ class Forecast:
 
 
 def work_left(job: Job) -> Work:
-    """What the next attempt has to do: not what checkpoints hold."""
+    """Return the work of the next attempt: without the stages whose results the checkpoint holds."""
     checkpoint = job.checkpoint
     done = [] if checkpoint.plan is None else ["planning"]
     if checkpoint.codes is not None:

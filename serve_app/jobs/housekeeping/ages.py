@@ -1,4 +1,4 @@
-"""How old something is, by a wall clock that somebody may set."""
+"""Ages by a wall clock that may be set at any time."""
 
 import logging
 import math
@@ -10,17 +10,17 @@ from pathlib import Path
 logger = logging.getLogger("ray.serve")
 
 JUMP_SECONDS = 30.0
-"""By less than this a wall clock is set all the time."""
+"""Smaller corrections of a wall clock are normal and not logged."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def steady_seconds() -> float:
-    """A clock that nobody sets. Where the system has one, it goes on while the machine sleeps."""
+    """Return the seconds of a clock that cannot be set, and that counts sleep of the machine if it can."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def boot_id() -> str:
-    """Different after each start of the machine, which starts `steady_seconds` anew; "" where unknown."""
+    """Return an id that changes when the machine restarts, and `steady_seconds` with it; "" if unknown."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:
@@ -28,10 +28,10 @@ def boot_id() -> str:
 
 
 class RetentionClock:
-    """A wall clock to tell ages by, that never runs ahead of the time that has really passed.
+    """A wall clock for ages that never runs ahead of the time that has really passed.
 
-    Where the wall clock is set forward, everything would be old at once. So for `memory_seconds` after that
-    this clock goes on as if it had not been set: by then all that was stamped before has had its time.
+    If the wall clock were set forward, everything would become old at once. So for `memory_seconds` after
+    that this clock goes on as if it had not been set: by then everything stamped before has expired.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class RetentionClock:
         self._wall = wall
         self._steady = steady
         self._offsets: deque[tuple[float, float]] = deque()
-        """When the wall clock was how far ahead of the steady one. They rise: the first is the smallest."""
+        """(steady time, offset of the wall clock), by rising offset: a sliding-window minimum."""
         self._last: float | None = None
 
     def __call__(self) -> float:
@@ -65,29 +65,29 @@ class RetentionClock:
 
     @property
     def held_back_seconds(self) -> float:
-        """By how much this clock was behind the wall clock when it was last asked."""
+        """Seconds by which this clock was behind the wall clock when it was last read."""
         return (self._last or 0.0) - self._offsets[0][1] if self._offsets else 0.0
 
     @property
     def offset(self) -> float:
-        """How far ahead of the steady clock this one is; to be given to `remember` by the next process."""
+        """Seconds by which this clock is ahead of the steady one; the next process gives it to `remember`."""
         self()
         return self._offsets[0][1]
 
     @property
     def is_new(self) -> bool:
-        """Whether nobody has asked for the time yet."""
+        """Whether this clock has not been read yet."""
         return self._last is None
 
     def remember(self, offset: float | None) -> None:
-        """Begin with the offset of an earlier process; it counts until the machine is restarted."""
+        """Start with the offset of an earlier process, which is valid until the machine restarts."""
         if offset is not None:
             steady = self._steady()
             self._last = offset
             self._offsets.append((steady, min(offset, self._offset_now(steady))))
 
     def _offset_now(self, steady: float) -> float:
-        return math.floor(self._wall() - steady)  # else each call would find another one
+        return math.floor(self._wall() - steady)  # rounded, so that two calls find the same offset
 
     def _note(self, steady: float, offset: float) -> None:
         while self._offsets and self._offsets[-1][1] >= offset:

@@ -1,7 +1,7 @@
-"""Deletes what the audio storage and the job store need not keep: bounded by time and by bytes.
+"""Deletes expired files and records, limited by age and by bytes.
 
-Files go first and records after them: a crash at any point leaves nothing that the next sweep does not find.
-Nothing goes that another store's server wrote, or that only looks old because the wall clock was set.
+Files are deleted before their records, so the next sweep finds whatever a crash left. Files of another
+store's server are never deleted, nor those that only look old because the wall clock was set.
 """
 
 import asyncio
@@ -24,20 +24,20 @@ from serve_app.storage import AudioStorage
 logger = logging.getLogger("ray.serve")
 
 BATCH = 200
-"""Jobs of one step; between two steps others have their turn."""
+"""Number of jobs in one step; between two steps the event loop does other work."""
 SCAN_SECONDS = 600.0
-"""How often the storage is searched for folders of jobs that never were."""
+"""Interval at which the storage is searched for folders without a record."""
 ABANDONED_SECONDS = 3600.0
-"""A folder without a record has been found for so long when it goes: its job may be being submitted."""
+"""How long a folder must be without a record before it is deleted: its job may be being submitted."""
 
 ANY_TIME = 1e12
-"""Epoch seconds after all others, also where the clock was set far ahead."""
+"""Epoch seconds later than any record's, even if the clock was set far ahead."""
 
 
 class Janitor:
     """Housekeeping for one tracker and its storage.
 
-    `clock` is the wall clock, by which jobs are stamped; `steady` is one that nobody sets.
+    `clock` is the wall clock that the times in records come from; `steady` is a clock that cannot be set.
     """
 
     def __init__(
@@ -53,19 +53,19 @@ class Janitor:
         self._steady = steady
         self._scanned_at: float | None = None
         self._unknown_since: dict[str, float] = {}
-        """Since when, on the steady clock, each of this store's folders was found without a record."""
+        """Steady-clock time at which each of this store's folders was first found without a record."""
         self._known_folders = 0
-        """How many folders of this store's jobs the last search found."""
+        """Number of folders with a record that the last search found."""
         self.leftovers = Leftovers("")
-        """What the last search found of other stores."""
+        """Folders without a record that the last search found."""
 
     @property
     def state(self) -> StorageState:
-        """What is odd, as the last sweep found it."""
+        """The anomalies that the last sweep found."""
         return StorageState(self.leftovers.unowned_folders, self._clock.held_back_seconds)
 
     async def sweep(self, tracker: JobTracker, journal: Journal) -> None:
-        """Delete what is due. Raises StoreError; what can't be deleted is tried again by the next sweep."""
+        """Delete what is due. Raises StoreError; the next sweep retries what could not be deleted."""
         is_time_to_scan = self._scanned_at is None or self._steady() - self._scanned_at >= SCAN_SECONDS
         if is_time_to_scan:
             name = await _name_of_store(journal)
@@ -82,7 +82,7 @@ class Janitor:
             self._scanned_at = self._steady()
 
     async def survey(self, journal: Journal) -> Leftovers:
-        """Search the storage for folders that no record knows. Raises StoreError and StorageError."""
+        """Search the storage for folders without a record. Raises StoreError and StorageError."""
         name = await _name_of_store(journal)
         found = iter(await asyncio.to_thread(self._storage.job_ids))
         unknown: list[str] = []
@@ -104,7 +104,7 @@ class Janitor:
         return self.leftovers
 
     def _tell_of_others(self) -> None:
-        """A store that was never here finds only folders of others: is it the one that was meant?"""
+        """Log that a new store finds only folders of other stores: it may be the wrong one."""
         if others := sorted({*self.leftovers.neighbours, *self.leftovers.unowned}):
             logger.error(
                 "the job store %s is new to this storage, which holds folders of %s: is jobs.store the one "
@@ -115,7 +115,7 @@ class Janitor:
             )
 
     async def delete_left_by(self, store: str, journal: Journal) -> int:
-        """Delete the folders of a store that is not in use; how many went. Raises StorageError."""
+        """Delete the folders of a store that is not in use; return their number. Raises StorageError."""
         left = (await self.survey(journal)).unowned.get(store, ())
         deleted = [await asyncio.to_thread(self._delete_abandoned, job_id) for job_id in left]
         if left and all(deleted):
@@ -124,16 +124,16 @@ class Janitor:
         return sum(deleted)
 
     async def purge(self, tracker: JobTracker, jobs: Sequence[Job]) -> list[Job]:
-        """Delete files and records of ended jobs now; those for which it worked."""
+        """Delete files and records of ended jobs now; return the jobs that were deleted."""
         deleted = await self._deleted(jobs, lambda job: self._storage.delete_job(job.job_id))
         tracker.ended.records_expired(deleted)
         return deleted
 
     async def _tidy(self, tracker: JobTracker, journal: Journal) -> None:
-        """Of ended jobs everything but the songs.
+        """Delete all files of ended jobs except songs.
 
-        Only where the end is durable: after a crash of the tracker the job would run again, and need its
-        recordings.
+        This waits until the end is durable: else the job would run again after a crash of the tracker, and
+        need its recordings.
         """
         untidy = [job for job in tracker.ended.untidy() if journal.is_written(job.job_id)]
         for job in await self._deleted(untidy, self._tidy_one):
@@ -146,9 +146,9 @@ class Janitor:
             self._storage.delete_job(job.job_id)
 
     async def _expire_files(self, tracker: JobTracker, journal: Journal) -> None:
-        """Songs that are too old, then the oldest ones for as long as all take too much."""
+        """Delete songs that are too old, then the oldest ones while all together exceed `max_bytes`."""
         while True:
-            await journal.settle()
+            await journal.flush_if_possible()
             now = self._clock()
             old = await journal.ended(now - self._settings.result_seconds, True, BATCH)
             surplus = (
@@ -164,23 +164,23 @@ class Janitor:
 
     async def _expire_records(self, tracker: JobTracker, journal: Journal) -> None:
         while True:
-            await journal.settle()
+            await journal.flush_if_possible()
             before = self._clock() - self._settings.record_seconds
             old = await journal.ended(before, False, BATCH)
             if len(await self.purge(tracker, old)) < BATCH:
                 return
 
     async def _trim_cancelled(self, tracker: JobTracker, journal: Journal) -> None:
-        """Records of clients that submit and cancel, before their time."""
+        """Delete surplus records of clients with many cancelled jobs before they expire."""
         for client in tracker.ended.to_trim():
             state = JobState.CANCELLED
             kept = await journal.page(client, state, sys.maxsize, self._settings.client_cancelled)
             while kept and (older := await journal.page(client, state, kept[-1].place.sequence, BATCH)):
                 kept = older
-                await self.purge(tracker, [job for job in older if job.may_go])
+                await self.purge(tracker, [job for job in older if job.is_deletable])
 
     async def _delete_unknown(self, found: Iterable[str], journal: Journal) -> None:
-        """Folders of requests that the server did not live to put in line."""
+        """Delete folders of requests that were never submitted, because the server died first."""
         now = self._steady()
         self._unknown_since = {job_id: self._unknown_since.get(job_id, now) for job_id in found}
         due = [job_id for job_id, since in self._unknown_since.items() if now - since >= ABANDONED_SECONDS]
@@ -196,7 +196,7 @@ class Janitor:
         return True
 
     async def _deleted(self, jobs: Sequence[Job], delete: Callable[[Job], None]) -> list[Job]:
-        """Run `delete` for each job; those for which it worked."""
+        """Run `delete` for each job; return the jobs for which it succeeded."""
 
         def work() -> list[Job]:
             return [job for job in jobs if self._worked(job, delete)]

@@ -1,7 +1,7 @@
-"""What lies in the storage that no record of this store knows, and whose it is.
+"""Folders of the storage without a record in this store, and the stores that they belong to.
 
-Each store that uses a storage signs in every few minutes. Folders of a store that still does are its own
-affair. Folders of one that does not belong to nobody: the store was lost or emptied, or its server is off.
+Each store that uses a storage signs in every few minutes. Folders of a store that still signs in are left to
+it. Folders of a store that does not are unowned: the store was lost or emptied, or its server is off.
 """
 
 import json
@@ -17,9 +17,9 @@ from serve_app.storage import AudioStorage
 logger = logging.getLogger("ray.serve")
 
 EARLIER_RELEASE = "earlier-release"
-"""In the place of a store's name, for ids that say none."""
+"""Stands for the store's name if a job id has none."""
 SILENT_SECONDS = 3600.0
-"""A store that has not signed in for so long is not in use."""
+"""A store that has not signed in for this long is not in use."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Leftovers:
     store: str
     """The name of this store."""
     abandoned: tuple[str, ...] = ()
-    """Job ids of this store: of requests that never came into line, or that are just coming."""
+    """Job ids of this store, of requests that were never submitted or are just being submitted."""
     neighbours: dict[str, int] = field(default_factory=dict)
-    """How many folders each other store has that is in use."""
+    """Number of folders by other store that is in use."""
     unowned: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Job ids of each other store that is not in use."""
+    """Job ids by other store that is not in use."""
 
     @property
     def unowned_folders(self) -> int:
@@ -41,9 +41,9 @@ class Leftovers:
 
 
 def survey(storage: AudioStorage, store: str, unknown: Iterable[str]) -> Leftovers:
-    """Tell whose each folder is. Blocks. Raises StorageError."""
+    """Group folders without a record by their store. Blocks. Raises StorageError."""
     sign_ins = storage.sign_ins()
-    # By the storage's own clock: the newest of them is this store's, or a neighbour's of this minute.
+    # Sign-ins are stamped by the storage's own clock. This store has just signed in, so the newest is now.
     now = max(sign_ins.values(), default=0.0)
     in_use = {name for name, at in sign_ins.items() if now - at < SILENT_SECONDS}
     folders: dict[str, list[str]] = {}
@@ -58,10 +58,10 @@ def survey(storage: AudioStorage, store: str, unknown: Iterable[str]) -> Leftove
 
 
 def sign_in(storage: AudioStorage, store: str, clock: RetentionClock) -> bool:
-    """Say that this store uses the storage, and hand the clock on to the next process.
+    """Note in the storage that this store uses it, with the clock's offset for the next process.
 
-    Whether it is the first time. Blocks. Raises StorageError where the storage cannot be read. A storage that
-    takes no file may be full: then room has to be made all the same.
+    Return whether this is the first time. Blocks. Raises StorageError if the storage cannot be read. If it
+    cannot be written, it may be full, and the sweep that makes room must go on.
     """
     boot, note = boot_id(), storage.note_of(store)
     if clock.is_new and boot:
@@ -74,7 +74,7 @@ def sign_in(storage: AudioStorage, store: str, clock: RetentionClock) -> bool:
 
 
 def _offset(note: bytes | None, boot: str) -> float | None:
-    """How far ahead the clock of an earlier process was, where that ran since the machine was started."""
+    """Return the offset of an earlier process's clock; None if that ran before the machine was started."""
     try:
         found = json.loads(note or b"{}")
         return float(found["clock_offset"]) if found["boot"] == boot else None

@@ -1,4 +1,4 @@
-"""Jobs that an operator wants gone before their time: files first, records after, as the janitor does it."""
+"""Deletes ended jobs that an operator selects, like the janitor: files first, records after them."""
 
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ NOT_DELETED = "the storage did not delete its files"
 
 @dataclass(frozen=True)
 class Purge:
-    """Which jobs: those named, or all that meet the conditions, a page of the store at a time."""
+    """The selection: the jobs named, or all that meet the conditions, one page of the store per step."""
 
     job_ids: tuple[str, ...] | None = None
     ended_before: float = 0.0
@@ -23,31 +23,31 @@ class Purge:
     client: str | None = None
     state: JobState | None = None
     below: int = 0
-    """Only jobs with a smaller sequence: the next step goes on where this one ended."""
+    """Only jobs with a smaller sequence, so that a step continues where the last one ended."""
 
     async def page(self, journal: Journal) -> list[Job]:
-        """The jobs of this step, that go or not. Raises StoreError."""
+        """Return the jobs that this step looks at. Raises StoreError."""
         if self.job_ids is not None:
             return list((await journal.get_many(self.job_ids)).values())
         return await journal.page(self.client, self.state, self.below, BATCH)
 
     def takes(self, job: Job) -> bool:
-        """Whether a job of the page goes."""
+        """Tell whether to delete a job of the page."""
         if self.job_ids is not None:
-            return job.may_go
-        return job.may_go and job.finished_at is not None and job.finished_at <= self.ended_before
+            return job.is_deletable
+        return job.is_deletable and job.finished_at is not None and job.finished_at <= self.ended_before
 
 
 @dataclass(frozen=True)
 class Purged:
-    """What became of one step."""
+    """The result of one step."""
 
     job_ids: tuple[str, ...]
-    """Of the jobs that are gone; of a dry run, that would be."""
+    """The jobs that were deleted, or in a dry run would be."""
     file_bytes: int
-    """What they took of the storage."""
+    """Bytes of these jobs in the storage."""
     kept: dict[str, str] = field(default_factory=dict)
-    """Why others are not gone: of those named, and where the storage failed."""
+    """Reason by job id, for named jobs that were not deleted and for failures of the storage."""
     next_below: int | None = None
     """`below` of the next step; None after the last."""
 
@@ -62,7 +62,9 @@ async def purge(
     ids = {job.job_id for job in gone}
     kept = {job.job_id: NOT_DELETED for job in going if job.job_id not in ids}
     if wanted.job_ids is not None:
-        kept |= {job.job_id: NOT_TIDY if job.state.is_final else NOT_ENDED for job in page if not job.may_go}
+        kept |= {
+            job.job_id: NOT_TIDY if job.state.is_final else NOT_ENDED for job in page if not job.is_deletable
+        }
         kept |= dict.fromkeys(set(wanted.job_ids) - {job.job_id for job in page}, UNKNOWN)
     more = wanted.job_ids is None and len(page) == BATCH
     return Purged(

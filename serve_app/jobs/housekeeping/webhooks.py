@@ -1,7 +1,7 @@
-"""Tells `callback_url` that a job has ended: signed, tried again, and never to an address inside.
+"""Delivers ends of jobs to `callback_url`: signed, with retries, and never to a private address.
 
 Signatures follow the Standard Webhooks specification (standardwebhooks.com): HMAC-SHA256 over
-"id.timestamp.body". The id is the job's and stays the same in every attempt. Deliveries happen at least once.
+"id.timestamp.body". The id is the job's and is the same in every try. An end is delivered at least once.
 """
 
 import asyncio
@@ -29,26 +29,26 @@ logger = logging.getLogger("ray.serve")
 
 MAX_DELIVERIES = 64
 MAX_DELIVERIES_PER_HOST = 4
-"""A receiver that hangs keeps only its own senders waiting."""
+"""Limits what a receiver that hangs can block."""
 MAX_DELIVERIES_PER_CLIENT = 8
-"""A client whose receivers hang, on however many hosts, leaves the others' deliveries room."""
+"""Limits what a client can block whose receivers hang, on any number of hosts."""
 MAX_PAUSE_SECONDS = 3600.0
 PROXY_PASSWORD_VARIABLE = "ACESTEP_WEBHOOK_PROXY_PASSWORD"
 SECRET_PREFIX = "whsec_"
 _HEADERS = {"Content-Type": "application/json", "User-Agent": "acestep-serve"}
 _UNOBSERVED = JobObserver()
 _PURPOSE = b"acestep webhook v1\n"
-"""The store's secret signs other things, too: each with a key of its own."""
+"""Derives a separate key, because the store's secret has other purposes, too."""
 
 
 def webhook_secret(store_secret: bytes, client: str) -> str:
-    """What a client verifies deliveries with: each client has its own."""
+    """Return the secret with which a client verifies its deliveries."""
     key = hmac.digest(store_secret, _PURPOSE + client.encode(), "sha256")
     return SECRET_PREFIX + base64.b64encode(key).decode()
 
 
 def signed_headers(secret: str, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The three headers of the specification."""
+    """Return the three headers of the specification."""
     key = base64.b64decode(secret.removeprefix(SECRET_PREFIX))
     mac = hmac.digest(key, f"{message_id}.{timestamp}.".encode() + body, "sha256")
     return {
@@ -59,7 +59,7 @@ def signed_headers(secret: str, message_id: str, timestamp: int, body: bytes) ->
 
 
 class WebhookSender:
-    """Deliveries of one tracker, side by side. `secret` gives the store's."""
+    """Makes the deliveries of one tracker, several at a time. `secret` returns the store's secret."""
 
     def __init__(
         self,
@@ -86,9 +86,9 @@ class WebhookSender:
         self._clients: Counter[str] = Counter()
 
     def deliver_due(self, tracker: JobTracker) -> None:
-        """Start what is due and has room; the tracker is told how each delivery ended.
+        """Start deliveries that are due, within the limits; the tracker gets the outcome of each.
 
-        The client with the fewest deliveries under way is next, with the one that has been due for longest.
+        The next delivery is the one that has been due longest, of the client with the fewest under way.
         """
         due: defaultdict[str, deque[Job]] = defaultdict(deque)
         for job in sorted(
@@ -101,13 +101,13 @@ class WebhookSender:
         while turns and len(self._deliveries) < MAX_DELIVERIES:
             under_way, client = heapq.heappop(turns)
             if under_way >= MAX_DELIVERIES_PER_CLIENT:
-                return  # and the others have no fewer
+                return  # the other clients have at least as many
             if chosen := self._with_room(due[client]):
                 self._start(chosen, tracker)
                 heapq.heappush(turns, (under_way + 1, client))
 
     def _with_room(self, jobs: deque[Job]) -> Job | None:
-        """Take the first job whose receiver has room for another delivery, and all before it."""
+        """Remove and return the first job whose receiver may get another delivery, with all before it."""
         while jobs:
             job = jobs.popleft()
             if self._hosts[_host(job)] < MAX_DELIVERIES_PER_HOST:
@@ -121,12 +121,12 @@ class WebhookSender:
         self._deliveries[job.job_id] = asyncio.create_task(self._deliver(job, host, tracker))
 
     async def wait(self) -> None:
-        """Until all deliveries that have started are over."""
+        """Wait until all deliveries under way have ended."""
         while self._deliveries:
             await asyncio.wait(self._deliveries.values())
 
     async def close(self) -> None:
-        """Give up what is under way."""
+        """Cancel the deliveries under way."""
         for delivery in self._deliveries.values():
             delivery.cancel()
         await asyncio.gather(*self._deliveries.values(), return_exceptions=True)
@@ -149,7 +149,7 @@ class WebhookSender:
                     del counts[name]
 
     async def _try(self, job: Job, tracker: JobTracker) -> tuple[str, bool]:
-        """One delivery: what went wrong ("" where nothing did), and whether it always will."""
+        """Make one try; return (problem or "", whether further tries are useless)."""
         view = tracker.view(job.job_id)
         if view is None:
             return "the job is not known any more", True
@@ -170,13 +170,13 @@ class WebhookSender:
         return f"status {status}", status == httpx.codes.GONE
 
     async def _post(self, url: str, headers: dict[str, str], body: bytes) -> int:
-        """The status of the answer, of whose body nothing is read; its headers may take 100 kB."""
+        """Return the status of the answer. Its body is not read; its headers may take 100 kB."""
         request = httpx.Request("POST", url, content=body, headers={**_HEADERS, **headers})
         if self._settings.proxy is not None:
-            return await self._send(request)  # the proxy looks the host up, and says where nobody may go
+            return await self._send(request)  # the proxy resolves the host, and blocks addresses
         host = request.url.raw_host.decode()
         for address in await self._addresses(host):
-            # Connect to what was checked: a second look at the DNS could tell another address.
+            # Connect to the address that was checked: a second DNS query could return another one.
             direct = httpx.Request("POST", url, content=body, headers=request.headers)
             direct.url = direct.url.copy_with(host=str(address))
             direct.extensions["sni_hostname"] = host
@@ -192,13 +192,13 @@ class WebhookSender:
         return response.status_code
 
     async def _addresses(self, host: str) -> list[IPv4Address | IPv6Address]:
-        """Where a host may be called. Raises AddressRefusedError where one of its addresses is not public."""
+        """Resolve a host. Raises AddressRefusedError if one of its addresses is not public."""
         look_up = asyncio.ensure_future(resolved(host))
         try:
             addresses = await asyncio.shield(look_up)
         except asyncio.CancelledError:
-            # Nothing stops a thread that waits for a name server. It is this delivery's until then, so that
-            # no client has more of them than deliveries.
+            # A thread that waits for a name server cannot be stopped. The delivery lasts until it ends, so
+            # that no client can have more such threads than deliveries.
             await asyncio.gather(look_up, return_exceptions=True)
             raise
         if self._settings.allow_private_addresses:
@@ -227,7 +227,7 @@ def _host(job: Job) -> str:
 
 
 def _proxy(url: str | None) -> httpx.Proxy | None:
-    """The proxy of the settings, with its password from the environment."""
+    """Return the proxy of the settings, with its password from the environment."""
     if url is None:
         return None
     proxy = httpx.URL(url)

@@ -1,4 +1,4 @@
-"""How much room the disks have that jobs and songs are written to."""
+"""Free space of the disks that jobs and songs are written to."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from configs.settings import PROJECT_ROOT, Settings
 
 
 def written_folders(settings: Settings) -> list[Path]:
-    """Folders on this machine's disks that grow with each job: of the SQLite file, of the songs."""
+    """Return the local folders that grow with each job: those of the SQLite file and of the songs."""
     folders = []
     if settings.jobs.keeps_a_file:
         folders.append((PROJECT_ROOT / settings.jobs.store).parent)
@@ -21,12 +21,12 @@ def written_folders(settings: Settings) -> list[Path]:
 
 
 def free_bytes(folders: Collection[Path]) -> int | None:
-    """Of the fullest of these disks; None without any. Blocks. Raises OSError."""
+    """Return the free bytes of the fullest of these disks; None if there is none. Blocks. Raises OSError."""
     return min((shutil.disk_usage(_existing(folder)).free for folder in folders), default=None)
 
 
 def _existing(folder: Path) -> Path:
-    """The folder itself, or what it will be made in."""
+    """Return the folder, or its nearest parent that exists."""
     while not os.path.lexists(folder):
         folder = folder.parent
     return folder

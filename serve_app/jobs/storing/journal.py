@@ -1,4 +1,4 @@
-"""Records on their way to the store and back: those of one moment are written together (group commit).
+"""Writes records to the store and reads them back; changes of one moment are written together (group commit).
 
 The store blocks, so one thread writes and another reads; the tracker's event loop never waits for either.
 """
@@ -14,14 +14,14 @@ from serve_app.jobs.model import Job, JobState, NewJob
 from serve_app.jobs.storing.store import ClientKey, JobStore, StoreError, StoreReplacedError, StoreTakenError
 
 Changes = dict[str, Job | None]
-"""Records by job id; None where one was deleted."""
+"""Records by job id; None for a deleted one."""
 
 _Answer = TypeVar("_Answer")
 
 
 @dataclass
 class _Lookup:
-    """What callers of one moment want to know of the store: asked together."""
+    """The look-ups of several callers, made as one query each for ids and keys."""
 
     job_ids: set[str] = field(default_factory=set)
     keys: set[ClientKey] = field(default_factory=set)
@@ -35,22 +35,22 @@ class _Lookup:
 
 
 class Journal:
-    """The tracker's way to its store.
+    """The tracker's access to its store.
 
-    What the tracker saves is kept here until the store has it. Where a write fails, all of it stays, and the
-    next write tries again with everything: what is stored is always one moment of one tracker's life, but for
-    records that are deleted first where the store is full.
+    Changes stay here until the store has them. If a write fails, all of them stay, and the next write tries
+    again with everything. So the store always holds the state of one tracker at one moment, except that
+    deletions may be written before it if the store is full.
     """
 
     def __init__(self, store: JobStore) -> None:
         self.store = store
-        """For what blocks, before the tracker's loop is at work."""
+        """For blocking calls before the tracker's event loop runs."""
         self.problem: StoreError | None = None
-        """Why the last write failed; None where it did not."""
+        """The error of the last write; None if it succeeded."""
         self._pending: Changes = {}
         self._writing: Changes = {}
         self._reads: dict[int, Changes] = {}
-        """What has been written since each read under way began: its answer may not have it."""
+        """Changes written since each read under way began, by its number: its answer may lack them."""
         self._read_count = 0
         self._lookup: _Lookup | None = None
         self._looking_up = asyncio.Lock()
@@ -74,58 +74,58 @@ class Journal:
         return self._writing | self._pending
 
     def is_written(self, job_id: str) -> bool:
-        """Whether the store has the newest record of a job."""
+        """Tell whether the store has the newest record of a job."""
         return job_id not in self._pending and job_id not in self._writing
 
     def saved(self, job_id: str) -> Job | None:
-        """The newest record of a job that the store does not have yet; None where there is none."""
+        """Return the record of a job that is not written yet; None if there is none, or if it was deleted."""
         return self._pending[job_id] if job_id in self._pending else self._writing.get(job_id)
 
     async def flushed(self) -> None:
-        """Return once everything saved so far is durable. Raises StoreError where it could not be written."""
+        """Return once everything saved so far is durable. Raises StoreError if it could not be written."""
         if self._pending and self._next_write is None:
             self._next_write = asyncio.create_task(self._write_after(self._write))
         if last := self._next_write or self._write:
             await asyncio.shield(last)
 
-    async def settle(self) -> None:
-        """Write what was saved where the store takes it; else it stays for a later write."""
+    async def flush_if_possible(self) -> None:
+        """Write what was saved if the store takes it; else it stays for a later write."""
         if self.problem is None:
             with suppress(StoreError):
                 await self.flushed()
 
     async def change_store(self, change: Callable[[JobStore], _Answer]) -> _Answer:
-        """Let the store change something besides records, between two writes. Raises StoreError."""
+        """Run a change of the store that concerns no record, between two writes. Raises StoreError."""
         return await asyncio.get_running_loop().run_in_executor(self._writer, change, self.store)
 
     # Reads: each answers as if everything saved so far were stored. All raise StoreError.
 
     async def get(self, job_id: str) -> Job | None:
-        """The newest record of an id."""
+        """Return the newest record of an id."""
         (stored, _), changes = await self._current(self._looked_up([job_id], []))
         return changes[job_id] if job_id in changes else stored.get(job_id)
 
     async def get_many(self, job_ids: Collection[str]) -> dict[str, Job]:
-        """The newest records of those ids that have one."""
+        """Return the newest records of those ids that have one."""
         (stored, _), changes = await self._current(self._looked_up(job_ids, []))
         newest = {job_id: changes.get(job_id, stored.get(job_id)) for job_id in job_ids}
         return {job_id: job for job_id, job in newest.items() if job}
 
     async def earlier(self, new: NewJob) -> Job | None:
-        """The job that has the id of a new one already, or else the newest with its idempotency key."""
+        """Return the job that already has a new job's id, or else the newest with its idempotency key."""
         keys = [(new.client.name, new.idempotency.key)] if new.idempotency else []
         (by_id, by_key), changes = await self._current(self._looked_up([new.job_id], keys))
         return changes.get(new.job_id, by_id.get(new.job_id)) or _newest_with_key(keys, by_key, changes)
 
     async def with_key(self, client: str, idempotency_key: str) -> Job | None:
-        """The newest job that a client submitted under an idempotency key."""
+        """Return the newest job that a client submitted under an idempotency key."""
         keys = [(client, idempotency_key)]
         (_, by_key), changes = await self._current(self._looked_up([], keys))
         return _newest_with_key(keys, by_key, changes)
 
     async def page(self, client: str | None, state: JobState | None, before: int, limit: int) -> list[Job]:
-        """Jobs of a client (None: of all) with a sequence below `before`, newest first."""
-        more = limit + len(self.unwritten)  # so many of the page may have changed
+        """Return a client's jobs (None: all clients') with a sequence below `before`, newest first."""
+        more = limit + len(self.unwritten)  # unwritten changes may remove this many from the page
         stored, changes = await self._read(lambda store: store.page(client, state, before, more))
         jobs = [
             job
@@ -135,24 +135,24 @@ class Journal:
         return sorted(jobs, key=lambda job: job.place.sequence, reverse=True)[:limit]
 
     async def ended(self, before: float, with_files: bool, limit: int) -> list[Job]:
-        """Closed jobs that ended before a time, oldest first; `with_files`: only those that have some yet."""
+        """Return settled jobs that ended before a time, oldest first; `with_files`: only those with files."""
         more = limit + len(self.unwritten)
         stored, changes = await self._read(lambda store: store.ended(before, with_files, more))
         jobs = [
             (job.finished_at, job.place.sequence, job)
             for job in _overlaid(stored, changes)
-            if not job.is_open and job.finished_at is not None and job.finished_at < before
+            if job.is_settled and job.finished_at is not None and job.finished_at < before
         ]
         return [job for _, _, job in sorted(jobs) if job.files or not with_files][:limit]
 
     async def unknown(self, job_ids: Collection[str]) -> set[str]:
-        """Which of these ids have no record."""
+        """Return those of these ids that have no record."""
         stored, changes = await self._read(lambda store: store.unknown(job_ids))
         gone = {job_id for job_id in job_ids if job_id in changes and changes[job_id] is None}
         return gone | (stored - changes.keys())
 
     async def close(self) -> None:
-        """Let go of the store, after a write that is running."""
+        """Close the store after the write under way."""
         await asyncio.get_running_loop().run_in_executor(self._writer, self.store.close)
         self._writer.shutdown(wait=False)
         self._reader.shutdown(wait=False)
@@ -162,7 +162,7 @@ class Journal:
         return await self._current(loop.run_in_executor(self._reader, ask, self.store))
 
     async def _current(self, reading: Awaitable[_Answer]) -> tuple[_Answer, Changes]:
-        """The store's answer, and all changes that it may not know."""
+        """Return the store's answer, and all changes that it may lack."""
         self._read_count += 1
         number, since = self._read_count, Changes()
         self._reads[number] = since
@@ -175,7 +175,7 @@ class Journal:
     async def _looked_up(
         self, job_ids: Iterable[str], keys: Iterable[ClientKey]
     ) -> tuple[Mapping[str, Job], Mapping[ClientKey, Job]]:
-        """Some records, asked for together with those that others want at the moment."""
+        """Read some records, together with those that other callers want at the moment."""
         if self._lookup is None:
             self._lookup = _Lookup()
             self._lookup.answer = asyncio.create_task(self._look_up(self._lookup))
@@ -188,7 +188,7 @@ class Journal:
 
     async def _look_up(self, lookup: _Lookup) -> tuple[Mapping[str, Job], Mapping[ClientKey, Job]]:
         async with self._looking_up:
-            self._lookup = None  # who comes now waits for the next
+            self._lookup = None  # later callers wait for the next one
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._reader, lookup.ask, self.store)
 
@@ -214,7 +214,7 @@ class Journal:
             self._writing = {}
 
     async def _delete_first(self) -> None:
-        """Deletions alone: a store that is full takes them, and has room for the others then."""
+        """Write the deletions alone: a full store accepts them, and then has room for the other changes."""
         gone: Changes = {job_id: None for job_id, job in self._writing.items() if job is None}
         if 0 < len(gone) < len(self._writing):
             await self._store(gone)
@@ -233,14 +233,14 @@ def _client_key(job: Job) -> ClientKey | None:
 def _newest_with_key(
     keys: Collection[ClientKey], stored: Mapping[ClientKey, Job], changes: Changes
 ) -> Job | None:
-    """The newest record of the newest job that has one of the keys."""
+    """Return the newest record of the newest job that has one of the keys."""
     found = [*stored.values(), *(job for job in changes.values() if job and _client_key(job) in keys)]
     newest = max(found, key=lambda job: job.place.sequence, default=None)
     return newest and changes.get(newest.job_id, newest)
 
 
 def _overlaid(stored: Iterable[Job], changes: Changes) -> list[Job]:
-    """Records as they are after some changes, in no order; those that were only changed are added."""
+    """Apply changes to records, in no order; changed records that are not in `stored` are added."""
     newest: Changes = {job.job_id: job for job in stored}
     newest |= changes
     return [job for job in newest.values() if job]

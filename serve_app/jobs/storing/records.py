@@ -1,4 +1,4 @@
-"""Jobs as the stores keep them: JSON, with the version of its layout."""
+"""Records as the stores keep them: JSON, with the version of its layout."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from serve_app.jobs.model import Job
 from serve_app.jobs.storing.store import StoreError
 
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
-"""A job's JSON object in one layout -> in the next."""
+"""Converts a job's JSON object from one layout to the next."""
 
 UPGRADES: tuple[Upgrade, ...] = ()
-"""From layout 1 to 2, from 2 to 3 … Fields that are new and have a default need none."""
+"""From layout 1 to 2, from 2 to 3 … A new field with a default needs no upgrade."""
 
 
 class RecordError(StoreError):
@@ -31,7 +31,7 @@ _RECORDS = TypeAdapter(_Record)
 
 
 def job_to_json(job: Job, upgrades: Sequence[Upgrade] = UPGRADES) -> bytes:
-    """A record in the newest layout. Raises StoreError where the job holds what JSON can't."""
+    """Return a record in the newest layout. Raises StoreError if the job has a value that JSON lacks."""
     try:
         return _RECORDS.dump_json(_Record(len(upgrades) + 1, job))
     except PydanticSerializationError as error:
@@ -39,7 +39,7 @@ def job_to_json(job: Job, upgrades: Sequence[Upgrade] = UPGRADES) -> bytes:
 
 
 def job_from_json(record: bytes | str, upgrades: Sequence[Upgrade] = UPGRADES) -> Job:
-    """The job of a record in this or an earlier layout. Raises RecordError where it is newer or damaged."""
+    """Read a record of this or an earlier layout. Raises RecordError if it is newer or damaged."""
     newest = len(upgrades) + 1
     try:
         found = from_json(record)
@@ -55,7 +55,7 @@ def job_from_json(record: bytes | str, upgrades: Sequence[Upgrade] = UPGRADES) -
 
 
 def newer_version(what: str, found: int, newest: int) -> str:
-    """Why something that a later release wrote is not read."""
+    """Return the message for data of a later release."""
     return (
         f"{what} has version {found}, this server knows versions up to {newest}: run the release that wrote "
         "it, or a later one"
@@ -63,22 +63,22 @@ def newer_version(what: str, found: int, newest: int) -> str:
 
 
 class RecordReader:
-    """Reads records and notes those that it cannot read, with the reason, by job id."""
+    """Reads records, and notes those that it cannot read: the reason by job id."""
 
     def __init__(self) -> None:
         self.unreadable: dict[str, str] = {}
 
     def jobs(self, records: Iterable[tuple[str, bytes | str]]) -> list[Job]:
-        """The jobs of pairs of job id and record, but for those that are unreadable."""
+        """Read (job id, record) pairs; unreadable records are left out."""
         return [job for job_id, record in records if (job := self.job(job_id, record))]
 
     def done(self, noted: Iterable[str]) -> None:
-        """Forget what was noted about some jobs."""
+        """Remove notes about some jobs."""
         for job_id in noted:
             self.unreadable.pop(job_id, None)
 
     def job(self, job_id: str, record: bytes | str) -> Job | None:
-        """The job of one record; None where it is unreadable."""
+        """Read one record; None if it is unreadable."""
         try:
             return job_from_json(record)
         except RecordError as error:
@@ -87,7 +87,7 @@ class RecordReader:
 
 
 def _without_values(error: Exception) -> str:
-    """Which parts of a record are wrong. The reason is logged, and the values are the words of users."""
+    """Describe which parts of a record are wrong. This is logged, so it leaves out the users' values."""
     if isinstance(error, ValidationError):
         problems = error.errors(include_url=False, include_context=False, include_input=False)
         return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in problems[:3])

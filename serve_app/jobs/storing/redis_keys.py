@@ -1,4 +1,4 @@
-"""Where the Redis store keeps what."""
+"""The names of the Redis store's keys."""
 
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -8,13 +8,13 @@ from serve_app.jobs.model import Job
 
 @dataclass(frozen=True)
 class Keys:
-    """All names in Redis. The prefix is `?prefix=` of the store's URL."""
+    """All keys. The prefix is `?prefix=` of the store's URL."""
 
     prefix: str
 
     @property
     def meta(self) -> str:
-        """Hash: version, epoch, writes (how many there were), next_sequence, secret, mode."""
+        """Hash: version, epoch, writes (their number), next_sequence, secret, mode."""
         return f"{self.prefix}:meta"
 
     @property
@@ -39,15 +39,15 @@ class Keys:
 
     @property
     def open(self) -> str:
-        """Sorted set: ids of open jobs by sequence."""
+        """Sorted set: ids of jobs that are not settled, by sequence."""
         return f"{self.prefix}:open"
 
     def ended(self, with_files: bool) -> str:
-        """Sorted set: ids of closed jobs by the time of their end."""
+        """Sorted set: ids of settled jobs by the time of their end."""
         return f"{self.prefix}:ended{':with_files' if with_files else ''}"
 
-    def line(self, client: str | None, state: str | None) -> str:
-        """Sorted set: ids of jobs by sequence, of one client or all, in one state or all."""
+    def jobs(self, client: str | None, state: str | None) -> str:
+        """Sorted set: ids of jobs by sequence, of one client or all (None), in one state or all (None)."""
         parts = [
             "" if client is None else f"client={_quoted(client)}",
             "" if state is None else f"state={state}",
@@ -59,15 +59,15 @@ class Keys:
         return f"{self.prefix}:idempotency:{_quoted(client)}:{_quoted(key)}"
 
     def of(self, job: Job) -> dict[str, float]:
-        """The sorted sets that a job stands in, and where."""
+        """Return the sorted sets that contain a job, with its scores."""
         sequence = job.place.sequence
         clients, states = (None, job.client), (None, job.state.value)
         found: dict[str, float] = {
-            self.line(client, state): sequence for client in clients for state in states
+            self.jobs(client, state): sequence for client in clients for state in states
         }
         if job.idempotency:
             found[self.idempotency(job.client, job.idempotency.key)] = sequence
-        if job.is_open:
+        if not job.is_settled:
             found[self.open] = sequence
         elif job.finished_at is not None:
             found[self.ended(with_files=False)] = job.finished_at

@@ -1,4 +1,4 @@
-"""Records in Redis: for clusters, where the tracker may come back on another machine."""
+"""The job store in Redis: for clusters, where the tracker may restart on another machine."""
 
 import json
 import logging
@@ -31,7 +31,7 @@ from serve_app.jobs.storing.store import SECRET_BYTES, ClientKey, SetAside, Stor
 logger = logging.getLogger("ray.serve")
 
 TIMEOUT_SECONDS = 5.0
-"""For connecting and for each answer, where the URL says nothing else (`?socket_timeout=`)."""
+"""Time-out of connecting and of each answer, unless the URL sets another (`?socket_timeout=`)."""
 PASSWORD_VARIABLE = "ACESTEP_REDIS_PASSWORD"
 DEFAULT_PREFIX = "acestep"
 OPEN_JOBS_AT_ONCE = 500
@@ -49,19 +49,19 @@ if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 0 end
 for i = 2, #KEYS do redis.call(ARGV[2 * i - 2], KEYS[i], ARGV[2 * i - 1]) end
 return 1
 """
-"""Lua: carries out removals while the epoch is the one that was read."""
+"""Lua: makes removals if the epoch is still the one that was read."""
 
 Migration = Callable[["redis.Redis", Keys], None]
-"""Takes the keys from one version to the next; it may be stopped anywhere, and is then run again."""
+"""Converts the keys from one version to the next. It may be interrupted anywhere, and is then run again."""
 
 MIGRATIONS: tuple[Migration, ...] = ()
 """From version 1 to 2, from 2 to 3 …"""
 
 
 class RedisJobStore:
-    """A JobStore. A write is one transaction (MULTI); it is durable where Redis syncs its file at each.
+    """A JobStore. A write is one transaction (MULTI); it is durable if Redis syncs its file after each.
 
-    `url` is redis-py's, and may have `?prefix=`. Raises StoreError where Redis is out of reach or a later
+    `url` is redis-py's, and may have `?prefix=`. Raises StoreError if Redis is out of reach, or if a later
     release wrote the records.
     """
 
@@ -105,7 +105,7 @@ class RedisJobStore:
     def get_many(self, job_ids: Collection[str]) -> Mapping[str, Job]:
         return {job.job_id: job for job in self._jobs(list(job_ids))}
 
-    def open_jobs(self) -> Iterator[Job]:
+    def unsettled_jobs(self) -> Iterator[Job]:
         with self._errors():
             job_ids = self._redis.zrange(self._keys.open, 0, -1)
         for start in range(0, len(job_ids), OPEN_JOBS_AT_ONCE):
@@ -116,10 +116,10 @@ class RedisJobStore:
             return int(self._redis.hget(self._keys.meta, "next_sequence") or 0)
 
     def counts(self) -> Mapping[JobState, int]:
-        # Not as a transaction: a Redis without room refuses every command after MULTI.
+        # This is no transaction, because a full Redis refuses every command after MULTI.
         with self._errors(), self._redis.pipeline(transaction=False) as pipe:
             for state in JobState:
-                pipe.zcard(self._keys.line(None, state))
+                pipe.zcard(self._keys.jobs(None, state))
             return dict(zip(JobState, pipe.execute(), strict=True))
 
     def stored_bytes(self) -> Mapping[str, int]:
@@ -145,7 +145,7 @@ class RedisJobStore:
     def page(self, client: str | None, state: JobState | None, before: int, limit: int) -> list[Job]:
         with self._errors():
             job_ids = self._redis.zrange(
-                self._keys.line(client, state),
+                self._keys.jobs(client, state),
                 f"({before}",
                 "-inf",
                 desc=True,
@@ -230,22 +230,22 @@ class RedisJobStore:
         try:
             client = redis.Redis.from_url(
                 url,
-                # Where the URL has none: settings are no place for secrets.
+                # The URL has none, because settings must not hold secrets.
                 password=os.environ.get(PASSWORD_VARIABLE),
                 socket_timeout=TIMEOUT_SECONDS,
                 socket_connect_timeout=TIMEOUT_SECONDS,
-                # Once more, for connections that Redis has closed meanwhile.
+                # One retry, for connections that Redis has closed meanwhile.
                 retry=Retry(NoBackoff(), 1),
-                # Anybody may ask for an id that is no valid text, with half of a surrogate pair.
+                # A client may ask for an id that is no valid text, with half of a surrogate pair.
                 encoding_errors="surrogatepass",
             )
             client.ping()
-        except (TypeError, ValueError) as error:  # for an option that redis-py does not know, or can't read
+        except (TypeError, ValueError) as error:  # an option that redis-py does not know or cannot parse
             raise StoreError(f"{self._location}: jobs.store is not the URL of a Redis: {error}") from error
         return client
 
     def _prepare(self, migrations: Sequence[Migration]) -> None:
-        """Bring the keys up to date; nothing is written where they are."""
+        """Migrate the keys to the newest version; if they have it, nothing is written."""
         newest = len(migrations) + 1
         found: list[Any] = self._redis.hmget(self._keys.meta, ["version", "secret"])
         version = int(found[0] or newest)
@@ -260,9 +260,9 @@ class RedisJobStore:
             self._redis.hsetnx(self._keys.meta, "secret", secrets.token_bytes(SECRET_BYTES))
 
     def _take_over(self) -> tuple[int, bool]:
-        """Take the store from whoever has it open. The epoch, and whether it is this store's own.
+        """Take the store over from any other tracker; return (epoch, whether this tracker owns the store).
 
-        It is not where Redis has no room: then the first write of a record takes the store over.
+        If Redis is full, it does not yet: then the first write of a record takes the store over.
         """
         try:
             return self._redis.hincrby(self._keys.meta, "epoch", 1), True
@@ -274,10 +274,10 @@ class RedisJobStore:
 
     @contextmanager
     def _changing(self) -> Iterator[tuple[Pipeline, int]]:
-        """One transaction of the tracker that owns the store, or takes it over by this; and `next_sequence`.
+        """Make one transaction, which may also take the store over; yield it with `next_sequence`.
 
-        The caller reads what it needs, calls `multi` and adds its commands. Nothing is carried out where
-        another tracker has taken the store, or writes to it meanwhile.
+        The caller reads what it needs, calls `multi` and adds its commands. None of them is executed if
+        another tracker has taken the store over, or writes to it meanwhile.
         """
         with self._write_lock, self._errors(), self._redis.pipeline() as pipe:
             pipe.watch(self._keys.meta)
@@ -289,7 +289,7 @@ class RedisJobStore:
             self._epoch, self._is_mine = epoch, True
 
     def _owned_meta(self, client: redis.Redis) -> tuple[int, int, int]:
-        """Epoch, number of writes and next sequence. Raises where this tracker may not write."""
+        """Return (epoch, writes, next sequence). Raises StoreError if this tracker may not write."""
         found: list[Any] = client.hmget(self._keys.meta, ["epoch", "writes", "next_sequence"])
         epoch, writes, next_sequence = (int(number or 0) for number in found)
         check_owner(self._location, epoch, self._epoch, self._is_mine, is_as_read=writes == self._seen)
@@ -306,7 +306,7 @@ class RedisJobStore:
             logger.warning(NOT_DURABLE, self._location, file, sync)
 
     def _earlier(self, client: redis.Redis, job_ids: Sequence[str]) -> dict[str, Job]:
-        """The records that are about to be replaced. What cannot be read is taken out of every sorted set."""
+        """Return the records to be replaced. Unreadable ones are removed from every sorted set."""
         found: dict[str, Job] = {}
         stored: list[Any] = client.hmget(self._keys.records, list(job_ids))
         for job_id, record in zip(job_ids, stored, strict=True):
@@ -320,7 +320,7 @@ class RedisJobStore:
         return found
 
     def _set_one_aside(self, job_id: str, reason: str) -> SetAside | None:
-        """None where the record has gone, or has been written anew."""
+        """Move one record; None if it has been deleted or rewritten."""
         with self._changing() as (pipe, _):
             record: Any = pipe.hget(self._keys.records, job_id)
             readable = record is None or self._records.job(job_id, record)
@@ -337,19 +337,19 @@ class RedisJobStore:
         return SetAside(job_id, state, reason, record)
 
     def _state_of(self, job_id: str) -> str:
-        """The state that a job is listed under."""
+        """Return the state that a job is listed under; "" if it is in no list."""
         for state in JobState:
-            if self._redis.zscore(self._keys.line(None, state), job_id) is not None:
+            if self._redis.zscore(self._keys.jobs(None, state), job_id) is not None:
                 return state.value
         return ""
 
     def _take_out(self, job_id: str) -> None:
-        """Remove an id from all sorted sets: which ones it stands in would only be known from its record."""
+        """Remove an id from all sorted sets. Only its record, which is unreadable, tells which have it."""
         for key in self._redis.scan_iter(match=f"{glob_escaped(self._keys.prefix)}:*", _type="ZSET"):
             self._redis.zrem(key, job_id)
 
     def _move(self, pipe: Pipeline, job_id: str, old: Job | None, new: Job | None) -> None:
-        """From the sorted sets of its earlier record into those of its new one."""
+        """Move a job from the sorted sets of its old record to those of its new one."""
         left, entered = (self._keys.of(job) if job else {} for job in (old, new))
         for key in left.keys() - entered.keys():
             pipe.zrem(key, job_id)
@@ -361,10 +361,10 @@ class RedisJobStore:
             pipe.hdel(self._keys.stored, job_id)
 
     def _delete(self, job_ids: Sequence[str]) -> None:
-        """Delete records: all or none, also where Redis has no room.
+        """Delete records: all or none, even if Redis is full.
 
-        Then it refuses every command between MULTI and EXEC, those that free memory among them, but not in a
-        script.
+        A full Redis refuses every command between MULTI and EXEC, even those that free memory, but it
+        executes them in a script.
         """
         with self._write_lock, self._errors():
             epoch, *_ = self._owned_meta(self._redis)
@@ -388,7 +388,7 @@ class RedisJobStore:
                 raise StoreError(f"{self._location}: another job tracker has opened this store meanwhile")
 
     def _jobs(self, job_ids: Sequence[Any]) -> list[Job]:
-        """The records of some ids; those that were deleted since their ids were listed are left out."""
+        """Return the records of some ids, without those that were deleted since the ids were listed."""
         if not job_ids:
             return []
         with self._errors():
@@ -407,16 +407,16 @@ class RedisJobStore:
 
 
 def _parts(url: str) -> tuple[str, Keys, str]:
-    """The URL as redis-py takes it, the names of the keys, and what a log may say."""
+    """Return the URL for redis-py, the names of the keys, and the URL without its user and password."""
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query))
     keys = Keys(options.pop("prefix", DEFAULT_PREFIX))
-    # Not by `geturl`, which drops the slashes of `unix://`, a scheme that it does not know.
+    # `geturl` is not used, because it drops the slashes of `unix://`, a scheme that it does not know.
     begin, path = f"{parts.scheme}://", parts.path
     location = f"{begin}{parts.netloc.rpartition('@')[2]}{path}"
     return f"{begin}{parts.netloc}{path}?{urlencode(options)}".removesuffix("?"), keys, location
 
 
 def glob_escaped(text: str) -> str:
-    """A pattern of Redis that only this text matches."""
+    """Return a Redis pattern that matches this text only."""
     return re.sub(r"([\\*?\[\]^])", r"\\\1", text)

@@ -1,4 +1,4 @@
-"""Records in an SQLite file on a local disk: one server, nothing to install."""
+"""The job store in an SQLite file on a local disk: for one server, with nothing to install."""
 
 import json
 import logging
@@ -26,13 +26,13 @@ from serve_app.jobs.storing.store import SECRET_BYTES, ClientKey, SetAside, Stor
 logger = logging.getLogger("ray.serve")
 
 BUSY_SECONDS = 10.0
-"""How long another process's transaction is waited for."""
+"""Maximum wait for another process's transaction."""
 
 LOG_BYTES = 16 << 20
-"""What the write-ahead log keeps of the disk at most. Deletions find room there while the disk is full."""
+"""Size to which the write-ahead log is cut back. Deletions use this space while the disk is full."""
 
 MAX_SEQUENCE = 2**63 - 1
-"""SQLite has no larger integers; whoever asks for a page may."""
+"""SQLite's largest integer; a request for a page may contain a larger one."""
 
 Migration = Sequence[str]
 """SQL statements that take a database from one version of its schema to the next."""
@@ -52,7 +52,7 @@ VERSION_1: Migration = (
         stored_bytes INTEGER NOT NULL,
         record TEXT NOT NULL
     )""",
-    # Each index ends in the sequence, the table's own key: what is listed comes out in order.
+    # Each index ends with the sequence, the table's primary key, so lists come out in order.
     "CREATE INDEX jobs_of_client ON jobs (client)",
     "CREATE INDEX jobs_in_state ON jobs (state)",
     "CREATE INDEX jobs_of_client_in_state ON jobs (client, state)",
@@ -73,7 +73,7 @@ _PUT = (
     f"ON CONFLICT (job_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _CHANGING)}"
 )
 _SET_ASIDE = (
-    # Made when it is needed: stores of releases that know no such table have the same schema.
+    # Created when first needed, so the schema version stays that of releases that lack this table.
     """CREATE TABLE IF NOT EXISTS set_aside (
         job_id TEXT PRIMARY KEY,
         state TEXT NOT NULL,
@@ -85,9 +85,9 @@ _SET_ASIDE = (
 
 
 class SqliteJobStore:
-    """A JobStore. One fsync a write; the file and its folder are made where they are missing.
+    """A JobStore with one fsync per write. The file and its folder are created if they are missing.
 
-    Raises StoreError where the file can't be used or a later release wrote it.
+    Raises StoreError if the file cannot be used, or if a later release wrote it.
     """
 
     def __init__(self, path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> None:
@@ -98,7 +98,7 @@ class SqliteJobStore:
         self._read_lock = threading.Lock()
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True)
-            # SQLite gives its other files the mode of this one. Lyrics and callback URLs are nobody else's.
+            # SQLite gives its other files the mode of this one. Lyrics and callback URLs are private.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             self._writer = self._connect()
             try:
@@ -122,7 +122,7 @@ class SqliteJobStore:
                 )
 
     def get(self, job_id: str) -> Job | None:
-        # As bytes, because anybody may ask for an id that is no valid text, with half of a surrogate pair.
+        # As bytes, because a client may ask for an id that is no valid text, with half of a surrogate pair.
         found = self._jobs("job_id = CAST(? AS TEXT)", job_id.encode(errors="surrogatepass"))
         return found[0] if found else None
 
@@ -130,7 +130,7 @@ class SqliteJobStore:
         found = self._jobs("job_id IN (SELECT value FROM json_each(?))", json.dumps(list(job_ids)))
         return {job.job_id: job for job in found}
 
-    def open_jobs(self) -> Iterator[Job]:
+    def unsettled_jobs(self) -> Iterator[Job]:
         return iter(self._jobs("is_open ORDER BY sequence"))
 
     def next_sequence(self) -> int:
@@ -193,7 +193,7 @@ class SqliteJobStore:
                     "SELECT state, CAST(record AS BLOB) FROM jobs WHERE job_id = ?", (job_id,)
                 ).fetchone()
                 if found is None or self._records.job(job_id, found[1]):
-                    continue  # it has gone, or has been written anew
+                    continue  # it has been deleted or rewritten
                 state, record = found
                 moved.append(SetAside(job_id, state, reason, record))
                 self._writer.execute(
@@ -251,7 +251,7 @@ class SqliteJobStore:
         return connection
 
     def _prepare(self, migrations: Sequence[Migration]) -> None:
-        """Bring the schema up to date; nothing is written where it is."""
+        """Migrate the schema to the newest version; if it has it, nothing is written."""
         newest = len(migrations)
         with self._transaction():
             (version,) = self._writer.execute("PRAGMA user_version").fetchone()
@@ -268,9 +268,9 @@ class SqliteJobStore:
             )
 
     def _take_over(self) -> tuple[int, bool]:
-        """Take the store from whoever has it open. The epoch, and whether it is this store's own.
+        """Take the store over from any other tracker; return (epoch, whether this tracker owns the store).
 
-        It is not where the disk is full: then the first write of a record takes the store over.
+        If the disk is full, it does not yet: then the first write of a record takes the store over.
         """
         try:
             with self._transaction():
@@ -287,13 +287,13 @@ class SqliteJobStore:
         return int(epoch)
 
     def _data_version(self) -> int:
-        """It changes where another process has written."""
+        """Return a number that changes when another process has written."""
         (version,) = self._writer.execute("PRAGMA data_version").fetchone()
         return int(version)
 
     @contextmanager
     def _changing(self, takes: bool) -> Iterator[None]:
-        """One transaction of the tracker that owns the store; `takes`: the store may be taken over by it."""
+        """Make one transaction of the tracker that owns the store; `takes`: it may take the store over."""
         with self._errors(), self._write_lock:
             with self._transaction():
                 epoch, is_mine = self._epoch, self._is_mine
@@ -347,7 +347,7 @@ def _row(job: Job) -> dict[str, Any]:
         "client": job.client,
         "idempotency_key": job.idempotency.key if job.idempotency else None,
         "state": job.state.value,
-        "is_open": job.is_open,
+        "is_open": not job.is_settled,
         "finished_at": job.finished_at,
         "has_files": bool(job.files),
         "stored_bytes": job.stored_bytes,

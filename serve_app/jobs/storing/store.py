@@ -1,4 +1,4 @@
-"""Where the tracker's records outlive it."""
+"""The job store: the protocol, its errors, and a store in memory."""
 
 import secrets
 import threading
@@ -19,25 +19,25 @@ ClientKey = tuple[str, str]
 
 
 class StoreError(Exception):
-    """The store did not take or give a record: it is full, locked or out of reach. Trying again may help."""
+    """A read or write failed: the store is full, locked or out of reach. Trying again may help."""
 
 
 class StoreTakenError(StoreError):
-    """Another job tracker has taken the store over: this one may never write again, and must end."""
+    """Another job tracker has taken the store over: this one can never write again, and must end."""
 
 
 class StoreReplacedError(StoreError):
-    """The store holds something else than what was read from it: the tracker must begin anew from it.
+    """The store differs from what was read from it, so the tracker must read it again.
 
     It was emptied or restored from a backup, or another tracker wrote before this one could take it over.
     """
 
 
 def check_owner(store: str, stored_epoch: int, epoch: int, is_mine: bool, is_as_read: bool) -> None:
-    """Raise where a tracker may not write.
+    """Raise StoreTakenError or StoreReplacedError if a tracker may not write.
 
-    `epoch` is the one that it knows, `is_mine` whether it took the store over with it, and `is_as_read`
-    whether nobody else has written since it read the store.
+    `epoch` is the one that the tracker knows, `is_mine` tells whether it took the store over with that epoch,
+    and `is_as_read` whether nobody else has written since it read the store.
     """
     if is_mine and stored_epoch > epoch:
         raise StoreTakenError(TAKEN_OVER.format(store=store))
@@ -47,93 +47,93 @@ def check_owner(store: str, stored_epoch: int, epoch: int, is_mine: bool, is_as_
 
 @dataclass(frozen=True)
 class SetAside:
-    """A record that could not be read: it is kept apart from the jobs, as it was."""
+    """A record that could not be read. It is kept unchanged, apart from the jobs."""
 
     job_id: str
     state: str
-    """The state that the job was listed under; "" where that is not known."""
+    """The state that the job was listed under; "" if unknown."""
     reason: str
     record: bytes
 
 
 class JobStore(Protocol):
-    """Records by job id. All methods block and raise StoreError; reads may run beside one write.
+    """Records by job id. All methods block and raise StoreError; reads may run during a write.
 
-    One tracker writes at a time. A store that can be opened by two lets the later one win: writes of the
-    earlier raise StoreTakenError from then on. A store that is full when it is opened is taken over by the
-    first write of a record that it accepts; where another tracker has written meanwhile, that raises
-    StoreReplacedError. A job's id, sequence, client and idempotency key never change.
+    Only one tracker writes at a time: the last one that opened the store. Writes of an earlier one raise
+    StoreTakenError from then on. A store that is full when it is opened is taken over by the first write of a
+    record that it accepts; if another tracker has written meanwhile, that raises StoreReplacedError. A job's
+    id, sequence, client and idempotency key never change.
 
     A record that cannot be read is left out of every answer and noted; `set_aside` moves the noted ones away.
     """
 
     def write(self, changes: Mapping[str, Job | None]) -> None:
-        """Insert or replace records by id, or delete them (None): all or none, durable when this returns.
+        """Insert, replace or delete (None) records by id: all or none, durable when this returns.
 
-        A write that only deletes is also accepted by a store that has no room.
+        A full store accepts a write that only deletes.
         """
 
     def get(self, job_id: str) -> Job | None: ...
 
     def get_many(self, job_ids: Collection[str]) -> Mapping[str, Job]:
-        """The records of those ids that have one, in one query."""
+        """Return the records of those ids that have one, in one query."""
 
-    def open_jobs(self) -> Iterator[Job]:
-        """Every job with `is_open`, in order of sequence: what a restarted tracker goes on with."""
+    def unsettled_jobs(self) -> Iterator[Job]:
+        """Return all jobs that are not settled, by sequence: a restarted tracker needs them."""
 
     def next_sequence(self) -> int:
-        """One more than the largest sequence ever written; 0 at first."""
+        """Return one more than the largest sequence ever written; 0 at first."""
 
     def counts(self) -> Mapping[JobState, int]:
-        """Jobs by state."""
+        """Return the number of jobs by state."""
 
     def stored_bytes(self) -> Mapping[str, int]:
-        """The sum of `stored_bytes` by client, where it is not 0."""
+        """Return the sum of `stored_bytes` by client, without clients of 0 bytes."""
 
     def find(self, client: str, idempotency_key: str) -> Job | None:
-        """The newest job that a client submitted under a key."""
+        """Return the newest job that a client submitted under an idempotency key."""
 
     def find_many(self, keys: Collection[ClientKey]) -> Mapping[ClientKey, Job]:
-        """The newest job of each client and key that has one."""
+        """Return the newest job of each client and key that has one."""
 
     def page(self, client: str | None, state: JobState | None, before: int, limit: int) -> list[Job]:
-        """Jobs of a client (None: of all) with a sequence below `before`, newest first."""
+        """Return a client's jobs (None: all clients') with a sequence below `before`, newest first."""
 
     def ended(self, before: float, with_files: bool, limit: int) -> list[Job]:
-        """Closed jobs that ended before a time, oldest first; `with_files`: only those that have some yet."""
+        """Return settled jobs that ended before a time, oldest first; `with_files`: only those with files."""
 
     def unknown(self, job_ids: Collection[str]) -> set[str]:
-        """Which of these ids have no record, not even one that was set aside."""
+        """Return those of these ids that have no record, not even one that was set aside."""
 
     def noted_unreadable(self) -> int:
-        """How many records no read could make sense of since the last `set_aside`."""
+        """Return the number of records noted as unreadable since the last `set_aside`."""
 
     def set_aside(self) -> list[SetAside]:
-        """Move the records that were noted as unreadable to a place of their own; those that were moved."""
+        """Move the records noted as unreadable away from the jobs; return those that were moved."""
 
     def aside(self) -> list[SetAside]:
-        """All records that were set aside."""
+        """Return all records that were set aside."""
 
     def take_back(self) -> list[str]:
-        """Make jobs again of those records set aside that this release can read; their ids."""
+        """Restore the jobs of records set aside that this release can read; return their ids."""
 
     def secret(self) -> bytes:
-        """32 random bytes that stay the same for as long as the store lives."""
+        """Return 32 random bytes, the same ones while the store lives."""
 
     def mode(self) -> Mode:
-        """What an operator last let the server do; `Mode.OPEN` at first."""
+        """Return the mode that was set last; `Mode.OPEN` at first."""
 
     def set_mode(self, mode: Mode) -> None:
-        """A write, like those of records: durable when this returns."""
+        """Store the mode; durable when this returns."""
 
     def close(self) -> None:
-        """Let go of the store, after a write that is running; writes that come later raise StoreError."""
+        """Close the store after the write under way; later writes raise StoreError."""
 
 
 class MemoryJobStore:
-    """Records in this process; they end with it. For tests, and the reference for other stores.
+    """A store in this process, for tests and as the reference for other stores.
 
-    It looks through all records for most answers.
+    Most answers take a scan of all records.
     """
 
     def __init__(self) -> None:
@@ -158,8 +158,8 @@ class MemoryJobStore:
     def get_many(self, job_ids: Collection[str]) -> Mapping[str, Job]:
         return {job_id: job for job_id in job_ids if (job := self._jobs.get(job_id))}
 
-    def open_jobs(self) -> Iterator[Job]:
-        return iter([job for job in self._all() if job.is_open])
+    def unsettled_jobs(self) -> Iterator[Job]:
+        return iter([job for job in self._all() if not job.is_settled])
 
     def next_sequence(self) -> int:
         return self._next_sequence
@@ -195,7 +195,7 @@ class MemoryJobStore:
         ended = [
             (job.finished_at, job.place.sequence, job)
             for job in self._all()
-            if not job.is_open and job.finished_at is not None and job.finished_at < before
+            if job.is_settled and job.finished_at is not None and job.finished_at < before
         ]
         return [job for _, _, job in sorted(ended) if job.files or not with_files][:limit]
 
@@ -203,7 +203,7 @@ class MemoryJobStore:
         return set(job_ids) - self._jobs.keys()
 
     def noted_unreadable(self) -> int:
-        return 0  # these records were never written as text
+        return 0  # records are kept as objects, so all are readable
 
     def set_aside(self) -> list[SetAside]:
         return []
@@ -224,7 +224,7 @@ class MemoryJobStore:
         self._mode = mode
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing."""
 
     def _all(self) -> list[Job]:
         with self._lock:

@@ -1,4 +1,4 @@
-"""The store that the settings name."""
+"""Opens the store that the settings name."""
 
 from configs.settings import PROJECT_ROOT, REDIS_SCHEMES
 from serve_app.jobs.storing.store import JobStore, MemoryJobStore

@@ -14,9 +14,10 @@ import ray.exceptions
 import yaml
 
 from configs.settings import Settings
-from serve_app.jobs.client import HEAD_NODE, TrackerClient, find_tracker, replace_outdated_tracker
+from serve_app.jobs.client import HEAD_NODE, find_tracker, replace_outdated_tracker, tracker_client
 from serve_app.jobs.model import NewJob
 from serve_app.jobs.storing.store import StoreTakenError
+from serve_app.jobs.tracker_api import TrackerApi
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec
 from tests.job_tracking import WORK
@@ -39,19 +40,19 @@ def other_version(settings: Settings) -> Settings:
     return settings.model_copy(update={"jobs": settings.jobs.model_copy(update={"queue_limit": 7})})
 
 
-async def queue_limit(client: TrackerClient) -> Any:
-    return (await client.call("stats")).queue_limit
+async def queue_limit(client: TrackerApi) -> Any:
+    return (await client.stats()).queue_limit
 
 
 async def test_jobs_go_on_in_the_tracker_of_the_next_version(settings: Settings) -> None:
     replace_outdated_tracker(settings)
-    old = TrackerClient(settings)
-    await old.call("submit", NewJob("a", JobSpec(GenerateRequest(), seeds=(1,)), WORK))
+    old = tracker_client(settings)
+    await old.submit(NewJob("a", JobSpec(GenerateRequest(), seeds=(1,)), WORK))
     replace_outdated_tracker(other_version(settings))
-    new = TrackerClient(other_version(settings))
+    new = tracker_client(other_version(settings))
     assert await queue_limit(new) == 7
     # A replica of the version before finds the tracker that took the place of its own.
-    assert (await old.call("view", "a")).queue_position == 1
+    assert (await old.view("a")).queue_position == 1
     assert await queue_limit(old) == 7
 
 
@@ -66,10 +67,10 @@ async def test_a_replica_that_finds_no_tracker_starts_one(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("serve_app.jobs.client.REPLACING_SECONDS", 1.0)
-    client = TrackerClient(settings)
-    await client.call("submit", NewJob("a", JobSpec(GenerateRequest(), seeds=(1,)), WORK))
+    client = tracker_client(settings)
+    await client.submit(NewJob("a", JobSpec(GenerateRequest(), seeds=(1,)), WORK))
     ray.kill(find_tracker(settings), no_restart=True)
-    assert (await client.call("view", "a")).queue_position == 1
+    assert (await client.view("a")).queue_position == 1
 
 
 async def test_a_tracker_that_was_left_behind_is_stopped_and_its_jobs_are_kept(
@@ -78,7 +79,7 @@ async def test_a_tracker_that_was_left_behind_is_stopped_and_its_jobs_are_kept(
     config = tmp_path / "serve.yaml"
     arguments = settings.model_dump(mode="json", exclude_defaults=True)
     config.write_text(yaml.safe_dump({"applications": [{"name": "acestep", "args": arguments}]}))
-    await TrackerClient(settings).call("submit", NewJob("a", JobSpec(GenerateRequest(), seeds=(1,)), WORK))
+    await tracker_client(settings).submit(NewJob("a", JobSpec(GenerateRequest(), seeds=(1,)), WORK))
 
     def stop() -> subprocess.CompletedProcess[str]:
         address = ray.get_runtime_context().gcs_address
@@ -93,7 +94,7 @@ async def test_a_tracker_that_was_left_behind_is_stopped_and_its_jobs_are_kept(
     again = stop()
     assert again.returncode == 1
     assert "no job tracker of" in again.stderr
-    assert (await TrackerClient(settings).call("view", "a")).queue_position == 1
+    assert (await tracker_client(settings).view("a")).queue_position == 1
 
 
 async def test_a_tracker_whose_store_was_taken_over_ends_and_is_not_replaced(
@@ -101,30 +102,30 @@ async def test_a_tracker_whose_store_was_taken_over_ends_and_is_not_replaced(
 ) -> None:
     """Two applications have one store by mistake: the later one keeps it."""
     monkeypatch.setattr("serve_app.jobs.client.REPLACING_SECONDS", 1.0)
-    first = TrackerClient(settings)
-    await first.call("submit", NewJob("a", JobSpec(GenerateRequest(), seeds=(1,)), WORK))
+    first = tracker_client(settings)
+    await first.submit(NewJob("a", JobSpec(GenerateRequest(), seeds=(1,)), WORK))
     name = {"tracker_name": f"{settings.jobs.tracker_name}-other"}
     others = settings.model_copy(update={"jobs": settings.jobs.model_copy(update=name)})
-    second = TrackerClient(others)
-    await second.call("submit", NewJob("b", JobSpec(GenerateRequest(), seeds=(1,)), WORK))
+    second = tracker_client(others)
+    await second.submit(NewJob("b", JobSpec(GenerateRequest(), seeds=(1,)), WORK))
     with pytest.raises(StoreTakenError, match="another job tracker has opened this store"):
-        await first.call("submit", NewJob("c", JobSpec(GenerateRequest(), seeds=(1,)), WORK))
+        await first.submit(NewJob("c", JobSpec(GenerateRequest(), seeds=(1,)), WORK))
     ended = find_tracker(settings)
 
     async def ask_until_it_ends() -> None:
         while True:  # it says so for some seconds
             with suppress(StoreTakenError):
-                await first.call("view", "a")
+                await first.view("a")
             await asyncio.sleep(0.5)
 
     with pytest.raises(ray.exceptions.ActorDiedError):
         await ask_until_it_ends()
     assert find_tracker(settings) in {None, ended}
-    assert (await second.call("stats")).jobs["queued"] == 2
-    assert await second.call("view", "c") is None
+    assert (await second.stats()).jobs["queued"] == 2
+    assert await second.view("c") is None
 
 
 async def test_the_tracker_of_a_file_stays_on_the_node_that_has_the_file(settings: Settings) -> None:
     """On the head node, whose resource it takes a little of."""
-    await TrackerClient(settings).call("stats")
+    await tracker_client(settings).stats()
     assert ray.available_resources()[HEAD_NODE] < ray.cluster_resources()[HEAD_NODE]

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ import pytest
 
 from configs.settings import Settings
 from serve_app.admin import intake, jobs, keys, leftovers, purge
-from serve_app.jobs.actor import JobTrackerActor
+from serve_app.jobs.durable_tracker import DurableTracker
 from serve_app.jobs.model import Client, NewJob
+from serve_app.jobs.tracker_api import TrackerApi
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec, Recording
 from tests.job_tracking import WORK
@@ -27,14 +28,14 @@ class LocalTracker:
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
         self.settings = settings
-        self.actor = JobTrackerActor(settings)
+        self.actor = DurableTracker(settings)
 
-    def call(self, method: str, *arguments: Any) -> Any:
-        called = getattr(self.actor, method)(*arguments)
+    def ask(self, method: Callable[..., Any], *arguments: Any) -> Any:
+        called = getattr(self.actor, method.__name__)(*arguments)
         return asyncio.run_coroutine_threadsafe(called, self._loop).result(20)
 
     def close(self) -> None:
-        self.call("close")
+        self.ask(self.actor.close)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -42,17 +43,19 @@ class LocalTracker:
     def submit(self, job_id: str, client: str = "", recording: bool = False) -> str:
         source = Recording("memory://source", 10.0) if recording else None
         spec = JobSpec(GenerateRequest(caption="a secret wish"), seeds=(1,), source=source)
-        self.call("submit", NewJob(job_id, spec, WORK, Client(client)))
+        self.ask(TrackerApi.submit, NewJob(job_id, spec, WORK, Client(client)))
         return job_id
 
     def run(self, job_id: str, recording: bool = False, **ended: Any) -> str:
         """A job that succeeds, or with `error`, fails."""
         self.submit(job_id, recording=recording)
-        self.call("claim", f"token of {job_id}", 0)
+        self.ask(TrackerApi.claim, f"token of {job_id}", 0)
         if "error" in ended:
-            self.call("fail", job_id, f"token of {job_id}", ended["error"], False)
+            self.ask(TrackerApi.fail, job_id, f"token of {job_id}", ended["error"], False)
         else:
-            self.call("finish", job_id, f"token of {job_id}", {"timings": {}}, ("memory://song",), 1500)
+            self.ask(
+                TrackerApi.finish, job_id, f"token of {job_id}", {"timings": {}}, ("memory://song",), 1500
+            )
         return job_id
 
 

@@ -5,11 +5,13 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from serve_app.admin import main
 from serve_app.admin.errors import CommandError
+from serve_app.jobs.tracker_api import TrackerApi
 from tests.unit.admin.conftest import LocalTracker
 
 
@@ -22,8 +24,8 @@ def test_jobs_are_listed_without_what_users_asked_for(
     tracker: LocalTracker, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tracker.submit("job-a", "ann")
-    tracker.call("claim", "token", 0)
-    tracker.call("heartbeat", "job-a", "token", "denoising", 0.42)
+    tracker.ask(TrackerApi.claim, "token", 0)
+    tracker.ask(TrackerApi.heartbeat, "job-a", "token", "denoising", 0.42)
     tracker.submit("job-b")
     assert main(["list"]) == 0
     shown = capsys.readouterr().out
@@ -78,14 +80,14 @@ def test_a_failed_job_runs_again_once_its_files_are_gone(
     tracker.run("failed", error="It failed.")
     assert main(["requeue", "failed"]) == 0
     assert capsys.readouterr().out == "failed: queued\n"
-    assert tracker.call("view", "failed").state == "queued"
+    assert tracker.ask(TrackerApi.view, "failed").state == "queued"
 
 
 def test_what_cannot_run_again_is_said(tracker: LocalTracker, capsys: pytest.CaptureFixture[str]) -> None:
     tracker.run("done")
     tracker.run("cover", recording=True, error="It failed.")
     tracker.submit("cancelled")
-    tracker.call("cancel", "cancelled")
+    tracker.ask(TrackerApi.cancel, "cancelled")
     assert main(["requeue", "done", "cover", "cancelled", "never"]) == 1
     assert capsys.readouterr().err.splitlines() == [
         "done: it has succeeded",
@@ -108,14 +110,14 @@ def test_what_was_done_before_the_tracker_went_away_is_told(
     tracker: LocalTracker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracker.submit("first")
-    call = tracker.call
+    ask = tracker.ask
 
-    def call_until_it_is_away(method: str, *arguments: object) -> object:
+    def ask_until_it_is_away(method: Any, *arguments: object) -> object:
         if arguments == ("second",):
             raise CommandError("the job tracker does not answer")
-        return call(method, *arguments)
+        return ask(method, *arguments)
 
-    monkeypatch.setattr(tracker, "call", call_until_it_is_away)
+    monkeypatch.setattr(tracker, "ask", ask_until_it_is_away)
     assert main(["cancel", "first", "second", "third"]) == 1
     told = capsys.readouterr()
     assert told.out == "first: cancelled\n"
@@ -131,8 +133,8 @@ def test_records_that_were_set_aside_are_shown_with_the_reason(
     with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as database, database:
         database.execute("UPDATE jobs SET record = '{' || record")
     # Whoever reads it notes it: a page of the store. Then the next sweep sets it aside.
-    tracker.call("page", None, None, 10, 10)
-    while not tracker.call("set_aside"):
+    tracker.ask(TrackerApi.page, None, None, 10, 10)
+    while not tracker.ask(TrackerApi.set_aside):
         time.sleep(0.01)
     assert main(["unreadable"]) == 0
     ((job_id, state, *reason),) = rows(capsys)

@@ -10,6 +10,7 @@ import pytest
 from serve_app.admin import main
 from serve_app.jobs.housekeeping.identity import new_job_id, store_name
 from serve_app.jobs.housekeeping.leftovers import EARLIER_RELEASE
+from serve_app.jobs.tracker_api import TrackerApi
 from serve_app.storage import AudioStorage
 from tests.unit.admin.conftest import LocalTracker
 
@@ -20,9 +21,9 @@ LOST, NEIGHBOUR = "0" * 12, "1" * 12
 def storage(tracker: LocalTracker) -> AudioStorage:
     """It holds a folder of a lost store, of a neighbour, of an earlier release, and two of this server's."""
     storage = AudioStorage(tracker.settings.storage.uri)
-    mine = store_name(tracker.call("secret"))
+    mine = store_name(tracker.ask(TrackerApi.secret))
     tracker.submit(new_job_id(mine))
-    waiting = tracker.call("waiting", None, 1)[0].job_id
+    waiting = tracker.ask(TrackerApi.waiting, None, 1)[0].job_id
     for job_id in (waiting, *map(new_job_id, (mine, LOST, NEIGHBOUR)), str(uuid.uuid4())):
         storage.write(storage.recording_uri(job_id, "source"), io.BytesIO(b"song"))
     storage.sign_in(NEIGHBOUR, b"")
@@ -38,7 +39,7 @@ def test_they_are_shown_by_the_store_that_they_belong_to(
     tracker: LocalTracker, storage: AudioStorage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert storage.job_ids()
-    mine = store_name(tracker.call("secret"))
+    mine = store_name(tracker.ask(TrackerApi.secret))
     assert listed(capsys) == {mine: 1, NEIGHBOUR: 1, LOST: 1, EARLIER_RELEASE: 1}
     assert listed(capsys, LOST) == {LOST: 1}
     assert main(["leftovers"]) == 0
@@ -48,7 +49,7 @@ def test_they_are_shown_by_the_store_that_they_belong_to(
 def test_only_those_of_a_store_that_is_not_in_use_are_deleted(
     tracker: LocalTracker, storage: AudioStorage, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    mine = store_name(tracker.call("secret"))
+    mine = store_name(tracker.ask(TrackerApi.secret))
     for store in (mine, NEIGHBOUR, "nobody"):
         assert main(["leftovers", store, "--delete"]) == 1
         assert "not in use" in capsys.readouterr().err

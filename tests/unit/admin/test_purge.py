@@ -3,12 +3,14 @@
 import json
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from serve_app.admin import main
 from serve_app.admin.errors import CommandError
 from serve_app.jobs.housekeeping.purge import Purge, Purged
+from serve_app.jobs.tracker_api import TrackerApi
 from tests.unit.admin.conftest import LocalTracker
 
 
@@ -28,7 +30,7 @@ def ended(tracker: LocalTracker) -> LocalTracker:
 
 
 def states(tracker: LocalTracker) -> dict[str, int]:
-    return {state: count for state, count in tracker.call("stats").jobs.items() if count}
+    return {state: count for state, count in tracker.ask(TrackerApi.stats).jobs.items() if count}
 
 
 def test_nothing_is_deleted_without_yes(ended: LocalTracker, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,7 +56,7 @@ def test_named_jobs_are_deleted_or_it_is_said_why_not(
     told = capsys.readouterr()
     assert told.err == "waiting: it has not ended: cancel it first\n"
     assert told.out == "1 jobs have been deleted, 1.5 kB of songs\n"
-    assert ended.call("view", "song-a") is None
+    assert ended.ask(TrackerApi.view, "song-a") is None
 
 
 @pytest.mark.parametrize(
@@ -71,15 +73,15 @@ def test_what_goes_is_said_in_one_way(
 def test_what_was_deleted_before_the_tracker_went_away_is_told(
     ended: LocalTracker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    call, done = ended.call, []
+    ask, done = ended.ask, []
 
-    def call_once(method: str, wanted: Purge, dry_run: bool) -> Purged:
+    def ask_once(method: Any, wanted: Purge, dry_run: bool) -> Purged:
         if done:
             raise CommandError("the job tracker does not answer")
-        done.append(replace(call(method, wanted, dry_run), next_below=1))
+        done.append(replace(ask(method, wanted, dry_run), next_below=1))
         return done[0]
 
-    monkeypatch.setattr(ended, "call", call_once)
+    monkeypatch.setattr(ended, "ask", ask_once)
     assert main(["purge", "--all", "--yes"]) == 1
     told = capsys.readouterr()
     assert told.out == "3 jobs have been deleted, 3.0 kB of songs\n"

@@ -70,7 +70,7 @@ class LocalJobService:
 
     async def admit(self, client: str, idempotency_key: str | None) -> None:
         earlier = await self.journal.with_key(client, idempotency_key) if idempotency_key else None
-        if earlier is None or not self.tracker.key_counts(earlier):
+        if earlier is None or not self.tracker.is_key_valid(earlier):
             self.tracker.admit(client)
 
     async def view(self, job_id: str) -> JobView | None:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serve_app.jobs.actor import DISK_FULL
+from serve_app.jobs.durable_tracker import DISK_FULL
 from serve_app.jobs.errors import NoRoomError
 from serve_app.jobs.model import Accepted, NewJob
 from serve_app.jobs.storing.store import StoreError

@@ -5,9 +5,9 @@ from contextlib import suppress
 import pytest
 
 from serve_app.jobs.errors import DrainingError, LimitError
-from serve_app.jobs.line.rate import SubmitRate
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import IdempotencyKey
+from serve_app.jobs.queue.rate import SubmitRate
 from tests.job_tracking import Tracking
 
 

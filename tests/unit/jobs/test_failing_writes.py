@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from configs.settings import Settings
-from serve_app.jobs import actor as actor_module
-from serve_app.jobs.actor import JobTrackerActor
+from serve_app.jobs import durable_tracker as actor_module
+from serve_app.jobs.durable_tracker import DurableTracker
 from serve_app.jobs.errors import NoRoomError
 from serve_app.jobs.model import Checkpoint, Client, IdempotencyKey, Job, JobState, NewJob
 from serve_app.jobs.storing.store import MemoryJobStore, StoreError
@@ -56,7 +56,7 @@ class Scenario:
     """Two clients submit three jobs; one is cancelled, one fails once; a runner does the rest."""
 
     def __init__(self, settings: Settings) -> None:
-        self.actor = JobTrackerActor(settings)
+        self.actor = DurableTracker(settings)
         self.accepted: list[str] = []
         self.refused: list[str] = []
         self.attempts: list[tuple[str, int]] = []
@@ -137,7 +137,7 @@ async def test_a_crash_while_the_store_is_full_loses_nothing_that_was_accepted(
     settings = Settings(jobs={"store": "memory"}, storage={"uri": str(tmp_path), "sweep_seconds": 1000})
     store = FaultyStore(range(5, 10**9), refuses=True)
     monkeypatch.setattr(actor_module, "open_store", lambda _: store)
-    first = JobTrackerActor(settings)
+    first = DurableTracker(settings)
     for number in range(3):
         await first.submit(NewJob(f"job-{number}", SPEC, WORK))
     assert await first.claim("token", 0) is not None
@@ -145,7 +145,7 @@ async def test_a_crash_while_the_store_is_full_loses_nothing_that_was_accepted(
         await first.finish("job-0", "token", RESULT, ("file",), 10)
     assert (await first.view("job-0")).state is JobState.SUCCEEDED  # type: ignore[union-attr]
     await first.cancel("job-1")
-    second = JobTrackerActor(settings)
+    second = DurableTracker(settings)
     states = [(await second.view(f"job-{number}")).state for number in range(3)]  # type: ignore[union-attr]
     assert states == [JobState.RUNNING, JobState.QUEUED, JobState.QUEUED]
     store._failing = range(0)
@@ -163,7 +163,7 @@ async def test_a_claim_that_could_not_be_written_is_none(
     settings = Settings(jobs={"store": "memory"}, storage={"uri": str(tmp_path), "sweep_seconds": 1000})
     store = FaultyStore(range(2, 3), refuses=True)
     monkeypatch.setattr(actor_module, "open_store", lambda _: store)
-    actor = JobTrackerActor(settings)
+    actor = DurableTracker(settings)
     await actor.submit(NewJob("job", SPEC, WORK))
     with pytest.raises(StoreError):
         await actor.claim("gone", 0)
@@ -180,7 +180,7 @@ async def test_a_result_that_no_store_can_hold_fails_its_call_and_nothing_else(t
     settings = Settings(
         jobs={"store": str(tmp_path / "jobs.sqlite3")}, storage={"uri": str(tmp_path / "songs")}
     )
-    actor = JobTrackerActor(settings)
+    actor = DurableTracker(settings)
     await actor.submit(NewJob("job", SPEC, WORK))
     await actor.claim("token", 0)
     with pytest.raises(TypeError, match="JSON"):
@@ -216,7 +216,7 @@ async def test_no_call_waits_for_a_store_that_another_call_waits_for(
     settings = Settings(jobs={"store": "memory"}, storage={"uri": str(tmp_path)})
     store = SilentStore()
     monkeypatch.setattr(actor_module, "open_store", lambda _: store)
-    actor = JobTrackerActor(settings)
+    actor = DurableTracker(settings)
     for number in range(3):
         await actor.submit(NewJob(f"job-{number}", SPEC, WORK))
     assert await actor.claim("token", 0) is not None
@@ -231,7 +231,7 @@ async def test_no_call_waits_for_a_store_that_another_call_waits_for(
         ("cancel", "job-2"),
     ]
     hanging = [asyncio.create_task(getattr(actor, name)(*arguments)) for name, *arguments in calls]
-    opening = asyncio.create_task(JobTrackerActor(settings).stats())
+    opening = asyncio.create_task(DurableTracker(settings).stats())
     for _ in range(20):
         await asyncio.sleep(0.005)
         assert await actor.heartbeat("job-0", "token", "denoising", 0.5)

@@ -44,7 +44,7 @@ async def test_the_files_of_a_cancelled_job_stay_until_its_runner_has_left(house
     await house.sweep()
     assert house.files() == [f"{job_id}/source"]
     house.write(house.storage.result_uri(job_id, 1, 0, "wav"), SONG_BYTES)
-    house.tracker.left(job_id)
+    house.tracker.runner_stopped(job_id)
     await house.sweep()
     assert house.files() == []
 

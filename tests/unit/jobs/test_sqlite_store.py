@@ -51,7 +51,7 @@ def test_a_database_of_version_1_is_read_and_written(path: Path) -> None:
     with closing(sqlite3.connect(path)) as database:
         database.executescript(VERSION_1.read_text())
     with closing(SqliteJobStore(path)) as store:
-        (running,) = store.open_jobs()
+        (running,) = store.unsettled_jobs()
         assert (running.state, running.place) == (JobState.RUNNING, Place(-3, 12.5, 41, 52.5))
         assert running.spec.request.seed == (7, 8)
         assert running.checkpoint.plan is not None
@@ -139,7 +139,7 @@ PRIMARY_KEY = "INTEGER PRIMARY KEY"
 QUERIES: dict[str, tuple[Callable[[SqliteJobStore], object], str]] = {
     "get": (lambda store: store.get("job-1"), "(job_id=?)"),
     "unknown": (lambda store: store.unknown(["job-1", "x"]), "(job_id=?)"),
-    "open jobs": (lambda store: store.open_jobs(), "jobs_open"),
+    "open jobs": (lambda store: store.unsettled_jobs(), "jobs_open"),
     "find": (lambda store: store.find("a", "key"), "jobs_by_key"),
     "page": (lambda store: store.page(None, None, 9, 9), PRIMARY_KEY),
     "page of a client": (lambda store: store.page("a", None, 9, 9), "jobs_of_client (client=? AND rowid<?)"),

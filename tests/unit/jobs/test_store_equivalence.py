@@ -42,7 +42,7 @@ def a_later_job(chance: random.Random, job: Job, now: float) -> Job | None:
             "tidy_at": now,
         }
         return job.with_(state=chance.choice(list(JobState)), **end if chance.random() < 0.9 else {})
-    if job.is_open:
+    if not job.is_settled:
         return job.with_(tidy_at=None, uploaded_bytes=0)
     return job.with_(files=(), file_bytes=0) if job.files else None
 
@@ -53,7 +53,7 @@ def answers(store: JobStore) -> dict[str, object]:
     states = [None, *JobState]
     return {
         "get": [store.get(f"job-{n}") for n in range(80)],
-        "open": list(store.open_jobs()),
+        "open": list(store.unsettled_jobs()),
         "next": store.next_sequence(),
         "counts": store.counts(),
         "bytes": store.stored_bytes(),

@@ -34,7 +34,7 @@ def written_until(kill: Callable[[subprocess.Popen[str]], None], location: str) 
 def assert_whole(location: str, batches: int) -> None:
     """All batches that were said to be written, perhaps the one after them, and no part of one."""
     with closing(open_store(location)) as store:
-        found = [job.place.sequence for job in store.open_jobs()]
+        found = [job.place.sequence for job in store.unsettled_jobs()]
         assert found == list(range(len(found)))
         assert len(found) in {batches * BATCH, (batches + 1) * BATCH}
         assert store.next_sequence() == len(found)

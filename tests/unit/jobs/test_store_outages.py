@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from serve_app.execution import lease, runner
-from serve_app.jobs import actor as actor_module
-from serve_app.jobs.actor import DISK_FULL, STORE_FAILS, JobTrackerActor
+from serve_app.jobs import durable_tracker as actor_module
+from serve_app.jobs.durable_tracker import DISK_FULL, STORE_FAILS, DurableTracker
 from serve_app.jobs.errors import NoRoomError
 from serve_app.jobs.model import JobState
 from serve_app.jobs.storing.sqlite_store import SqliteJobStore
@@ -139,7 +139,7 @@ async def test_leases_outlast_an_outage_and_an_outage_outlasts_no_lease(
         update={"jobs": server.settings.jobs.model_copy(update={"lease_seconds": 0.5})}
     )
     await server.tracker.actor.close()
-    server.tracker.actor = JobTrackerActor(server.settings)
+    server.tracker.actor = DurableTracker(server.settings)
     server.start()
     server.models.hangs_in = "denoising"
     job_id = await server.submit()

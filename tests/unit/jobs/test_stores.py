@@ -35,7 +35,7 @@ def ids(jobs: list[Job]) -> list[str]:
 
 def test_a_new_store_is_empty(store: JobStore) -> None:
     assert store.get("job-1") is None
-    assert list(store.open_jobs()) == []
+    assert list(store.unsettled_jobs()) == []
     assert store.next_sequence() == 0
     assert store.counts() == dict.fromkeys(JobState, 0)
     assert store.stored_bytes() == {}
@@ -62,7 +62,7 @@ def test_a_record_of_megabytes_is_kept(store: JobStore) -> None:
     assert store.get("job-1") == large
 
 
-def test_open_jobs_are_those_with_anything_left_to_do(store: JobStore) -> None:
+def test_unsettled_jobs_are_those_with_anything_left_to_do(store: JobStore) -> None:
     keep(
         store,
         a_job(5),
@@ -71,7 +71,7 @@ def test_open_jobs_are_those_with_anything_left_to_do(store: JobStore) -> None:
         a_finished_job(3, 10.0, tidy_at=10.0),
         a_finished_job(4, 10.0, callback=Callback(due_at=10.0)),
     )
-    assert ids(list(store.open_jobs())) == ["job-2", "job-3", "job-4", "job-5"]
+    assert ids(list(store.unsettled_jobs())) == ["job-2", "job-3", "job-4", "job-5"]
 
 
 def test_sequences_go_on_after_the_newest_record_is_gone(store: JobStore) -> None:

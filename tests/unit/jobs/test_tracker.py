@@ -186,7 +186,7 @@ def test_cancelling_takes_the_lease_of_a_running_job(tracking: Tracking) -> None
     assert not finish(tracking, job, "token")
     assert view(tracking, job).state is JobState.CANCELLED
     assert tracking.tracker.ended.untidy() == []
-    tracking.tracker.left(job)
+    tracking.tracker.runner_stopped(job)
     assert [untidy.job_id for untidy in tracking.tracker.ended.untidy()] == [job]
 
 

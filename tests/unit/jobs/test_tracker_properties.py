@@ -199,7 +199,7 @@ class JobTrackerMachine(ModelledTracker):
     @precondition(lambda self: self.tokens)
     @rule(choice=st.integers(0, 5))
     def left(self, choice: int) -> None:
-        self.tracking.tracker.left(self.tokens[choice % len(self.tokens)][0])
+        self.tracking.tracker.runner_stopped(self.tokens[choice % len(self.tokens)][0])
 
     # What operators do
 
@@ -284,7 +284,7 @@ class JobTrackerMachine(ModelledTracker):
     @rule(records=st.booleans(), twice=st.booleans())
     def expire(self, records: bool, twice: bool) -> None:
         """Of all closed jobs the files, or files and records."""
-        closed = [job for job in map(self.record, self.jobs) if not job.is_open]
+        closed = [job for job in map(self.record, self.jobs) if job.is_settled]
         for _ in range(1 + twice):
             if records:
                 self.tracking.tracker.ended.records_expired(closed)

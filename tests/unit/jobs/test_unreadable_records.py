@@ -13,7 +13,7 @@ import redis
 from pydantic import TypeAdapter
 
 from configs.settings import Settings
-from serve_app.jobs.actor import JobTrackerActor
+from serve_app.jobs.durable_tracker import DurableTracker
 from serve_app.jobs.model import IdempotencyKey, Job, JobState
 from serve_app.jobs.storing.records import job_from_json, job_to_json
 from serve_app.jobs.storing.store import JobStore
@@ -91,7 +91,7 @@ def test_a_record_that_cannot_be_read_is_set_aside_and_stops_nothing(
         raw = overwrite("job-1", DAMAGES[damage])
         others = ["job-0", "job-2"]
         for aside in (False, True):
-            assert [job.job_id for job in store.open_jobs()] == others
+            assert [job.job_id for job in store.unsettled_jobs()] == others
             assert [job.job_id for job in store.page("ann", None, 99, 9)] == others[::-1]
             assert store.get("job-1") is None
             assert store.get_many(["job-0", "job-1"]) == {"job-0": store.get("job-0")}
@@ -137,7 +137,7 @@ def test_what_a_later_release_wrote_is_a_job_again_where_it_can_be_read(
         rewrite_aside(location, job_to_json(a_job(1)))  # as if this were that release
         assert store.take_back() == ["job-1"]
         assert store.aside() == []
-        assert list(store.open_jobs()) == [a_job(1), a_job(2)]
+        assert list(store.unsettled_jobs()) == [a_job(1), a_job(2)]
 
 
 def rewrite_aside(location: str, record: bytes) -> None:
@@ -162,7 +162,7 @@ async def test_the_tracker_goes_on_and_reports_an_unreadable_record(
     logger = logging.getLogger("ray.serve")
     logger.addHandler(caplog.handler)
     settings = Settings(jobs={"store": location}, storage={"uri": str(tmp_path), "sweep_seconds": 0.05})
-    actor = JobTrackerActor(settings)
+    actor = DurableTracker(settings)
     try:
         claim = await actor.claim("token", 0)
         assert claim is not None
@@ -225,7 +225,7 @@ def golden(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[JobStore]
 
 def test_a_store_of_this_release_opens(golden: JobStore) -> None:
     running, succeeded = golden_jobs().values()
-    assert list(golden.open_jobs()) == [running, succeeded]
+    assert list(golden.unsettled_jobs()) == [running, succeeded]
     assert golden.find("alice", "k-1") == running
     assert golden.page("bob", JobState.SUCCEEDED, 99, 9) == [succeeded]
     assert golden.stored_bytes() == {"alice": 1234, "bob": 9000}

@@ -1,4 +1,4 @@
-"""The jobs that wait, in order: a position and the work ahead of it cost the same in any line."""
+"""The queued jobs in order. Positions and sums of work are quick to compute, even in a long queue."""
 
 import bisect
 from collections.abc import Iterator
@@ -13,29 +13,29 @@ _BLOCK = 128
 
 @dataclass
 class _Block:
-    """Neighbours in the line, and their work together."""
+    """Neighbours in the queue, and the sum of their work."""
 
     places: list[Place] = field(default_factory=list)
     work: Work = field(default_factory=Work)
     ahead: list[Work] | None = None
-    """The work of those in the block before each place, once somebody asked since its last change."""
+    """Work ahead of each place within the block; None until it is needed after a change of the block."""
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """One who waits."""
+class QueuedJob:
+    """A job in the queue."""
 
     job_id: str
     client: str
     work: Work
 
 
-class WaitingLine:
-    """Who waits where, in blocks: only one of them is looked into for an answer."""
+class JobQueue:
+    """Jobs sorted by place, in blocks with known sums: an answer looks into one block only."""
 
     def __init__(self) -> None:
         self._blocks = [_Block()]
-        self._jobs: dict[Place, Waiting] = {}
+        self._jobs: dict[Place, QueuedJob] = {}
         self._clients: dict[str, list[Place]] = {}
 
     def __len__(self) -> int:
@@ -46,11 +46,11 @@ class WaitingLine:
 
     @property
     def work(self) -> Work:
-        """Of all who wait."""
+        """The work of all queued jobs."""
         return Work.total(block.work for block in self._blocks)
 
-    def add(self, place: Place, waiting: Waiting) -> None:
-        """Put a job where its place is."""
+    def add(self, place: Place, waiting: QueuedJob) -> None:
+        """Insert a job at its place."""
         index = self._block_of(place)
         self._jobs[place] = waiting
         bisect.insort(self._clients.setdefault(waiting.client, []), place)
@@ -63,7 +63,7 @@ class WaitingLine:
             self._blocks[index : index + 1] = [_Block(half, Work.total(self._works(half))) for half in halves]
 
     def remove(self, place: Place) -> None:
-        """Take a job out. Raises KeyError where nobody waits there."""
+        """Remove a job. Raises KeyError if no job has this place."""
         waiting = self._jobs.pop(place)
         index = self._block_of(place)
         block = self._blocks[index]
@@ -77,35 +77,35 @@ class WaitingLine:
         if not places:
             del self._clients[waiting.client]
 
-    def __iter__(self) -> Iterator[Waiting]:
-        """Who waits, first come first."""
+    def __iter__(self) -> Iterator[QueuedJob]:
+        """Yield the jobs in order."""
         return (self._jobs[place] for block in self._blocks for place in block.places)
 
     def first(self) -> str | None:
-        """The id of the job whose turn it is."""
+        """Return the id of the first job; None if the queue is empty."""
         return self._jobs[self._blocks[0].places[0]].job_id if self._jobs else None
 
     def first_of(self, client: str) -> tuple[Place, Work] | None:
-        """Where a client's next job waits, and its work."""
+        """Return the place and the work of a client's first job; None if it has none."""
         if client not in self._clients:
             return None
         place = self._clients[client][0]
         return place, self._jobs[place].work
 
     def last_of(self, client: str, rank: int) -> Place | None:
-        """Where the last of a client's jobs of one rank waits."""
+        """Return the place of a client's last job of one rank; None if it has none."""
         places = self._clients.get(client, [])
         index = bisect.bisect_left(places, rank + 1, key=lambda place: place.rank)
         return places[index - 1] if index and places[index - 1].rank == rank else None
 
     def position(self, place: Place) -> int:
-        """1-based."""
+        """Return the 1-based position of a place."""
         index = self._block_of(place)
         before = sum(len(block.places) for block in islice(self._blocks, index))
         return before + bisect.bisect_left(self._blocks[index].places, place) + 1
 
     def before(self, place: Place) -> Iterator[Work]:
-        """The work of each job ahead of a place, first come first."""
+        """Yield the work of each job ahead of a place, in order."""
         places = chain.from_iterable(block.places for block in self._blocks)
         for other in places:
             if other >= place:
@@ -113,7 +113,7 @@ class WaitingLine:
             yield self._jobs[other].work
 
     def work_before(self, place: Place) -> Work:
-        """The work of all jobs ahead of a place."""
+        """Return the sum of the work of all jobs ahead of a place."""
         index = self._block_of(place)
         block = self._blocks[index]
         if block.ahead is None:

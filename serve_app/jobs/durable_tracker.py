@@ -1,4 +1,7 @@
-"""The JobTracker for callers in other processes: `serve_app.jobs.client` runs it as a Ray actor."""
+"""The tracker with its store: changes are durable, calls can wait, and housekeeping runs beside them.
+
+`serve_app.jobs.client` runs it as a Ray actor.
+"""
 
 import asyncio
 import logging
@@ -38,10 +41,10 @@ logger = logging.getLogger("ray.serve")
 
 LEASE_CHECK_SECONDS = 1.0
 STORE_CHECK_SECONDS = 1.0
-"""How often a store that failed is tried again, and the room on the disks is looked at."""
+"""Interval at which a store that failed is tried again, and the free space of the disks is checked."""
 CALLBACK_CHECK_SECONDS = 1.0
 LOAD_SECONDS = 5.0
-"""How often the observer hears of the load; Ray exports metrics every 10 s."""
+"""Interval at which the observer gets the load; Ray exports metrics every 10 s."""
 
 STORE_FAILS = (
     "The server's job store is full or out of reach: it takes no new jobs, and goes on with those it has"
@@ -53,16 +56,13 @@ _Result = TypeVar("_Result")
 _UNOBSERVED = JobObserver()
 
 
-class JobTrackerActor:
-    """The tracker's methods for remote callers, durable when they return, and waits for what may happen.
+class DurableTracker:
+    """Implements `TrackerApi`, which documents the methods.
 
-    While the store takes no writes, the tracker goes on with what it has in memory, and tries again until all
-    of it is written. New jobs are refused (NoRoomError) and none is begun. Polls and heartbeats are answered.
-    Cancellations and checkpoints count at once and are written later. Who reports a result is told StoreError
-    until it is durable.
-
-    All raise StoreError where the store must be read and cannot be, and StoreTakenError once another tracker
-    owns it.
+    While the store takes no writes, the tracker goes on in memory, and tries again until everything is
+    written. Meanwhile new jobs are refused (NoRoomError) and none is begun; polls and heartbeats are
+    answered; cancellations and checkpoints take effect at once and are written later; reports of a result
+    raise StoreError until it is durable.
     """
 
     def __init__(self, settings: Settings, observer: JobObserver = _UNOBSERVED) -> None:
@@ -79,12 +79,11 @@ class JobTrackerActor:
         self._store_failed = False
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._work = asyncio.Event()
-        self._line_changed = asyncio.Event()
+        self._queue_changed = asyncio.Event()
         self._changes: dict[str, asyncio.Event] = {}
         self._background: list[asyncio.Task[None]] = []
 
     async def submit(self, new: NewJob) -> Accepted:
-        """Put a job in line. Raises DrainingError, LimitError, IdempotencyConflictError or NoRoomError."""
         tracker, journal = await self._open()
         async with self._turn(new):
             try:
@@ -100,7 +99,7 @@ class JobTrackerActor:
             except StoreTakenError:
                 raise
             except StoreError as error:
-                # Its client hears of a failure, and may submit it again: it must not be made twice.
+                # The client is told that it failed, and may submit the job again: it must not run twice.
                 tracker.withdraw(new)
                 raise NoRoomError(STORE_FAILS) from error
         self._changed(accepted.job_id)
@@ -108,29 +107,24 @@ class JobTrackerActor:
         return accepted
 
     async def admit(self, client: str, idempotency_key: str | None) -> None:
-        """Refuse early what `submit` would refuse now; a request that repeats an earlier one is admitted.
-
-        Raises DrainingError, LimitError or NoRoomError.
-        """
         tracker, journal = await self._open()
         if idempotency_key is not None:
             try:
                 earlier = await journal.with_key(client, idempotency_key)
             except StoreError as error:
                 raise NoRoomError(STORE_FAILS) from error
-            if earlier is not None and tracker.key_counts(earlier):
+            if earlier is not None and tracker.is_key_valid(earlier):
                 return
         self._require_room(journal)
         tracker.admit(client)
 
     async def claim(self, token: str, timeout: float) -> Claim | None:
-        """Lease the next job under the runner's new token, waiting up to `timeout` seconds for one."""
         deadline = asyncio.get_running_loop().time() + timeout
         while True:
             self._work.clear()
             if claim := await self._claim(token):
                 self._changed(claim.job.job_id)
-                self._work.set()  # more may be waiting, and another claim may have cleared that away
+                self._work.set()  # for other claims: more jobs may be queued
                 return claim
             try:
                 await asyncio.wait_for(self._work.wait(), deadline - asyncio.get_running_loop().time())
@@ -152,7 +146,6 @@ class JobTrackerActor:
     async def finish(
         self, job_id: str, token: str, result: dict[str, Any], files: tuple[str, ...], file_bytes: int
     ) -> bool:
-        """Publish a result. Raises TypeError where it holds what JSON cannot: no store would take that."""
         try:
             to_json(result)
         except PydanticSerializationError as error:
@@ -181,14 +174,12 @@ class JobTrackerActor:
         await self._flush(journal)
         return released
 
-    async def left(self, job_id: str) -> None:
-        """The runner of a cancelled job has stopped."""
+    async def runner_stopped(self, job_id: str) -> None:
         tracker, journal = await self._open()
-        tracker.left(job_id)
+        tracker.runner_stopped(job_id)
         await self._flush_soon(journal)
 
     async def cancel(self, job_id: str) -> JobView | None:
-        """End a job that has not ended; None where the id is unknown. Raises JobEndedError."""
         tracker, journal = await self._with_record(job_id)
         view = tracker.cancel(job_id)
         self._changed(job_id)
@@ -202,42 +193,35 @@ class JobTrackerActor:
     async def page(
         self, client: str | None, state: JobState | None, before: int, limit: int
     ) -> list[JobView]:
-        """Jobs of a client (None: of all) with a sequence below `before`, newest first."""
         tracker, journal = await self._open()
         jobs = await journal.page(client, state, before, limit)
         return [tracker.view(job.job_id) or tracker.view_of(job) for job in jobs]
 
     async def wait(self, job_id: str, version: str, timeout: float) -> JobView | None:
-        """The job once its `version` differs from the one given, or as it is after `timeout` seconds."""
         return await self._wait(job_id, timeout, lambda view: view.version != version)
 
     async def wait_stage(self, job_id: str, state: str, stage: str, timeout: float) -> JobView | None:
-        """The job once its state or stage differs from those given, or as it is after `timeout` seconds."""
         return await self._wait(job_id, timeout, lambda view: (view.state, view.stage) != (state, stage))
 
     async def lease_lost(self, job_id: str, token: str, timeout: float) -> bool:
-        """True as soon as a runner must stop; False after `timeout` seconds."""
         await self._open()
         if not self._is_lost(job_id, token):
             await self._wait(job_id, timeout, lambda _: self._is_lost(job_id, token))
         return self._is_lost(job_id, token)
 
     async def demand(self) -> dict[str, dict[str, float]]:
-        """Work by stage: submitted since this tracker started, withdrawn of that, waiting, running."""
         return (await self._open())[0].demand()
 
     async def stats(self) -> TrackerStats:
         return (await self._open())[0].stats()
 
     async def secret(self) -> bytes:
-        """What signs tokens and callbacks; the same for as long as the store lives."""
         await self._open()
         return self._secret
 
-    # What operators ask: serve_app.admin
+    # For operators (`serve_app.admin`)
 
     async def set_mode(self, mode: Mode) -> None:
-        """Let the server take and begin jobs, or not; so it stays until the next call, whatever dies."""
         tracker, journal = await self._open()
         await journal.change_store(lambda store: store.set_mode(mode))
         tracker.mode = mode
@@ -245,11 +229,9 @@ class JobTrackerActor:
         self._work.set()
 
     async def waiting(self, client: str | None, limit: int) -> list[JobView]:
-        """The first who wait, of a client or (None) of all, in order."""
         return (await self._open())[0].waiting(client, limit)
 
     async def requeue(self, job_id: str) -> JobView | None:
-        """Put a job in line again; None where the id is unknown. Raises RequeueError."""
         tracker, journal = await self._with_record(job_id)
         if journal.problem is not None:
             raise journal.problem
@@ -260,7 +242,6 @@ class JobTrackerActor:
         return view
 
     async def purge(self, wanted: Purge, dry_run: bool) -> Purged:
-        """Delete files and records of ended jobs: one step."""
         tracker, journal = await self._open()
         async with self._cleaning:
             purged = await purge(wanted, dry_run, tracker, journal, self._janitor)
@@ -270,24 +251,21 @@ class JobTrackerActor:
         return purged
 
     async def leftovers(self) -> Leftovers:
-        """What of the storage no record knows. Raises StorageError."""
         _, journal = await self._open()
         return await self._janitor.survey(journal)
 
     async def delete_left_by(self, store: str) -> int:
-        """Delete the folders of a store that is not in use; how many went. Raises StorageError."""
         _, journal = await self._open()
         deleted = await self._janitor.delete_left_by(store, journal)
         logger.info("an operator has deleted %d folders that job store %s left", deleted, store)
         return deleted
 
     async def set_aside(self) -> list[SetAside]:
-        """Records that could not be read, and are kept apart."""
         _, journal = await self._open()
         return await journal.change_store(lambda store: store.aside())
 
     async def close(self) -> None:
-        """End the housekeeping and let go of the store."""
+        """End the housekeeping and close the store."""
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -298,7 +276,7 @@ class JobTrackerActor:
     # The tracker and its store
 
     async def _open(self) -> _Opened:
-        """The tracker and its journal, read from the store first where they are not here yet."""
+        """Return the tracker and its journal; the first call reads the store."""
         if self._taken is not None:
             raise self._taken
         if self._opened is None:
@@ -323,7 +301,7 @@ class JobTrackerActor:
         return opened
 
     def _read_store(self) -> tuple[_Opened, bytes]:
-        """A tracker that goes on with what is stored. Blocks."""
+        """Make a tracker from the store's records, and return it with the store's secret. Blocks."""
         store = open_store(self._settings.jobs.store)
         try:
             _take_back_readable(store)
@@ -335,16 +313,16 @@ class JobTrackerActor:
             raise
 
     async def _with_record(self, job_id: str) -> _Opened:
-        """The tracker, which knows what is stored of a job until the next `await`."""
+        """Return the tracker with this job's record in memory, until the caller's next `await`."""
         tracker, journal = await self._open()
-        if not tracker.holds(job_id) and (stored := await journal.get(job_id)):
+        if not tracker.has_record(job_id) and (stored := await journal.get(job_id)):
             tracker.recall(stored)
         return tracker, journal
 
     async def _claim(self, token: str) -> Claim | None:
         tracker, journal = await self._open()
         if journal.problem is not None:
-            return None  # an attempt must be durable before its runner hears of it: no two have one number
+            return None  # an attempt must be durable before it begins, so that no two have one number
         if claim := tracker.claim(token):
             try:
                 await self._flush(journal)
@@ -355,7 +333,7 @@ class JobTrackerActor:
 
     @asynccontextmanager
     async def _turn(self, new: NewJob) -> AsyncIterator[None]:
-        """Submits of one id or idempotency key go one after the other: each sees what became of the last."""
+        """Serialize submits of one id or idempotency key: each sees the result of the previous one."""
         names = [f"id {new.job_id}"]
         if new.idempotency:
             names.append(f"key {new.client.name!r} {new.idempotency.key}")
@@ -385,7 +363,7 @@ class JobTrackerActor:
             raise
 
     async def _flush_soon(self, journal: Journal) -> None:
-        """Write what was changed, or leave it to the next try where the store takes nothing at the moment."""
+        """Write all changes if the store takes writes; else the next try writes them."""
         if journal.problem is None:
             with suppress(StoreError):
                 await self._flush(journal)
@@ -406,7 +384,7 @@ class JobTrackerActor:
             self._store_failed = True
             logger.error("the job store takes no writes; the job tracker goes on in memory: %s", error)
 
-    # What nobody asks for
+    # Periodic tasks
 
     def _start_background(self) -> None:
         sender = WebhookSender(self._settings.webhooks, self.secret, time.time, self._observer)
@@ -421,7 +399,7 @@ class JobTrackerActor:
         async def call_back() -> None:
             tracker, journal = await self._open()
             await self._flush_soon(journal)
-            if journal.problem is None:  # else an end may not be durable, and be another one after a crash
+            if journal.problem is None:  # else the end may not be durable, and differ after a crash
                 sender.deliver_due(tracker)
 
         async def tell_load() -> None:
@@ -446,7 +424,7 @@ class JobTrackerActor:
         await self._flush_soon(journal)
 
     async def _check_store(self) -> None:
-        """Write what could not be written before."""
+        """Try again to write what could not be written."""
         _, journal = await self._open()
         if journal.problem is not None:
             with suppress(StoreError):
@@ -457,7 +435,7 @@ class JobTrackerActor:
             self._work.set()
 
     async def _set_aside_unreadable(self, tracker: JobTracker, journal: Journal) -> None:
-        """Move records away that no read could make sense of."""
+        """Set records aside that could not be read."""
         if journal.problem is None and journal.store.noted_unreadable():
             for kept in await journal.change_store(lambda store: store.set_aside()):
                 log_event(
@@ -494,10 +472,10 @@ class JobTrackerActor:
     # Waiting
 
     def _changed(self, job_id: str) -> None:
-        """A job came, went or moved: the positions of others may have changed, too."""
+        """Wake callers that wait for this job, and for any queued job, whose position may have changed."""
         self._notify(job_id)
-        self._line_changed.set()
-        self._line_changed = asyncio.Event()
+        self._queue_changed.set()
+        self._queue_changed = asyncio.Event()
 
     def _notify(self, job_id: str) -> None:
         if event := self._changes.pop(job_id, None):
@@ -510,19 +488,19 @@ class JobTrackerActor:
         deadline = asyncio.get_running_loop().time() + timeout
         while True:
             tracker, _ = await self._with_record(job_id)
-            line_changed = self._line_changed
+            queue_changed = self._queue_changed
             view = tracker.view(job_id)
             left = deadline - asyncio.get_running_loop().time()
             if view is None or wanted(view) or view.state.is_final or left <= 0:
                 return view
             queued = view.state is JobState.QUEUED
-            event = line_changed if queued else self._changes.setdefault(job_id, asyncio.Event())
+            event = queue_changed if queued else self._changes.setdefault(job_id, asyncio.Event())
             with suppress(TimeoutError):
                 await asyncio.wait_for(event.wait(), left)
 
 
 def _take_back_readable(store: JobStore) -> None:
-    """Make jobs again of records set aside that this release can read."""
+    """Restore jobs from records set aside that this release can read."""
     try:
         if taken_back := store.take_back():
             logger.warning("%d records that had been set aside are jobs again", len(taken_back))

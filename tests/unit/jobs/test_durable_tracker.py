@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from configs.settings import Settings
-from serve_app.jobs.actor import JobTrackerActor
+from serve_app.jobs.durable_tracker import DurableTracker
 from serve_app.jobs.errors import DrainingError, LimitError, NoRoomError
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Client, IdempotencyKey, JobState, NewJob
@@ -26,23 +26,23 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-async def actor(settings: Settings) -> AsyncIterator[JobTrackerActor]:
-    actor = JobTrackerActor(settings)
+async def actor(settings: Settings) -> AsyncIterator[DurableTracker]:
+    actor = DurableTracker(settings)
     yield actor
     await actor.close()
 
 
-async def submit(actor: JobTrackerActor, *job_ids: str) -> None:
+async def submit(actor: DurableTracker, *job_ids: str) -> None:
     for job_id in job_ids:
         await actor.submit(NewJob(job_id, SPEC, WORK))
 
 
-async def test_what_was_answered_is_on_disk(actor: JobTrackerActor, settings: Settings) -> None:
+async def test_what_was_answered_is_on_disk(actor: DurableTracker, settings: Settings) -> None:
     await submit(actor, "a", "b")
     claim = await actor.claim("token", 0)
     assert claim is not None
     await actor.finish("a", "token", {"timings": {}}, (), 0)
-    successor = JobTrackerActor(settings)
+    successor = DurableTracker(settings)
     assert (await successor.stats()).jobs["succeeded"] == 1
     view = await successor.view("b")
     assert view is not None
@@ -56,7 +56,7 @@ async def test_a_request_that_repeats_another_is_admitted_where_a_new_one_would_
     limited = settings.model_copy(
         update={"jobs": settings.jobs.model_copy(update={"client_jobs": 1, "queue_limit": 1})}
     )
-    actor = JobTrackerActor(limited)
+    actor = DurableTracker(limited)
     await actor.admit("me", "key")
     await actor.submit(NewJob("a", SPEC, WORK, Client("me"), idempotency=IdempotencyKey("key", "print")))
     await actor.admit("me", "key")
@@ -73,7 +73,7 @@ async def test_nothing_is_admitted_where_the_disk_has_no_room(settings: Settings
     enough = settings.model_copy(
         update={"storage": settings.storage.model_copy(update={"min_free_bytes": 1 << 62})}
     )
-    actor = JobTrackerActor(enough)
+    actor = DurableTracker(enough)
     await actor.stats()
     async with asyncio.timeout(PROMPTLY):
         while True:
@@ -85,7 +85,7 @@ async def test_nothing_is_admitted_where_the_disk_has_no_room(settings: Settings
     await actor.close()
 
 
-async def test_claims_that_wait_get_all_jobs_that_come_at_once(actor: JobTrackerActor) -> None:
+async def test_claims_that_wait_get_all_jobs_that_come_at_once(actor: DurableTracker) -> None:
     claims = [asyncio.create_task(actor.claim(f"token-{index}", 30)) for index in range(3)]
     await asyncio.sleep(0.05)
     await asyncio.gather(*(submit(actor, job_id) for job_id in "abc"))
@@ -94,13 +94,13 @@ async def test_claims_that_wait_get_all_jobs_that_come_at_once(actor: JobTracker
     assert {claim.job.job_id for claim in found if claim} == set("abc")
 
 
-async def test_a_claim_waits_no_longer_than_asked(actor: JobTrackerActor) -> None:
+async def test_a_claim_waits_no_longer_than_asked(actor: DurableTracker) -> None:
     async with asyncio.timeout(PROMPTLY):
         assert await actor.claim("token", 0.05) is None
         assert await actor.claim("token", 0) is None
 
 
-async def test_waits_end_when_something_changes_or_time_is_over(actor: JobTrackerActor) -> None:
+async def test_waits_end_when_something_changes_or_time_is_over(actor: DurableTracker) -> None:
     await submit(actor, "a", "b")
     view = await actor.view("b")
     assert view is not None
@@ -117,7 +117,7 @@ async def test_waits_end_when_something_changes_or_time_is_over(actor: JobTracke
     assert claimed.state is JobState.RUNNING
 
 
-async def test_nobody_waits_for_a_job_that_never_was(actor: JobTrackerActor) -> None:
+async def test_nobody_waits_for_a_job_that_never_was(actor: DurableTracker) -> None:
     async with asyncio.timeout(PROMPTLY):
         assert await actor.wait("never", "", 30) is None
         assert await actor.wait_stage("never", "queued", "queued", 30) is None
@@ -125,7 +125,7 @@ async def test_nobody_waits_for_a_job_that_never_was(actor: JobTrackerActor) -> 
     assert actor._changes == {}
 
 
-async def test_a_runner_hears_at_once_that_its_job_was_cancelled(actor: JobTrackerActor) -> None:
+async def test_a_runner_hears_at_once_that_its_job_was_cancelled(actor: DurableTracker) -> None:
     await submit(actor, "a")
     await actor.claim("token", 0)
     assert not await actor.lease_lost("a", "token", 0.05)
@@ -137,18 +137,18 @@ async def test_a_runner_hears_at_once_that_its_job_was_cancelled(actor: JobTrack
     assert not await actor.heartbeat("a", "token", "denoising", 0.5)
 
 
-async def test_an_operator_s_mode_outlives_the_tracker(actor: JobTrackerActor, settings: Settings) -> None:
+async def test_an_operator_s_mode_outlives_the_tracker(actor: DurableTracker, settings: Settings) -> None:
     await actor.set_mode(Mode.DRAINING)
     with pytest.raises(DrainingError):
         await submit(actor, "a")
-    successor = JobTrackerActor(settings)
+    successor = DurableTracker(settings)
     assert (await successor.stats()).mode is Mode.DRAINING
     await successor.set_mode(Mode.OPEN)
     await submit(successor, "a")
     await successor.close()
 
 
-async def test_runners_that_wait_hear_at_once_that_the_server_goes_on(actor: JobTrackerActor) -> None:
+async def test_runners_that_wait_hear_at_once_that_the_server_goes_on(actor: DurableTracker) -> None:
     await actor.set_mode(Mode.PAUSED)
     await submit(actor, "a")
     waiting = asyncio.create_task(actor.claim("token", 30))
@@ -160,7 +160,7 @@ async def test_runners_that_wait_hear_at_once_that_the_server_goes_on(actor: Job
     assert claim is not None
 
 
-async def test_a_runner_that_hangs_hears_that_its_job_was_taken_away(actor: JobTrackerActor) -> None:
+async def test_a_runner_that_hangs_hears_that_its_job_was_taken_away(actor: DurableTracker) -> None:
     await submit(actor, "a")
     await actor.claim("hangs", 0)
     losing = asyncio.create_task(actor.lease_lost("a", "hangs", 30))

@@ -1,4 +1,4 @@
-"""Who may put another job in line: limits on the line, and on each client's jobs, submits and bytes."""
+"""Limits on the queue, and on each client's jobs, submits and bytes in the storage."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from configs.settings import JobSettings
 from serve_app.jobs.errors import LimitError
 from serve_app.jobs.forecast.forecast import Forecast
-from serve_app.jobs.line.rate import SubmitRate
 from serve_app.jobs.model import Job
+from serve_app.jobs.queue.rate import SubmitRate
 
 BYTES_RETRY_SECONDS = 3600.0
-"""Songs go by their age, hours or days after they were made: nobody knows here which goes when."""
+"""`Retry-After` of `client_bytes`: songs expire after hours or days, which is not known here."""
 
 LEAST_BURST = 200
-"""Of `jobs.client_burst` where the settings do not say it."""
+"""Lower bound of the default of `jobs.client_burst`."""
 
 
 class Admission:
-    """Counts what each client has in line, running and stored."""
+    """Counts each client's queued and running jobs, and its bytes in the storage."""
 
     def __init__(self, settings: JobSettings, stored_bytes: Mapping[str, int]) -> None:
         self._settings = settings
@@ -28,11 +28,11 @@ class Admission:
 
     @property
     def stored_bytes(self) -> int:
-        """Of all clients together."""
+        """Bytes of all clients together."""
         return self._bytes.total()
 
     def check(self, client: str, uploaded_bytes: int, waiting: int, forecast: Forecast, now: float) -> None:
-        """Raise LimitError where a client's job may not enter the line now."""
+        """Raise LimitError if a client may not submit a job now. `now` is a time of the steady clock."""
         limits = self._settings
         if waiting >= limits.queue_limit:
             raise LimitError("The queue is full", forecast.next_start(now), "queue_limit")
@@ -48,31 +48,35 @@ class Admission:
             )
             raise LimitError(message, BYTES_RETRY_SECONDS, "client_bytes")
 
-    def entered(self, job: Job, now: float) -> None:
-        """A new job is in line. `now` is of the steady clock, as for `check`."""
+    def submitted(self, job: Job, now: float) -> None:
+        """Count a new job. `now` is a time of the steady clock."""
         self._rate.take(job.client, now)
         self._jobs[job.client] += 1
         self._bytes[job.client] += job.uploaded_bytes
 
     def restored(self, job: Job) -> None:
-        """A job of the store is open; its bytes are known."""
+        """Count an unsettled job of a store that a tracker opens; its bytes were given to `__init__`."""
         if not job.state.is_final:
             self._jobs[job.client] += 1
 
-    def left(self, job: Job) -> None:
-        """A job has ended."""
+    def requeued(self, job: Job) -> None:
+        """Count a failed job that is queued again."""
+        self._jobs[job.client] += 1
+
+    def ended(self, job: Job) -> None:
+        """Count a job that has ended as neither queued nor running, and add the bytes of its songs."""
         self._jobs[job.client] -= 1
         self._bytes[job.client] += job.file_bytes
         self._forget(job.client)
 
     def withdrawn(self, job: Job) -> None:
-        """A job that had just entered is taken back."""
+        """Undo `submitted`, except for the rate."""
         self._jobs[job.client] -= 1
         self._bytes[job.client] -= job.uploaded_bytes
         self._forget(job.client)
 
     def freed(self, client: str, byte_count: int) -> None:
-        """Files of a client have been deleted."""
+        """Subtract files of a client that have been deleted."""
         self._bytes[client] -= byte_count
         self._forget(client)
 

@@ -1,16 +1,16 @@
-"""How often each client may submit: a token bucket for every one of them."""
+"""Each client's rate of submits, limited by a token bucket."""
 
 _FORGET_ABOVE = 1000
-"""Clients; most of them are addresses that nobody will see again."""
+"""Number of clients above which full buckets are forgotten; most are addresses that never come back."""
 _ROUNDING = 1e-3
-"""Seconds that nobody is made to wait for; sums of times may differ by less than that and should be equal."""
+"""Waits shorter than this (in seconds) are rounding errors of sums of times, and count as none."""
 
 
 class SubmitRate:
-    """Token buckets of `burst` tokens, into which `per_second` new ones fall; each submit takes one.
+    """Token buckets of `burst` tokens that gain `per_second` tokens a second; each submit takes one.
 
-    Of a bucket only the moment is kept at which it will be full (the "generic cell rate algorithm" of ATM
-    networks). Time that a clock is set back by counts as no time.
+    A bucket is stored as the time at which it will be full (the "generic cell rate algorithm" of ATM
+    networks). If the clock is set back, no time has passed.
     """
 
     def __init__(self, per_second: float, burst: int) -> None:
@@ -19,17 +19,17 @@ class SubmitRate:
         self._full_at: dict[str, float] = {}
         self._forget_at = _FORGET_ABOVE
         self._passed = 0.0
-        """Seconds that have passed since the first call."""
+        """Seconds since the first call."""
         self._last_call: float | None = None
 
     def wait(self, client: str, now: float) -> float:
-        """Seconds until a client may submit; 0 where it may now."""
+        """Return the seconds until a client may submit; 0 if it may now."""
         until_full = self._full_at.get(client, 0.0) - self._seconds(now)
         wait = until_full - (self._burst - 1) * self._interval
         return wait if wait > _ROUNDING else 0.0
 
     def take(self, client: str, now: float) -> None:
-        """A client has submitted."""
+        """Take a token for a submit."""
         passed = self._seconds(now)
         self._full_at[client] = max(self._full_at.get(client, 0.0), passed) + self._interval
         if len(self._full_at) > self._forget_at:

@@ -1,4 +1,8 @@
-"""A job's ways into the line, back to it and out of it: whoever counts or forecasts hears of each."""
+"""The transitions of a job's state: each changes all that counts or forecasts jobs.
+
+`serve_app.jobs.tracker` lists the transitions and has a method for each; what these have in common is here.
+The one transition that is not here is `claim`, because it needs the order of the queue.
+"""
 
 from typing import Any
 
@@ -6,20 +10,20 @@ from configs.metrics import FailureKind
 from serve_app.jobs.book import JobBook
 from serve_app.jobs.clocks import Clock
 from serve_app.jobs.forecast.forecast import Forecast, work_left
-from serve_app.jobs.line.admission import Admission
-from serve_app.jobs.line.line import Waiting, WaitingLine
 from serve_app.jobs.model import Callback, Checkpoint, Job, JobState, Place
 from serve_app.jobs.observer import JobObserver, Outcome
-from serve_app.jobs.requeue import again
+from serve_app.jobs.queue.admission import Admission
+from serve_app.jobs.queue.job_queue import JobQueue, QueuedJob
+from serve_app.jobs.requeue import requeued_after_failure
 
 
-class Moves:
-    """Of one tracker's jobs."""
+class Transitions:
+    """Changes the records, the queue, the forecast and the clients' limits together."""
 
     def __init__(
         self,
         book: JobBook,
-        line: WaitingLine,
+        queue: JobQueue,
         forecast: Forecast,
         admission: Admission,
         wall: Clock,
@@ -28,7 +32,7 @@ class Moves:
         max_attempts: int,
     ) -> None:
         self._book = book
-        self._line = line
+        self._queue = queue
         self._forecast = forecast
         self._admission = admission
         self._wall = wall
@@ -36,25 +40,26 @@ class Moves:
         self._observer = observer
         self._max_attempts = max_attempts
 
-    def enter(self, job: Job) -> None:
-        """A job waits."""
-        self._line.add(job.place, Waiting(job.job_id, job.client, work_left(job)))
+    def enqueue(self, job: Job) -> None:
+        """Put a job whose record says `queued` into the queue."""
+        self._queue.add(job.place, QueuedJob(job.job_id, job.client, work_left(job)))
 
     def requeue(self, job: Job, outcome: Outcome, **changes: Any) -> None:
-        """A running job goes back to its place."""
+        """Put a running job back to its place in the queue."""
         now = self._wall()
         self._forecast.stopped(job, self._steady())
         self._observer.run_ended(job, outcome, now)
-        self.enter(self._book.save(job.waiting_again().with_(queued_at=now, **changes)))
+        self.enqueue(self._book.save(job.requeued().with_(queued_at=now, **changes)))
 
-    def reopen(self, job: Job, place: Place) -> None:
-        """A job that ended goes back into the line. Raises RequeueError."""
-        queued = self._book.reopen(job, again(job).with_(queued_at=self._wall(), place=place))
-        self._admission.restored(queued)
-        self.enter(queued)
+    def requeue_failed(self, job: Job, place: Place) -> None:
+        """Put a job that has failed into the queue again. Raises RequeueError."""
+        queued = requeued_after_failure(job).with_(queued_at=self._wall(), place=place)
+        self._book.save(queued, settled=job)
+        self._admission.requeued(queued)
+        self.enqueue(queued)
 
-    def attempt_failed(self, job: Job, kind: FailureKind, error: str, retryable: bool) -> None:
-        """A running job goes back to its place while attempts are left, else it has failed."""
+    def fail(self, job: Job, kind: FailureKind, error: str, retryable: bool) -> None:
+        """End an attempt that failed: requeue the job while attempts are left, else end it as failed."""
         if retryable and job.counted_attempts < self._max_attempts:
             self.requeue(job, kind)
             self._observer.retried()
@@ -62,15 +67,15 @@ class Moves:
             self.end(job, JobState.FAILED, kind, error=error, tidy_at=self._wall())
 
     def end(self, job: Job, state: JobState, outcome: Outcome, **changes: Any) -> Job:
-        """A waiting or running job is over; its record."""
+        """Give a queued or running job its final state; return its record."""
         now = self._wall()
         if job.state is JobState.QUEUED:
-            self._line.remove(job.place)
+            self._queue.remove(job.place)
         else:
             self._forecast.stopped(job, self._steady())
             self._observer.run_ended(job, outcome, now)
         callback = Callback(due_at=now) if job.spec.request.callback_url else None
-        # Only a job that failed may be put back in line.
+        # Only a failed job can be requeued, so the others need not keep what their users asked for.
         spec = job.spec if state is JobState.FAILED else job.spec.without_content()
         changes |= {
             "spec": spec,
@@ -80,14 +85,14 @@ class Moves:
             "callback": callback,
         }
         ended = self._book.save(job.with_(state=state, **changes))
-        self._admission.left(ended)
+        self._admission.ended(ended)
         self._observer.ended(ended)
         return ended
 
     def withdraw(self, job: Job) -> None:
-        """A job that nobody was told of is taken back: it never was."""
+        """Remove a job whose submit failed, with its record."""
         if job.state is JobState.QUEUED:
-            self._line.remove(job.place)
+            self._queue.remove(job.place)
         else:
             self._forecast.stopped(job, self._steady())
             self._observer.run_ended(job, "handed_back", self._wall())
