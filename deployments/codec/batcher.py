@@ -161,12 +161,13 @@ class TileBatcher:
             ]
         half = len(batch) // 2
         if out_of_memory:
-            self._lower_limit(half)
+            self._lower_limit(len(batch))
         return self._forward(batch[:half]) + self._forward(batch[half:])
 
-    def _lower_limit(self, tiles: int) -> None:
+    def _lower_limit(self, failed_tiles: int) -> None:
+        self._tile_batch = min(self._tile_batch, failed_tiles // 2)
         logger.warning(
-            "a forward of so many tiles did not fit into memory; from now on they have %d (codec.tile_batch)",
-            tiles,
+            "a forward of %d tiles did not fit into memory; from now on they have %d (codec.tile_batch)",
+            failed_tiles,
+            self._tile_batch,
         )
-        self._tile_batch = min(self._tile_batch, tiles)

@@ -1,4 +1,4 @@
-"""The token range that all rows of vLLM's present step draw from.
+"""The token ranges that the rows of vLLM's present step draw from.
 
 vLLM tells its logits processors the rows of a step before the model runs, but does not tell the model. Both
 run on the engine's thread, so a value of that thread is what they share.
@@ -6,20 +6,22 @@ run on the engine's thread, so a value of that thread is what they share.
 
 import threading
 
+Ranges = frozenset[range]
+
 
 class _Announced(threading.local):
     rows = 0
-    common: range | None = None
+    ranges: Ranges = frozenset()
 
 
 _announced = _Announced()
 
 
-def announce(rows: int, common: range | None) -> None:
-    """Say that steps of this thread's engine have `rows` rows of ours now, and the range common to them."""
-    _announced.rows, _announced.common = rows, common
+def announce(rows: int, ranges: Ranges) -> None:
+    """Say that steps of this thread's engine have `rows` rows of ours now, which draw from these ranges."""
+    _announced.rows, _announced.ranges = rows, ranges
 
 
-def common_range(rows: int) -> range | None:
-    """The range of a step with `rows` rows; None where rows draw from several, or are not all ours."""
-    return _announced.common if rows == _announced.rows else None
+def ranges_of_step(rows: int) -> Ranges | None:
+    """The ranges of a step with `rows` rows; None where they are not all ours."""
+    return _announced.ranges if rows == _announced.rows and _announced.ranges else None
