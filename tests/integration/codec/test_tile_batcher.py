@@ -166,4 +166,4 @@ async def test_a_forward_that_does_not_fit_into_memory_is_halved_and_the_next_on
     sizes = [len(batch) for batch in recording_engine.batches]
     assert sizes[:4] == [8, 4, 2, 2]
     assert set(sizes[6:]) <= {1, 2}
-    assert np.abs(tiled.result - recording_engine.decode(random_latents(600))).max() <= 1e-5
+    assert np.abs(tiled.result - recording_engine.decode(random_latents(600))).max() <= 1e-4
