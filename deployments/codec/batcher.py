@@ -144,13 +144,14 @@ class TileBatcher:
 
     def _out_of_memory(self, batch: _Batch) -> EngineError:
         if len(batch) > 1:
-            self._lower_limit(len(batch) // 2)
+            self._lower_limit(len(batch))
         frames = batch[0][1].stop - batch[0][1].start
         return EngineError(f"a tile of {frames} frames does not fit into memory: lower codec.tile_frames")
 
-    def _lower_limit(self, tiles: int) -> None:
+    def _lower_limit(self, failed_tiles: int) -> None:
+        self._tile_batch = min(self._tile_batch, failed_tiles // 2)
         logger.warning(
-            "a forward of so many tiles did not fit into memory; from now on they have %d (codec.tile_batch)",
-            tiles,
+            "a forward of %d tiles did not fit into memory; from now on they have %d (codec.tile_batch)",
+            failed_tiles,
+            self._tile_batch,
         )
-        self._tile_batch = min(self._tile_batch, tiles)

@@ -61,8 +61,8 @@ class GuidanceProcessor(LogitsProcessor):
         """Update the rows after they were added to, removed from or moved in vLLM's batch."""
         if process_dict_updates(self._rows, batch_update, _batch_row):
             self._groups = None
-            ranges = {range(one.row.first_id, one.row.end_id) for one in self._rows.values()}
-            announce(len(self._rows), ranges.pop() if len(ranges) == 1 else None)
+            ranges = frozenset(range(one.row.first_id, one.row.end_id) for one in self._rows.values())
+            announce(len(self._rows), ranges)
 
     def apply(self, logits: Tensor) -> Tensor:
         """Force a token on each row of `logits` [rows, vocabulary]."""

@@ -6,6 +6,7 @@ second. This took 1.0 to 1.6 % of a core for nothing, as much as an empty replic
 
 import ctypes
 import mmap
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ _MADV_DONTNEED = 4
 class LoneWorker(CPUWorker):
     """Destroys its process groups once the model is ready, because vLLM does not use groups of one member.
 
-    Its KV cache takes memory only where it has been written.
+    Its KV cache takes memory only where it has been written. The output layer's weights are packed in parts.
     """
 
     def init_device(self) -> None:
@@ -29,6 +30,10 @@ class LoneWorker(CPUWorker):
         parallel_state.destroy_model_parallel()
         parallel_state.destroy_distributed_environment()
         super().init_device()
+
+    def load_model(self, **options: Any) -> None:
+        super().load_model(**options)
+        self.model_runner.get_model().forget_packed_vocabulary()
 
     def initialize_from_config(self, kv_cache_config: KVCacheConfig) -> None:
         super().initialize_from_config(kv_cache_config)

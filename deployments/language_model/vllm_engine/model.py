@@ -4,7 +4,8 @@ Some published checkpoints name their weights like a bare Qwen3Model (`embed_tok
 loads both spellings, but vLLM's Qwen3 only `model.embed_tokens.weight`.
 
 Most steps write only codes. Two thirds of the official output layer would compute logits that are masked
-afterwards, so these steps compute the logits of the codes alone.
+afterwards, so a step computes only the logits of the token ranges from which its rows draw. On a CPU only
+these parts of the output layer are packed for matrix products.
 """
 
 from collections.abc import Iterable
@@ -17,30 +18,40 @@ from vllm.model_executor.models.qwen3 import Qwen3ForCausalLM
 from vllm.model_executor.models.registry import ModelRegistry
 from vllm.platforms import current_platform
 
-from deployments.language_model.vllm_engine.step_range import common_range
+from deployments.language_model.vllm_engine.step_range import ranges_of_step
 
 ARCHITECTURE = "AceStepLanguageModel"
 """The architecture that the engine loads, whatever the checkpoint's config names."""
 
 
 class AceStepLanguageModel(Qwen3ForCausalLM):
-    """Qwen3 that accepts both spellings of its weights and has a short output layer for steps of codes."""
+    """Qwen3 that accepts both spellings of its weights and has an output layer in parts."""
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__(vllm_config=vllm_config, prefix=prefix)
-        self._code_heads: dict[range, _Head] = {}
+        self._heads: dict[range, _Head] = {}
+        """Parts of the output layer by their tokens."""
 
     def compute_logits(self, hidden_states: Tensor) -> Tensor:
-        """Logits [rows, vocabulary]. If all rows of the step write codes, all other tokens have -inf."""
-        codes = common_range(len(hidden_states))
-        if codes is None or codes.start == 0:  # text
+        """Logits [rows, vocabulary]; -inf for tokens that no row of the step may draw."""
+        ranges = ranges_of_step(len(hidden_states))
+        if ranges is None:  # vLLM's trial run of the model
             every: Tensor = super().compute_logits(hidden_states)
             return every
-        if codes not in self._code_heads:
-            self._code_heads[codes] = _Head(self.lm_head.weight[codes.start : codes.stop])
         logits = hidden_states.new_full((len(hidden_states), self.config.vocab_size), -torch.inf)
-        logits[:, codes.start : codes.stop] = self._code_heads[codes](hidden_states)
+        for tokens in ranges:
+            if tokens not in self._heads:
+                self._heads[tokens] = _Head(self.lm_head.weight[tokens.start : tokens.stop])
+            logits[:, tokens.start : tokens.stop] = self._heads[tokens](hidden_states)
         return logits
+
+    def forget_packed_vocabulary(self) -> None:
+        """Free the copies, packed for a CPU's products, that vLLM has made of the vocabulary.
+
+        It packs the embedding, which nothing multiplies with, and the whole output layer.
+        """
+        for layer in (self.model.embed_tokens, self.lm_head):
+            layer.cpu_linear = torch.nn.functional.linear
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> set[str]:
         loaded: set[str] = super().load_weights((full_name(name), weight) for name, weight in weights)
