@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar
 
 from configs.settings import Settings
@@ -14,6 +15,7 @@ from deployments.common.tracing import NO_SPANS, SpanRecorder
 from serve_app.execution.models import Models
 from serve_app.jobs.model import Checkpoint, Job
 from serve_app.jobs.progress import JobProgress
+from serve_app.request.draft import Draft, draft_of
 from serve_app.request.planning import language_model
 from serve_app.request.song_plan import SongPlan
 from serve_app.request.spec import JobSpec
@@ -42,6 +44,11 @@ class Attempt:
     @property
     def spec(self) -> JobSpec:
         return self.job.spec
+
+    @cached_property
+    def draft(self) -> Draft:
+        """The decisions that follow from the specification."""
+        return draft_of(self.spec)
 
     @property
     def language_model(self) -> str:

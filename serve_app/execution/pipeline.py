@@ -30,16 +30,13 @@ from serve_app.execution.failures import is_unavailable
 from serve_app.execution.results import job_result
 from serve_app.jobs.model import Job
 from serve_app.request.planning import (
+    diffusion_options,
     fallback_plan,
-    given_metadata,
     instruction,
-    known_durations,
     lyrics_for_models,
     plan_request,
     sampling,
     song_plan,
-    span_of,
-    wants_codes,
 )
 from serve_app.request.song_plan import SongPlan
 from serve_app.request.spec import Recording
@@ -88,19 +85,18 @@ async def plan(attempt: Attempt) -> SongPlan:
     """
     if attempt.job.checkpoint.plan is not None:
         return attempt.job.checkpoint.plan
-    spec = attempt.spec
-    given = given_metadata(spec, known_durations(spec, span_of(spec)))
+    draft = attempt.draft
     lm_max_duration = attempt.settings.language_model.lm_max_duration
     with attempt.stage("planning") as origin:
-        question = plan_request(spec, given, lm_max_duration)
+        question = plan_request(draft, lm_max_duration)
         if question is None:
-            return song_plan(spec, given, lm_answered=False)
+            return song_plan(draft, draft.given, lm_answered=False)
         try:
             async with asyncio.timeout(attempt.settings.jobs.plan_timeout_seconds):
                 planned = await _planned(attempt, replace(question, origin=origin))
         except TimeoutError:
-            return fallback_plan(spec, given, lm_max_duration)
-    song = song_plan(spec, planned, lm_answered=True)
+            return fallback_plan(draft, lm_max_duration)
+    song = song_plan(draft, planned, lm_answered=True)
     await attempt.keep_stages(song, None)
     return song
 
@@ -121,7 +117,7 @@ async def compose(attempt: Attempt, song: SongPlan) -> list[tuple[int, ...] | No
     spec = attempt.spec
     if attempt.job.checkpoint.codes is not None:
         return list(attempt.job.checkpoint.codes)
-    if not wants_codes(spec):
+    if not attempt.draft.wants_codes:
         return list(spec.codes) or [None] * len(spec.seeds)
 
     def question(item: int, origin: Origin) -> ComposeRequest:
@@ -193,17 +189,7 @@ async def denoise(
             source=recordings.source,
             window=song.span.window(frames) if song.span else None,
             reference=recordings.reference,
-            inference_steps=spec.request.inference_steps,
-            guidance_scale=spec.request.guidance_scale,
-            audio_cover_strength=spec.request.audio_cover_strength,
-            shift=spec.request.shift,
-            timesteps=spec.request.timesteps,
-            infer_method=spec.request.infer_method,
-            use_adg=spec.request.use_adg,
-            cfg_interval_start=spec.request.cfg_interval_start,
-            cfg_interval_end=spec.request.cfg_interval_end,
-            cover_noise_strength=spec.request.cover_noise_strength,
-            repaint_mode=REPAINT_MODES[spec.request.repaint_mode],
+            options=diffusion_options(spec.request),
             origin=origin,
         )
 

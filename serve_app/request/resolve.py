@@ -6,18 +6,18 @@ from dataclasses import replace
 from configs.domain import CODE_RATE, SOURCE_TASKS, Task, code_count
 from serve_app.request.capabilities import Limits
 from serve_app.request.codes import codes_per_song
+from serve_app.request.draft import Draft, draft_of
 from serve_app.request.errors import invalid
 from serve_app.request.fields import MAX_SEED, RANDOM_SEED
 from serve_app.request.notes import moved_start, without_effect
-from serve_app.request.planning import span_of
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec, Recording
 
 
-def job_spec(
+def job_draft(
     request: GenerateRequest, source: Recording | None, reference: Recording | None, limits: Limits
-) -> JobSpec:
-    """The job that a request makes, after `apply_limits`. Raises RequestValidationError."""
+) -> Draft:
+    """The draft of the job that a request makes, after `apply_limits`. Raises RequestValidationError."""
     batch_size = request.batch_size or limits.default_batch_size
     try:
         codes = codes_per_song(request.audio_code_string, batch_size)
@@ -36,10 +36,11 @@ def job_spec(
         reference=reference,
         notes=tuple(without_effect(request, source is not None, bool(codes), limits.dit)),
     )
-    _check_length(spec, limits)
-    if spec.source is not None and span_of(spec) is not None:
-        spec = replace(spec, notes=(*spec.notes, *moved_start(request, spec.source.seconds)))
-    return spec
+    draft = _checked_draft(spec, limits)
+    if spec.source is not None and draft.span is not None:
+        notes = (*spec.notes, *moved_start(request, spec.source.seconds))
+        draft = replace(draft, spec=replace(spec, notes=notes))
+    return draft
 
 
 def song_seeds(request: GenerateRequest, batch_size: int) -> tuple[int, ...]:
@@ -64,16 +65,19 @@ def _check_task_without_source(request: GenerateRequest, codes: tuple[tuple[int,
         raise invalid("src_audio", "Task cover requires source audio, or audio codes", "missing")
 
 
-def _check_length(spec: JobSpec, limits: Limits) -> None:
+def _checked_draft(spec: JobSpec, limits: Limits) -> Draft:
+    """Raises RequestValidationError where a repaint renews nothing or makes the song too long."""
     try:
-        span = span_of(spec)
+        draft = draft_of(spec)
     except ValueError as error:
         raise invalid("repainting_end", f"The repainted part {error}") from error
+    span = draft.span
     if span and spec.source and span.total_seconds(spec.source.seconds) > limits.max_duration:
         raise invalid(
             "repainting_start" if span.pad_left > span.pad_right else "repainting_end",
             f"The extended song would be longer than {limits.max_duration:g} seconds",
         )
+    return draft
 
 
 def _usable_codes(

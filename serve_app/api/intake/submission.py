@@ -24,7 +24,7 @@ from serve_app.recordings.decoder import DecodedRecording, RecordingDecoder
 from serve_app.request.capabilities import Limits, apply_limits
 from serve_app.request.errors import invalid
 from serve_app.request.planning import unconditional_text
-from serve_app.request.resolve import job_spec
+from serve_app.request.resolve import job_draft
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec, Recording
 from serve_app.request.workload import job_work
@@ -96,17 +96,17 @@ class Submission:
             job_id = await self._service.new_job_id()
             source = self._recording(job_id, "source", recordings.source)
             reference = self._recording(job_id, "reference", recordings.reference)
-            spec = await self._pools.bodies.run_unless_short(
-                body.text_bytes, job_spec, request, source, reference, self._limits
+            draft = await self._pools.bodies.run_unless_short(
+                body.text_bytes, job_draft, request, source, reference, self._limits
             )
-            spec = _noting_damage(spec, recordings)
+            spec = _noting_damage(draft.spec, recordings)
             await self._check_prompt(request)
             uploaded_bytes = await self._store(job_id, spec.source, recordings.source)
             uploaded_bytes += await self._store(job_id, spec.reference, recordings.reference)
         new = NewJob(
             job_id=job_id,
             spec=spec,
-            work=job_work(spec, self._limits),
+            work=job_work(draft, self._limits),
             client=caller.client,
             priority=request.priority,
             uploaded_bytes=uploaded_bytes,
