@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from configs.settings import PROJECT_ROOT
+from configs.settings import state_path
 from deployments.common.audio_formats import extension
 from deployments.common.errors import StorageError
 from deployments.common.stored_files import located, new_stored_file, storage_errors, stored_file
@@ -30,8 +30,8 @@ class AudioStorage:
 
     def __init__(self, uri: str) -> None:
         """Raises ImportError where the package for the URI's protocol is not installed."""
-        if "://" not in uri and not Path(uri).is_absolute():
-            uri = str(PROJECT_ROOT / uri)
+        if "://" not in uri:
+            uri = str(state_path(Path(uri)))
         self._root = uri.rstrip("/")
         located(self._root)
 

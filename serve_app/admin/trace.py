@@ -24,7 +24,7 @@ def add_commands(commands: Commands) -> None:
         type=Path,
         nargs="+",
         metavar="PATH",
-        help="files, or folders of files (default: tracing.folder of the settings, output/traces)",
+        help="files, or folders of files (default: output/traces in the state directory)",
     )
     trace.set_defaults(run=_trace)
 
