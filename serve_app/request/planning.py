@@ -10,7 +10,7 @@ from serve_app.request.schemas import GenerateRequest
 from serve_app.request.song_plan import SongPlan
 
 FALLBACK_DURATION = 30.0
-"""Seconds, for a song whose length nobody gave while the LM is down."""
+"""Duration in seconds of a song without a given duration while the LM is down."""
 FALLBACK_NOTE = (
     "The language model was not available: missing metadata was left to the music model "
     "(a missing duration is {seconds:g} s)."
@@ -18,26 +18,26 @@ FALLBACK_NOTE = (
 
 
 def language_model(request: GenerateRequest, models: ModelSettings) -> str:
-    """The name of the LM that a job asks for."""
+    """The name of the LM that a request asks for."""
     return request.lm_model_path or models.language_models[0]
 
 
 def lyrics_for_models(request: GenerateRequest) -> str:
-    """The lyrics, or the one way in which all models are told that nobody sings."""
+    """The lyrics; every notation for instrumental music becomes INSTRUMENTAL."""
     if request.lyrics.strip().lower() in {"", "[inst]", "[instrumental]"}:
         return INSTRUMENTAL
     return request.lyrics
 
 
 def unconditional_text(request: GenerateRequest) -> str:
-    """The user's words in the longest prompt that guidance steers away from."""
-    if request.lm_guide_metadata:  # then the prompt keeps the lyrics
+    """The user's texts in the longest unconditional prompt of classifier-free guidance."""
+    if request.lm_guide_metadata:  # then the unconditional prompt keeps the lyrics
         return request.lm_negative_prompt + lyrics_for_models(request)
     return request.lm_negative_prompt
 
 
 def sampling(request: GenerateRequest, seed: int, guided: bool) -> Sampling:
-    """The request's `lm_*` fields; cfg_scale 1 where not `guided`."""
+    """The sampling options of the request's `lm_*` fields. Unless `guided`, cfg_scale is 1."""
     return Sampling(
         seed=seed,
         temperature=request.lm_temperature,
@@ -50,7 +50,7 @@ def sampling(request: GenerateRequest, seed: int, guided: bool) -> Sampling:
 
 
 def instruction(request: GenerateRequest, task: Task) -> str:
-    """The user's own sentence, or in place of the default the task's, with the tracks that it works on."""
+    """The user's instruction. The default is replaced by the task's, with the tracks that it works on."""
     if request.instruction != INSTRUCTIONS[Task.TEXT2MUSIC]:
         return request.instruction
     tracks = request.track_classes if task is Task.COMPLETE else (request.track_name,)
@@ -99,7 +99,7 @@ def song_plan(draft: Draft, planned: Metadata, lm_answered: bool, notes: tuple[s
 
 
 def unasked_duration(lm_max_duration: int) -> float:
-    """Seconds of a song whose length nobody gave, before the LM decides it or without it."""
+    """Duration in seconds of a song without a given duration, before or without the LM's answer."""
     return min(FALLBACK_DURATION, lm_max_duration)
 
 

@@ -1,4 +1,4 @@
-"""From a valid request to a job: everything that chance or the recordings decide is decided here, once."""
+"""From a valid request to a job: seeds are drawn, recordings and codes without effect are dropped."""
 
 import secrets
 from dataclasses import replace
@@ -29,7 +29,7 @@ def job_draft(
     uses_source = task in SOURCE_TASKS and source is not None
     uses_codes = request.thinking and not uses_source
     spec = JobSpec(
-        request=request.model_copy(update={"audio_code_string": ""}),  # parsed, and perhaps very long
+        request=request.model_copy(update={"audio_code_string": ""}),  # it has been parsed and may be long
         seeds=song_seeds(request, batch_size),
         codes=_usable_codes(request, codes, limits) if uses_codes else (),
         source=source if uses_source else None,
@@ -44,7 +44,7 @@ def job_draft(
 
 
 def song_seeds(request: GenerateRequest, batch_size: int) -> tuple[int, ...]:
-    """One seed per song (contract §1.2). Raises RequestValidationError where a list has another length."""
+    """One seed per item (contract §1.2). Raises RequestValidationError where a list has another length."""
     given = (RANDOM_SEED,) if request.use_random_seed else request.seed
     if len(given) == 1:
         first = _decided(given[0])
@@ -83,7 +83,7 @@ def _checked_draft(spec: JobSpec, limits: Limits) -> Draft:
 def _usable_codes(
     request: GenerateRequest, codes: tuple[tuple[int, ...], ...], limits: Limits
 ) -> tuple[tuple[int, ...], ...]:
-    """The codes that can be heard: a song with a duration of its own ends with it."""
+    """The given codes, cut to `audio_duration` where it is given. Raises RequestValidationError."""
     if request.audio_duration is not None:
         return tuple(run[: code_count(request.audio_duration)] for run in codes)
     longest = max(map(len, codes), default=0)

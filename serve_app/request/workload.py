@@ -1,4 +1,4 @@
-"""How much work a request is, before anything of it is done."""
+"""Estimation of a job's work before it runs."""
 
 from configs.domain import LATENT_RATE, code_count, latent_frames
 from deployments.checkpoints.catalog import MAX_CUSTOM_TURBO_STEPS, TURBO_STEPS, DiTCheckpoint, Variant
@@ -14,7 +14,7 @@ from serve_app.request.work import Work
 def job_work(draft: Draft, limits: Limits) -> Work:
     """The work of a job in each stage, estimated before the LM has decided anything.
 
-    A song whose length nobody gave counts as `unasked_duration`.
+    A song without a given duration counts as `unasked_duration`.
     """
     spec = draft.spec
     assumed = unasked_duration(limits.lm_max_duration)
@@ -39,7 +39,7 @@ def job_work(draft: Draft, limits: Limits) -> Work:
 
 
 def denoising_rows(spec: JobSpec, dit: DiTCheckpoint) -> int:
-    """How often the DiT is asked about one song: once a step, twice where guidance acts."""
+    """DiT rows of one song over all steps: one per step, and a second one where guidance acts."""
     timesteps = _timesteps(spec.request, dit)
     if spec.source is not None:
         begin = 1.0 - spec.request.cover_noise_strength
@@ -53,7 +53,7 @@ def denoising_rows(spec: JobSpec, dit: DiTCheckpoint) -> int:
 
 
 def _timesteps(request: GenerateRequest, dit: DiTCheckpoint) -> list[float]:
-    """Where `deployments.generator.schedules` asks the DiT, but for rounding."""
+    """The timesteps of `deployments.generator.schedules`, up to rounding."""
     if request.timesteps and dit.takes_timesteps:
         custom = [t for t in request.timesteps if t > 0]
         return custom[:MAX_CUSTOM_TURBO_STEPS] if dit.variant is Variant.TURBO else custom
