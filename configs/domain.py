@@ -60,6 +60,8 @@ class Task(StrEnum):
 
 SOURCE_TASKS = frozenset(Task) - {Task.TEXT2MUSIC}
 """Tasks that work on a source recording."""
+WINDOW_TASKS = frozenset({Task.REPAINT, Task.LEGO})
+"""Tasks that renew a part of the source and keep the rest."""
 
 INSTRUCTIONS = {
     Task.TEXT2MUSIC: "Fill the audio semantic mask based on the given conditions:",

@@ -1,19 +1,33 @@
 """The settings of the application, written under `args:` in serve_config.yaml and the presets.
 
 Resources and scale (`num_gpus`, replicas, autoscaling) are Ray Serve's own options and stand under
-`deployments:` in the same file. Relative paths are taken from the folder that holds serve_config.yaml.
+`deployments:` in the same file. Relative paths are taken from `state_directory`, and are absolute once the
+settings have been read.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    TypeAdapter,
+    field_validator,
+    model_validator,
+)
 
 from configs.checks import http_url, named_origins, without_password
 from configs.domain import code_count
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+"""The folder with the code: a clone of the repository, or site-packages where the package was installed."""
 
 PROMPT_TOKENS = 1024
 """Smallest room for the LM's prompt, in tokens: its template, the metadata and the words of a short song."""
@@ -28,11 +42,38 @@ Backend = Literal["vllm", "pt"]
 _SHARE_OF_CORES = "its share of the cores, or all of them while no other engine on the machine is busy"
 
 
-def _from_project_root(path: Path) -> Path:
-    return path if path.is_absolute() else PROJECT_ROOT / path
+_state_directory: ContextVar[Path | None] = ContextVar("state_directory", default=None)
+"""The `state_directory` of the settings that are being read; None where they name none."""
 
 
-ProjectPath = Annotated[Path, AfterValidator(_from_project_root)]
+def default_state_directory() -> Path:
+    """The clone that the code runs from, or the current directory where the package was installed.
+
+    Data must not end up in site-packages, where the next installation would delete it.
+    """
+    return PROJECT_ROOT if (PROJECT_ROOT / "pyproject.toml").is_file() else Path.cwd()
+
+
+@contextmanager
+def _relative_to(directory: Path | None) -> Iterator[None]:
+    token = _state_directory.set(directory)
+    try:
+        yield
+    finally:
+        _state_directory.reset(token)
+
+
+def state_path(path: Path) -> Path:
+    """An absolute path stays; a relative one is taken from the state directory."""
+    return path if path.is_absolute() else (_state_directory.get() or default_state_directory()) / path
+
+
+def _state_path_unless_url(location: str) -> str:
+    return location if location == "memory" or "://" in location else str(state_path(Path(location)))
+
+
+StatePath = Annotated[Path, AfterValidator(state_path)]
+PathOrUrl = Annotated[str, AfterValidator(_state_path_unless_url)]
 
 
 class _Section(BaseModel):
@@ -47,7 +88,7 @@ class ModelSettings(_Section):
         description="embedded: the small model that comes with this project; random: an untrained one; "
         "folder: checkpoints in `folder`; hub: downloaded from the Hugging Face hub into `folder`.",
     )
-    folder: ProjectPath = Field(
+    folder: StatePath = Field(
         Path("models"),
         description="Folder with one subfolder per checkpoint; the embedded ones need none.",
         validate_default=True,
@@ -154,7 +195,7 @@ class ApiSettings(_Section):
     max_batch_size: int = Field(8, ge=1, le=64, description="Largest batch_size.")
     max_duration: float = Field(600.0, gt=0, le=600, description="Longest song or source, seconds.")
     max_upload_bytes: int = Field(256_000_000, ge=1, description="Largest request body, bytes.")
-    audio_roots: tuple[ProjectPath, ...] = Field(
+    audio_roots: tuple[StatePath, ...] = Field(
         (), description="Folders that *_audio_path may point into; empty: uploads and own results only."
     )
     uploads_bytes: int | None = Field(
@@ -176,7 +217,7 @@ class ApiSettings(_Section):
         64, ge=1, description="Songs that one client may be fetching from a replica."
     )
     body_timeout_seconds: float = Field(300.0, gt=0, description="Seconds that sending a body may take.")
-    keys_file: ProjectPath | None = Field(
+    keys_file: StatePath | None = Field(
         None,
         description="YAML file of the API keys (`python -m serve_app.admin make-key`); the environment "
         "variable ACESTEP_API_KEYS may hold the same. Without either, everybody may use the server. "
@@ -231,10 +272,14 @@ class JobSettings(_Section):
 
     tracker_name: str = Field("acestep-job-tracker", description="Name of the JobTracker actor.")
     tracker_namespace: str = Field("acestep", description="Ray namespace of the JobTracker actor.")
-    store: Annotated[str, without_password("put it into the environment, ACESTEP_REDIS_PASSWORD")] = Field(
+    store: Annotated[
+        PathOrUrl,
+        without_password("put it into the environment, ACESTEP_REDIS_PASSWORD"),
+    ] = Field(
         "output/jobs.sqlite3",
-        description="Where jobs are kept: the path of an SQLite file (relative to the project's folder), "
-        "redis://host:port/db, unix:///path/of/redis.sock, or memory.",
+        description="Where jobs are kept: the path of an SQLite file, redis://host:port/db, "
+        "unix:///path/of/redis.sock, or memory.",
+        validate_default=True,
     )
     queue_limit: int = Field(200, ge=1, description="Jobs that may wait; more are refused with 429.")
     client_jobs: int = Field(200, ge=1, description="Jobs of one client that may wait or run at a time.")
@@ -297,9 +342,9 @@ class StorageSettings(_Section):
     """Where uploads and results are kept, and for how long. A job's recordings are deleted when it ends."""
 
     uri: Annotated[
-        str,
+        PathOrUrl,
         without_password("put it into the environment, for S3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
-    ] = Field("output", description="fsspec URI, or a path (relative to the project's folder).")
+    ] = Field("output", description="fsspec URI, or a path.", validate_default=True)
     redirect_seconds: int | None = Field(
         None,
         ge=1,
@@ -374,7 +419,7 @@ class TracingSettings(_Section):
         description="otlp: to the collector that the environment variable OTEL_EXPORTER_OTLP_ENDPOINT names; "
         "file: as JSON lines into `folder`; null: no traces.",
     )
-    folder: ProjectPath = Field(
+    folder: StatePath = Field(
         Path("output/traces"),
         description="Folder into which each process writes a file of its spans.",
         validate_default=True,
@@ -387,6 +432,12 @@ class TracingSettings(_Section):
 class Settings(_Section):
     """All settings, the argument of `serve_app.app:build`."""
 
+    state_directory: Path = Field(
+        default_factory=default_state_directory,
+        description="Folder from which relative paths in these settings are taken. The default is the clone "
+        "that the server runs from, or the current directory where the package was installed, and a relative "
+        "folder is taken from there. On a cluster every node needs the same.",
+    )
     models: ModelSettings = Field(default_factory=ModelSettings)
     language_model: LanguageModelSettings = Field(default_factory=LanguageModelSettings)
     generator: GeneratorSettings = Field(default_factory=GeneratorSettings)
@@ -397,6 +448,18 @@ class Settings(_Section):
     storage: StorageSettings = Field(default_factory=StorageSettings)
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     tracing: TracingSettings = Field(default_factory=TracingSettings)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _with_paths_from_the_state_directory(
+        cls, given: Any, handler: ModelWrapValidatorHandler[Self]
+    ) -> Self:
+        directory = given.get("state_directory") if isinstance(given, dict) else None
+        if directory is None:
+            return handler(given)
+        absolute = default_state_directory() / TypeAdapter(Path).validate_python(directory)
+        with _relative_to(absolute):
+            return handler({**given, "state_directory": absolute})
 
     @property
     def uses_gpu(self) -> bool:

@@ -1,4 +1,4 @@
-"""The whole application on one screen: `build(settings)` binds the graph that serve_config.yaml deploys.
+"""The whole application: `build(settings)` binds the graph of deployments that serve_config.yaml deploys.
 
 client → Ingress (↔ JobTracker) → LanguageModel: plan, compose → Generator: denoise → Codec: encode, decode
 """
@@ -29,13 +29,13 @@ from serve_app.storage import AudioStorage
 @serve.deployment(
     name="Ingress",
     ray_actor_options={"num_cpus": 0.1},
-    max_ongoing_requests=1000,  # most of them wait: long polls and downloads
-    graceful_shutdown_timeout_s=60,  # its jobs are handed back, to a tracker that may be starting
+    max_ongoing_requests=1000,  # most of them are long polls and downloads, which wait
+    graceful_shutdown_timeout_s=60,  # time to release its jobs, to a tracker that may be starting
     health_check_period_s=5,
 )
 @serve.ingress()
 class Ingress:
-    """The HTTP API, and the runner loops that take jobs through the other deployments."""
+    """The HTTP API, and the runner loops that run jobs on the other deployments."""
 
     def __init__(
         self,
@@ -45,12 +45,12 @@ class Ingress:
         codec: DeploymentHandle[Any],
     ) -> None:
         self._settings = settings
-        # Only the newest version of an application starts replicas.
+        # Serve starts replicas only for the newest version of an application, so replacing is safe here.
         replace_outdated_tracker(settings)
         tracker = tracker_client(settings)
         self._storage = AudioStorage(settings.storage.uri)
         for handle in (*language_models.values(), generator, codec):
-            handle.options()  # prepares the handle, which requests and runners must not do at the same time
+            handle.options()  # initialises the handle, which is not safe on two threads at once
         models = HandleModels(language_models, generator, codec)
         self._spans = span_recorder(settings.tracing, "Ingress")
         self._service = RayJobService(settings, tracker, language_models, generator, codec)
@@ -75,7 +75,7 @@ class Ingress:
 
 
 def build(settings: Settings) -> serve.Application:
-    """Bind the graph. Ray Serve parses the config file's `args:` into `settings`; a typo there is refused."""
+    """Bind the graph. Ray Serve parses the config's `args:` into `settings` and refuses unknown names."""
     names = settings.models.language_models
     language_models = {
         name: _bind(LanguageModel, settings, name, deployment_name=language_model_deployment(name, names))
@@ -85,10 +85,10 @@ def build(settings: Settings) -> serve.Application:
 
 
 def language_model_deployment(name: str, names: Sequence[str]) -> str:
-    """The name under `deployments:` in the config file; that of the default LM says no checkpoint."""
+    """The deployment's name in the config file. For the default LM it has no checkpoint."""
     return "LanguageModel" if name == names[0] else f"LanguageModel-{name}"
 
 
 def _bind(deployment: Any, *arguments: Any, deployment_name: str | None = None) -> serve.Application:
-    # Serve's decorators return deployments; type checkers see the undecorated classes.
+    # The argument is `Any` because type checkers see the undecorated class instead of a deployment.
     return deployment.options(name=deployment_name or deployment.name).bind(*arguments)

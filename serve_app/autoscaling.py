@@ -1,16 +1,16 @@
-"""How many replicas of each model deployment its work asks for.
+"""An autoscaling policy for Ray Serve: the number of replicas follows the work in the job tracker.
 
-Serve's own policy counts the requests in flight. This one asks the job tracker for all the work that clients
-are waiting for, in the units of each deployment, so that the Generator is started for songs that the
-LanguageModel has yet to write. In the config file:
+Serve's own policy counts the requests in flight. This policy asks the job tracker for the work of all jobs
+that wait or run, in the units of each deployment. So the Generator is scaled up for songs whose codes the
+LanguageModel has not written yet. In the config file:
 
     applications:
     - autoscaling_policy:
         policy_function: serve_app.autoscaling:ScaleByWork
         policy_kwargs: {units_per_second: {LanguageModel: 2500, Generator: 3700, Codec: 600}}
 
-Serve pickles this module by value and calls the policy in its controller, several times a second: it imports
-nothing else of the project, and never blocks.
+Serve pickles this module by value and calls the policy in its controller several times a second. Therefore
+the module imports nothing else of the project and never blocks.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ logger = logging.getLogger("ray.serve")
 Demand = Mapping[str, Mapping[str, float]]
 """Units of work by stage.
 
-`submitted`: all that ever came; `withdrawn`: how much of that was cancelled before it was done; `waiting` and
-`running`: what is left to do.
+`submitted` counts all work since the tracker started, and `withdrawn` the part of it that was cancelled
+before it was done. `waiting` and `running` are the work that is left to do.
 """
 
 UNITS: dict[str, dict[str, float]] = {
@@ -36,26 +36,27 @@ UNITS: dict[str, dict[str, float]] = {
     "Generator": {"denoising": 1.0},
     "Codec": {"decoding": 1.0},
 }
-"""The deployments' stages. A unit is a code; a second of audio through the DiT once; a second of audio.
+"""Deployment units per unit of work of a stage.
 
-Metadata is some 120 tokens, and a job's only unit of planning.
+LanguageModel: one audio code. Generator: one second of audio in one DiT row of one step. Codec: one second of
+audio. A job has one unit of planning, which takes about 120 tokens.
 """
 
 POLL_SECONDS = 1.0
 ANSWER_SECONDS = 5.0
-"""A tracker that takes longer is asked again."""
+"""Time-out of one call to the tracker."""
 STALE_SECONDS = 15.0
-"""Older answers decide nothing: the replicas stay as they are."""
+"""While the last answer is older, the policy changes nothing."""
 
 
 def replicas_wanted(
     arriving: float, left: float, drain_seconds: float, headroom: float, minimum: int, maximum: int
 ) -> int:
-    """Replicas that keep up with what arrives, and finish all that is there in `drain_seconds`.
+    """Replicas that keep up with arriving work and finish the work that is left within `drain_seconds`.
 
-    Work is counted in seconds of one busy replica: `arriving` in each second, `left` in all. The square root
-    is what arrivals at random deviate by (square-root staffing; Halfin and Whitt 1981): a large fleet needs
-    relatively less to spare.
+    Work is measured in seconds of one busy replica: `arriving` is work per second, `left` is a total. Random
+    arrivals deviate by the square root of their mean (square-root staffing; Halfin and Whitt 1981), so a
+    large fleet needs relatively fewer spare replicas.
     """
     keeping_up = arriving + headroom * math.sqrt(arriving)
     wanted = math.ceil(max(keeping_up, left / drain_seconds))
@@ -63,14 +64,14 @@ def replicas_wanted(
 
 
 class ArrivalRate:
-    """Growth of a counter per second, over a window."""
+    """Growth of a counter per second, averaged over a window."""
 
     def __init__(self, window_seconds: float) -> None:
         self._window_seconds = window_seconds
         self._counts: deque[tuple[float, float]] = deque()
 
     def observe(self, now: float, count: float) -> None:
-        """Note the counter. One that is smaller than before has been started anew."""
+        """Note the counter. A smaller value than before means that the counter was restarted."""
         if self._counts and count < self._counts[-1][1]:
             self._counts.clear()
         self._counts.append((now, count))
@@ -79,7 +80,7 @@ class ArrivalRate:
 
     @property
     def per_second(self) -> float:
-        """A history shorter than the window counts as if nothing had come before it."""
+        """The rate. Before a whole window has been observed, the missing part counts as zero growth."""
         if not self._counts:
             return 0.0
         (since, before), (until, after) = self._counts[0], self._counts[-1]
@@ -87,20 +88,20 @@ class ArrivalRate:
 
 
 class HighestOfLate:
-    """The highest value of the last seconds: rises at once, falls late."""
+    """Maximum over a sliding time window: it rises at once and falls only after `hold_seconds`."""
 
     def __init__(self, hold_seconds: float) -> None:
         self._hold_seconds = hold_seconds
         self._values: deque[tuple[float, int]] = deque()
-        """Falling; smaller values before a larger one have no say any more."""
+        """(time, value) with decreasing values: a monotonic queue for the sliding-window maximum."""
 
     def begin(self, now: float, value: int) -> None:
-        """Note a value where there is none yet."""
+        """Note a first value; without effect once there is one."""
         if not self._values:
             self._values.append((now, value))
 
     def of(self, now: float, value: int) -> int:
-        """Note a value; the highest of late."""
+        """Note a value and return the maximum of the window."""
         while self._values and self._values[-1][1] <= value:
             self._values.pop()
         self._values.append((now, value))
@@ -112,22 +113,23 @@ class HighestOfLate:
 class ScaleByWork:
     """Application-level policy: replicas of each deployment in `units_per_second`, from the tracker's work.
 
-    Serve applies the bounds and delays of each `autoscaling_config`; as holding back is done here, its delays
-    should be 0. Other deployments are left as they are, and so are all while the tracker can't be asked.
+    Serve applies the bounds and delays of each `autoscaling_config`. Its delays should be 0, because this
+    policy delays scaling down itself. Other deployments keep their replicas, and so do all deployments while
+    the tracker does not answer.
 
     Args:
-        units_per_second: What one replica gets done when it has plenty to do, by deployment (see UNITS); of
-            deployments that share a GPU, while the others are busy, too.
-        together: Groups of deployments of which there are always equally many.
-        drain_seconds: All that waits and runs should be done in this time. It must be longer than jobs take:
-            work in progress would count as work that waits, and start too many replicas.
-        headroom: Replicas to spare, relative to the square root of those that are busy.
-        rate_seconds: Time over which the work that arrives is averaged.
-        hold_seconds: How long fewer replicas must have been enough before any are stopped.
+        units_per_second: Throughput of one fully loaded replica, by deployment (see UNITS). For deployments
+            that share a GPU it is measured while the others are busy too.
+        together: Groups of deployments that always have the same number of replicas.
+        drain_seconds: Time in which all waiting and running work should be done. It must be longer than a job
+            takes; otherwise work in progress counts like waiting work and starts too many replicas.
+        headroom: Spare replicas, as a multiple of the square root of the busy ones.
+        rate_seconds: Time over which arriving work is averaged.
+        hold_seconds: Time for which fewer replicas must have been enough before any are stopped.
         tracker_name: `jobs.tracker_name` of the settings.
         tracker_namespace: `jobs.tracker_namespace` of the settings.
 
-    Raises ValueError for a deployment that it knows no work of.
+    Raises ValueError for a deployment without an entry in UNITS.
 
     """
 
@@ -166,7 +168,7 @@ class ScaleByWork:
         self._is_silent = False
 
     def __call__(self, contexts: Mapping[Any, Any]) -> tuple[dict[Any, int], dict[Any, dict[str, Any]]]:
-        """Serve's call, from its event loop: an AutoscalingContext for each DeploymentID."""
+        """Serve calls this on its event loop with an AutoscalingContext for each DeploymentID."""
         now = max((context.current_time for context in contexts.values()), default=0.0)
         if now >= self._poll_at and (self._poll is None or self._poll.done()):
             self._poll = asyncio.get_running_loop().create_task(self._ask(now))
@@ -177,13 +179,13 @@ class ScaleByWork:
         """Note the tracker's answer."""
         for name, rate in self._rates.items():
             rate.observe(now, self._replica_seconds(name, demand["submitted"]))
-            # A tracker of an earlier release, which runs on for a moment, does not tell it.
+            # During an upgrade a tracker of an earlier release may answer, which does not report `withdrawn`.
             self._withdrawals[name].observe(now, self._replica_seconds(name, demand.get("withdrawn", {})))
             self._left[name] = sum(self._replica_seconds(name, demand[key]) for key in ("waiting", "running"))
         self._observed_at = now
 
     def decide(self, contexts: Mapping[Any, Any]) -> dict[Any, int]:
-        """Replicas of the deployments that it knows; none while the tracker's answer is old."""
+        """Replicas by DeploymentID; empty, which changes nothing, while the tracker's answer is stale."""
         known = {deployment.name: (deployment, context) for deployment, context in contexts.items()}
         now = max((context.current_time for context in contexts.values()), default=0.0)
         if now - self._observed_at > STALE_SECONDS:
@@ -196,7 +198,7 @@ class ScaleByWork:
         shared = {
             name: max(wanted[other] for other in self._groups[name] if other in wanted) for name in wanted
         }
-        # What runs when the policy begins counts, too: a controller that starts again stops nothing at once.
+        # The replicas that run when the policy starts are held, so a restarted controller stops none at once.
         for name in shared:
             self._held[name].begin(now, known[name][1].target_num_replicas)
         return {known[name][0]: self._held[name].of(now, count) for name, count in shared.items()}
@@ -216,7 +218,7 @@ class ScaleByWork:
         return units / self._units_per_second[name]
 
     async def _ask(self, now: float) -> None:
-        """Whatever goes wrong here must not reach Serve's controller, and is tried again."""
+        """Ask the tracker. Exceptions must not reach Serve's controller; the next poll tries again."""
         try:
             if self._tracker is None:
                 name, namespace = self._tracker_name

@@ -1,8 +1,8 @@
-"""An ASGI middleware in the process that speaks HTTP, before Ray Serve sees a request.
+"""An ASGI middleware in Serve's HTTP proxy, which sees requests before Ray Serve does.
 
-Serve obeys some headers of requests, and keeps what a slow client has not read in a buffer without an end. An
-application cannot change that, because its code runs behind Serve's. Where the environment of Ray says
-`RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve_app.edge:middlewares`, Serve's proxies call `middlewares`.
+Serve obeys some request headers, and buffers without limit what a slow client has not read. An application
+cannot change that, because its code runs behind the proxy. Serve's proxies call `middlewares` where Ray's
+environment has `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve_app.edge:middlewares`.
 """
 
 import asyncio
@@ -16,28 +16,28 @@ from serve_app.api.streams import FLOW_EXTENSION, SENT
 REQUEST_ID = "x-request-id"
 CONTROL_HEADERS = frozenset(
     {
-        "x-request-disconnect-disabled",  # work goes on for a client that has left
+        "x-request-disconnect-disabled",  # keeps a request running after its client has disconnected
         "x-request-timeout-seconds",
-        "serve-multiplexed-model-id",  # a replica that has this model is looked for, and waited for
-        "x-session-id",  # likewise, for routers that know sessions
+        "serve-multiplexed-model-id",  # makes the router wait for a replica that has this model
+        "x-session-id",  # the same for session-aware routers
     }
 )
-"""What Serve 2.60 obeys in requests; with underscores, too."""
+"""Request headers that Serve 2.60 obeys, also when written with underscores."""
 SONGS = "/v1/audio/"
-"""Paths of answers that are worth holding back."""
+"""Prefix of the paths whose responses are subject to flow control."""
 TOLD_BYTES = 512 << 10
-"""The application is told of so many bytes at a time."""
+"""Bytes sent after which the application is told."""
 
 _USUAL_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 
 
 def middlewares() -> list[Middleware]:
-    """What Serve puts around its HTTP proxy."""
+    """The middlewares that Serve puts around its HTTP proxy."""
     return [Middleware(Edge)]
 
 
 class Edge:
-    """Drops headers that are orders to Serve, and tells the application how much of a song has been sent."""
+    """Drops headers that control Serve, and reports to the application how much of a song has been sent."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -59,7 +59,7 @@ class Edge:
 
 
 class _SentBytes:
-    """Counts what the client has taken, and mixes the news into what the application receives."""
+    """Counts the bytes that the client has read, and adds reports of it to the application's messages."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
@@ -69,7 +69,7 @@ class _SentBytes:
         self._receiving: asyncio.Task[Message] | None = None
 
     async def send(self, message: Message) -> None:
-        await self._send(message)  # which waits while the client does not read
+        await self._send(message)  # blocks while the client does not read
         self._untold += len(message.get("body", b""))
         if self._untold >= TOLD_BYTES:
             self._news.set()
@@ -93,7 +93,7 @@ class _SentBytes:
 
 
 def _is_order(name: bytes, value: bytes) -> bool:
-    """Whether Serve would obey the header; request ids are welcome, but not to fill the log."""
+    """Whether Serve would obey the header. Request ids count only where they could flood the log."""
     text = name.decode("latin-1").lower().replace("_", "-")
     if text == REQUEST_ID:
         return not _USUAL_REQUEST_ID.fullmatch(value)

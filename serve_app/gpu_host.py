@@ -1,7 +1,7 @@
 """Whether this machine can run the GPU build: `python -m serve_app.gpu_host [--before-install]`.
 
-It is asked before packages are installed and before checkpoints are downloaded, so that what is wrong is said
-at once. Only the standard library is imported: before the installation there is nothing else.
+The check runs before packages are installed and before checkpoints are downloaded, so that problems are
+reported early. It imports only the standard library, because nothing else is installed at that time.
 """
 
 import argparse
@@ -16,20 +16,20 @@ from importlib.util import find_spec
 from pathlib import Path
 
 CUDA = (13, 0)
-"""The version that the torch of constraints-gpu.txt is built with."""
+"""CUDA version of the torch build in constraints-gpu.txt."""
 DRIVER = "R580"
-"""The oldest driver that knows it."""
+"""Oldest driver that supports this CUDA version."""
 PACKAGES_GB = 15
 """Disk that the packages of the extra `gpu` take while they are installed; estimated."""
 
 _LIBRARY = "libcuda.so.1"
-"""The driver's own library, which no package brings along."""
+"""The library of the NVIDIA driver, which no Python package contains."""
 
 
 def problems(installed: bool = True) -> list[str]:
-    """What keeps this machine from running the GPU build and what to do, a sentence each.
+    """One sentence for each reason why this machine cannot run the GPU build, with its remedy.
 
-    Before the packages are `installed` the disk must have room for them; afterwards torch must be the GPU's.
+    The disk space is checked before the packages are `installed`, the build of torch afterwards.
     """
     return [*_of_the_driver(), *_of_the_compiler(), *(_of_torch() if installed else _of_the_disk())]
 

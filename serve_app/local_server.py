@@ -1,6 +1,6 @@
-"""The application as a child process on a Ray of its own: for `make run`, tests and benchmarks.
+"""The application as a child process with its own Ray instance, for `make run`, tests and benchmarks.
 
-The child is `serve run` on a config file, as an operator would start it.
+The child process is `serve run` with a config file, as an operator would start it.
 """
 
 import os
@@ -36,10 +36,10 @@ class LocalServer:
     log_file: Path
 
     def wait_until_ready(self, announce: Callable[[float, str], None]) -> float:
-        """Seconds until a default request can be served.
+        """Wait until a default request can be served; the seconds that it took.
 
         `announce(seconds, waiting_for)` is called twice a second. Raises RuntimeError with the end of the log
-        where the server does not get there.
+        where the server ends or is not ready in time.
         """
         started = time.monotonic()
         with httpx.Client(base_url=self.url, timeout=30) as client:
@@ -59,10 +59,10 @@ class LocalServer:
 
 @contextmanager
 def local_server(config: dict[str, Any], log_file: Path, ray_address: str = "local") -> Iterator[LocalServer]:
-    """Start `serve run` on a parsed config file, and stop it with everything it started.
+    """Start `serve run` with a parsed config file, and stop it with all of its child processes.
 
-    `ray_address` is that of a running Ray; "local" starts one, for this user of this machine alone. Raises
-    RuntimeError where the config's port is taken.
+    `ray_address` is the address of a running Ray cluster; "local" starts one that only this user can reach.
+    Raises RuntimeError where the config's port is taken.
     """
     host, port = config["http_options"]["host"], config["http_options"]["port"]
     with socket.socket() as probe:
@@ -77,7 +77,7 @@ def local_server(config: dict[str, Any], log_file: Path, ray_address: str = "loc
             stdout=log,
             stderr=subprocess.STDOUT,
             env=private_ray() if ray_address == "local" else dict(os.environ),
-            start_new_session=True,  # Ctrl-C reaches it once, through us
+            start_new_session=True,  # so Ctrl-C reaches the child only through `_stop`
             preexec_fn=_take_interrupts,
         )
         try:
@@ -87,7 +87,8 @@ def local_server(config: dict[str, Any], log_file: Path, ray_address: str = "loc
 
 
 def _take_interrupts() -> None:
-    # What a shell starts in the background ignores them, and so would the child, whose stop signal this is.
+    # A background job of a shell ignores SIGINT, and the child, which is stopped by SIGINT, would inherit
+    # that.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -101,14 +102,14 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    # Ray's own processes notice the end of their node a few seconds later.
+    # Ray's processes end by themselves a few seconds after their node.
     _, left = psutil.wait_procs(family, timeout=ORPHANS_TIMEOUT_SECONDS)
     for orphan in left:
         orphan.kill()
 
 
 def _waiting_for(client: httpx.Client) -> str:
-    """What keeps the server from serving; empty when it is ready."""
+    """The reason why the server is not ready; empty when it is."""
     try:
         answer = client.get("/ready")
     except httpx.TransportError:

@@ -1,6 +1,6 @@
-"""Who can reach a Ray of our own: only this machine, and only with a token that this user alone can read.
+"""Access to a local Ray instance: only from this machine, and only with a token that only this user can read.
 
-Whoever reaches one of Ray's ports without being asked for a token can run any code.
+Without token authentication, any client that can connect to one of Ray's ports can run arbitrary code.
 """
 
 import os
@@ -12,18 +12,20 @@ from pathlib import Path
 import psutil
 
 TOKEN_FILE = Path(".ray") / "auth_token"
-"""Under the home directory: where Ray's own commands (`serve status`, `ray status`) look for it, too."""
+"""Path below the home directory, where Ray's commands (`serve status`, `ray status`) look for the token
+too."""
 LOOPBACK = "127.0.0.1"
 LOOPBACK_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-"""Its name tells of the systems on which "0" is Ray's default: all its ports on the loopback address."""
+"""Set to "0" it makes Ray bind all ports to the loopback address, which is its default on Windows and
+macOS."""
 EDGE_VARIABLE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
-"""What Serve's HTTP proxies call for middlewares."""
+"""Names the function that Serve's HTTP proxies call for their middlewares."""
 TOKEN_VARIABLES = frozenset({"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"})
-"""Either of them is used before the file."""
+"""Ray uses either of these before the token file."""
 
 
 def private_ray() -> dict[str, str]:
-    """The environment for a process that starts a Ray of its own. What it already says stays."""
+    """The environment for a process that starts its own Ray instance. Variables that are set already stay."""
     environment = {
         "RAY_AUTH_MODE": "token",
         LOOPBACK_VARIABLE: "0",
@@ -37,11 +39,11 @@ def private_ray() -> dict[str, str]:
 
 
 def prepare_to_join(node_address: str | None) -> None:
-    """Make this process speak to a running Ray as that Ray was started; before Ray is imported.
+    """Set this process's environment so that it can join a running Ray cluster. Call it before importing Ray.
 
-    `node_address` is that of its node on this machine, if there is one. What the environment says already
-    stays. Ray itself sends a token only where it is given no address, and looks for nobody on the loopback
-    address.
+    `node_address` is the address of the cluster's node on this machine, if there is one. Variables that are
+    set already stay. By itself Ray sends a token only where no address is given, and does not look for
+    clusters on the loopback address.
     """
     if TOKEN_VARIABLES & os.environ.keys() or (Path.home() / TOKEN_FILE).exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -50,7 +52,7 @@ def prepare_to_join(node_address: str | None) -> None:
 
 
 def rays_here() -> dict[str, str]:
-    """The Rays with a node on this machine: their addresses, and those of the nodes."""
+    """Clusters with a node on this machine: cluster address -> node address."""
     found = {}
     for process in psutil.process_iter(["name", "cmdline"]):
         if process.info["name"] == "raylet":
@@ -61,9 +63,9 @@ def rays_here() -> dict[str, str]:
 
 
 def keep_token(file: Path) -> None:
-    """Make a token where there is none, and close the file to other users: one made by Ray is open to all."""
+    """Create the token file if it is missing, and make it private; Ray creates it readable by every user."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=file.parent) as made:  # for its owner alone
+    with tempfile.NamedTemporaryFile("w", dir=file.parent) as made:  # readable by its owner only
         made.write(secrets.token_hex(32))
         made.flush()
         with suppress(FileExistsError):

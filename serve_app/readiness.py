@@ -1,4 +1,4 @@
-"""Whether a deployment can serve: what Serve says about its replicas, and whether one of them answers."""
+"""Readiness of a deployment, from Serve's status of its replicas and whether one of them answers."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from ray.serve.schema import DeploymentStatus, DeploymentStatusOverview, Replica
 from serve_app.api.service import Readiness
 
 Overviews = Mapping[str, DeploymentStatusOverview]
-"""By deployment."""
+"""Status overviews by deployment name."""
 
 
 def running_replicas(overview: DeploymentStatusOverview) -> int:
@@ -17,7 +17,7 @@ def running_replicas(overview: DeploymentStatusOverview) -> int:
 
 
 def unasked(overview: DeploymentStatusOverview | None) -> Readiness | None:
-    """What is known without asking; None where a replica should say so itself."""
+    """The readiness according to Serve's status; None where a replica should be asked."""
     if overview is None or running_replicas(overview):
         return None
     match overview.status:
@@ -30,7 +30,7 @@ def unasked(overview: DeploymentStatusOverview | None) -> Readiness | None:
 
 
 def unanswered(overview: DeploymentStatusOverview | None) -> Readiness:
-    """Of a deployment that was asked and did not answer in time."""
+    """The readiness of a deployment that was asked and did not answer in time."""
     if overview is not None and running_replicas(overview):
         return Readiness.BUSY
     return unasked(overview) or Readiness.AWAY

@@ -1,4 +1,4 @@
-"""`make run`: start the application on a Ray of its own, make one song over HTTP, keep serving."""
+"""`make run`: start the application with its own Ray instance, make one song over HTTP, keep serving."""
 
 import argparse
 import signal
@@ -33,7 +33,7 @@ The API's documentation is at {url}/docs, the server's log in {log}. Stop with C
 
 
 def main() -> int:
-    """Entry point; the exit code is 0 once the song was made."""
+    """Run the command. The exit code is 0 if the song was made."""
     parser = argparse.ArgumentParser(prog="make run", description=__doc__)
     parser.add_argument("--config", type=Path, default=Path("serve_config.yaml"), help="Serve config file")
     parser.add_argument("--models", type=Path, help="folder with the checkpoints that the config names")
@@ -107,7 +107,7 @@ def _make_song(client: httpx.Client) -> Path:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    # Stopping takes seconds; interrupted, it would leave processes behind.
+    # Stopping takes seconds, and a second interrupt would leave processes behind.
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -1,7 +1,8 @@
-"""Audio files in and out: users' recordings and finished songs, under one fsspec URI.
+"""Storage of audio files, users' recordings and finished songs, under one fsspec URI.
 
-Every job has one folder: recordings that came with it, and a folder for the songs of each attempt.
-All methods block; callers on an event loop use threads. All raise StorageError where the storage fails.
+Every job has one folder. It holds the recordings that were submitted with the job, and one folder for the
+songs of each attempt. All methods block, so callers on an event loop use threads. All raise StorageError
+where the storage fails.
 """
 
 import io
@@ -12,15 +13,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from configs.settings import PROJECT_ROOT
+from configs.settings import state_path
 from deployments.common.audio_formats import extension
 from deployments.common.errors import StorageError
 from deployments.common.stored_files import located, new_stored_file, storage_errors, stored_file
 
 BLOCK_BYTES = 1 << 20
-"""An object store gets a request for each block that is read."""
+"""Bytes per read. An object store gets one request per block."""
 SIGN_INS = ".stores"
-"""The folder in which each job store that uses a storage has a file."""
+"""The folder with one file for each job store that uses the storage."""
 _STORE = re.compile(r"[0-9a-f]{12}")
 _JOB_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -30,21 +31,21 @@ class AudioStorage:
 
     def __init__(self, uri: str) -> None:
         """Raises ImportError where the package for the URI's protocol is not installed."""
-        if "://" not in uri and not Path(uri).is_absolute():
-            uri = str(PROJECT_ROOT / uri)
+        if "://" not in uri:
+            uri = str(state_path(Path(uri)))
         self._root = uri.rstrip("/")
         located(self._root)
 
     def recording_uri(self, job_id: str, name: str) -> str:
-        """Where a recording that came with a job is kept; `name` is "source" or "reference"."""
+        """The URI of a recording that was submitted with a job; `name` is "source" or "reference"."""
         return f"{self._root}/{job_id}/{name}"
 
     def result_uri(self, job_id: str, attempt: int, index: int, audio_format: str) -> str:
-        """Where one attempt writes the song of batch item `index`."""
+        """The URI to which an attempt writes the song of item `index`."""
         return f"{self._root}/{job_id}/{attempt}/{index}.{extension(audio_format)}"
 
     def write(self, uri: str, file: BinaryIO) -> None:
-        """Copy a file, from its beginning, to `uri`, where it appears whole or not at all."""
+        """Copy a file, from its beginning, to `uri`. The write is atomic."""
         file.seek(0)
         with storage_errors(), new_stored_file(uri) as stored:
             shutil.copyfileobj(file, stored, BLOCK_BYTES)
@@ -56,9 +57,9 @@ class AudioStorage:
             return int(file_system.info(path)["size"])
 
     def open(self, uri: str) -> BinaryIO:
-        """A seekable file to read from, a copy where the storage is elsewhere. Raises FileNotFoundError."""
+        """A seekable file for reading; a local copy for remote storages. Raises FileNotFoundError."""
         with storage_errors(FileNotFoundError), stored_file(uri) as path:
-            return path.open("rb")  # and stays readable when the copy has lost its name
+            return path.open("rb")  # stays readable when the temporary copy is unlinked
 
     def read(self, uri: str, start: int, stop: int) -> Iterator[bytes]:
         """The bytes [start, stop) of a file, in blocks. Raises FileNotFoundError."""
@@ -70,9 +71,9 @@ class AudioStorage:
                 yield block
 
     def signed_url(self, uri: str, seconds: int, media_type: str, name: str) -> str:
-        """A URL of S3 itself, at which everybody can fetch a file for some seconds, by name and media type.
+        """A presigned S3 URL that serves a file with a name and media type for `seconds` without credentials.
 
-        Nobody is asked whether the file is there.
+        The existence of the file is not checked.
         """
         file_system, path = located(uri)
         with storage_errors():
@@ -107,21 +108,21 @@ class AudioStorage:
                     _delete(file_system, inner)
 
     def job_ids(self) -> list[str]:
-        """Of all folders whose names look like a job's id: nothing else in the storage is ever touched."""
+        """Ids of all folders whose name is a job id. Nothing else in the storage is ever touched."""
         file_system, root = located(self._root)
         names = (path.rpartition("/")[2] for path in _entries(file_system, root))
         return [name for name in names if _JOB_ID.fullmatch(name)]
 
     def sign_in(self, store: str, note: bytes) -> None:
-        """Say that a job store uses this storage, and keep a note of its own."""
+        """Record that a job store uses this storage, together with a note that the store gives."""
         self.write(f"{self._root}/{SIGN_INS}/{store}", io.BytesIO(note))
 
     def sign_out(self, store: str) -> None:
-        """Take a sign-in back."""
+        """Delete the record of a job store."""
         _delete(*located(f"{self._root}/{SIGN_INS}/{store}"))
 
     def note_of(self, store: str) -> bytes | None:
-        """What a job store noted when it signed in; None where it never did."""
+        """The note that a job store gave when it signed in; None where it never did."""
         file_system, path = located(f"{self._root}/{SIGN_INS}/{store}")
         try:
             with storage_errors(FileNotFoundError):
@@ -130,7 +131,7 @@ class AudioStorage:
             return None
 
     def sign_ins(self) -> dict[str, float]:
-        """When each job store signed in last, in epoch seconds of the storage's own clock."""
+        """Time of each job store's last sign-in, in epoch seconds of the storage's clock."""
         file_system, folder = located(f"{self._root}/{SIGN_INS}")
         found = {}
         for path in _entries(file_system, folder):
@@ -140,12 +141,12 @@ class AudioStorage:
 
 
 def disposition(name: str) -> str:
-    """The header `Content-Disposition`: a browser plays the file, and saves it as `name`."""
+    """The value of `Content-Disposition` with which a browser plays the file and saves it as `name`."""
     return f'inline; filename="{name}"'
 
 
 def _entries(file_system: Any, folder: str) -> list[str]:
-    """Paths of what a folder holds; none where it does not exist."""
+    """Paths in a folder; empty where the folder does not exist."""
     try:
         with storage_errors(FileNotFoundError):
             found = file_system.ls(folder, detail=False)
@@ -155,10 +156,10 @@ def _entries(file_system: Any, folder: str) -> list[str]:
 
 
 def _delete(file_system: Any, path: str) -> None:
-    """Delete a file or a folder, if it is there."""
+    """Delete a file or a folder if it exists. Raises StorageError where files are left."""
     with storage_errors():
         with suppress(FileNotFoundError):
             file_system.rm(path, recursive=True)
-        # S3 answers a deletion of several files with success also where it refused some.
+        # S3 reports success for a bulk deletion even where it refused some of the files.
         if left := file_system.find(path):
             raise StorageError(f"{len(left)} files could not be deleted")

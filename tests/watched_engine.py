@@ -6,6 +6,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +31,14 @@ SONG = DenoiseRequest(
     frames=150,
     seed=7,
 )
-LONG = replace(SONG, inference_steps=50, guidance_scale=1.0)
+
+
+def changed(song: DenoiseRequest, **options: Any) -> DenoiseRequest:
+    """The same song with other diffusion options."""
+    return replace(song, options=replace(song.options, **options))
+
+
+LONG = changed(SONG, inference_steps=50, guidance_scale=1.0)
 
 
 class WatchedEngine(GeneratorEngine):

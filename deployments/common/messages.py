@@ -140,6 +140,28 @@ REPAINT_MODES = {
 
 
 @dataclass(frozen=True)
+class DiffusionOptions:
+    """How the DiT denoises. The fields have the names that they have in a request to the HTTP API."""
+
+    inference_steps: int = 8
+    guidance_scale: float = 7.0
+    audio_cover_strength: float = 1.0
+    shift: float | None = None
+    """Warps the schedule towards noise; None is what the checkpoint was trained for."""
+    timesteps: tuple[float, ...] | None = None
+    """A schedule of the user's own, from 1 downwards. Only turbo (snapped) and sft checkpoints take one."""
+    infer_method: InferMethod = "ode"
+    use_adg: bool = False
+    """Angle-based guidance instead of the default adaptive projected guidance."""
+    cfg_interval_start: float = 0.0
+    cfg_interval_end: float = 1.0
+    """Guidance acts at timesteps inside [start, end]; 1 is pure noise, where denoising begins."""
+    cover_noise_strength: float = 0.0
+    """Above 0 the source itself, noised to 1 - strength, is where denoising begins."""
+    repaint_mode: RepaintMode = REPAINT_MODES["balanced"]
+
+
+@dataclass(frozen=True)
 class DenoiseRequest:
     """Asks the DiT to denoise one item.
 
@@ -161,22 +183,7 @@ class DenoiseRequest:
     window: Window | None = None
     reference: Latents | None = None
     """[750, channels] latents of the timbre reference; None is silence."""
-    inference_steps: int = 8
-    guidance_scale: float = 7.0
-    audio_cover_strength: float = 1.0
-    shift: float | None = None
-    """Warps the schedule towards noise; None is what the checkpoint was trained for."""
-    timesteps: tuple[float, ...] | None = None
-    """A schedule of the user's own, from 1 downwards. Only turbo (snapped) and sft checkpoints take one."""
-    infer_method: InferMethod = "ode"
-    use_adg: bool = False
-    """Angle-based guidance instead of the default adaptive projected guidance."""
-    cfg_interval_start: float = 0.0
-    cfg_interval_end: float = 1.0
-    """Guidance acts at timesteps inside [start, end]; 1 is pure noise, where denoising begins."""
-    cover_noise_strength: float = 0.0
-    """Above 0 the source itself, noised to 1 - strength, is where denoising begins."""
-    repaint_mode: RepaintMode = REPAINT_MODES["balanced"]
+    options: DiffusionOptions = DiffusionOptions()
     origin: Origin = Origin()
 
 

@@ -146,7 +146,7 @@ class GeneratorEngine:
             renoising=self._renoising(request, timesteps, draw),
         )
         truncated = [name for name, text in (("caption", caption), ("lyrics", lyrics)) if text.truncated]
-        scale = request.guidance_scale if self.checkpoint.takes_guidance else None
+        scale = request.options.guidance_scale if self.checkpoint.takes_guidance else None
         return Song(trajectory, scale, tuple(truncated))
 
     def step(self, songs: Sequence[Song]) -> None:
@@ -214,17 +214,17 @@ class GeneratorEngine:
     def _timesteps(self, request: DenoiseRequest, source: TaskContext) -> Schedule:
         return schedule(
             self.checkpoint.variant,
-            request.inference_steps,
-            self.checkpoint.default_shift if request.shift is None else request.shift,
-            request.timesteps,
-            begin=1.0 if source.clean is None else 1.0 - request.cover_noise_strength,
+            request.options.inference_steps,
+            self.checkpoint.default_shift if request.options.shift is None else request.options.shift,
+            request.options.timesteps,
+            begin=1.0 if source.clean is None else 1.0 - request.options.cover_noise_strength,
             dtype=self._dtype,
         )
 
     def _beginning(
         self, request: DenoiseRequest, source: TaskContext, noise: torch.Tensor, level: float
     ) -> torch.Tensor:
-        if source.clean is None or request.cover_noise_strength == 0:
+        if source.clean is None or request.options.cover_noise_strength == 0:
             return noise
         return level * noise + (1.0 - level) * source.clean.float()
 
@@ -236,10 +236,10 @@ class GeneratorEngine:
         ].float()
 
     def _guidance(self, request: DenoiseRequest) -> Guidance | None:
-        if not self.checkpoint.takes_guidance or request.guidance_scale <= 1.0:
+        if not self.checkpoint.takes_guidance or request.options.guidance_scale <= 1.0:
             return None
-        interval = (request.cfg_interval_start, request.cfg_interval_end)
-        return Guidance(request.guidance_scale, interval, request.use_adg)
+        interval = (request.options.cfg_interval_start, request.options.cfg_interval_end)
+        return Guidance(request.options.guidance_scale, interval, request.options.use_adg)
 
     def _cover_switch(
         self, request: DenoiseRequest, source: TaskContext, prefix: torch.Tensor, tokens: int, steps: int
@@ -248,14 +248,14 @@ class GeneratorEngine:
 
         The second prompt is cut to the length of the first one, like in the original.
         """
-        if request.audio_cover_strength >= 1.0:
+        if request.options.audio_cover_strength >= 1.0:
             return None
         if request.codes is None and request.task not in _SWITCHING_TASKS:
             return None
         caption = self._caption_tokens(request, INSTRUCTIONS[Task.TEXT2MUSIC])
         states = self._conditions.states(prefix, caption.ids[:tokens])
         return CoverSwitch(
-            int(steps * request.audio_cover_strength), Condition(states, source.silent_context)
+            int(steps * request.options.audio_cover_strength), Condition(states, source.silent_context)
         )
 
     def _kept_source(self, request: DenoiseRequest, source: TaskContext, steps: int) -> KeptSource | None:
@@ -265,13 +265,13 @@ class GeneratorEngine:
         clean = self.contexts.silence(request.frames) if source.clean is None else source.clean
         # The original turbo loop ends before the injection of its last step.
         latest = steps - 1 if self.checkpoint.variant is Variant.TURBO else steps
-        mode = request.repaint_mode
+        mode = request.options.repaint_mode
         injections = min(round(mode.injection_ratio * steps), latest)
         return KeptSource(clean.float(), window.start, window.end, injections, mode.crossfade_frames)
 
     def _renoising(
         self, request: DenoiseRequest, timesteps: Schedule, draw: Callable[[], torch.Tensor]
     ) -> Renoising | None:
-        if request.infer_method == "ode":
+        if request.options.infer_method == "ode":
             return None
         return Renoising(renoising_levels(self.checkpoint.variant, timesteps), draw)

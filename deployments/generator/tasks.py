@@ -8,15 +8,12 @@ from dataclasses import dataclass
 
 import torch
 
-from configs.domain import SOURCE_TASKS, Task
+from configs.domain import SOURCE_TASKS, WINDOW_TASKS, Task
 from deployments.checkpoints.loading import DiTModules
 from deployments.common.messages import DenoiseRequest, Latents, Window
 
 REFERENCE_FRAMES = 750
 """Frames of the timbre reference (30 s)."""
-
-WINDOW_TASKS = frozenset({Task.REPAINT, Task.LEGO})
-"""Tasks that generate inside a window only."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`verify`: checkpoints on disk."""
+"""The command `verify`, which checks checkpoints on disk."""
 
 import argparse
 from pathlib import Path
@@ -13,9 +13,9 @@ def add_commands(commands: Commands) -> None:
         "verify",
         help="check a folder of checkpoints",
         description="Check the checkpoints in FOLDER, in the original or the diffusers layout: that every "
-        "file is there and whole, and that the tensors are those that the configs describe. Only headers are "
-        "read, so it takes seconds and little memory.",
-        epilog="exit code: 0 all is well, 1 something is wrong, 2 wrong usage",
+        "file exists and is complete, and that the tensors match the configs. Only headers are read, so it "
+        "takes seconds and little memory.",
+        epilog="exit code: 0 no problem was found, 1 there are problems, 2 wrong usage",
     )
     verify.add_argument("folder", type=Path, metavar="FOLDER", help="models.folder, or one checkpoint in it")
     verify.set_defaults(run=_verify)

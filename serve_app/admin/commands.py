@@ -1,4 +1,4 @@
-"""All commands in one parser. Each group imports what it needs when one of its commands runs."""
+"""The parser of all commands. Each group imports its dependencies when one of its commands runs."""
 
 import argparse
 import sys
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from serve_app.admin import checkpoints, intake, jobs, keys, leftovers, memory, purge, trace, tracker
 from serve_app.admin.errors import CommandError
 
-EXIT_CODES = "exit code: 0 it is done, 1 it is not, or not all of it, 2 wrong usage"
+EXIT_CODES = "exit code: 0 done, 1 failed or only partly done, 2 wrong usage"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code."""
+    """Run one command and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m serve_app.admin",
         description="Commands for operators. Those that speak to a server run on a node of its Ray cluster.",

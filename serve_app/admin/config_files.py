@@ -1,4 +1,4 @@
-"""Serve config files of this application, read for commands."""
+"""Reading of Serve config files of this application."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def read_application(config: Path) -> "tuple[dict[str, Any], Settings]":
-    """The one application in the file, as it stands there, and its settings. Raises CommandError."""
+    """The only application in the file, unparsed, and its settings. Raises CommandError."""
     import yaml
     from pydantic import ValidationError
 

@@ -1,4 +1,4 @@
-"""`drain`, `pause` and `resume`: which jobs a server takes and begins."""
+"""The commands `drain`, `pause` and `resume`, which set whether a server accepts and starts jobs."""
 
 import argparse
 import json
@@ -12,37 +12,37 @@ from serve_app.jobs.model import TrackerStats
 from serve_app.jobs.tracker_api import TrackerApi
 
 LOOK_SECONDS = 1.0
-_STAYS = "So it stays, whatever is restarted or upgraded meanwhile, until `resume`."
+_STAYS = "This lasts until `resume`, also through restarts and upgrades."
 
 
 def add_commands(commands: Commands) -> None:
     """Add `drain`, `pause` and `resume`."""
     drain = commands.add_parser(
         "drain",
-        help="take no new jobs, finish those that are there",
-        description="Submits are answered with 503 and Retry-After; jobs that wait or run are finished, and "
-        f"can be polled, cancelled and downloaded as ever. {_STAYS}",
+        help="accept no new jobs, finish the existing ones",
+        description="Submits are answered with 503 and Retry-After. Jobs that wait or run are finished, and "
+        f"can be polled, cancelled and downloaded as usual. {_STAYS}",
     )
     pause = commands.add_parser(
         "pause",
-        help="begin no more jobs, finish those that run",
-        description="New jobs are taken, up to the limits, and wait; jobs that run are finished. For work on "
-        f"the models or the storage. {_STAYS}",
+        help="start no more jobs, finish the running ones",
+        description="New jobs are accepted up to the limits, and wait. Running jobs are finished. Use it for "
+        f"maintenance of the models or the storage. {_STAYS}",
     )
     resume = commands.add_parser(
         "resume",
         help="end `drain` or `pause`",
-        description="Take and begin jobs again, after `drain` or `pause`.",
+        description="Accept and start jobs again after `drain` or `pause`.",
     )
     for command, mode in ((drain, Mode.DRAINING), (pause, Mode.PAUSED)):
         command.add_argument(
-            "--wait", action="store_true", help="until nothing is left to finish, and say how it goes"
+            "--wait", action="store_true", help="wait until nothing is left to finish, and show progress"
         )
         command.add_argument(
             "--timeout",
             type=duration,
             metavar="TIME",
-            help="with --wait: end with 1 when it takes longer than this (90s, 45m, 12h)",
+            help="with --wait: fail with exit code 1 after this time (90s, 45m, 12h)",
         )
         command.set_defaults(run=_set_mode, mode=mode)
     resume.set_defaults(run=_set_mode, mode=Mode.OPEN, wait=False)
@@ -65,7 +65,7 @@ def _set_mode(options: argparse.Namespace) -> int:
 
 
 def _wait(tracker: RunningTracker, stats: TrackerStats, options: argparse.Namespace) -> TrackerStats:
-    """Until the jobs that the mode lets finish are finished. Raises CommandError after the time-out."""
+    """Wait until all jobs that the mode allows to finish are done. Raises CommandError after the time-out."""
     started = time.monotonic()
     kinds = ("running",) if options.mode is Mode.PAUSED else ("queued", "running")
     shown = ""

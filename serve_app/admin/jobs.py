@@ -1,4 +1,4 @@
-"""`list`, `cancel`, `requeue` and `unreadable`: single jobs."""
+"""The commands `list`, `cancel`, `requeue` and `unreadable` for single jobs."""
 
 import argparse
 import json
@@ -34,42 +34,43 @@ def add_commands(commands: Commands) -> None:
     listing = commands.add_parser(
         "list",
         help="show jobs",
-        description="The newest first; with --state queued the next to run first. AGE is since the submit. "
-        "What users asked for is never shown.",
+        description="The newest jobs come first; with --state queued the next one to run comes first. AGE "
+        "is the time since the submit. The content of requests is never shown.",
     )
     add_selection(listing, JobState)
     listing.add_argument(
-        "--limit", type=_count, default=DEFAULT_LIMIT, help=f"at most so many (default {DEFAULT_LIMIT})"
+        "--limit", type=_count, default=DEFAULT_LIMIT, help=f"number of jobs (default {DEFAULT_LIMIT})"
     )
     listing.set_defaults(run=_list)
     cancel = commands.add_parser(
         "cancel",
         help="cancel jobs that wait or run",
-        description="As their owners could: a running job stops within a step, and its files go.",
+        description="This does what the owner of a job can do: a running job stops within a step, and its "
+        "files are deleted.",
     )
     cancel.set_defaults(run=_cancel)
     requeue = commands.add_parser(
         "requeue",
-        help="run jobs again that failed, or that hang",
-        description="A job that failed goes back to its old place in the line, with its seeds and all its "
-        "attempts; its callback is called again when it ends. One that came with recordings cannot: they "
-        "were deleted at its end. Nor can one that was cancelled: what it asked for is not kept. A running "
-        "job is taken from its runner and goes on elsewhere, after its last checkpoint.",
+        help="run failed or hanging jobs again",
+        description="A failed job returns to its old position in the queue, with its seeds and all of its "
+        "attempts; its callback is called again when it ends. This is impossible for a job with recordings, "
+        "because they were deleted at its end, and for a cancelled job, because its request is not kept. A "
+        "running job is taken from its runner and continues on another one from its last checkpoint.",
     )
     requeue.add_argument(
         "--timeout",
         type=duration,
         default=60.0,
         metavar="TIME",
-        help="how long to wait for the files of earlier attempts to go (default 60s)",
+        help="how long to wait until the files of earlier attempts are deleted (default 60s)",
     )
     requeue.set_defaults(run=_requeue)
     unreadable = commands.add_parser(
         "unreadable",
-        help="show records of jobs that could not be read and were set aside",
-        description="They are damaged, or a later release wrote them. They stay in the job store, apart from "
-        "the jobs, and their files stay in the storage. A job tracker that can read them makes jobs of them "
-        "again when it starts.",
+        help="show job records that could not be read and were set aside",
+        description="These records are damaged, or were written by a later release. They stay in the job "
+        "store, apart from the jobs, and their files stay in the storage. A job tracker that can read them "
+        "restores the jobs when it starts.",
     )
     unreadable.set_defaults(run=_unreadable)
     for command in (cancel, requeue):
@@ -97,7 +98,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def job_table(views: Sequence[JobView]) -> str:
-    """Jobs as an operator may see them."""
+    """A table of jobs for operators, without the content of requests."""
     rows = [
         (
             view.job_id,
@@ -174,13 +175,13 @@ def _requeue(options: argparse.Namespace) -> int:
 
 
 def _each(options: argparse.Namespace, act: Callable[[RunningTracker, str], str | None], done: str) -> int:
-    """Act on each job; `act` says why it could not. The command's exit code."""
+    """Apply `act`, which returns a problem or None, to each job. Returns the command's exit code."""
     tracker = running_tracker(options)
     problems: dict[str, str | None] = {}
     try:
         for job_id in options.job_ids:
             problems[job_id] = act(tracker, job_id)
-    finally:  # also what was done before the tracker went away
+    finally:  # also report what was done before the tracker failed
         if options.json:
             print(
                 json.dumps([{"job_id": job_id, "problem": problem} for job_id, problem in problems.items()])

@@ -1,4 +1,4 @@
-"""`make-key` and `webhook-secret`: what clients are known by, and what they know the server by."""
+"""The commands `make-key` and `webhook-secret`, for the credentials of clients."""
 
 import argparse
 import sys
@@ -13,25 +13,25 @@ def add_commands(commands: Commands) -> None:
     make_key = commands.add_parser(
         "make-key",
         help="make an API key",
-        description="Print a new API key, which is nowhere kept, and the entry that lets the server know it. "
+        description="Print a new API key, which is not stored, and its entry for the server. "
         "Entries go into the YAML file that api.keys_file names, or into the environment variable "
-        "ACESTEP_API_KEYS. The server reads the file again while it runs, the variable when it starts. A "
-        "name may have two keys, the old one and the new one, while its owner changes to the new one.",
+        "ACESTEP_API_KEYS. A running server rereads the file; it reads the variable only when it starts. A "
+        "name may have two keys while its owner changes from the old one to the new one.",
     )
-    make_key.add_argument("name", metavar="NAME", help="whose key it is; jobs belong to this name")
+    make_key.add_argument("name", metavar="NAME", help="owner of the key; jobs belong to this name")
     make_key.add_argument(
-        "--weight", type=float, default=1.0, help="share of the server while others wait, too (default 1)"
+        "--weight", type=float, default=1.0, help="relative share of the server (default 1)"
     )
     make_key.add_argument(
-        "--max-priority", type=int, default=0, help="highest `priority` that it may ask for (default 0)"
+        "--max-priority", type=int, default=0, help="highest allowed `priority` (default 0)"
     )
     make_key.set_defaults(run=_make_key)
     secret = commands.add_parser(
         "webhook-secret",
-        help="show what a client verifies callbacks with",
+        help="show the secret with which a client verifies callbacks",
         description="Print the secret that signs the callbacks of one client's jobs, for a verifier of the "
-        "Standard Webhooks specification. The server must be running: its job store keeps what all of them "
-        "are derived from.",
+        "Standard Webhooks specification. The server must be running, because its job store keeps the key "
+        "from which all secrets are derived.",
     )
     secret.add_argument(
         "client", metavar="CLIENT", help="name of an API key; without keys, a network address"

@@ -1,4 +1,4 @@
-"""`leftovers`: what lies in the storage that the server's job store does not know."""
+"""The command `leftovers`, for folders in the storage that the job store does not know."""
 
 import argparse
 import json
@@ -18,12 +18,12 @@ def add_commands(commands: Commands) -> None:
     """Add `leftovers`."""
     leftovers = commands.add_parser(
         "leftovers",
-        help="show, or delete, what lost job stores left in the storage",
-        description="Show the folders in the storage that no record of this server's job store knows, by the "
-        "store that they belong to. A server deletes its own, never those of another store: with --delete "
-        "you take over what a store left that is lost for good. Its songs cannot be served any more, so they "
-        "are deleted. Be sure that no other server uses that store: one that has been off for an hour looks "
-        "like a lost one.",
+        help="show or delete folders that lost job stores left in the storage",
+        description="Show the folders in the storage without a record in this server's job store, by the "
+        "store to which they belong. A server deletes its own leftovers but never those of another store. "
+        "With --delete you delete the folders of a store that is lost for good; its songs cannot be served "
+        "any more. Make sure that no other server uses that store: a store whose server has been off for "
+        "an hour looks like a lost one.",
     )
     leftovers.add_argument("store", nargs="?", metavar="STORE", help="name of a store that is not in use")
     leftovers.add_argument("--delete", action="store_true", help="delete the folders of STORE")

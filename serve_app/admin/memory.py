@@ -1,4 +1,4 @@
-"""`memory`: whether what a config file puts on a device fits there, before the device is booked."""
+"""The command `memory`, which computes whether the deployments of a config file fit on their devices."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -21,27 +21,27 @@ _COLUMNS = {"DEPLOYMENT": "<", "DEVICE": "<", "DTYPE": "<", "SHARE": ">", "TAKES
 
 @dataclass(frozen=True)
 class Replica:
-    """One replica of a deployment and what it takes."""
+    """One replica of a deployment and its memory need."""
 
     deployment: str
     device: str
     dtype: str
     share: float
-    """`num_gpus`: the part of a GPU that Ray sets aside."""
+    """`num_gpus`, the fraction of a GPU that Ray reserves."""
     need: "Need"
     language_model: "LanguageModelShape | None" = None
-    """Of a LanguageModel."""
+    """The shape of the LM; None for other deployments."""
 
 
 def add_commands(commands: Commands) -> None:
     """Add `memory`."""
     memory = commands.add_parser(
         "memory",
-        help="compute what a config file takes of a GPU or of the memory",
-        description="Compute what one replica of each deployment takes of a GPU, or of the machine's memory, "
-        "from the shapes of the models and the settings, and whether it fits. Official checkpoints are known "
-        "by name and need not be there yet. No GPU is needed: name the size that `nvidia-smi` shows.",
-        epilog="exit code: 0 it fits, or no size was named, 1 something cannot fit, 2 wrong usage",
+        help="compute the GPU or main memory that a config file needs",
+        description="Compute the GPU memory, or main memory, of one replica of each deployment from the "
+        "shapes of the models and the settings, and whether it fits. Official checkpoints are known by "
+        "name and need not be present yet. No GPU is needed; give the size that `nvidia-smi` shows.",
+        epilog="exit code: 0 it fits or no size was given, 1 something does not fit, 2 wrong usage",
     )
     memory.add_argument("config", type=Path, metavar="CONFIG", help="Serve config file")
     memory.add_argument("--gpu", type=_size, metavar="GIB", help="size of each GPU in GiB")
@@ -85,7 +85,7 @@ def replicas_of(application: dict[str, Any], settings: "Settings") -> list[Repli
 
     shares = _shares(application)
     models, longest = settings.models, settings.api.max_duration
-    songs = settings.jobs.runners * settings.api.max_batch_size  # that one API replica has on their way
+    songs = settings.jobs.runners * settings.api.max_batch_size  # in progress for one API replica
     text_tokens = min(CACHED_CONDITION_TOKENS, songs * (MAX_CAPTION_TOKENS + MAX_LYRIC_TOKENS + 1))
 
     def dtype_of(section: Any) -> str:
@@ -126,7 +126,7 @@ def _row(replica: Replica) -> tuple[str, ...]:
 
 
 def _setting_problems(settings: "Settings", replicas: Sequence[Replica]) -> Iterator[str]:
-    """What no size of the device mends."""
+    """Problems of the settings, independent of the size of the device."""
     from deployments.checkpoints.memory_needs import LARGEST_TENSOR, largest_activation
     from deployments.checkpoints.shapes import codec_shape
 

@@ -1,4 +1,4 @@
-"""What the groups of commands share in reading a command line."""
+"""Options and types that the command groups share."""
 
 import argparse
 import re
@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from typing import TypeAlias
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-"""Where a group adds its commands."""
+"""The object to which a group adds its commands."""
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def duration(text: str) -> float:
-    """Seconds of `90s`, `45m`, `12h` or `30d`. Raises ArgumentTypeError."""
+    """The seconds in a text such as `90s`, `45m`, `12h` or `30d`. Raises ArgumentTypeError."""
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd])", text)
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no time such as 90s, 45m, 12h or 30d")
@@ -20,11 +20,11 @@ def duration(text: str) -> float:
 
 
 def add_json_option(command: argparse.ArgumentParser) -> None:
-    """For scripts."""
+    """Add `--json`, for scripts."""
     command.add_argument("--json", action="store_true", help="print JSON")
 
 
 def add_selection(command: argparse.ArgumentParser, states: Iterable[str]) -> None:
-    """For jobs of one state or one client."""
+    """Add options that select jobs of one state or one client."""
     command.add_argument("--state", choices=[str(state) for state in states], help="only jobs in this state")
-    command.add_argument("--client", help="only jobs of this API key's name; without keys, of this address")
+    command.add_argument("--client", help="only jobs of this API key name or network address")

@@ -1,4 +1,4 @@
-"""`purge`: ended jobs, before their time."""
+"""The command `purge`, which deletes ended jobs before they expire."""
 
 import argparse
 import json
@@ -22,20 +22,20 @@ def add_commands(commands: Commands) -> None:
     """Add `purge`."""
     purge = commands.add_parser(
         "purge",
-        help="delete ended jobs, records and songs",
-        description="Delete records and songs of jobs that have ended, for good: of those named, or of all "
-        "that meet every condition given. By itself the server deletes songs after storage.result_seconds "
-        "and records after storage.record_seconds.",
+        help="delete records and songs of ended jobs",
+        description="Permanently delete records and songs of ended jobs, either of the named jobs or of "
+        "all jobs that meet every given condition. By itself the server deletes songs after "
+        "storage.result_seconds and records after storage.record_seconds.",
     )
     purge.add_argument("job_ids", nargs="*", metavar="JOB", help="its id")
     purge.add_argument(
-        "--older-than", type=duration, metavar="TIME", help="only jobs that ended so long ago: 12h, 30d"
+        "--older-than", type=duration, metavar="TIME", help="minimum time since the job's end: 12h, 30d"
     )
     add_selection(purge, _ENDED)
-    purge.add_argument("--all", action="store_true", help="all that have ended")
+    purge.add_argument("--all", action="store_true", help="all ended jobs")
     sure = purge.add_mutually_exclusive_group(required=True)
-    sure.add_argument("--dry-run", action="store_true", help="say what would be deleted")
-    sure.add_argument("--yes", action="store_true", help="delete it")
+    sure.add_argument("--dry-run", action="store_true", help="show what would be deleted")
+    sure.add_argument("--yes", action="store_true", help="confirm the deletion")
     add_json_option(purge)
     add_server_options(purge)
     purge.set_defaults(run=_purge)
@@ -62,7 +62,7 @@ def _purge(options: argparse.Namespace) -> int:
             gone += step.job_ids
             kept |= step.kept
             file_bytes += step.file_bytes
-    finally:  # also what was done before the tracker went away
+    finally:  # also report what was done before the tracker failed
         if options.json:
             print(
                 json.dumps({"dry_run": options.dry_run, "job_ids": gone, "bytes": file_bytes, "kept": kept})

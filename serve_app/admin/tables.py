@@ -1,4 +1,4 @@
-"""Plain text for a terminal."""
+"""Plain-text tables for a terminal."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ _UNITS = ((86_400, "d"), (3600, "h"), (60, "m"))
 
 
 def table(columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows under their headings, by heading the alignment ("<" or ">")."""
+    """Format rows below their headings. `columns` maps each heading to its alignment ("<" or ">")."""
     lines = [list(columns), *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     formats = [f"{{:{side}{width}}}" for side, width in zip(columns.values(), widths, strict=True)]
@@ -24,7 +24,7 @@ def age(since: float) -> str:
 
 
 def size(byte_count: int) -> str:
-    """Bytes in powers of 1,000: `512 B`, `3.2 MB`."""
+    """A number of bytes with a decimal unit: `512 B`, `3.2 MB`."""
     value = float(byte_count)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000:

@@ -1,4 +1,4 @@
-"""`trace`: where the time of a job went."""
+"""The command `trace`, which shows how a job's time was spent."""
 
 import argparse
 from pathlib import Path
@@ -11,12 +11,11 @@ def add_commands(commands: Commands) -> None:
     """Add `trace`."""
     trace = commands.add_parser(
         "trace",
-        help="show where the time of a job went",
-        description="Print the trace of a job as a tree: each part with the process that made it, when it "
-        "began, what it took, and its share of the job's time. It is read from the files that a server with "
-        "`tracing: {exporter: file}` writes on each machine; one that sends its traces to a collector keeps "
-        "none.",
-        epilog="exit code: 0 the job has a trace, 1 it has none there, 2 wrong usage",
+        help="show how the time of a job was spent",
+        description="Print the trace of a job as a tree: each span with its process, start, duration and "
+        "share of the job's time. The trace is read from the files that a server with `tracing: {exporter: "
+        "file}` writes on each machine; a server that sends traces to a collector writes no files.",
+        epilog="exit code: 0 a trace was found, 1 none was found, 2 wrong usage",
     )
     trace.add_argument("job_id", metavar="JOB_ID")
     trace.add_argument(
@@ -24,7 +23,7 @@ def add_commands(commands: Commands) -> None:
         type=Path,
         nargs="+",
         metavar="PATH",
-        help="files, or folders of files (default: tracing.folder of the settings, output/traces)",
+        help="files, or folders of files (default: output/traces in the state directory)",
     )
     trace.set_defaults(run=_trace)
 

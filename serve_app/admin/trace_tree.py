@@ -1,4 +1,4 @@
-"""A job's trace, read back from the files of `tracing.exporter: file`, as text."""
+"""A job's trace, read from the files of `tracing.exporter: file` and shown as text."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -27,7 +27,7 @@ class Span:
 
 
 def read_trace(job_id: str, paths: Iterable[Path]) -> list[Span]:
-    """The spans of a job in files and in folders of files, in order of their beginning."""
+    """The spans of a job in files and in folders of files, ordered by their start."""
     trace_id = job_id.replace("-", "").lower()
     spans = [
         span
@@ -39,7 +39,7 @@ def read_trace(job_id: str, paths: Iterable[Path]) -> list[Span]:
 
 
 def tree(spans: list[Span]) -> list[str]:
-    """A line per span: where it was made, when it began, what it took, and its share of the job's time."""
+    """One line per span: its service, start, duration and share of the job's time."""
     job = job_span(spans)
     beginning = min(span.started for span in spans)
     drawn = [line for root in _roots(spans) for line in _drawn(spans, root)]
@@ -53,9 +53,9 @@ def tree(spans: list[Span]) -> list[str]:
 
 
 def explained_seconds(spans: list[Span], job: Span) -> float:
-    """What the job's waits and the parts of its attempts add up to.
+    """The sum of the job's waits and of the parts of its attempts.
 
-    An attempt without parts, because its process was killed, counts whole.
+    An attempt without parts, whose process was killed, counts with its whole duration.
     """
     seconds = 0.0
     for part in _children(spans, job):
@@ -65,7 +65,7 @@ def explained_seconds(spans: list[Span], job: Span) -> float:
 
 
 def job_span(spans: list[Span]) -> Span | None:
-    """The span of the job itself, made at its end; the last one where an operator put it back in line."""
+    """The span of the job, recorded at its end; the last one where an operator requeued the job."""
     return next((span for span in reversed(spans) if span.name == JOB), None)
 
 

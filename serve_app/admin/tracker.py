@@ -1,4 +1,4 @@
-"""`stop-tracker`: the actor that outlives its application."""
+"""The command `stop-tracker`, which ends the tracker actor after its application."""
 
 import argparse
 
@@ -11,22 +11,22 @@ def add_commands(commands: Commands) -> None:
     """Add `stop-tracker`."""
     stop = commands.add_parser(
         "stop-tracker",
-        help="end the job tracker that `serve shutdown` leaves behind",
-        description="The job tracker is a detached actor: it outlives its application, so that no upgrade "
-        "loses it, and `serve shutdown`, too. No job is lost: the store has them, and the next application "
-        "goes on with them.",
+        help="end the job tracker, which `serve shutdown` leaves running",
+        description="The job tracker is a detached actor, so it survives upgrades of the application and "
+        "also `serve shutdown`. No job is lost by stopping it: the jobs are in the store, and the next "
+        "application continues them.",
     )
     stop.add_argument(
         "--force",
         action="store_true",
-        help="even while the application is there; it starts a new tracker within seconds",
+        help="stop it even while the application runs, which then starts a new tracker within seconds",
     )
     add_server_options(stop)
     stop.set_defaults(run=_stop)
 
 
 def _stop(options: argparse.Namespace) -> int:
-    tracker = running_tracker(options)  # which prepares the import of Ray
+    tracker = running_tracker(options)  # must run before Ray is imported
     import ray
     from ray import serve
 

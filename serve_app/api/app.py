@@ -1,4 +1,4 @@
-"""The HTTP API as an ordinary FastAPI application: no Ray, no model."""
+"""The HTTP API as an ordinary FastAPI application, without Ray and models."""
 
 from collections.abc import Callable
 
@@ -34,8 +34,8 @@ def create_app(
 ) -> FastAPI:
     """The API over a job service and the storage of its audio files.
 
-    `tell_keys_outdated` hears, again and again, whether the API keys in use are not those of their file.
-    Raises ValueError where the API keys are not what they should be.
+    `tell_keys_outdated` is called periodically with whether the API keys in use differ from those in their
+    file. Raises ValueError where the API keys are invalid.
     """
     app = FastAPI(
         title="acestep-serve",
@@ -49,7 +49,7 @@ def create_app(
     pools = WorkerPools()
     submission = Submission(service, storage, settings, limits, spans, pools)
     bodies = BodyReader(settings.api, pools.bodies)
-    # Each route finds the caller by itself; these only make OpenAPI say how a key is sent.
+    # Each route identifies the caller by itself. These only document in OpenAPI how a key is sent.
     documented = [
         Depends(HTTPBearer(auto_error=False)),
         Depends(APIKeyHeader(name="X-API-Key", auto_error=False)),

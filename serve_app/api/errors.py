@@ -1,4 +1,4 @@
-"""How errors are answered: always JSON with a `detail`, never the server's insides."""
+"""Error responses: always JSON with a `detail`, and never internals of the server."""
 
 import json
 import logging
@@ -29,27 +29,27 @@ from serve_app.jobs.storing.store import StoreError
 logger = logging.getLogger("ray.serve")
 
 RETRY_SECONDS = 5.0
-"""When to ask again after a 503; a job tracker starts again within seconds."""
+"""`Retry-After` of a 503; a job tracker restarts within seconds."""
 NO_ROOM_RETRY_SECONDS = 30.0
-"""When to submit again where the disk or the job store is full; nobody knows when there is room."""
+"""`Retry-After` where the disk or the job store is full; a guess, since the real time is unknown."""
 DRAINING_RETRY_SECONDS = 60.0
-"""When to submit again to a server that is being drained; nobody knows when it is opened."""
+"""`Retry-After` of a draining server; a guess, since the real time is unknown."""
 MAX_ERRORS = 20
-"""Of one answer; where there are more, the last one counts those that are left out."""
+"""Errors per response. Where there are more, the last entry counts the omitted ones."""
 MAX_NAME_LENGTH = 100
 MAX_MESSAGE_LENGTH = 1_000
-"""Characters of a name and of a sentence in an answer: names are the client's own, and may be very long."""
+"""Characters of a name and of a message in a response. Names come from the client and may be very long."""
 
 
 class _ErrorResponse(JSONResponse):
     def render(self, content: Any) -> bytes:
-        # In ASCII, because a field's name may be text that UTF-8 cannot carry.
+        # ASCII, because a field's name may contain surrogates, which UTF-8 cannot encode.
         return json.dumps(content).encode("ascii")
 
 
 def unknown_fields(paths: Iterator[tuple[str, ...]]) -> RequestValidationError | None:
-    """A 422 for names, below the body, that mean nothing; None where there are none."""
-    # Only those that are shown are kept: there may be 100,000, which would set off the garbage collector.
+    """A validation error (422) for unknown names, given as paths below the body; None without any."""
+    # Only the shown ones are kept: there may be 100,000, and so many would trigger the garbage collector.
     named = list(islice(paths, MAX_ERRORS))
     count = len(named) + sum(1 for _ in paths)
     if not count:
@@ -62,12 +62,12 @@ def unknown_fields(paths: Iterator[tuple[str, ...]]) -> RequestValidationError |
 
 
 def _shown(errors: int) -> int:
-    """How many of so many errors an answer names."""
+    """Number of errors that a response names out of `errors`."""
     return errors if errors <= MAX_ERRORS else MAX_ERRORS - 1
 
 
 def _left_out(errors: int) -> list[dict[str, Any]]:
-    """Of so many errors, the one that counts those which are not named."""
+    """The entry that counts the errors that are not named; empty where all are."""
     if errors <= MAX_ERRORS:
         return []
     message = f"There are {errors - _shown(errors):,} more errors"
@@ -87,7 +87,7 @@ def _described(error: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Answer the exceptions that routes let through."""
+    """Register handlers for the exceptions that routes raise."""
     app.add_middleware(InternalErrors)
 
     @app.exception_handler(RequestValidationError)
@@ -134,13 +134,13 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(OSError)
     async def system_failed(_: Request, error: OSError) -> Response:
-        # As for jobs (`execution.failures`): a fault of the machine, which the next try may not meet.
+        # As in `execution.failures`, this counts as a fault of the machine that a retry may not meet.
         logger.error("the operating system refused something:\n%s", _places(error))
         return _later(503, "The server cannot use its files at the moment", RETRY_SECONDS)
 
     @app.exception_handler(ClientDisconnect)
     async def client_left(_request: Request, _error: ClientDisconnect) -> Response:
-        return Response(status_code=400)  # nobody reads it
+        return Response(status_code=400)  # the client is gone and will not read it
 
 
 def _later(status: int, problem: str, seconds: float) -> Response:
@@ -153,12 +153,11 @@ def _later(status: int, problem: str, seconds: float) -> Response:
 
 
 class InternalErrors:
-    """ASGI middleware: a bug is answered with 500, and logged where it happened, not what it happened to.
+    """ASGI middleware: unexpected exceptions are answered with 500, and their types and places are logged.
 
-    A client that has left is no bug.
-
-    Messages of exceptions may quote requests, so they are logged for debugging only. (Starlette's own handler
-    passes the exception on to the server, which logs all of it.)
+    The disconnect of a client is not such an exception. Messages of exceptions may quote requests, so they
+    are logged at debug level only. (Starlette's handler passes the exception to the server, which logs all of
+    it.)
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -171,7 +170,7 @@ class InternalErrors:
             try:
                 return await receive()
             except Exception:
-                # Serve asks its proxy for the next message: that call is cancelled once the client has left.
+                # Serve asks its proxy for the next message; that call is cancelled once the client has left.
                 return {"type": "http.disconnect"}
 
         async def noted(message: Message) -> None:
@@ -193,7 +192,7 @@ class InternalErrors:
 
 
 def _places(error: BaseException) -> str:
-    """The types of an exception and its causes, and the lines of code they come from."""
+    """The types of an exception and its causes, and their tracebacks without messages."""
     chain: list[str] = []
     current: BaseException | None = error
     while current is not None:
@@ -203,7 +202,7 @@ def _places(error: BaseException) -> str:
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI texts of the errors that a route answers with."""
+    """The OpenAPI descriptions of a route's error responses, by status."""
     return {status: _DOCUMENTED[status] for status in statuses}
 
 
@@ -232,11 +231,11 @@ _FIELDS = {
 _DOCUMENTED = {
     400: _documented("The body is malformed, e.g. no JSON object.", _SENTENCE),
     401: _documented("The API key is missing or unknown.", _SENTENCE),
-    404: _documented("There is no such job or file, it has expired, or it is another client's.", _SENTENCE),
+    404: _documented("The job or file does not exist, has expired, or belongs to another client.", _SENTENCE),
     408: _documented("The body was sent too slowly.", _SENTENCE),
-    409: _documented("The job, or the first use of the idempotency key, stands against it.", _SENTENCE),
+    409: _documented("The job has already ended, or the key was used for another request.", _SENTENCE),
     413: _documented("The body is larger than the server takes.", _SENTENCE),
-    415: _documented("The body is in none of the three content types.", _SENTENCE),
+    415: _documented("The body has none of the three supported content types.", _SENTENCE),
     416: _documented("The file has no bytes in the range that was asked for.", _SENTENCE),
     422: _documented("A field is invalid; `loc` names it.", _FIELDS),
     429: _documented("The queue is full, or the client has too much in it.", _SENTENCE, retry=True),

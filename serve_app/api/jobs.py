@@ -1,4 +1,4 @@
-"""Jobs as one caller sees them."""
+"""The jobs that a caller may see."""
 
 from collections.abc import Sequence
 
@@ -12,24 +12,24 @@ from serve_app.jobs.shown import JobResponse
 
 
 class VisibleJobs:
-    """Finds jobs and shows them. Another's job is as unknown as one that never was."""
+    """Finds jobs and makes responses of them. Jobs of other clients are treated as unknown."""
 
     def __init__(self, service: JobService, tokens: AudioTokens | None) -> None:
         self._service = service
         self._tokens = tokens
 
     async def find(self, caller: Caller, job_id: str) -> JobView:
-        """A job of the caller's. Raises HTTPException with 404."""
+        """A job of the caller. Raises HTTPException with 404."""
         return self.visible(caller, await self._service.view(job_id))
 
     def visible(self, caller: Caller, view: JobView | None) -> JobView:
-        """Raises HTTPException with 404 where the caller may not know of the job."""
+        """The view itself. Raises HTTPException with 404 where it is None or belongs to another client."""
         if view is None or not caller.may_see(view):
             raise HTTPException(404, "Job not found")
         return view
 
     async def shown(self, view: JobView) -> JobResponse:
-        """The answer to a poll."""
+        """The response to a poll."""
         (response,) = await self.all_shown([view])
         return response
 

@@ -1,4 +1,4 @@
-"""Byte ranges (RFC 9110 §14): one range is served, what cannot be understood is ignored."""
+"""Byte ranges (RFC 9110 §14). One range is served; an invalid header is ignored."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Readiness, asked of the server's parts at most once a second, however many ask for it."""
+"""A cache for readiness: the parts of the server are asked at most once a second."""
 
 import asyncio
 import time
@@ -7,20 +7,20 @@ from collections.abc import Awaitable, Callable
 from serve_app.api.service import Condition
 
 FRESH_SECONDS = 1.0
-"""So long an answer counts as new."""
+"""Age up to which a known condition is returned without asking again."""
 PATIENCE_SECONDS = 1.0
-"""So long a caller waits for a new answer before it gets the one before."""
+"""How long a caller waits for a new condition before it gets the previous one."""
 STALE_SECONDS = 15.0
-"""An older answer is none."""
+"""Age from which the previous condition is not used any more."""
 
 
 class KnownCondition:
-    """The server's condition as it was found last."""
+    """The server's condition, cached. Concurrent callers share one query."""
 
     def __init__(
         self, ask: Callable[[], Awaitable[Condition]], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`ask` finds out, which takes seconds where a part does not answer; it raises nothing."""
+        """`ask` queries the parts. It takes seconds where a part does not answer, and raises nothing."""
         self._ask = ask
         self._clock = clock
         self._known: Condition | None = None
@@ -28,7 +28,7 @@ class KnownCondition:
         self._asking: asyncio.Task[Condition] | None = None
 
     async def __call__(self) -> Condition:
-        """The condition, at most `FRESH_SECONDS` old, or `STALE_SECONDS` where finding out takes long."""
+        """The condition, at most `FRESH_SECONDS` old, or `STALE_SECONDS` where the query takes long."""
         if self._known is not None and self._clock() - self._known_at < FRESH_SECONDS:
             return self._known
         if self._asking is None:

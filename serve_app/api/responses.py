@@ -1,4 +1,4 @@
-"""What the API answers (contract §2 and §3). Every key is always there."""
+"""Response bodies of the API (contract §2 and §3). Every key is always present."""
 
 from pydantic import Field
 
@@ -12,18 +12,18 @@ from serve_app.jobs.shown import Answer, JobResponse
 class SubmitResponse(Answer):
     """An accepted job."""
 
-    job_id: str = Field(description="Ask `GET /v1/jobs/{job_id}` how it goes.")
+    job_id: str = Field(description="Id of the job, for `GET /v1/jobs/{job_id}`.")
     status: JobState = Field(
-        description="`queued`; of a request repeated with its `Idempotency-Key`, as the job is now."
+        description="`queued`; for a request repeated with its `Idempotency-Key`, the job's current status."
     )
-    queue_position: int = Field(description="1-based place among the waiting jobs; 0 once it is none.")
+    queue_position: int = Field(description="1-based position among the waiting jobs; 0 if not waiting.")
 
 
 class JobsResponse(Answer):
     """A page of the caller's jobs."""
 
     jobs: list[JobResponse] = Field(description="Newest first.")
-    next_cursor: str | None = Field(description="`cursor` of the next page; null where this is the last.")
+    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last page.")
 
 
 class DiTModel(Answer):
@@ -47,7 +47,7 @@ class LanguageModel(Answer):
 
 
 class ModelsResponse(Answer):
-    """What this server can do."""
+    """Models, formats and limits of this server."""
 
     models: list[DiTModel]
     default_model: str
@@ -62,11 +62,11 @@ class ModelsResponse(Answer):
     max_upload_bytes: int = Field(description="Largest request body.")
 
 
-_MODE = "What the operator lets it do: all (`open`), take no new jobs (`draining`), begin no job (`paused`)."
+_MODE = "Mode set by the operator: `open`, `draining` (takes no new jobs) or `paused` (begins no job)."
 
 
 class StatsResponse(Answer):
-    """How busy the server is."""
+    """Load and speed of the server."""
 
     jobs: dict[str, int] = Field(description="Jobs per status.")
     queue_length: int = Field(description="Jobs that wait.")
@@ -78,18 +78,18 @@ class StatsResponse(Answer):
 
 
 class HealthResponse(Answer):
-    """The process answers."""
+    """Answer of a process that is alive."""
 
     status: str = Field("ok", description="Always `ok`.")
     service: str = Field("acestep-serve", description="Name of this server.")
 
 
 class ReadyResponse(Answer):
-    """Jobs get done."""
+    """Answer of a server that can run jobs."""
 
     status: str = Field("ready", description="Always `ready`.")
     mode: Mode = Field(description=_MODE)
     parts: dict[str, Readiness] = Field(
-        description="The job tracker and the deployments that a default request needs. `busy`: healthy, "
-        "without room for a question now; `scaled to zero`, `starting`: work makes it start, and waits."
+        description="The job tracker and the deployments that a default request needs. `busy`: healthy, but "
+        "too busy to answer now; `scaled to zero`, `starting`: jobs start it, and wait for it."
     )

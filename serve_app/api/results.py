@@ -1,4 +1,4 @@
-"""Finished songs by the parts of their URL: `/v1/audio/{job_id}/{index}.{extension}`."""
+"""Look-up of finished songs by the parts of their URL: `/v1/audio/{job_id}/{index}.{extension}`."""
 
 import re
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ class ResultFile:
     uri: str
     media_type: str
     name: str
-    """What the file is called when it is saved."""
+    """The name under which a browser saves the file."""
 
 
 def result_file(view: JobView, index: str, extension: str) -> ResultFile | None:
-    """The song of a job that a URL names; None where there is none, or no more."""
+    """The song that a URL names; None where it does not exist or has been deleted."""
     if view.state is not JobState.SUCCEEDED or not _INDEX.fullmatch(index):
         return None
     written_as = FORMATS[view.audio_format]

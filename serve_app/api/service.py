@@ -1,4 +1,4 @@
-"""What the HTTP API asks of the rest of the server."""
+"""The interface through which the HTTP API uses the rest of the server."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,25 +11,25 @@ from serve_app.request.schemas import GenerateRequest
 
 
 class UnavailableError(Exception):
-    """What answers for the jobs is being replaced: trying again will help."""
+    """The job tracker is being replaced. A retry will help."""
 
 
 class Readiness(StrEnum):
-    """Of one part of the server."""
+    """Readiness of one part of the server."""
 
     READY = "ready"
     BUSY = "busy"
-    """Healthy, without room for a question at the moment: work waits for it."""
+    """Healthy, but too busy to answer now; jobs wait for it."""
     SCALED_TO_ZERO = "scaled to zero"
-    """Work makes it start."""
+    """No replica runs; jobs start one."""
     STARTING = "starting"
-    """From zero: work waits for it."""
+    """Starting from zero replicas; jobs wait for it."""
     AWAY = "away"
 
 
 @dataclass(frozen=True)
 class Condition:
-    """How the server is."""
+    """The mode of the server and the readiness of its parts."""
 
     mode: Mode | None
     """None while the job tracker is away."""
@@ -38,12 +38,12 @@ class Condition:
 
     @property
     def away(self) -> list[str]:
-        """The parts without which no job gets done."""
+        """Names of the parts that are away. Without them jobs cannot run."""
         return [name for name, readiness in self.parts.items() if readiness is Readiness.AWAY]
 
 
 class JobService(Protocol):
-    """Jobs in and out. The HTTP code knows nothing else of the server.
+    """The operations on jobs. The HTTP code uses nothing else of the server.
 
     Methods that ask the job tracker raise StoreError or UnavailableError while it cannot answer.
     """
@@ -52,16 +52,16 @@ class JobService(Protocol):
         """An id that no job has."""
 
     async def submit(self, new: NewJob) -> Accepted:
-        """Put a job in line. Raises DrainingError, LimitError or IdempotencyConflictError."""
+        """Queue a job. Raises DrainingError, LimitError or IdempotencyConflictError."""
 
     async def admit(self, client: str, idempotency_key: str | None) -> None:
-        """Refuse a request before it costs work, where `submit` would refuse it now. Nothing is reserved.
+        """Check early whether `submit` would refuse a job now. Nothing is reserved.
 
         Raises DrainingError or LimitError.
         """
 
     async def view(self, job_id: str) -> JobView | None:
-        """A job as it stands; None where the id is unknown."""
+        """The current view of a job; None where the id is unknown."""
 
     async def cancel(self, job_id: str) -> JobView | None:
         """End a job; None where the id is unknown. Raises JobEndedError where it succeeded or failed."""
@@ -70,21 +70,21 @@ class JobService(Protocol):
         """Jobs of a client with a sequence below `before`, newest first."""
 
     async def wait(self, job_id: str, version: str, timeout: float) -> JobView | None:
-        """The job once its version is another than given, at the latest after `timeout` seconds."""
+        """The job as soon as its version differs from `version`, at the latest after `timeout` seconds."""
 
     async def wait_stage(self, job_id: str, state: str, stage: str, timeout: float) -> JobView | None:
-        """The job once its state or stage is another than given, at the latest after `timeout` seconds."""
+        """The job as soon as its state or stage differs, at the latest after `timeout` seconds."""
 
     async def stats(self) -> TrackerStats: ...
 
     async def secret(self) -> bytes:
-        """What signs tokens; the same on every replica, for as long as the job store lives."""
+        """The key for signing tokens. It is the same on every replica and lasts as long as the job store."""
 
     async def replicas(self) -> dict[str, int]:
-        """Running replicas by deployment."""
+        """Number of running replicas by deployment."""
 
     async def condition(self) -> Condition:
-        """What can serve now. Raises nothing."""
+        """The current condition. Raises nothing."""
 
     async def prompt_fits(self, request: GenerateRequest, code_count: int) -> bool:
         """Whether the LM's context holds a request's prompt and `code_count` codes; True while it is down."""

@@ -1,4 +1,4 @@
-"""Answers that take long: they hold a slot of their client, and end as soon as the client has gone."""
+"""Long responses. They hold one of the client's slots, and end as soon as the client disconnects."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
@@ -12,18 +12,18 @@ from starlette.types import Message, Receive, Scope, Send
 from serve_app.api.access.capacity import ClientSlots
 
 FLOW_EXTENSION = "acestep.flow"
-"""In `scope["extensions"]` where the receiver is told by messages of type `SENT` how many bytes were sent."""
+"""Key in `scope["extensions"]` where messages of type `SENT` report how many bytes were sent."""
 SENT = "acestep.sent"
 WINDOW_BYTES = 2 << 20
-"""So much of an answer may be under way, where it is known how much the client has taken."""
+"""Bytes of a response that may be in flight where the extension reports what the client has read."""
 
 _Result = TypeVar("_Result")
 
 
 class SlotResponse(StreamingResponse):
-    """A streamed answer that takes one of its client's slots until the client has read it all, or left.
+    """A streamed response that holds one of the client's slots until it was read or the client disconnects.
 
-    Where the client has no slot left it raises CapacityError before anything is sent.
+    Raises CapacityError before anything is sent where the client has no slot left.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class SlotResponse(StreamingResponse):
                     await asyncio.wait({leaving, sending}, return_when=asyncio.FIRST_COMPLETED)
                     if sending.done():
                         sending.result()
-                        # Serve's proxy still holds what the client has not read.
+                        # Serve's proxy still buffers what the client has not read.
                         await leaving
                 finally:
                     await _cancelled(leaving, sending)
 
 
 class _Window:
-    """Holds an answer back while too much of it is under way to the client."""
+    """Flow control: delays a response while too many of its bytes are in flight."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
@@ -80,8 +80,8 @@ class _Window:
 async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, _Result]) -> _Result:
     """The result of work for a request without a body.
 
-    Raises ClientDisconnect, and ends the work, once the client has left. Serve cancels such requests, too,
-    unless the client has told it not to.
+    Once the client has disconnected, the work is cancelled and ClientDisconnect is raised. Serve cancels such
+    requests too, unless the client has sent a header against it.
     """
     leaving = asyncio.create_task(_until_client_leaves(request.receive))
     working = asyncio.create_task(work)

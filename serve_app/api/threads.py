@@ -1,6 +1,6 @@
-"""Threads for work that would hold up the event loop.
+"""Thread pools for work that would block the event loop.
 
-Each kind of work has a pool of its own: however many recordings are being read, no download waits for them.
+Each kind of work has a separate pool, so that reading recordings does not delay downloads.
 """
 
 import asyncio
@@ -13,11 +13,11 @@ _Result = TypeVar("_Result")
 
 
 INLINE_BYTES = 4_096
-"""So few bytes of a body are dealt with in less time than it takes to find a thread."""
+"""Bodies up to this size are processed faster than work can be passed to a thread."""
 
 
 class WorkerPool:
-    """A bounded number of threads; what finds none free waits in line."""
+    """A bounded number of threads with a queue."""
 
     def __init__(self, name: str, threads: int) -> None:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
@@ -27,8 +27,8 @@ class WorkerPool:
     ) -> _Result:
         """The result of a blocking call.
 
-        A caller that is cancelled waits until the call has ended, unless it had not begun: the call may be
-        using a file that the caller closes next.
+        A cancelled caller waits for a call that has begun, because the call may be using a file that the
+        caller closes next.
         """
         running = self._executor.submit(work, *args, **kwargs)
         result = asyncio.wrap_future(running)
@@ -38,7 +38,7 @@ class WorkerPool:
             if not running.cancel():
                 await asyncio.wait([result])
                 if not result.cancelled():
-                    result.exception()  # seen, although nobody is told any more
+                    result.exception()  # retrieved, so that asyncio does not log it as lost
             raise
 
     async def run_unless_short(
@@ -48,19 +48,19 @@ class WorkerPool:
         *args: _Arguments.args,
         **kwargs: _Arguments.kwargs,
     ) -> _Result:
-        """The result of work whose time grows with so many bytes; on the event loop where they are few."""
+        """The result of work whose time grows with `byte_count`; small inputs run on the event loop."""
         if byte_count <= INLINE_BYTES:
             return work(*args, **kwargs)
         return await self.run(work, *args, **kwargs)
 
 
 class WorkerPools:
-    """The pools of a replica's API. All else that blocks (Serve's status) uses asyncio's own pool."""
+    """The pools of a replica's API. Other blocking calls (Serve's status) use asyncio's default pool."""
 
     def __init__(self) -> None:
         self.bodies = WorkerPool("bodies", 2)
-        """Taking bodies apart, which is bound by the processor."""
+        """Parsing bodies, which is bound by the processor."""
         self.recordings = WorkerPool("recordings", 4)
-        """Finding, reading and copying recordings that come with requests."""
+        """Opening, reading and copying the recordings of requests."""
         self.storage = WorkerPool("storage", 16)
-        """Songs that are downloaded, and files that are deleted."""
+        """Reading songs for downloads, and deleting files."""

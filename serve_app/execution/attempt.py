@@ -1,10 +1,11 @@
-"""One run of one job: what it may use, how its time is measured, how its items run side by side."""
+"""One attempt at a job: its models and storage, its stage timings, and the concurrent calls for its items."""
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar
 
 from configs.settings import Settings
@@ -14,6 +15,7 @@ from deployments.common.tracing import NO_SPANS, SpanRecorder
 from serve_app.execution.models import Models
 from serve_app.jobs.model import Checkpoint, Job
 from serve_app.jobs.progress import JobProgress
+from serve_app.request.draft import Draft, draft_of
 from serve_app.request.planning import language_model
 from serve_app.request.song_plan import SongPlan
 from serve_app.request.spec import JobSpec
@@ -24,7 +26,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Attempt:
-    """One run of one job, and all it may use."""
+    """One attempt at a job, with everything that the pipeline needs."""
 
     job: Job
     models: Models
@@ -34,14 +36,19 @@ class Attempt:
     keep: Callable[[Checkpoint], Awaitable[None]]
     """Stores a checkpoint for the next attempt."""
     timings: dict[str, float] = field(default_factory=dict)
-    """Seconds per stage; those of stages that an earlier attempt has done stand there from the beginning."""
+    """Seconds per stage, including the stages that an earlier attempt has completed."""
     origin: Origin = field(default_factory=Origin)
-    """On whose behalf the models are asked."""
+    """The job and span that the models log and trace their work under."""
     spans: SpanRecorder = NO_SPANS
 
     @property
     def spec(self) -> JobSpec:
         return self.job.spec
+
+    @cached_property
+    def draft(self) -> Draft:
+        """The decisions that follow from the specification."""
+        return draft_of(self.spec)
 
     @property
     def language_model(self) -> str:
@@ -50,9 +57,9 @@ class Attempt:
 
     @contextmanager
     def stage(self, stage: Stage, part: str | None = None) -> Iterator[Origin]:
-        """All items enter a stage; its seconds are added up. Yields the origin of what is asked meanwhile.
+        """Enter a stage with all items, and add its duration to `timings`. Yields the origin for model calls.
 
-        `part` is the name of the span where others belong to the same stage.
+        `part` names the span where several spans belong to the same stage.
         """
         self.progress.enter(stage)
         started = time.monotonic()
@@ -63,14 +70,14 @@ class Attempt:
         log_event("stage_done", origin.job_id, attempt=self.job.attempt, stage=part or stage, seconds=seconds)
 
     async def keep_stages(self, plan: SongPlan, codes: tuple[tuple[int, ...] | None, ...] | None) -> None:
-        """What has been decided so far: the next attempt goes on from here."""
+        """Store a checkpoint, from which the next attempt continues."""
         with self.spans.span("checkpoint", self.origin):
             await self.keep(Checkpoint(plan, codes, dict(self.timings)))
 
     async def each_item(
         self, kind: type[Result], call: Callable[[int], AsyncGenerator[Progress | Result, None]]
     ) -> list[Result]:
-        """Run one streaming call per batch item, all at once; their results of type `kind` in order.
+        """Run one streaming call per item concurrently; the results of type `kind` in item order.
 
         The first failure cancels the other items and is raised.
         """
@@ -93,7 +100,7 @@ class Attempt:
     async def all_items(
         self, kind: type[Result], call: AsyncGenerator[tuple[int, Progress | Result], None]
     ) -> list[Result]:
-        """Follow one call that answers for all batch items; their results of type `kind` in order."""
+        """Follow one streaming call that serves all items; the results of type `kind` in item order."""
         results: dict[int, Result] = {}
         async with aclosing(call) as answers:
             async for item, answer in answers:

@@ -1,4 +1,4 @@
-"""What a failure means: whether another try can help, and what the user is told."""
+"""Classification of failures: whether a retry can help, and the message for the user."""
 
 import re
 import traceback
@@ -15,7 +15,7 @@ INTERNAL = "The server could not finish this job because of an internal error."
 UNAVAILABLE = "A part of the server that this job needs was not available."
 
 _UNAVAILABLE = (
-    OSError,  # of the storage or a network, timeouts among them
+    OSError,  # from the storage or the network, including timeouts
     StoreError,
     EngineError,
     ray.exceptions.RayActorError,
@@ -33,12 +33,12 @@ _REMOTE_FRAME = re.compile(r'^ *File "[^"\n]*", line \d+, in .*$', re.MULTILINE)
 
 
 class TimeLimitError(JobError):
-    """An attempt took longer than the server allows."""
+    """An attempt exceeded `jobs.timeout_seconds`."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """`message` is one sentence for the user, without paths, tracebacks or anybody's text."""
+    """`message` is one sentence for the user. It contains no paths, tracebacks or user content."""
 
     message: str
     retryable: bool
@@ -46,19 +46,19 @@ class Failure:
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """The exception that a deployment raised, out of Ray's wrapping."""
+    """The exception that a deployment raised, without Ray's wrapper."""
     if isinstance(error, ray.exceptions.RayTaskError) and isinstance(error.cause, BaseException):
         return cause_of(error.cause)
     return error
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether a part of the server was missing, which is no fault of the job."""
+    """Whether the cause is an unavailable part of the server and not the job."""
     return isinstance(cause_of(error), _UNAVAILABLE)
 
 
 def classify(error: BaseException) -> Failure:
-    """What to do with a job that failed with `error`."""
+    """The failure of a job whose attempt raised `error`."""
     cause = cause_of(error)
     if isinstance(cause, JobError):
         kind: FailureKind = "timeout" if isinstance(cause, TimeLimitError) else "request"
@@ -69,9 +69,9 @@ def classify(error: BaseException) -> Failure:
 
 
 def frames_of(error: BaseException) -> str:
-    """Where an error came from, for the log: types and frames, but no messages, which may quote users.
+    """The exception types and frames of an error, for the log.
 
-    Those of the storage name only what is stored where.
+    Messages are left out because they may quote users, except StorageError's, which name only paths and URIs.
     """
     lines = []
     link: BaseException | None = error
@@ -80,7 +80,7 @@ def frames_of(error: BaseException) -> str:
         lines.append(f"{type(cause).__name__}:" + (f" {cause}" if isinstance(cause, StorageError) else ""))
         lines += [f"  {frame.filename}:{frame.lineno} {frame.name}" for frame in _frames(link)]
         if isinstance(link, ray.exceptions.RayTaskError):
-            # Its text is the remote traceback; what Serve raises has no `traceback_str`.
+            # The remote traceback is its text; errors from Serve have no `traceback_str`.
             lines += [f"  remote: {frame.strip()}" for frame in _REMOTE_FRAME.findall(str(link))]
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The model deployments as the pipeline sees them."""
+"""The interface of the model deployments for the pipeline."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
@@ -21,7 +21,7 @@ from deployments.common.messages import (
 
 
 class Models(Protocol):
-    """The verbs of one job, in order. `language_model` is the name of a checkpoint."""
+    """The model calls of a job, in order. `language_model` is the name of a checkpoint."""
 
     async def plan(self, language_model: str, request: PlanRequest) -> Metadata: ...
 
@@ -39,10 +39,10 @@ class Models(Protocol):
 
 
 class HandleModels:
-    """The verbs through Serve's deployment handles, on whichever event loop asks.
+    """The model calls through Serve's deployment handles. They may be used from any event loop.
 
-    Serve routes the calls of all handles of a process on a thread of its own (unless the environment variable
-    RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP is 0) and gives the answers to the loop that waits for them.
+    Serve routes the calls of all handles of a process on its own thread (unless the environment variable
+    RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP is 0) and delivers the answers to the loop that waits for them.
     """
 
     def __init__(self, language_models: Mapping[str, Any], generator: Any, codec: Any) -> None:
@@ -79,7 +79,7 @@ class HandleModels:
 
 
 async def _call(method: Any, request: object) -> Any:
-    """The answer of a deployment method; leaving early cancels the call in the replica."""
+    """The answer of a deployment method. Cancelling the caller cancels the call in the replica."""
     response = method.remote(request)
     try:
         return await response
@@ -89,7 +89,7 @@ async def _call(method: Any, request: object) -> Any:
 
 
 async def _stream(method: Any, request: object) -> AsyncGenerator[Any, None]:
-    """Answers of a streaming deployment method; leaving early cancels the call in the replica."""
+    """The answers of a streaming deployment method. Closing the generator cancels the call in the replica."""
     response = method.options(stream=True).remote(request)
     try:
         async for answer in response:

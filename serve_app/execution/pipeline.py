@@ -1,8 +1,7 @@
-"""One job from its claim to its files: plan → compose → encode → denoise → decode and write → result.
+"""One attempt at a job, from its claim to its files: plan → compose → encode → denoise → decode → result.
 
-The steps before (parse, submit) belong to `serve_app.api`, those around (claim, finish) to
-`serve_app.execution.runner`.
-Each arrow is one function with typed input and output; the order is in `run_job`.
+Each step is one function with typed input and output, and `run_job` calls them in order. Parsing and
+submitting belong to `serve_app.api`, claiming and finishing to `serve_app.execution.runner`.
 """
 
 import asyncio
@@ -30,37 +29,34 @@ from serve_app.execution.failures import is_unavailable
 from serve_app.execution.results import job_result
 from serve_app.jobs.model import Job
 from serve_app.request.planning import (
+    diffusion_options,
     fallback_plan,
-    given_metadata,
     instruction,
-    known_durations,
     lyrics_for_models,
     plan_request,
     sampling,
     song_plan,
-    span_of,
-    wants_codes,
 )
 from serve_app.request.song_plan import SongPlan
 from serve_app.request.spec import Recording
 
 PLAN_PAUSE_SECONDS = 0.5
-"""Between two questions to a language model that was not there."""
+"""Pause before a language model that was unavailable is asked again."""
 
 
 @dataclass(frozen=True)
 class Recordings:
-    """Latents of the user's recordings; None where there is none or it is silent."""
+    """Latents of the user's recordings; None where there is no recording or it is silent."""
 
     source: Latents | None
     reference: Latents | None
     gain: float = 1.0
-    """What the source was multiplied by before it was encoded."""
+    """Factor that was applied to the source before it was encoded."""
 
 
 @dataclass(frozen=True)
 class FinishedJob:
-    """What `finish` publishes."""
+    """The result of a job and its files, which `Lease.finish` publishes."""
 
     result: dict[str, Any]
     files: tuple[str, ...]
@@ -68,9 +64,9 @@ class FinishedJob:
 
 
 async def run_job(attempt: Attempt) -> FinishedJob:
-    """Run one job to its files. Raises what the models raise; `execution.failures` tells what it means.
+    """Run all steps of a job. Exceptions of the models propagate; `execution.failures` classifies them.
 
-    What an earlier attempt has planned and composed is not done again.
+    A plan and codes in the checkpoint of an earlier attempt are used again.
     """
     song = await plan(attempt)
     codes = await compose(attempt, song)
@@ -82,31 +78,30 @@ async def run_job(attempt: Attempt) -> FinishedJob:
 
 
 async def plan(attempt: Attempt) -> SongPlan:
-    """Complete the metadata: the LM is asked for what is missing, and only for that.
+    """Complete the metadata. The LM is asked only for missing values.
 
-    A plan made without the LM because it was down is not kept: a retry may have the LM's.
+    A fallback plan, made because the LM was down, is not checkpointed: a retry may get the LM's plan.
     """
     if attempt.job.checkpoint.plan is not None:
         return attempt.job.checkpoint.plan
-    spec = attempt.spec
-    given = given_metadata(spec, known_durations(spec, span_of(spec)))
+    draft = attempt.draft
     lm_max_duration = attempt.settings.language_model.lm_max_duration
     with attempt.stage("planning") as origin:
-        question = plan_request(spec, given, lm_max_duration)
+        question = plan_request(draft, lm_max_duration)
         if question is None:
-            return song_plan(spec, given, lm_answered=False)
+            return song_plan(draft, draft.given, lm_answered=False)
         try:
             async with asyncio.timeout(attempt.settings.jobs.plan_timeout_seconds):
                 planned = await _planned(attempt, replace(question, origin=origin))
         except TimeoutError:
-            return fallback_plan(spec, given, lm_max_duration)
-    song = song_plan(spec, planned, lm_answered=True)
+            return fallback_plan(draft, lm_max_duration)
+    song = song_plan(draft, planned, lm_answered=True)
     await attempt.keep_stages(song, None)
     return song
 
 
 async def _planned(attempt: Attempt, question: PlanRequest) -> Metadata:
-    """The LM's answer. A replica that dies costs another try: only an LM that stays away is down."""
+    """The LM's answer. Unavailable replicas are retried until the caller's time-out."""
     while True:
         try:
             return await attempt.models.plan(attempt.language_model, question)
@@ -121,7 +116,7 @@ async def compose(attempt: Attempt, song: SongPlan) -> list[tuple[int, ...] | No
     spec = attempt.spec
     if attempt.job.checkpoint.codes is not None:
         return list(attempt.job.checkpoint.codes)
-    if not wants_codes(spec):
+    if not attempt.draft.wants_codes:
         return list(spec.codes) or [None] * len(spec.seeds)
 
     def question(item: int, origin: Origin) -> ComposeRequest:
@@ -147,7 +142,7 @@ async def compose(attempt: Attempt, song: SongPlan) -> list[tuple[int, ...] | No
 
 
 async def encode(attempt: Attempt, song: SongPlan) -> Recordings:
-    """The latents of the source and of the timbre reference."""
+    """Encode the source and the timbre reference to latents."""
     spec = attempt.spec
     source = reference = None
     gain = 1.0
@@ -175,7 +170,7 @@ def _source_request(source: Recording, seed: int, song: SongPlan, origin: Origin
 async def denoise(
     attempt: Attempt, song: SongPlan, codes: list[tuple[int, ...] | None], recordings: Recordings
 ) -> list[DenoisedLatents]:
-    """The latents of each item."""
+    """Denoise the latents of each item."""
     spec = attempt.spec
 
     def question(item: int, origin: Origin) -> DenoiseRequest:
@@ -193,17 +188,7 @@ async def denoise(
             source=recordings.source,
             window=song.span.window(frames) if song.span else None,
             reference=recordings.reference,
-            inference_steps=spec.request.inference_steps,
-            guidance_scale=spec.request.guidance_scale,
-            audio_cover_strength=spec.request.audio_cover_strength,
-            shift=spec.request.shift,
-            timesteps=spec.request.timesteps,
-            infer_method=spec.request.infer_method,
-            use_adg=spec.request.use_adg,
-            cfg_interval_start=spec.request.cfg_interval_start,
-            cfg_interval_end=spec.request.cfg_interval_end,
-            cover_noise_strength=spec.request.cover_noise_strength,
-            repaint_mode=REPAINT_MODES[spec.request.repaint_mode],
+            options=diffusion_options(spec.request),
             origin=origin,
         )
 
@@ -215,7 +200,7 @@ async def denoise(
 async def decode(
     attempt: Attempt, song: SongPlan, latents: list[DenoisedLatents], source_gain: float
 ) -> list[AudioFile]:
-    """Sound, and a file of it in this attempt's folder of the storage, for each item."""
+    """Decode each item's latents and write its audio file into this attempt's folder of the storage."""
     job, request = attempt.job, attempt.spec.request
 
     def question(item: int, origin: Origin) -> DecodeRequest:

@@ -1,4 +1,4 @@
-"""What a finished job tells its user: the `result` object of a poll."""
+"""The `result` object of a finished job, which polls return."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def job_result(
     timings: dict[str, float],
     settings: Settings,
 ) -> dict[str, Any]:
-    """The contract's result object (§2), plain JSON values."""
+    """The result object of the contract (§2), as plain JSON values."""
     request = job.spec.request
     seeds = ", ".join(map(str, job.spec.seeds))
     suffix = extension(request.audio_format)

@@ -1,7 +1,7 @@
-"""Runner loops: each claims a job, runs the pipeline, keeps the lease alive and finishes.
+"""Runner loops: each claims a job, runs the pipeline, renews the lease and reports the outcome.
 
-Loops start with their ingress replica, never inside a request: what starts in one is cancelled with it. They
-run on an event loop of their own (`serve_app.execution.runner_thread`).
+The loops start with their ingress replica and not inside a request, because Serve cancels a request's tasks
+with it. They run on a separate event loop (`serve_app.execution.runner_thread`).
 """
 
 import asyncio
@@ -26,12 +26,12 @@ from serve_app.storage import AudioStorage
 logger = logging.getLogger("ray.serve")
 
 CLAIM_WAIT_SECONDS = 2.0
-"""How long one claim call waits; a loop that stops lets it end, because it may have got a job."""
+"""How long one claim call waits. A stopping loop lets the call end, because it may return a job."""
 RETRY_PAUSE_SECONDS = 2.0
-"""Before a failed attempt gives its job back, four times as long with each further one: what is down for a
-moment must not take all attempts of all jobs."""
+"""Retry backoff: 2 s × 4^(n−1) after attempt n, so that a short outage does not use up all attempts of a
+job."""
 RELEASE_SECONDS = 30.0
-"""A replica that shuts down waits so long for the tracker; after that leases run out by themselves."""
+"""How long a replica that shuts down waits for the tracker. After that its leases expire."""
 TOOK_TOO_LONG = "This job ran for longer than the {seconds:g} s that the server allows."
 
 
@@ -53,7 +53,7 @@ class Runners:
         self._settings = settings
         self._loops: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
-        # Of the loops without a job one asks for the next: an idle replica makes one call, not one for each.
+        # Only one idle loop claims at a time, so that an idle replica makes one call and not one per loop.
         self._claiming = asyncio.Lock()
 
     def start(self) -> None:
@@ -61,13 +61,13 @@ class Runners:
         self._loops = [asyncio.create_task(self._run_jobs()) for _ in range(self._settings.jobs.runners)]
 
     def check(self) -> None:
-        """Raise RuntimeError where a loop ended, so that the replica is replaced."""
+        """Raise RuntimeError where a loop has ended, so that Serve replaces the replica."""
         for loop in self._loops:
             if loop.done() and not self._stopping.is_set():
                 raise RuntimeError(f"a runner loop ended: {loop}")
 
     async def stop(self) -> None:
-        """Stop claiming, stop the work and hand unfinished jobs back; their attempts do not count."""
+        """Stop claiming, cancel the running attempts and release their jobs, which are then not counted."""
         self._stopping.set()
         await asyncio.gather(*self._loops, return_exceptions=True)
 
@@ -82,7 +82,7 @@ class Runners:
                 await asyncio.sleep(PAUSE_SECONDS)
 
     async def _claim(self) -> Claim | None:
-        token = uuid.uuid4().hex  # ours, so that a claim whose answer was lost can be asked for again
+        token = uuid.uuid4().hex  # made here, so that a claim whose answer was lost can be repeated
         async with self._claiming:
             while not self._stopping.is_set():
                 try:
@@ -141,12 +141,12 @@ class Runners:
     async def _report(
         self, attempt: Attempt, lease: Lease, work: asyncio.Task[FinishedJob], over: set[asyncio.Task[Any]]
     ) -> bool:
-        """Tell the tracker how the work ended; False where the lease was lost before.
+        """Report the outcome of the attempt to the tracker; False where the lease was lost before.
 
-        Once one of `over` is done nothing is waited for any more.
+        The retry backoff ends early once one of the tasks in `over` is done.
         """
         job = attempt.job
-        # A call that was cancelled, but not by us, was cut off at the other end.
+        # This runner did not cancel the work, so a call was cut off at the other end.
         error = ConnectionError("a call was cut off") if work.cancelled() else work.exception()
         if error is None:
             finished = work.result()
@@ -170,14 +170,14 @@ class Runners:
         return await lease.fail(failure)
 
     async def _leave(self, job: Job, lease: Lease) -> None:
-        """The work has stopped before its end, and the job may be somebody else's."""
+        """Clean up after a lost lease: the attempt was stopped, and another runner may have the job."""
         log_event("lease_lost", job.job_id, attempt=job.attempt)
         await self._delete_songs(job)
-        await lease.release()  # it may be ours after all: a tracker that was away begins with new leases
+        await lease.release()  # a restarted tracker renews all leases, so this runner may hold it again
         await lease.runner_stopped()
 
     async def _delete_songs(self, job: Job) -> None:
-        """Delete what an attempt that makes no result has written; else it would stay until the job's end."""
+        """Delete the songs of an attempt without a result; otherwise they stay until the job ends."""
         try:
             await asyncio.to_thread(self._storage.delete_attempt, job.job_id, job.attempt)
         except OSError:

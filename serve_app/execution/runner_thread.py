@@ -1,7 +1,7 @@
-"""The runner loops of one ingress replica on a thread with an event loop of its own.
+"""A thread with a separate event loop for the runner loops of an ingress replica.
 
-Serve runs everything that a replica does for requests on one event loop. A request that keeps this loop busy
-delays other requests, but it must not delay the renewal of a lease: the runners share no loop with requests.
+Serve handles all requests of a replica on one event loop. A request that keeps this loop busy delays other
+requests, but it must not delay the renewal of a lease.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from serve_app.execution.runner import Runners
 
 
 class RunnerThread:
-    """Runs `Runners`; its own methods are for the loop of the requests."""
+    """Runs `Runners` on a thread. The methods of this class are called from the request loop."""
 
     def __init__(self, runners: Runners) -> None:
         """Start the thread and the runner loops on it. The thread ends with the process at the latest."""
@@ -23,10 +23,10 @@ class RunnerThread:
         self._portal.call(runners.start)
 
     def check(self) -> None:
-        """Raise RuntimeError where a runner loop ended, so that the replica is replaced."""
+        """Raise RuntimeError where a runner loop has ended, so that Serve replaces the replica."""
         self._runners.check()
 
     async def stop(self) -> None:
-        """Let the runners hand their jobs back, then end the thread."""
+        """Let the runners release their jobs, then end the thread."""
         await asyncio.wrap_future(self._portal.start_task_soon(self._runners.stop))
         await asyncio.to_thread(self._thread.close)

@@ -1,7 +1,7 @@
-"""Recordings of strangers: read once, at submit, in a process with limits, and kept as stereo of 48 kHz.
+"""Untrusted recordings: decoded once at submit, in a process with limits, and kept as 48 kHz stereo.
 
 `decoder` runs that process for the API, and `process` is its main program. The other modules run inside it:
-`parts` cuts a file into what is decoded one after the other, `decoding` makes blocks of samples of that,
-`downmix` makes them stereo, `resampling` brings them to 48 kHz, and `conversion` writes them. Only `decoding`
-imports PyAV.
+`parts` divides a file into parts that are decoded one after the other, `decoding` decodes them to blocks of
+samples, `downmix` makes these stereo, `resampling` converts them to 48 kHz, and `conversion` writes them.
+Only `decoding` imports PyAV.
 """

@@ -1,4 +1,4 @@
-"""A whole recording: its parts, one after the other, become one stereo stream of 48 kHz in a file."""
+"""Conversion of a recording, with all its parts in sequence, to one file of 48 kHz stereo."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,25 +14,25 @@ from serve_app.recordings.parts import parts_of
 from serve_app.recordings.resampling import Resampler
 
 _FRAMES = 1 << 16
-"""Samples of a channel that are read again at a time."""
+"""Samples per channel that `_fit` processes at a time."""
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written."""
+    """Properties of the converted recording."""
 
     silent: bool
-    """The samples never leave ±SILENCE_PEAK."""
+    """Whether all samples are within ±SILENCE_PEAK."""
     damaged: bool
-    """Something in the file could not be decoded, and is missing."""
+    """Whether parts of the file could not be decoded and are missing."""
 
 
 def convert(recording: int, output: BinaryIO, max_seconds: float) -> Converted:
-    """Decode the file of the descriptor `recording` into `output`, as `common.stored_recordings` has it.
+    """Decode the file of the descriptor `recording` into `output`, a `common.stored_recordings` file.
 
-    The header is left to the caller. Stereo of 48 kHz stays as it is, sample for sample; samples beyond full
-    scale are clipped. A downmix that exceeds full scale is turned down as a whole instead.
-    Raises RecordingError, MemoryError, and OSError where `output` cannot be written.
+    The caller writes the header. The samples of 48 kHz stereo are not changed, except that samples beyond
+    full scale are clipped. A downmix that exceeds full scale is scaled down as a whole instead. Raises
+    RecordingError, MemoryError, and OSError where `output` cannot be written.
     """
     packets, peak, downmixed = Packets(), 0.0, False
     output.seek(HEADER_BYTES)
@@ -53,7 +53,7 @@ def convert(recording: int, output: BinaryIO, max_seconds: float) -> Converted:
 
 
 def _all_blocks(recording: int, packets: Packets) -> Iterator[Block]:
-    """Of the parts that can be decoded. Raises RecordingError where there is none."""
+    """The blocks of all parts that can be decoded. Raises RecordingError where there is none."""
     first_error: RecordingError | None = None
     decoded = False
     for part in parts_of(recording):

@@ -1,7 +1,7 @@
-"""Runs the process that decodes a recording, one for each file, and understands how it ends.
+"""Runs a process to decode each recording, and interprets its outcome.
 
-A fresh process costs 0.15 s of a core before it decodes (measured). It is not kept for the next file: what
-one client's file did to it would be there for another's.
+Starting a process costs 0.15 s of a core (measured). Processes are not reused, so that one client's file
+cannot affect the decoding of another's.
 """
 
 import asyncio
@@ -36,14 +36,14 @@ from serve_app.recordings.process import main
 main(sys.argv[2])
 """
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-"""Threads would take address space, and they could not be started."""
+"""Threads would take address space, and the limits do not allow them."""
 _LIBRARY_PATHS = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
-"""Some builds of Python find their own libraries by these alone."""
+"""Some builds of Python need these to find their own libraries."""
 _PATIENCE = 10
-"""A process may take so many times its processor seconds until it ends."""
+"""Time-out of the process, as a multiple of its processor seconds."""
 _MAX_REPORT_BYTES = 4_096
 _CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP)
-"""Signals of a decoder that has run into a fault, or out of memory."""
+"""Signals of a decoder that crashed or ran out of memory."""
 _INSTEAD = "convert it to WAV or FLAC and send that"
 
 
@@ -52,28 +52,28 @@ class DecodedRecording:
     """A recording as the server keeps it (`deployments.common.stored_recordings`)."""
 
     file: BinaryIO
-    """Anonymous; whoever has this closes it."""
+    """An anonymous file that the owner of this object must close."""
     seconds: float
     silent: bool
     damaged: bool
-    """Parts of the original could not be decoded, and are missing."""
+    """Whether parts of the original could not be decoded and are missing."""
 
 
 class RecordingDecoder:
-    """Decodes strangers' files, some at a time; others wait in their order."""
+    """Decodes untrusted files, a limited number at a time; others wait in order."""
 
     def __init__(self, settings: RecordingSettings) -> None:
         self._settings = settings
-        # The kernel ends a process with the thread that started it. These live as long as this object.
+        # PR_SET_PDEATHSIG kills a process when the thread that started it ends, so the threads must persist.
         self._threads = ThreadPoolExecutor(settings.processes, thread_name_prefix="recordings")
         self._said_what_is_missing = False
 
     async def decode(self, recording: BinaryIO, max_seconds: float) -> DecodedRecording:
-        """`recording` is a file with a descriptor, open for reading, which nobody else uses meanwhile.
+        """Decode `recording`, a file with a descriptor that nothing else uses meanwhile.
 
-        Raises RecordingError where the file is no recording of at most `max_seconds`, or takes more than the
-        limits to decode, and StorageError where the machine cannot do it at the moment. When it is cancelled
-        the process is killed.
+        Raises RecordingError where the file is not a recording of at most `max_seconds` or exceeds the
+        limits, and StorageError where the machine cannot decode it at the moment. Cancelling the call kills
+        the process.
         """
         run = _Run(self._settings, recording, max_seconds)
         queued = self._threads.submit(run.to_its_end)
@@ -92,7 +92,7 @@ class RecordingDecoder:
 
 
 class _Run:
-    """One recording's process, from start to end on one thread."""
+    """The process for one recording, run from start to end on one thread."""
 
     def __init__(self, settings: RecordingSettings, recording: BinaryIO, max_seconds: float) -> None:
         self.missing_limits: list[str] = []
@@ -104,14 +104,14 @@ class _Run:
         self._killed = False
 
     def kill(self) -> None:
-        """End the process, or keep it from starting."""
+        """Kill the process, or prevent its start."""
         with self._lock:
             self._killed = True
             if self._process is not None:
                 self._process.kill()
 
     def to_its_end(self) -> DecodedRecording:
-        """Raises RecordingError and StorageError."""
+        """Run the process and interpret its report. Raises RecordingError and StorageError."""
         try:
             with ExitStack() as cleanup:
                 output = cleanup.enter_context(tempfile.TemporaryFile())
@@ -130,7 +130,7 @@ class _Run:
             raise StorageError(f"a recording was not decoded: {type(error).__name__}: {error}") from error
 
     def _ended(self, output: BinaryIO, report: BinaryIO) -> int:
-        """Run the process; its exit status, which is a negative signal where one ended it."""
+        """Run the process. Returns its exit status, which is the negative signal where a signal ended it."""
         task = Task(
             output=output.fileno(),
             parent=os.getpid(),
@@ -151,7 +151,7 @@ class _Run:
                 pass_fds=(task.output,),
                 cwd="/",
                 env=_ENVIRONMENT | {name: os.environ[name] for name in _LIBRARY_PATHS if name in os.environ},
-                start_new_session=True,  # an interrupt on a terminal is for the server
+                start_new_session=True,  # an interrupt from the terminal must reach the server only
             )
         with process:
             try:
@@ -185,5 +185,5 @@ class _Run:
 
 
 def _search_path() -> str:
-    """Where the process finds its modules: where this one does."""
+    """The module search path of this process, for the new one."""
     return json.dumps([str(Path(entry).resolve()) for entry in [*sys.path, str(_PROJECT)] if entry])

@@ -1,7 +1,7 @@
-"""From a part of a file to stereo blocks, by FFmpeg (PyAV). It runs in the limited process alone.
+"""Decoding of a part of a file to stereo blocks with FFmpeg (PyAV). It runs only in the limited process.
 
-What can be decoded is used, in every format: a packet that is damaged is left out, and a file that is cut off
-ends there.
+Everything that can be decoded is used: a damaged packet is skipped, and a truncated file ends at the
+truncation.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from typing import Any
 
 import av
 
-# PyAV imports these when it first needs them; in the limited process no module can be loaded by then.
+# PyAV imports these lazily, but once the process is limited it cannot load modules.
 import av.subtitles.codeccontext
 import av.subtitles.stream
 import numpy as np
@@ -43,16 +43,16 @@ CODECS = (
 # fmt: on
 
 _MAX_STREAMS = 64
-"""Of a container. Films have a dozen or two."""
+"""Streams of a container. Films have a dozen or two."""
 _OPTIONS = {
     "format_whitelist": ",".join(CONTAINERS),
     "codec_whitelist": ",".join(CODECS),
     "max_streams": str(_MAX_STREAMS),
 }
 _NUMPY_TYPES: dict[str, Any] = {"u8": "u1", "s16": "i2", "s32": "i4", "flt": "f4", "dbl": "f8"}
-"""By FFmpeg's name of a sample format, without the "p" of planar ones."""
+"""NumPy type by FFmpeg's sample format, without the "p" of planar formats."""
 _FULL_SCALE = {"u8": 1 << 7, "s16": 1 << 15, "s32": 1 << 31}
-"""The magnitude that is 1.0 in those that are whole numbers."""
+"""The magnitude that stands for 1.0, by integer sample format."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ class Block:
     samples: Samples
     """[2, n]."""
     sample_rate: int
-    """Hz. Within a file it may change."""
+    """Hz. It may change within a file."""
     downmixed: bool
-    """More than two channels went into it."""
+    """Whether it was mixed from more than two channels."""
 
 
 @dataclass
@@ -89,18 +89,18 @@ def blocks(part: FilePart, packets: Packets) -> Iterator[Block]:
 def _to_the_sample(
     frames: Iterator[av.AudioFrame], container: str, codec: av.AudioCodecContext, granule: int | None
 ) -> Iterator[Block]:
-    """The blocks of all frames, without what is no part of the recording.
+    """The blocks of all frames without encoder padding.
 
-    FFmpeg leaves out what encoders have put in front and behind, except for three kinds of files.
+    FFmpeg removes the encoder's delay and padding by itself, except in the three kinds of files handled here.
     """
     if "mov" in container.split(","):
         return _without_padding(frames)
     if (container, codec.name) == ("caf", "alac"):
-        # The last frame has the right length already, and FFmpeg would cut it once more.
+        # The last frame has the right length already, and FFmpeg would trim it again.
         codec.flags2 |= av.codec.context.Flags2.skip_manual
     if granule is not None and codec.name == "vorbis":
-        # Too much would be cut where all sound is on one page. When nothing is cut, the first frame is no
-        # sound: it is one half of two that overlap.
+        # FFmpeg would trim too much where all sound is on one page. Without trimming, the first frame is not
+        # sound but the first half of an overlapping pair.
         codec.flags2 |= av.codec.context.Flags2.skip_manual
         next(frames, None)
         return _cut(map(_block, frames), granule)
@@ -139,7 +139,7 @@ def _frames(
                 yield from packet.decode()
             except MemoryError:
                 raise
-            except av.FFmpegError:  # junk, such as tags after an MP3: players skip it, too
+            except av.FFmpegError:  # not audio, such as tags after an MP3, which players skip too
                 packets.lost += 1
     except MemoryError:
         raise
@@ -148,7 +148,7 @@ def _frames(
 
 
 def _without_padding(frames: Iterator[av.AudioFrame]) -> Iterator[Block]:
-    """All blocks of an mp4 file; the last one ends where the file says that the sound does."""
+    """All blocks of an mp4 file. The last one is cut to the duration that the file states."""
     last = None
     for frame in frames:
         if last is not None:
@@ -184,7 +184,7 @@ def _samples(frame: av.AudioFrame, channels: int) -> Samples:
     """[channels, n], float32, full scale is ±1."""
     kind, planar = frame.format.name.removesuffix("p"), frame.format.is_planar
     count, planes = (frame.samples, channels) if planar else (frame.samples * channels, 1)
-    # Not `to_ndarray` and `planes`: they count the planes by their pointers, and of eight they find more.
+    # `to_ndarray` and `planes` are not used: they count planes by pointers, and miscount with eight channels.
     buffers: list[Any] = [AudioPlane(frame, plane) for plane in range(planes)]
     stored = [np.frombuffer(buffer, _NUMPY_TYPES[kind], count) for buffer in buffers]
     values = np.stack(stored) if planar else stored[0].reshape(-1, channels).T

@@ -1,8 +1,8 @@
-"""From up to eight channels to stereo, as ITU-R BS.775 mixes them.
+"""Downmix of up to eight channels to stereo according to ITU-R BS.775.
 
 The front channels stay at their level, the centre and the surround channels join them 3 dB below, and the
-low-frequency effects are left out. Mono goes to both sides. Channels have FFmpeg's names, whatever their
-order in the file; where a file does not name them, they count as FLAC (RFC 9639) orders that many.
+low-frequency effects are left out. Mono goes to both sides. Channels are identified by FFmpeg's names, in any
+order; where a file does not name them, the FLAC order (RFC 9639) for their number is assumed.
 """
 
 from functools import cache
@@ -28,12 +28,12 @@ _GAINS = {
     **dict.fromkeys(("BR", "SR", "SDR", "TFR", "TSR", "TBR", "BFR", "SSR", "TTR"), _RIGHT_BEHIND),
     **dict.fromkeys(("BC", "TBC"), _CENTRE_BEHIND),
     **dict.fromkeys(("LFE", "LFE2"), _UNHEARD),
-    # Ambisonics (ACN, SN3D) as two cardioids that look left and right; the other harmonics have no side.
+    # Ambisonics (ACN, SN3D) becomes two cardioids to the left and right, which need only these two harmonics.
     "AMBI0": (0.5, 0.5),
     "AMBI1": (0.5, -0.5),
     **{f"AMBI{harmonic}": _UNHEARD for harmonic in range(2, MAX_CHANNELS)},
 }
-"""What of a channel is heard on the left and on the right."""
+"""Gain of a channel on the left and on the right."""
 
 _UNNAMED = {
     3: ("FL", "FR", "FC"),
@@ -46,7 +46,7 @@ _UNNAMED = {
 
 
 def stereo(samples: Samples, names: tuple[str, ...]) -> Samples:
-    """[channels, n] of 1 to MAX_CHANNELS channels with FFmpeg's names -> [2, n].
+    """Samples [channels, n] of 1 to MAX_CHANNELS channels with FFmpeg's names -> [2, n].
 
     Two channels are left and right, whatever their names. The sum of more than two may exceed full scale.
     """

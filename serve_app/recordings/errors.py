@@ -1,5 +1,5 @@
-"""What can be wrong with a recording."""
+"""Errors of recordings."""
 
 
 class RecordingError(ValueError):
-    """The file is no recording that can be used. The message continues a sentence: "the file …"."""
+    """The file cannot be used as a recording. The message continues a sentence: "The file …"."""

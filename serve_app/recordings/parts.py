@@ -1,8 +1,8 @@
-"""The parts of a file that are decoded one after the other, each like a file of its own.
+"""Division of a file into parts that are decoded one after the other like separate files.
 
-Tags that stand in front (ID3v2) are left out: they may be packed, and make FFmpeg take any file for an MP3.
-Ogg files may be chained: radio captures and `cat a.ogg b.ogg` hold one complete stream after the other, which
-FFmpeg and libsndfile do not read to the sample. Each of these links is a part.
+Leading ID3v2 tags are left out, because they may be compressed and make FFmpeg take any file for an MP3. Ogg
+files may be chained: radio captures and `cat a.ogg b.ogg` contain several complete streams in sequence, which
+FFmpeg and libsndfile do not read sample-exactly. Each of these links is a part.
 """
 
 import io
@@ -19,22 +19,22 @@ _OGG_PAGE = b"OggS"
 _OGG_HEADER_BYTES = 27
 _OGG_LARGEST_TABLE = 255
 _OGG_FIRST_PAGE = 0x02
-"""The flag of a page with which a logical stream begins."""
+"""Flag of the first page of a logical stream."""
 
 
 class FilePart(io.RawIOBase):
-    """The bytes [start, end) of an open file, read at a position of its own."""
+    """The bytes [start, end) of an open file, with a separate read position."""
 
     def __init__(self, descriptor: int, start: int, end: int, granule: int | None = None) -> None:
         self._descriptor = descriptor
         self.start = start
         self.end = max(start, end)
         self.granule = granule
-        """Of an Ogg link whose sound is on one page: that page's position in the sound. None elsewhere."""
+        """The granule position of the page of an Ogg link whose sound is on one page; None elsewhere."""
         self._position = 0
 
     def bytes_at(self, position: int, size: int) -> bytes:
-        """Up to `size` bytes; fewer at the end. The part's own position stays."""
+        """Up to `size` bytes, fewer at the end. The read position does not change."""
         place = self.start + position
         return os.pread(self._descriptor, max(0, min(size, self.end - place)), place)
 
@@ -94,7 +94,7 @@ class _Link:
 
 
 def _ogg_links(part: FilePart) -> list[_Link]:
-    """The links of an Ogg file. Each begins with first pages, which several streams have side by side."""
+    """The links of an Ogg file. Each begins with the first pages of its streams, one after the other."""
     links: list[_Link] = []
     position, among_first_pages = 0, False
     while (found := _next_page(part, position)) is not None:
@@ -114,7 +114,7 @@ def _ogg_links(part: FilePart) -> list[_Link]:
 
 
 def _next_page(part: FilePart, position: int) -> int | None:
-    """The page at `position`; where there is none, the first one behind."""
+    """Offset of the page at `position`, or else of the next page; None without one."""
     if part.bytes_at(position, len(_OGG_PAGE)) == _OGG_PAGE:
         return position
     while block := part.bytes_at(position, _BLOCK_BYTES):

@@ -1,8 +1,8 @@
-"""The process that decodes one recording: it limits itself, converts the file, and says what came of it.
+"""Main program of the process that decodes one recording: it sets its limits, converts and reports.
 
-Its standard input is the recording and its standard output a file for the report: a line of JSON with the
-limits that this system does not have, then a line with the outcome. It has no environment, no other
-descriptors and, once it decodes, no way to get any: it can neither open a file nor connect to anything.
+Its standard input is the recording, and its standard output a file for the report: one line of JSON with the
+limits that this system does not support, and one line with the outcome. The process has no environment and no
+other descriptors, and while it decodes it cannot open files or connections.
 """
 
 import ctypes
@@ -15,30 +15,30 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 NO_MEMORY, SURPRISE = "memory", "surprise"
-"""Outcomes besides "converted", "refused" (the file) and "failed" (the machine)."""
+"""Outcomes besides "converted", "refused" (an error of the file) and "failed" (an error of the machine)."""
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 
 
 @dataclass(frozen=True)
 class Task:
-    """What the process is told on its command line, as JSON."""
+    """The argument of the process, as JSON on its command line."""
 
     output: int
-    """Descriptor of the file to write."""
+    """Descriptor of the output file."""
     parent: int
-    """The process that it must not outlive."""
+    """Process id of the server, with which this process must end."""
     max_seconds: float
-    """Of the recording."""
+    """Longest allowed recording."""
     memory_bytes: int
-    """Of its address space."""
+    """Limit of the address space."""
     cpu_seconds: int
     file_bytes: int
-    """Of the file to write."""
+    """Limit of the output file."""
 
 
 def main(command_line: str) -> None:
-    """Convert the recording of a Task. It ends the process."""
+    """Convert the recording of a Task, and end the process."""
     task = Task(**json.loads(command_line))
     missing = [
         *_limit("core dumps", "RLIMIT_CORE", 0),
@@ -47,7 +47,7 @@ def main(command_line: str) -> None:
         *_limit("file sizes", "RLIMIT_FSIZE", task.file_bytes),
         *_tie_to(task.parent),
     ]
-    # Everything that is imported has to be imported before no file can be opened any more.
+    # All modules must be imported before the limit on open files is set.
     from serve_app.recordings.conversion import convert
     from serve_app.recordings.errors import RecordingError
 
@@ -64,7 +64,7 @@ def main(command_line: str) -> None:
         _say({"failed": f"{type(error).__name__}: {error.strerror}"})
     except Exception as error:
         _say({SURPRISE: type(error).__name__})
-    os._exit(0)  # nothing is left to be tidied up
+    os._exit(0)  # no clean-up is needed
 
 
 def _say(what: Any) -> None:
@@ -72,9 +72,9 @@ def _say(what: Any) -> None:
 
 
 def _limit(what: str, name: str, value: int, at_most: int | None = None) -> list[str]:
-    """Set a limit for good; `what` is returned where the system does not have it, or will not set it.
+    """Set a limit permanently. Returns [what] where the system does not support it.
 
-    Processor time ends a process with SIGXCPU at `value`, and with SIGKILL, which says nothing, `at_most`.
+    For processor time, the process gets SIGXCPU at `value` and SIGKILL at `at_most`.
     """
     try:
         resource.setrlimit(getattr(resource, name), (value, value if at_most is None else at_most))
@@ -84,11 +84,11 @@ def _limit(what: str, name: str, value: int, at_most: int | None = None) -> list
 
 
 def _tie_to(parent: int) -> list[str]:
-    """Let the kernel end this process with its parent, and give it no rights that it does not have."""
+    """Make the kernel kill this process when its parent ends, and forbid new privileges."""
     if sys.platform != "linux":
         return ["its life to that of the server", "new privileges"]
     prctl = ctypes.CDLL(None).prctl
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it has died already
+    if os.getppid() != parent:  # the parent has ended already
         os._exit(0)
     return [] if prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 else ["new privileges"]

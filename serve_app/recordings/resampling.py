@@ -1,4 +1,4 @@
-"""Sample rate conversion of a stream, by soxr.
+"""Sample rate conversion of a stream with soxr.
 
 The original model resamples with torchaudio's default, a windowed sinc of width 6. soxr's filter is steeper;
 up to half of the lower Nyquist frequency the two agree to 60 dB.
@@ -13,9 +13,9 @@ from deployments.common.stored_recordings import Samples
 
 
 class Resampler:
-    """Stereo of one rate comes in block by block, stereo of another goes out; at the same rate it stays.
+    """Converts stereo block by block; without effect where both rates are equal.
 
-    All outputs of n samples together are ceil(n × to_rate / from_rate) samples long.
+    For n input samples the outputs have ceil(n × to_rate / from_rate) samples in total.
     """
 
     def __init__(self, from_rate: int, to_rate: int) -> None:
@@ -26,7 +26,7 @@ class Resampler:
         self._received = self._given = 0
 
     def push(self, block: Samples) -> Samples:
-        """[2, n] in, [2, m] out."""
+        """Convert a block: [2, n] -> [2, m]."""
         if self._stream is None:
             return block
         self._received += block.shape[1]
@@ -35,10 +35,10 @@ class Resampler:
         return out
 
     def finish(self) -> Samples:
-        """What is still missing, [2, m]. Nothing can be pushed afterwards."""
+        """The remaining output, [2, m]. Nothing may be pushed afterwards."""
         if self._stream is None:
             return np.empty((2, 0), np.float32)
-        # soxr rounds the length: silence enough for one more sample goes in, what is too much is cut off.
+        # soxr rounds the length. Silence for one more sample is added, and the excess is cut off.
         silence = np.zeros((math.ceil(self._from_rate / self._to_rate), 2), np.float32)
         missing = -(-self._received * self._to_rate // self._from_rate) - self._given
         rest: Samples = self._stream.resample_chunk(silence, last=True).T

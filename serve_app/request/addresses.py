@@ -1,4 +1,4 @@
-"""Which network addresses a server may call on somebody else's behalf."""
+"""The network addresses that the server may call for a client (protection against SSRF)."""
 
 import asyncio
 import socket
@@ -33,10 +33,10 @@ SPECIAL_IPV4 = tuple(
         ),
     )
 )
-"""IANA's registry of special-purpose IPv4 addresses, all of it, and multicast."""
+"""All of IANA's registry of special-purpose IPv4 addresses, and multicast."""
 
 GLOBAL_UNICAST = IPv6Network("2000::/3")
-"""All that IANA gives out of IPv6. The prefixes that map or translate IPv4 addresses lie outside."""
+"""All IPv6 addresses that IANA allocates. The prefixes for mapped and translated IPv4 lie outside."""
 
 SPECIAL_IPV6 = tuple(
     map(
@@ -50,18 +50,19 @@ SPECIAL_IPV6 = tuple(
         ),
     )
 )
-"""IANA's registry of special-purpose IPv6 addresses, where it meets GLOBAL_UNICAST."""
+"""The part of IANA's registry of special-purpose IPv6 addresses that lies in GLOBAL_UNICAST."""
 
 _LOOK_UPS = ThreadPoolExecutor(64, thread_name_prefix="dns")
-"""Of their own: a name server that hangs must not keep others' names, or the job store, waiting."""
+"""A separate thread pool, so that a name server that hangs delays neither other look-ups nor the job
+store."""
 
 
 class AddressRefusedError(Exception):
-    """A host is, or its name leads to, an address that is not public."""
+    """The host is, or resolves to, an address that is not public."""
 
 
 async def resolved(host: str) -> list[_Address]:
-    """The addresses of a host, a name or a literal. Raises OSError where it has none."""
+    """The addresses of a host name or address literal. Raises OSError where there are none."""
     look_up = partial(socket.getaddrinfo, host, None, type=socket.SOCK_STREAM)
     found = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, look_up)
     return list(dict.fromkeys(ip_address(str(address[0]).partition("%")[0]) for *_, address in found))
@@ -70,8 +71,8 @@ async def resolved(host: str) -> list[_Address]:
 def public_address(address: _Address) -> _Address:
     """The address itself. Raises AddressRefusedError where it is not public.
 
-    The lists are IANA's and stand here, because Python's `is_global` counts some special ranges as public,
-    and others in some versions only.
+    IANA's lists are copied here because Python's `is_global` counts some special ranges as public, and some
+    of them only in some versions.
     """
     if isinstance(address, IPv4Address):
         is_public = not any(address in network for network in SPECIAL_IPV4)

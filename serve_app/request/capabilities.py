@@ -1,4 +1,4 @@
-"""What this server takes: limits and choices that follow from its settings and checkpoints."""
+"""The capabilities of this server: limits and choices that follow from its settings and checkpoints."""
 
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -20,12 +20,12 @@ from serve_app.request.addresses import AddressRefusedError, public_address
 from serve_app.request.schemas import GenerateRequest
 
 SHORTEST_SONG = 0.1
-"""Seconds; songs are made in tenths."""
+"""Seconds. Durations are rounded to tenths of a second."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a request may ask of this server."""
+    """Limits and choices for requests to this server."""
 
     dit: DiTCheckpoint
     language_models: tuple[str, ...]
@@ -49,7 +49,7 @@ class Limits:
 
     @property
     def choices(self) -> dict[str, tuple[str, ...]]:
-        """What may be chosen, by field."""
+        """The allowed values of a field, by its name."""
         return {
             "audio_format": self.audio_formats,
             "lm_model_path": self.language_models,
@@ -59,7 +59,7 @@ class Limits:
 
     @property
     def choice_messages(self) -> dict[str, str]:
-        """What is said about a wrong choice, by field."""
+        """The error message for a value that is not allowed, by field."""
         return {
             name: f"Input should be one of {', '.join(choices)}: this server has no other"
             for name, choices in self.choices.items()
@@ -67,7 +67,7 @@ class Limits:
 
     @property
     def max_code_count(self) -> int:
-        """Audio codes of the longest song."""
+        """Number of audio codes of the longest song."""
         return code_count(self.max_duration)
 
 
@@ -88,9 +88,9 @@ def server_limits(settings: Settings) -> Limits:
 
 
 def apply_limits(request: GenerateRequest, limits: Limits) -> GenerateRequest:
-    """The request with this server's defaults for what was not given, and its duration in tenths of a second.
+    """The request with this server's defaults for fields not given, and its duration rounded to 0.1 s.
 
-    Raises RequestValidationError naming every field that asks for more than the server has.
+    Raises RequestValidationError, which names every field that exceeds the server's capabilities.
     """
     settled: dict[str, Any] = {}
     if request.batch_size is None:
@@ -120,7 +120,7 @@ def apply_limits(request: GenerateRequest, limits: Limits) -> GenerateRequest:
 
 
 def _names_private_address(url: str) -> bool:
-    """Whether the host is no address of the internet; where a name leads to is seen at delivery."""
+    """Whether the host is not public. Names are not resolved here but at delivery."""
     host = httpx.URL(url).host
     try:
         public_address(ip_address(host))

@@ -1,4 +1,4 @@
-"""Audio codes as users write them."""
+"""Parsing of the audio codes in a request."""
 
 import re
 
@@ -12,7 +12,7 @@ _NUMBER = re.compile(r"[0-9]+")
 def parse_codes(text: str) -> tuple[int, ...]:
     """The codes of one song, from `<|audio_code_N|>` runs or from N separated by commas.
 
-    An empty text has none. Raises ValueError, with a message for the user.
+    An empty text gives an empty tuple. Raises ValueError with a message for the user.
     """
     if not text.strip():
         return ()
@@ -25,9 +25,9 @@ def parse_codes(text: str) -> tuple[int, ...]:
 
 
 def codes_per_song(entries: str | tuple[str, ...], batch_size: int) -> tuple[tuple[int, ...], ...]:
-    """The codes of every song of a batch; empty where none are given.
+    """The codes of each item; empty where none are given.
 
-    One text is for all songs, an array has an entry for each. Raises ValueError like `parse_codes`.
+    A text applies to all items; an array has one entry per item. Raises ValueError like `parse_codes`.
     """
     if isinstance(entries, str):
         codes = parse_codes(entries)

@@ -1,6 +1,6 @@
-"""Requests that cannot be used: each names the fields of the body that are wrong, without their values.
+"""Errors of requests. Each names the invalid fields of the body, without their values.
 
-They are FastAPI's own exception, so that a wrong value is answered alike whoever finds it.
+They are FastAPI's own exception, so that all invalid values are answered in the same form.
 """
 
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from pydantic import ValidationError
 
 
 def invalid(field: str, message: str, kind: str = "value_error") -> RequestValidationError:
-    """A 422 that names one field of the body."""
+    """A validation error (422) that names one field of the body."""
     return RequestValidationError([{"loc": ("body", field), "msg": message, "type": kind}])
 
 
 def invalid_fields(error: ValidationError, messages: Mapping[str, str]) -> RequestValidationError:
-    """What pydantic found, without the values that caused it, the first of each field.
+    """The first of pydantic's errors for each field, without the values that caused them.
 
-    `messages` by field replace pydantic's own.
+    `messages` maps field names to messages that replace pydantic's.
     """
     details: dict[str, dict[str, Any]] = {}
     for item in error.errors(include_url=False, include_context=False, include_input=False):

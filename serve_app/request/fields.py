@@ -1,7 +1,7 @@
-"""Types of request fields: what counts as a text, a number, a flag, a key, a seed.
+"""Types of request fields, such as texts, numbers, flags, keys and seeds.
 
-Values come from JSON and from forms, so numbers and flags may be written as text. Everything that would break
-further down (lone surrogates, NUL, infinities, `true` for a number) ends here.
+Values come from JSON and from forms, so numbers and flags may be written as text. Values that later code
+could not handle (lone surrogates, NUL, infinities, `true` for a number) are refused here.
 """
 
 import re
@@ -19,9 +19,9 @@ MAX_SEED = 2**32 - 1
 RANDOM_SEED = -1
 MAX_STEPS = 200
 MAX_ENTRIES = 64
-"""Of a list of seeds, tracks or songs' codes; a long one must not keep the server from its other work."""
+"""Length of a list of seeds, tracks or songs' codes. It bounds the time that validation takes."""
 MAX_CODES = 100_000
-"""Of all songs of a request: four times what eight songs of ten minutes have."""
+"""Number of codes of all songs of a request: four times the codes of eight songs of ten minutes."""
 
 _TRUE = frozenset({"1", "true", "yes", "y", "on"})
 _FALSE = frozenset({"0", "false", "no", "n", "off"})
@@ -50,7 +50,7 @@ def _refuse_flag(value: Any) -> Any:
 
 
 def _whole(value: Any) -> Any:
-    """The whole number that a float stands for, as some programs write all numbers; else the value itself."""
+    """The int of a float without a fraction, because some programs write 8 as 8.0; else the value itself."""
     return int(value) if type(value) is float and value.is_integer() else value
 
 
@@ -134,7 +134,7 @@ def _code_entries(value: Any) -> Any:
     entries = [value] if isinstance(value, str) else value
     if not isinstance(entries, list | tuple):
         raise _code_type_error()
-    # Counted before any of them is looked at.
+    # The entries are counted before any of them is parsed.
     if len(entries) > MAX_ENTRIES:
         raise _too_many_error()
     if sum(map(_code_count, entries)) > MAX_CODES:
@@ -148,7 +148,7 @@ def _code_entries(value: Any) -> Any:
 
 
 def _code_count(entry: Any) -> int:
-    """No fewer than the codes of an entry."""
+    """An upper bound on the number of codes in an entry."""
     if isinstance(entry, str):
         return entry.count(",") + entry.count("|>") + 1
     return len(entry) if isinstance(entry, list | tuple) else 0
@@ -224,13 +224,13 @@ def _callback_url(url: str) -> str:
         raise PydanticCustomError("url", "Input should be a URL in ASCII, without spaces")
     try:
         parts = httpx.URL(url)
-        parts.host.encode("idna")  # what looking the name up needs
+        parts.host.encode("idna")  # needed for the name look-up
         valid = (
             parts.scheme in {"http", "https"}
             and parts.host
             and (parts.port is None or 0 < parts.port < 2**16)
         )
-    except (httpx.InvalidURL, ValueError):  # ValueError: no international name
+    except (httpx.InvalidURL, ValueError):  # ValueError: the host is not a valid IDNA name
         valid = False
     if not valid:
         raise PydanticCustomError("url", "Input should be an http or https URL with a host")

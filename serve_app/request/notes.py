@@ -1,4 +1,4 @@
-"""What in a request has no effect, or another than it says: sentences for the job's `status_message`."""
+"""Notes for a job's `status_message` about fields that have no effect or a different one."""
 
 from collections.abc import Iterable, Iterator
 
@@ -13,13 +13,13 @@ _TASKS_OF = {
     "track_name": {Task.LEGO, Task.EXTRACT},
     "track_classes": {Task.COMPLETE},
 }
-"""Fields of some tasks only."""
+"""Tasks that use a field, for fields that not every task uses."""
 
 
 def without_effect(
     request: GenerateRequest, has_source: bool, has_codes: bool, dit: DiTCheckpoint
 ) -> Iterator[str]:
-    """One sentence for each field that was given and changes nothing."""
+    """One sentence for each given field that has no effect."""
     if request.use_random_seed and request.seed != (RANDOM_SEED,):
         yield "seed was ignored: use_random_seed is true."
     yield from _of_the_source(request, has_source, has_codes)
@@ -28,7 +28,7 @@ def without_effect(
 
 
 def moved_start(request: GenerateRequest, source_seconds: float) -> Iterator[str]:
-    """A sentence where `repaint_span` lets the renewed part begin earlier than the request says."""
+    """A sentence where `repaint_span` moved the start of the renewed part to the end of the source."""
     if request.repainting_start > source_seconds:
         seconds = round(source_seconds, 2)
         yield f"The new part begins where the source ends, at {seconds:g} s: repainting_start is after that."

@@ -1,53 +1,43 @@
-"""What a job needs before any sound is made: its task, lengths and metadata. Pure decisions, no models."""
+"""From a request to the questions that the models are asked, and from a draft to a plan. Pure functions."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
-from configs.domain import (
-    CODE_RATE,
-    INSTRUCTIONS,
-    INSTRUMENTAL,
-    TRACK_INSTRUCTIONS,
-    Task,
-    track_names,
-)
+from configs.domain import INSTRUCTIONS, INSTRUMENTAL, TRACK_INSTRUCTIONS, Task, track_names
 from configs.settings import ModelSettings
-from deployments.common.messages import Metadata, PlanRequest, Sampling
-from serve_app.request.repainting import RepaintSpan, repaint_span
+from deployments.common.messages import REPAINT_MODES, DiffusionOptions, Metadata, PlanRequest, Sampling
+from serve_app.request.draft import Draft
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.song_plan import SongPlan
-from serve_app.request.spec import JobSpec
 
 FALLBACK_DURATION = 30.0
-"""Seconds, for a song whose length nobody gave while the LM is down."""
+"""Duration in seconds of a song without a given duration while the LM is down."""
 FALLBACK_NOTE = (
     "The language model was not available: missing metadata was left to the music model "
     "(a missing duration is {seconds:g} s)."
 )
-WINDOW_TASKS = frozenset({Task.REPAINT, Task.LEGO})
-"""Tasks that renew a part of the source."""
 
 
 def language_model(request: GenerateRequest, models: ModelSettings) -> str:
-    """The name of the LM that a job asks for."""
+    """The name of the LM that a request asks for."""
     return request.lm_model_path or models.language_models[0]
 
 
 def lyrics_for_models(request: GenerateRequest) -> str:
-    """The lyrics, or the one way in which all models are told that nobody sings."""
+    """The lyrics; every notation for instrumental music becomes INSTRUMENTAL."""
     if request.lyrics.strip().lower() in {"", "[inst]", "[instrumental]"}:
         return INSTRUMENTAL
     return request.lyrics
 
 
 def unconditional_text(request: GenerateRequest) -> str:
-    """The user's words in the longest prompt that guidance steers away from."""
-    if request.lm_guide_metadata:  # then the prompt keeps the lyrics
+    """The user's texts in the longest unconditional prompt of classifier-free guidance."""
+    if request.lm_guide_metadata:  # then the unconditional prompt keeps the lyrics
         return request.lm_negative_prompt + lyrics_for_models(request)
     return request.lm_negative_prompt
 
 
 def sampling(request: GenerateRequest, seed: int, guided: bool) -> Sampling:
-    """The request's `lm_*` fields; cfg_scale 1 where not `guided`."""
+    """The sampling options of the request's `lm_*` fields. Unless `guided`, cfg_scale is 1."""
     return Sampling(
         seed=seed,
         temperature=request.lm_temperature,
@@ -59,20 +49,8 @@ def sampling(request: GenerateRequest, seed: int, guided: bool) -> Sampling:
     )
 
 
-def wants_codes(spec: JobSpec) -> bool:
-    """Whether the LM writes this job's audio codes."""
-    return spec.request.thinking and spec.source is None and not spec.codes
-
-
-def dit_task(spec: JobSpec) -> Task:
-    """What the DiT does for a job."""
-    if spec.source is not None:
-        return Task(spec.request.task_type)
-    return Task.COVER if spec.codes or spec.request.thinking else Task.TEXT2MUSIC
-
-
 def instruction(request: GenerateRequest, task: Task) -> str:
-    """The user's own sentence, or in place of the default the task's, with the tracks that it works on."""
+    """The user's instruction. The default is replaced by the task's, with the tracks that it works on."""
     if request.instruction != INSTRUCTIONS[Task.TEXT2MUSIC]:
         return request.instruction
     tracks = request.track_classes if task is Task.COMPLETE else (request.track_name,)
@@ -82,39 +60,15 @@ def instruction(request: GenerateRequest, task: Task) -> str:
     return INSTRUCTIONS[task]
 
 
-def span_of(spec: JobSpec) -> RepaintSpan | None:
-    """The part of the source that is renewed; None for tasks on whole songs."""
-    if spec.source is None or Task(spec.request.task_type) not in WINDOW_TASKS:
-        return None
-    return repaint_span(spec.request.repainting_start, spec.request.repainting_end, spec.source.seconds)
+def diffusion_options(request: GenerateRequest) -> DiffusionOptions:
+    """The request's fields for the DiT, which have the same names in both; the repaint mode by its name."""
+    options = {option.name: getattr(request, option.name) for option in fields(DiffusionOptions)}
+    return DiffusionOptions(**options | {"repaint_mode": REPAINT_MODES[request.repaint_mode]})
 
 
-def known_durations(spec: JobSpec, span: RepaintSpan | None) -> tuple[float, ...] | None:
-    """Seconds of each item as far as source, user or given codes decide them; None leaves it to the LM."""
-    items = len(spec.seeds)
-    if spec.source is not None:
-        seconds = span.total_seconds(spec.source.seconds) if span else spec.source.seconds
-        return (seconds,) * items
-    if spec.request.audio_duration is not None:
-        return (spec.request.audio_duration,) * items
-    if spec.codes:
-        return tuple(len(codes) / CODE_RATE for codes in spec.codes)
-    return None
-
-
-def given_metadata(spec: JobSpec, durations: tuple[float, ...] | None) -> Metadata:
-    """What the LM need not be asked for."""
-    request = spec.request
-    return Metadata(
-        bpm=request.bpm,
-        key_scale=request.key_scale or None,
-        time_signature=request.time_signature or None,
-        duration=durations[0] if durations else None,
-    )
-
-
-def plan_request(spec: JobSpec, given: Metadata, lm_max_duration: int) -> PlanRequest | None:
+def plan_request(draft: Draft, lm_max_duration: int) -> PlanRequest | None:
     """The question to the LM; None where nothing is missing."""
+    given, spec = draft.given, draft.spec
     if None not in (given.bpm, given.key_scale, given.time_signature, given.duration):
         return None
     request = spec.request
@@ -130,28 +84,29 @@ def plan_request(spec: JobSpec, given: Metadata, lm_max_duration: int) -> PlanRe
     )
 
 
-def song_plan(spec: JobSpec, planned: Metadata, lm_answered: bool, notes: tuple[str, ...] = ()) -> SongPlan:
-    """Put the LM's answer, or the given metadata where nothing was asked, together with what is known.
+def song_plan(draft: Draft, planned: Metadata, lm_answered: bool, notes: tuple[str, ...] = ()) -> SongPlan:
+    """Complete a draft with `planned`: the LM's answer, or the given metadata where nothing was asked.
 
-    `planned` carries a duration unless source, user or codes decide it.
+    Raises ValueError where neither the draft nor `planned` has a duration.
     """
-    span = span_of(spec)
-    durations = known_durations(spec, span)
+    durations = draft.durations
     if durations is None:
         if planned.duration is None:
             raise ValueError("a plan without a duration, and nothing else decides it")
-        durations = (float(planned.duration),) * len(spec.seeds)
-    return SongPlan(dit_task(spec), replace(planned, duration=None), durations, span, lm_answered, notes)
+        durations = (float(planned.duration),) * len(draft.spec.seeds)
+    metadata = replace(planned, duration=None)
+    return SongPlan(draft.task, metadata, durations, draft.span, lm_answered, notes)
 
 
 def unasked_duration(lm_max_duration: int) -> float:
-    """Seconds of a song whose length nobody gave, before the LM decides it or without it."""
+    """Duration in seconds of a song without a given duration, before or without the LM's answer."""
     return min(FALLBACK_DURATION, lm_max_duration)
 
 
-def fallback_plan(spec: JobSpec, given: Metadata, lm_max_duration: int) -> SongPlan:
-    """The plan while the LM is down: what is given, and a fixed duration where none is."""
+def fallback_plan(draft: Draft, lm_max_duration: int) -> SongPlan:
+    """The plan while the LM is down: the given metadata, and a fixed duration where none is given."""
     seconds = unasked_duration(lm_max_duration)
+    given = draft.given
     planned = given if given.duration is not None else replace(given, duration=seconds)
-    song = song_plan(spec, planned, lm_answered=False, notes=(FALLBACK_NOTE.format(seconds=seconds),))
+    song = song_plan(draft, planned, lm_answered=False, notes=(FALLBACK_NOTE.format(seconds=seconds),))
     return replace(song, is_fallback=True)

@@ -1,4 +1,4 @@
-"""Which part of a source a repaint renews, in seconds."""
+"""The part of a source that a repaint renews, in seconds."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from deployments.common.messages import Window
 
 @dataclass(frozen=True)
 class RepaintSpan:
-    """The renewed part in the time of the padded source, and the silence added on both sides of it."""
+    """The renewed part in the time of the padded source, and the silence added around the source."""
 
     start: float
     end: float
@@ -16,11 +16,11 @@ class RepaintSpan:
     pad_right: float
 
     def total_seconds(self, source_seconds: float) -> float:
-        """Length of the song after out-painting."""
+        """Seconds of the song after out-painting."""
         return self.pad_left + source_seconds + self.pad_right
 
     def window(self, frames: int) -> Window:
-        """The renewed latent frames of a song of `frames`; at least one."""
+        """The latent frames to renew in a song of `frames` frames; at least one."""
         start = min(int(self.start * SAMPLE_RATE // SAMPLES_PER_LATENT), frames - 1)
         end = min(int(self.end * SAMPLE_RATE // SAMPLES_PER_LATENT), frames)
         return Window(start, max(end, start + 1))
@@ -29,9 +29,10 @@ class RepaintSpan:
 def repaint_span(start: float, end: float | None, source_seconds: float) -> RepaintSpan:
     """Resolve `repainting_start` and `repainting_end` against the source's length (contract §1.2).
 
-    An end of None or -1 is the end of the source, or its start where `start` is negative: then only the new
-    part in front is made. A window that begins after the source begins at its end instead: there would be
-    silence between the two. Raises ValueError where nothing is left to renew.
+    An end of None or -1 means the end of the source. With a negative `start` it means the start of the
+    source: then only the new part before the source is made. A start after the end of the source is moved to
+    that end, because otherwise there would be silence in between. Raises ValueError where nothing is left to
+    renew.
     """
     pad_left = max(0.0, -start)
     if end is None or end == -1:

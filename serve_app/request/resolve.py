@@ -1,4 +1,4 @@
-"""From a valid request to a job: everything that chance or the recordings decide is decided here, once."""
+"""From a valid request to a job: seeds are drawn, recordings and codes without effect are dropped."""
 
 import secrets
 from dataclasses import replace
@@ -6,18 +6,18 @@ from dataclasses import replace
 from configs.domain import CODE_RATE, SOURCE_TASKS, Task, code_count
 from serve_app.request.capabilities import Limits
 from serve_app.request.codes import codes_per_song
+from serve_app.request.draft import Draft, draft_of
 from serve_app.request.errors import invalid
 from serve_app.request.fields import MAX_SEED, RANDOM_SEED
 from serve_app.request.notes import moved_start, without_effect
-from serve_app.request.planning import span_of
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec, Recording
 
 
-def job_spec(
+def job_draft(
     request: GenerateRequest, source: Recording | None, reference: Recording | None, limits: Limits
-) -> JobSpec:
-    """The job that a request makes, after `apply_limits`. Raises RequestValidationError."""
+) -> Draft:
+    """The draft of the job that a request makes, after `apply_limits`. Raises RequestValidationError."""
     batch_size = request.batch_size or limits.default_batch_size
     try:
         codes = codes_per_song(request.audio_code_string, batch_size)
@@ -29,21 +29,22 @@ def job_spec(
     uses_source = task in SOURCE_TASKS and source is not None
     uses_codes = request.thinking and not uses_source
     spec = JobSpec(
-        request=request.model_copy(update={"audio_code_string": ""}),  # parsed, and perhaps very long
+        request=request.model_copy(update={"audio_code_string": ""}),  # it has been parsed and may be long
         seeds=song_seeds(request, batch_size),
         codes=_usable_codes(request, codes, limits) if uses_codes else (),
         source=source if uses_source else None,
         reference=reference,
         notes=tuple(without_effect(request, source is not None, bool(codes), limits.dit)),
     )
-    _check_length(spec, limits)
-    if spec.source is not None and span_of(spec) is not None:
-        spec = replace(spec, notes=(*spec.notes, *moved_start(request, spec.source.seconds)))
-    return spec
+    draft = _checked_draft(spec, limits)
+    if spec.source is not None and draft.span is not None:
+        notes = (*spec.notes, *moved_start(request, spec.source.seconds))
+        draft = replace(draft, spec=replace(spec, notes=notes))
+    return draft
 
 
 def song_seeds(request: GenerateRequest, batch_size: int) -> tuple[int, ...]:
-    """One seed per song (contract §1.2). Raises RequestValidationError where a list has another length."""
+    """One seed per item (contract §1.2). Raises RequestValidationError where a list has another length."""
     given = (RANDOM_SEED,) if request.use_random_seed else request.seed
     if len(given) == 1:
         first = _decided(given[0])
@@ -64,22 +65,25 @@ def _check_task_without_source(request: GenerateRequest, codes: tuple[tuple[int,
         raise invalid("src_audio", "Task cover requires source audio, or audio codes", "missing")
 
 
-def _check_length(spec: JobSpec, limits: Limits) -> None:
+def _checked_draft(spec: JobSpec, limits: Limits) -> Draft:
+    """Raises RequestValidationError where a repaint renews nothing or makes the song too long."""
     try:
-        span = span_of(spec)
+        draft = draft_of(spec)
     except ValueError as error:
         raise invalid("repainting_end", f"The repainted part {error}") from error
+    span = draft.span
     if span and spec.source and span.total_seconds(spec.source.seconds) > limits.max_duration:
         raise invalid(
             "repainting_start" if span.pad_left > span.pad_right else "repainting_end",
             f"The extended song would be longer than {limits.max_duration:g} seconds",
         )
+    return draft
 
 
 def _usable_codes(
     request: GenerateRequest, codes: tuple[tuple[int, ...], ...], limits: Limits
 ) -> tuple[tuple[int, ...], ...]:
-    """The codes that can be heard: a song with a duration of its own ends with it."""
+    """The given codes, cut to `audio_duration` where it is given. Raises RequestValidationError."""
     if request.audio_duration is not None:
         return tuple(run[: code_count(request.audio_duration)] for run in codes)
     longest = max(map(len, codes), default=0)

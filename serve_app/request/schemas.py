@@ -1,4 +1,4 @@
-"""What `POST /v1/music/generate` takes: every field with its type, default, unit and range (contract §1.2).
+"""The fields of `POST /v1/music/generate` with their types, defaults, units and ranges (contract §1.2).
 
 Limits that depend on the server's settings are in `serve_app.request.capabilities`.
 """
@@ -45,15 +45,15 @@ MAX_PRIORITY = 9
 
 
 class GenerateRequest(BaseModel):
-    """A request for music. Zero is a value, never "not given"."""
+    """A request for music. Zero is a value and never means "not given"."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    caption: Text = Field("", max_length=MAX_CAPTION_LENGTH, description="What the music should be like.")
+    caption: Text = Field("", max_length=MAX_CAPTION_LENGTH, description="Description of the music.")
     lyrics: Text = Field(
         "",
         max_length=MAX_LYRICS_LENGTH,
-        description="What is sung. Empty, `[inst]` or `[instrumental]`: nobody sings.",
+        description="Lyrics. Empty, `[inst]` or `[instrumental]` means instrumental music.",
     )
     thinking: Flag = Field(
         False,
@@ -96,7 +96,7 @@ class GenerateRequest(BaseModel):
         description="Denoising steps. Distilled (turbo) models always run their trained table.",
     )
     guidance_scale: Number = Field(
-        7.0, ge=0, le=30, description="How strictly the music model follows the text. Turbo models ignore it."
+        7.0, ge=0, le=30, description="Guidance scale of the music model. Turbo models ignore it."
     )
     use_random_seed: Flag = Field(True, description="true: `seed` is ignored and every song is different.")
     seed: Seeds = Field(
@@ -120,16 +120,16 @@ class GenerateRequest(BaseModel):
     )
     lm_guide_metadata: Flag = Field(
         False,
-        description="true: guidance acts on the metadata too. The model's authors switched that off, because "
-        "it distorts text.",
+        description="true: guidance applies to the metadata too. The model's authors disabled this, "
+        "because it distorts text.",
     )
     lm_negative_prompt: Text = Field(
-        NO_USER_INPUT, max_length=2_048, description="What guidance steers away from."
+        NO_USER_INPUT, max_length=2_048, description="Negative prompt of classifier-free guidance."
     )
-    lm_top_k: TopK | None = Field(None, description="Draw from the k most likely tokens; 0 or null is off.")
+    lm_top_k: TopK | None = Field(None, description="Sample from the k most likely tokens; 0 or null is off.")
     lm_top_p: Share = Field(
         0.9,
-        description="Draw from the most likely tokens that have this probability together; 1 or more is off.",
+        description="Sample from the most likely tokens with this total probability; 1 or more is off.",
     )
     lm_repetition_penalty: Number = Field(
         1.0, ge=0.1, le=10, description="Penalty of repeated tokens; 1 is off."
@@ -138,8 +138,8 @@ class GenerateRequest(BaseModel):
     reference_audio_path: Text | None = Field(
         None,
         max_length=MAX_PATH_LENGTH,
-        description="Recording whose timbre and style to follow: an absolute path inside one of the server's "
-        "audio folders, or a result of this server (`/v1/audio/...`).",
+        description="Recording whose timbre and style the song follows: an absolute path inside one of "
+        "the server's audio folders, or a result of this server (`/v1/audio/...`).",
     )
     src_audio_path: Text | None = Field(
         None,
@@ -154,7 +154,7 @@ class GenerateRequest(BaseModel):
     instruction: Text = Field(
         INSTRUCTIONS[Task.TEXT2MUSIC],
         max_length=2_048,
-        description="Instruction to the music model; the default is replaced by the task's own sentence.",
+        description="Instruction to the music model. The default is replaced by the instruction of the task.",
     )
     repainting_start: Number = Field(
         0.0,
@@ -176,58 +176,60 @@ class GenerateRequest(BaseModel):
         None,
         ge=1,
         le=5,
-        description="Above 1 more of the steps are spent near the noise, where the structure is decided; "
-        "null is what the model was trained for. Turbo models take the nearest of 1, 2 and 3.",
+        description="Above 1 more steps are near the noise, where the structure is decided; null is the "
+        "value for which the model was trained. Turbo models take the nearest of 1, 2 and 3.",
     )
     timesteps: Timesteps | None = Field(
         None,
-        description="A schedule in the place of `inference_steps` and `shift`: timesteps from 1 (noise) "
-        f"downwards, the final 0 may be left out. Turbo models take at most {MAX_CUSTOM_TURBO_STEPS} and run "
-        "the nearest that they were trained on; base models run their own.",
+        description="A schedule that replaces `inference_steps` and `shift`: timesteps from 1 (noise) "
+        f"downwards; the final 0 may be left out. Turbo models take at most {MAX_CUSTOM_TURBO_STEPS} and use "
+        "the nearest ones of their training; base models ignore it.",
     )
     infer_method: InferMethod = Field(
-        "ode", description="ode follows the model's velocities alone, sde adds fresh noise at every step."
+        "ode", description="ode follows only the model's velocities; sde adds fresh noise at every step."
     )
     use_adg: Flag = Field(
         False,
-        description="true: angle-based guidance in the place of adaptive projected guidance. Turbo models "
-        "take neither.",
+        description="true: angle-based guidance instead of adaptive projected guidance. Turbo models use "
+        "neither.",
     )
     cfg_interval_start: Number = Field(
         0.0,
         ge=0,
         le=1,
-        description="Lowest timestep at which guidance acts; 1 is noise, where denoising begins, 0 its end.",
+        description="Lowest timestep at which guidance applies. Denoising goes from 1 (noise) to 0.",
     )
-    cfg_interval_end: Number = Field(1.0, ge=0, le=1, description="Highest timestep at which guidance acts.")
+    cfg_interval_end: Number = Field(
+        1.0, ge=0, le=1, description="Highest timestep at which guidance applies."
+    )
     cover_noise_strength: Number = Field(
         0.0,
         ge=0,
         le=1,
-        description="Above 0 denoising begins with the source audio itself under noise of 1 - strength, so "
-        "the song stays nearer to it; 0 begins with noise alone.",
+        description="Above 0 denoising begins with the source audio at a noise level of 1 - strength, so "
+        "the song stays closer to it; 0 begins with pure noise.",
     )
     repaint_mode: RepaintModeName = Field(
         "balanced",
-        description="How firmly a repaint holds on to the source around its window: conservative throughout, "
-        "balanced for the first half of the steps, aggressive not at all. The first two keep the source's "
-        "own sound outside the window.",
+        description="In which steps a repaint restores the source outside its window: conservative in all, "
+        "balanced in the first half, aggressive in none. The first two also keep the source's waveform "
+        "outside the window.",
     )
     track_name: Track | None = Field(
-        None, description="The track that `lego` makes or `extract` takes out; null leaves it to the model."
+        None, description="The track that `lego` generates or `extract` isolates; null lets the model choose."
     )
     track_classes: Tracks = Field(
         (), description="The tracks that `complete` adds, as an array or separated by commas."
     )
 
     callback_url: CallbackUrl | None = Field(
-        None, description="An http(s) URL that is sent the job, as a poll shows it, when it has ended."
+        None, description="An http(s) URL that receives the job, in the form of a poll, when it has ended."
     )
     priority: Integer = Field(
         0,
         ge=0,
         le=MAX_PRIORITY,
-        description="Jobs of a higher one go first; above 0 for API keys that may.",
+        description="Jobs with a higher priority run first. Above 0 only for API keys that allow it.",
     )
 
     @field_validator("cfg_interval_end")

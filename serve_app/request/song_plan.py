@@ -1,4 +1,4 @@
-"""What is decided about a song before any sound is made."""
+"""The plan of a job: its task, metadata and durations after the LM has answered."""
 
 from dataclasses import dataclass, replace
 
@@ -9,21 +9,21 @@ from serve_app.request.repainting import RepaintSpan
 
 @dataclass(frozen=True)
 class SongPlan:
-    """Everything decided about a job once its metadata is complete."""
+    """A draft whose metadata and durations are complete."""
 
     task: Task
-    """What the DiT does; a job with audio codes is a cover of them."""
+    """The task of the DiT. A job with audio codes is a cover of them."""
     metadata: Metadata
-    """Values the DiT's prompt carries, without a duration: items may differ in it."""
+    """Metadata for the DiT's prompt, without the duration, in which items may differ."""
     durations: tuple[float, ...]
-    """Seconds of each batch item."""
+    """Seconds of each item."""
     span: RepaintSpan | None
     lm_answered: bool
     """Whether the LM filled in metadata."""
     notes: tuple[str, ...] = ()
     is_fallback: bool = False
-    """Whether the LM was asked and did not answer: another attempt may get a better plan."""
+    """Whether the LM was asked and did not answer. Another attempt may get a better plan."""
 
     def item_metadata(self, item: int) -> Metadata:
-        """Metadata of one batch item, its duration included."""
+        """The metadata of an item, including its duration."""
         return replace(self.metadata, duration=self.durations[item])

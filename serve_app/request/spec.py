@@ -1,4 +1,4 @@
-"""What a job is to make: a valid request, the recordings it came with, and all that chance has decided."""
+"""The specification of a job: a valid request, its recordings and its seeds."""
 
 from dataclasses import dataclass
 
@@ -16,20 +16,20 @@ class Recording:
 
 @dataclass(frozen=True)
 class JobSpec:
-    """A valid request, with all that chance decides already decided: a retry makes the same music."""
+    """The input of a job. All random choices are made, so that a retry makes the same music."""
 
     request: StoredRequest
     seeds: tuple[int, ...]
-    """One per batch item."""
+    """One per item."""
     codes: tuple[tuple[int, ...], ...] = ()
-    """Audio codes that the user gave, one run per batch item; empty where none count."""
+    """Audio codes given by the user, one tuple per item; empty where none are used."""
     source: Recording | None = None
     reference: Recording | None = None
     notes: tuple[str, ...] = ()
-    """Sentences for `status_message`: fields that have no effect in this job, and damaged recordings."""
+    """Sentences for `status_message` about fields without effect and damaged recordings."""
 
     def without_content(self) -> "JobSpec":
-        """What is needed of a job that is not run again: its format, its callback, its number of songs."""
+        """The specification of a job that will not run again: its format, callback and number of items."""
         request = self.request
         kept = GenerateRequest.model_construct(
             audio_format=request.audio_format, callback_url=request.callback_url

@@ -1,8 +1,8 @@
-"""A job's request as the stores keep it: its fields with plain types, and none of the API's rules.
+"""The stored form of a job's request: its fields with plain types and without the API's validation.
 
-The API may become stricter from one release to the next. A request that was accepted before stays readable,
-because a record is read by this schema alone. A field that is added to the API must be added here, too; one
-that changes its type or goes away needs a new layout (`serve_app.jobs.storing.records.UPGRADES`).
+The API may become stricter from one release to the next. Requests that were accepted before stay readable,
+because records are read with this schema only. A field that is added to the API must be added here too. A
+field that changes its type or is removed needs a new layout (`serve_app.jobs.storing.records.UPGRADES`).
 """
 
 from typing import Annotated, Any
@@ -26,10 +26,10 @@ _Seeds = Annotated[
 
 
 class _RequestFields(TypedDict, total=False):
-    """A field that an older record lacks takes the default of the API.
+    """A field that is missing in an older record takes the API's default.
 
-    A field that is not known here belongs to a later release: such a record counts as unreadable, because
-    without the field the job would make other music.
+    An unknown field comes from a later release. Such a record counts as unreadable, because the job would
+    make different music without the field.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
@@ -92,4 +92,4 @@ def _read(stored: Any) -> GenerateRequest:
 StoredRequest = Annotated[
     GenerateRequest, PlainValidator(_read), PlainSerializer(dict, return_type=_RequestFields)
 ]
-"""A request of the API that is written and read by the fields above."""
+"""A GenerateRequest that is serialised and parsed with the fields above."""

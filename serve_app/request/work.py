@@ -1,4 +1,4 @@
-"""How much a job asks of each stage: what estimates of time and fairness between clients are built on."""
+"""The work of jobs by stage, on which time estimates and fairness between clients are based."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,19 +12,20 @@ _NOTHING = (0.0,) * len(STAGES)
 
 @dataclass(frozen=True)
 class Work:
-    """The work of one job, or of many together; by stage, in the order of STAGES."""
+    """The work of one job or the sum of several. Tuples have one value per stage, in the order of STAGES."""
 
     jobs: int = 0
     calls: tuple[float, ...] = _NOTHING
-    """How many jobs go through each stage."""
+    """Number of jobs that run each stage."""
     units: tuple[float, ...] = _NOTHING
-    """What they ask there: nothing more; codes; DiT rows x seconds of audio; seconds of audio, twice."""
+    """Units per stage: planning 0, composing codes, denoising DiT rows × s, decoding s, encoding s (of
+    audio)."""
     item_units: tuple[float, ...] = _NOTHING
-    """What the longest item of each batch asks: items side by side may take hardly longer than one."""
+    """Units of each job's longest item, because items that run together take little longer than one."""
 
     @classmethod
     def total(cls, works: Iterable["Work"]) -> "Work":
-        """The work of all together."""
+        """The sum of several."""
         each = list(works)
         if not each:
             return cls()
@@ -47,18 +48,18 @@ class Work:
         return self._with(sub, other)
 
     def lasting(self, audio_seconds: float) -> "Work":
-        """The same with songs of another length, all together."""
+        """The same work scaled to another total length of the songs."""
         if not self.audio_seconds:
             return self
         factor = audio_seconds / self.audio_seconds
         return Work(self.jobs, self.calls, _times(self.units, factor), _times(self.item_units, factor))
 
     def without(self, stages: Collection[str]) -> "Work":
-        """What is left when some stages are done."""
+        """The work that is left when `stages` are done."""
         return self._kept([float(stage not in stages) for stage in STAGES])
 
     def after(self, stage: str, fraction: float) -> "Work":
-        """What is left when all before a stage is done, and a fraction of it."""
+        """The work that is left when all stages before `stage` and a fraction of it are done."""
         index = STAGES.index(stage)
         return self._kept([0.0] * index + [1.0 - fraction] + [1.0] * (len(STAGES) - index - 1))
 

@@ -1,32 +1,26 @@
-"""How much work a request is, before anything of it is done."""
+"""Estimation of a job's work before it runs."""
 
 from configs.domain import LATENT_RATE, code_count, latent_frames
 from deployments.checkpoints.catalog import MAX_CUSTOM_TURBO_STEPS, TURBO_STEPS, DiTCheckpoint, Variant
 from deployments.common.messages import STAGES
 from serve_app.request.capabilities import Limits
-from serve_app.request.planning import (
-    given_metadata,
-    known_durations,
-    plan_request,
-    span_of,
-    unasked_duration,
-    wants_codes,
-)
+from serve_app.request.draft import Draft
+from serve_app.request.planning import plan_request, unasked_duration
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec
 from serve_app.request.work import Work
 
 
-def job_work(spec: JobSpec, limits: Limits) -> Work:
-    """What a job asks of each stage, whatever it is that the LM will decide.
+def job_work(draft: Draft, limits: Limits) -> Work:
+    """The work of a job in each stage, estimated before the LM has decided anything.
 
-    A song whose length nobody gave counts as `unasked_duration`.
+    A song without a given duration counts as `unasked_duration`.
     """
-    known = known_durations(spec, span_of(spec))
+    spec = draft.spec
     assumed = unasked_duration(limits.lm_max_duration)
-    durations = known or (assumed,) * len(spec.seeds)
-    asks_lm = plan_request(spec, given_metadata(spec, known), limits.lm_max_duration) is not None
-    codes = sum(map(code_count, durations)) if wants_codes(spec) else 0
+    durations = draft.durations or (assumed,) * len(spec.seeds)
+    asks_lm = plan_request(draft, limits.lm_max_duration) is not None
+    codes = sum(map(code_count, durations)) if draft.wants_codes else 0
     seconds = sum(latent_frames(duration) / LATENT_RATE for duration in durations)
     units = {
         "composing": codes,
@@ -45,7 +39,7 @@ def job_work(spec: JobSpec, limits: Limits) -> Work:
 
 
 def denoising_rows(spec: JobSpec, dit: DiTCheckpoint) -> int:
-    """How often the DiT is asked about one song: once a step, twice where guidance acts."""
+    """DiT rows of one song over all steps: one per step, and a second one where guidance acts."""
     timesteps = _timesteps(spec.request, dit)
     if spec.source is not None:
         begin = 1.0 - spec.request.cover_noise_strength
@@ -59,7 +53,7 @@ def denoising_rows(spec: JobSpec, dit: DiTCheckpoint) -> int:
 
 
 def _timesteps(request: GenerateRequest, dit: DiTCheckpoint) -> list[float]:
-    """Where `deployments.generator.schedules` asks the DiT, but for rounding."""
+    """The timesteps of `deployments.generator.schedules`, up to rounding."""
     if request.timesteps and dit.takes_timesteps:
         custom = [t for t in request.timesteps if t > 0]
         return custom[:MAX_CUSTOM_TURBO_STEPS] if dit.variant is Variant.TURBO else custom

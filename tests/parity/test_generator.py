@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from configs.domain import Task
 from configs.settings import GeneratorSettings, ModelSettings
-from deployments.common.messages import DenoiseRequest, Metadata, RepaintMode, Window
+from deployments.common.messages import DenoiseRequest, DiffusionOptions, Metadata, RepaintMode, Window
 from deployments.generator.engine import GeneratorEngine, Song, load_engine
 from deployments.generator.prompts import caption_prompt, lyric_prompt
 
@@ -118,15 +118,16 @@ def request_of(variant: str, scenario: dict[str, Any], seed: int) -> DenoiseRequ
     inputs, given = INPUTS[variant], tensors("inputs", variant)
     fields = caption_fields(inputs[f"prompt_{scenario['task_type']}"])
     language, lyrics = lyric_fields(inputs["lyric_prompt"])
+    conditions: dict[str, Any] = {}
     options: dict[str, Any] = {}
     if scenario["source"] == "codes":
-        options["codes"] = tuple(inputs["codes"])
+        conditions["codes"] = tuple(inputs["codes"])
     elif scenario["source"] == "source_latents":
-        options["source"] = given["src_lat"].numpy()
+        conditions["source"] = given["src_lat"].numpy()
     if scenario.get("reference_latents"):
-        options["reference"] = given["refer"].numpy()
+        conditions["reference"] = given["refer"].numpy()
     if repaint := scenario.get("repaint"):
-        options["window"] = Window(*repaint["window_frames"])
+        conditions["window"] = Window(*repaint["window_frames"])
         options["repaint_mode"] = RepaintMode(repaint["injection_ratio"], repaint["crossfade_frames"], None)
     if timesteps := scenario.get("timesteps"):
         options["timesteps"] = tuple(timesteps)
@@ -151,7 +152,8 @@ def request_of(variant: str, scenario: dict[str, Any], seed: int) -> DenoiseRequ
         metadata=fields.metadata,
         frames=scenario["frames"],
         seed=seed,
-        **options,
+        options=DiffusionOptions(**options),
+        **conditions,
     )
 
 

@@ -6,20 +6,17 @@ from typing import Any
 import pytest
 
 from configs.domain import INSTRUCTIONS, INSTRUMENTAL, Task
-from deployments.common.messages import Metadata
+from deployments.common.messages import REPAINT_MODES, DiffusionOptions, Metadata
+from serve_app.request.draft import draft_of
 from serve_app.request.planning import (
     FALLBACK_DURATION,
-    dit_task,
+    diffusion_options,
     fallback_plan,
-    given_metadata,
     instruction,
-    known_durations,
     lyrics_for_models,
     plan_request,
     sampling,
     song_plan,
-    span_of,
-    wants_codes,
 )
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec, Recording
@@ -33,8 +30,7 @@ def spec(recording: Recording | None = None, codes: tuple[tuple[int, ...], ...] 
 
 
 def question_for(job: JobSpec):
-    given = given_metadata(job, known_durations(job, span_of(job)))
-    return plan_request(job, given, lm_max_duration=30)
+    return plan_request(draft_of(job), lm_max_duration=30)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +51,8 @@ def question_for(job: JobSpec):
     ],
 )
 def test_task_of_the_dit_and_who_writes_codes(job: JobSpec, task: Task, composes: bool) -> None:
-    assert (dit_task(job), wants_codes(job)) == (task, composes)
+    draft = draft_of(job)
+    assert (draft.task, draft.wants_codes) == (task, composes)
 
 
 def test_only_missing_metadata_is_asked_for() -> None:
@@ -78,39 +75,37 @@ def test_a_source_decides_the_duration() -> None:
     job = spec(SOURCE, task_type="repaint", repainting_start=15, repainting_end=26)
     question = question_for(job)
     assert not question.wants_duration
-    assert song_plan(job, Metadata(bpm=90), lm_answered=True).durations == (26.0, 26.0)
+    assert song_plan(draft_of(job), Metadata(bpm=90), lm_answered=True).durations == (26.0, 26.0)
 
 
 def test_codes_decide_the_duration_of_each_item() -> None:
     job = spec(codes=((1,) * 50, (2,) * 75), thinking=True)
     assert not question_for(job).wants_duration
-    song = song_plan(job, Metadata(bpm=90), lm_answered=True)
+    song = song_plan(draft_of(job), Metadata(bpm=90), lm_answered=True)
     assert song.durations == (10.0, 15.0)
     assert song.item_metadata(1) == Metadata(bpm=90, duration=15.0)
 
 
 def test_a_given_duration_beats_the_codes() -> None:
     job = spec(codes=((1,) * 50, (2,) * 75), thinking=True, audio_duration=12)
-    assert known_durations(job, None) == (12.0, 12.0)
+    assert draft_of(job).durations == (12.0, 12.0)
 
 
 def test_the_lm_answers_what_was_missing() -> None:
     planned = Metadata(bpm=72, key_scale="A minor", time_signature="4", duration=25)
-    song = song_plan(spec(bpm=72), planned, lm_answered=True)
+    song = song_plan(draft_of(spec(bpm=72)), planned, lm_answered=True)
     assert song.item_metadata(0) == dataclasses.replace(planned, duration=25.0)
 
 
 def test_with_the_lm_down_given_values_stay_and_the_duration_falls_back() -> None:
-    job = spec(bpm=72)
-    song = fallback_plan(job, given_metadata(job, None), lm_max_duration=600)
+    song = fallback_plan(draft_of(spec(bpm=72)), lm_max_duration=600)
     assert song.item_metadata(0) == Metadata(bpm=72, duration=FALLBACK_DURATION)
     assert "language model was not available" in song.notes[0]
     assert not song.lm_answered
 
 
 def test_with_the_lm_down_the_fallback_keeps_to_its_maximum() -> None:
-    job = spec()
-    assert fallback_plan(job, Metadata(), lm_max_duration=20).durations == (20.0, 20.0)
+    assert fallback_plan(draft_of(spec()), lm_max_duration=20).durations == (20.0, 20.0)
 
 
 @pytest.mark.parametrize("lyrics", ["", "  ", "[inst]", "[Instrumental]", "[INST]"])
@@ -154,3 +149,23 @@ def test_guidance_acts_on_codes_only() -> None:
     assert sampling(request, 7, guided=False).cfg_scale == 1.0
     guided = sampling(request, 8, guided=True)
     assert (guided.cfg_scale, guided.seed, guided.temperature, guided.top_k) == (3.0, 8, 0, 0)
+
+
+def test_every_diffusion_option_is_the_requests_own() -> None:
+    options: dict[str, Any] = {
+        "inference_steps": 17,
+        "guidance_scale": 3.5,
+        "audio_cover_strength": 0.7,
+        "shift": 2.0,
+        "timesteps": (1.0, 0.4),
+        "infer_method": "sde",
+        "use_adg": True,
+        "cfg_interval_start": 0.2,
+        "cfg_interval_end": 0.9,
+        "cover_noise_strength": 0.3,
+    }
+    request = GenerateRequest(**options, repaint_mode="conservative")
+    assert diffusion_options(request) == DiffusionOptions(
+        **options, repaint_mode=REPAINT_MODES["conservative"]
+    )
+    assert diffusion_options(GenerateRequest()) == DiffusionOptions()

@@ -10,6 +10,7 @@ from deployments.checkpoints.catalog import OFFICIAL_DITS
 from deployments.common.messages import AudioFile, DenoisedLatents, Metadata
 from serve_app.execution.results import job_result
 from serve_app.jobs.model import Job, Place
+from serve_app.request.draft import draft_of
 from serve_app.request.planning import song_plan
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec, Recording
@@ -25,7 +26,7 @@ def generation_info(
     latents = DenoisedLatents(np.zeros((128, 8), np.float32), steps, scale, timesteps=timesteps)
     result = job_result(
         job,
-        song_plan(job.spec, Metadata(duration=5.0), lm_answered=False),
+        song_plan(draft_of(job.spec), Metadata(duration=5.0), lm_answered=False),
         [None],
         [latents],
         [AudioFile("file:///0.mp3", 1)],

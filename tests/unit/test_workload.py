@@ -10,6 +10,7 @@ from deployments.checkpoints.catalog import OFFICIAL_DITS, Variant
 from deployments.common.messages import STAGES
 from deployments.generator.schedules import schedule
 from serve_app.request.capabilities import Limits, server_limits
+from serve_app.request.draft import draft_of
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec, Recording
 from serve_app.request.workload import denoising_rows, job_work
@@ -58,21 +59,21 @@ def spec(items: int = 1, source: float | None = None, **fields: Any) -> JobSpec:
 def test_work_by_stage(
     limits: Limits, job: JobSpec, calls: tuple[float, ...], units: tuple[float, ...]
 ) -> None:
-    work = job_work(job, limits)
+    work = job_work(draft_of(job), limits)
     assert (work.jobs, work.calls) == (1, calls)
     assert work.units == pytest.approx(units)
 
 
 def test_given_codes_are_not_composed_and_decide_the_length(limits: Limits) -> None:
     job = replace(spec(2, thinking=True), codes=((1,) * 100, (1,) * 200))
-    work = job_work(job, limits)
+    work = job_work(draft_of(job), limits)
     assert work.calls[STAGES.index("composing")] == 0
     assert work.audio_seconds == pytest.approx(60)
     assert work.item_units[STAGES.index("decoding")] == pytest.approx(40)
 
 
 def test_an_unknown_length_is_no_longer_than_the_lm_may_choose(limits: Limits) -> None:
-    assert job_work(spec(), replace(limits, lm_max_duration=12)).audio_seconds == 12
+    assert job_work(draft_of(spec()), replace(limits, lm_max_duration=12)).audio_seconds == 12
 
 
 @pytest.mark.parametrize(

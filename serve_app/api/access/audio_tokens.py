@@ -1,4 +1,4 @@
-"""Signed, expiring `?token=` parts of audio URLs: a player that can send no key may fetch the song."""
+"""Signed, expiring `?token=` parameters of audio URLs, for players that cannot send an API key."""
 
 import base64
 import hashlib
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from serve_app.api.service import JobService
 
 PURPOSE = b"acestep audio token v1"
-"""The store's secret signs other things, too: each with a key of its own."""
+"""Key derivation label. The store's secret is also used elsewhere, each time with a different derived key."""
 
 _TOKEN = re.compile(r"([1-9][0-9]{0,11})\.([A-Za-z0-9_-]{43})")
 
@@ -25,13 +25,13 @@ class AudioTokens:
         self._key: bytes | None = None
 
     async def signer(self) -> Callable[[str], str]:
-        """A function from the path of a song to its URL with a token."""
+        """A function that adds a token to the path of a song."""
         key = await self._signing_key()
         expiry = int(self._clock() + self._seconds)
         return lambda path: f"{path}?token={expiry}.{_signature(key, path, expiry)}"
 
     async def valid(self, path: str, token: str) -> bool:
-        """Whether a token was made for this path and has not expired."""
+        """Whether a token is valid for this path and has not expired."""
         match = _TOKEN.fullmatch(token)
         if match is None:
             return False

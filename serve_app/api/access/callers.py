@@ -1,4 +1,4 @@
-"""Who asks: the owner of an API key, or, on a server without keys, a network address."""
+"""Identification of callers by API key, or by network address on a server without keys."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from serve_app.api.access.watched_keys import Keys, WatchedKeys
 from serve_app.jobs.model import Client, JobView
 
 IPV6_CLIENT_BITS = 64
-"""Whoever has one IPv6 address has all with the same first 64 bits."""
+"""Addresses with the same prefix count as one client, because a host usually has a whole /64."""
 UNKNOWN_ADDRESS = "unknown"
 
 _Address = IPv4Address | IPv6Address
@@ -22,19 +22,19 @@ _Network = IPv4Network | IPv6Network
 
 @dataclass(frozen=True)
 class Caller:
-    """Whoever sent a request, and what the sender may do."""
+    """The sender of a request and its permissions."""
 
     client: Client
     max_priority: int = 0
     sees_all: bool = False
-    """On a server without keys a job is known to all who know its id."""
+    """True on a server without keys, where everyone who knows a job's id may see it."""
 
     def may_see(self, view: JobView) -> bool:
         return self.sees_all or view.client == self.client.name
 
 
 class Callers:
-    """Tells who sent a request."""
+    """Identifies the senders of requests."""
 
     def __init__(self, keys: Keys | None, trusted_proxies: Sequence[_Network] = ()) -> None:
         self._keys = keys
@@ -42,9 +42,9 @@ class Callers:
 
     @classmethod
     def of(cls, settings: ApiSettings, tell_outdated: Callable[[bool], None]) -> "Callers":
-        """`tell_outdated` hears twice a second whether the keys of `api.keys_file` are not those in use.
+        """Callers by the settings. Raises ValueError where the keys are invalid.
 
-        Raises ValueError where the keys are not what they should be.
+        `tell_outdated` is called twice a second with whether the keys in use differ from `api.keys_file`.
         """
         keys: Keys | None
         if settings.keys_file is None:
@@ -58,7 +58,7 @@ class Callers:
         return self._keys is not None
 
     async def __call__(self, request: Request) -> Caller:
-        """`identify` as a dependency of routes: FastAPI would call what is not async on another thread."""
+        """`identify` as a route dependency. It is async because FastAPI would run a sync one on a thread."""
         return self.identify(request)
 
     def identify(self, request: Request) -> Caller:
@@ -77,7 +77,7 @@ class Callers:
         return Caller(Client(key.name, key.weight), key.max_priority)
 
     def still_know(self, request: Request) -> bool:
-        """Whether a request that was let in would be again: its key may have been removed meanwhile."""
+        """Whether a request is still authorised; its key may have been removed meanwhile."""
         try:
             self.identify(request)
         except HTTPException:
@@ -85,7 +85,7 @@ class Callers:
         return True
 
     def _address(self, request: Request) -> str:
-        # From the server outwards: the first address that is no proxy of ours is the client's.
+        # Going from the server outwards, the first address that is not a trusted proxy is the client's.
         hops = ",".join(request.headers.getlist("x-forwarded-for")).split(",")
         address = _parsed(request.client.host if request.client else "")
         while address is not None and hops and any(address in network for network in self._trusted_proxies):

@@ -1,15 +1,15 @@
-"""What requests in flight may take of a replica: slots of each client, bytes of all bodies together."""
+"""Capacity limits for requests in flight: slots per client, and bytes of all bodies together."""
 
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 RETRY_SECONDS = 5.0
-"""When to try again: downloads and uploads end within seconds, as a rule."""
+"""`Retry-After`; downloads and uploads usually end within seconds."""
 
 
 class CapacityError(Exception):
-    """A request finds no room: 429 where its client takes it all, 503 where all clients together do."""
+    """There is no capacity: 429 where the client itself uses its share, 503 where all clients together do."""
 
     def __init__(self, status: int, message: str, retry_after: float = RETRY_SECONDS) -> None:
         super().__init__(message)
@@ -22,7 +22,7 @@ class ClientSlots:
     """How many requests of one kind each client may have open."""
 
     def __init__(self, kind: str, per_client: int) -> None:
-        """`kind` is named to clients, in the plural."""
+        """`kind` is a plural for error messages."""
         self._kind = kind
         self._per_client = per_client
         self._open: Counter[str] = Counter()
@@ -44,19 +44,19 @@ class ClientSlots:
 
     @property
     def open(self) -> int:
-        """Of all clients together."""
+        """Number of open slots of all clients."""
         return self._open.total()
 
 
 class ByteBudget:
-    """Bytes that all bodies together may take while they are received and read."""
+    """Bytes that all request bodies together may take while they are received and parsed."""
 
     def __init__(self, total: int) -> None:
         self._left = total
 
     @contextmanager
     def share(self) -> Iterator["ByteShare"]:
-        """The bytes of one body, given back at the end of the block."""
+        """The share of one body, which is returned at the end of the block."""
         share = ByteShare(self)
         try:
             yield share
@@ -64,21 +64,21 @@ class ByteBudget:
             self._left += share.taken
 
     def take(self, count: int) -> None:
-        """Raises CapacityError (503) where so many are not left."""
+        """Take `count` bytes. Raises CapacityError (503) where fewer are left."""
         if count > self._left:
             raise CapacityError(503, "The server receives as many uploads as it can hold")
         self._left -= count
 
 
 class ByteShare:
-    """What one body takes of a budget."""
+    """The bytes of a budget that one body has taken."""
 
     def __init__(self, budget: ByteBudget) -> None:
         self._budget = budget
         self.taken = 0
 
     def reach(self, count: int) -> None:
-        """Take so many bytes in all. Raises CapacityError (503)."""
+        """Raise the share to `count` bytes. Raises CapacityError (503)."""
         missing = count - self.taken
         if missing > 0:
             self._budget.take(missing)

@@ -1,4 +1,4 @@
-"""ASGI middleware: what is refused before anything of a request is read, and what every answer says."""
+"""ASGI middleware: checks on headers, host and origin before a request is read, and response headers."""
 
 import re
 from collections.abc import Sequence
@@ -15,10 +15,11 @@ READING = {"GET", "HEAD", "OPTIONS"}
 
 
 def add_guard(app: FastAPI, cors_origins: Sequence[str], hosts: Sequence[str]) -> None:
-    """Only pages of the origins named, and the server's own, may use the API from a browser."""
+    """Let only pages of the given origins and the server's own pages use the API from a browser."""
     app.add_middleware(Guard, cors_origins=cors_origins, hosts=hosts)
     if cors_origins:
-        # Without `allow_credentials`: keys are sent in headers, and a browser sends none by itself.
+        # `allow_credentials` is not set, because keys are sent in headers that browsers do not add by
+        # themselves.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=cors_origins,
@@ -29,7 +30,7 @@ def add_guard(app: FastAPI, cors_origins: Sequence[str], hosts: Sequence[str]) -
 
 
 class Guard:
-    """Limits headers, and keeps web pages from using a server that was not meant for them."""
+    """Limits headers, and protects against DNS rebinding and cross-site requests."""
 
     def __init__(self, app: ASGIApp, cors_origins: Sequence[str], hosts: Sequence[str]) -> None:
         self._app = app
@@ -60,11 +61,11 @@ class Guard:
             await self._app(scope, receive, answer)
 
     def _welcome(self, headers: Headers) -> bool:
-        # Browsers send forms and plain text to any server and ask nobody, but they do say whose page it is.
+        # Browsers send forms and plain text to any server without a preflight, but with the page's origin.
         origin = headers.get("origin")
         return origin is None or origin in self._origins or origin.partition("://")[2] == headers.get("host")
 
 
 def _host_name(headers: Headers) -> str:
-    """Of the Host header, without the port."""
+    """The Host header without the port."""
     return re.sub(r":[0-9]*$", "", headers.get("host", "")).lower()

@@ -1,7 +1,7 @@
-"""API keys: who may use the server, and with which share of it.
+"""API keys: their owners, and the share of the server that each has.
 
-Only digests are kept. A plain SHA-256 is right for them: unlike passwords, keys are 256 random bits, which
-nobody can guess however fast the hash is.
+Only digests are kept. Plain SHA-256 is sufficient, because keys are 256 random bits, which cannot be guessed
+even with a fast hash.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ KEYS_VARIABLE = "ACESTEP_API_KEYS"
 KEY_PREFIX = "acestep-"
 KEY_BYTES = 32
 KEYS_PER_NAME = 2
-"""The old key and the new one, while a client changes from one to the other."""
+"""The old and the new key while a client changes its key."""
 
 
 class ApiKey(BaseModel):
@@ -32,7 +32,7 @@ class ApiKey(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    # A letter in front and no colon: a key's name is never also the address of a client without a key.
+    # The first character is a letter and there is no colon, so a name is never also a network address.
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9._-]{0,63}$", description="Whose key it is.")
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="Hexadecimal SHA-256 of the key.")
     weight: float = Field(1.0, gt=0, le=1000, description="Share of the server while others wait, too.")
@@ -40,10 +40,10 @@ class ApiKey(BaseModel):
 
 
 class KeyRing:
-    """All keys of a server. A name may have two of them, which then grant the same."""
+    """All keys of a server. A name may have two keys, which must grant the same."""
 
     def __init__(self, keys: Iterable[ApiKey]) -> None:
-        """Raises ValueError where keys contradict each other."""
+        """Raises ValueError where keys are inconsistent."""
         self._keys = tuple(keys)
         by_name: defaultdict[str, list[ApiKey]] = defaultdict(list)
         for key in self._keys:
@@ -61,7 +61,7 @@ class KeyRing:
             raise ValueError(f"API keys need digests of their own; one is there twice: {names}")
 
     def find(self, presented: str) -> ApiKey | None:
-        """The entry of a key, in a time that tells nothing about the keys."""
+        """The entry of a key, by comparisons in constant time."""
         digest = digest_of(presented)
         found = None
         for key in self._keys:
@@ -71,19 +71,19 @@ class KeyRing:
 
 
 def digest_of(key: str) -> str:
-    """What is kept of a key."""
+    """The digest by which a key is known."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def new_key() -> str:
-    """A key that nobody has."""
+    """A new random key."""
     return KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
 
 
 def load_keys(file: Path | None, environment: Mapping[str, str] = os.environ) -> KeyRing | None:
-    """The keys of the file and of the environment; None where there is neither: an open server.
+    """The keys of the file and of the environment; None where there is neither, on an open server.
 
-    Raises ValueError where they are not what they should be, without quoting them.
+    Raises ValueError, which does not quote the keys, where they are invalid.
     """
     if file is not None and file.exists() and file.stat().st_mode & 0o077:
         logger.warning("Others than its owner may read or change %s, the file of the API keys", file)
@@ -95,7 +95,7 @@ def read_keys(file: Path) -> str:
     try:
         return file.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        # Not the error itself: that of an encoding quotes the file.
+        # The error itself is not used, because an encoding error quotes the file.
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ValueError(f"api.keys_file {file} cannot be read: {reason}") from None
 
@@ -103,7 +103,7 @@ def read_keys(file: Path) -> str:
 def parse_keys(
     file: Path | None, text: str | None, environment: Mapping[str, str] = os.environ
 ) -> KeyRing | None:
-    """The keys in `text`, which stands in the file, and of the environment; None where there is neither.
+    """The keys in `text`, the content of `file`, and of the environment; None where there is neither.
 
     Raises ValueError like `load_keys`.
     """
@@ -127,7 +127,7 @@ def _parse(source: str, text: str) -> tuple[ApiKey, ...]:
             for item in error.errors(include_input=False, include_url=False)
         )
         raise ValueError(f"{source} should be a list of {{name, sha256}}: {where}") from None
-    except (yaml.YAMLError, RecursionError, ValueError):  # the last one: a date that the calendar lacks
+    except (yaml.YAMLError, RecursionError, ValueError):  # ValueError: an impossible date
         raise ValueError(f"{source} is not YAML") from None
     if not keys:
         raise ValueError(f"{source} holds no API key: nobody could use the server")

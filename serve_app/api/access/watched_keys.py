@@ -1,4 +1,4 @@
-"""API keys that follow their file, so that an operator gives and takes keys while the server runs."""
+"""API keys that are reloaded when their file changes, so that keys can be changed without a restart."""
 
 import logging
 import threading
@@ -12,7 +12,7 @@ from serve_app.api.access.keys import ApiKey, KeyRing, load_keys, parse_keys, re
 logger = logging.getLogger("ray.serve")
 
 LOOK_SECONDS = 0.5
-"""How often the file is read. A change counts once two looks in a row have found it: after a second or so."""
+"""Interval between reads of the file. A change takes effect when two reads in a row have found it."""
 
 
 def _tell_nobody(_outdated: bool) -> None:
@@ -20,37 +20,37 @@ def _tell_nobody(_outdated: bool) -> None:
 
 
 class WatchedKeys:
-    """The keys of the environment and of a file, as they stand now.
+    """The current keys of the environment and of a file.
 
-    The whole file is compared, because times and sizes stay the same where one key takes another's place
-    within a tick of the clock. A change must be found twice, so that no half-written file counts. A file that
-    cannot be read, or that no server could start with, changes nothing: the last good keys stay, and an error
-    is logged.
+    The whole content is compared, because modification time and size can stay the same when one key replaces
+    another within a tick of the clock. A change must be found twice, so that a half-written file is not used.
+    A file that cannot be read or is invalid changes nothing: the last valid keys stay, and an error is
+    logged.
     """
 
     def __init__(self, file: Path, tell_outdated: Callable[[bool], None] = _tell_nobody) -> None:
-        """Read the keys; `tell_outdated` hears after each look whether the file's keys are not in use.
+        """Read the keys. Raises ValueError where they are invalid.
 
-        Raises ValueError where the keys are not what they should be.
+        `tell_outdated` is called after each read with whether the file's keys are not in use.
         """
         self._file = file
         self._tell_outdated = tell_outdated
         self._keys = load_keys(file)
         self._parsed: str | None = None
-        """The text that was parsed last, whether or not its keys are in use."""
+        """The text that was parsed last, even if its keys were refused."""
         self._refusal: str | None = None
         """Why the keys of that text are not in use."""
         self._seen: tuple[str | None, str | None] = (None, None)
-        """What the look before this one found: the text, or why there is none."""
+        """The result of the previous read: the text, or the reason why there is none."""
         self._told: str | None = None
 
     def watch(self) -> "WatchedKeys":
-        """Look again and again, on a thread that ends when nobody uses these keys any more."""
+        """Read the file periodically, on a thread that ends when this object is garbage-collected."""
         threading.Thread(target=_look_on, args=(weakref.ref(self),), name="api-keys", daemon=True).start()
         return self
 
     def find(self, presented: str) -> ApiKey | None:
-        """The entry of a key, in a time that tells nothing about the keys."""
+        """The entry of a key, by comparisons in constant time."""
         return None if self._keys is None else self._keys.find(presented)
 
     def look(self) -> None:
@@ -69,7 +69,7 @@ class WatchedKeys:
         self._tell(unread or self._refusal)
 
     def _take(self, text: str) -> str | None:
-        """Use the keys of a text from now on; why that cannot be."""
+        """Use the keys of a text from now on. Returns the reason where they are invalid."""
         try:
             self._keys = parse_keys(self._file, text)
         except ValueError as error:
@@ -89,7 +89,7 @@ def _look_on(reference: "weakref.ref[WatchedKeys]") -> None:
     while (keys := reference()) is not None:
         try:
             keys.look()
-        except Exception:  # whatever it is, the next look is needed
+        except Exception:  # the thread must go on
             logger.exception("the API keys could not be looked after; trying again")
         del keys
         time.sleep(LOOK_SECONDS)

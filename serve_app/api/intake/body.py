@@ -1,7 +1,7 @@
-"""From the bytes of a request to raw values by name, and uploaded files.
+"""Reading of request bodies: from bytes to raw values by name, and uploaded files.
 
-All limits hold while the body streams in. Files are spooled to anonymous temporary files, which vanish when
-the block of `BodyReader.read` ends.
+All limits are enforced while the body streams in. Uploads are spooled to anonymous temporary files, which are
+deleted at the end of the `BodyReader.read` block.
 """
 
 import asyncio
@@ -26,42 +26,42 @@ URLENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 
 MAX_TEXT_BYTES = 1 << 20
-"""Of all that is not the content of a file, in every content type."""
+"""Bytes of a body without the content of files, in every content type."""
 MAX_JSON_ENTRIES = 1 << 17
 MAX_JSON_CONTAINERS = 1_000
-"""Commas and opening brackets outside the texts of a JSON document. They bound the time of its parser, which
-cannot be interrupted, and of the garbage collector, which many arrays set off: 35 ms together."""
+"""Commas and opening brackets outside the strings of a JSON document. They bound the time of the parser,
+which cannot be interrupted, and of the garbage collector, which many arrays trigger, to 35 ms together."""
 MAX_JSON_QUOTES = 10_000
-"""Where there are more, commas and brackets in texts count, too: telling them apart would take long."""
+"""With more quotes, commas and brackets in strings count too, because finding the strings would take long."""
 UPLOADS_AT_ONCE = 8
-"""Of the largest, where the settings do not say how many bytes there is room for."""
+"""Default of `api.uploads_bytes`, in bodies of the largest size."""
 
 _JSON_TEXT = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Body:
-    """What a request carries, before its names and values are understood."""
+    """The content of a request body before its names and values are interpreted."""
 
     values: dict[str, Any] = field(default_factory=dict)
-    """By name as sent; of a form, a text or (repeated) a list of texts."""
+    """Values by name as sent. In a form each is a text, or a list of texts where the name is repeated."""
     files: dict[str, BinaryIO] = field(default_factory=dict)
     """Uploads by name as sent."""
     is_form: bool = False
     text_bytes: int = 0
-    """Of everything but the files."""
+    """Bytes without the content of files."""
 
 
 def is_multipart(request: Request) -> bool:
-    """Whether the body may carry files, as far as its headers tell."""
+    """Whether the body may contain files according to its headers."""
     return _content_type(request) == MULTIPART
 
 
 class BodyReader:
-    """Reads bodies in any of the three content types."""
+    """Reads bodies of the three content types."""
 
     def __init__(self, settings: ApiSettings, pool: WorkerPool) -> None:
-        """`pool` takes bodies apart."""
+        """`pool` runs the parsers."""
         self._max_bytes = settings.max_upload_bytes
         self._timeout_seconds = settings.body_timeout_seconds
         self._budget = ByteBudget(settings.uploads_bytes or UPLOADS_AT_ONCE * settings.max_upload_bytes)
@@ -71,8 +71,8 @@ class BodyReader:
     async def read(self, request: Request) -> AsyncIterator[Body]:
         """The body of a request.
 
-        Raises HTTPException with 400, 408, 413 or 415, CapacityError, or StorageError where uploads find no
-        room.
+        Raises HTTPException with 400, 408, 413 or 415, CapacityError, or StorageError where there is no disk
+        space for uploads.
         """
         with self._budget.share() as share:
             if is_multipart(request):
@@ -170,13 +170,13 @@ def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
 
 
 class TooManyEntriesError(ValueError):
-    """A JSON document has more arrays, objects or entries than are worth parsing."""
+    """A JSON document has more arrays, objects or entries than the limits."""
 
 
 def bounded_json(document: str) -> Any:
     """The value of a JSON document.
 
-    Raises TooManyEntriesError, JSONDecodeError, ValueError for a number that cannot be, or RecursionError.
+    Raises TooManyEntriesError, JSONDecodeError, ValueError for an invalid number, or RecursionError.
     """
     if _has_too_many_entries(document) and (
         document.count('"') > MAX_JSON_QUOTES or _has_too_many_entries(_JSON_TEXT.sub("", document))

@@ -1,6 +1,6 @@
-"""A multipart/form-data body, taken piece by piece: texts in memory, files in temporary files without a name.
+"""Incremental parser of multipart/form-data bodies: texts in memory, uploads in anonymous temporary files.
 
-`python_multipart` finds the parts; the limits on everything but the content of files are ours.
+`python_multipart` finds the parts; this module enforces the limits on everything but the content of files.
 """
 
 import codecs
@@ -16,29 +16,29 @@ MAX_FIELDS = 256
 MAX_FILES = 8
 MAX_PART_HEADERS = 8
 MAX_PART_HEADER_BYTES = 32 << 10
-"""Of one header line of a part; what grows in it is the file's name, of which no use is made."""
+"""Bytes of one header line of a part. Only the file name, which is not used, makes it long."""
 MEMORY_BYTES = 1 << 20
-"""A longer file is kept on disk."""
+"""Size from which an upload is kept on disk."""
 
 _CHARSETS = frozenset(
     {"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1251", "cp1252", "koi8-r", "gbk", "gb18030", "big5"}
     | {"shift_jis", "euc_jp", "euc_kr"}
 )
-"""Read in time proportional to the text, unlike `punycode`, which Python would take as a charset, too."""
+"""Charsets that are decoded in linear time, unlike `punycode`, which Python accepts as a charset too."""
 _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _EXTENDED_FILENAME = re.compile(rb";\s*filename\*", re.IGNORECASE)
 
 
 class MultipartError(Exception):
-    """The body is no multipart body, or has too many parts. The message is for the user."""
+    """The body is malformed or has too many parts. The message is for the user."""
 
 
 class TextTooLargeError(Exception):
-    """The body has more text (and headers of parts) than the limit."""
+    """The text and the part headers exceed the limit."""
 
 
 class MultipartReader:
-    """Reads one body. Its methods block for a moment and are called from one thread at a time."""
+    """Parses one body. Its methods block briefly and must be called from one thread at a time."""
 
     def __init__(self, content_type: str, max_text_bytes: int) -> None:
         """`content_type` is the header of the request. Raises MultipartError."""
@@ -75,7 +75,7 @@ class MultipartReader:
             raise MultipartError("The multipart body's boundary is too long") from error
 
     def write(self, data: bytes) -> None:
-        """Take the next piece of the body. Raises MultipartError or TextTooLargeError."""
+        """Parse the next chunk of the body. Raises MultipartError or TextTooLargeError."""
         self._received += len(data)
         try:
             self._parser.write(data)
@@ -86,11 +86,11 @@ class MultipartReader:
 
     @property
     def text_bytes(self) -> int:
-        """Bytes of everything but the content of files, so far."""
+        """Bytes so far without the content of files."""
         return self._received - self._file_bytes
 
     def finish(self) -> tuple[list[tuple[str, str]], dict[str, BinaryIO]]:
-        """Texts in their order, and files by name. Raises MultipartError for a body that was cut."""
+        """Texts in their order, and files by name. Raises MultipartError for a truncated body."""
         if not self._complete:
             raise MultipartError("The multipart body ends before its closing boundary")
         for _, file in self._files:
@@ -102,7 +102,7 @@ class MultipartReader:
         for file in self._opened:
             file.close()
 
-    # What the parser finds
+    # Callbacks of the parser
 
     def _begin_part(self) -> None:
         self._part = _Part()
@@ -125,7 +125,7 @@ class MultipartReader:
         if b"name" not in options:
             raise MultipartError("A part of the multipart body has no name")
         self._part.name = self._decoded(options[b"name"])
-        # RFC 7578 knows no `filename*`, but some clients send nothing else for a name that is not ASCII.
+        # RFC 7578 does not allow `filename*`, but some clients send only that for names that are not ASCII.
         extended = _EXTENDED_FILENAME.search(_QUOTED.sub(b'""', self._part.disposition))
         if b"filename" not in options and not extended:
             return
@@ -142,7 +142,7 @@ class MultipartReader:
             part.text += data[start:end]
         else:
             part.file.write(data[start:end])
-            part.named = True  # an empty one without a name is what browsers send for no file at all
+            part.named = True  # browsers send an empty part without a name where no file was chosen
             self._file_bytes += end - start
 
     def _end_part(self) -> None:
@@ -165,7 +165,7 @@ class MultipartReader:
 
 
 class _Part:
-    """One part, as far as it has been received."""
+    """One part, as received so far."""
 
     def __init__(self) -> None:
         self.header_name = bytearray()
@@ -180,7 +180,7 @@ class _Part:
 def _charset(named: str) -> str:
     try:
         found = codecs.lookup(named).name
-    except (LookupError, ValueError):  # ValueError: NUL
+    except (LookupError, ValueError):  # ValueError: the name contains NUL
         return "latin-1"
     if found not in _CHARSETS:
         raise MultipartError("The multipart body's charset is none that this server reads: use UTF-8")

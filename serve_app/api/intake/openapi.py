@@ -1,4 +1,4 @@
-"""The request body of `POST /v1/music/generate` for OpenAPI: three content types, this server's limits."""
+"""The OpenAPI request body of `POST /v1/music/generate`: three content types, this server's limits."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def request_body(limits: Limits) -> dict[str, Any]:
         name: {
             "type": "string",
             "format": "binary",
-            "description": f"A recording, instead of `{name}_path`, which it beats.",
+            "description": f"A recording; it takes precedence over `{name}_path`.",
         }
         for name in FILE_FIELDS
     }

@@ -1,8 +1,8 @@
-"""From raw values by name to a `GenerateRequest`: spellings, nesting, and what "not given" means.
+"""From raw values by name to a `GenerateRequest`: spellings, nesting and values that are "not given".
 
 A field may be written in snake case, in camel case or by an alias; the first spelling that is given counts.
-Null and the empty text are "not given"; for a musical fact so are the texts `N/A`, `auto`, `none`, `null`.
-What is given twice in one spelling counts as given last.
+Null and the empty text mean "not given"; for a musical fact the texts `N/A`, `auto`, `none` and `null` do
+too. Where one spelling is repeated, the last value counts.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +18,7 @@ from serve_app.request.errors import invalid, invalid_fields
 from serve_app.request.schemas import GenerateRequest
 
 FILE_FIELDS = ("src_audio", "reference_audio")
-"""Uploads of multipart bodies."""
+"""Fields for uploads in multipart bodies."""
 ALIASES = {
     "caption": ("prompt",),
     "audio_duration": ("duration", "target_duration"),
@@ -27,14 +27,14 @@ ALIASES = {
     "audio_code_string": ("audio_codes",),
 }
 ARRAY_FIELDS = ("audio_code_string", "timesteps", "track_classes")
-"""Fields that may be arrays; of others the last value in a form counts."""
+"""Fields that may be arrays. For other fields the last value in a form counts."""
 NESTED = ("metas", "metadata", "user_metadata")
-"""Objects that may carry the musical facts."""
+"""Names of objects that may contain the musical facts."""
 NESTED_FIELDS = ("bpm", "key_scale", "time_signature", "audio_duration")
 UNKNOWN_FACTS = ("n/a", "auto", "none", "null")
-"""What other programs write for a fact that is not known, in any case: the original's results have `N/A`."""
+"""Texts of other programs for an unknown fact, in any case. The original's results contain `N/A`."""
 FACTS = (*NESTED_FIELDS, "vocal_language")
-"""The fields of which these texts say nothing."""
+"""The fields in which these texts mean "not given"."""
 
 
 def _camel_case(name: str) -> str:
@@ -60,9 +60,9 @@ _KNOWN_NESTED = frozenset(spelling for name in NESTED_FIELDS for spelling in SPE
 
 
 def parse_request(body: Body, limits: Limits, strict: bool = False) -> GenerateRequest:
-    """The request that a body makes. Of `limits` only the choices are needed, to name them.
+    """The request in a body. `limits` supplies the error messages for its choices.
 
-    Raises RequestValidationError for invalid values, and where `strict` for unknown names.
+    Raises RequestValidationError for invalid values and, where `strict`, for unknown names.
     """
     values = _form_values(body.values) if body.is_form else body.values
     objects = _nested_objects(values)
@@ -85,7 +85,7 @@ def parse_request(body: Body, limits: Limits, strict: bool = False) -> GenerateR
 
 
 def uploaded_files(body: Body) -> dict[str, BinaryIO]:
-    """The uploads by field name. Raises RequestValidationError for a file in the place of a text."""
+    """The uploads by field name. Raises RequestValidationError for a file where a text is expected."""
     names = {spelling: name for name in FILE_FIELDS for spelling in SPELLINGS[name]}
     for sent in body.files:
         if sent in _KNOWN and sent not in names:

@@ -1,7 +1,7 @@
 """Source and reference recordings: found, opened and decoded once, before a job is accepted.
 
-An upload beats the `_path` field of the same name. A path counts only inside the server's audio folders, and
-what is wrong with one outside is never said.
+An upload takes precedence over the `_path` field of the same name. Paths are allowed only inside the server's
+audio folders, and the error for a path outside them never tells whether it exists.
 """
 
 import re
@@ -22,19 +22,19 @@ from serve_app.request.schemas import GenerateRequest
 from serve_app.storage import AudioStorage
 
 _RESULT_PATH = re.compile(r"/v1/audio/([^/]+)/([^/.]+)\.([^/.?]+)(?:\?token=[\w.-]*)?")
-"""The token of a signed URL may stay: whether the caller may use the song does not depend on it."""
+"""The token of a signed URL is accepted and ignored; the caller's own permissions count."""
 
 
 @dataclass(frozen=True)
 class OpenRecordings:
-    """What came with a request, decoded and found to be audible."""
+    """The recordings of a request, decoded and not silent."""
 
     source: DecodedRecording | None = None
     reference: DecodedRecording | None = None
 
 
 class RecordingFinder:
-    """Opens the recordings that requests name."""
+    """Opens and decodes the recordings of requests."""
 
     def __init__(
         self,
@@ -58,8 +58,8 @@ class RecordingFinder:
     ) -> AsyncIterator[OpenRecordings]:
         """The recordings of a caller's request, open until the end of the block.
 
-        Raises RequestValidationError for a path that may not be read, and for what is no audio, silent or
-        too long.
+        Raises RequestValidationError for a path that may not be read, and for a file that is no audio, silent
+        or too long.
         """
         with ExitStack() as cleanup:
 
@@ -104,7 +104,7 @@ class RecordingFinder:
 
 def _open_inside(roots: tuple[Path, ...], field: str, path: str) -> BinaryIO:
     """Open a file in one of the folders. Raises RequestValidationError."""
-    # Nothing outside the folders is looked at, so that not even the time it takes tells what is there.
+    # Paths outside the folders are not accessed, so that timing does not reveal whether they exist.
     named = Path(path)
     resolved_roots = [root.resolve() for root in roots]
     if ".." not in named.parts and any(named.is_relative_to(root) for root in (*roots, *resolved_roots)):
@@ -114,7 +114,7 @@ def _open_inside(roots: tuple[Path, ...], field: str, path: str) -> BinaryIO:
                 if resolved.is_file():
                     return resolved.open("rb")
                 raise invalid(field, "There is no such file in the server's audio folders")
-        except (OSError, RuntimeError) as error:  # too long, unreadable, a circle of links
+        except (OSError, RuntimeError) as error:  # too long, unreadable, or a loop of symbolic links
             raise invalid(field, "The file cannot be read") from error
     raise invalid(
         field,

@@ -1,4 +1,4 @@
-"""From a body to a job in line: parse → limit → admit → decode the recordings → decide → store → submit."""
+"""From a body to a queued job: parse → limit → admit → decode recordings → draft → store → submit."""
 
 import hashlib
 import os
@@ -24,26 +24,26 @@ from serve_app.recordings.decoder import DecodedRecording, RecordingDecoder
 from serve_app.request.capabilities import Limits, apply_limits
 from serve_app.request.errors import invalid
 from serve_app.request.planning import unconditional_text
-from serve_app.request.resolve import job_spec
+from serve_app.request.resolve import job_draft
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec, Recording
 from serve_app.request.workload import job_work
 from serve_app.storage import BLOCK_BYTES, AudioStorage
 
 PROMPT_OVERHEAD_TOKENS = 512
-"""More than the LM's instruction, template and metadata take."""
+"""Upper bound for the tokens of the LM's instruction, template and metadata."""
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """When a request came in, and its `traceparent` header."""
+    """Arrival time of a request (epoch seconds), and its `traceparent` header."""
 
     at: float
     traceparent: str | None
 
 
 class Submission:
-    """Turns bodies into jobs. Of a refused request nothing is kept."""
+    """Turns bodies into jobs. Nothing is kept of a refused request."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Submission:
         )
 
     async def admit(self, caller: Caller, idempotency_key: str | None) -> None:
-        """Refuse a request before it costs work, where the line would refuse its job now.
+        """Refuse a request early where its job would be refused now.
 
         Raises DrainingError or LimitError.
         """
@@ -91,22 +91,22 @@ class Submission:
             fingerprint = await self._pools.recordings.run(_fingerprint, parsed, uploads)
             idempotency = IdempotencyKey(idempotency_key, fingerprint)
         if request.src_audio_path or request.reference_audio_path:
-            await self.admit(caller, idempotency_key)  # uploads were admitted before they were received
+            await self.admit(caller, idempotency_key)  # for uploads it was called before they were received
         async with self._finder.open(request, uploads, caller) as recordings:
             job_id = await self._service.new_job_id()
             source = self._recording(job_id, "source", recordings.source)
             reference = self._recording(job_id, "reference", recordings.reference)
-            spec = await self._pools.bodies.run_unless_short(
-                body.text_bytes, job_spec, request, source, reference, self._limits
+            draft = await self._pools.bodies.run_unless_short(
+                body.text_bytes, job_draft, request, source, reference, self._limits
             )
-            spec = _noting_damage(spec, recordings)
+            spec = _noting_damage(draft.spec, recordings)
             await self._check_prompt(request)
             uploaded_bytes = await self._store(job_id, spec.source, recordings.source)
             uploaded_bytes += await self._store(job_id, spec.reference, recordings.reference)
         new = NewJob(
             job_id=job_id,
             spec=spec,
-            work=job_work(spec, self._limits),
+            work=job_work(draft, self._limits),
             client=caller.client,
             priority=request.priority,
             uploaded_bytes=uploaded_bytes,
@@ -125,7 +125,7 @@ class Submission:
         return Recording(self._storage.recording_uri(job_id, name), opened.seconds)
 
     async def _store(self, job_id: str, wanted: Recording | None, opened: DecodedRecording | None) -> int:
-        """Keep a recording, so that the job's retries do not depend on the user's file; its bytes."""
+        """Store a recording, so that retries do not depend on the user's file. Returns its size in bytes."""
         if wanted is None or opened is None:
             return 0
         try:
@@ -139,7 +139,7 @@ class Submission:
         try:
             accepted = await self._service.submit(new)
         except (DrainingError, LimitError, IdempotencyConflictError):
-            # After any other failure the job may be in line all the same: then it needs its recordings.
+            # After any other failure the job may still have been queued, and then needs its recordings.
             await self._delete_recordings(new)
             raise
         if accepted.job_id != new.job_id:
@@ -148,7 +148,7 @@ class Submission:
 
     def _tell(self, new: NewJob, accepted: Accepted, arrival: Arrival) -> None:
         log_event("accepted", accepted.job_id, queue_position=accepted.queue_position)
-        if accepted.job_id == new.job_id:  # else its trace has a submit already
+        if accepted.job_id == new.job_id:  # otherwise its trace already has a submit span
             link = client_context(arrival.traceparent)
             self._spans.record("submit", new.traceparent, None, arrival.at, time.time(), link=link)
 
@@ -160,7 +160,7 @@ class Submission:
         """The LM's prompts and the codes of the longest song must fit its context (contract §1.2)."""
         context, codes = self._limits.max_model_len, self._limits.max_code_count
         texts = {"caption": request.caption, "lyrics": request.lyrics}
-        # No token is shorter than a byte, so most requests need not be counted by the LM.
+        # A token has at least one byte, so the LM's tokenizer is needed only for long texts.
         sizes = [
             len(text.encode()) + PROMPT_OVERHEAD_TOKENS
             for text in ("".join(texts.values()), unconditional_text(request))
@@ -180,7 +180,7 @@ def _parsed(body: Body, limits: Limits, strict: bool) -> tuple[GenerateRequest, 
 
 
 def _noting_damage(spec: JobSpec, recordings: OpenRecordings) -> JobSpec:
-    """The job with a note for each of its recordings that could not be decoded whole."""
+    """The specification with a note for each recording that was decoded only in part."""
     used = (("source", spec.source, recordings.source), ("reference", spec.reference, recordings.reference))
     notes = tuple(
         f"The {name} audio is damaged or incomplete: {decoded.seconds:.1f} s of it could be read."
@@ -191,7 +191,7 @@ def _noting_damage(spec: JobSpec, recordings: OpenRecordings) -> JobSpec:
 
 
 def _fingerprint(request: GenerateRequest, uploads: Mapping[str, BinaryIO]) -> str:
-    """The same for a request in any content type and spelling; what chance decides is no part of it."""
+    """A digest of the request that is independent of content type, spelling and random choices."""
     digest = hashlib.sha256(request.model_dump_json().encode())
     for name in sorted(uploads):
         file = uploads[name]

@@ -29,9 +29,9 @@ def audio_router(
     settings: Settings,
     pool: WorkerPool,
 ) -> APIRouter:
-    """Downloading songs, from any storage, by any replica; or, redirected, from the storage itself.
+    """Downloads of songs, through this server or by a redirect to the storage.
 
-    `pool` asks the storage.
+    `pool` runs the blocking calls to the storage.
     """
     router = APIRouter(tags=["audio"])
     redirect_seconds = settings.storage.redirect_seconds
@@ -43,7 +43,7 @@ def audio_router(
         response_class=StreamingResponse,
         responses={
             200: {"description": "The song.", "content": {"audio/*": {}}},
-            302: {"description": "Where the song is, on a server that does not send songs itself."},
+            302: {"description": "A redirect to the song, on a server that does not send songs itself."},
             206: {"description": "The part of it that `Range` asks for.", "content": {"audio/*": {}}},
             304: {"description": "The song with the `ETag` in `If-None-Match`."},
             **error_responses(404, 416, 429),
@@ -71,7 +71,7 @@ def audio_router(
             size = await pool.run(storage.size, result.uri)
         except FileNotFoundError as error:
             raise HTTPException(404, "Audio file not found") from error
-        # A signed URL is good for one method, and HEAD costs nothing here.
+        # A signed URL is valid for one method only, and HEAD is cheap here.
         if redirect_seconds is not None and request.method == "GET":
             url = await pool.run(
                 storage.signed_url, result.uri, redirect_seconds, result.media_type, result.name
@@ -95,7 +95,7 @@ def audio_router(
 async def _caller(
     callers: Callers, tokens: AudioTokens | None, request: Request, token: str | None
 ) -> Caller | None:
-    """Who fetches a song; None for whoever has the token of this one. Raises HTTPException with 401."""
+    """The caller; None for a request with a valid token for this song. Raises HTTPException with 401."""
     if token is None or tokens is None:
         return callers.identify(request)
     if await tokens.valid(request.url.path, token):
@@ -109,7 +109,7 @@ async def _caller(
 
 @dataclass(frozen=True)
 class _Part:
-    """What of a file is answered, and how: the bytes [start, stop)."""
+    """The response for a file: status, headers and the bytes [start, stop)."""
 
     status: int
     headers: dict[str, str]
@@ -149,5 +149,5 @@ async def _blocks(pool: WorkerPool, blocks: Iterator[bytes]) -> AsyncGenerator[b
 
 
 def _etag(result: ResultFile, size: int) -> str:
-    """A finished file never changes, so where it lies identifies it; hashed: users need not know it."""
+    """The ETag. A finished file never changes, so its URI identifies it; the hash hides the URI."""
     return f'"{hashlib.sha256(f"{result.uri} {size}".encode()).hexdigest()[:32]}"'

@@ -1,4 +1,4 @@
-"""`GET /v1/jobs/{job_id}/events`: a job's life as Server-Sent Events."""
+"""`GET /v1/jobs/{job_id}/events`: the changes of a job as Server-Sent Events."""
 
 from collections.abc import AsyncGenerator, Callable
 from typing import Annotated
@@ -17,7 +17,7 @@ from serve_app.api.streams import SlotResponse
 from serve_app.jobs.model import JobState, JobView
 
 SILENCE_SECONDS = 15.0
-"""After so long a comment is sent, so that proxies keep the connection, and a dead one is noticed."""
+"""Time without events after which a comment is sent, to keep the connection open and detect a dead one."""
 
 _EVENT = {
     "type": "object",
@@ -37,7 +37,7 @@ _EVENT = {
 def events_router(
     service: JobService, callers: Callers, jobs: VisibleJobs, settings: ApiSettings
 ) -> APIRouter:
-    """Following jobs."""
+    """The event stream of a job."""
     router = APIRouter(tags=["jobs"])
     slots = ClientSlots("event streams", settings.client_requests)
 
@@ -47,10 +47,10 @@ def events_router(
         responses={
             200: {
                 "description": "One event per change: `id` (for `Last-Event-ID`), `event` (the status) and "
-                "`data` (the job, as a poll shows it). The last one tells how the job ended.",
+                "`data` (the job, as in a poll). The last one shows how the job ended.",
                 "content": {"text/event-stream": {"schema": _EVENT}},
             },
-            204: {"description": "The job has ended, and `Last-Event-ID` says that the client knows it."},
+            204: {"description": "The job has ended, and `Last-Event-ID` shows that the client knows it."},
             **error_responses(404, 429),
         },
     )
@@ -59,19 +59,19 @@ def events_router(
         caller: Annotated[Caller, Depends(callers)],
         job_id: str,
         last_event_id: Annotated[
-            str | None, Header(description="`id` of the last event that came: it is not sent again.")
+            str | None, Header(description="`id` of the last received event; it is not sent again.")
         ] = None,
     ) -> Response:
         """Every change of position, stage and progress, then the final state."""
         view = await jobs.find(caller, job_id)
         if view.state.is_final and view.version == last_event_id:
-            return Response(status_code=204)  # which makes a browser's EventSource stop
+            return Response(status_code=204)  # makes a browser's EventSource stop
         return SlotResponse(
             _events(service, jobs, view, last_event_id, lambda: callers.still_know(request)),
             slots,
             caller.client.name,
             media_type="text/event-stream",
-            # Servers in front (nginx) must not collect the events.
+            # Reverse proxies (nginx) must not buffer the events.
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
 

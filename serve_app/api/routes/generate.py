@@ -19,7 +19,7 @@ from serve_app.request.capabilities import Limits
 def generate_router(
     submission: Submission, callers: Callers, limits: Limits, settings: ApiSettings, bodies: BodyReader
 ) -> APIRouter:
-    """Submitting jobs."""
+    """The route that submits jobs."""
     router = APIRouter(tags=["jobs"])
     uploads = ClientSlots("uploads", settings.client_uploads)
     texts = ClientSlots("submits", settings.client_requests)
@@ -40,12 +40,12 @@ def generate_router(
             Header(
                 max_length=255,
                 pattern="^[!-~]+$",
-                description="Your name for this request: repeated with it within 24 hours, it gives the same "
-                "job again; another request under the same name is refused.",
+                description="An id that the client chooses. Repeating the request with it within 24 hours "
+                "returns the same job; another request with the same id is refused.",
             ),
         ] = None,
     ) -> SubmitResponse:
-        """Put a song in line; `GET /v1/jobs/{job_id}` tells how it goes."""
+        """Queue a job; `GET /v1/jobs/{job_id}` shows its progress."""
         arrival = Arrival(time.time(), request.headers.get("traceparent"))
         may_have_files = is_multipart(request)
         with (uploads if may_have_files else texts).taken(caller.client.name):

@@ -19,12 +19,12 @@ from serve_app.jobs.model import JobState
 from serve_app.jobs.shown import JobResponse
 
 NEWEST = 2**63 - 1
-"""Above the sequence of every job."""
+"""Greater than the sequence number of every job."""
 MAX_PAGE = 100
 
 
 def jobs_router(service: JobService, callers: Callers, jobs: VisibleJobs, settings: ApiSettings) -> APIRouter:
-    """What becomes of submitted jobs."""
+    """Polling, listing and cancelling jobs."""
     router = APIRouter(tags=["jobs"])
     long_polls = ClientSlots("long polls", settings.client_requests)
 
@@ -59,7 +59,7 @@ def jobs_router(service: JobService, callers: Callers, jobs: VisibleJobs, settin
             ),
         ] = 0.0,
     ) -> JobResponse:
-        """How a job goes, and its songs once it succeeded."""
+        """Status and progress of a job, and its songs once it has succeeded."""
         view = await jobs.find(caller, job_id)
         if wait and not view.state.is_final:
             with long_polls.taken(caller.client.name):
@@ -70,7 +70,7 @@ def jobs_router(service: JobService, callers: Callers, jobs: VisibleJobs, settin
 
     @router.delete("/v1/jobs/{job_id}", responses=error_responses(404, 409))
     async def cancel(caller: Annotated[Caller, Depends(callers)], job_id: str) -> JobResponse:
-        """Cancel a job that waits or runs. Repeated, it changes nothing."""
+        """Cancel a waiting or running job. Repeating the call has no effect."""
         await jobs.find(caller, job_id)
         return await jobs.shown(jobs.visible(caller, await service.cancel(job_id)))
 
@@ -82,7 +82,7 @@ def _cursor(sequence: int) -> str:
 
 
 def _sequence(cursor: str) -> int:
-    """Raises RequestValidationError for what is no cursor."""
+    """The sequence number in a cursor. Raises RequestValidationError for an invalid cursor."""
     if re.fullmatch("[A-Za-z0-9_-]{1,64}", cursor):
         try:
             text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()

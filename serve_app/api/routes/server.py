@@ -1,4 +1,4 @@
-"""What the server can do and how it is: `/v1/models`, `/v1/stats`, `/health`, `/ready`."""
+"""Capabilities, statistics and health of the server: `/v1/models`, `/v1/stats`, `/health`, `/ready`."""
 
 from fastapi import APIRouter, Depends, HTTPException
 
@@ -22,17 +22,17 @@ from serve_app.request.capabilities import Limits
 
 
 def server_router(service: JobService, callers: Callers, settings: Settings, limits: Limits) -> APIRouter:
-    """Facts about the server."""
+    """Capabilities and statistics."""
     router = APIRouter(tags=["server"], dependencies=[Depends(callers)])
 
     @router.get("/v1/models")
     async def models() -> ModelsResponse:
-        """Models with their abilities, formats, limits."""
+        """Models with their capabilities, audio formats and limits."""
         return _models(settings, limits)
 
     @router.get("/v1/stats")
     async def stats() -> StatsResponse:
-        """Jobs per status, speeds, replicas."""
+        """Jobs per status, durations and replicas."""
         counts = await service.stats()
         return StatsResponse(
             jobs=counts.jobs,
@@ -48,7 +48,7 @@ def server_router(service: JobService, callers: Callers, settings: Settings, lim
 
 
 def health_router(service: JobService) -> APIRouter:
-    """What load balancers ask; needs no API key."""
+    """Health checks for load balancers. They need no API key."""
     router = APIRouter(tags=["server"])
     known_condition = KnownCondition(service.condition)
 

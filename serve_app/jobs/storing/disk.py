@@ -5,16 +5,16 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from configs.settings import PROJECT_ROOT, Settings
+from configs.settings import Settings
 
 
 def written_folders(settings: Settings) -> list[Path]:
     """Return the local folders that grow with each job: those of the SQLite file and of the songs."""
     folders = []
     if settings.jobs.keeps_a_file:
-        folders.append((PROJECT_ROOT / settings.jobs.store).parent)
+        folders.append(Path(settings.jobs.store).parent)
     if "://" not in settings.storage.uri:
-        folders.append(PROJECT_ROOT / settings.storage.uri)
+        folders.append(Path(settings.storage.uri))
     elif settings.storage.uri.startswith("file://"):
         folders.append(Path(settings.storage.uri.removeprefix("file://")))
     return folders

@@ -1,6 +1,8 @@
 """Opens the store that the settings name."""
 
-from configs.settings import PROJECT_ROOT, REDIS_SCHEMES
+from pathlib import Path
+
+from configs.settings import REDIS_SCHEMES, state_path
 from serve_app.jobs.storing.store import JobStore, MemoryJobStore
 
 
@@ -14,4 +16,4 @@ def open_store(location: str) -> JobStore:
         return RedisJobStore(location)
     from serve_app.jobs.storing.sqlite_store import SqliteJobStore
 
-    return SqliteJobStore(PROJECT_ROOT / location)
+    return SqliteJobStore(state_path(Path(location)))

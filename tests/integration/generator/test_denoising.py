@@ -10,9 +10,16 @@ import pytest
 from configs.domain import INSTRUCTIONS, Task, latent_frames
 from configs.settings import GeneratorSettings, ModelSettings, Settings
 from deployments.common.errors import JobError
-from deployments.common.messages import DenoisedLatents, DenoiseRequest, Metadata, Progress, Window
+from deployments.common.messages import (
+    DenoisedLatents,
+    DenoiseRequest,
+    DiffusionOptions,
+    Metadata,
+    Progress,
+    Window,
+)
 from deployments.generator.deployment import Generator
-from tests.watched_engine import CHANNELS, SONG, noise
+from tests.watched_engine import CHANNELS, SONG, changed, noise
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +48,7 @@ async def same(generator: Generator, left: DenoiseRequest, right: DenoiseRequest
 
 
 async def test_a_song_has_the_asked_frames_and_says_how_it_was_made(generator: Generator) -> None:
-    result = await answer(generator, replace(SONG, inference_steps=50, guidance_scale=7.0))
+    result = await answer(generator, changed(SONG, inference_steps=50, guidance_scale=7.0))
     assert result.latents.shape == (150, CHANNELS)
     assert result.latents.dtype == np.float32
     assert (result.steps, result.guidance_scale, result.truncated) == (8, None, ())
@@ -56,7 +63,7 @@ async def test_any_length_comes_out_as_asked(generator: Generator, seconds: floa
 async def test_the_seed_decides_everything(generator: Generator) -> None:
     assert await same(generator, SONG, SONG)
     assert not await same(generator, SONG, replace(SONG, seed=8))
-    stochastic = replace(SONG, infer_method="sde")
+    stochastic = changed(SONG, infer_method="sde")
     assert await same(generator, stochastic, stochastic)
     assert not await same(generator, SONG, stochastic)
 
@@ -73,7 +80,7 @@ async def test_the_seed_decides_everything(generator: Generator) -> None:
         {"reference": noise(750, seed=3)},
         {"task": Task.COVER, "source": noise(150, seed=3)},
         {"task": Task.REPAINT, "source": noise(150, seed=3), "window": Window(50, 100)},
-        {"shift": 1.0},
+        {"options": DiffusionOptions(shift=1.0)},
     ],
 )
 async def test_every_condition_is_heard(generator: Generator, change: dict[str, object]) -> None:
@@ -84,7 +91,7 @@ async def test_every_condition_is_heard(generator: Generator, change: dict[str, 
     "change",
     [
         {"task": Task.COVER, "source": None},
-        {"audio_cover_strength": 0.0},
+        {"options": DiffusionOptions(audio_cover_strength=0.0)},
         {"window": Window(50, 100)},
         {"source": noise(150, seed=3)},
     ],
@@ -103,7 +110,7 @@ async def test_codes_win_over_the_source(generator: Generator) -> None:
 @pytest.mark.parametrize("strength", [0.0, 0.5])
 async def test_cover_strength_fades_the_source(generator: Generator, strength: float) -> None:
     cover = replace(SONG, task=Task.COVER, source=noise(150, seed=3), instruction=INSTRUCTIONS[Task.COVER])
-    assert not await same(generator, cover, replace(cover, audio_cover_strength=strength))
+    assert not await same(generator, cover, changed(cover, audio_cover_strength=strength))
 
 
 @pytest.mark.parametrize("frames", [40, 150, 500])
@@ -150,7 +157,7 @@ async def test_a_short_song_does_not_wait_for_a_long_one(generator: Generator) -
         long = songs.create_task(ends("long", replace(SONG, frames=1500)))
         async with aclosing(generator.denoise((replace(SONG, frames=1500),))) as stream:
             await anext(stream)  # both long songs are on their way
-        songs.create_task(ends("short", replace(SONG, timesteps=(1.0, 0.5))))
+        songs.create_task(ends("short", changed(SONG, timesteps=(1.0, 0.5))))
         assert not long.done()
     assert ended == ["short", "long"]
 

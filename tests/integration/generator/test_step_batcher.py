@@ -9,11 +9,21 @@ import numpy as np
 import pytest
 
 from configs.domain import INSTRUCTIONS, Task
-from deployments.common.messages import DenoiseRequest, Progress, RepaintMode, Window
+from deployments.common.messages import DenoiseRequest, DiffusionOptions, Progress, RepaintMode, Window
 from deployments.generator.batcher import StepBatcher
 from deployments.generator.measurements import Forward
 from tests.recording_share import RecordingShare
-from tests.watched_engine import LONG, ROUNDING, SONG, UNLIMITED, WatchedEngine, latents_alone, noise, run
+from tests.watched_engine import (
+    LONG,
+    ROUNDING,
+    SONG,
+    UNLIMITED,
+    WatchedEngine,
+    changed,
+    latents_alone,
+    noise,
+    run,
+)
 
 
 def any_request(rng: random.Random) -> DenoiseRequest:
@@ -33,16 +43,18 @@ def any_request(rng: random.Random) -> DenoiseRequest:
         source=noise(frames, rng.randrange(1000)) if task is not Task.TEXT2MUSIC else None,
         window=Window(start, rng.randint(start + 1, frames)),
         reference=noise(750, rng.randrange(1000)) if rng.random() < 0.3 else None,
-        inference_steps=rng.randint(1, 12),
-        guidance_scale=rng.choice([1.0, 3.0, 7.0]),
-        audio_cover_strength=rng.choice([0.0, 0.5, 1.0]),
-        shift=rng.choice([None, 1.0, 2.0]),
-        infer_method=rng.choice(["ode", "sde"]),
-        use_adg=rng.random() < 0.3,
-        cfg_interval_start=rng.choice([0.0, 0.3]),
-        cfg_interval_end=rng.choice([0.8, 1.0]),
-        cover_noise_strength=rng.choice([0.0, 0.4]),
-        repaint_mode=RepaintMode(rng.random(), rng.randrange(20), None),
+        options=DiffusionOptions(
+            inference_steps=rng.randint(1, 12),
+            guidance_scale=rng.choice([1.0, 3.0, 7.0]),
+            audio_cover_strength=rng.choice([0.0, 0.5, 1.0]),
+            shift=rng.choice([None, 1.0, 2.0]),
+            infer_method=rng.choice(["ode", "sde"]),
+            use_adg=rng.random() < 0.3,
+            cfg_interval_start=rng.choice([0.0, 0.3]),
+            cfg_interval_end=rng.choice([0.8, 1.0]),
+            cover_noise_strength=rng.choice([0.0, 0.4]),
+            repaint_mode=RepaintMode(rng.random(), rng.randrange(20), None),
+        ),
     )
 
 
@@ -98,7 +110,7 @@ async def test_each_forward_is_told_with_what_it_held_and_had_room_for() -> None
 
 async def test_guided_songs_count_twice_while_guidance_acts() -> None:
     told: list[Forward] = []
-    request = replace(SONG, guidance_scale=7.0, inference_steps=10, cfg_interval_start=0.5)
+    request = changed(SONG, guidance_scale=7.0, inference_steps=10, cfg_interval_start=0.5)
     await run(StepBatcher(WatchedEngine("base"), UNLIMITED, on_forward=told.append), request)
     tokens = [forward.tokens for forward in told]
     assert tokens == sorted(tokens, reverse=True)
@@ -111,7 +123,9 @@ async def test_the_songs_of_a_job_start_together_beside_running_ones() -> None:
     batcher = StepBatcher(engine, UNLIMITED)
     async with aclosing(batcher.run([LONG])) as running:
         await anext(running)
-        await run(batcher, *[replace(SONG, frames=frames, inference_steps=2) for frames in (77, 78, 79)])
+        await run(
+            batcher, *[replace(changed(SONG, inference_steps=2), frames=frames) for frames in (77, 78, 79)]
+        )
     sizes = [len(songs) for songs in engine.forwards]
     assert set(sizes) == {1, 4}
 
@@ -123,7 +137,7 @@ async def test_running_songs_step_between_the_preparations_of_new_ones() -> None
         await anext(running)
         engine.start_seconds = 0.05
         engine.events.clear()
-        await asyncio.gather(*(run(batcher, replace(SONG, inference_steps=1)) for _ in range(4)))
+        await asyncio.gather(*(run(batcher, changed(SONG, inference_steps=1)) for _ in range(4)))
     assert engine.events.count("start") == 4
     assert "start start" not in " ".join(engine.events)
 
@@ -164,7 +178,7 @@ async def test_short_songs_overtake_a_long_one_until_it_is_due() -> None:
 @pytest.mark.parametrize(("pause", "told"), [(0.0, [0, 1, 2, 3, 4, 5]), (1e6, [0, 1, 5])])
 async def test_progress_is_told_at_a_bounded_rate_and_at_the_end(pause: float, told: list[int]) -> None:
     batcher = StepBatcher(WatchedEngine("base"), UNLIMITED, progress_seconds=pause)
-    async with aclosing(batcher.run([replace(SONG, inference_steps=5)])) as news:
+    async with aclosing(batcher.run([changed(SONG, inference_steps=5)])) as news:
         steps = [answer.done async for _, answer in news if isinstance(answer, Progress)]
     assert steps == told
 
@@ -179,7 +193,7 @@ async def test_a_job_cancelled_at_step_3_of_50_stops_within_a_step_and_the_next_
             if answer.done == 3:
                 break
     (cancelled,) = engine.forwards[0]
-    await run(batcher, replace(SONG, inference_steps=2))
+    await run(batcher, changed(SONG, inference_steps=2))
     assert cancelled.trajectory.step <= 4
     assert engine.forwards[-1] != [cancelled]
     batcher.check(stalled_seconds=60)

@@ -40,7 +40,7 @@ def test_help_names_every_command_and_what_the_exit_codes_mean(capsys: pytest.Ca
     shown = shown_help(capsys)
     for command in COMMANDS:
         assert f"    {command} " in shown or f"    {command}\n" in shown
-    assert "exit code: 0 it is done" in shown
+    assert "exit code: 0 done" in shown
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from configs.settings import ApiSettings, LanguageModelSettings, ModelSettings, Settings
 from serve_app.request.capabilities import apply_limits, server_limits
 from serve_app.request.codes import codes_per_song, parse_codes
-from serve_app.request.resolve import job_spec
+from serve_app.request.resolve import job_draft
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec, Recording
 
@@ -18,7 +18,7 @@ SOURCE = Recording("memory://source", 20.0)
 
 
 def spec(source: Recording | None = None, limits=LIMITS, **fields: Any) -> JobSpec:
-    return job_spec(apply_limits(GenerateRequest(**fields), limits), source, None, limits)
+    return job_draft(apply_limits(GenerateRequest(**fields), limits), source, None, limits).spec
 
 
 def refusal(**fields: Any) -> dict[str, Any]:
