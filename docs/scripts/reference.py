@@ -1,0 +1,286 @@
+"""Writes docs/reference.md: the API as its OpenAPI document describes it, with examples.
+
+python -m docs.scripts.reference writes the page for the embedded default; a test checks that it is current.
+The examples are made from the models of the answers, so that one with a wrong key cannot be written.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import yaml
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from pydantic import BaseModel
+
+from configs.settings import ApiSettings, Settings
+from serve_app.api.app import create_app
+from serve_app.api.responses import (
+    HealthResponse,
+    JobsResponse,
+    ModelsResponse,
+    ReadyResponse,
+    StatsResponse,
+    SubmitResponse,
+)
+from serve_app.api.service import JobService, Readiness
+from serve_app.jobs.mode import Mode
+from serve_app.jobs.model import JobState
+from serve_app.jobs.shown import JobResponse, JobResult
+from serve_app.storage import AudioStorage
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "reference.md"
+
+JOB_ID = "6f1c2f7a-9d3e-4c55-8a61-0f6a5b0c9e21"
+FACTS = {"bpm": 118, "duration": 20.0, "genres": None, "keyscale": "G major", "timesignature": "4/4"}
+
+INTRODUCTION = """\
+# API reference
+
+This page is generated from the server's OpenAPI document (`python -m docs.scripts.reference`) for the
+embedded default: other servers differ in models, formats and maxima. A running server shows its own at
+`/docs` and `/openapi.json`. [The job API](api.md) explains what the fields mean together, and
+[the contract](contract.md) is what clients can rely on.
+"""
+
+
+_UNUSED = ("HTTPValidationError", "ValidationError")
+"""FastAPI adds them; the server answers with the list that 422 documents."""
+
+Schemas = dict[str, Any]
+"""The schemas of the OpenAPI document, by name."""
+
+Example = tuple[str, BaseModel | str | None]
+"""A request, and its answer: an object, text as it is, or None."""
+
+
+def examples(models: ModelsResponse) -> dict[str, Example]:
+    """The example of each operation, by "METHOD path"."""
+    running = JobResponse(
+        job_id=JOB_ID,
+        status=JobState.RUNNING,
+        created_at=1767225600.0,
+        started_at=1767225600.4,
+        finished_at=None,
+        queue_position=0,
+        eta_seconds=4.1,
+        avg_job_seconds=6.2,
+        progress=0.45,
+        stage="denoising",
+        result=None,
+        error=None,
+    )
+    path = f"/v1/audio/{JOB_ID}/0.mp3"
+    result = JobResult(
+        first_audio_path=path,
+        second_audio_path=None,
+        audio_paths=[path],
+        generation_info="Steps: 8, Scale: 7.0, Seeds: 42; Shift: 3.0, Method: ode; …",
+        status_message="✅ Generation completed successfully!",
+        seed_value="42",
+        metas=FACTS,
+        lm_model="acestep-5Hz-lm-0.6B",
+        dit_model="acestep-v15-turbo",
+        audio_codes=["<|audio_code_35847|><|audio_code_60127|>…"],
+        timings={"planning": 0.41, "composing": 2.02, "denoising": 1.13, "decoding": 1.35, "encoding": 0.12},
+        **FACTS,
+    )
+    finished = {"status": JobState.SUCCEEDED, "finished_at": 1767225606.1, "eta_seconds": None}
+    succeeded = running.model_copy(update={**finished, "progress": 1.0, "stage": "done", "result": result})
+    cancelled = running.model_copy(update={**finished, "status": JobState.CANCELLED})
+    return {
+        "POST /v1/music/generate": (
+            "curl -s $SERVER/v1/music/generate -H 'Content-Type: application/json' \\\n"
+            '  -d \'{"caption": "upbeat pop song", "thinking": true, "audio_duration": 20, "batch_size": 1,\n'
+            '       "use_random_seed": false, "seed": 42}\'',
+            SubmitResponse(job_id=JOB_ID, status=JobState.QUEUED, queue_position=1),
+        ),
+        "GET /v1/jobs": (
+            'curl -s "$SERVER/v1/jobs?status=running&limit=1"',
+            JobsResponse(jobs=[running], next_cursor=None),
+        ),
+        "GET /v1/jobs/{job_id}": ('curl -s "$SERVER/v1/jobs/$JOB?wait=30"', succeeded),
+        "DELETE /v1/jobs/{job_id}": ("curl -s -X DELETE $SERVER/v1/jobs/$JOB", cancelled),
+        "GET /v1/jobs/{job_id}/events": (
+            "curl -sN $SERVER/v1/jobs/$JOB/events",
+            "event: running\ndata: {…the JSON of a poll…}\nid: 1-running-denoising-0.4500-0\n",
+        ),
+        "GET /v1/audio/{job_id}/{index}.{extension}": (
+            "curl -s -o song.mp3 $SERVER/v1/audio/$JOB/0.mp3",
+            None,
+        ),
+        "GET /v1/models": ("curl -s $SERVER/v1/models", models),
+        "GET /v1/stats": (
+            "curl -s $SERVER/v1/stats",
+            StatsResponse(
+                jobs={"queued": 1, "running": 2, "succeeded": 120, "failed": 0, "cancelled": 3},
+                queue_length=1,
+                queue_limit=200,
+                avg_job_seconds=6.2,
+                stage_seconds={"planning": 0.4, "composing": 2.0, "denoising": 1.1, "decoding": 1.3},
+                replicas={"Ingress": 1, "LanguageModel": 1, "Generator": 1, "Codec": 1},
+                mode=Mode.OPEN,
+            ),
+        ),
+        "GET /health": ("curl -s $SERVER/health", HealthResponse(status="ok", service="acestep-serve")),
+        "GET /ready": (
+            "curl -s $SERVER/ready",
+            ReadyResponse(
+                status="ready",
+                mode=Mode.OPEN,
+                parts=dict.fromkeys(("JobTracker", "LanguageModel", "Generator", "Codec"), Readiness.READY),
+            ),
+        ),
+    }
+
+
+def application() -> FastAPI:
+    """The API of the embedded default, without its job service."""
+    config = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
+    settings = Settings.model_validate(config["applications"][0]["args"])
+    settings = settings.model_copy(update={"api": ApiSettings()})
+    service = cast(JobService, SimpleNamespace(condition=None))  # describing routes asks it for nothing
+    return create_app(service, settings, AudioStorage("memory://reference"))
+
+
+def page() -> str:
+    """The text of docs/reference.md."""
+    app = application()
+    api = app.openapi()
+    schemas: Schemas = api["components"]["schemas"]
+    models = ModelsResponse.model_validate(TestClient(app).get("/v1/models").json())
+    shown = examples(models.model_copy(update={"vocal_languages": ["ar", "az", "…"]}))
+    parts = [INTRODUCTION]
+    for path, methods in api["paths"].items():
+        for method, operation in methods.items():
+            call = f"{method.upper()} {path}"
+            parts += _operation(call, operation, shown.pop(call), schemas)
+    if shown:
+        raise ValueError(f"examples of endpoints that do not exist: {sorted(shown)}")
+    parts.append("## Objects\n")
+    for name, schema in schemas.items():
+        if "properties" in schema and name not in _UNUSED:
+            parts.append(f"### {name}\n\n{schema.get('description', '').strip()}\n")
+            parts.append(_properties(schema, schemas))
+    return "\n".join(parts)
+
+
+def _operation(call: str, operation: dict[str, Any], example: Example, schemas: Schemas) -> list[str]:
+    request, answer = example
+    parts = [f"## `{call}`\n", operation.get("description", "").strip() + "\n"]
+    if parameters := operation.get("parameters"):
+        rows = [
+            (
+                f"`{field['name']}`",
+                field["in"],
+                _type(field["schema"], schemas),
+                _default(field["schema"]),
+                field.get("description", ""),
+            )
+            for field in parameters
+        ]
+        parts.append(_table(("parameter", "in", "type", "default", "meaning"), rows))
+    if body := operation.get("requestBody"):
+        parts.append(_wrapped(body["description"]) + "\n")
+        parts.append(f"Content types: {', '.join(f'`{kind}`' for kind in body['content'])}.\n")
+        parts.append(_properties(body["content"]["multipart/form-data"]["schema"], schemas))
+    answers = [
+        (status, response["description"], _answer_type(response, schemas))
+        for status, response in sorted(operation["responses"].items())
+    ]
+    parts.append(_table(("status", "when", "body"), answers))
+    parts.append(f"```bash\n{request}\n```\n")
+    if isinstance(answer, BaseModel):
+        text = json.dumps(answer.model_dump(mode="json"), indent=2, ensure_ascii=False)
+        parts.append(f"```json\n{text}\n```\n")
+    elif answer:
+        parts.append(f"```\n{answer}```\n")
+    return parts
+
+
+def _properties(schema: dict[str, Any], schemas: Schemas) -> str:
+    rows = [
+        (
+            f"`{name}`",
+            _type(field, schemas),
+            _default(field),
+            field.get("description", ""),
+        )
+        for name, field in schema["properties"].items()
+    ]
+    return _table(("field", "type", "default", "meaning"), rows)
+
+
+def _default(field: dict[str, Any]) -> str:
+    return f"`{json.dumps(field['default'])}`" if "default" in field else ""
+
+
+def _type(field: dict[str, Any], schemas: Schemas) -> str:
+    """The type and the range of a field in words."""
+    if "anyOf" in field:
+        return " or ".join(dict.fromkeys(_type(choice, schemas) for choice in field["anyOf"]))
+    if reference := field.get("$ref"):
+        name = reference.rpartition("/")[2]
+        has_section = "properties" in schemas[name]
+        return f"[{name}](#{name.lower()})" if has_section else _type(schemas[name], schemas)
+    if choices := field.get("enum"):
+        return " ".join(f"`{choice}`" for choice in choices)
+    if field.get("type") == "array":
+        return f"array of {_type(field['items'], schemas)}" if field.get("items") else "array"
+    words = field.get("type", "any")
+    limits = [
+        f"{sign} {_number(field[name])}"
+        for name, sign in (
+            ("minimum", "≥"),
+            ("exclusiveMinimum", ">"),
+            ("maximum", "≤"),
+            ("exclusiveMaximum", "<"),
+        )
+        if name in field
+    ]
+    if "maxLength" in field:
+        limits.append(f"up to {field['maxLength']:,} characters")
+    return f"{words} ({', '.join(limits)})" if limits else words
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
+def _answer_type(response: dict[str, Any], schemas: Schemas) -> str:
+    content = response.get("content") or {}
+    types = [
+        _type(media["schema"], schemas) if _has_section(media) else f"`{kind}`"
+        for kind, media in content.items()
+    ]
+    return ", ".join(types)
+
+
+def _has_section(media: dict[str, Any]) -> bool:
+    name = media.get("schema", {}).get("$ref", "").rpartition("/")[2]
+    return bool(name) and name not in _UNUSED
+
+
+def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for row in rows:
+        cells = (" ".join(str(cell).split()).replace("|", "\\|") for cell in row)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _wrapped(text: str, width: int = 110) -> str:
+    lines = [""]
+    for word in text.split():
+        if len(lines[-1]) + 1 + len(word) > width:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}".strip()
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
