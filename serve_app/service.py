@@ -153,4 +153,8 @@ async def _unwrapped(asked: Awaitable[_Answer]) -> _Answer:
     except ray.exceptions.RayActorError as error:
         raise UnavailableError from error
     except ray.exceptions.RayTaskError as error:
-        raise cause_of(error) from None
+        cause = cause_of(error)
+        if isinstance(cause, ray.exceptions.TaskCancelledError):
+            # Serve cancels every call that a request has made once its client has left.
+            raise asyncio.CancelledError from None
+        raise cause from None
