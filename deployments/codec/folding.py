@@ -2,7 +2,7 @@
 
 Computations that every call would repeat are folded into the weights. The VAE then works on [batch, channels,
 1, length] with channels last in memory, so that oneDNN need not reorder the inputs and outputs of
-convolutions (docs/performance.md). This was measured on CPUs only.
+convolutions (docs/history/performance.md). This was measured on CPUs only.
 """
 
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def compiled_snake(device: str, dtype: torch.dtype, backend: str | Callable[...,
 class FoldedSnake(nn.Module):
     """diffusers' Snake1d, x + sin²(a·x) / b, with precomputed a and 1 / b and less working memory.
 
-    On a CPU it saved a fifth of the decoder's time (docs/performance.md).
+    On a CPU it saved a fifth of the decoder's time (docs/history/performance.md).
     """
 
     alpha: torch.Tensor

@@ -56,7 +56,7 @@ def kernels_for(device: torch.device, dtype: torch.dtype, window: int, compiled:
     """The fastest kernels for `device`; `window` is the reach of windowed attention in tokens.
 
     They are compiled if `compiled` and the device is a GPU. On a CPU compilation saves no time
-    (docs/performance.md).
+    (docs/history/performance.md).
     """
     attention = attention_for(device, dtype, window)
     if compiled and device.type == "cuda":
