@@ -17,8 +17,8 @@ CUDA_CONTEXT = 550_000_000
 CUDA_GRAPHS = 600_000_000
 """Bytes of vLLM's CUDA graphs for decoding steps; estimated."""
 LANGUAGE_MODEL_PROCESS = 1_100_000_000
-"""Bytes of the process without what is counted separately. This and the two constants below were measured on a
-CPU (docs/history/performance.md)."""
+"""Bytes of the process without what is counted separately. This and the two constants below were measured on
+a CPU (docs/history/performance.md)."""
 GENERATOR_PROCESS = 500_000_000
 CODEC_PROCESS = 450_000_000
 OTHER_PROCESSES = 1_250_000_000
