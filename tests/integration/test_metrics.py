@@ -45,6 +45,8 @@ BATCH = 2
 LINE_GAUGES = (metrics.QUEUE_DEPTH, metrics.QUEUE_AGE, metrics.RUNNING_JOBS)
 ALARMS = (metrics.API_KEYS_OUTDATED, metrics.UNOWNED_FOLDERS, metrics.CLOCK_AHEAD)
 """They are 0 where all is well."""
+FAULTS = (metrics.SET_ASIDE,)
+"""Ray shows no counter before it counts, and the load damages no record."""
 VLLM_METRICS = ("ray_vllm_prefix_cache_queries_total", "ray_vllm_prefix_cache_hits_total")
 
 Shown = Counter[tuple[str, str]]
@@ -194,7 +196,9 @@ def store_without_writes(path: Path) -> Iterator[None]:
         other.execute("ROLLBACK")
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+@pytest.mark.parametrize(
+    "metric", [metric for metric in METRICS if metric not in FAULTS], ids=lambda metric: metric.name
+)
 def test_the_nodes_show_every_metric_with_a_value_after_a_load(load: Load, metric: Metric) -> None:
     if metric in ALARMS:
         assert load.after[metric.exported, ""] == 0.0
