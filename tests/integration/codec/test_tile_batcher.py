@@ -43,7 +43,7 @@ async def run(batcher: TileBatcher, tiled: TiledPass) -> list[int]:
 async def test_every_tile_is_reported_and_the_result_is_that_of_the_engine(engine: VaeEngine):
     tiled = engine.decoding(random_latents(200))
     assert await run(TileBatcher(engine, tile_batch=1), tiled) == list(range(1, len(tiled.tiles) + 1))
-    assert np.allclose(tiled.result, engine.decode(random_latents(200)), atol=1e-5)
+    assert np.allclose(tiled.result, engine.decode(random_latents(200)), atol=1e-4)
 
 
 async def test_short_passes_overtake_long_ones_until_these_are_due(recording_engine: RecordingEngine):
@@ -166,4 +166,4 @@ async def test_a_forward_that_does_not_fit_into_memory_is_halved_and_the_next_on
     sizes = [len(batch) for batch in recording_engine.batches]
     assert sizes[:4] == [8, 4, 2, 2]
     assert set(sizes[6:]) <= {1, 2}
-    assert np.allclose(tiled.result, recording_engine.decode(random_latents(600)), atol=1e-5)
+    assert np.allclose(tiled.result, recording_engine.decode(random_latents(600)), atol=1e-4)
