@@ -152,7 +152,7 @@ async def _unwrapped(asked: Awaitable[_Answer]) -> _Answer:
         return await asked
     except ray.exceptions.RayActorError as error:
         raise UnavailableError from error
-    except ray.exceptions.RayTaskError as error:
+    except (ray.exceptions.RayTaskError, ray.exceptions.TaskCancelledError) as error:
         cause = cause_of(error)
         if isinstance(cause, ray.exceptions.TaskCancelledError):
             # Serve cancels every call that a request has made once its client has left.

@@ -288,13 +288,13 @@ class DurableTracker:
     async def _begin(self) -> _Opened:
         try:
             opened, self._secret = await asyncio.to_thread(self._read_store)
+            await self._check_disk()
+            self._opened = opened
         except StoreError:
             self._observer.store_failed()
             raise
         finally:
-            self._opening = None
-        await self._check_disk()
-        self._opened = opened
+            self._opening = None  # only now: a call that finds neither opens the store a second time
         self._work.set()
         if not self._background:
             self._start_background()

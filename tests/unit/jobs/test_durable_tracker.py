@@ -1,6 +1,8 @@
 """The tracker for remote callers: durable answers, waits, and what it does when the store fails."""
 
 import asyncio
+import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -83,6 +85,24 @@ async def test_nothing_is_admitted_where_the_disk_has_no_room(settings: Settings
                 break
             await asyncio.sleep(0.05)
     await actor.close()
+
+
+async def test_calls_that_come_while_the_tracker_opens_get_the_same_one(
+    actor: DurableTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking = threading.Event()
+
+    def look_slowly(_folders: object) -> None:
+        looking.set()
+        time.sleep(0.2)
+
+    monkeypatch.setattr("serve_app.jobs.durable_tracker.free_bytes", look_slowly)
+    opening = asyncio.create_task(actor.stats())
+    await asyncio.to_thread(looking.wait)
+    await submit(actor, "a")
+    await opening
+    assert (await actor.stats()).jobs["queued"] == 1
+    assert await actor.claim("token", 0) is not None
 
 
 async def test_claims_that_wait_get_all_jobs_that_come_at_once(actor: DurableTracker) -> None:
