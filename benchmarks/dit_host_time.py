@@ -1,4 +1,4 @@
-"""What the processor has to do for one step of the DiT when computing costs nothing.
+"""Measures the host time of one DiT step with a model so narrow that computing costs nothing.
 
     python -m benchmarks.dit_host_time --json host_time.json
 
@@ -39,7 +39,7 @@ WORKLOADS: dict[str, tuple[Sequence[float], Sequence[float]]] = {
 """Seconds of songs, and noise levels in turns."""
 
 _SHORTER = 128
-"""So many times fewer tokens: windows of 128 become windows of 1."""
+"""Factor by which token counts are reduced: windows of 128 become windows of 1."""
 
 
 def narrow_model(dtype: torch.dtype) -> AceStepTransformer1DModel:

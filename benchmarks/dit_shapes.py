@@ -20,7 +20,7 @@ XL = dit_config(layers=32, width=2560) | {
     "encoder_hidden_size": 2048,
 }
 CONDITION_TOKENS = 400
-"""Of a song with a verse and a chorus: the figure that the roofline is computed with."""
+"""Text tokens of a song with a verse and a chorus, as in the roofline."""
 
 _CHANNELS = 64
 

@@ -1,1 +1,1 @@
-"""What a GPU makes of the models' work, in five minutes and without a server."""
+"""Measures the models' work on a GPU in five minutes, without a server."""

@@ -1,4 +1,4 @@
-"""What a GPU makes of the models' work, in at most five minutes, before any checkpoint is downloaded.
+"""Measures the models' work on a GPU in at most five minutes, before any checkpoint is downloaded.
 
     python -m benchmarks.gpu_check --json gpu_check.json
 

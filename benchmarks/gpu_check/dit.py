@@ -192,7 +192,7 @@ def _step(
 
 
 def step_flops(config: dict[str, Any], tokens: Sequence[int], keys: Sequence[int]) -> float:
-    """Of the matrix products and attentions of a step; keys of conditions are remembered from the first."""
+    """FLOPs of a step's matrix products and attentions; keys of conditions are cached after the first."""
     hidden, head_dim = config["hidden_size"], config["head_dim"]
     width = config["num_attention_heads"] * head_dim
     kv_width = config["num_key_value_heads"] * head_dim

@@ -16,7 +16,7 @@ def finish(device: torch.device) -> None:
 
 
 def milliseconds(work: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Of one call, from its first kernel to its last; the mean of `repeats` after one that does not count."""
+    """Time of one call from its first kernel to its last: the mean of `repeats` after one warm-up call."""
     work()
     finish(device)
     if device.type != "cuda":
@@ -48,7 +48,7 @@ def host_milliseconds(work: Callable[[], object], device: torch.device) -> float
 
 
 def first_milliseconds(work: Callable[[], object], device: torch.device) -> float:
-    """Of one call that was never made before, with all that it prepares."""
+    """Time of the first call of its kind, with everything that it prepares."""
     started = time.perf_counter()
     work()
     finish(device)

@@ -1,4 +1,4 @@
-"""What the device can do at all, and its work beside the DiT's: the VAE, sampling, too little memory."""
+"""Peaks of the device, and work other than the DiT's: the VAE, sampling, running out of memory."""
 
 import asyncio
 from collections.abc import Iterator

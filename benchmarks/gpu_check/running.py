@@ -16,7 +16,7 @@ from benchmarks.measuring import running_threads
 Figures = dict[str, Any]
 
 _LAST_ROW_SECONDS = 10.0
-"""What a row may take beyond its part's time before the part is killed."""
+"""Seconds that a row may take beyond its part's time before the part is killed."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class Part:
     name: str
     rows: Callable[[Sizes], Iterator[Figures]]
     seconds: float
-    """What it may take; rows that come later are left out."""
+    """Seconds that the part may take; later rows are left out."""
 
 
 @dataclass
 class Outcome:
-    """What has become of a part until now."""
+    """The state of a part."""
 
     rows: list[Figures] = field(default_factory=list)
     seconds: float = 0.0

@@ -1,4 +1,4 @@
-"""What is measured on a GPU, and the same in miniature for a CPU."""
+"""The sizes that are measured on a GPU, and small ones for a CPU."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -29,14 +29,14 @@ class Sizes:
     shapes: dict[str, dict[str, Any]]
     """config.json of each DiT."""
     layers_compared: int
-    """Of the models whose numbers are compared."""
+    """Layers of the models whose numerics are compared."""
     loads: tuple[Load, ...]
     unseen: tuple[float, ...]
     """Seconds of songs whose lengths nothing else has, one for each way of computing."""
     compile_backend: str
     repeats: int
     patience: float
-    """By which the time that parts may take is multiplied."""
+    """Factor on the time limits of all parts."""
     product: int
     """Rows and columns of the matrix product."""
     copied_bytes: int

@@ -27,7 +27,7 @@ _Batch = Sequence[tuple["_Request", Tile]]
 
 @dataclass(frozen=True)
 class TileForward:
-    """What a forward did."""
+    """Figures of one forward."""
 
     seconds: float
     tiles: int
@@ -36,7 +36,7 @@ class TileForward:
     frames: int
     """Latent frames of all tiles."""
     margin_frames: int
-    """Of these, those that are thrown away."""
+    """Latent frames of the margins, which are thrown away."""
 
 
 @dataclass(eq=False)

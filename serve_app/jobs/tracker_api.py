@@ -1,4 +1,4 @@
-"""What other processes may ask the job tracker, and the client that is made from it.
+"""The questions that other processes may ask the job tracker, and the client that is made from them.
 
 `TrackerApi` is the one place where these methods are declared. `DurableTracker` implements it in the
 tracker's process; mypy checks both the implementation and every call against it.
