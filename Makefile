@@ -21,11 +21,11 @@ PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 run: environment
 	$(BIN)/python -m serve_app.run --config $(CONFIG) $(if $(MODELS),--models $(MODELS)) $(if $(ONCE),--once)
 
-# Two minutes: what needs no server.
+# Three minutes: what needs no server.
 check: environment lint
 	$(PYTEST) tests/unit tests/parity
 
-# Ten to twelve minutes: what CI runs, on real engines and servers.
+# Twelve minutes: what CI runs, on real engines and servers.
 test: environment lint
 	$(PYTEST) -m "not slow"
 
