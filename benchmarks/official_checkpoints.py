@@ -17,7 +17,7 @@ from deployments.checkpoints.official_shapes import official_config
 from deployments.tiny_checkpoints.music_models import write_random_text_encoder, write_random_vae
 
 _LM_TEXT_TOKENS = 151_643
-"""Of Qwen3's vocabulary, before control tokens."""
+"""Number of text tokens in Qwen3's vocabulary; control tokens follow them."""
 FORMAT = "1"
 """Changes with what is written here: a folder of another format is built anew."""
 

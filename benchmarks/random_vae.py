@@ -4,7 +4,7 @@ import torch
 from diffusers import AutoencoderOobleck
 
 CHANNELS = 64
-"""Of latents."""
+"""Channels of the latents."""
 
 
 def random_vae(width: int) -> AutoencoderOobleck:

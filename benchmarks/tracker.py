@@ -87,7 +87,7 @@ class Bench:
         self._waiting.append(job_id)
 
     async def poll(self, job_id: str) -> None:
-        """Of a job that is in the store alone."""
+        """Look up a job that only the store has."""
         job = await self.journal.get(job_id)
         assert job is not None
         self.tracker.view_of(job)

@@ -11,7 +11,7 @@ from tests.audio import chord
 
 Samples = npt.NDArray[np.float32]
 BIT_RATE = 128_000
-"""Of codecs that have one, and of which nothing else is said."""
+"""Bits per second, for codecs that have a bit rate and are given no other."""
 
 
 def music(seconds: float, sample_rate: int = 48_000) -> Samples:
@@ -27,7 +27,7 @@ def sound_file(
     bitrate_mode: str | None = None,
     compression_level: float | None = None,
 ) -> bytes:
-    """What libsndfile writes."""
+    """Encode samples with libsndfile."""
     file = io.BytesIO()
     soundfile.write(
         file,
@@ -49,7 +49,7 @@ def ffmpeg_file(
     layout: str = "stereo",
     options: dict[str, str] | None = None,
 ) -> bytes:
-    """What FFmpeg writes. `options` are of its encoder."""
+    """Encode samples with FFmpeg. `options` go to its encoder."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         stream = output.add_stream(

@@ -505,4 +505,4 @@ def _take_back_readable(store: JobStore) -> None:
         if taken_back := store.take_back():
             logger.warning("%d records that had been set aside are jobs again", len(taken_back))
     except StoreError as error:
-        logger.warning("records that were set aside stay there for now: %s", error)
+        logger.warning("records that were set aside could not be read again: %s", error)

@@ -10,7 +10,7 @@ import httpx
 from tests.live_server import Client
 
 CLIENTS = 4
-"""Of each kind of departure."""
+"""Clients that leave, for each kind of departure."""
 
 
 def connection(http: httpx.Client) -> socket.socket:

@@ -1,4 +1,4 @@
-"""What is said of a machine before the GPU build is installed or started. Its driver is a few lines of C."""
+"""Checks of a machine before the GPU build is installed or started. Its driver is a stub in C."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What loading a model leaves in memory: its weights, and nothing that they were made from."""
+"""Loading a model leaves its weights in memory, and nothing that they were made from."""
 
 import os
 import subprocess

@@ -207,7 +207,7 @@ def test_an_unknown_checkpoint_is_said(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 SONG_TOKENS = 1_233
-"""Of a guided song of 60 s: twice 300 codes, a prompt of 600 tokens, another of 33."""
+"""LM tokens of a guided song of 60 s: twice 300 codes, a prompt of 600 tokens and one of 33."""
 
 
 def songs_that_fit(dit: str, language_model: str, gibibytes: float) -> int:

@@ -1,4 +1,4 @@
-"""What a job tells the codec about its source: what is renewed, and how far the source was turned up."""
+"""A job tells the codec which part of its source is renewed, and by which gain the source was raised."""
 
 from collections.abc import AsyncGenerator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the Makefile installs for a CPU and for a GPU: extras, constraints, builds of torch."""
+"""The Makefile's packages for a CPU and for a GPU: extras, constraints, builds of torch."""
 
 import json
 import os
@@ -106,7 +106,7 @@ def wheel(folder: Path, version: str) -> None:
 
 
 def torch_of(constraints: Path, folder: Path, *options: str) -> str | None:
-    """What pip would install where its configuration names `folder`; None where it keeps its torch."""
+    """The torch that pip would install if configured with `folder`; None if it keeps the present one."""
     configuration = folder / "pip.conf"
     configuration.write_text(f"[global]\nfind-links = {folder}\nno-index = true\n")
     others = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}

@@ -1,4 +1,4 @@
-"""What requests in flight may take: slots, bytes of all bodies, and no work for what is refused."""
+"""Limits on requests in flight: slots, bytes of all bodies, and no work for refused requests."""
 
 import asyncio
 import io

@@ -21,7 +21,7 @@ GENERATE = "/v1/music/generate"
 MOST_PROCESSOR_SECONDS = 0.5
 """Processor time of this process, which does not grow with what else the machine does."""
 MOST_MEMORY_BYTES = 64 << 20
-"""By which this process may grow for an upload."""
+"""Growth of this process that an upload may cause."""
 
 
 def memory_from_now_on() -> int:

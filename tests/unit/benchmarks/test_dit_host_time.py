@@ -1,4 +1,4 @@
-"""What a GPU is told for one step of the DiT, counted without one."""
+"""The operations that one DiT step dispatches to a GPU, counted without a GPU."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the forward keeps for batches of the same rows, on each thread that computes."""
+"""The forward's caches for batches of the same rows, one for each computing thread."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor

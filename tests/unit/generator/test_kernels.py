@@ -1,4 +1,4 @@
-"""What a GPU runs, on a CPU: the flash kernel is played by plain operations (benchmarks/flash_on_cpu.py)."""
+"""The GPU's code path on a CPU: plain operations replace the flash kernel (benchmarks/flash_on_cpu.py)."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Who goes into the next forward."""
+"""The choice of songs for the next forward."""
 
 import torch
 

@@ -36,7 +36,7 @@ def test_a_lease_ends_when_its_seconds_are_over_and_not_before(tracking: Trackin
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("restarted", [False, True])
 def test_estimates_stay_those_of_the_work(tracking: Tracking, step: float, restarted: bool) -> None:
-    """Of jobs that wait and run, before and after one ran through the step."""
+    """The jobs wait and run; the estimates are compared before and after the step of the clock."""
     for _ in range(5):
         tracking.run_next_of(10.0)
     for _ in range(3):

@@ -130,7 +130,7 @@ def test_a_store_of_another_kind_is_refused_with_what_there_is() -> None:
 
 
 def test_a_prefix_is_no_pattern(redis_server: RedisServer) -> None:
-    """What cannot be read is taken out of the sets of this store alone."""
+    """Unreadable records are removed only from the sets of this store."""
     mine, other = f"{redis_server.url}?prefix=a[b]*", f"{redis_server.url}?prefix=ab"
     with closing(open_store(mine)) as store, closing(open_store(other)) as neighbour:
         for each in (store, neighbour):

@@ -29,7 +29,7 @@ KINDS = ["full disk", "full redis", "lost redis"]
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is tried again is tried again soon."""
+    """Shorten the pauses before retries."""
     monkeypatch.setattr(runner, "CLAIM_WAIT_SECONDS", 0.05)
     for module in (runner, lease):
         monkeypatch.setattr(module, "PAUSE_SECONDS", 0.05)

@@ -49,7 +49,7 @@ SOUND_FILES = [
     ("OGG", "OPUS"),
     ("MP3", "MPEG_LAYER_III"),
 ]
-"""What libsndfile writes, and reads: another implementation than ours."""
+"""Formats that libsndfile writes and reads; it is an implementation independent of ours."""
 EXACT = {subtype for _, subtype in SOUND_FILES} - {"IMA_ADPCM", "VORBIS", "OPUS", "MPEG_LAYER_III"}
 
 FFMPEG_FILES = [  # container, codec, samples of the encoder's delay that nothing in the file tells of
@@ -116,7 +116,7 @@ def test_a_file_of_ffmpeg_has_the_song_at_its_place(container: str, codec: str, 
 
 
 def test_whatever_is_listed_is_tested():
-    """So that nothing is added to the lists without a file of its kind."""
+    """Every demuxer and decoder in the lists has a test file of its kind."""
     tested: set[str] = set(UNTESTED)
     for content in [
         *(sound_file(music(0.1), *kind) for kind in SOUND_FILES),
