@@ -23,7 +23,7 @@ run: environment
 
 # Three minutes: what needs no server.
 check: environment lint
-	$(PYTEST) tests/unit tests/parity
+	$(PYTEST) -m "not slow" tests/unit tests/parity
 
 # Twelve minutes: what CI runs, on real engines and servers.
 test: environment lint

@@ -24,6 +24,8 @@ ROOM = MAX_TEXT_BYTES - 1_000
 """Bytes for the interesting part of a body that is not too long."""
 STALL_SECONDS = 0.15
 """Measured are 35 ms at most, on a slow processor."""
+TRIES = 3
+"""Garbage collection of a long test run can fall into one try; the cost of a body is in every try."""
 ANSWER_BYTES = 20_000
 
 
@@ -132,12 +134,14 @@ async def test_no_body_holds_up_the_others(http: httpx.AsyncClient, name: str) -
     async def ask() -> None:
         answers.append(await http.post(GENERATE, content=pieces(), headers={**headers, "X-Strict": "1"}))
 
-    stall = await longest_stall(ask)
-    (answer,) = answers
-    assert 400 <= answer.status_code < 500, answer.text[:200]
-    assert answer.json()["detail"]
-    assert len(answer.content) < ANSWER_BYTES
-    assert stall < STALL_SECONDS
+    stalls: list[float] = []
+    while len(stalls) < TRIES and min(stalls, default=STALL_SECONDS) >= STALL_SECONDS:
+        stalls.append(await longest_stall(ask))
+    for answer in answers:
+        assert 400 <= answer.status_code < 500, answer.text[:200]
+        assert answer.json()["detail"]
+        assert len(answer.content) < ANSWER_BYTES
+    assert min(stalls) < STALL_SECONDS, stalls
 
 
 @pytest.mark.parametrize(
