@@ -1,12 +1,13 @@
-"""What songs keep of the recordings that they are made from, and what a server's language model plans.
+"""Measures what songs keep of the recordings they are made from, and what a server's language model plans.
 
     python -m benchmarks.abilities --url http://127.0.0.1:8001
 
-Sends recordings that the training recipe renders, none of them part of training, to a running server's HTTP
-API: to be covered (another instrument, no tempo or key told), to be repainted in the middle (with tempo and
-key told and without), and as timbre references. Beside what is kept stands chance: the same songs held
-against the other recordings. Then it asks for songs of each genre by caption alone and shows the tempi and
-keys that the LM chooses. It needs the extra `training`.
+The benchmark sends recordings to a running server's HTTP API. The training recipe renders them, and none of
+them was used in training. The server covers them (with another instrument, and without a given tempo or key),
+repaints their middle (with a given tempo and key, and without), and uses them as timbre references. Each
+table also shows chance, which is the score of the same songs against the other recordings. At the end the
+benchmark asks for songs of each genre by caption alone and shows the tempi and keys that the language model
+chooses. It needs the extra `training`.
 """
 
 import argparse
@@ -30,25 +31,28 @@ from training.songs.genres import FAMILIES, GENRES
 from training.songs.song import Purpose, generator
 
 WINDOW_SECONDS = 7
-"""In the middle of each recording; long enough for the beat tracker."""
+"""Seconds that are repainted in the middle of each recording. The beat tracker needs about this length."""
 REPAINTED_SECONDS = (SECONDS, 20)
-"""Lengths of the recordings: 1.5 and 6.5 s are left on either side of the window."""
+"""Lengths of the recordings in seconds. They leave 1.5 and 6.5 s on either side of the window."""
 SONGS_OF_A_GENRE = 10
 _PLANNED = 10_000
-"""First number of the captions that the LM plans for: none of the requests' own."""
+"""Number of the first caption that the language model plans for. The other requests have lower numbers."""
 
 Row = dict[str, Any]
 
 
 def cover(asked: Request, source: Samples) -> Order:
-    """Another family leads; tempo and key are only in the recording."""
+    """Return an order for a cover with another leading instrument.
+
+    Only the recording tells its tempo and key.
+    """
     lead = FAMILIES[(FAMILIES.index(asked.description.lead) + 3) % len(FAMILIES)]
     text = caption(replace(asked.description, lead=lead), generator(Purpose.EVALUATION, asked.number))
     return _order(asked, {"task_type": "cover", "caption": text}, src_audio=source)
 
 
 def repaint(asked: Request, source: Samples) -> Order:
-    """The middle anew, from the same caption without tempo and key."""
+    """Return an order that repaints the middle from the same caption, without a given tempo and key."""
     window = _window(source)
     start, end = window.start / SAMPLE_RATE, window.stop / SAMPLE_RATE
     wishes = {"task_type": "repaint", "repainting_start": start, "repainting_end": end}
@@ -56,7 +60,10 @@ def repaint(asked: Request, source: Samples) -> Order:
 
 
 def repaint_told(asked: Request, source: Samples) -> Order:
-    """The middle anew with tempo, key and metre told: a client has them from the result of the job before."""
+    """Return an order that repaints the middle with a given tempo, key and time signature.
+
+    A client can take them from the result of an earlier job.
+    """
     order = repaint(asked, source)
     return replace(order, body={**asked.body(), **order.body})
 
@@ -67,7 +74,7 @@ def _order(asked: Request, wishes: Row, **recordings: Samples) -> Order:
 
 
 def kept(name: str, answers: Sequence[Answer], sources: Sequence[Answer]) -> list[Row]:
-    """Per cent of songs with tempo and key of their recording as it is heard, and of the others."""
+    """Return the percentages of songs that keep tempo and key of their own recording, and of others."""
     matching = list(zip(answers, sources, strict=True))
     crossed = [
         (answer, source)
@@ -88,7 +95,7 @@ def _shares(pairs: Sequence[tuple[Answer, Answer]]) -> Row:
 
 
 def repainted(made: Sequence[Samples], recordings: Sequence[Samples]) -> Row:
-    """How far songs are from their recordings, as a share of these' level."""
+    """Return how far songs are from their recordings, relative to the level of the recordings."""
     differences = [song - recording for song, recording in zip(made, recordings, strict=True)]
     return {
         "difference inside the window": _level(map(_inside, differences)) / _level(map(_inside, recordings)),
@@ -114,7 +121,7 @@ def _heard_inside(samples: Samples) -> Answer:
 
 
 def repaints(url: str, count: int, seconds: int) -> tuple[list[Row], Row]:
-    """What windows keep of recordings of so many seconds, and how far all is from them."""
+    """Return what windows keep of recordings this long, and how far the songs are from them."""
     asked = requests(count, seconds)
     recordings = [request.rendered() for request in asked]
     heard = [listen(recording, seconds) for recording in recordings]
@@ -134,13 +141,16 @@ def _level(pieces: Iterable[Samples]) -> float:
 
 
 def timbre_distance(one: Samples, other: Samples) -> float:
-    """Mean distance of what the instrument probe hears; nepers, as most of it are levels of mel bands."""
+    """Return the mean distance of the instrument probe's features.
+
+    It is in nepers, because most are mel levels.
+    """
     heard = [features(mono(samples)).timbre for samples in (one, other)]
     return float(np.abs(heard[0] - heard[1]).mean())
 
 
 def references(url: str, asked: Sequence[Request], recordings: Sequence[Samples]) -> list[Row]:
-    """The same songs with one seed, another seed, and a recording of another instrument as reference."""
+    """Measure how far songs move with the same seed, another seed, and another instrument as reference."""
     strangers = [recordings[(place + 3) % len(recordings)] for place in range(len(recordings))]
     bodies = [{**request.body(), "thinking": False} for request in asked]
     plain, again = (_samples(url, [Order(body, {}) for body in bodies]) for _ in range(2))
@@ -170,7 +180,7 @@ def _samples(url: str, orders: Iterable[Order]) -> list[Samples]:
 
 
 def plans(url: str, count: int) -> list[Row]:
-    """By genre: the tempi and keys that the LM chooses for a caption, beside those that the recipe draws."""
+    """Compare, for each genre, the tempi and keys of the language model with those of the recipe."""
     genres = [name for name in GENRES for _ in range(count)]
     made = songs(url, plan_orders(genres))
     chosen: dict[str, list[Song]] = {name: [] for name in GENRES}
@@ -180,10 +190,11 @@ def plans(url: str, count: int) -> list[Row]:
 
 
 def plan_orders(genres: Sequence[str]) -> Iterator[Order]:
-    """A caption of each genre, without tempo and key."""
+    """Yield orders with a caption of each genre and without tempo and key."""
     for place, genre in enumerate(genres):
         number = _PLANNED + place
-        while True:  # the drawing has no way to ask for a genre
+        # The recipe draws the genre itself, so captions are drawn until one has the wanted genre.
+        while True:
             rng = generator(Purpose.EVALUATION, number)
             description = describe(rng, SECONDS)
             if description.genre == genre:
@@ -194,7 +205,7 @@ def plan_orders(genres: Sequence[str]) -> Iterator[Order]:
 
 
 def planned(genre: str, found: Sequence[Song]) -> Row:
-    """What the LM chose for captions of a genre."""
+    """Summarise what the language model chose for captions of one genre."""
     low, high = GENRES[genre].tempo
     tempi = [song.result["bpm"] for song in found]
     minor = [song.result["keyscale"].split()[-1] == "minor" for song in found]
@@ -211,7 +222,7 @@ def planned(genre: str, found: Sequence[Song]) -> Row:
 
 
 def main() -> None:
-    """Print the tables."""
+    """Run the benchmark and print its tables."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,12 +1,16 @@
-"""Whether songs follow their requests: tempo, key, leading instrument, drums.
+"""Measures whether songs follow their requests in tempo, key, leading instrument and drums.
 
     python -m benchmarks.adherence --url http://127.0.0.1:8001 --json adherence.json
 
-Sends 100 requests, none of which the training recipe ever renders, to a running server's HTTP API and listens
-to what comes back. Beside the server's score stand that of the same requests composed and rendered by the
-recipe instead of generated (what the scorer makes of perfect answers), these through a codec (no model of its
-latents can do better), the server's songs from codes of the rendered ones (no LM can do better), and chance:
-songs held against each other's requests. It needs the extra `training`.
+The benchmark sends 100 requests to a running server's HTTP API and listens to the songs. The training recipe
+never rendered any of these requests. The table compares the server's score with four others:
+
+- the same requests composed and rendered by the recipe, which shows how the scorer judges perfect answers;
+- these rendered songs after the codec, which no model of its latents can surpass;
+- the server's songs from the codes of the rendered songs, which no language model can surpass;
+- chance: songs scored against each other's requests.
+
+It needs the extra `training`.
 """
 
 import argparse
@@ -35,21 +39,21 @@ from training.songs.theory import Key
 REQUESTS = 100
 SECONDS = 10
 CLIPPED = 0.999
-"""Magnitude that no sample may reach; songs peak at -1 dBFS."""
+"""Magnitude that no sample may reach. The server normalises songs to a peak of -1 dBFS."""
 SILENT = 1e-3
-"""Root mean square of a second that counts as silence."""
+"""Root mean square below which a second counts as silent."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A song to ask for."""
+    """Describes one song to ask for."""
 
     number: int
     description: Description
     caption: str
 
     def body(self) -> dict[str, Any]:
-        """Of `POST /v1/music/generate`."""
+        """Return the body of `POST /v1/music/generate` for this song."""
         return {
             "caption": self.caption,
             "lyrics": INSTRUMENTAL,
@@ -62,22 +66,22 @@ class Request:
         }
 
     def rendered(self) -> Samples:
-        """What the training recipe makes of it."""
+        """Return the song as the training recipe renders it."""
         return render(self.description, generator(Purpose.EVALUATION, REQUESTS + self.number))
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What was heard of a song."""
+    """Holds what was heard in one song."""
 
     tempo: float
     heard: Heard
     is_sound: bool
-    """The asked length, no silent second but the last, nothing clipped."""
+    """True when the song has the requested length, no sample clips, and no second but the last is silent."""
 
 
 def requests(count: int = REQUESTS, seconds: int = SECONDS) -> list[Request]:
-    """Every family leads equally often, half of the songs have drums; all else is drawn."""
+    """Draw requests. Every family leads equally often and half of the songs have drums."""
     made = []
     for number in range(count):
         rng = generator(Purpose.EVALUATION, number)
@@ -88,7 +92,7 @@ def requests(count: int = REQUESTS, seconds: int = SECONDS) -> list[Request]:
 
 
 def listen(samples: Samples, seconds: float) -> Answer:
-    """Everything that is scored of [2, samples] at 48 kHz."""
+    """Measure everything that is scored in samples [2, samples] at 48 kHz."""
     listened = mono(samples)
     whole_seconds = samples[:, : int(seconds) * SAMPLE_RATE].reshape(2, -1, SAMPLE_RATE)
     levels = np.sqrt((whole_seconds**2).mean(axis=(0, 2)))
@@ -101,12 +105,12 @@ def listen(samples: Samples, seconds: float) -> Answer:
 
 
 def is_near(heard: Key, asked: Key) -> bool:
-    """Whether a key is the asked one, its relative or its parallel."""
+    """Return whether a key is the requested one, its relative or its parallel."""
     return heard in (asked, asked.relative, asked.parallel)
 
 
 def score(asked: Description, answer: Answer) -> dict[str, bool]:
-    """Which of the wishes an answer fulfils."""
+    """Return, for each wish of the request, whether the answer fulfils it."""
     return {
         "tempo": is_tempo(answer.tempo, asked.bpm),
         "key": is_near(answer.heard.key, asked.key),
@@ -118,12 +122,12 @@ def score(asked: Description, answer: Answer) -> dict[str, bool]:
 
 
 def shares(scores: Sequence[dict[str, bool]]) -> dict[str, float]:
-    """Per cent of answers that fulfil each wish."""
+    """Return the percentage of answers that fulfil each wish."""
     return {wish: 100 * sum(each[wish] for each in scores) / len(scores) for wish in scores[0]}
 
 
 def rows(name: str, asked: Sequence[Request], answers: Sequence[Answer]) -> list[dict[str, Any]]:
-    """The answers' own score, and their score as answers to all the other requests."""
+    """Return two rows: the score of the answers, and their score as answers to all the other requests."""
     pairs = list(zip(asked, answers, strict=True))
     own = [score(request.description, answer) for request, answer in pairs]
     others = [
@@ -136,24 +140,24 @@ def rows(name: str, asked: Sequence[Request], answers: Sequence[Answer]) -> list
 
 
 def order(request: Request, wishes: Mapping[str, Any]) -> Order:
-    """The request, with more `wishes` in it."""
+    """Return an order for the request with further fields, `wishes`."""
     return Order({**request.body(), **wishes}, {})
 
 
 def order_from_codes(request: Request) -> Order:
-    """The request with codes of its rendered song, so that the LM has no part in the answer."""
+    """Return an order with the rendered song's codes. The language model then has no influence."""
     return Order(
         {**request.body(), "task_type": "cover", "thinking": False}, {"src_audio": request.rendered()}
     )
 
 
 def answered(url: str, orders: Iterable[Order]) -> list[Answer]:
-    """What is heard of the songs that a server makes."""
+    """Let the server make the songs, and return what is heard in each."""
     return [listen(song.samples, SECONDS) for song in songs(url, orders)]
 
 
 def through(codec: VaeEngine, samples: Samples) -> Samples:
-    """[2, samples] encoded and decoded; whole latent frames of them."""
+    """Encode and decode samples [2, samples]. The result has whole latent frames."""
     return codec.decode(codec.encode(samples))[:, : samples.shape[1]]
 
 
@@ -167,7 +171,7 @@ def _in_words(wishes: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    """Print the table."""
+    """Run the benchmark and print its table."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""Policies of autoscaling in simulated traffic: ours, Ray Serve's default and a fleet that stays as it is.
+"""Simulates autoscaling policies under traffic: ours, Ray Serve's default and a fleet of fixed size.
 
     python -m benchmarks.autoscale_sim --json autoscale.json
     python -m benchmarks.autoscale_sim --traffic burst --wrong 0.7
@@ -31,32 +31,35 @@ TRAFFIC: dict[str, Traffic] = {
 }
 MOST_REPLICAS = 64
 BUSY = 0.75
-"""Share of their speed that fixed fleets and Ray's default are sized for."""
+"""Share of their full speed at which fixed fleets and Ray's default should run."""
 RUNNERS = 1_000
-"""More than there are ever jobs: Ray's default sees only what is in flight."""
+"""Number of runners. It exceeds every number of jobs, because Ray's default sees only jobs in flight."""
 
 LARGE_TRAFFIC = steady(1_000_000 / 3600, hours=1)
 LARGE_RUNNERS = 100_000
 LARGE_GPUS = 10_000
 LARGE_DRAIN_SECONDS = 90.0
-"""These jobs take some 50 s alone and 75 s beside others."""
+"""Time in which our policy wants waiting work done.
+
+These jobs take some 50 s alone and 75 s beside others.
+"""
 
 
 def fleet_for(fleet: Fleet, mix: Mix, rate: float) -> dict[str, int]:
-    """Replicas that are BUSY at so many jobs a second."""
+    """Return the replicas of each deployment that run at BUSY with this many jobs a second."""
     work = zip(fleet.items(), mean_work(mix), strict=True)
     return {name: math.ceil(rate * units / speed.full / BUSY) for (name, speed), units in work}
 
 
 def ours(fleet: Fleet, most: Mapping[str, int], wrong: float = 1.0, least: int = 1, **options: Any) -> Policy:
-    """Our policy with its defaults but for `options`, perhaps with a wrong idea of the replicas' speed."""
+    """Return our policy with its defaults and `options`. It believes in `wrong` times the replicas' speed."""
     speeds = {name: wrong * speed.full for name, speed in fleet.items()}
     policy = ScaleByWork(speeds, together=[["Generator", "Codec"]], **options)
     return Ours(without_delays(least, most), policy)
 
 
 def policies(fleet: Fleet, mix: Mix, traffic: Traffic, wrong: float) -> dict[str, Callable[[], Policy]]:
-    """Each is made anew for each run."""
+    """Return the policies. Each run needs new ones, because a policy keeps state."""
     quick = {"upscale_delay_s": 4.0, "downscale_delay_s": 180.0, "look_back_period_s": 12.0}
     return {
         "ours": lambda: ours(fleet, dict.fromkeys(fleet, MOST_REPLICAS), wrong),
@@ -69,7 +72,7 @@ def policies(fleet: Fleet, mix: Mix, traffic: Traffic, wrong: float) -> dict[str
 
 
 def compare(traffic: Traffic, seed: int, wrong: float) -> list[dict[str, Any]]:
-    """One row for each policy, on the same jobs."""
+    """Return one row for each policy, computed on the same jobs."""
     rows = []
     for name, make in policies(L4, TURBO, traffic, wrong).items():
         at_the_peak = fleet_for(L4, TURBO, traffic.highest_rate)
@@ -82,7 +85,10 @@ def compare(traffic: Traffic, seed: int, wrong: float) -> list[dict[str, Any]]:
 
 
 def large(seed: int) -> list[dict[str, Any]]:
-    """Our policy and a fixed fleet of LARGE_GPUS; ours begins with half of what it needs."""
+    """Compare our policy with a fixed fleet of LARGE_GPUS.
+
+    Ours begins with half of the replicas that it needs.
+    """
     needed = fleet_for(H100, GUIDED, LARGE_TRAFFIC.highest_rate)
     language_models = round(
         LARGE_GPUS * needed["LanguageModel"] / (needed["LanguageModel"] + needed["Generator"])

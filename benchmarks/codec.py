@@ -1,4 +1,4 @@
-"""The codec's tiles against diffusers' tiled decode, with random weights in the official VAE's shape.
+"""Compares our tiled decoding with that of diffusers, on random weights in the official VAE's shape.
 
     python -m benchmarks.codec --json codec.json
 
@@ -33,7 +33,7 @@ from deployments.common.stored_recordings import Samples
 
 @torch.inference_mode()
 def peer_decode(vae: AutoencoderOobleck, latents: Latents, dtype: torch.dtype) -> Samples:
-    """[2, samples]"""
+    """Decode with diffusers and return samples [2, samples]."""
     inputs = torch.from_numpy(latents.T[None].copy()).to(dtype)
     waveform: Samples = vae.decode(inputs).sample[0].float().numpy()
     return waveform
@@ -42,7 +42,7 @@ def peer_decode(vae: AutoencoderOobleck, latents: Latents, dtype: torch.dtype) -
 def compare(
     engine: VaeEngine, peer: AutoencoderOobleck, duration: float, dtype: torch.dtype
 ) -> dict[str, Any]:
-    """One row: the same latents through both."""
+    """Decode the same latents on both sides and return one row of the table."""
     shape = (round(duration * LATENT_RATE), CHANNELS)
     latents = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     our_cost, ours = measured(lambda: engine.decode(latents))
@@ -72,7 +72,7 @@ def main() -> None:
         "tile_frames": chosen.tile_frames,
         "tables": {},
     }
-    keep_freed_memory()  # for both sides
+    keep_freed_memory()  # This setting applies to both sides.
     with running_threads(chosen.threads):
         for name in chosen.dtypes:
             dtype = getattr(torch, name)
@@ -81,7 +81,7 @@ def main() -> None:
             )
             peer.to(dtype)
             figures[f"{name}_product_gflops"] = product_gflops(dtype)
-            compare(engine, peer, 0.5, dtype)  # warms both up
+            compare(engine, peer, 0.5, dtype)  # This short decode warms both sides up.
             table = [compare(engine, peer, duration, dtype) for duration in durations]
             figures["tables"][name] = table
             show(name, table)

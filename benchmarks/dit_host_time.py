@@ -1,17 +1,18 @@
-"""Measures the host time of one DiT step with a model so narrow that computing costs nothing.
+"""Measures the host time of one DiT step with a model so narrow that its computation takes almost no time.
 
     python -m benchmarks.dit_host_time --json host_time.json
 
-While it says what to do next, a GPU waits. Time is taken on a CPU with a model that has the 2B model's layers
-and heads, but is so narrow, and songs that have so few tokens, that computing takes next to nothing; windows
-are as much shorter. (The meta device computes nothing at all, but finds shapes in Python: 180 ms a step.)
-Operations are counted on the meta device in the 2B model's real shape. The ways:
+A GPU waits while the host prepares its next operation. The time is taken on a CPU with a model that has the
+layers and heads of the 2B model, but is so narrow, and with songs of so few tokens, that computing takes
+almost no time. Attention windows are shorter by the same factor. (The meta device computes nothing, but it
+derives shapes in Python, which takes 180 ms a step.) Operations are counted on the meta device in the 2B
+model's real shape. The benchmark compares:
 
 - as written: what a CPU runs;
 - one attention: what a GPU runs with `generator.compiled: false`;
 - compiled: what a GPU runs, compiled for this CPU.
 
-The flash kernel exists on GPUs only: here its operator answers with memory that nothing was written to.
+The flash kernel exists on GPUs only. Here its operator returns uninitialised memory.
 """
 
 import time
@@ -36,14 +37,14 @@ WORKLOADS: dict[str, tuple[Sequence[float], Sequence[float]]] = {
     "one song": ((60.0,), (1.0,)),
     "nine songs": ((20.0, 30.0, 45.0, 60.0, 75.0, 90.0, 120.0, 150.0, 180.0), (1.0, 0.9, 0.7)),
 }
-"""Seconds of songs, and noise levels in turns."""
+"""The seconds of the songs, and the noise levels that they take in turn."""
 
 _SHORTER = 128
-"""Factor by which token counts are reduced: windows of 128 become windows of 1."""
+"""Factor by which token counts are reduced. An attention window of 128 tokens becomes one of 1."""
 
 
 def narrow_model(dtype: torch.dtype) -> AceStepTransformer1DModel:
-    """The 2B model's layers and heads, 32 wide."""
+    """Return a model with the 2B model's layers and heads and a width of 32."""
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "intermediate_size": 96, "head_dim": 2}
     config = TWO_B | sizes | {"sliding_window": TWO_B["sliding_window"] // _SHORTER}
@@ -59,8 +60,8 @@ def short_rows(model: AceStepTransformer1DModel, workload: str) -> list[Row]:
 
 @torch.inference_mode()
 def host_milliseconds(transformer: PackedTransformer, rows: Sequence[Row], steps: int) -> float:
-    """Processor time of one step, the least of `steps`."""
-    transformer.velocities(rows)  # prepares the batch, which later steps find as it is
+    """Return the processor time of one step: the smallest of `steps` measurements."""
+    transformer.velocities(rows)  # The first step prepares the batch, which later steps reuse.
 
     def once() -> float:
         started = time.process_time()
@@ -71,7 +72,7 @@ def host_milliseconds(transformer: PackedTransformer, rows: Sequence[Row], steps
 
 
 class OperationCount(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the operations that are dispatched within it, views among them."""
+    """Counts the operations that are dispatched inside its block, views included."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -84,7 +85,7 @@ class OperationCount(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
     def as_one(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function` as one operation, which it is when compiled."""
+        """Return `function` as one operation, which is what it is when compiled."""
 
         def counted(*args: Any) -> Any:
             self.count += 1
@@ -96,7 +97,10 @@ class OperationCount(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @torch.inference_mode()
 def operations_a_layer(kernels: Callable[[OperationCount], Kernels], workload: str) -> float:
-    """In the 2B model's real shape, what lies outside its layers left out."""
+    """Count the operations of one layer in the 2B model's real shape.
+
+    Operations outside the layers do not count.
+    """
     seconds, levels = WORKLOADS[workload]
     counts = []
     for layers in (2, 4):
@@ -128,7 +132,7 @@ def counted_ways() -> dict[str, Callable[[OperationCount], Kernels]]:
             mode.as_one(written.self_attention_inputs),
             mode.as_one(written.cross_attention_inputs),
             mode.as_one(written.layer_output),
-            compiled=False,  # nothing to warm up
+            compiled=False,  # There is nothing to warm up.
         )
 
     return {

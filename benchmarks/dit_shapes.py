@@ -1,4 +1,7 @@
-"""DiTs in the official shapes without weights, and rows for them: what costs time is their shape."""
+"""Builds DiTs in the official shapes without weights, and rows for them.
+
+The shape alone determines the cost.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +29,7 @@ _CHANNELS = 64
 
 
 def shapes_only(config: dict[str, Any], dtype: torch.dtype = torch.bfloat16) -> AceStepTransformer1DModel:
-    """The DiT of a config.json on the meta device, where operations compute shapes and nothing else."""
+    """Return the DiT of a config.json on the meta device, which computes shapes only."""
     model: Any = module_without_weights(
         AceStepTransformer1DModel, module_arguments(Component.TRANSFORMER, config)
     )
@@ -40,13 +43,13 @@ def rows_of(
     levels: Sequence[float] = (1.0,),
     condition_tokens: int = CONDITION_TOKENS,
 ) -> list[Row]:
-    """A row of zeros for each of `seconds`, at `levels` in turns."""
+    """Return one row of zeros for each of `seconds`. The rows take the noise `levels` in turn."""
     width = model.condition_embedder.in_features
     rows = []
     for place, duration in enumerate(seconds):
         frames = round(duration * LATENT_RATE)
         latents = torch.zeros(frames, _CHANNELS, device=model.device)
-        # Prompts differ in length as songs do.
+        # Prompts differ in length, as those of real songs do.
         states = torch.zeros(condition_tokens + place, width, device=model.device, dtype=model.dtype)
         context = torch.zeros(frames, 2 * _CHANNELS, device=model.device, dtype=model.dtype)
         rows.append(Row(latents, levels[place % len(levels)], Condition(states, context)))

@@ -1,9 +1,9 @@
-"""Eight example songs, one led by each family of instruments, and their spectrograms.
+"""Makes eight example songs, one led by each family of instruments, and their spectrograms.
 
     python -m benchmarks.examples docs/songs --url http://127.0.0.1:8001
 
-Asks a running server for the first requests of `benchmarks.adherence` and writes what it answers as mp3, with
-`spectrograms.png` and a list of what was asked. It needs the extras `training` and `dev`.
+The program asks a running server for the first requests of `benchmarks.adherence`. It writes the songs as
+mp3, `spectrograms.png`, and a list of the requests. It needs the extras `training` and `dev`.
 """
 
 import argparse
@@ -26,13 +26,13 @@ mpl.use("agg")
 HOP = 1024
 MEL_BANDS = 128
 QUIETEST = -70.0
-"""Decibels below the loudest."""
+"""Quietest level of the pictures, in decibels relative to the loudest."""
 HIGHEST = 16_000
-"""Hz."""
+"""Highest frequency of the pictures in Hz."""
 
 
 def draw(asked: Sequence[Request], made: Sequence[Samples], file: Path) -> None:
-    """A mel spectrogram of each song."""
+    """Draw a mel spectrogram of each song."""
     figure, rows = pyplot.subplots(len(made) // 2, 2, figsize=(11, 1.9 * len(made) / 2), sharex=True)
     for axes, request, samples in zip(rows.flat, asked, made, strict=True):
         power = librosa.feature.melspectrogram(
@@ -56,7 +56,7 @@ def _asked(request: Request) -> str:
 
 
 def main() -> None:
-    """Write the files."""
+    """Make the songs and write the files."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -64,7 +64,7 @@ def main() -> None:
     options.add_argument("--url", required=True, help="of a running server")
     chosen = options.parse_args()
     chosen.folder.mkdir(parents=True, exist_ok=True)
-    # With drums and without in turns.
+    # Every second song has drums.
     both = requests(2 * len(FAMILIES))
     asked = [both[place + len(FAMILIES) * (place % 2)] for place in range(len(FAMILIES))]
     made = [

@@ -1,9 +1,10 @@
-"""The meaning of torch's flash kernel for variable lengths, in plain operations on a CPU.
+"""Computes the results of torch's flash kernel for variable lengths with plain operations on a CPU.
 
-torch has that kernel for GPUs only. Here its operator gets an implementation for CPUs, so that calls go
-through the real operator with its real schema. It follows what flash attention documents: row i has the
-queries [q[i], q[i + 1]) and the keys [k[i], k[i + 1]) of the offsets q and k; query j of n sees the keys from
-j + m - n - left to j + m - n + right of m; -1 on a side is no limit. It proves nothing of the kernel itself.
+torch has that kernel for GPUs only. Here its operator gets an implementation for CPUs, so that calls use the
+real operator with its real schema. The implementation follows the documentation of flash attention: row i has
+the queries [q[i], q[i + 1]) and the keys [k[i], k[i + 1]) of the offsets q and k; query j of n sees the keys
+from j + m - n - left to j + m - n + right of m; -1 on a side is no limit. It proves nothing about the kernel
+itself.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,9 +17,9 @@ from torch.library import Library
 
 @contextmanager
 def flash_kernel_on_cpu(compute: bool = True) -> Iterator[None]:
-    """Let aten::_flash_attention_forward take tensors of a CPU.
+    """Let aten::_flash_attention_forward accept CPU tensors inside the block.
 
-    Where it is not to `compute`, its result is memory that nothing was written to.
+    Without `compute`, the operator returns uninitialised memory.
     """
     kernel: Callable[..., Any] = _forward if compute else _unwritten
     library: Any = Library("aten", "IMPL")  # type: ignore[no-untyped-call]
@@ -30,7 +31,7 @@ def flash_kernel_on_cpu(compute: bool = True) -> Iterator[None]:
 
 
 def _answer(found: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """The operator's five results, of which callers here want the first."""
+    """Return the operator's five results. The callers here use the first."""
     empty = torch.empty(0)
     return found, empty, torch.empty(2, dtype=torch.uint64), torch.empty((), dtype=torch.uint64), empty
 
@@ -62,7 +63,7 @@ def _forward(
         (query_offsets, longest_queries, query),
         (key_offsets, longest_keys, key),
     ):
-        assert offsets.dtype == torch.int32  # the kernel reads nothing else
+        assert offsets.dtype == torch.int32  # The kernel reads offsets of this type only.
         assert offsets[0] == 0
         assert offsets[-1] == len(tokens)
         assert offsets.diff().max() == longest

@@ -1,4 +1,4 @@
-"""The step batcher against diffusers' AceStepPipeline, one job at a time: songs a second of a turbo model.
+"""Compares the step batcher with diffusers' AceStepPipeline, which makes one song of a turbo model at a time.
 
     python -m benchmarks.generator --json generator.json
 
@@ -47,12 +47,12 @@ from deployments.generator.text_encoder import PromptTokenizer, TextEncoder
 from deployments.tiny_checkpoints.tokenizer import END_OF_TEXT
 
 Span = tuple[float, float]
-"""Start and stop on the performance counter."""
+"""Start and stop on the performance counter, in seconds."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One song: what both sides are asked for."""
+    """One song that both sides make."""
 
     caption: str
     lyrics: str
@@ -74,14 +74,14 @@ class Job:
 
 
 class TimedEngine(GeneratorEngine):
-    """The engine with a clock beside it."""
+    """An engine that records the time of its calls."""
 
     def watch(self) -> None:
         self.prepared: list[Span] = []
         self.forwards: list[Span] = []
-        """Of all threads."""
+        """The forwards of all threads."""
         self.frames: list[int] = []
-        """Of each song in each forward."""
+        """The latent frames of each song in each forward."""
 
     def start(self, request: DenoiseRequest) -> Song:
         started = time.perf_counter()
@@ -98,7 +98,7 @@ class TimedEngine(GeneratorEngine):
 
 
 def covered(spans: Iterable[Span]) -> float:
-    """Seconds in at least one of `spans`."""
+    """Return the seconds that at least one of `spans` covers."""
     seconds, until = 0.0, float("-inf")
     for start, stop in sorted(spans):
         seconds += max(0.0, stop - max(start, until))
@@ -108,14 +108,17 @@ def covered(spans: Iterable[Span]) -> float:
 
 @dataclass(frozen=True)
 class Contest:
-    """Both sides, made of the same modules."""
+    """Both contestants, which use the same modules."""
 
     engine: TimedEngine
     peer: AceStepPipeline
     thread: ThreadPoolExecutor
-    """Where both compute, one after the other; ours has a forward for each other core beside."""
+    """The thread in which both sides compute, one after the other.
+
+    Our side also runs a forward on each further core.
+    """
     share: Share
-    """Of the cores, for ours."""
+    """The cores that our side may use."""
 
     @classmethod
     def of(cls, model: RandomGenerator, thread: ThreadPoolExecutor, share: Share) -> "Contest":
@@ -136,7 +139,7 @@ class Contest:
         return cls(engine, peer, thread, share)
 
     def ours(self, jobs: Sequence[Job], tokens_per_forward: int) -> Cost:
-        """All of `jobs`, sent at once."""
+        """Send all of `jobs` at once, and return what they cost."""
 
         async def follow(batcher: StepBatcher, job: Job) -> None:
             async with aclosing(batcher.run([job.request])) as news:
@@ -151,8 +154,9 @@ class Contest:
         return measured(lambda: asyncio.run(everything()))[0]
 
     def theirs(self, jobs: Sequence[Job]) -> Cost:
-        """The same jobs, one after the other."""
-        self.thread.submit(self.share.set_threads).result()  # on all cores, however ours ended
+        """Run the same jobs one after the other in the pipeline, and return what they cost."""
+        # The pipeline uses all cores, whatever share our side had at its end.
+        self.thread.submit(self.share.set_threads).result()
         return measured(lambda: list(self.thread.map(self._peer_call, jobs)))[0]
 
     @torch.inference_mode()
@@ -168,13 +172,16 @@ class Contest:
 
 
 def jobs_of(durations: Sequence[float]) -> list[Job]:
-    """Songs of these lengths, each with a prompt and lyrics of its own."""
+    """Return songs of these lengths, each with a prompt and lyrics of its own."""
     rng = random.Random(0)
     return [Job(words(rng, 10), lyrics(rng), duration, seed) for seed, duration in enumerate(durations)]
 
 
 def mixed_durations(count: int, shortest: float, longest: float) -> tuple[list[float], int]:
-    """Durations in tenths that the peer can do, and how many on the way it cannot."""
+    """Draw durations in tenths of a second.
+
+    Return those that the peer can make, and the number of the others.
+    """
     rng = random.Random(1)
     possible: list[float] = []
     crashing = 0
@@ -190,10 +197,10 @@ def mixed_durations(count: int, shortest: float, longest: float) -> tuple[list[f
 def compare(
     contest: Contest, jobs: Sequence[Job], tokens_per_forward: int, rounds: int = 1
 ) -> dict[str, Any]:
-    """One row: our time for `jobs` sent at once, the peer's for one after the other; the best of `rounds`."""
+    """Return one row: `jobs` sent at once to us and one by one to the peer, the best of `rounds`."""
     runs = [(contest.theirs(jobs), contest.ours(jobs, tokens_per_forward)) for _ in range(rounds)]
     theirs, ours = (reduce(Cost.best, side) for side in zip(*runs, strict=True))
-    last, engine = runs[-1][1], contest.engine  # whose clock tells of the last run
+    last, engine = runs[-1][1], contest.engine  # The engine's records are those of the last run.
     outside = last.seconds - covered([*engine.prepared, *engine.forwards])
     padded = sum(count % 2 for count in engine.frames)
     return {
@@ -231,7 +238,7 @@ def main() -> None:
         "durations_on_which_the_peer_crashes": crashing,
         "tables": {},
     }
-    keep_freed_memory()  # for both sides
+    keep_freed_memory()  # This setting applies to both sides.
     with running_threads(chosen.threads), TemporaryDirectory() as folder:
         share = ProcessorShare(Path(folder), chosen.threads, torch._C.set_num_threads)
         for dtype in chosen.dtypes:
@@ -239,7 +246,8 @@ def main() -> None:
             contest = thread.submit(Contest.of, model, thread, share).result()
             thread.submit(share.set_threads).result()
             figures[f"{dtype}_product_gflops"] = thread.submit(product_gflops, getattr(torch, dtype)).result()
-            compare(contest, jobs_of([short]), chosen.tokens_per_forward)  # warms both up
+            # This short song warms both sides up.
+            compare(contest, jobs_of([short]), chosen.tokens_per_forward)
             for workload, durations in workloads.items():
                 jobs = jobs_of(durations)
                 title = f"{dtype}, {workload}"

@@ -1,11 +1,11 @@
-"""Guided songs on the LanguageModel deployment against a transformers loop, one at a time: codes a second.
+"""Compares guided songs on the LanguageModel deployment with a transformers loop that writes one at a time.
 
     python -m benchmarks.lm --json lm.json
 
 Both sides load the same random weights with the same threads and dtype, and draw with the same sampling code.
-The peer runs both rows of its song in one KV-cached forward and computes the logits of the codes only.
-Ours is what the pipeline calls: the deployment on Ray Serve, vLLM in its replica. Beside it the cost of
-guidance: guided songs against as many unguided rows.
+The peer runs both rows of its song in one KV-cached forward and computes the logits of the codes only. Our
+side is the one that the pipeline calls: the deployment on Ray Serve, with vLLM in its replica. A second table
+shows the cost of guidance: guided songs against as many unguided rows.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ _numbers = itertools.count()
 
 
 def new_songs(count: int, codes: int, sampling: Sampling) -> list[ComposeRequest]:
-    """Songs, each with words and a seed that no other has: their prompts are in no prefix cache."""
+    """Return songs, each with words and a seed of its own, so that no prompt is in a prefix cache."""
     return [
         ComposeRequest(
             caption=f"Song {number}: a warm ballad with piano and strings",
@@ -66,7 +66,7 @@ def new_songs(count: int, codes: int, sampling: Sampling) -> list[ComposeRequest
 
 
 async def compose(handle: Any, request: ComposeRequest) -> tuple[int, ...]:
-    """The codes of one song from the deployment."""
+    """Return the codes that the deployment writes for one song."""
     async for answer in handle.compose.options(stream=True).remote(request):
         if isinstance(answer, AudioCodes):
             return answer.codes
@@ -78,7 +78,7 @@ async def compose_all(handle: Any, requests: Sequence[ComposeRequest]) -> list[t
 
 
 def deploy(folder: Path, dtype: DType, threads: int, most_songs: int) -> Any:
-    """Start the deployment on a Ray Serve of its own; its handle."""
+    """Start the deployment on a Ray Serve of its own, and return its handle."""
     settings = Settings(
         models=ModelSettings(source="folder", folder=folder.parent, language_models=(folder.name,)),
         language_model=LanguageModelSettings(
@@ -97,11 +97,11 @@ def deploy(folder: Path, dtype: DType, threads: int, most_songs: int) -> Any:
 def compare(
     handle: Any, peer: GuidanceLoop, counts: Sequence[int], codes: int, sampling: Sampling, rounds: int
 ) -> list[dict[str, Any]]:
-    """One row per number of concurrent songs, against the peer's seconds a song; the best of some rounds."""
+    """Return a row for each number of concurrent songs, compared with the peer; the best of `rounds`."""
     ours = dict.fromkeys(counts, NEVER)
     theirs = NEVER
     same = compared = 0
-    for _ in range(rounds):  # in turns: the machine may be busier at one time than at another
+    for _ in range(rounds):  # The sides take turns, because the load of the machine changes over time.
         for count in counts:
             requests = new_songs(count, codes, sampling)
             cost, found = deployment_cost(handle, requests)
@@ -125,7 +125,10 @@ def compare(
 
 
 def guidance_cost(handle: Any, count: int, codes: int, sampling: Sampling, rounds: int) -> dict[str, Any]:
-    """`count` guided songs against twice as many unguided ones: as many rows. The best of some rounds."""
+    """Compare `count` guided songs with twice as many unguided ones.
+
+    Both have the same number of rows, and the best of `rounds` counts.
+    """
     alone = replace(sampling, cfg_scale=1.0)
     guided = unguided = NEVER
     for _ in range(rounds):
@@ -141,14 +144,17 @@ def guidance_cost(handle: Any, count: int, codes: int, sampling: Sampling, round
 
 
 def deployment_cost(handle: Any, requests: Sequence[ComposeRequest]) -> tuple[Cost, list[tuple[int, ...]]]:
-    """What all `requests`, sent at once, cost: the processor's time in all of Ray's processes, too."""
+    """Send all `requests` at once.
+
+    Return their cost, with the processor time of all of Ray's processes, and codes.
+    """
     before = _family_seconds()
     cost, found = measured(lambda: asyncio.run(compose_all(handle, requests)))
     return replace(cost, processor_seconds=_family_seconds() - before), found
 
 
 def _family_seconds() -> float:
-    """Processor time so far of this process and all that it started, directly or not."""
+    """Return the processor time so far of this process and all of its descendants."""
     this = psutil.Process()
     times = [process.cpu_times() for process in (this, *this.children(recursive=True))]
     return sum(time.user + time.system for time in times)
@@ -157,7 +163,7 @@ def _family_seconds() -> float:
 def tables_of(
     folder: Path, dtype: DType, threads: int, counts: Sequence[int], codes: int, rounds: int
 ) -> dict[str, Any]:
-    """The tables of one dtype, printed as they come."""
+    """Measure one dtype. Print its tables as they come, and return them."""
     handle = deploy(folder, dtype, threads, max(counts))
     peer = GuidanceLoop(folder, getattr(torch, dtype))
     tables: dict[str, Any] = {}

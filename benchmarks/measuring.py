@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine, tables, JSON, a processor's limit."""
+"""Holds what several benchmarks need: options, cost of work, tables, JSON, and facts about the machine."""
 
 import argparse
 import json
@@ -15,11 +15,11 @@ import torch
 _Result = TypeVar("_Result")
 
 Table = Sequence[Mapping[str, Any]]
-"""Rows of one table; all have the same columns."""
+"""Rows of one table. All have the same columns."""
 
 
 def options(description: str | None) -> argparse.ArgumentParser:
-    """The options of every benchmark."""
+    """Return a parser with the options of every benchmark."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -36,32 +36,35 @@ def options(description: str | None) -> argparse.ArgumentParser:
 
 @dataclass(frozen=True)
 class Cost:
-    """What some work took."""
+    """The time that some work took."""
 
     seconds: float
     processor_seconds: float
-    """Of all threads; other programs on the machine add little to it."""
+    """Processor time of all threads. Other programs on the machine change it little."""
 
     def best(self, other: "Cost") -> "Cost":
-        """The smaller of each."""
+        """Return the smaller value of each kind of time."""
         return Cost(min(self.seconds, other.seconds), min(self.processor_seconds, other.processor_seconds))
 
 
 def measured(work: Callable[[], _Result]) -> tuple[Cost, _Result]:
-    """What `work` took, and what came of it."""
+    """Run `work` and return its cost and its result."""
     started, processor_started = time.perf_counter(), time.process_time()
     result = work()
     return Cost(time.perf_counter() - started, time.process_time() - processor_started), result
 
 
 def timed(work: Callable[[], _Result]) -> tuple[float, _Result]:
-    """Seconds that `work` took, and what came of it."""
+    """Run `work` and return its seconds and its result."""
     cost, result = measured(work)
     return cost.seconds, result
 
 
 def product_gflops(dtype: torch.dtype, size: int = 1024) -> float:
-    """GFLOP/s of a plain matrix product, the best of a few: what the processor can give."""
+    """Return the GFLOP/s of a plain matrix product, the best of a few.
+
+    It shows what the processor can reach.
+    """
     left, right = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
     left @ right
     return 2 * size**3 / min(timed(lambda: left @ right)[0] for _ in range(8)) / 1e9
@@ -87,7 +90,7 @@ def write_json(path: Path | None, figures: Mapping[str, Any]) -> None:
 
 
 def machine(threads: int) -> dict[str, Any]:
-    """What the figures were taken on."""
+    """Return facts about the machine on which the figures are measured."""
     return {
         "processor": torch.cpu.get_capabilities().get("architecture"),
         "threads": threads,

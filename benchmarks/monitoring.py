@@ -1,10 +1,11 @@
-"""The pictures of docs/monitoring.md: a load on the embedded default, as a real Prometheus saw it.
+"""Draws the pictures of docs/monitoring.md: a load on the embedded default, as a real Prometheus records it.
 
 `python -m benchmarks.monitoring FOLDER [--minutes 5] [--port 8001]`
 
-Needs `prometheus` on the PATH. Starts the server and Prometheus, sends songs of 5 to 30 s at random times and
-a crowd of them in the middle, cancels some and loses the recordings of some. Then it asks Prometheus each
-query of the dashboard for the whole time, and draws a picture of each row.
+It needs `prometheus` on the PATH. The program starts the server and Prometheus. It sends songs of 5 to 30 s
+at random times and a crowd of them in the middle, cancels some jobs and deletes the recordings of some
+others. Then it asks Prometheus each query of the dashboard for the whole time, and draws a picture of each
+row.
 """
 
 import argparse
@@ -33,15 +34,15 @@ RATE_INTERVAL = "1m"
 STEP_SECONDS = 5
 JOBS_PER_SECOND = 0.12
 CROWD = 12
-"""Jobs that come at once, when half of the time is over."""
+"""Number of jobs that arrive at once after half of the time."""
 PANELS_PER_ROW = 3
 UNITS = {"none": "", "s": "seconds", "bytes": "", "percentunit": ""}
-"""What Grafana's units are called here."""
+"""Names of Grafana's units in the pictures."""
 FORMATTERS = {"bytes": EngFormatter("B"), "percentunit": PercentFormatter(1.0)}
 
 
 def main() -> int:
-    """Write the pictures."""
+    """Run the load and write the pictures."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -76,7 +77,7 @@ def _config(folder: Path, port: int) -> dict[str, Any]:
 
 
 def _load(http: httpx.Client, folder: Path, seconds: float) -> None:
-    """Send jobs for so long; what runs then goes on."""
+    """Send jobs for this many seconds. Jobs that run then continue."""
     chance = random.Random(1)
     recording = folder / "recording.wav"
     soundfile.write(recording, np.sin(np.arange(48_000) / 20), 48_000)
@@ -129,7 +130,7 @@ def _draw_all(prometheus: Prometheus, began: float, ended: float, folder: Path) 
 
 
 def _draw(axes: Axes, panel: Panel, prometheus: Prometheus, began: float, ended: float) -> None:
-    """One panel: minutes since the beginning to the right."""
+    """Draw one panel against the minutes since the beginning."""
     for query in panel.queries:
         for series in prometheus.range(query.expression, began, ended, STEP_SECONDS):
             times, texts = zip(*series["values"], strict=True)
@@ -139,7 +140,7 @@ def _draw(axes: Axes, panel: Panel, prometheus: Prometheus, began: float, ended:
     axes.set_ylabel(UNITS[panel.unit], fontsize=7)
     axes.set_xlabel("minutes", fontsize=7)
     axes.set_xlim(0, (ended - began) / 60)
-    axes.set_ylim(0, 1.3 * axes.dataLim.y1 or 1)  # room for the legend
+    axes.set_ylim(0, 1.3 * axes.dataLim.y1 or 1)  # The free space above the curves holds the legend.
     if panel.unit in FORMATTERS:
         axes.yaxis.set_major_formatter(FORMATTERS[panel.unit])
     axes.tick_params(labelsize=7)

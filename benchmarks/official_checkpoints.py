@@ -1,4 +1,7 @@
-"""Checkpoints with random weights in the official shapes and types: real costs, and noise for sound."""
+"""Builds checkpoints with random weights in the official shapes and types.
+
+Their costs are real, their sound is noise.
+"""
 
 import json
 import shutil
@@ -17,15 +20,15 @@ from deployments.checkpoints.official_shapes import official_config
 from deployments.tiny_checkpoints.music_models import write_random_text_encoder, write_random_vae
 
 _LM_TEXT_TOKENS = 151_643
-"""Number of text tokens in Qwen3's vocabulary; control tokens follow them."""
+"""Number of text tokens in Qwen3's vocabulary. Control tokens follow them."""
 FORMAT = "1"
-"""Changes with what is written here: a folder of another format is built anew."""
+"""Version of the checkpoints' layout. Folders with another version are built anew."""
 
 
 def official_models(folder: Path) -> ModelSettings:
-    """The settings of 2B turbo, the 0.6B LM, text encoder and VAE in `folder`, built there where missing.
+    """Return settings of the 2B turbo DiT, 0.6B LM, text encoder and VAE in `folder`, built if missing.
 
-    They take 7.8 GB of disk, and building them 6 GB of memory and two to three minutes.
+    They take 7.8 GB of disk. Building them takes 6 GB of memory and two to three minutes.
     """
     models = ModelSettings(source="folder", folder=folder)
     label = folder / "FORMAT"
@@ -63,7 +66,7 @@ def _write_dit(folder: Path) -> None:
 def _write_text_encoder(folder: Path) -> None:
     config = official_config(folder.name)
     sizes = {name: config[name] for name in ("num_hidden_layers", "num_attention_heads", "head_dim")}
-    # The small tokenizer knows some of the vocabulary; weights and config are then written in full.
+    # The small tokenizer covers part of the vocabulary. Weights and config are then written in full size.
     write_random_text_encoder(
         folder, sizes | {"hidden_size": 64, "intermediate_size": 64, "num_key_value_heads": 8}
     )
@@ -77,10 +80,10 @@ def _write_weights(file: Path, layout: Layout) -> None:
 
 
 def _random_weights(layout: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
-    """Values that keep activations near one, in bfloat16."""
+    """Return bfloat16 values that keep activations near one."""
     weights = {}
     for name, shape in layout.items():
-        if len(shape) == 1 and name.endswith("weight"):  # of a norm
+        if len(shape) == 1 and name.endswith("weight"):  # These are the weights of a norm.
             weights[name] = torch.ones(shape, dtype=torch.bfloat16)
         else:
             inputs = torch.Size(shape[1:]).numel() if len(shape) > 1 else 100

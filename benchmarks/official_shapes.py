@@ -1,4 +1,4 @@
-"""The official models' shapes on a CPU: seconds by stage, and memory by process, at rest and at its peak.
+"""Measures the official models' shapes on a CPU: seconds by stage, and memory of each process.
 
     python -m benchmarks.official_shapes --models FOLDER --json official.json
 
@@ -77,7 +77,7 @@ def _config(file: Path, models: Path, folder: Path) -> dict[str, Any]:
 
 
 def _songs(server: LocalServer, length: int, count: int) -> dict[str, Any]:
-    """The median of `count` songs. Beside other work processor time says more than seconds."""
+    """Return the median of `count` songs. Processor time is more reliable than seconds beside other work."""
     pid = server.process.pid
     before = processor_seconds(pid)
     requests = [mix.one_song(length, seed=length + number) for number in range(count)]

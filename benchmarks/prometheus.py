@@ -1,4 +1,4 @@
-"""A real Prometheus on a loopback port of its own, with the config file and the rules that the repo ships."""
+"""Runs a real Prometheus on a free loopback port, with the repository's own config file and rules."""
 
 import json
 import re
@@ -22,7 +22,7 @@ DASHBOARD = MONITORING / "dashboard.json"
 ALERTS = MONITORING / "alerts.yaml"
 CONFIG = MONITORING / "prometheus.yaml"
 SERVICE_DISCOVERY = "prom_metrics_service_discovery.json"
-"""What Ray calls its list of nodes."""
+"""Name of the file in which Ray lists its nodes."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Query:
     legend: str
 
     def legend_of(self, labels: Mapping[str, str]) -> str:
-        """What the panel calls one of its series."""
+        """Return the panel's name for one of its series."""
         return re.sub(r"{{(\w+)}}", lambda name: labels.get(name[1], ""), self.legend)
 
 
@@ -48,7 +48,7 @@ class Panel:
 
 
 def dashboard_panels(rate_interval: str) -> list[Panel]:
-    """The panels in their order; `rate_interval` stands for Grafana's variable."""
+    """Return the panels in order. `rate_interval` replaces Grafana's variable."""
     panels = []
     row = ""
     for panel in json.loads(DASHBOARD.read_text())["panels"]:
@@ -68,7 +68,7 @@ def is_installed() -> bool:
 
 
 def service_discovery(server_pid: int) -> Path:
-    """Ray's list of the nodes of a server that `local_server` started."""
+    """Return the path of Ray's list of nodes for a server that `local_server` started."""
     option = "--session-dir="
     for process in psutil.Process(server_pid).children(recursive=True):
         for word in process.cmdline():
@@ -78,7 +78,7 @@ def service_discovery(server_pid: int) -> Path:
 
 
 class Prometheus:
-    """Scrapes the servers of some `service_discovery` files. It must be installed."""
+    """Scrapes the servers that some `service_discovery` files list. Prometheus must be installed."""
 
     def __init__(self, folder: Path, targets: Sequence[Path], scrape_seconds: int = 2) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -107,19 +107,22 @@ class Prometheus:
         self._wait_until_ready()
 
     def value(self, expression: str) -> float:
-        """Of the one series that an expression gives now; 0 where it gives none."""
+        """Return the current value of the only series of an expression, or 0 if there is none."""
         found = self._get("query", query=expression)["result"]
         return float(found[0]["value"][1]) if found else 0.0
 
     def range(self, expression: str, start: float, end: float, step: float) -> list[Mapping[str, Any]]:
-        """The series of an expression between two times: `metric` is their labels, `values` [time, text]."""
+        """Return the series of an expression between two times.
+
+        `metric` holds their labels, `values` [time, text].
+        """
         found: list[Mapping[str, Any]] = self._get(
             "query_range", query=expression, start=start, end=end, step=step
         )["result"]
         return found
 
     def alerts(self) -> list[Mapping[str, Any]]:
-        """The state of every alert rule."""
+        """Return the state of every alert rule."""
         return [rule for group in self._get("rules")["groups"] for rule in group["rules"]]
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A turbo DiT with random weights and all that belongs to it, in the proportions of the official 2B model."""
+"""Builds a turbo DiT with random weights and its encoders, in the proportions of the official 2B model."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ _SILENCE_FRAMES = 15_000
 
 @dataclass(frozen=True)
 class RandomGenerator:
-    """What our engine and diffusers' pipeline are both made of: the very same modules."""
+    """The modules from which both our engine and diffusers' pipeline are made."""
 
     checkpoint: DiTCheckpoint
     modules: DiTModules
@@ -41,7 +41,7 @@ class RandomGenerator:
 
 
 def random_generator(layers: int, width: int) -> RandomGenerator:
-    """A DiT of `layers` layers, `width` wide, with encoders in the official proportions."""
+    """Return a DiT of `layers` layers and this width, with encoders in the official proportions."""
     torch.manual_seed(0)
     config = dit_config(layers, width)
     modules: dict[Component, Any] = {
@@ -60,7 +60,7 @@ def random_generator(layers: int, width: int) -> RandomGenerator:
 
 
 def dit_config(layers: int, width: int) -> dict[str, Any]:
-    """A config.json in the official proportions."""
+    """Return a config.json in the official proportions."""
     return {
         "is_turbo": True,
         "model_version": "turbo",

@@ -1,4 +1,4 @@
-"""A 5Hz LM with random weights, in the proportions of the official 0.6B model and with its vocabulary."""
+"""Builds a 5Hz LM with random weights, in the official 0.6B model's proportions and with its vocabulary."""
 
 import json
 from pathlib import Path
@@ -13,10 +13,13 @@ _LEARNED_TEXT_TOKENS = 1024
 
 
 def build(folder: Path, layers: int, width: int, text_tokens: int) -> None:
-    """Write a checkpoint of `layers` layers, `width` wide, with `text_tokens` tokens besides the others."""
+    """Write a checkpoint of `layers` layers and this width.
+
+    Its vocabulary has `text_tokens`, control tokens and codes.
+    """
     bpe: dict[str, Any] = json.loads(train_tokenizer(_LEARNED_TEXT_TOKENS).to_str())
     vocabulary = bpe["model"]["vocab"]
-    # Tokens that no text is made of: they only cost what Qwen's would.
+    # No text contains these tokens. They make the vocabulary as large as Qwen's.
     vocabulary |= {f"unused {token}": token for token in range(len(vocabulary), text_tokens)}
     spec = tokenizer_spec(bpe | {"post_processor": None})
     (folder / "tokenizer.json").write_text(json.dumps(spec), encoding="utf-8")
@@ -24,7 +27,7 @@ def build(folder: Path, layers: int, width: int, text_tokens: int) -> None:
 
 
 def million_parameters(folder: Path) -> tuple[float, float]:
-    """Without the vocabulary, and those of the vocabulary."""
+    """Return the million parameters outside the vocabulary, and those of the vocabulary."""
     import torch
 
     config = Qwen3Config(**json.loads((folder / "config.json").read_text()))

@@ -1,4 +1,4 @@
-"""The official VAE's architecture with random weights."""
+"""Builds the official VAE's architecture with random weights."""
 
 import torch
 from diffusers import AutoencoderOobleck
@@ -8,7 +8,7 @@ CHANNELS = 64
 
 
 def random_vae(width: int) -> AutoencoderOobleck:
-    """The official architecture, `width` channels at its narrowest; the official one has 128."""
+    """Return a VAE with `width` channels at its narrowest. The official one has 128."""
     torch.manual_seed(0)
     vae = AutoencoderOobleck(
         encoder_hidden_size=2 * CHANNELS,

@@ -1,10 +1,10 @@
-"""Whether a server that goes on for long stays as it is: memory, open files and disk over many short jobs.
+"""Measures whether memory, open files and disk of a server stay as they are over many short jobs.
 
 `python -m benchmarks.soak [--jobs 500] [--json FILE]`
 
-Starts the embedded default, makes songs of one second over HTTP, and prints the resident memory of every
-process after a fifth of the jobs and after all. Songs and records expire within seconds: at the end disk and
-open files must be back where they were after the warm-up.
+The program starts the embedded default, makes songs of one second over HTTP, and prints the resident memory
+of every process after a fifth of the jobs and after all. Songs and records expire within seconds. At the end
+disk and open files must be back where they were after the warm-up.
 """
 
 import argparse
@@ -40,7 +40,10 @@ SONG = {
 
 
 def main() -> int:
-    """Print the tables; 1 where a process grew by more than 5 % and 5 MB, or files or folders stay behind."""
+    """Print the tables.
+
+    Return 1 when a process grew by more than 5 % and 5 MB, or files or folders are left.
+    """
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -123,7 +126,7 @@ def _soak(
 
 
 def _make(http: httpx.Client, count: int) -> None:
-    """Make so many songs, a few at once."""
+    """Make this many songs, a few at once."""
     waiting: list[str] = []
     for _ in range(count):
         answer = http.post("/v1/music/generate", json=SONG).raise_for_status().json()
@@ -147,7 +150,7 @@ def _family(server: psutil.Process) -> list[psutil.Process]:
 
 
 def _resident(server: psutil.Process) -> Mapping[tuple[int, str], int]:
-    """Bytes by process."""
+    """Return the resident bytes of each process."""
     return {(process.pid, _name(process)): process.memory_info().rss for process in _family(server)}
 
 
@@ -156,7 +159,7 @@ def _open_files(server: psutil.Process) -> dict[int, int]:
 
 
 def _name(process: psutil.Process) -> str:
-    """`ray::ServeReplica:acestep:Codec` without the method that it runs now."""
+    """Return a name such as `ray::ServeReplica:acestep:Codec`, without the method that currently runs."""
     title = " ".join(process.cmdline()) or process.name()
     return Path(title.split()[0]).name.partition(".")[0] if title.startswith("ray::") else process.name()
 

@@ -1,4 +1,4 @@
-"""Songs from a running server, by its HTTP API, as arrays."""
+"""Gets songs from a running server through its HTTP API, as arrays."""
 
 import io
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +13,7 @@ import soundfile
 from configs.domain import SAMPLE_RATE
 
 AT_ONCE = 4
-"""Jobs of one client that wait or run."""
+"""Number of jobs that wait or run at a time."""
 _PATIENCE = 120.0
 
 Samples = npt.NDArray[np.float32]
@@ -22,12 +22,12 @@ Samples = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Order:
-    """A job to ask for."""
+    """One job to ask for."""
 
     body: Mapping[str, Any]
-    """Of `POST /v1/music/generate`."""
+    """The body of `POST /v1/music/generate`."""
     recordings: Mapping[str, Samples]
-    """`src_audio` and `reference_audio`, where it has any."""
+    """`src_audio` and `reference_audio`, if the job has them."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Song:
 
     samples: Samples
     result: Mapping[str, Any]
-    """As `GET /v1/jobs/{id}` has it."""
+    """The result as `GET /v1/jobs/{id}` shows it."""
 
 
 def songs(url: str, orders: Iterable[Order]) -> Iterator[Song]:
-    """Of each order, in their order. Raises RuntimeError when the server does not make one."""
+    """Yield the song of each order, in order. Raises RuntimeError when the server does not make one."""
     with httpx.Client(base_url=url, timeout=_PATIENCE) as http:
         waiting: list[str] = []
         for order in orders:
@@ -65,7 +65,7 @@ def _submit(http: httpx.Client, order: Order) -> str:
 
 
 def result_of(http: httpx.Client, job_id: str) -> dict[str, Any]:
-    """A job's result, once it is there. Raises RuntimeError when the job does not succeed."""
+    """Wait for a job's result and return it. Raises RuntimeError when the job does not succeed."""
     while True:
         job = http.get(f"/v1/jobs/{job_id}", params={"wait": 30}).raise_for_status().json()
         if job["status"] == "succeeded":
@@ -85,7 +85,7 @@ def _song(http: httpx.Client, job_id: str) -> Song:
 
 
 def wav(samples: Samples) -> bytes:
-    """A file of 16 bits."""
+    """Return the samples as a wav file of 16 bits."""
     file = io.BytesIO()
     soundfile.write(file, samples.T, SAMPLE_RATE, format="WAV", subtype="PCM_16")
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""The smallest models there are, of random weights, to see that a benchmark runs."""
+"""Builds the smallest possible models with random weights, to see that a benchmark runs."""
 
 from pathlib import Path
 

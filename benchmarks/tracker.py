@@ -1,12 +1,13 @@
-"""What an operation of the job tracker costs while 100 and while 10,000 jobs wait.
+"""Measures the cost of the job tracker's operations while 100 and while 10,000 jobs wait.
 
 `python -m benchmarks.tracker [--store sqlite|redis|memory] [--json FILE]`
 
-The tracker, its journal and the store run in this process, without Ray and without HTTP. `tracker` is how
-long an operation keeps the tracker from doing another (processor time of the tracker's thread), `durable` how
-long its only caller waits until it may hear of it: that is mostly the disk. All are microseconds, medians
-where nothing else is said. A submit looks up its id and its idempotency key in the store first, and a poll of
-a job that ended long ago looks up its record, as `serve_app.jobs.durable_tracker` does.
+The tracker, its journal and the store run in this process, without Ray and without HTTP. `tracker` is the
+time for which an operation keeps the tracker from doing another (processor time of the tracker's thread).
+`durable` is the time that its only caller waits for the answer, which is mostly the disk. All figures are
+microseconds, and medians unless stated otherwise. A submit looks up its id and its idempotency key in the
+store first, and a poll of a job that ended long ago looks up its record, as `serve_app.jobs.durable_tracker`
+does.
 """
 
 import argparse
@@ -37,13 +38,13 @@ from tests.redis_server import RedisServer
 
 QUEUES = (100, 10_000)
 WARM_UP = 40
-"""Jobs that run before any is measured: the tracker then has a history to estimate from."""
+"""Jobs that run before the measurement, so that the tracker has a history for its estimates."""
 MEASURED = 300
 CLIENTS = 20
 RUNNERS = 4
 CALLERS = (1, 64)
 CALLER_SECONDS = 3.0
-"""How long the throughput of each number of callers is measured."""
+"""Seconds for which the throughput of each number of callers is measured."""
 
 SPEC = JobSpec(GenerateRequest(caption="calm piano", lyrics="la la la la\n" * 40), seeds=(1, 2))
 WORK = Work(1, (1.0,) * 5, (0.0, 300.0, 960.0, 120.0, 120.0), (0.0, 150.0, 480.0, 60.0, 60.0))
@@ -52,11 +53,11 @@ CHECKPOINT = Checkpoint(PLAN, (tuple(range(150)),) * 2, {"planning": 1.0, "compo
 RESULT = {"timings": {"planning": 1.0, "composing": 3.0, "denoising": 5.0, "decoding": 1.0, "encoding": 0.5}}
 
 Timings = dict[str, list[tuple[float, float]]]
-"""Operation -> of each call, seconds of the tracker and seconds until it was durable."""
+"""For each operation, the (seconds of the tracker, seconds until it was durable) of every call."""
 
 
 class Bench:
-    """A tracker whose line stays as long as it is."""
+    """A tracker whose queue keeps its length."""
 
     def __init__(self, location: str) -> None:
         settings = JobSettings(queue_limit=10**9, client_jobs=10**9, client_bytes=10**15)
@@ -68,7 +69,7 @@ class Bench:
         self._running: list[tuple[str, str]] = []
 
     async def fill(self, waiting: int) -> None:
-        """Put jobs in line, and a few on runners."""
+        """Put jobs into the queue, and give a few to runners."""
         for number in range(waiting + RUNNERS):
             await self.submit()
             if number % 100 == 0:
@@ -87,7 +88,7 @@ class Bench:
         self._waiting.append(job_id)
 
     async def poll(self, job_id: str) -> None:
-        """Look up a job that only the store has."""
+        """Look up a job that is in the store only."""
         job = await self.journal.get(job_id)
         assert job is not None
         self.tracker.view_of(job)
@@ -100,13 +101,13 @@ class Bench:
         self._running.append((claim.job.job_id, token))
 
     async def run_a_job(self) -> None:
-        """One of each operation, and a second submit: as many jobs wait as before."""
+        """Run each operation once and submit a second job, so that as many jobs wait as before."""
         tracker = self.tracker
         await self._measured("submit", self.submit)
         await self.submit()
         await self.journal.flushed()
         middle, last = self._waiting[len(self._waiting) // 2], self._waiting.pop()
-        # The first to ask after a job has finished has the speeds worked out anew.
+        # The first poll after a job has finished computes the speeds anew.
         await self._measured("first poll after a finish", lambda: tracker.view(middle))
         await self._measured("poll in mid-line", lambda: tracker.view(middle))
         await self._measured("cancel", lambda: tracker.cancel(last))
@@ -122,7 +123,7 @@ class Bench:
         await self._measured("poll an ended job", lambda: self.poll(job_id))
 
     async def throughput(self, callers: int) -> float:
-        """Durable submits a second."""
+        """Return the durable submits a second."""
         ends_at = time.perf_counter() + CALLER_SECONDS
         done = count()
 
@@ -145,9 +146,9 @@ class Bench:
 
 
 async def measure(stores: Iterator[str]) -> tuple[list[Timings], dict[int, float]]:
-    """The timings with each length of the line, and submits a second by number of callers with the longest.
+    """Return the timings with each length of the queue, and submits a second by callers with the longest.
 
-    The lines take turns, so that other programs on the machine slow them down alike.
+    The queues take turns, so that other programs on the machine slow them down equally.
     """
     benches = [Bench(next(stores)) for _ in QUEUES]
     try:
@@ -166,7 +167,7 @@ async def measure(stores: Iterator[str]) -> tuple[list[Timings], dict[int, float
 
 
 def rows(short: Timings, long: Timings) -> list[dict[str, Any]]:
-    """One per operation, over both lengths of the line."""
+    """Return one row for each operation, over both lengths of the queue."""
     return [
         {
             "operation": name,
@@ -190,7 +191,7 @@ def _columns(what: str, short: list[float], long: list[float]) -> dict[str, floa
 
 @contextmanager
 def locations(store: str) -> Iterator[Iterator[str]]:
-    """Of empty stores."""
+    """Yield the locations of empty stores."""
     with tempfile.TemporaryDirectory() as folder:
         if store == "sqlite":
             yield (f"{folder}/{number}.sqlite3" for number in count())

@@ -1,4 +1,4 @@
-"""Captions and lyrics that mean nothing."""
+"""Draws captions and lyrics without meaning."""
 
 import random
 
@@ -23,5 +23,5 @@ def words(chance: random.Random, count: int) -> str:
 
 
 def lyrics(chance: random.Random) -> str:
-    """Four lines."""
+    """Return four lines of lyrics."""
     return "\n".join(words(chance, 6) for _ in range(4))

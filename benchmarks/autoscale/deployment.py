@@ -1,4 +1,4 @@
-"""One simulated deployment: replicas that share their speed between their jobs, and the line before them."""
+"""Simulates one deployment: replicas that share their speed among jobs, and the queue before them."""
 
 import heapq
 import random
@@ -12,16 +12,16 @@ from benchmarks.autoscale.parameters import Speed
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """One job on its way."""
+    """One simulated job."""
 
     submitted_at: float
     work: tuple[float, ...]
-    """Units for each deployment."""
+    """The units of work that the job asks of each deployment."""
     stage: int = 0
 
 
 class State(Enum):
-    """Of a replica; each holds its GPU until it is gone."""
+    """The state of a replica. A replica holds its GPU in every state but `gone`."""
 
     STARTING = 1
     RUNNING = 2
@@ -31,25 +31,28 @@ class State(Enum):
 
 @dataclass(eq=False, slots=True)
 class Replica:
-    """All its jobs advance at the same speed, so one number says how far all of them are."""
+    """One simulated replica.
+
+    All of its jobs advance at the same speed, so one number describes their progress.
+    """
 
     number: int
     state: State = State.STARTING
     done: float = 0.0
-    """Units that a job has got that is here since the beginning."""
+    """Units that a job has received which has been here since the replica began."""
     advanced_at: float = 0.0
     jobs: list[tuple[float, int, Job]] = field(default_factory=list)
-    """A heap: the value of `done` at which a job is finished."""
+    """A heap of (value of `done` at which the job is finished, tie-breaker, job)."""
     changes: int = 0
-    """Wake-ups that were planned before the last change mean nothing."""
+    """Number of changes so far. A wake-up that was planned before the last change is ignored."""
 
 
 Wake = Callable[[float, Callable[[float, Replica, int], None], Replica, int], None]
-"""Calls a method with the time, a replica and its `changes`, at a time to come."""
+"""A function that schedules a call: it calls a method later with the time, a replica and its `changes`."""
 
 
 class Deployment:
-    """Replicas, and the jobs in them and before them."""
+    """Holds the replicas of one deployment with their jobs, and the jobs that wait."""
 
     def __init__(self, speed: Speed, wake: Wake, finished: Callable[[float, Job], None], seed: int) -> None:
         self._speed = speed
@@ -57,29 +60,29 @@ class Deployment:
         self._finished = finished
         self._chance = random.Random(seed)
         self._replicas: list[Replica] = []
-        """Those that start or run, oldest first."""
+        """Replicas that start or run, oldest first."""
         self._open: list[Replica] = []
-        """Those that run and have room."""
+        """Replicas that run and have room for a job."""
         self._open_at: dict[Replica, int] = {}
         self._line: deque[Job] = deque()
         self._count = 0
         self.held = 0
-        """Replicas that hold a GPU."""
+        """Number of replicas that hold a GPU."""
         self.running = 0
         self.in_flight = 0
-        """Jobs here: what Serve's handles count."""
+        """Number of jobs here, as Serve's handles count them."""
 
     @property
     def target(self) -> int:
         return len(self._replicas)
 
     def begin(self, count: int) -> None:
-        """Start with replicas that run."""
+        """Start with `count` replicas that already run."""
         for _ in range(count):
             self._run(0.0, self._new_replica())
 
     def enter(self, now: float, job: Job) -> None:
-        """A job comes to this deployment."""
+        """Take a job that arrives at this deployment."""
         self.in_flight += 1
         if self._open:
             self._serve(now, self._less_busy(), job)
@@ -87,7 +90,7 @@ class Deployment:
             self._line.append(job)
 
     def scale(self, now: float, target: int) -> None:
-        """Start replicas, or stop some: those that start, then the newest, as Serve does."""
+        """Start replicas or stop some. Like Serve, stop those that still start first, then the newest."""
         for _ in range(target - len(self._replicas)):
             self._wake(now + self._speed.cold_start_seconds, self._started, self._new_replica(), 0)
         if target < len(self._replicas):
@@ -96,7 +99,10 @@ class Deployment:
                 self._stop(replica)
 
     def lose(self, now: float, share: float) -> list[Job]:
-        """Nodes die: the jobs of the newest running replicas. Others start; the jobs come back by `retry`."""
+        """Remove the newest running replicas, as when nodes die, and return their jobs.
+
+        Other replicas start in their place, and the simulation brings the jobs back with `retry`.
+        """
         running = [replica for replica in self._replicas if replica.state is State.RUNNING]
         lost: list[Job] = []
         for replica in running[len(running) - round(share * len(running)) :]:
@@ -108,7 +114,7 @@ class Deployment:
         return lost
 
     def retry(self, now: float, job: Job) -> None:
-        """A lost job comes back before all others."""
+        """Take a lost job back in front of all others."""
         self.in_flight += 1
         self._line.appendleft(job)
         self._take_from_line(now)
@@ -132,7 +138,7 @@ class Deployment:
         self._take_from_line(now)
 
     def _stop(self, replica: Replica) -> None:
-        """No new jobs; gone when it has none."""
+        """Give the replica no new jobs. It is gone when its last job leaves."""
         self._replicas.remove(replica)
         self._set_closed(replica)
         self.running -= replica.state is State.RUNNING
@@ -150,7 +156,7 @@ class Deployment:
             self._serve(now, self._less_busy(), self._line.popleft())
 
     def _less_busy(self) -> Replica:
-        """Of two at random, as Serve's router chooses."""
+        """Return the less busy of two random replicas, as Serve's router chooses."""
         one, other = self._chance.choice(self._open), self._chance.choice(self._open)
         return one if len(one.jobs) <= len(other.jobs) else other
 

@@ -1,9 +1,9 @@
-"""What the simulated cluster is like: the numbers to replace by your own.
+"""Holds the parameters of the simulated cluster, which a reader can replace with measurements of their own.
 
-Speeds are estimates: no GPU was measured. They follow from the models' sizes and 40 %
-of what the GPU can do in bfloat16 (L4: 300 GB/s, 121 TFLOP/s; H100: 3.35 TB/s, 989 TFLOP/s). A Generator and
-a Codec share a GPU; the speed of each is what it is while the other is busy. Cold starts are the sum of a
-measured part and of estimates (`cold_start`).
+Speeds are estimates, because no GPU was measured. They follow from the models' sizes and 40 % of what the GPU
+can do in bfloat16 (L4: 300 GB/s, 121 TFLOP/s; H100: 3.35 TB/s, 989 TFLOP/s). A Generator and a Codec share a
+GPU, and the speed of each is its speed while the other is busy. A cold start is the sum of a measured part
+and of estimates (`cold_start`).
 """
 
 from dataclasses import dataclass
@@ -11,27 +11,33 @@ from dataclasses import dataclass
 from ray.serve._private.constants import RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S
 
 CONTROL_SECONDS = 2.0
-"""Time between the controller's decisions. Serve decides every 0.1 s; nothing here happens so fast."""
+"""Seconds between two decisions of the controller.
+
+Serve decides every 0.1 s, but nothing here changes so fast.
+"""
 PUSH_SECONDS: float = RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S
-"""Between two reports of a handle's requests: what Serve itself takes, 10 s by default."""
+"""Seconds between two reports of a handle's requests. This is Serve's own value, 10 s by default."""
 RECORDS_PER_LOOK_BACK = 0.2
-"""RAY_SERVE_AUTOSCALING_METRIC_RECORD_INTERVAL_FACTOR, Serve's default."""
+"""Serve's default of RAY_SERVE_AUTOSCALING_METRIC_RECORD_INTERVAL_FACTOR."""
 LOSS_NOTICED_SECONDS = 3.0
-"""From a node's death to its calls' errors; a killed node of a test cluster took 2.6 s."""
+"""Seconds from a node's death until calls to it fail. A killed node of a test cluster took 2.6 s."""
 STARTED_SECONDS = {"LanguageModel": 14.0, "Generator": 5.0, "Codec": 5.0}
-"""Measured: from Serve's decision to a replica that answers, on a checkpoint that weighs nothing: a process,
-imports, engines. The shortest of some 120 starts each in the controller's log, on two cores of a Xeon."""
+"""Seconds from Serve's decision until a replica answers, with a checkpoint of negligible size.
+
+They cover the process, imports and engines. Each is the shortest of some 120 starts in the controller's log,
+on two cores of a Xeon.
+"""
 DISK_GIGABYTES_PER_SECOND = 1.0
 GRAPH_SECONDS = {"LanguageModel": 30.0, "Generator": 10.0, "Codec": 5.0}
-"""CUDA context, warm-up, and what vLLM captures and profiles."""
+"""Estimated seconds for the CUDA context, warm-up, and the graphs and profiles that vLLM makes."""
 NODE_SECONDS = 120.0
-"""From the order for a new node to Ray on it."""
+"""Estimated seconds from the order for a new node until Ray runs on it."""
 NODES_ORDERED = 1 / 3
-"""Share of the replicas for which there is no node yet: each replica waits for so much of a node."""
+"""Share of new replicas that need a new node. Each replica waits for this share of a node's start."""
 
 
 def cold_start(deployment: str, gigabytes: float) -> float:
-    """Seconds from the decision to the first request of a replica that loads so much from a local disk."""
+    """Return the seconds from the decision to a replica's first request. The weights are on a local disk."""
     node = NODES_ORDERED * NODE_SECONDS
     return (
         STARTED_SECONDS[deployment] + gigabytes / DISK_GIGABYTES_PER_SECOND + GRAPH_SECONDS[deployment] + node
@@ -40,22 +46,22 @@ def cold_start(deployment: str, gigabytes: float) -> float:
 
 @dataclass(frozen=True)
 class Speed:
-    """One replica of a deployment."""
+    """The speed of one replica of a deployment."""
 
     alone: float
-    """Units a second of the only job on it."""
+    """Units a second when one job is on the replica."""
     full: float
-    """Units a second of all its jobs together, when it has as many as it takes side by side."""
+    """Units a second of all jobs together, when the replica has as many as it takes side by side."""
     side_by_side: int
     cold_start_seconds: float
-    """From the decision to the first request."""
+    """Seconds from the decision to the first request."""
 
     def seconds_per_unit(self, jobs: int) -> float:
-        """Until each of `jobs` has one unit more: a part that they share and one that each adds."""
+        """Return the seconds in which each of `jobs` gets one unit: a shared part and one for each job."""
         return self._shared + self._own * jobs
 
     def jobs_at(self, share: float) -> float:
-        """Jobs side by side with which a replica gets so much of `full` done."""
+        """Return the number of jobs side by side at which a replica reaches this share of `full`."""
         rate = share * self.full
         return rate * self._shared / (1.0 - rate * self._own)
 
@@ -69,7 +75,10 @@ class Speed:
 
 
 Fleet = dict[str, Speed]
-"""By deployment, in the order in which a job goes through them; in the units of serve_app.autoscaling."""
+"""The speed of each deployment, in the order in which a job visits them.
+
+Units are those of serve_app.autoscaling.
+"""
 
 L4: Fleet = {
     "LanguageModel": Speed(
@@ -80,7 +89,7 @@ L4: Fleet = {
     ),
     "Codec": Speed(alone=40.0, full=50.0, side_by_side=4, cold_start_seconds=cold_start("Codec", 0.3)),
 }
-"""The 1.7B language model, the 2B turbo DiT (8 steps)."""
+"""Speeds with the 1.7B language model and the 2B turbo DiT (8 steps)."""
 
 H100: Fleet = {
     "LanguageModel": Speed(
@@ -91,21 +100,21 @@ H100: Fleet = {
     ),
     "Codec": Speed(alone=300.0, full=350.0, side_by_side=4, cold_start_seconds=cold_start("Codec", 0.3)),
 }
-"""The 4B language model, an XL DiT, and jobs of four songs each."""
+"""Speeds with the 4B language model, an XL DiT, and jobs of four songs each."""
 
 
 @dataclass(frozen=True)
 class Mix:
-    """What songs clients ask for: lengths from a lognormal distribution, within bounds."""
+    """The songs that clients ask for. Lengths follow a lognormal distribution within bounds."""
 
     median_seconds: float
     spread: float
-    """Standard deviation of the logarithm."""
+    """Standard deviation of the logarithm of the length."""
     longest_seconds: float
     rows: int
-    """How often the DiT is asked about a song: steps, twice where it is guided."""
+    """DiT rows for one song: its steps, doubled where it is guided."""
     songs: int = 1
-    """In a job, side by side."""
+    """Songs of one job, which are made side by side."""
     shortest_seconds: float = 10.0
 
 

@@ -1,4 +1,7 @@
-"""The policies that are compared, called as by Serve's controller: through its own autoscaling state."""
+"""The policies that the benchmark compares.
+
+Serve's own autoscaling state calls them, as its controller does.
+"""
 
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -26,7 +29,7 @@ APPLICATION = "acestep"
 
 
 class Clock:
-    """What Ray's modules take for `time`."""
+    """Replaces `time` in Ray's modules."""
 
     now = 0.0
 
@@ -39,7 +42,7 @@ class Clock:
 
 @contextmanager
 def simulated_time(clock: Clock) -> Iterator[None]:
-    """Serve's controller sees the simulation's time."""
+    """Let Serve's controller see the simulation's time inside the block."""
     with (
         patch("ray.serve._private.autoscaling_state.time", clock),
         patch("ray.serve.autoscaling_policy.time", clock),
@@ -48,7 +51,10 @@ def simulated_time(clock: Clock) -> Iterator[None]:
 
 
 class Policy(Protocol):
-    """Targets of all deployments. `in_flight` and `running` are jobs and replicas by deployment."""
+    """Chooses target replicas for all deployments.
+
+    `in_flight` and `running` are jobs and replicas by deployment.
+    """
 
     def targets(
         self,
@@ -61,7 +67,7 @@ class Policy(Protocol):
 
 
 class FixedFleet:
-    """Always the same."""
+    """Keeps the same number of replicas at all times."""
 
     def __init__(self, counts: Mapping[str, int]) -> None:
         self._counts = dict(counts)
@@ -71,7 +77,7 @@ class FixedFleet:
 
 
 class _Serve:
-    """Serve's state of the application, as its controller has it."""
+    """Holds Serve's autoscaling state of the application, as its controller has it."""
 
     def __init__(self, configs: Mapping[str, AutoscalingConfig]) -> None:
         self._ids = {name: DeploymentID(name=name, app_name=APPLICATION) for name in configs}
@@ -94,7 +100,7 @@ class _Serve:
 
 
 class RayDefault(_Serve):
-    """`replica_queue_length_autoscaling_policy` on what the handles push."""
+    """Applies `replica_queue_length_autoscaling_policy` to the numbers that the handles report."""
 
     def __init__(self, configs: Mapping[str, AutoscalingConfig], push_seconds: float = PUSH_SECONDS) -> None:
         super().__init__(configs)
@@ -124,7 +130,8 @@ class RayDefault(_Serve):
 
     def _push(self, now: float) -> None:
         for name, identity in self._ids.items():
-            # The controller adds up what runs and waits at all handles: one that has it all will do.
+            # The controller adds up the running and waiting requests of all handles, so one handle that
+            # reports all of them is equivalent.
             series = [TimeStampedValue(at, float(counts[name])) for at, counts in self._records]
             self._state.record_request_metrics_for_handle(
                 HandleMetricReport(
@@ -140,7 +147,7 @@ class RayDefault(_Serve):
 
 
 class Ours(_Serve):
-    """`ScaleByWork`, behind Serve's wrapper for policies of an application."""
+    """Applies `ScaleByWork` through Serve's wrapper for policies of an application."""
 
     def __init__(self, configs: Mapping[str, AutoscalingConfig], policy: ScaleByWork) -> None:
         super().__init__(configs)
@@ -165,7 +172,7 @@ class Ours(_Serve):
 def serve_default(
     fleet: Fleet, minimum: int, maximum: int, busy: float, **options: Any
 ) -> dict[str, AutoscalingConfig]:
-    """Serve's defaults, but for a target: so many requests that a replica does `busy` of what it can."""
+    """Return Serve's defaults with the target of requests at which a replica is `busy` (0 to 1)."""
     return {
         name: AutoscalingConfig(
             min_replicas=minimum,
@@ -178,7 +185,7 @@ def serve_default(
 
 
 def without_delays(minimum: int, most: Mapping[str, int]) -> dict[str, AutoscalingConfig]:
-    """For our policy, which holds back by itself."""
+    """Return a configuration without Serve's delays, because our policy has delays of its own."""
     delays = {"upscale_delay_s": 0.0, "downscale_delay_s": 0.0}
     return {
         name: AutoscalingConfig(min_replicas=minimum, max_replicas=maximum, **delays)

@@ -1,4 +1,4 @@
-"""Discrete events: jobs come, go through the deployments, and the policy sets how many replicas there are."""
+"""Runs a discrete-event simulation: jobs pass through the deployments, and a policy sets the replicas."""
 
 import heapq
 import itertools
@@ -14,27 +14,27 @@ from benchmarks.autoscale.policies import Clock, Policy, simulated_time
 from benchmarks.autoscale.traffic import Traffic, Work, arrivals
 
 STAGES = ("composing", "denoising", "decoding")
-"""What the tracker calls the work of the three deployments."""
+"""The tracker's names for the work of the three deployments."""
 LOST_SHARE = 1 / 3
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a policy made of some traffic."""
+    """The result of one policy under one traffic."""
 
     jobs: int
     wait_p50: float
-    """Seconds that a job took longer than alone: in lines, beside others, again for what was lost."""
+    """Median seconds by which a job took longer than alone: waiting, sharing and repeating lost work."""
     wait_p95: float
     result_p95: float
-    """Seconds from a job's submission to its result."""
+    """95th percentile of the seconds from a job's submission to its result."""
     gpu_hours: float
-    """From a replica's start to its end; a Generator and a Codec share a GPU."""
+    """GPU hours, counted from a replica's start to its end. A Generator and a Codec share a GPU."""
     gpus_most: int
 
 
 class Simulation:
-    """One run."""
+    """One simulation run."""
 
     def __init__(
         self, fleet: Fleet, runners: int, policy: Policy, begin: Mapping[str, int], seed: int = 0
@@ -53,7 +53,7 @@ class Simulation:
         self._alone = [speed.seconds_per_unit(1) for speed in fleet.values()]
         self._free_runners = runners
         self._line: deque[Job] = deque()
-        """Where jobs wait until a runner claims them."""
+        """Jobs that wait until a runner claims them."""
         self._submitted = [0.0] * len(STAGES)
         self._left = [0.0] * len(STAGES)
         self._unfinished = 0
@@ -64,7 +64,7 @@ class Simulation:
         self._counted_at = 0.0
 
     def run(self, traffic: Traffic, mix: Mix, seed: int) -> Outcome:
-        """Until the traffic has ended and the last job has its result."""
+        """Run until the traffic has ended and the last job has its result."""
         coming = arrivals(traffic, mix, seed)
         self._next_arrival(coming)
         self._at(0.0, self._control)
@@ -148,7 +148,10 @@ class Simulation:
         self._at(now + CONTROL_SECONDS, self._control)
 
     def _count_gpus(self, now: float) -> None:
-        """Replicas that end between two decisions count until the second."""
+        """Add the GPU time since the last decision.
+
+        A replica that ends between two decisions counts until the second.
+        """
         self._gpu_seconds += (now - self._counted_at) * self._gpus
         self._counted_at = now
         language_models, generators, codecs = (deployment.held for deployment in self._order)

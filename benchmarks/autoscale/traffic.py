@@ -1,4 +1,4 @@
-"""When jobs come, and what they ask for."""
+"""Describes when jobs arrive and what they ask for."""
 
 import itertools
 import math
@@ -10,7 +10,7 @@ from benchmarks.autoscale.parameters import Mix
 from configs.domain import CODE_RATE
 
 Work = tuple[float, float, float]
-"""Codes; rows × seconds of audio; seconds of audio: the units of the three deployments."""
+"""Codes, rows × seconds of audio, and seconds of audio: the units of the three deployments."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Traffic:
     rate: Callable[[float], float]
     highest_rate: float
     loses_nodes_at: float | None = None
-    """When a third of all GPUs dies at once."""
+    """The time in seconds at which a third of all GPUs dies at once."""
 
 
 def steady(rate: float, hours: float) -> Traffic:
@@ -30,7 +30,7 @@ def steady(rate: float, hours: float) -> Traffic:
 
 
 def diurnal(lowest: float, highest: float, hours: float) -> Traffic:
-    """A cosine, lowest at midnight."""
+    """Return traffic that follows a cosine with its lowest point at midnight."""
     middle, swing = (highest + lowest) / 2, (highest - lowest) / 2
     return Traffic(
         "diurnal", hours * 3600, lambda at: middle - swing * math.cos(2 * math.pi * at / (24 * 3600)), highest
@@ -38,7 +38,7 @@ def diurnal(lowest: float, highest: float, hours: float) -> Traffic:
 
 
 def burst(rate: float, times: float, hours: float, begin: float, seconds: float) -> Traffic:
-    """`times` as many jobs for some seconds."""
+    """Return traffic that grows to `times` as many jobs for some seconds."""
     return Traffic(
         f"{times:g}x burst",
         hours * 3600,
@@ -52,7 +52,7 @@ def lost_node(rate: float, hours: float) -> Traffic:
 
 
 def arrivals(traffic: Traffic, mix: Mix, seed: int) -> Iterator[tuple[float, Work]]:
-    """Jobs at random (a Poisson process, thinned), the same for every policy."""
+    """Draw jobs as a thinned Poisson process. All policies of a comparison get the same jobs."""
     chance = random.Random(seed)
     at = 0.0
     while True:

@@ -1,10 +1,11 @@
-"""The whole server over HTTP against what a user would run instead: `make bench`, or `QUICK=1 make bench`.
+"""Compares the whole server over HTTP with what a user would run instead (`make bench`).
 
     python -m benchmarks.end_to_end [--quick] [--only speed idle ...] [--results FOLDER]
 
-One after the other, never side by side: the models called in a loop, a plain server in one process, and ours.
-All have the same weights (some 100 M random parameters), float32, the same sampling and seeds, the same jobs.
-Prints tables and, at the end, the goals, met or missed; writes figures.json and pictures into the folder.
+The contestants run one after the other: the models called in a loop, a plain server in one process, and ours.
+All have the same weights (some 100 M random parameters), float32, the same sampling and seeds, and the same
+jobs. The benchmark prints its tables and, at the end, which goals were met. It writes figures.json and
+pictures into the folder.
 """
 
 import argparse
@@ -42,23 +43,23 @@ from configs.settings import PROJECT_ROOT
 
 SECTIONS = ("speed", "overhead", "lengths", "watching", "memory", "idle", "requests", "start")
 ON_REQUEST = ("profile",)
-"""Sections that others would feel."""
+"""Sections that would disturb the others and therefore run on request only."""
 ON_OUR_SERVER = frozenset((*SECTIONS, *ON_REQUEST)) - {"requests"}
 MODELS = PROJECT_ROOT / "models" / "benchmark"
 RESULTS = PROJECT_ROOT / "docs" / "benchmarks"
-"""Of a whole run."""
+"""Default folder for the results of a whole run."""
 OTHER_RESULTS = PROJECT_ROOT / "output" / "benchmarks"
 
 
 @dataclass
 class Peers:
-    """What the peers did: what ours is compared with."""
+    """Holds the results of the two peers, with which ours are compared."""
 
     loop: LoopJobs
     plain: Speeds
     half_load: Speed
     half_rate: float
-    """Jobs a second that are half of what saturates the plain server."""
+    """Half of the jobs a second at which the plain server is saturated."""
 
 
 @dataclass
@@ -73,7 +74,7 @@ class Run:
     idle: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> None:
-        """All chosen sections."""
+        """Run all chosen sections."""
         peers = self._peers() if "speed" in self.sections else None
         if self.sections & ON_OUR_SERVER:
             with ours(self.bench) as server:
@@ -95,7 +96,8 @@ class Run:
             self.report.table(title, memory_table(at_rest, peaks))
             rate = found.saturation / 2
             half_load = speed.arrivals(speed.PLAIN, server, self.size, rate, self.report)
-        # Right before ours, which is compared with it: the machine's speed changes within minutes.
+        # The loop runs directly before our server, with which it is compared, because the machine's speed
+        # changes within minutes.
         loop = speed.loop_jobs(self.bench, self.size, self.report)
         return Peers(loop, found, half_load, rate)
 
@@ -181,7 +183,7 @@ def main() -> None:
     print(*(f"{name}: {value}" for name, value in about.items()), sep="\n")
     report = Report(about)
     size = TINY if chosen.tiny else QUICK if chosen.quick else FULL
-    # Whoever ends this ends the servers, too.
+    # An interrupt of this program also ends the servers that it started.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(128 + signal.SIGTERM))
     try:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,11 @@
-"""The models of the benchmark: every part of the real ones, some 100 M parameters in all, random weights.
+"""Builds the benchmark's models: all parts of the real ones, with some 100 M random parameters in all.
 
-DiT, LM and text encoder are the official turbo model's of 2 B parameters, the 1.7B LM's and Qwen3-Embedding's
-with 3/16 of the widths and half of the layers or fewer. So DiT and LM are equally large besides the LM's
-vocabulary, as the official ones are. The vocabulary does not shrink: the 64,000 codes belong to the format
-and are a quarter of all parameters here. The VAE keeps its latents and rates, and is as wide as makes
-decoding 0.38 of the arithmetic of denoising (officially 0.39: 122 of 311 GFLOP a second of a song of 60 s).
+DiT, language model and text encoder have the layouts of the official 2B turbo model, the 1.7B language model
+and Qwen3-Embedding, with 3/16 of their widths and at most half of their layers. Without the language model's
+vocabulary, DiT and language model are equally large, as the official ones are. The vocabulary does not
+shrink, because its 64,000 codes belong to the format; it holds a quarter of all parameters here. The VAE
+keeps its latents and rates. Its width is chosen so that decoding takes 0.38 of the arithmetic of denoising
+(officially 0.39: 122 of 311 GFLOP for each second of a song of 60 s).
 """
 
 import argparse
@@ -29,9 +30,9 @@ LAYERS = 12
 VAE_WIDTH = 24
 LATENT_CHANNELS = 64
 TEXT_TOKENS = 1024
-"""Of the LM's vocabulary, besides control tokens and codes."""
+"""Text tokens of the language model's vocabulary, without control tokens and codes."""
 FORMAT = "1"
-"""Changes with what is written here: a folder of another format is built anew."""
+"""Version of the checkpoints' layout. Folders with another version are built anew."""
 
 _TEXT_WIDTH = WIDTH // 2
 
@@ -57,7 +58,7 @@ _TEXT_ENCODER_SIZES = {
 
 
 def benchmark_models(folder: Path) -> ModelSettings:
-    """The settings of the checkpoints in `folder`, which are built there where they are missing."""
+    """Return the settings of the checkpoints in `folder`. Missing checkpoints are built there first."""
     models = ModelSettings(source="folder", folder=folder)
     label = folder / "FORMAT"
     if not label.exists() or label.read_text() != FORMAT:
@@ -72,7 +73,7 @@ def benchmark_models(folder: Path) -> ModelSettings:
 
 
 def million_parameters(models: ModelSettings) -> dict[str, float]:
-    """By part, from the headers of the weight files."""
+    """Return the million parameters of each part, read from the headers of the weight files."""
     from deployments.checkpoints.weights import read_headers
 
     def count(name: str) -> float:

@@ -1,4 +1,4 @@
-"""Python programs that run by themselves and print what they found."""
+"""Runs Python programs in processes of their own and reads the JSON that they print."""
 
 import json
 import subprocess
@@ -10,7 +10,10 @@ from configs.settings import PROJECT_ROOT
 
 
 def json_of(module: str, bench: Bench, threads: int, *arguments: str) -> Any:
-    """The JSON in the last line that a module prints. Raises RuntimeError with what it complained about."""
+    """Return the JSON in the last line that a module prints.
+
+    Raises RuntimeError with its error output if it fails.
+    """
     options = ["--threads", str(threads), *model_options(bench)]
     command = [sys.executable, "-m", module, *arguments, *options]
     done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)

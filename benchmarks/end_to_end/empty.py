@@ -1,4 +1,4 @@
-"""A Serve application that does nothing: what any application costs while nobody asks for anything."""
+"""A Serve application that does nothing. It shows what any application costs while it is idle."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ async def ready() -> dict[str, str]:
 @serve.deployment(ray_actor_options={"num_cpus": 0.1})
 @serve.ingress(_app)
 class Web:
-    """One replica that answers HTTP."""
+    """A deployment that answers HTTP."""
 
     def __init__(self, *others: Any) -> None:
         self._others = others
@@ -24,11 +24,11 @@ class Web:
 
 @serve.deployment(ray_actor_options={"num_cpus": 0.1})
 class Empty:
-    """One replica with nothing."""
+    """A deployment that holds nothing."""
 
 
 def build(arguments: dict[str, str]) -> serve.Application:
-    """`replicas` of them, one of which answers HTTP."""
+    """Build the application with `replicas` replicas, one of which answers HTTP."""
     web: Any = Web
     empty: Any = Empty
     others = [empty.options(name=f"Empty{number}").bind() for number in range(1, int(arguments["replicas"]))]

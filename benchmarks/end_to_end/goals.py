@@ -1,4 +1,4 @@
-"""What the server shall reach, and whether it did."""
+"""Holds the goals of the server and whether a run met them."""
 
 import operator
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure and its limit."""
+    """One measured figure and the limit that it should keep."""
 
     name: str
     value: float
@@ -27,7 +27,7 @@ class Goal:
         return _COMPARISONS[self.comparison](self.value, self.limit)
 
     def row(self) -> dict[str, Any]:
-        """A line of the last table."""
+        """Return the goal as a row of the last table."""
         unit = f" {self.unit}" if self.unit else ""
         return {
             "goal": self.name,

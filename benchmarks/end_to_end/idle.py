@@ -1,4 +1,4 @@
-"""What our processes do while nobody asks for anything, against as many replicas with nothing in them."""
+"""Compares our processes while nobody sends requests with the same number of empty replicas."""
 
 import time
 
@@ -8,18 +8,18 @@ from benchmarks.end_to_end.servers import Bench, Server, idle_replicas
 from benchmarks.end_to_end.sizes import Size
 
 REPLICAS = 4
-"""Ingress, LanguageModel, Generator, Codec."""
+"""The replicas of Ingress, LanguageModel, Generator and Codec."""
 LIMIT_PERCENT = 3
 
 
 def idle_share(server: Server, size: Size) -> dict[str, float]:
-    """Percent of a core by process."""
+    """Return the percentage of a core that each process takes."""
     time.sleep(size.settle_seconds)
     return processor_share(server.pid, size.idle_seconds)
 
 
 def idle(our: dict[str, float], bench: Bench, size: Size, report: Report) -> None:
-    """`our` is what ours took."""
+    """Measure empty replicas and report them beside `our`, the figures of our server."""
     with idle_replicas(bench, REPLICAS) as server:
         empty = idle_share(server, size)
     names = sorted(our | empty, key=lambda name: -our.get(name, 0.0))

@@ -1,4 +1,4 @@
-"""What a song costs by its length: one job at a time, of one song, thinking."""
+"""Measures how the cost of a song grows with its length. Jobs of one song run one at a time."""
 
 import asyncio
 from typing import Any
@@ -11,7 +11,7 @@ from benchmarks.end_to_end.sizes import Size
 
 
 def lengths(server: Server, size: Size, report: Report) -> None:
-    """Seconds per second of music, and how much more that is than for the shortest song."""
+    """Report the seconds for each second of music, also relative to the shortest song."""
     records = [asyncio.run(_job(server, length)) for length in size.lengths]
     report.jobs("by length", records)
     cheapest = records[0].latency / records[0].audio_seconds

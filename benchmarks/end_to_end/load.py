@@ -1,7 +1,7 @@
-"""The load generator: clients of the job API, in a closed and in an open loop.
+"""The load generator: clients of the job API in a closed and in an open loop.
 
-Closed: so many clients, each of which sends its next job when it has heard of the end of the last one. Open:
-jobs come when they come, whatever the server has to do.
+In the closed loop, each of a fixed number of clients sends its next job when it has learned of the end of its
+last one. In the open loop, jobs arrive at given times, whatever the server is doing.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import httpx
 from benchmarks.peers.song_request import SongRequest
 
 POLL_SECONDS = 60
-"""How long one poll waits for news."""
+"""Seconds that one poll waits for news."""
 TIMEOUT_SECONDS = 1800
 
 
@@ -30,22 +30,22 @@ class Record:
     started: float
     finished: float
     seen: float
-    """When the client heard of the end."""
+    """The time at which the client learned of the end."""
     stages: dict[str, float] = field(default_factory=dict)
 
     @property
     def latency(self) -> float:
-        """Seconds from the submit until the client knew."""
+        """Return the seconds from the submit until the client knew of the end."""
         return self.seen - self.submitted
 
     @property
     def waited(self) -> float:
-        """Seconds in line."""
+        """Return the seconds that the job waited in the queue."""
         return self.started - self.submitted
 
 
 def client(url: str) -> httpx.AsyncClient:
-    """As many connections as there are jobs."""
+    """Return an HTTP client without a limit on connections, so that each job can have one."""
     return httpx.AsyncClient(
         base_url=url,
         timeout=httpx.Timeout(POLL_SECONDS + 60),
@@ -54,7 +54,10 @@ def client(url: str) -> httpx.AsyncClient:
 
 
 async def run_job(http: httpx.AsyncClient, request: SongRequest, started: set[str] | None = None) -> Record:
-    """Submit a job and follow it to its end, as `started` may be told. Raises RuntimeError where it fails."""
+    """Submit a job and follow it to its end.
+
+    Its id is in `started` meanwhile. Raises RuntimeError when the job fails.
+    """
     submitted = time.time()
     answer = await http.post("/v1/music/generate", json=request.model_dump())
     job_id: str = answer.raise_for_status().json()["job_id"]
@@ -87,7 +90,7 @@ async def run_job(http: httpx.AsyncClient, request: SongRequest, started: set[st
 async def closed_loop(
     url: str, requests: Sequence[SongRequest], clients: int, started: set[str] | None = None
 ) -> list[Record]:
-    """The jobs of `clients` that share the requests."""
+    """Run the jobs with `clients` concurrent clients that share the requests."""
     waiting: Iterator[SongRequest] = iter(requests)
     async with client(url) as http:
 
@@ -100,7 +103,7 @@ async def closed_loop(
 
 
 async def open_loop(url: str, requests: Sequence[SongRequest], arrivals: Sequence[float]) -> list[Record]:
-    """The jobs of clients that come at `arrivals`, seconds from now."""
+    """Send the jobs at `arrivals`, given in seconds from now."""
     began = asyncio.get_running_loop().time()
     async with client(url) as http:
 

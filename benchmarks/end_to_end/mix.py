@@ -1,4 +1,4 @@
-"""What the clients ask for, and when: the same for the same seed."""
+"""Draws what the clients ask for and when. The same seed gives the same requests."""
 
 import random
 from collections.abc import Sequence
@@ -15,7 +15,10 @@ MAX_BATCH = 2
 def song(
     chance: random.Random, durations: tuple[int, int], thinking_share: float, batch_size: int | None = None
 ) -> SongRequest:
-    """One request with words of its own. Whole seconds: the peers' pipeline can do all of those."""
+    """Return one request with words of its own.
+
+    Its duration is whole seconds, which the peers' pipeline always supports.
+    """
     return SongRequest(
         caption=words(chance, 10),
         lyrics=_lyrics(chance),
@@ -37,13 +40,13 @@ def _lyrics(chance: random.Random) -> str:
 def songs(
     count: int, durations: tuple[int, int], seed: int, thinking_share: float = 1.0
 ) -> list[SongRequest]:
-    """A mix of durations (seconds, both ends included), batches of one and two, and formats."""
+    """Return requests of mixed durations (seconds, both ends included), formats and batch sizes."""
     chance = random.Random(seed)
     return [song(chance, durations, thinking_share) for _ in range(count)]
 
 
 def reworded(requests: Sequence[SongRequest], seed: int) -> list[SongRequest]:
-    """The same work with other words, which no cache has seen."""
+    """Return the same requests with other words, which are in no cache."""
     chance = random.Random(seed)
     return [
         request.model_copy(update={"caption": words(chance, 10), "lyrics": _lyrics(chance)})
@@ -52,17 +55,17 @@ def reworded(requests: Sequence[SongRequest], seed: int) -> list[SongRequest]:
 
 
 def one_song(duration: int, seed: int) -> SongRequest:
-    """A job of one song of this length, thinking."""
+    """Return a job of one song of this length, with `thinking`."""
     return song(random.Random(seed), (duration, duration), 1.0, batch_size=1)
 
 
 def warm_up(durations: tuple[int, int]) -> SongRequest:
-    """The first job of every server, as a wav file, so that their samples can be compared."""
+    """Return the first job of every server. It asks for a wav file, so that samples can be compared."""
     return one_song(durations[0], seed=0).model_copy(update={"audio_format": "wav"})
 
 
 def poisson_arrivals(rate: float, count: int, seed: int) -> list[float]:
-    """Seconds from the beginning at which `count` requests come, `rate` a second on average."""
+    """Return the seconds from the start at which `count` requests arrive, at a mean of `rate` a second."""
     chance = random.Random(seed)
     times: list[float] = []
     for _ in range(count):
@@ -71,5 +74,5 @@ def poisson_arrivals(rate: float, count: int, seed: int) -> list[float]:
 
 
 def audio_seconds(requests: Sequence[SongRequest]) -> int:
-    """Of all their songs."""
+    """Return the seconds of audio of all songs of the requests."""
     return sum(request.audio_seconds for request in requests)

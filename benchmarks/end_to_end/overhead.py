@@ -1,6 +1,6 @@
-"""What the server adds to one job, by span: the time outside the models' calls and the writing of files.
+"""Measures what the server adds to one job: the time outside model calls and file writes, by span.
 
-What waits inside such a call (for a thread, for vLLM's process) counts as the call's.
+Waiting inside such a call (for a thread, or for vLLM's process) counts as part of the call.
 """
 
 import asyncio
@@ -18,16 +18,19 @@ from benchmarks.measuring import Table
 from serve_app.admin.trace_tree import Span, job_span, read_trace
 
 WORK = frozenset({"plan", "prefill", "codes", "preparing", "steps", "reading", "tiles", "writing"})
-"""Spans in which a model computes or a file is read or written."""
+"""Spans in which a model computes, or a file is read or written."""
 ON_THE_WAY, ON_THE_WAY_BACK = "way to the server", "way back"
 LIMIT_MS = 150
 FLUSH_SECONDS = 15.0
-"""Spans are written by other processes, some seconds after they ended."""
+"""Seconds to wait for spans, which other processes write some seconds after they ended."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a moment of a job was spent on: the deepest span that covers it."""
+    """The share of a job's time that one span takes.
+
+    A moment belongs to the deepest span that covers it, and spans of WORK come first.
+    """
 
     name: str
     service: str
@@ -36,7 +39,10 @@ class Part:
 
 
 def parts_of(spans: Sequence[Span], began: float, seen: float) -> list[Part]:
-    """The time from `began` to when the client had `seen` the end (epoch seconds), each moment of it once."""
+    """Divide the time from `began` until the client had `seen` the end (epoch seconds) into parts.
+
+    Every moment belongs to exactly one part.
+    """
     job = job_span(list(spans))
     if job is None:
         raise ValueError("the trace has no span of its job")
@@ -55,7 +61,7 @@ def parts_of(spans: Sequence[Span], began: float, seen: float) -> list[Part]:
 
 
 def overhead(server: Server, size: Size, report: Report) -> list[Span]:
-    """The spans of the last of some jobs, for a picture."""
+    """Measure some jobs, and return the spans of the last one for a picture."""
     jobs = [asyncio.run(_job(server, size.durations[0], seed)) for seed in range(size.overhead_jobs)]
     time.sleep(FLUSH_SECONDS)
     traces = [read_trace(job.job_id, [server.traces]) for job in jobs]
@@ -67,7 +73,7 @@ def overhead(server: Server, size: Size, report: Report) -> list[Span]:
 
 
 def table(jobs: Sequence[Sequence[Part]]) -> Table:
-    """Mean milliseconds of each part, in the order in which they come."""
+    """Return the mean milliseconds of each part, in the order in which the parts occur."""
     sums: dict[Part, float] = {}
     for part in (part for parts in jobs for part in parts):
         key = replace(part, seconds=0.0)

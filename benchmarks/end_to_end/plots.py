@@ -1,4 +1,4 @@
-"""The pictures of docs/performance.md."""
+"""Draws the pictures of docs/performance.md."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ DPI = 90
 
 
 def draw_latency(speeds: dict[str, Speeds], folder: Path) -> None:
-    """Latency against load: median and 95th percentile by clients at once."""
+    """Draw latency against load: median and 95th percentile by the number of concurrent clients."""
     figure, axes = _figure()
     for color, (name, found) in enumerate(speeds.items()):
         clients = list(found.closed)
@@ -30,7 +30,7 @@ def draw_latency(speeds: dict[str, Speeds], folder: Path) -> None:
 
 
 def draw_throughput(speeds: dict[str, Speeds], folder: Path) -> None:
-    """Throughput against concurrency."""
+    """Draw throughput against the number of concurrent clients."""
     figure, axes = _figure()
     for name, found in speeds.items():
         music = [speed.audio_per_second for speed in found.closed.values()]
@@ -40,7 +40,7 @@ def draw_throughput(speeds: dict[str, Speeds], folder: Path) -> None:
 
 
 def draw_waterfall(spans: Sequence[Span], folder: Path) -> None:
-    """The spans of one job, in which a model computes or a file is written in another colour."""
+    """Draw the spans of one job. Spans in which a model computes or a file is written have another colour."""
     began = min(span.started for span in spans)
     spans = _in_order(spans)
     figure, axes = pyplot.subplots(figsize=(SIZE[0], 0.22 * len(spans) + 1), layout="constrained")
@@ -57,7 +57,7 @@ def draw_waterfall(spans: Sequence[Span], folder: Path) -> None:
 
 
 def _in_order(spans: Sequence[Span]) -> list[Span]:
-    """Each span behind its parent."""
+    """Return the spans sorted so that each one follows its parent."""
     known = {span.span_id: span for span in spans}
 
     def path(span: Span) -> tuple[tuple[float, str], ...]:

@@ -1,4 +1,7 @@
-"""What the processes of a server take: memory, shared pages counted in proportion, and processor time."""
+"""Measures the memory and processor time of a server's processes.
+
+Shared pages are divided among their users.
+"""
 
 import threading
 import time
@@ -10,17 +13,17 @@ from typing import Any
 import psutil
 
 SAMPLE_SECONDS = 15.0
-"""Between two looks at the memory: each takes some 10 ms for each process."""
+"""Seconds between two samples of the memory. One sample takes some 10 ms for each process."""
 ALL = "all"
 MIB = 1 << 20
 
 
 def role(process: psutil.Process) -> str:
-    """`Codec`, `TrackerProcess`, `raylet`, …: what a process is for."""
+    """Return what a process is for: `Codec`, `TrackerProcess`, `raylet` and so on."""
     title = " ".join(process.cmdline()) or process.name()
     first = title.split()[0]
     if first.startswith("ray::"):
-        # ray::ServeReplica:acestep:Codec.decode: without the method that runs now
+        # Ray shows `ray::ServeReplica:acestep:Codec.decode`. The method that currently runs is removed.
         return first.removeprefix("ray::").rsplit(":", 1)[-1].partition(".")[0]
     words = title.split()
     if "-m" in words[1:-1]:
@@ -30,13 +33,13 @@ def role(process: psutil.Process) -> str:
 
 
 def family(pid: int) -> list[psutil.Process]:
-    """A process and all that it started."""
+    """Return a process and all of its descendants."""
     parent = psutil.Process(pid)
     return [parent, *parent.children(recursive=True)]
 
 
 def memory(pid: int) -> dict[str, int]:
-    """Proportional set size by role, bytes."""
+    """Return the proportional set size in bytes for each role."""
     found: dict[str, int] = {}
     for process in family(pid):
         with suppress(psutil.Error):
@@ -46,7 +49,7 @@ def memory(pid: int) -> dict[str, int]:
 
 
 def processor_seconds(pid: int) -> dict[str, float]:
-    """Processor time so far, by role."""
+    """Return the processor time so far for each role."""
     found: dict[str, float] = {}
     for process in family(pid):
         with suppress(psutil.Error):
@@ -56,7 +59,7 @@ def processor_seconds(pid: int) -> dict[str, float]:
 
 
 def processor_share(pid: int, seconds: float) -> dict[str, float]:
-    """Percent of a core that each role takes during the next `seconds`."""
+    """Measure for `seconds`, and return the percentage of a core that each role takes."""
     before = processor_seconds(pid)
     began = time.monotonic()
     time.sleep(seconds)
@@ -67,7 +70,7 @@ def processor_share(pid: int, seconds: float) -> dict[str, float]:
 
 @contextmanager
 def watched_memory(pid: int) -> Iterator[dict[str, int]]:
-    """The largest proportional set size of each role, and of all together, meanwhile."""
+    """Record the largest proportional set size of each role, and of all together, during the block."""
     peaks: dict[str, int] = {}
     over = threading.Event()
 
@@ -90,7 +93,7 @@ def watched_memory(pid: int) -> Iterator[dict[str, int]]:
 
 
 def memory_table(at_rest: dict[str, int], at_peak: dict[str, int]) -> list[dict[str, Any]]:
-    """MiB, largest first, with all together."""
+    """Return rows in MiB, largest first, and the sum."""
     at_rest = at_rest | {ALL: sum(at_rest.values())}
     names = sorted(at_rest | at_peak, key=lambda name: (name == ALL, -at_rest.get(name, 0)))
     return [

@@ -1,8 +1,8 @@
-"""Where the processor's time goes, with one job and with many: py-spy beside every process of ours.
+"""Measures where processor time goes, with one job and with many. py-spy samples every process of ours.
 
-A process's processor time is divided among parts of the work as the samples of its Python threads are.
-torch's own threads have no samples: what a process does without them seems larger than it is, unless
-`--engine-threads 1` leaves torch none.
+The processor time of a process is divided among parts of the work in proportion to the samples of its Python
+threads. torch's own threads give no samples. Their work is attributed to the parts that do have samples,
+unless `--engine-threads 1` leaves torch no threads of its own.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from benchmarks.end_to_end.sizes import Size
 SEED = 300
 SAMPLES_PER_SECOND = 50
 ATTACH_SECONDS = 15.0
-"""py-spy reads the symbols of a process first."""
+"""Seconds that py-spy needs to read the symbols of a process."""
 ENDING_SECONDS = 30.0
 
 PARTS: tuple[tuple[str, str], ...] = (
@@ -51,7 +51,7 @@ PARTS: tuple[tuple[str, str], ...] = (
     ("starlette/", "HTTP and parsing"),
     ("ray/serve/", "Serve's calls"),
 )
-"""What a stack holds -> what it is for; the first that fits."""
+"""Pairs of (text that a stack contains, part of the work). The first pair that matches counts."""
 OTHER = "Ray and the rest"
 NOT_SAMPLED = "processes without Python"
 WAITING = frozenset(
@@ -66,16 +66,16 @@ WAITING = frozenset(
         "Worker.main_loop",
     }
 )
-"""Functions in which a thread does nothing, even where py-spy takes it for busy."""
+"""Functions in which a thread only waits, although py-spy may take it for busy."""
 SAMPLED = ("Codec", "Generator", "LanguageModel")
-"""Processes without whose samples there is nothing to tell."""
+"""Processes that must give samples. Without them the benchmark fails."""
 
 Stacks = Mapping[str, int]
-"""`outer;inner;innermost` -> samples."""
+"""Number of samples by stack, written as `outer;inner;innermost`."""
 
 
 def profiles(server: Server, size: Size, report: Report, folder: Path) -> None:
-    """Tables of processor time by process and by part; the stacks are written into `folder`."""
+    """Report tables of processor time by process and by part, and write the stacks into `folder`."""
     shortest = size.durations[0]
     by_process: dict[int, dict[str, float]] = {}
     by_part: dict[int, dict[str, float]] = {}
@@ -95,7 +95,7 @@ def profiles(server: Server, size: Size, report: Report, folder: Path) -> None:
 
 
 def divided(spent: Mapping[str, float], stacks: Mapping[str, Stacks]) -> dict[str, float]:
-    """The seconds `spent` by each process, by part of the work, as its `stacks` say."""
+    """Divide the seconds `spent` by each process among parts of the work, in proportion to its `stacks`."""
     parts: dict[str, float] = {}
     for process, seconds in spent.items():
         found: Counter[str] = Counter()
@@ -109,14 +109,14 @@ def divided(spent: Mapping[str, float], stacks: Mapping[str, Stacks]) -> dict[st
 
 
 def part_of(stack: str) -> str:
-    """What a stack is for."""
+    """Return the part of the work that a stack belongs to."""
     return next((part for fragment, part in PARTS if fragment in stack), OTHER)
 
 
 def read_stacks(text: str) -> Counter[str]:
-    """The stacks of py-spy's format `raw`, without those whose names were torn.
+    """Parse py-spy's format `raw` and drop stacks with damaged names.
 
-    It does not stop a process to look at it, so a name may be anything, line ends included.
+    py-spy does not stop the process that it reads, so a name may contain anything, even line ends.
     """
     stacks: Counter[str] = Counter()
     for stack, samples in re.findall(r"^(.+) (\d+)$", text, re.MULTILINE):
@@ -126,9 +126,10 @@ def read_stacks(text: str) -> Counter[str]:
 
 @contextmanager
 def sampled(pid: int, folder: Path) -> Iterator[dict[str, Counter[str]]]:
-    """Sample a process and all that it has started until now; at the end their stacks by role are there.
+    """Sample a process and its present descendants.
 
-    Processes that are not Python, as some of Ray's, have none.
+    After the block the result holds their stacks by role. Processes that are not Python, such as some of
+    Ray's, give none.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -184,7 +185,7 @@ def _waits(stack: str) -> bool:
 
 
 def _rows(kind: str, by_jobs: Mapping[int, Mapping[str, float]]) -> list[dict[str, Any]]:
-    """Largest first, by the most jobs."""
+    """Return rows, sorted by the figures with the most jobs, largest first."""
     most = by_jobs[max(by_jobs)]
     names = sorted(
         {name for spent in by_jobs.values() for name in spent}, key=lambda name: -most.get(name, 0.0)

@@ -1,4 +1,4 @@
-"""What a run has found: printed as it comes, written as JSON at the end."""
+"""Collects the results of a run. It prints them as they come and writes them as JSON at the end."""
 
 import json
 import time
@@ -17,15 +17,18 @@ from benchmarks.measuring import Table, product_gflops, show
 
 @dataclass
 class Report:
-    """Tables by title, goals, and every job."""
+    """Holds tables by title, goals, and every job."""
 
     about: dict[str, Any]
-    """The machine, the models, the options."""
+    """The machine, the models and the options of the run."""
     tables: dict[str, Table] = field(default_factory=dict)
     goals: list[Goal] = field(default_factory=list)
     records: dict[str, list[Record]] = field(default_factory=dict)
     pace: list[dict[str, Any]] = field(default_factory=list)
-    """How fast the machine was as the run went on: what is compared was measured one after the other."""
+    """The machine's speed in the course of the run.
+
+    It matters because contestants ran one after the other.
+    """
     started: float = field(default_factory=time.monotonic)
 
     def table(self, title: str, rows: Table) -> None:
@@ -43,7 +46,7 @@ class Report:
         self.records[what] = list(records)
 
     def end(self, file: Path) -> None:
-        """Print the goals and write everything."""
+        """Print the goals and write everything to `file`."""
         if self.pace:
             show("The machine's own speed", self.pace)
         if self.goals:

@@ -1,4 +1,7 @@
-"""Submits and polls a second, behind Serve's proxy in Python and behind HAProxy. No job begins meanwhile."""
+"""Measures submits and polls a second behind Serve's Python proxy and behind HAProxy.
+
+No job begins meanwhile.
+"""
 
 import asyncio
 import itertools
@@ -21,7 +24,7 @@ Ask = Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]
 
 
 def requests_rate(bench: Bench, size: Size, report: Report) -> None:
-    """Two rows for each proxy and number of clients. The models don't matter: they are tiny."""
+    """Report two rows for each proxy and number of clients. The models are tiny, because no job uses them."""
     small = Bench(TINY_MODELS, 1, 1, bench.folder)
     rows = []
     for name, is_haproxy in (("Python", False), ("HAProxy", True)):
@@ -41,7 +44,7 @@ def requests_rate(bench: Bench, size: Size, report: Report) -> None:
 
 
 def submit() -> Ask:
-    """Each one a job of its own."""
+    """Return a call that submits a new job each time."""
     songs = (mix.one_song(10, seed).model_dump() for seed in itertools.count())
 
     async def ask(http: httpx.AsyncClient) -> httpx.Response:
@@ -51,7 +54,7 @@ def submit() -> Ask:
 
 
 def poll(url: str) -> Ask:
-    """One job that waits."""
+    """Return a call that polls one waiting job."""
     answer = httpx.post(f"{url}/v1/music/generate", json=mix.one_song(10, 0).model_dump())
     path = f"/v1/jobs/{answer.raise_for_status().json()['job_id']}"
 

@@ -1,4 +1,4 @@
-"""The servers that are compared, one at a time: ours, the plain one, and Serve with nothing in it."""
+"""Starts the servers that are compared: ours, the plain one, and an empty Serve application."""
 
 import os
 import socket
@@ -24,17 +24,17 @@ HAPROXY_VARIABLE = "RAY_SERVE_ENABLE_HA_PROXY"
 
 @dataclass(frozen=True)
 class Server:
-    """A server that answers the job API."""
+    """A running server that answers the job API."""
 
     url: str
     pid: int
-    """The parent of all its processes."""
+    """Process id of the ancestor of all its processes."""
     folder: Path
-    """Where its songs, its job store and its log are."""
+    """Folder with its songs, its job store and its log."""
     start_seconds: float
-    """Until it was ready."""
+    """Seconds from the start until it was ready."""
     waits: tuple[tuple[float, str], ...] = ()
-    """What it was waiting for meanwhile: since how many seconds after its start, and what."""
+    """Reasons for which the server was not ready yet, as (seconds after its start, reason)."""
 
     @property
     def traces(self) -> Path:
@@ -43,15 +43,15 @@ class Server:
 
 @dataclass(frozen=True)
 class Bench:
-    """What every server of a run is started with."""
+    """The options with which every server of a run is started."""
 
     models: ModelSettings
     threads: int
-    """Of the peers' process."""
+    """Threads of the peers' process."""
     engine_threads: int | None
-    """Of each of our three engines, which share the same cores."""
+    """Threads of each of our three engines, which share the same cores."""
     folder: Path
-    """For files that nobody needs afterwards."""
+    """Folder for temporary files."""
 
     def new_folder(self, name: str) -> Path:
         folder = self.folder / f"{name}-{len(list(self.folder.iterdir()))}"
@@ -60,12 +60,15 @@ class Bench:
 
 
 def model_options(bench: Bench) -> list[str]:
-    """How the peers' programs are told their checkpoints; without, they take tiny ones."""
+    """Return the options that tell the peers' programs their checkpoints.
+
+    Without them they build tiny ones.
+    """
     return ["--models", str(bench.models.folder)] if bench.models.source == "folder" else []
 
 
 def our_config(bench: Bench, folder: Path) -> dict[str, Any]:
-    """serve_config.yaml with the benchmark's models, files in `folder`, every job traced."""
+    """Return serve_config.yaml with the benchmark's models, files in `folder`, and a trace of every job."""
     config: dict[str, Any] = yaml.safe_load((PROJECT_ROOT / "serve_config.yaml").read_text())
     config["http_options"]["port"] = _free_port()
     config["applications"][0]["args"] = {
@@ -79,7 +82,7 @@ def our_config(bench: Bench, folder: Path) -> dict[str, Any]:
 
 @contextmanager
 def ours(bench: Bench) -> Iterator[Server]:
-    """`serve run`, as an operator would start it."""
+    """Start our server with `serve run`, as an operator does."""
     folder = bench.new_folder("ours")
     waits: list[tuple[float, str]] = []
 
@@ -94,7 +97,7 @@ def ours(bench: Bench) -> Iterator[Server]:
 
 @contextmanager
 def idle_replicas(bench: Bench, count: int) -> Iterator[Server]:
-    """So many replicas that do nothing, behind the same proxy, on a Ray of their own."""
+    """Start `count` empty replicas behind the same proxy, in a Ray instance of their own."""
     folder = bench.new_folder("empty")
     config: dict[str, Any] = yaml.safe_load((PROJECT_ROOT / "serve_config.yaml").read_text())
     config["http_options"]["port"] = _free_port()
@@ -114,7 +117,7 @@ def idle_replicas(bench: Bench, count: int) -> Iterator[Server]:
 
 @contextmanager
 def plain(bench: Bench) -> Iterator[Server]:
-    """The FastAPI server in one process."""
+    """Start the FastAPI server in one process."""
     folder = bench.new_folder("plain")
     began = time.monotonic()
     port = _free_port()
@@ -137,7 +140,7 @@ def plain(bench: Bench) -> Iterator[Server]:
 
 @contextmanager
 def haproxy(enabled: bool) -> Iterator[None]:
-    """Servers that are started meanwhile have HAProxy, or Serve's proxy in Python, before them."""
+    """Put HAProxy or Serve's Python proxy in front of the servers that are started inside the block."""
     before = os.environ.get(HAPROXY_VARIABLE)
     os.environ[HAPROXY_VARIABLE] = "1" if enabled else "0"
     try:
@@ -167,7 +170,7 @@ def _wait_until_it_answers(url: str, process: "subprocess.Popen[bytes]", log: Pa
 
 
 def pause(server: Server) -> None:
-    """Let our server take jobs and begin none."""
+    """Make our server accept jobs without beginning them."""
     serve = psutil.Process(server.pid)
     option = "--gcs-address="
     (address, *_) = [

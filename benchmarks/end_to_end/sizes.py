@@ -1,4 +1,4 @@
-"""How much each section does: the whole benchmark, a quick one, and one that only shows that it runs."""
+"""Defines how much each section does in a whole benchmark, a quick one and a mere trial."""
 
 from dataclasses import dataclass
 
@@ -10,27 +10,27 @@ class Size:
     durations: tuple[int, int]
     """Seconds of the shortest and the longest song of the mix."""
     jobs: dict[int, int]
-    """Clients at once -> jobs that they share."""
+    """Maps the number of concurrent clients to the number of jobs that they share."""
     mixed_clients: int
-    """Clients at once where half of the jobs think."""
+    """Concurrent clients of the mix in which half of the jobs use `thinking`."""
     mixed_jobs: int
-    """That they share."""
+    """Jobs that these clients share."""
     open_jobs: int
     overhead_jobs: int
     lengths: tuple[int, ...]
-    """Seconds of the songs that show how the cost grows."""
+    """Seconds of the songs that show how the cost grows with length."""
     request_clients: int
     request_seconds: float
-    """How long submits, and then polls, are counted."""
+    """Seconds for which submits are counted, and then polls."""
     watchers: int
     watched_clients: int
     watched_jobs: int
     watched_rounds: int
     profiled_jobs: tuple[int, ...]
-    """At once."""
+    """Numbers of concurrent jobs that are profiled."""
     idle_seconds: float
     settle_seconds: float
-    """Before idle processes are looked at."""
+    """Seconds to wait before idle processes are measured."""
 
 
 FULL = Size(

@@ -1,4 +1,4 @@
-"""Latency and throughput: the models in a loop, the plain server, and ours, with the same jobs."""
+"""Measures latency and throughput of the models in a loop, the plain server and ours, with the same jobs."""
 
 import asyncio
 import io
@@ -25,33 +25,36 @@ SEED = 7
 THROUGHPUT_RATIO = 2.0
 LATENCY_RATIO = 1.1
 LARGEST_DIFFERENCE = 1e-3
-"""Full scale is 1; rounding alone is some 1e-4."""
+"""Largest difference between two samples of the same song.
+
+Full scale is 1; rounding alone gives about 1e-4.
+"""
 
 
 @dataclass(frozen=True)
 class Speeds:
-    """Of one server: clients at once -> what they saw."""
+    """The speed of one server for each number of concurrent clients."""
 
     closed: dict[int, Speed]
 
     @property
     def saturation(self) -> float:
-        """Jobs a second with the most clients."""
+        """Return the jobs a second with the most clients."""
         return self.closed[max(self.closed)].jobs_per_second
 
 
 @dataclass(frozen=True)
 class LoopJobs:
-    """What the models in a loop did."""
+    """The result of the models in a loop."""
 
     p50: float
     """Median latency of the jobs that one client sends."""
     song: Path
-    """Of the first job: `mix.warm_up`."""
+    """The song of the first job, `mix.warm_up`."""
 
 
 def loop_jobs(bench: Bench, size: Size, report: Report) -> LoopJobs:
-    """The jobs of one client, where there is no server."""
+    """Run the jobs of one client without a server."""
     folder = bench.new_folder("loop")
     requests = [mix.warm_up(size.durations), *_requests(size, 1)]
     (folder / "requests.json").write_text(json.dumps([request.model_dump() for request in requests]))
@@ -77,7 +80,7 @@ def loop_jobs(bench: Bench, size: Size, report: Report) -> LoopJobs:
 
 
 def compare_songs(server: Server, first: Record, loop: LoopJobs, report: Report) -> None:
-    """Whether ours and the peers make the same song of the same request."""
+    """Report whether our server and the peers make the same song from the same request."""
     answer = httpx.get(f"{server.url}/v1/audio/{first.job_id}/0.wav").raise_for_status()
     ours, _ = soundfile.read(io.BytesIO(answer.content))
     theirs, _ = soundfile.read(loop.song)
@@ -91,7 +94,10 @@ def compare_songs(server: Server, first: Record, loop: LoopJobs, report: Report)
 
 
 def closed_loops(name: str, server: Server, size: Size, report: Report) -> Speeds:
-    """One row per number of clients; the last one is the mix in which half of the jobs think."""
+    """Report one row for each number of clients.
+
+    The last row is the mix in which half of the jobs use `thinking`.
+    """
     asyncio.run(closed_loop(server.url, [mix.warm_up(size.durations)] * 2, 1))
     found: dict[int, Speed] = {}
     rows: list[dict[str, Any]] = []
@@ -111,7 +117,7 @@ def closed_loops(name: str, server: Server, size: Size, report: Report) -> Speed
 
 
 def arrivals(name: str, server: Server, size: Size, rate: float, report: Report) -> Speed:
-    """Jobs that come at random, `rate` a second."""
+    """Measure jobs that arrive at random, at a mean of `rate` a second."""
     requests = mix.songs(size.open_jobs, size.durations, SEED + 1)
     times = mix.poisson_arrivals(rate, size.open_jobs, SEED)
     records = asyncio.run(open_loop(server.url, requests, times))
@@ -123,7 +129,7 @@ def arrivals(name: str, server: Server, size: Size, rate: float, report: Report)
 
 
 def judge(loop: LoopJobs, plain: Speeds, our: Speeds, report: Report) -> None:
-    """The goals of latency and throughput in closed loops."""
+    """Judge the goals of latency and throughput in closed loops."""
     report.table("ours against the plain server", _ratios(plain, our))
     for clients in sorted(our.closed)[1:]:
         ratio = our.closed[clients].audio_per_second / plain.closed[clients].audio_per_second
@@ -133,7 +139,7 @@ def judge(loop: LoopJobs, plain: Speeds, our: Speeds, report: Report) -> None:
 
 
 def judge_half_load(plain: Speed, our: Speed, report: Report) -> None:
-    """Both at half of what saturates the plain server."""
+    """Judge the goals at half of the load that saturates the plain server."""
     ratio = our.latency(0.95) / plain.latency(0.95)
     report.goal("p95 latency at half of saturation over the plain server's", ratio, "<", 1.0)
 
@@ -151,4 +157,5 @@ def _ratios(plain: Speeds, our: Speeds) -> list[dict[str, Any]]:
 
 
 def _requests(size: Size, clients: int) -> list[SongRequest]:
-    return mix.songs(size.jobs[clients], size.durations, SEED + clients)  # new words: none is in a cache
+    # The requests get new words, so that no prompt is in a cache.
+    return mix.songs(size.jobs[clients], size.durations, SEED + clients)

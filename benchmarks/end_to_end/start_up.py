@@ -1,4 +1,4 @@
-"""How long a start takes, by part: what the clients of a starting server see, and each part by itself."""
+"""Measures the parts of a start: what clients of a starting server see, and each process by itself."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,7 +11,7 @@ from benchmarks.end_to_end.servers import Bench, Server
 
 
 def milestones(server: Server, first: Record, report: Report) -> None:
-    """The start of a server whose first job was `first`."""
+    """Report the start of a server whose first job was `first`."""
     waits = [*server.waits, (server.start_seconds, "ready")]
     rows = [
         {"waiting for": waiting_for, "from, s": start, "seconds": stop - start}
@@ -28,7 +28,7 @@ def milestones(server: Server, first: Record, report: Report) -> None:
 
 
 def parts(bench: Bench, report: Report) -> None:
-    """Each process's start, one after the other, with the machine for itself."""
+    """Start one process after the other without other load on the machine, and report each."""
     report.table("Start: each part by itself", [row for part in PARTS for row in _part(bench, part)])
 
 

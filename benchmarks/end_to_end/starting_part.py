@@ -1,6 +1,6 @@
-"""The start of one of the server's processes by itself: python -m benchmarks.end_to_end.starting_part codec
+"""Measures the start of one of the server's processes: python -m benchmarks.end_to_end.starting_part codec
 
-Prints the seconds of each step as JSON. `imports` are those of the process; Ray's own start is not in it.
+It prints the seconds of each step as JSON. `imports` are those of the process. Ray's own start is excluded.
 """
 
 import argparse
@@ -20,7 +20,7 @@ _Result = TypeVar("_Result")
 
 
 class Clock:
-    """Seconds by step."""
+    """Records the seconds of each step."""
 
     def __init__(self) -> None:
         self.steps: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""What many jobs add up to."""
+"""Summarises many jobs."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from benchmarks.end_to_end.load import Record
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that `share` (0 to 1) of `values` do not exceed, between two of them by straight line."""
+    """Return the value that a `share` (0 to 1) of `values` do not exceed, interpolated linearly."""
     if not values:
         raise ValueError("no values, no percentile")
     ordered = sorted(values)
@@ -21,18 +21,18 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 @dataclass(frozen=True)
 class Speed:
-    """How a server did some jobs."""
+    """The speed at which a server completed some jobs."""
 
     jobs: int
     seconds: float
-    """From the first submit until the last client knew."""
+    """Seconds from the first submit until the last client knew of its end."""
     audio_seconds: int
     latencies: tuple[float, ...]
     waits: tuple[float, ...]
 
     @classmethod
     def of(cls, records: Sequence[Record]) -> "Speed":
-        """Raises ValueError without records."""
+        """Summarise the jobs of `records`. Raises ValueError when there are none."""
         return cls(
             len(records),
             max(record.seen for record in records) - min(record.submitted for record in records),
@@ -47,14 +47,14 @@ class Speed:
 
     @property
     def audio_per_second(self) -> float:
-        """Seconds of music a second: throughput, whatever the durations."""
+        """Return the seconds of music made in one second, which is a throughput independent of durations."""
         return self.audio_seconds / self.seconds
 
     def latency(self, share: float) -> float:
         return percentile(self.latencies, share)
 
     def row(self) -> dict[str, Any]:
-        """The columns of a table."""
+        """Return the columns of a table."""
         return {
             "jobs": self.jobs,
             "jobs/min": 60 * self.jobs_per_second,
@@ -66,6 +66,6 @@ class Speed:
 
 
 def mean_stages(records: Sequence[Record]) -> dict[str, float]:
-    """Mean seconds a job spent in each stage."""
+    """Return the mean seconds that a job spent in each stage."""
     names = dict.fromkeys(name for record in records for name in record.stages)
     return {name: sum(record.stages.get(name, 0.0) for record in records) / len(records) for name in names}

@@ -1,4 +1,4 @@
-"""What it costs generation that many clients wait for news: by long poll, and by Server-Sent Events."""
+"""Measures what generation loses while many clients wait for news, by long poll and by Server-Sent Events."""
 
 import asyncio
 import os
@@ -24,19 +24,19 @@ NOBODY_PAUSE_SECONDS = 0.05
 SEED = 100
 
 Watch = Callable[[httpx.AsyncClient, str], Awaitable[int]]
-"""Waits for news of one job; how many came."""
+"""A function that waits for the news of one job and returns how many came."""
 
 
 @dataclass
 class Totals:
-    """Of all rounds of one kind."""
+    """The sums over all rounds of one kind."""
 
     audio_seconds: int = 0
     seconds: float = 0.0
     news: int = 0
     client_seconds: float = 0.0
     server_seconds: float = 0.0
-    """Processor time of the server without its models."""
+    """Processor time of the server's processes without its models."""
 
     @property
     def speed(self) -> float:
@@ -44,7 +44,7 @@ class Totals:
 
     @property
     def processor_share(self) -> float:
-        """Cores that the server without its models and the clients took."""
+        """Return the cores that the server without its models and the clients took."""
         return (self.server_seconds + self.client_seconds) / self.seconds
 
 
@@ -63,17 +63,21 @@ async def events(http: httpx.AsyncClient, job_id: str) -> int:
 NOBODY = "nobody"
 WATCHES: dict[str, Watch] = {"long poll": long_poll, "events": events}
 ORDER = (NOBODY, *WATCHES, NOBODY)
-"""Nobody first and last: a machine that becomes slower or faster meanwhile is so for all."""
+"""The order of the rounds.
+
+The rounds without watchers come first and last, so that a change of the machine's speed affects both kinds.
+"""
 
 
 def watching(server: Server, size: Size, report: Report) -> None:
-    """Jobs with and without watchers, in turns."""
+    """Report jobs with and without watchers, in turns."""
     totals = {kind: Totals() for kind in ORDER}
     for number in range(size.watched_rounds):
         songs = mix.songs(size.watched_jobs, size.durations, SEED + number)
         for place, kind in enumerate(ORDER):
             total, watch = totals[kind], WATCHES.get(kind)
-            # The same work for each, in words of its own: none finds its prompt in the LM's cache.
+            # Each round has the same work with other words, so that no prompt is in the language model's
+            # cache.
             requests = mix.reworded(songs, len(ORDER) * number + place)
             spent, own = _outside_models(server), time.process_time()
             jobs: set[str] = set()
@@ -93,14 +97,18 @@ def watching(server: Server, size: Size, report: Report) -> None:
     for kind in WATCHES:
         lost = f"generation lost to {size.watchers} clients ({kind})"
         by_the_clock = 1 - totals[kind].speed / nobody.speed
-        # A machine whose speed changes says little by the clock.
+        # Processor time is compared as well, because the wall time of a machine whose speed changes is
+        # unreliable.
         by_processor_time = (totals[kind].processor_share - nobody.processor_share) / cores
         report.goal(f"{lost}, by the clock", 100 * by_the_clock, "≤", LIMIT_PERCENT, "%")
         report.goal(f"{lost}, by processor time", 100 * by_processor_time, "≤", LIMIT_PERCENT, "%")
 
 
 def _watched(url: str, watch: Watch | None, watchers: int, jobs: set[str]) -> Callable[[Awaitable[Any]], Any]:
-    """Runs some work while `watchers` watch its jobs; its result, and how much news they got."""
+    """Return a function that runs some work while `watchers` clients watch its jobs.
+
+    It returns the result of the work and the number of news that they received.
+    """
 
     async def one(http: httpx.AsyncClient, watch: Watch, chance: random.Random) -> int:
         news = 0

@@ -2,10 +2,12 @@
 
     python -m benchmarks.gpu_check --json gpu_check.json
 
-All weights are random, in the official shapes. Neither Ray nor vLLM is needed, nor pydantic, PyAV or
-libsndfile. Each part runs in a process of its own: one that fails, hangs or takes too long is reported and
-leaves the others alone. The file is written anew after every row. `--dry-run` runs the same parts in
-miniature on a CPU, to see that they run. The exit code is 1 where a part failed or found something wrong.
+All weights are random, in the official shapes. The check needs neither Ray nor vLLM, nor pydantic, PyAV or
+libsndfile. Each part runs in a process of its own, so a part that fails, hangs or takes too long is reported
+and leaves the others alone. The file is written anew after every row.
+
+`--dry-run` runs the same parts in miniature on a CPU, to see that they run. The exit code is 1 when a part
+failed or found an error.
 """
 
 import argparse
@@ -31,7 +33,7 @@ PARTS = (
     Part("sampling", others.sample, seconds=10),
     Part("memory", others.run_out_of_memory, seconds=20),
 )
-"""Together 275 s, beside what importing and the last rows take."""
+"""The parts. Their limits add up to 275 s, besides the imports and the last row of each part."""
 
 
 def figures(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The DiT on a device: ways to compute a step, how exact they are and how fast."""
+"""Measures how exact and how fast the ways to compute a DiT step are on a device."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -26,7 +26,7 @@ from deployments.generator.trajectory import Condition, Row
 Figures = dict[str, Any]
 
 H100_FLOPS, H100_BYTES = 989e12, 3.35e12
-"""A second, dense bfloat16 and memory, by its datasheet."""
+"""Dense bfloat16 FLOP and bytes of memory a second of an H100, by its datasheet."""
 REFERENCE_MS = {
     ("2B", "1 x 60 s"): 2.4,
     ("2B", "1 x 240 s"): 9.9,
@@ -34,13 +34,13 @@ REFERENCE_MS = {
     ("XL", "1 x 60 s"): 6.4,
     ("XL", "1 x 240 s"): 27.0,
 }
-"""Ideal milliseconds of a step on an H100 that were worked out independently of `step_flops`."""
+"""Ideal milliseconds of a step on an H100. They were worked out independently of `step_flops`."""
 _TOLERANCE = 1.3
-"""An error in bfloat16 may be so many times that of diffusers' own forward in bfloat16."""
+"""Largest error in bfloat16, relative to the error of diffusers' own forward in bfloat16."""
 
 
 def model_of(config: dict[str, Any], device: torch.device, dtype: torch.dtype) -> AceStepTransformer1DModel:
-    """The DiT of a config.json with random weights, made on `device`."""
+    """Return the DiT of a config.json with random weights on `device`."""
     arguments = module_arguments(Component.TRANSFORMER, config)
     model: Any = module_without_weights(AceStepTransformer1DModel, arguments)
     model = model.to(dtype).to_empty(device=device).eval().requires_grad_(False)
@@ -55,7 +55,7 @@ def model_of(config: dict[str, Any], device: torch.device, dtype: torch.dtype) -
 
 
 def ways(sizes: Sizes, window: int, dtype: torch.dtype) -> dict[str, Kernels]:
-    """Each with one improvement more than the one before."""
+    """Return the ways to compute a step. Each one adds one improvement to the one before."""
     flash = FlashAttention(window, sizes.device)
     return {
         "segments": Kernels.as_written(SegmentedAttention(window, sizes.device, dtype)),
@@ -81,7 +81,7 @@ def noise_rows(model: AceStepTransformer1DModel, load: Load) -> list[Row]:
 
 @torch.inference_mode()
 def compare_numbers(sizes: Sizes) -> Iterator[Figures]:
-    """Packed bfloat16 against diffusers' own forward in float32, a row at a time."""
+    """Compare packed bfloat16 with diffusers' own forward in float32, which computes one row at a time."""
     torch.backends.cuda.matmul.allow_tf32 = False
     loads = [load for load in sizes.loads if sum(load.seconds) <= 800]
     for shape, config in sizes.shapes.items():
@@ -94,7 +94,7 @@ def compare_numbers(sizes: Sizes) -> Iterator[Figures]:
             way: PackedTransformer(rounded, kernels)
             for way, kernels in ways(sizes, config["sliding_window"], torch.bfloat16).items()
         }
-        torch.compiler.reset()  # what was compiled for another shape
+        torch.compiler.reset()  # Nothing that was compiled for another shape is reused.
         for transformer in transformers.values():
             transformer.warm_up()
         for load in loads:
@@ -131,14 +131,14 @@ def _stock(model: AceStepTransformer1DModel, row: Row) -> torch.Tensor:
 
 
 def _error(found: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> float:
-    """Root mean square of the differences, relative."""
+    """Return the root mean square of the differences, relative to that of the expected values."""
     difference = torch.cat([left - right for left, right in zip(found, expected, strict=True)])
     return float(difference.norm() / torch.cat(list(expected)).norm())
 
 
 @torch.inference_mode()
 def time_steps(shape: str, sizes: Sizes) -> Iterator[Figures]:
-    """A step of every load, in every way."""
+    """Measure one step of every load in every way."""
     config = sizes.shapes[shape]
     model = model_of(config, sizes.device, torch.bfloat16)
     weights = sum(parameter.nbytes for parameter in model.parameters())
@@ -146,7 +146,7 @@ def time_steps(shape: str, sizes: Sizes) -> Iterator[Figures]:
     for way, chosen in ways(sizes, config["sliding_window"], torch.bfloat16).items():
         transformer = PackedTransformer(model, chosen)
         warming = first_milliseconds(transformer.warm_up, sizes.device)
-        # On newer GPUs cuDNN's attention is torch's first choice; the server turns it off.
+        # On newer GPUs torch prefers cuDNN's attention, which the server turns off.
         for cudnn in (True, False) if way == "segments" else (False,):
             torch.backends.cuda.enable_cudnn_sdp(cudnn)
             transformer.velocities(noise_rows(model, sizes.loads[0]))
@@ -192,7 +192,7 @@ def _step(
 
 
 def step_flops(config: dict[str, Any], tokens: Sequence[int], keys: Sequence[int]) -> float:
-    """FLOPs of a step's matrix products and attentions; keys of conditions are cached after the first."""
+    """Return the FLOPs of a step's matrix products and attentions. Keys of conditions count as cached."""
     hidden, head_dim = config["hidden_size"], config["head_dim"]
     width = config["num_attention_heads"] * head_dim
     kv_width = config["num_key_value_heads"] * head_dim

@@ -1,4 +1,4 @@
-"""Time, memory and kernels of work on a device."""
+"""Measures time, memory and kernels of work on a device."""
 
 import time
 from collections.abc import Callable
@@ -10,13 +10,13 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def finish(device: torch.device) -> None:
-    """Wait for all that the device was told to do."""
+    """Wait until the device has finished all of its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def milliseconds(work: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Time of one call from its first kernel to its last: the mean of `repeats` after one warm-up call."""
+    """Return the mean time of one of `repeats` calls after a warm-up, from its first kernel to its last."""
     work()
     finish(device)
     if device.type != "cuda":
@@ -38,7 +38,7 @@ def _timing_event() -> Any:
 
 
 def host_milliseconds(work: Callable[[], object], device: torch.device) -> float:
-    """Until a call returns, which on a GPU is before its work is done."""
+    """Return the time until a call returns. On a GPU that is before its work is done."""
     finish(device)
     started = time.perf_counter()
     work()
@@ -48,7 +48,7 @@ def host_milliseconds(work: Callable[[], object], device: torch.device) -> float
 
 
 def first_milliseconds(work: Callable[[], object], device: torch.device) -> float:
-    """Time of the first call of its kind, with everything that it prepares."""
+    """Return the time of the first call of its kind, including everything that it prepares."""
     started = time.perf_counter()
     work()
     finish(device)
@@ -56,7 +56,7 @@ def first_milliseconds(work: Callable[[], object], device: torch.device) -> floa
 
 
 def kernels(work: Callable[[], object], device: torch.device) -> int:
-    """Kernels that a call starts; on a CPU, operations."""
+    """Return the number of kernels that a call starts, or of operations on a CPU."""
     on_gpu = device.type == "cuda"
     activities = [ProfilerActivity.CPU, ProfilerActivity.CUDA] if on_gpu else [ProfilerActivity.CPU]
     with profile(activities=activities) as seen:
@@ -67,7 +67,7 @@ def kernels(work: Callable[[], object], device: torch.device) -> int:
 
 
 def peak_gigabytes(work: Callable[[], object], device: torch.device) -> tuple[float, float]:
-    """Allocated and reserved at most during a call; 0 on a CPU, which does not count."""
+    """Return the most memory that was allocated and reserved during a call. On a CPU both are 0."""
     if device.type != "cuda":
         work()
         return 0.0, 0.0

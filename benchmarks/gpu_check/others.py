@@ -1,4 +1,4 @@
-"""Peaks of the device, and work other than the DiT's: the VAE, sampling, running out of memory."""
+"""Measures the device's peaks, the VAE, sampling, and how the Generator runs out of memory."""
 
 import asyncio
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from deployments.language_model.sampling import draw
 
 
 def peaks(sizes: Sizes) -> Iterator[Figures]:
-    """The fastest matrix product and copy: what all other figures can be held against."""
+    """Measure the fastest matrix product and copy, with which all other figures can be compared."""
     size = sizes.product
     left, right = torch.randn(2, size, size, device=sizes.device, dtype=torch.bfloat16)
     taken = milliseconds(lambda: left @ right, sizes.device, 4 * sizes.repeats)
@@ -39,7 +39,7 @@ def peaks(sizes: Sizes) -> Iterator[Figures]:
 
 @torch.inference_mode()
 def decode_tiles(sizes: Sizes) -> Iterator[Figures]:
-    """Tiles of the VAE, in the official shape with random weights; their samples mean nothing."""
+    """Decode tiles with a VAE of the official shape. Its weights are random, so its samples mean nothing."""
     for frames, count, compiled in [(*tile, way) for way in (False, True) for tile in sizes.tiles]:
         vae = random_vae(sizes.vae_channels)
         engine = VaeEngine(vae, str(sizes.device), torch.bfloat16, compiled=compiled)
@@ -60,7 +60,7 @@ def decode_tiles(sizes: Sizes) -> Iterator[Figures]:
 
 
 def sample(sizes: Sizes) -> Iterator[Figures]:
-    """Codes of many songs at once, late in their songs."""
+    """Sample the codes of many songs at once, late in their songs."""
     rows, tokens = sizes.sampled_rows, sizes.sampled_tokens
     torch.manual_seed(0)
     logits = 2 * torch.randn(rows, tokens, device=sizes.device)
@@ -87,7 +87,10 @@ def sample(sizes: Sizes) -> Iterator[Figures]:
 
 
 def run_out_of_memory(sizes: Sizes) -> Iterator[Figures]:
-    """Songs that do not fit into one forward's memory: forwards get smaller, and all songs are made."""
+    """Make songs that do not fit into one forward's memory.
+
+    Forwards become smaller, and all songs are made.
+    """
     layers, width = sizes.generator
     engine = _engine(layers, width, sizes.device)
     count, seconds = sizes.songs
@@ -141,7 +144,7 @@ def _engine(layers: int, width: int, device: torch.device) -> GeneratorEngine:
 
 
 def _leave_room_for(engine: GeneratorEngine, request: DenoiseRequest, songs: float) -> None:
-    """Limit this process to what the model and forwards of so many songs take."""
+    """Limit this process to the memory of the model and of forwards with this many songs."""
     torch.cuda.empty_cache()
     resting = torch.cuda.memory_allocated()
     song = engine.start(request)

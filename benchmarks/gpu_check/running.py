@@ -1,4 +1,4 @@
-"""Parts in processes of their own, which may fail, hang or crash their device alone."""
+"""Runs each part in a process of its own, so that a failure, a hang or a crash ends that part alone."""
 
 import multiprocessing
 import time
@@ -16,17 +16,17 @@ from benchmarks.measuring import running_threads
 Figures = dict[str, Any]
 
 _LAST_ROW_SECONDS = 10.0
-"""Seconds that a row may take beyond its part's time before the part is killed."""
+"""Seconds by which a part may exceed its time before it is killed, so that it can finish its last row."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One measurement, which tells row after row of its table."""
+    """One measurement, which yields the rows of its table."""
 
     name: str
     rows: Callable[[Sizes], Iterator[Figures]]
     seconds: float
-    """Seconds that the part may take; later rows are left out."""
+    """Seconds that the part may take. Rows after that are left out."""
 
 
 @dataclass
@@ -39,13 +39,13 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """Whether the part ended well; a row says so of itself."""
+        """Return whether the part ended well and no row reports an error."""
         return self.problem is None and all(row.get("ok", True) for row in self.rows)
 
 
 def run(part: Part, sizes: Sizes) -> Iterator[Outcome]:
-    """The outcome after each row, and at the end; it is the same object each time."""
-    # A fork has all modules without importing them again. This process must not have touched the GPU yet.
+    """Yield the outcome after each row and at the end. It is the same object each time."""
+    # A forked process has all modules without importing them again. This process must not use the GPU before.
     processes = multiprocessing.get_context("fork")
     receiving, sending = processes.Pipe(duplex=False)
     child = processes.Process(target=_tell_rows, args=(part, sizes, sending), name=part.name)
@@ -78,7 +78,7 @@ def run(part: Part, sizes: Sizes) -> Iterator[Outcome]:
 
 
 def _tell_rows(part: Part, sizes: Sizes, sending: Connection) -> None:
-    """Sends each row, and at the end what went wrong, or None."""
+    """Send each row, and at the end a description of the error or None."""
     started = time.monotonic()
     problem = None
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The sizes that are measured on a GPU, and small ones for a CPU."""
+"""Defines the sizes that are measured on a GPU, and small ones for a CPU."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,21 +18,21 @@ class Load:
     name: str
     seconds: tuple[float, ...]
     levels: tuple[float, ...] = (1.0,)
-    """Noise levels of the songs in turns."""
+    """Noise levels that the songs take in turn."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large everything is."""
+    """All sizes of one check."""
 
     device: torch.device
     shapes: dict[str, dict[str, Any]]
-    """config.json of each DiT."""
+    """The config.json of each DiT."""
     layers_compared: int
-    """Layers of the models whose numerics are compared."""
+    """Layers of the models whose numbers are compared."""
     loads: tuple[Load, ...]
     unseen: tuple[float, ...]
-    """Seconds of songs whose lengths nothing else has, one for each way of computing."""
+    """Seconds of songs with lengths that occur nowhere else, one for each way to compute."""
     compile_backend: str
     repeats: int
     patience: float
@@ -41,15 +41,15 @@ class Sizes:
     """Rows and columns of the matrix product."""
     copied_bytes: int
     vae_channels: int
-    """The VAE's narrowest layers."""
+    """Channels of the VAE's narrowest layers."""
     tiles: tuple[tuple[int, int], ...]
-    """(frames, tiles) of a forward of the VAE."""
+    """(frames, tiles) of each forward of the VAE."""
     sampled_rows: int
     sampled_tokens: int
     generator: tuple[int, int]
     """(layers, width) of the generator that runs out of memory."""
     songs: tuple[int, float]
-    """How many songs it makes, of how many seconds."""
+    """Number of songs that this generator makes, and their seconds."""
 
     @property
     def on_gpu(self) -> bool:
@@ -86,7 +86,7 @@ def for_gpu() -> Sizes:
 
 
 def for_cpu() -> Sizes:
-    """The dry run: whatever runs on a GPU runs here, in miniature. Its figures say nothing."""
+    """Return the sizes of the dry run, which runs everything in miniature. Its figures mean nothing."""
     return Sizes(
         device=torch.device("cpu"),
         shapes={"2B": _TINY, "XL": _TINY},

@@ -1,1 +1,1 @@
-"""A benchmark that shows how the server treats its users while strangers send the worst that they may."""
+"""Shows how the server treats its users while strangers send the worst that the limits permit."""

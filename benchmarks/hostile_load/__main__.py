@@ -1,4 +1,4 @@
-"""Songs, `/health` and memory of the embedded default: idle, with songs, and with songs under siege.
+"""Measures songs, `/health` and memory of the embedded default: idle, with songs, and with songs under siege.
 
 `python -m benchmarks.hostile_load [--json FILE]`
 
@@ -38,11 +38,11 @@ HEALTH_PAUSE_SECONDS = 0.05
 HEALTH_TIMEOUT_SECONDS = 10.0
 HEALTH_LIMIT_MS = 50.0
 LIMIT_SECONDS = 180.0
-"""How long the songs may take."""
+"""Seconds that the songs may take."""
 POLL_SECONDS = 0.5
 SAMPLE_SECONDS = 1.0
 LOSSES = ("attempt_ended", "lease_lost", "lease_not_watched")
-"""Events in the logs of the tracker and the runners."""
+"""Events in the logs of the tracker and the runners that report a lost attempt."""
 MIB = 1 << 20
 SONG = {"audio_duration": SECONDS, "batch_size": 1, "thinking": True}
 DOWNLOADED = {"audio_duration": 120, "batch_size": 1, "audio_format": "wav"}
@@ -50,7 +50,7 @@ FOLLOWED = {"audio_duration": 10, "batch_size": 1}
 
 
 def main() -> int:
-    """Print the tables; 1 where a lease was lost, a song failed or `/health` became slow."""
+    """Print the tables. Return 1 when a lease was lost, a song failed or `/health` became slow."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -70,7 +70,7 @@ def main() -> int:
 
 
 def measure() -> dict[str, Any]:
-    """The tables of a new server, and under "lost attempts" how many attempts ended without a song."""
+    """Start a server and return its tables. "lost attempts" counts attempts that made no song."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with local_server(_config(folder), folder / "serve.log") as server:
@@ -117,7 +117,7 @@ def _phases(server: LocalServer) -> dict[str, Any]:
 
 
 def _lost_attempts(server: LocalServer) -> int:
-    """How many attempts the log says to have lost their lease or to have failed."""
+    """Return how many attempts lost their lease or failed, according to the log."""
     logs = set()
     for process in family(server.process.pid):
         with suppress(psutil.Error):
@@ -131,7 +131,7 @@ def _submit(http: httpx.Client, song: dict[str, Any]) -> str:
 
 
 def _finished(server: LocalServer, jobs: Sequence[str]) -> dict[str, Any]:
-    """How many of the jobs made a song within LIMIT_SECONDS, and how long that took."""
+    """Return how many of the jobs made a song within LIMIT_SECONDS, and how long that took."""
     began = time.monotonic()
     waiting, made = list(jobs), 0
     with httpx.Client(base_url=server.url, timeout=10) as http:
@@ -139,7 +139,7 @@ def _finished(server: LocalServer, jobs: Sequence[str]) -> dict[str, Any]:
             try:
                 status = http.get(f"/v1/jobs/{waiting[0]}").raise_for_status().json()["status"]
             except httpx.HTTPError:
-                status = "unknown"  # the server is too busy to answer, or refuses to
+                status = "unknown"  # The server is too busy to answer, or refuses the request.
             if status in {"succeeded", "failed", "cancelled"}:
                 made += status == "succeeded"
                 waiting.pop(0)
@@ -150,9 +150,9 @@ def _finished(server: LocalServer, jobs: Sequence[str]) -> dict[str, Any]:
 
 @contextmanager
 def _health(phase: str, server: LocalServer, rows: list[dict[str, Any]]) -> Iterator[None]:
-    """Ask for `/health` meanwhile, and add a row with the times of its answers.
+    """Ask for `/health` during the block, and add a row with the response times.
 
-    A question without an answer, or with an error for an answer, counts as HEALTH_TIMEOUT_SECONDS.
+    An error or a missing response counts as HEALTH_TIMEOUT_SECONDS.
     """
     times: list[float] = []
     over = threading.Event()
@@ -189,7 +189,7 @@ def _health(phase: str, server: LocalServer, rows: list[dict[str, Any]]) -> Iter
 
 @contextmanager
 def _memory(server: LocalServer) -> Iterator[dict[str, int]]:
-    """The largest resident set of each kind of process meanwhile, in bytes."""
+    """Record the largest resident set of each kind of process during the block, in bytes."""
     peaks: dict[str, int] = {}
     over = threading.Event()
 
@@ -213,7 +213,7 @@ def _memory(server: LocalServer) -> Iterator[dict[str, int]]:
 
 @contextmanager
 def _besieged(server: LocalServer, followed_job: str, song_path: str) -> Iterator[dict[str, int]]:
-    """Let a process of strangers in; what they were answered is there after the block."""
+    """Run a process of strangers during the block. The result holds their answers after the block."""
     answers: dict[str, int] = {}
     port = server.url.rpartition(":")[2]
     command = [sys.executable, "-m", "benchmarks.hostile_load.strangers", port, followed_job, song_path]

@@ -1,4 +1,4 @@
-"""Clients that mean no good: large bodies, idle event streams, slow readers and long uploads, all at once.
+"""Runs hostile clients: large bodies, idle event streams, slow readers and long uploads, all at once.
 
 They write HTTP by hand on plain sockets, so that a thousand of them cost this machine little, and they come
 from many addresses of the loopback network, as strangers come from many addresses of the internet.
@@ -15,7 +15,7 @@ from itertools import count
 
 BODIES, STREAMS, READERS, UPLOADS = 6, 1_000, 50, 16
 ADDRESSES = 200
-"""How many addresses of 127.0.0.0/8 the strangers come from."""
+"""Number of addresses of 127.0.0.0/8 that the strangers use."""
 BODY_BYTES = 8 << 20
 SLOW_BYTES_PER_SECOND = 2_048
 UPLOAD_PIECE = b"\0" * (64 << 10)
@@ -26,7 +26,7 @@ BOUNDARY = "stranger"
 
 @dataclass
 class Strangers:
-    """The strangers of one siege, and what the server answered them."""
+    """The strangers of one siege, and the answers that the server gave them."""
 
     port: int
     followed_job: str
@@ -34,7 +34,7 @@ class Strangers:
     song_path: str
     """The path of the song that they download slowly."""
     answers: Counter[str] = field(default_factory=Counter)
-    """How often each kind of request met each status."""
+    """How often each kind of request received each status."""
     _addresses: Iterator[int] = field(default_factory=count)
 
     async def besiege(self, over: asyncio.Event) -> None:
@@ -73,7 +73,7 @@ class Strangers:
         await self._exchange("event stream", _head("GET", f"/v1/jobs/{self.followed_job}/events"))
 
     async def _exchange(self, kind: str, request: bytes) -> None:
-        """Send a request and read its answer to the end, however long that lasts."""
+        """Send a request and read its answer to the end, however long that takes."""
         reader, writer = await self._connect()
         try:
             writer.write(request)

@@ -1,6 +1,6 @@
-"""Three linear probes of a recording: its key, its leading instrument, whether there are drums.
+"""Recognises the key, the leading instrument and drums of a recording with three linear probes.
 
-`python -m benchmarks.listening.probe` teaches them songs that the training recipe renders, from seeds that
+`python -m benchmarks.listening.probe` trains them on songs that the training recipe renders, with seeds that
 neither training nor the benchmark uses, and writes the file beside this one. It needs the extra `training`.
 """
 
@@ -34,7 +34,7 @@ _Matrix = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Heard:
-    """What the probes say."""
+    """The results of the probes."""
 
     key: Key
     family: str
@@ -48,7 +48,7 @@ class _Probe:
     mean: _Matrix
     scale: _Matrix
     weights: _Matrix
-    """[classes, features]"""
+    """[classes, features]."""
     bias: _Matrix
 
     def __call__(self, vector: _Matrix) -> int:
@@ -56,7 +56,7 @@ class _Probe:
 
 
 def hear(recording: Features) -> Heard:
-    """The probes' opinion."""
+    """Apply the probes to the features of a recording."""
     probes = _probes()
     return Heard(
         _KEYS[probes["key"](recording.pitch_classes.ravel())],
@@ -66,7 +66,7 @@ def hear(recording: Features) -> Heard:
 
 
 def mono(samples: npt.NDArray[np.float32]) -> Mono:
-    """[samples] at `RATE` of [2, samples] at 48 kHz."""
+    """Convert samples [2, samples] at 48 kHz to [samples] at `RATE`."""
     resampled: Mono = soxr.resample(samples.mean(axis=0), SAMPLE_RATE, RATE)
     return resampled
 
@@ -81,7 +81,7 @@ def _probes() -> dict[str, _Probe]:
 
 
 def teach(numbers: Iterable[int]) -> dict[str, Any]:
-    """What `PROBE_FILE` holds, from so many songs."""
+    """Train the probes on songs with these numbers, and return the content of `PROBE_FILE`."""
     with ProcessPoolExecutor() as pool:
         lessons = list(pool.map(_lesson, numbers, chunksize=20))
     timbres = [heard.timbre for _, heard in lessons]
@@ -98,7 +98,7 @@ def _lesson(number: int) -> tuple[Description, Features]:
 
 
 def _in_every_key(lessons: Sequence[tuple[Description, Features]]) -> tuple[list[_Matrix], list[int]]:
-    """Every song as if it were transposed to all twelve tonics, so that the probe favours none."""
+    """Return every song as if transposed to all twelve tonics, so that the probe prefers none."""
     vectors, answers = [], []
     for description, heard in lessons:
         for up in range(12):
@@ -114,7 +114,7 @@ def _fit(vectors: Sequence[_Matrix], answers: Sequence[int]) -> dict[str, Any]:
     mean, scale = matrix.mean(axis=0), matrix.std(axis=0) + 1e-6
     model = LogisticRegression(C=0.05, max_iter=2000).fit((matrix - mean) / scale, answers)
     weights, bias = model.coef_, model.intercept_
-    if len(weights) == 1:  # two classes share one row
+    if len(weights) == 1:  # For two classes scikit-learn returns a single row.
         weights, bias = np.vstack([0 * weights, weights]), np.append(0 * bias, bias)
     fields = {"mean": mean, "scale": scale, "weights": weights, "bias": bias}
     return {name: np.round(values, 5).tolist() for name, values in fields.items()}

@@ -1,4 +1,4 @@
-"""Beats a minute of a recording, by librosa."""
+"""Estimates the tempo of a recording with librosa."""
 
 from librosa.feature import tempo as librosa_tempo
 from librosa.onset import onset_strength
@@ -11,12 +11,12 @@ _OCTAVES = (0.5, 1.0, 2.0)
 
 
 def tempo(mono: Mono) -> float:
-    """Beats a minute of [samples] at `RATE`, up to the octave."""
+    """Return the beats a minute of [samples] at `RATE`. They may be off by an octave."""
     strength = onset_strength(y=mono, sr=RATE, hop_length=_HOP)
     (found,) = librosa_tempo(onset_envelope=strength, sr=RATE, hop_length=_HOP, ac_size=8.0)
     return float(found)
 
 
 def is_tempo(heard: float, asked: float) -> bool:
-    """Whether a tempo is the asked one within `TOLERANCE`, an octave allowed."""
+    """Return whether a tempo is within `TOLERANCE` of the requested one, or an octave from it."""
     return any(abs(heard / (octave * asked) - 1) <= TOLERANCE for octave in _OCTAVES)

@@ -1,8 +1,8 @@
-"""The models called in a loop, without a server: what a job costs where nothing is between.
+"""Calls the models in a loop without a server, which shows the cost of a job without anything in between.
 
     python -m benchmarks.peers.direct requests.json --output FOLDER [--models FOLDER] [--threads 2]
 
-Prints the seconds and the stages of each job as JSON. The first request is a warm-up that is not counted.
+It prints the seconds and the stages of each job as JSON. The first request is a warm-up and does not count.
 """
 
 import argparse

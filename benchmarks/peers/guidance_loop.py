@@ -1,4 +1,4 @@
-"""Audio codes as a plain transformers loop writes them: KV-cached, one job at a time."""
+"""Writes audio codes in a plain transformers loop with a KV cache, one job at a time."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,10 @@ from deployments.language_model.text.tokenizer import LMTokenizer
 
 
 class GuidanceLoop:
-    """All rows of a job, two for each song, in one forward per token; logits of the codes only."""
+    """Computes all rows of a job, two for each song, in one forward for each token.
+
+    It computes logits of codes only.
+    """
 
     def __init__(self, folder: Path, dtype: torch.dtype) -> None:
         self._model = Qwen3ForCausalLM.from_pretrained(folder, dtype=dtype).eval()
@@ -25,7 +28,7 @@ class GuidanceLoop:
 
     @torch.inference_mode()
     def songs(self, requests: Sequence[ComposeRequest]) -> list[tuple[int, ...]]:
-        """The codes of guided songs that are equally long."""
+        """Return the codes of guided songs of equal length."""
         (code_count,) = {request.code_count for request in requests}
         count = len(requests)
         prompts = [*map(self._prompt, requests), *map(self._unconditional_prompt, requests)]

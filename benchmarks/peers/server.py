@@ -1,8 +1,9 @@
-"""The model as people serve it today: FastAPI, one process, one worker, jobs in a dictionary.
+"""Serves the model in the usual way: FastAPI, one process, one worker, and jobs in a dictionary.
 
     python -m benchmarks.peers.server --port 8160 --output FOLDER [--models FOLDER] [--threads 2]
 
-It answers the same requests as ours: submit, poll (`?wait=`, so that no time is lost between polls), songs.
+It answers the same requests as ours: submit, poll (with `?wait=`, so that no time is lost between polls), and
+download of songs.
 """
 
 import argparse
@@ -33,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Job:
-    """One job, for as long as the process lives."""
+    """One job, which exists as long as the process."""
 
     request: SongRequest
     job_id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -67,7 +68,7 @@ class Job:
 
 
 class Worker:
-    """Takes jobs from the queue, one at a time, to the one thread that computes."""
+    """Takes jobs from the queue one at a time and gives them to the only thread that computes."""
 
     def __init__(self, maker: SongMaker, thread: ThreadPoolExecutor, output: Path) -> None:
         self._maker, self._thread, self._output = maker, thread, output
@@ -91,7 +92,7 @@ class Worker:
 
 
 def create_app(models: ModelSettings, output: Path, threads: int) -> FastAPI:
-    """The server, whose models are loaded when it starts."""
+    """Return the server. Its models are loaded when it starts."""
     jobs: dict[str, Job] = {}
 
     @asynccontextmanager

@@ -1,7 +1,7 @@
-"""One job after the other, in one process: diffusers' `AceStepPipeline` behind a transformers loop.
+"""Runs one job after the other in one process: a transformers loop, then diffusers' `AceStepPipeline`.
 
-This is how the model is used where no server is: the two models are loaded, a call writes the codes of a
-job's songs, another one makes their sound, and soundfile or PyAV writes the files.
+This is how the model is used without a server. Both models are loaded; one call writes the codes of a job's
+songs, another one makes their sound, and soundfile or PyAV writes the files.
 """
 
 import time
@@ -36,7 +36,7 @@ class MadeSongs:
 
 
 class SongMaker:
-    """Loaded models. Not re-entrant, as the pipeline is not."""
+    """Holds the loaded models. Like the pipeline, it is not re-entrant."""
 
     def __init__(self, models: ModelSettings, dtype: torch.dtype = torch.float32) -> None:
         text_folder = checkpoint_folder(models, models.text_encoder)
@@ -74,7 +74,7 @@ class SongMaker:
         return MadeSongs(files, timings)
 
     def _codes(self, request: SongRequest) -> list[str]:
-        """The codes of each song as the pipeline takes them."""
+        """Return the codes of each song in the form that the pipeline takes."""
         metadata = Metadata(
             request.bpm, request.key_scale, request.time_signature, float(request.audio_duration)
         )
@@ -95,7 +95,7 @@ class SongMaker:
 
     @torch.inference_mode()
     def _sound(self, request: SongRequest, codes: Sequence[str] | None) -> Any:
-        """[songs, 2, samples]"""
+        """Return samples [songs, 2, samples]."""
         return self._pipeline(
             prompt=[request.caption] * request.batch_size,
             lyrics=[request.lyrics] * request.batch_size,

@@ -1,4 +1,4 @@
-"""What a job is asked for, and what the peers can do of it."""
+"""Defines the requests for both sides, and which durations the peers support."""
 
 import math
 
@@ -8,21 +8,24 @@ from configs.domain import LATENT_RATE
 
 
 class SongRequest(BaseModel):
-    """What both sides are asked for: fields of the job API. Metadata is given: the LM writes codes."""
+    """The fields of the job API that both sides receive.
+
+    Metadata is given, so the language model writes codes only.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     caption: str
     lyrics: str
     audio_duration: int
-    """Seconds. The pipeline crashes on many fractions."""
+    """Duration in whole seconds. The pipeline crashes on many fractions."""
     bpm: int
     key_scale: str
     time_signature: str
     thinking: bool
     batch_size: int
     seed: int
-    """Of the first song; the next one's is one more."""
+    """Seed of the first song. Each further song has the next number."""
     audio_format: str
     vocal_language: str = "en"
     use_random_seed: bool = False
@@ -33,11 +36,14 @@ class SongRequest(BaseModel):
 
     @property
     def audio_seconds(self) -> int:
-        """Of all songs."""
+        """Return the seconds of audio of all songs."""
         return self.audio_duration * self.batch_size
 
 
 def peer_crashes(duration: float) -> bool:
-    """Whether the pipeline rounds this duration to two lengths, so that noise and context don't fit."""
+    """Return whether the pipeline rounds this duration to two lengths.
+
+    Noise and context then do not match.
+    """
     frames = math.ceil(duration * LATENT_RATE)
     return math.ceil(frames / LATENT_RATE * LATENT_RATE) != frames
