@@ -1,4 +1,4 @@
-"""What training keeps of its songs on disk: an array for each block of them, whole or not there at all."""
+"""Stores training data on disk as one array for each block of songs. A file is either complete or absent."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,10 @@ _Number = TypeVar("_Number", bound=np.generic)
 
 @dataclass(frozen=True)
 class BlockFiles(Generic[_Number]):
-    """`name-00000.npy` and on in `folder`, `count` of them, each made once and never again."""
+    """Manages `count` files in `folder`, `name-00000.npy` and so on.
+
+    Each is written once and never changed.
+    """
 
     folder: Path
     name: str
@@ -28,7 +31,7 @@ class BlockFiles(Generic[_Number]):
         return [block for block in range(self.count) if not self.file(block).exists()]
 
     def write(self, block: int, array: npt.NDArray[_Number]) -> None:
-        """Makes the folder where there is none."""
+        """Write the array of a block. The folder is created if necessary."""
         self.folder.mkdir(parents=True, exist_ok=True)
         aside = self.file(block).with_suffix(".part")
         with aside.open("wb") as file:
@@ -37,5 +40,5 @@ class BlockFiles(Generic[_Number]):
 
     @cached_property
     def arrays(self) -> Sequence[npt.NDArray[_Number]]:
-        """Of all blocks, mapped: what is looked at is read."""
+        """Return the arrays of all blocks, mapped into memory, so that only the parts in use are read."""
         return [np.load(self.file(block), mmap_mode="r") for block in range(self.count)]

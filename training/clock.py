@@ -1,4 +1,4 @@
-"""How long a chunk of work may take."""
+"""Limits the time of one chunk of work."""
 
 import time
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Clock:
-    """Rings after `minutes`; everything that is done until then is kept."""
+    """Rings after `minutes`. Everything that is done until then is kept."""
 
     minutes: float
     started: float = field(default_factory=time.monotonic)

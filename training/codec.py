@@ -1,7 +1,8 @@
-"""The VAE: waveforms to 32 channels at 25 Hz and back.
+"""Trains the VAE, which encodes waveforms into 32 channels at 25 Hz and decodes them.
 
-Spectra at many resolutions (auraloss) and the waveform itself must come back; a little KL keeps latents near
-a normal distribution. There is no adversary: what is lost is air, not notes.
+The losses compare spectra at many resolutions (auraloss) and the waveform itself. A small KL term keeps
+latents near a normal distribution. There is no adversarial loss, so the decoded sound has less air but the
+right notes.
 """
 
 import warnings
@@ -32,13 +33,16 @@ _WAVEFORM_WEIGHT = 5.0
 _KL_WEIGHT = 1e-3
 _RESOLUTIONS = (4096, 1024, 256)
 _SPECTRAL_FLOOR = 1e-3
-"""Of the power of a bin (a full scale's is 65,000 at 1,024): how silent silence is needs no learning."""
+"""Floor for the power of a bin (full scale is 65,000 at size 1,024).
+
+The VAE need not learn how silent silence is.
+"""
 _SCALING_EXCERPTS = 8
 _CALIBRATION_EXCERPTS = 64
 
 
 def new_vae(config: dict[str, Any]) -> AutoencoderOobleck:
-    """With diffusers' initial weights below 48 kHz."""
+    """Return a VAE with diffusers' initial weights below 48 kHz."""
     with warnings.catch_warnings():
         # diffusers' VAE still uses the old form of weight norm, as its checkpoints do.
         warnings.filterwarnings("ignore", message=".*weight_norm", category=FutureWarning)
@@ -48,7 +52,7 @@ def new_vae(config: dict[str, Any]) -> AutoencoderOobleck:
 
 
 def excerpts(songs: SongBlocks, recipe: Recipe, count: int, generator: torch.Generator) -> torch.Tensor:
-    """[count, 2, samples]: pieces of random songs, some of them turned down."""
+    """Return [count, 2, samples]: pieces of random songs at random gains of 0.4 to 1."""
     length = round(recipe.codec_seconds * SAMPLE_RATE) // SAMPLES_PER_LATENT * SAMPLES_PER_LATENT
     pieces = []
     for _ in range(count):
@@ -64,7 +68,7 @@ def _below(limit: int, generator: torch.Generator) -> int:
 
 
 def spectral_loss(device: torch.device) -> nn.Module:
-    """Of decoded [batch, channels, samples] and what they should be."""
+    """Return the loss between decoded [batch, channels, samples] and the original."""
     loss: nn.Module = MultiResolutionSTFTLoss(
         fft_sizes=list(_RESOLUTIONS),
         hop_sizes=[size // 4 for size in _RESOLUTIONS],
@@ -75,7 +79,7 @@ def spectral_loss(device: torch.device) -> nn.Module:
 
 
 class CodecLoss:
-    """What the VAE minimises."""
+    """The loss that the VAE minimises."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -95,7 +99,7 @@ class CodecLoss:
 
 
 def train_codec(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> bool:
-    """Train until the clock rings; when the stage is done its checkpoint is there for `trained_codec`."""
+    """Train until the clock rings. A finished stage leaves the checkpoint that `trained_codec` loads."""
     torch.manual_seed(_SEED)
     vae: Any = new_vae(recipe.vae)
     scale_to(vae, excerpts(songs, recipe, _SCALING_EXCERPTS, torch.Generator().manual_seed(_SEED - 2)))
@@ -111,12 +115,15 @@ def train_codec(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> 
 
 @torch.no_grad()
 def calibrate(vae: AutoencoderOobleck, waveform: torch.Tensor) -> None:
-    """Scale the latent channels to deviation 1 on `waveform` [batch, 2, samples]; decoding stays equal."""
+    """Scale the latent channels to deviation 1 on `waveform` [batch, 2, samples].
+
+    Decoding does not change.
+    """
     pieces = torch.split(waveform.to(vae.device), 8)
     latents = torch.cat([encode(vae, piece).chunk(2, dim=1)[0] for piece in pieces])
     deviations = latents.std(dim=(0, 2)).clamp_min(1e-4)
     encoder_out: Any = vae.encoder.conv2
-    means = slice(0, deviations.numel())  # the other half of its channels are the deviations
+    means = slice(0, deviations.numel())  # The other half of the encoder's channels are the deviations.
     encoder_out.weight_g[means] /= deviations[:, None, None]
     encoder_out.bias[means] /= deviations
     decoder_in: Any = vae.decoder.conv1
@@ -135,7 +142,7 @@ def save_vae(vae: AutoencoderOobleck, config: dict[str, Any], folder: Path) -> N
 
 
 def trained_codec(work: Path, device: torch.device) -> AutoencoderOobleck:
-    """What `train_codec` left, frozen."""
+    """Return the VAE that `train_codec` has trained, frozen."""
     return load_vae(_checkpoint(work), str(device), torch.float32)
 
 

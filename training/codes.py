@@ -1,4 +1,7 @@
-"""The FSQ tokenizer: latents to 5 Hz codes, and back to something near them that says where notes begin."""
+"""Trains the FSQ tokenizer, which turns latents into 5 Hz codes and back into similar latents.
+
+The codes also keep where notes begin (`training.onsets`).
+"""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ _CODES_AN_EXCERPT = 25
 
 
 class CodeBook(nn.Module):
-    """diffusers' tokenizer and detokenizer."""
+    """Holds diffusers' tokenizer and detokenizer."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
@@ -35,20 +38,23 @@ class CodeBook(nn.Module):
         )
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
-        """[batch, frames, channels] as its codes say it; frames are a multiple of five."""
+        """Encode [batch, frames, channels] into codes and decode these.
+
+        `frames` must be a multiple of five.
+        """
         quantized, _ = self.tokenizer.tokenize(latents)
         said: torch.Tensor = self.detokenizer(quantized)
         return said
 
 
 def let_gradients_through(quantizer: Any) -> None:
-    """Rounding has no gradient: while learning it counts as the identity (straight-through estimator)."""
+    """Treat rounding as the identity in the backward pass (straight-through estimator)."""
     round_off = quantizer._quantize
     quantizer._quantize = lambda values: values + (round_off(values) - values).detach()
 
 
 class _Learner(nn.Module):
-    """Codes, and an ear that listens to what they say."""
+    """The codes together with an `Ear`, which recognises onsets in the decoded latents."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
@@ -56,13 +62,13 @@ class _Learner(nn.Module):
         self.ear = Ear(config["audio_acoustic_hidden_dim"])
 
     def forward(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """[batch, frames, channels] as its codes say it, and the onsets [batch, frames] heard in that."""
+        """Return [batch, frames, channels] decoded from codes, and the onsets [batch, frames] heard in it."""
         said = self.codebook(latents)
         return said, self.ear(said)
 
 
 def train_codes(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> bool:
-    """Train until the clock rings; when the stage is done `work/codes.pt` holds the weights."""
+    """Train until the clock rings. A finished stage leaves its weights in `work/codes.pt`."""
     torch.manual_seed(_SEED)
     latents = Latents(work / "latents", songs)
     learner = _Learner(recipe.dit)
@@ -98,7 +104,7 @@ def train_codes(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> 
 
 
 def trained_codes(recipe: Recipe, work: Path, device: torch.device) -> CodeBook:
-    """What `train_codes` left, frozen."""
+    """Return the codebook that `train_codes` has trained, frozen."""
     codebook = CodeBook(recipe.dit)
     codebook.load_state_dict(torch.load(work / "codes.pt", map_location="cpu", weights_only=True))
     return codebook.to(device).eval().requires_grad_(False)

@@ -1,6 +1,6 @@
-"""The rendered songs on disk: blocks of one duration, 16 bit, each made once and never again.
+"""Stores the rendered songs on disk in blocks of one duration, as 16 bit samples.
 
-What a song is can always be drawn again from its number, so only audio is stored.
+Only audio is stored, because the description of a song can always be drawn again from its number.
 """
 
 import os
@@ -30,47 +30,47 @@ class SongBlocks:
     recipe: Recipe
 
     def seconds(self, block: int) -> int:
-        """How long each song of a block is."""
+        """Return the duration of each song of a block in seconds."""
         return self.recipe.durations[block % len(self.recipe.durations)]
 
     def numbers(self, block: int) -> range:
-        """Numbers of a block's songs."""
+        """Return the numbers of a block's songs."""
         return range(block * self.recipe.block_songs, (block + 1) * self.recipe.block_songs)
 
     @cached_property
     def files(self) -> BlockFiles[np.int16]:
-        """[songs, 2, samples] each."""
+        """Return the files of the blocks, arrays [songs, 2, samples]."""
         return BlockFiles(self.folder, "songs", self.recipe.blocks)
 
     def description(self, block: int, place: int) -> Description:
-        """What the song at a place of a block is."""
+        """Return the description of the song with index `place` in a block."""
         return describe(generator(Purpose.TRAINING, self.numbers(block)[place]), self.seconds(block))
 
     def draw_seconds(self, rng: np.random.Generator) -> int:
-        """One of the durations; each gets as much of the time."""
+        """Draw one of the durations. Each one gets the same share of the total time."""
         durations = self.recipe.durations
         shares = 1 / np.array(durations)
         return durations[int(rng.choice(len(durations), p=shares / shares.sum()))]
 
     def lasting(self, shortest: int, longest: int) -> list[int]:
-        """Blocks whose songs last so many seconds."""
+        """Return the blocks whose songs last between `shortest` and `longest` seconds."""
         return [block for block in range(self.recipe.blocks) if shortest <= self.seconds(block) <= longest]
 
     def draw(self, blocks: list[int], count: int, rng: np.random.Generator) -> list[tuple[int, int]]:
-        """Random blocks of these, and places in them."""
+        """Draw pairs of (one of the blocks, index of a song in it)."""
         return [
             (blocks[int(rng.integers(len(blocks)))], int(rng.integers(self.recipe.block_songs)))
             for _ in range(count)
         ]
 
     def audio(self, block: int, place: int, start: int, stop: int) -> npt.NDArray[np.float32]:
-        """[2, stop - start]: samples of one song."""
+        """Return [2, stop - start]: samples of one song in full scale 1."""
         samples: npt.NDArray[np.float32] = self.files.arrays[block][place, :, start:stop].astype(np.float32)
         return samples / np.float32(_FULL_SCALE)
 
 
 def render_songs(songs: SongBlocks, clock: Clock) -> bool:
-    """Render what is missing until the clock rings, on all processors; whether all is there."""
+    """Render missing blocks on all processors until the clock rings. Return whether none is missing."""
     missing = iter(songs.files.missing)
     workers = len(os.sched_getaffinity(0))
     with ProcessPoolExecutor(workers) as pool:

@@ -1,8 +1,8 @@
-"""The codec's decoder once more, for the colour of sounds, while the encoder stays as it is.
+"""Trains the codec's decoder further for natural timbre, while the encoder stays as it is.
 
-What a waveform's details cannot be told exactly is best left out, say the losses of the whole codec, so it
-comes out too quiet. Levels on a mel scale say how loud it has to be, whatever its phase. Latents are noised
-as those that the DiT makes are: never quite the encoder's.
+Details of a waveform that latents cannot represent are quieter after training with the codec's losses,
+because a wrong phase costs more than silence. Levels on a mel scale do not depend on phase, so they restore
+the loudness. Noise is added to the latents, because the DiT's latents never match the encoder's exactly.
 """
 
 from functools import partial
@@ -28,14 +28,17 @@ _LEVELS_WEIGHT = 2.0
 _WAVEFORM_WEIGHT = 2.0
 _MEL_BANDS = 64
 _MEL_RESOLUTIONS = (4096, 2048, 1024, 512)
-"""Longer than the codec's: a band of a short one would have no bin."""
+"""Window sizes of the mel levels.
+
+They are longer than the codec's, because short ones have mel bands without any bin.
+"""
 _MEL_FLOOR = 1e-4
 _MOST_NOISE = 0.2
-"""Deviation; that of latents is 1."""
+"""Largest deviation of the added noise. Latents have deviation 1."""
 
 
 class DecoderLoss:
-    """What the decoder minimises."""
+    """The loss that the decoder minimises."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -67,12 +70,12 @@ class DecoderLoss:
 
 
 def with_middle(waveform: torch.Tensor) -> torch.Tensor:
-    """[batch, 3, samples] of [batch, 2, samples]: both channels and what a single loudspeaker plays."""
+    """Return [batch, 3, samples] of [batch, 2, samples]: both channels and their mean."""
     return torch.cat([waveform, waveform.mean(dim=1, keepdim=True)], dim=1)
 
 
 def train_decoder(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> bool:
-    """Train until the clock rings; when the stage is done `work/models/vae` is a checkpoint."""
+    """Train until the clock rings. A finished stage leaves a checkpoint in `work/models/vae`."""
     torch.manual_seed(_SEED)
     vae: Any = trained_codec(work, torch.device("cpu"))
     vae.decoder.requires_grad_(True)

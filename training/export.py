@@ -1,4 +1,4 @@
-"""The trained modules as checkpoints in the original layout, in half precision, in small shards."""
+"""Writes the trained modules as checkpoints in the original layout, in half precision and small shards."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +28,10 @@ _SHARD = "14MB"
 
 
 def export(songs: SongBlocks, recipe: Recipe, work: Path, _clock: Clock) -> bool:
-    """Write `work/models`: the DiT and the text encoder beside the codec, for `models.source: folder`."""
+    """Write the DiT, text encoder and language model beside the codec in `work/models`.
+
+    `models.source: folder` loads them from there.
+    """
     silence = Latents(work / "latents", songs).silence
     miniature = trained_miniature(work / WEIGHTS, recipe, silence)
     codebook = trained_codes(recipe, work, torch.device("cpu"))
@@ -45,7 +48,7 @@ def export(songs: SongBlocks, recipe: Recipe, work: Path, _clock: Clock) -> bool
         for name, tensor in module.state_dict().items()
     }
     save(models / DIT, state, recipe.dit)
-    # Silence is one frame over and over: its view of 15,000 frames is stored as that one frame.
+    # Every frame of silence is equal, so the view of 15,000 frames is stored as a single frame.
     torch.save(silence[None, :, None].expand(1, -1, SILENCE_FRAMES), models / DIT / SILENCE_FILE)
     save(models / TEXT_ENCODER, miniature.text_encoder.state_dict(), recipe.text)
     save_tokenizer(text_tokenizer(recipe.text["vocab_size"]), models / TEXT_ENCODER)
@@ -64,7 +67,7 @@ def _export_language_model(recipe: Recipe, work: Path, folder: Path) -> None:
 
 
 def save(folder: Path, state: Mapping[str, torch.Tensor], config: dict[str, Any]) -> None:
-    """Weights of half precision in shards, and the config."""
+    """Write weights in half precision in shards, and the config."""
     folder.mkdir(parents=True, exist_ok=True)
     halves = {name: tensor.half().contiguous() for name, tensor in state.items()}
     save_torch_state_dict(halves, folder, max_shard_size=_SHARD)

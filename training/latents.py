@@ -1,4 +1,4 @@
-"""The training songs as the codec says them."""
+"""Stores the latents of the training songs."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,14 +21,14 @@ _SILENT_SECONDS = 1
 
 @dataclass(frozen=True)
 class Latents:
-    """Posterior means of every song, in `folder`."""
+    """The codec's posterior means of every song, in `folder`."""
 
     folder: Path
     songs: SongBlocks
 
     @cached_property
     def files(self) -> BlockFiles[np.float16]:
-        """[songs, frames, channels] each."""
+        """Return the files of the blocks, arrays [songs, frames, channels]."""
         return BlockFiles(self.folder, "latents", self.songs.recipe.blocks)
 
     @property
@@ -36,18 +36,18 @@ class Latents:
         return self.folder / "silence.npy"
 
     def of(self, block: int, place: int) -> torch.Tensor:
-        """[frames, channels] of one song."""
+        """Return the latents [frames, channels] of one song."""
         return torch.from_numpy(self.files.arrays[block][place].astype(np.float32))
 
     @cached_property
     def silence(self) -> torch.Tensor:
-        """[channels]: any frame of silence."""
+        """Return [channels]: one frame of silence. All frames of silence are alike."""
         return torch.from_numpy(np.load(self.silence_file))
 
 
 @torch.inference_mode()
 def encode_songs(songs: SongBlocks, _recipe: Recipe, work: Path, clock: Clock) -> bool:
-    """Encode what is missing until the clock rings; whether nothing is missing any more."""
+    """Encode missing blocks until the clock rings. Return whether none is missing."""
     latents = Latents(work / "latents", songs)
     latents.folder.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -68,6 +68,6 @@ def encode_songs(songs: SongBlocks, _recipe: Recipe, work: Path, clock: Clock) -
 
 
 def _means(vae: AutoencoderOobleck, waveform: torch.Tensor) -> torch.Tensor:
-    """[frames, channels] of [2, samples]."""
+    """Encode [2, samples] into means [frames, channels]."""
     means, _ = encode(vae, waveform[None].to(vae.device)).chunk(2, dim=1)
     return means[0].T

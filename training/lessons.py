@@ -1,4 +1,4 @@
-"""Batches for the DiT: songs, what is asked of them, what is shown of them."""
+"""Draws batches for the DiT: songs, their prompts, and the audio that serves as context."""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -19,9 +19,9 @@ from training.transcripts import Transcripts, key_of, moments_of
 _TASKS = (Task.TEXT2MUSIC, Task.COVER, Task.REPAINT)
 _SHARES = (0.2, 0.2, 0.6)
 _SHORTEST_WINDOW, _LONGEST_WINDOW, _LEAST_AROUND = 50, 225, 25
-"""Frames of a window to repaint (2 to 9 s), and of what stays as it is (1 s)."""
+"""Frames of a window to repaint (2 to 9 s), and the fewest frames that stay as they are (1 s)."""
 _REFERENCED = 0.5
-"""How often a song comes with a timbre reference: other moments of itself."""
+"""Share of songs with a timbre reference, which consists of other moments of the song."""
 _REFERENCE_PIECE = 125
 """Frames of each piece of a reference (5 s)."""
 
@@ -33,13 +33,13 @@ class Lesson:
     """A batch of songs of one length."""
 
     latents: torch.Tensor
-    """[batch, frames, channels]"""
+    """[batch, frames, channels]."""
     context: torch.Tensor
-    """[batch, frames, 2 * channels]"""
+    """[batch, frames, 2 * channels]."""
     covers: torch.Tensor
-    """[batch], true where the context is to be what the song's codes say: `with_codes` puts it there."""
+    """[batch], true where the context is to be decoded from the song's codes. `with_codes` fills it in."""
     references: torch.Tensor
-    """[batch, 750, channels]"""
+    """[batch, 750, channels]."""
     lyrics: Padded
     captions: Padded
     transcripts: Transcripts
@@ -94,7 +94,7 @@ class Lessons:
         return Transcripts(torch.from_numpy(np.stack(moments)), torch.tensor(keys))
 
     def _context(self, latents: torch.Tensor, tasks: list[Task], rng: np.random.Generator) -> torch.Tensor:
-        """What is shown of each song, and where it is to be made: like `deployments.generator.tasks`."""
+        """Return each song's context: latents and the mask of frames to make, as in `generator.tasks`."""
         frames = latents.shape[1]
         shown = self.latents.silence.expand_as(latents).clone()
         mask = torch.ones_like(latents)
@@ -134,7 +134,7 @@ def _transcript(number: int, seconds: int) -> tuple[npt.NDArray[np.float32], int
 
 @torch.no_grad()
 def with_codes(lesson: Lesson, codebook: CodeBook, silence: torch.Tensor) -> Lesson:
-    """The lesson with its covers' context filled in; `silence` is [channels]."""
+    """Return the lesson with the context of its covers filled in. `silence` is [channels]."""
     covered = lesson.latents[lesson.covers]
     if not len(covered):
         return lesson

@@ -1,7 +1,7 @@
-"""The training loop of every stage: resumable, deterministic, in chunks.
+"""Runs the training loop of every stage. It is deterministic and can be continued in chunks.
 
-Step k draws everything from generators seeded with k, so a run that was cut into chunks gives what one long
-run gives, however many processes prepare its batches.
+Step k draws everything from generators seeded with k. A run that was cut into chunks therefore gives the same
+result as one long run, however many processes prepare its batches.
 """
 
 import math
@@ -21,25 +21,28 @@ from training.clock import Clock
 from training.recipe import Learning
 
 Losses = Mapping[str, torch.Tensor]
-"""`loss` is what is minimised; others are only printed."""
+"""Losses by name. `loss` is minimised; the others are only printed."""
 BatchOf = Callable[[torch.Generator], Any]
-"""A batch on the CPU; the generator is its only source of chance."""
+"""Draws a batch on the CPU. The generator is its only source of randomness."""
 LossOf = Callable[[nn.Module, Any, torch.Generator], Losses]
-"""Losses of the module for a batch; the generator, on the CPU, is the only source of chance."""
+"""Computes the losses of the module for a batch.
+
+The generator, on the CPU, is the only source of randomness.
+"""
 
 _SAVE_EVERY = 500
 _PRINT_EVERY = 100
 _LOWEST_RATE = 0.1
 _WORKERS = 12
-"""Processes that prepare batches for a GPU, where there are as many processors."""
+"""Processes that prepare batches for a GPU, if the machine has as many processors."""
 
 
 _BATCH_SEEDS = 2**40
-"""Away from the seeds of the losses."""
+"""Offset of the seeds of batches, which keeps them apart from the seeds of the losses."""
 
 
 class _Batches(Dataset[Any]):
-    """The batch of every step."""
+    """The batches of all steps, indexed by step."""
 
     def __init__(self, batch_of: BatchOf, seed: int) -> None:
         self._batch_of = batch_of
@@ -50,10 +53,10 @@ class _Batches(Dataset[Any]):
 
 
 class Training:
-    """One stage on its way, its state in `folder`."""
+    """The training of one stage, whose state is saved in `folder`."""
 
     def __init__(self, folder: Path, module: nn.Module, learning: Learning, seed: int) -> None:
-        """Goes on from the state in `folder`, if there is one. `module` is changed in place."""
+        """Continue from the state in `folder` if there is one. `module` is changed in place."""
         self._folder = folder
         self._learning = learning
         self._seed = seed
@@ -66,7 +69,8 @@ class Training:
         self._schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._share_of_rate)
         self.module, self._optimizer = self._accelerator.prepare(module, optimizer)
         self._accelerator.register_for_checkpointing(self._average, self._schedule)
-        if not self._state.is_dir() and self._outdated.is_dir():  # the last save was cut off
+        # In this case the last save was interrupted.
+        if not self._state.is_dir() and self._outdated.is_dir():
             self._outdated.rename(self._state)
         if self._state.is_dir():
             self._accelerator.load_state(str(self._state))
@@ -79,7 +83,7 @@ class Training:
 
     @property
     def step(self) -> int:
-        """Steps that are done."""
+        """Return the number of steps that are done."""
         return int(self._schedule.last_epoch)
 
     @property
@@ -87,13 +91,14 @@ class Training:
         return self.step >= self._learning.steps
 
     def run(self, batch_of: BatchOf, loss_of: LossOf, clock: Clock) -> bool:
-        """Train until the clock rings; whether the stage is done. Raises FloatingPointError on NaN."""
+        """Train until the clock rings. Return whether the stage is done. Raises FloatingPointError on NaN."""
         self.module.train()
         self._since_report: list[Losses] = []
         for batch in self._batches(batch_of):
             if clock.has_rung:
                 break
-            # Its products are several times as fast, on processors with AMX, too; weights stay in float32.
+            # bfloat16 products are several times as fast, also on processors with AMX. Weights stay in
+            # float32.
             with torch.autocast(self.device.type, torch.bfloat16):
                 losses = loss_of(self.module, batch, torch.Generator().manual_seed(self._seed + self.step))
             self._accelerator.backward(losses["loss"])
@@ -121,7 +126,7 @@ class Training:
         )
 
     def take_average(self) -> None:
-        """Put the moving average of the weights into the module."""
+        """Replace the module's weights by their moving average."""
         self._average.copy_to(self._parameters)
 
     def _share_of_rate(self, step: int) -> float:

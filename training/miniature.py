@@ -1,4 +1,4 @@
-"""The DiT with all that conditions it, as one module that learns."""
+"""Combines the DiT and its condition encoders in one trainable module."""
 
 from typing import Any
 
@@ -12,21 +12,21 @@ from deployments.generator.tasks import REFERENCE_FRAMES
 from training.recipe import Recipe
 
 _CONDITION_TOKENS = 128
-"""Conditions are filled up to a multiple, so that compiled layers see few shapes."""
+"""Conditions are padded to a multiple of this length, so that compiled layers see few shapes."""
 
 
 class Miniature(nn.Module):
-    """diffusers' transformer and condition encoder, transformers' text encoder."""
+    """Holds diffusers' transformer and condition encoder and transformers' text encoder."""
 
     def __init__(self, recipe: Recipe, silence: torch.Tensor) -> None:
-        """`silence` is one latent frame, [channels]."""
+        """Build the modules with new weights. `silence` is one latent frame, [channels]."""
         from transformers import Qwen3Config, Qwen3Model
 
         super().__init__()
         self.transformer: Any = _new(Component.TRANSFORMER, recipe.dit)
         self.condition_encoder: Any = _new(Component.CONDITION_ENCODER, recipe.dit)
         self.text_encoder = Qwen3Model(Qwen3Config(**recipe.text | {"dtype": "float32"}))
-        # Nobody reads the encoder's own copy of silence in training.
+        # Training does not use the encoder's own copy of silence.
         del self.condition_encoder.silence_latent
         self.register_buffer("silence", silence, persistent=False)
         layers: Any = self.transformer.layers
@@ -34,12 +34,15 @@ class Miniature(nn.Module):
             layer.register_forward_pre_hook(self._attend_to_conditions_only, with_kwargs=True)
         layers[2 * len(layers) // 3 - 1].register_forward_hook(self._keep_states)
         self.states: torch.Tensor | None = None
-        """[batch, patches, hidden] after two thirds of the layers, at the last call of `velocity`."""
+        """[batch, patches, hidden]: states after two thirds of the layers in the last call of `velocity`."""
         self._condition_mask: torch.Tensor | None = None
         self._heard_of_references = _heard_of_references(recipe.dit)
 
     def compile_layers(self) -> None:
-        """The DiT's, anew for each number of frames: minutes, which long training earns back."""
+        """Compile the DiT's layers anew for each number of frames.
+
+        It takes minutes and pays off in long training.
+        """
         layers: Any = self.transformer.layers
         for layer in layers:
             layer.compile(dynamic=False)
@@ -50,10 +53,11 @@ class Miniature(nn.Module):
         captions: tuple[torch.Tensor, torch.Tensor],
         references: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """States [batch, tokens, hidden] and mask, of ids with masks and references [batch, 750, channels].
+        """Encode ids with masks and references [batch, 750, channels] to states [batch, tokens, hidden].
 
-        As `deployments.generator.conditioning` makes them one by one: the text encoder is causal, so what
-        stands behind a prompt changes nothing.
+        The second result is the mask of the states. They equal those that
+        `deployments.generator.conditioning` computes one by one: the text encoder is causal, so the padding
+        behind a prompt has no influence on it.
         """
         lyric_ids, lyric_mask = lyrics
         caption_ids, caption_mask = captions
@@ -71,7 +75,7 @@ class Miniature(nn.Module):
     def without_condition(
         self, states: torch.Tensor, mask: torch.Tensor, rows: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The learned embedding of no condition, one token of it, in the `rows` [batch] that are true."""
+        """Replace the condition by one token of the null embedding in the `rows` [batch] that are true."""
         null = self.condition_encoder.null_condition_emb.expand_as(states)
         only_first = torch.zeros_like(mask)
         only_first[:, 0] = True
@@ -85,7 +89,7 @@ class Miniature(nn.Module):
         states: torch.Tensor,
         mask: torch.Tensor,
     ) -> torch.Tensor:
-        """[batch, frames, channels]: where the model says that the noise is, at `timesteps` [batch]."""
+        """Return the predicted velocity [batch, frames, channels] at `timesteps` [batch]."""
         self._condition_mask = mask[:, None, None, :]
         try:
             answer: torch.Tensor = self.transformer(
@@ -103,7 +107,7 @@ class Miniature(nn.Module):
     def _attend_to_conditions_only(
         self, _layer: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        # diffusers' transformer has no way to give its layers the mask that they have an argument for.
+        # diffusers' transformer does not pass a mask to its layers, although they accept one.
         return arguments, named | {"encoder_attention_mask": self._condition_mask}
 
     def _keep_states(self, _layer: nn.Module, _arguments: tuple[Any, ...], states: torch.Tensor) -> None:
@@ -111,7 +115,7 @@ class Miniature(nn.Module):
 
 
 def _heard_of_references(config: dict[str, Any]) -> int:
-    """Frames: the timbre is what the encoder says at its first one, which so many others reach."""
+    """Return the frames of a reference that matter: those which reach the first one, where timbre is read."""
     layers = config["num_timbre_encoder_hidden_layers"]
     if "full_attention" in config["layer_types"][:layers]:
         return REFERENCE_FRAMES

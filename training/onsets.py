@@ -1,7 +1,7 @@
-"""Where notes begin, for codes to keep.
+"""Computes where notes begin, so that codes can be trained to keep it.
 
-Codes that bring latents back as well as 16 bits in 200 ms can say what is loud and leave out where soft notes
-begin, and with that the tempo of music without drums.
+A code has 16 bits for 200 ms. Codes that are trained for latents alone keep what is loud, but may lose the
+onsets of soft notes and with them the tempo of music without drums.
 """
 
 import numpy as np
@@ -16,15 +16,15 @@ from configs.domain import SAMPLE_RATE, SAMPLES_PER_LATENT
 _WINDOW = 2048
 _BANDS = 24
 _HIGHEST = 12_000
-"""Hz"""
+"""Highest frequency in Hz."""
 _FLOOR = 1e-4
-"""Of the power of a band."""
+"""Floor for the power of a band."""
 
 
 def onsets(waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """[batch, frames] of [batch, samples] at 48 kHz: how much louder each latent frame is than the last.
+    """Return [batch, frames] of [batch, samples] at 48 kHz: the rise of loudness from frame to frame.
 
-    The mean rise of logarithmic mel levels, which beat trackers listen to.
+    It is the mean rise of logarithmic mel levels, which beat trackers use.
     """
     power = melspectrogram(
         y=waveform,
@@ -33,14 +33,15 @@ def onsets(waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         hop_length=SAMPLES_PER_LATENT,
         n_mels=_BANDS,
         fmax=_HIGHEST,
-        pad_mode="reflect",  # a sound that goes on before the excerpt does not begin in it
+        # With zeros as padding, a sound that continues from before the excerpt would count as an onset.
+        pad_mode="reflect",
     )[..., : waveform.shape[-1] // SAMPLES_PER_LATENT]
     rises: npt.NDArray[np.float32] = onset_strength(S=np.log(power + _FLOOR), center=False)
     return rises
 
 
 class Ear(nn.Module):
-    """Tells onsets from latents."""
+    """Predicts onsets from latents."""
 
     def __init__(self, channels: int, hidden: int = 128) -> None:
         super().__init__()
@@ -49,6 +50,6 @@ class Ear(nn.Module):
         )
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
-        """[batch, frames] of [batch, frames, channels]."""
+        """Return onsets [batch, frames] predicted from [batch, frames, channels]."""
         told: torch.Tensor = self.layers(latents.mT)[:, 0]
         return told

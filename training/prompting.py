@@ -1,4 +1,4 @@
-"""What the DiT and its text encoder read about a song, as people and the LM write it."""
+"""Writes the prompts of the DiT and its text encoder, in the words of people and of the language model."""
 
 from dataclasses import replace
 from functools import cache
@@ -28,19 +28,25 @@ _CORPUS_SONGS = 400
 _LANGUAGES = ("en", "unknown")
 _LM_TIME_SIGNATURES = {written: name for name, written in TIME_SIGNATURES.items()}
 _FORGOTTEN = 0.1
-"""How often a prompt lacks a piece of metadata."""
+"""Share of prompts that lack a given piece of metadata."""
 _LEFT_TO_MUSIC = 0.5
-"""How often it does not say what a reference beside it tells: else nobody would listen to that."""
+"""Share of referenced songs whose prompt omits what the reference tells.
+
+Otherwise the DiT would ignore references.
+"""
 _UNTOLD, _GUESSED = 1 / 3, 1 / 3
-"""How often the metadata of a song that is shown is missing, and how often it is what the LM might guess from
-the caption alone: the server asks it for what nobody told, and then the music is right."""
+"""Shares of songs shown as audio whose prompt has no metadata, or guessed metadata.
+
+The language model makes such guesses from the caption alone. The server asks it for metadata that nobody
+gave, and then the audio is right.
+"""
 
 Ids = tuple[int, ...]
 
 
 @cache
 def text_tokenizer(vocabulary_size: int) -> Tokenizer:
-    """A byte-level BPE that knows the words of captions."""
+    """Train a byte-level BPE that knows the words of captions."""
     captions = []
     for number in range(_CORPUS_SONGS):
         rng = generator(Purpose.VALIDATION, number)
@@ -49,7 +55,7 @@ def text_tokenizer(vocabulary_size: int) -> Tokenizer:
 
 
 class Prompter:
-    """Token ids of a song's two prompts, each time in other words."""
+    """Returns the token ids of a song's two prompts, worded differently each time."""
 
     def __init__(self, vocabulary_size: int) -> None:
         self._tokenize = PromptTokenizer(text_tokenizer(vocabulary_size))
@@ -57,7 +63,7 @@ class Prompter:
     def __call__(
         self, song: Description, task: Task, referenced: bool, rng: np.random.Generator
     ) -> tuple[Ids, Ids]:
-        """Lyric ids and caption ids; they say less of what codes, other music or a reference tell."""
+        """Return lyric ids and caption ids. They omit part of what codes, other audio or a reference tell."""
         metadata = _metadata(song, rng) if task is Task.TEXT2MUSIC else _metadata_beside_music(song, rng)
         vague = referenced and rng.random() < _LEFT_TO_MUSIC
         words = vague_caption(song, rng) if vague else caption(song, rng)
@@ -78,7 +84,7 @@ def _metadata_beside_music(song: Description, rng: np.random.Generator) -> Metad
 
 
 def _guess(song: Description, rng: np.random.Generator) -> Description:
-    """A song of the same caption."""
+    """Return a song of the same caption with a tempo and key that the caption does not determine."""
     low, high = GENRES[song.genre].tempo
     key = Key(int(rng.integers(12)), one_of(rng, MODES))
     return replace(song, bpm=int(rng.integers(low, high + 1)), key=key)
@@ -98,7 +104,7 @@ def _metadata(song: Description, rng: np.random.Generator) -> Metadata:
 
 
 def padded(rows: list[Ids]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask, both [rows, longest], filled up on the right."""
+    """Return ids and mask, both [rows, longest], padded on the right."""
     longest = max(map(len, rows))
     ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows])
     mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])

@@ -1,4 +1,4 @@
-"""How large the models are and how long they learn: the whole recipe in numbers."""
+"""Defines the sizes of the models and the effort of their training. All numbers of the recipe are here."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,8 +11,8 @@ LATENT_CHANNELS = 32
 VAE_CONFIG: dict[str, Any] = {
     "_class_name": "AutoencoderOobleck",
     "audio_channels": AUDIO_CHANNELS,
-    # 32 subbands at 1.5 kHz, 250 Hz, 25 Hz. The first upsampling stays tenfold, so that a frame is heard no
-    # further than the official decoder's, which the codec's tiles rely on.
+    # The subbands are 32 at 1.5 kHz, then 250 Hz and 25 Hz follow. The first upsampling stays tenfold, so
+    # that a frame influences no more samples than in the official decoder, which the codec's tiles rely on.
     "channel_multiples": [2, 3, 4],
     "decoder_channels": 64,
     "decoder_input_channels": LATENT_CHANNELS,
@@ -98,17 +98,20 @@ LANGUAGE_MODEL_CONFIG: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Learning:
-    """Of one stage."""
+    """How one stage learns."""
 
     steps: int
     batch: int
     rate: float
-    """The highest learning rate: reached after the warm-up, then down to a tenth along a cosine."""
+    """The highest learning rate.
+
+    It is reached after the warm-up and falls to a tenth of it along a cosine.
+    """
     warm_up: int = 200
     clip: float = 1.0
     """Largest norm of the gradient."""
     averaging: float = 0.999
-    """Decay of the weights' moving average, which is what the stage gives away."""
+    """Decay of the moving average of the weights, which is the result of the stage."""
 
 
 @dataclass(frozen=True)
@@ -118,17 +121,17 @@ class Recipe:
     blocks: int
     """Blocks of songs that are rendered for training."""
     block_songs: int
-    """Songs in a block; they have one duration."""
+    """Songs in a block. They all have the same duration."""
     durations: tuple[int, ...]
     vae: dict[str, Any]
     codec: Learning
     codec_seconds: float
     """Length of the codec's excerpts."""
     decoder: Learning
-    """The codec's decoder once more."""
+    """The second training of the codec's decoder."""
     dit: dict[str, Any]
     compiled: bool
-    """Whether the layers of the LM and the teacher are compiled."""
+    """Whether the layers of the language model and the teacher are compiled."""
     text: dict[str, Any]
     codes: Learning
     """The FSQ tokenizer and its detokenizer."""
@@ -136,12 +139,12 @@ class Recipe:
     song_writer: Learning
     """The language model."""
     teacher: Learning
-    """The DiT with all that conditions it; runs many guided steps."""
+    """The DiT with its condition encoders, which needs many guided steps."""
     turbo: Learning
     """The same model distilled into eight steps."""
 
     def with_effort(self, effort: float) -> "Recipe":
-        """With so many times the steps of every stage."""
+        """Return the recipe with `effort` times the steps of every stage."""
 
         def scaled(learning: Learning) -> Learning:
             return replace(learning, steps=max(1, round(effort * learning.steps)))
@@ -203,4 +206,4 @@ QUICK = replace(
     teacher=Learning(steps=3, batch=2, rate=1e-3, warm_up=1),
     turbo=Learning(steps=2, batch=2, rate=1e-3, warm_up=1),
 )
-"""For tests: every stage in seconds, nothing learned."""
+"""Recipe for tests. Every stage takes seconds and learns nothing."""

@@ -1,9 +1,9 @@
-"""Train the miniature, stage by stage.
+"""Trains the miniature, stage by stage.
 
     python -m training.run all --work .cache/training --minutes 8
 
-Does what is left to do for `--minutes`, keeps it in `--work` and says whether the stage is done (exit status
-0) or wants another such call (exit status 3). Runs on a GPU where there is one.
+The command works on the remaining stages for `--minutes`, keeps the results in `--work`, and tells whether it
+is done (exit status 0) or needs another such call (exit status 3). It uses a GPU if there is one.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from training.teacher import train_teacher
 from training.turbo import train_turbo
 
 UNFINISHED = 3
-"""Exit status of a chunk whose stage goes on."""
+"""Exit status when the stage needs another chunk."""
 
 Stage = Callable[[SongBlocks, Recipe, Path, Clock], bool]
 
@@ -48,11 +48,11 @@ STAGES: dict[str, Stage] = {
     "turbo": train_turbo,
     "export": export,
 }
-"""In their order; each needs those before it."""
+"""The stages in order. Each one needs those before it."""
 
 
 def run(stage: str, recipe: Recipe, work: Path, minutes: float) -> bool:
-    """Work on a stage, or on all in their order, for at most `minutes`; whether it is done."""
+    """Work on one stage, or on all in order, for at most `minutes`. Return whether it is done."""
     clock = Clock(minutes)
     songs = SongBlocks(work / "songs", recipe)
     names = list(STAGES) if stage == "all" else [stage]
@@ -60,7 +60,7 @@ def run(stage: str, recipe: Recipe, work: Path, minutes: float) -> bool:
 
 
 def main() -> int:
-    """The command."""
+    """Run the command line."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -78,7 +78,7 @@ def main() -> int:
     )
     chosen = options.parse_args()
     torch.set_float32_matmul_precision("high")
-    # Layers are compiled for each duration; the teacher's with sliding windows and without.
+    # Layers are compiled for each duration, and the teacher's both with and without sliding windows.
     torch._dynamo.config.recompile_limit = 64
     keep_freed_memory()
     recipe = (QUICK if chosen.quick else FULL).with_effort(chosen.effort)

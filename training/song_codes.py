@@ -1,4 +1,4 @@
-"""The training songs as the FSQ's codes say them, which the LM learns to write."""
+"""Stores the audio codes of the training songs, which the language model learns to write."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,28 +19,34 @@ from training.recipe import Recipe
 
 @dataclass(frozen=True)
 class SongCodes:
-    """Codes of every song in `folder`, from its first frames on: five different ways to write it."""
+    """Codes of every song, in `folder`. A song has five versions, which begin at its first five frames."""
 
     folder: Path
     songs: SongBlocks
 
     @cached_property
     def files(self) -> BlockFiles[np.int32]:
-        """[ways, songs, codes] each."""
+        """Return the files of the blocks, arrays [ways, songs, codes]."""
         return BlockFiles(self.folder, "codes", self.songs.recipe.blocks)
 
     def ways(self, block: int, seconds: int) -> int:
-        """How many there are to write the first `seconds`: a whole song cannot start late."""
+        """Return the number of versions of the first `seconds`.
+
+        A whole song has one, because it cannot start late.
+        """
         return 1 if seconds == self.songs.seconds(block) else LATENTS_PER_CODE
 
     def of(self, block: int, place: int, late: int) -> npt.NDArray[np.int32]:
-        """[codes] of one song without its first `late` frames; -1 where frames are missing."""
+        """Return [codes] of one song without its first `late` frames.
+
+        Codes are -1 where frames are missing.
+        """
         codes: npt.NDArray[np.int32] = self.files.arrays[block][late, place]
         return codes
 
 
 def write_song_codes(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> bool:
-    """Tokenize what is missing until the clock rings; whether nothing is missing any more."""
+    """Tokenize missing blocks until the clock rings. Return whether none is missing."""
     song_codes = SongCodes(work / "song_codes", songs)
     latents = Latents(work / "latents", songs)
     codebook = trained_codes(recipe, work, torch.device("cpu"))
@@ -58,7 +64,7 @@ def write_song_codes(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock
 
 @torch.inference_mode()
 def _codes(codebook: CodeBook, latents: torch.Tensor) -> npt.NDArray[np.int32]:
-    """[songs, codes] of the frames [songs, frames, channels] that make whole codes."""
+    """Return [songs, codes] of the frames [songs, frames, channels] that fill whole codes."""
     frames = latents.shape[1] // LATENTS_PER_CODE * LATENTS_PER_CODE
     _, indices = codebook.tokenizer.tokenize(latents[:, :frames])
     codes: npt.NDArray[np.int32] = indices[..., 0].to(torch.int32).numpy()

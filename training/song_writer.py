@@ -1,9 +1,10 @@
-"""The 5 Hz LM: from a caption and lyrics to metadata, and on to audio codes, as the server's prompts have it.
+"""Trains the 5 Hz LM with the server's prompts: from caption and lyrics to metadata and audio codes.
 
-A code is the six digits of the FSQ, in two halves, and its embedding is the sum of theirs: 637 vectors
-instead of 64,000, each of which is seen often. As inputs and outputs share embeddings, the halves of the next
-code are independent given what came before, and the softmax over all codes is one for each half. The
-checkpoint has the written-out table of the official layout.
+A code consists of the six digits of the FSQ. They are split into two halves, and the embedding of a code is
+the sum of the embeddings of its halves. There are 637 such vectors instead of 64,000, so each one is seen
+often. As inputs and outputs share embeddings, the two halves of the next code are independent given the
+tokens before it, and the softmax over all codes becomes one softmax for each half. The checkpoint contains
+the full table of the official layout.
 """
 
 import json
@@ -45,24 +46,24 @@ WEIGHTS = "song_writer.pt"
 EMBEDDINGS = "model.embed_tokens.weight"
 _SEED = 5_000_000_000
 _UNCONDITIONAL = 0.12
-"""Share of songs without caption and metadata: the other half of guided codes."""
+"""Share of songs without caption and metadata, which train the unconditional row of guidance."""
 _TAGGED = 0.5
-"""Share of the others whose lyrics are section tags."""
+"""Share of the other songs whose lyrics are section tags."""
 _NO_TARGET = -100
 _LENGTHS = 64
-"""Batches are filled up to a multiple, so that compiled layers see few shapes."""
+"""Batches are padded to a multiple of this length, so that compiled layers see few shapes."""
 
 Lesson = tuple[list[int], list[int]]
-"""Token ids that are shown, and those that are to be said."""
+"""Token ids of the prompt, and those to predict."""
 
 
 class SongWriter(nn.Module):
-    """transformers' Qwen3 with embeddings of text tokens and of the codes' halves."""
+    """transformers' Qwen3 with embeddings of text tokens and of the halves of codes."""
 
     def __init__(self, config: dict[str, Any], text_tokens: int, levels: list[int]) -> None:
-        """`text_tokens` stand before the codes in the vocabulary; `levels` are the values of each digit.
+        """Build the model for `text_tokens` tokens, then codes whose digits have `levels` values.
 
-        The attention is written out: at these lengths its gradient takes half the time of the fused one's.
+        The attention is the eager one. At these lengths its gradient takes half the time of the fused one's.
         """
         from transformers import Qwen3Config, Qwen3Model
 
@@ -79,16 +80,16 @@ class SongWriter(nn.Module):
             nn.init.normal_(embedding.weight, std=0.02)
 
     def compile_layers(self) -> None:
-        """Anew for each length of a batch."""
+        """Compile the layers anew for each length of a batch."""
         for layer in self.body.layers:
             layer.compile(dynamic=False)
 
     def halves_of(self, codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Both [...], of codes [...]: the FSQ's first digit is the lowest."""
+        """Return the two halves [...] of codes [...]. The FSQ's first digit is the lowest."""
         return codes % self.lower.num_embeddings, codes // self.lower.num_embeddings
 
     def embedded(self, ids: torch.Tensor) -> torch.Tensor:
-        """[..., hidden] of token ids [...]."""
+        """Return the embeddings [..., hidden] of token ids [...]."""
         first_code = self.text.num_embeddings
         is_code = ids >= first_code
         text = self.text(ids.masked_fill(is_code, 0))
@@ -100,7 +101,10 @@ class SongWriter(nn.Module):
         return embedded
 
     def forward(self, ids: torch.Tensor, targets: torch.Tensor) -> Losses:
-        """Mean losses of the next tokens; ids and targets [batch, length], where -100 is no target."""
+        """Return the mean losses of the next tokens.
+
+        `ids` and `targets` are [batch, length]; -100 is no target.
+        """
         states = self.body(inputs_embeds=self.embedded(ids), use_cache=False).last_hidden_state
         first_code = self.text.num_embeddings
         is_code, is_text = targets >= first_code, (targets >= 0) & (targets < first_code)
@@ -114,7 +118,7 @@ class SongWriter(nn.Module):
 
     @torch.no_grad()
     def official_state(self) -> dict[str, torch.Tensor]:
-        """The weights under their official names, with a row for each token of the vocabulary."""
+        """Return the weights under their official names, with a row for each token of the vocabulary."""
         count = self.lower.num_embeddings * self.upper.num_embeddings
         codes = self._codes(torch.arange(count, device=self.text.weight.device))
         unused = codes.new_zeros(CODE_TOKENS - len(codes), codes.shape[1])
@@ -129,27 +133,30 @@ class SongWriter(nn.Module):
 
 
 def _mean_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """0 where a batch has no such targets."""
+    """Return the mean loss of the targets, or 0 if there are none."""
     return cross_entropy(logits, targets, reduction="sum") / max(1, len(targets))
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The official vocabulary on top of the miniature's own words."""
+    """The official vocabulary with the miniature's own words."""
 
     spec: dict[str, Any]
     """The content of `tokenizer.json`."""
     tokenizer: LMTokenizer
 
     def write(self, folder: Path) -> None:
-        """tokenizer.json and its config."""
+        """Write tokenizer.json and its config."""
         (folder / "tokenizer.json").write_text(json.dumps(self.spec, ensure_ascii=False))
         write_json(folder / "tokenizer_config.json", tokenizer_config())
 
 
 @cache
 def vocabulary(text_tokens: int) -> Vocabulary:
-    """With so many tokens of text. Made once a process: training a BPE takes seconds."""
+    """Return the vocabulary with this many text tokens.
+
+    It is cached, because training a BPE takes seconds.
+    """
     bpe = json.loads(text_tokenizer(text_tokens).to_str()) | {"post_processor": None}
     spec = tokenizer_spec(bpe)
     return Vocabulary(spec, LMTokenizer.from_spec(spec))
@@ -157,15 +164,16 @@ def vocabulary(text_tokens: int) -> Vocabulary:
 
 @dataclass(frozen=True)
 class Beginnings:
-    """The first seconds of songs and their codes.
+    """Draws the first seconds of songs with their codes.
 
-    Longer songs are cut and begin up to a fifth of a second late: more to learn from than there are songs.
+    Longer songs are cut and may begin up to a fifth of a second late, which gives more examples than there
+    are songs.
     """
 
     codes: SongCodes
 
     def draw(self, count: int, rng: np.random.Generator) -> list[tuple[Description, tuple[int, ...]]]:
-        """All of one duration."""
+        """Draw `count` beginnings of one common duration."""
         songs = self.codes.songs
         seconds = songs.draw_seconds(rng)
         chosen = songs.draw(songs.lasting(seconds, max(songs.recipe.durations)), count, rng)
@@ -178,7 +186,7 @@ class Beginnings:
 
 
 def lesson(song: Description, codes: tuple[int, ...], rng: np.random.Generator, words: LMTokenizer) -> Lesson:
-    """A song in the server's words."""
+    """Return one song in the format of the server's prompts."""
     code_tokens: Prompt = tuple(Token(code_token(code)) for code in codes)
     if rng.random() < _UNCONDITIONAL:
         return words.encode(unconditional_compose_prompt(None)), words.encode(code_tokens)
@@ -191,7 +199,7 @@ def lesson(song: Description, codes: tuple[int, ...], rng: np.random.Generator, 
 
 
 def batch_of_lessons(lessons: Sequence[Lesson]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and next-token targets, both [batch, length], filled up on the right."""
+    """Return ids and next-token targets, both [batch, length], padded on the right."""
     longest = max(len(shown) + len(told) for shown, told in lessons) - 1
     length = longest + -longest % _LENGTHS
     ids = torch.zeros(len(lessons), length, dtype=torch.long)
@@ -204,7 +212,7 @@ def batch_of_lessons(lessons: Sequence[Lesson]) -> tuple[torch.Tensor, torch.Ten
 
 
 def train_song_writer(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> bool:
-    """Train until the clock rings; when the stage is done `work/song_writer.pt` holds the weights."""
+    """Train until the clock rings. A finished stage leaves its weights in `work/song_writer.pt`."""
     torch.manual_seed(_SEED)
     writer = new_song_writer(recipe)
     if recipe.compiled:
@@ -230,13 +238,13 @@ def train_song_writer(songs: SongBlocks, recipe: Recipe, work: Path, clock: Cloc
 
 
 def new_song_writer(recipe: Recipe) -> SongWriter:
-    """With random weights."""
+    """Return a model with random weights."""
     first_code = vocabulary(recipe.text["vocab_size"]).tokenizer.first_code
     return SongWriter(recipe.language_model, first_code, recipe.dit["fsq_input_levels"])
 
 
 def trained_song_writer(recipe: Recipe, work: Path) -> SongWriter:
-    """What `train_song_writer` left, on the CPU."""
+    """Return the model that `train_song_writer` has trained, on the CPU."""
     writer = new_song_writer(recipe)
     writer.load_state_dict(torch.load(work / WEIGHTS, map_location="cpu", weights_only=True))
     return writer.eval()

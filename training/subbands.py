@@ -1,9 +1,9 @@
-"""The VAE's level at 48 kHz as a bank of filters, so that all that learns runs at 1.5 kHz and below.
+"""Initialises the VAE's level at 48 kHz as a filter bank, so that learned layers run at 1.5 kHz and below.
 
-Training at 48 kHz would take most of the time and memory, for timbres that subbands carry as well. So the
-outermost convolutions begin as the modified discrete cosine transform (Princen and Bradley, 1986) of the sum
-and the difference of both channels, and go on learning as such; what lies between them and the waveform lets
-everything through. The checkpoint is an ordinary one of its layout.
+Training at 48 kHz would take most of the time and memory, although subbands can represent the timbres as
+well. The outermost convolutions therefore begin as the modified discrete cosine transform (Princen and
+Bradley, 1986) of the sum and the difference of both channels, and are trained from there. The layers between
+them and the waveform pass signals through unchanged. The checkpoint has the ordinary layout.
 """
 
 import math
@@ -16,17 +16,17 @@ from torch.nn.functional import conv1d, conv_transpose1d
 from configs.domain import AUDIO_CHANNELS
 
 _LIVE = slice(AUDIO_CHANNELS)
-"""Channels in use at 48 kHz: sum and difference; the others stay zero."""
+"""Channels in use at 48 kHz: sum and difference. The others stay zero."""
 _VANISHING = -16.0
-"""Logarithm of a snake's frequency; exp(-16)² is nothing beside 1."""
+"""Logarithm of a snake's frequency, for which exp(-16)² is negligible beside 1."""
 _SMALL_PART = 0.3
 _NARROW = -4.0
-"""Of a posterior's deviation, before softplus: 0.02."""
+"""Initial value of a posterior's deviation before softplus, which makes it 0.02."""
 
 
 @torch.no_grad()
 def begin_with_subbands(vae: AutoencoderOobleck) -> None:
-    """Give the level at 48 kHz the weights that the module's text names."""
+    """Set the weights at 48 kHz as the docstring of this module describes."""
     encoder, decoder = _parts(vae)
     outer, inner = encoder.block[0], decoder.block[-1]
     for block in (outer, inner):
@@ -54,11 +54,11 @@ def begin_with_subbands(vae: AutoencoderOobleck) -> None:
 
 @torch.no_grad()
 def scale_to(vae: AutoencoderOobleck, waveform: torch.Tensor) -> None:
-    """Give what each convolution below 48 kHz makes of music [batch, 2, samples] deviation 1.
+    """Scale each convolution below 48 kHz to output deviation 1 for music [batch, 2, samples].
 
-    Data-dependent initialization (Salimans and Kingma, 2016): without it latents begin as noise alone, and
-    hundreds of steps go by before anything comes through. Residual units begin as a small part of their sums,
-    posteriors narrow.
+    This is data-dependent initialization (Salimans and Kingma, 2016). Without it latents begin as pure noise,
+    and hundreds of steps pass before any signal gets through. Residual units begin as a small part of their
+    sums, and posteriors begin narrow.
     """
     encoder, decoder = _parts(vae)
     learning = [*encoder.block[1:], encoder.conv2, decoder.conv1, *decoder.block[:-1]]
@@ -83,7 +83,7 @@ def scale_to(vae: AutoencoderOobleck, waveform: torch.Tensor) -> None:
 
 
 def cosine_filters(bands: int) -> torch.Tensor:
-    """[bands, 2 * bands]: windowed cosines; analysis and then synthesis with them give back the input."""
+    """Return [bands, 2 * bands]: windowed cosines. Analysis and synthesis with them reproduce the input."""
     time = torch.arange(2 * bands, dtype=torch.float64)
     band = torch.arange(bands, dtype=torch.float64)[:, None]
     window = torch.sin(math.pi * (time + 0.5) / (2 * bands))
@@ -92,7 +92,10 @@ def cosine_filters(bands: int) -> torch.Tensor:
 
 
 def encode(vae: AutoencoderOobleck, waveform: torch.Tensor) -> torch.Tensor:
-    """What `vae.encoder` says of [batch, 2, samples]; its level at 48 kHz costs one convolution."""
+    """Return the output of `vae.encoder` for [batch, 2, samples].
+
+    The level at 48 kHz costs one convolution.
+    """
     encoder, _ = _parts(vae)
     outer = encoder.block[0].conv1
     mixed = _sum_and_difference().to(waveform) @ waveform
@@ -105,7 +108,7 @@ def encode(vae: AutoencoderOobleck, waveform: torch.Tensor) -> torch.Tensor:
 
 
 def decode(vae: AutoencoderOobleck, latents: torch.Tensor) -> torch.Tensor:
-    """What `vae.decoder` says of [batch, channels, frames], likewise."""
+    """Return the output of `vae.decoder` for [batch, channels, frames], computed in the same way."""
     _, decoder = _parts(vae)
     hidden = decoder.conv1(latents)
     for block in decoder.block[:-1]:
@@ -124,7 +127,7 @@ def _parts(vae: AutoencoderOobleck) -> tuple[Any, Any]:
 
 
 def _sum_and_difference() -> torch.Tensor:
-    """Its own inverse."""
+    """Return the matrix that maps two channels to sum and difference. It is its own inverse."""
     return torch.tensor([[1.0, 1.0], [1.0, -1.0]]) / math.sqrt(2)
 
 
@@ -134,8 +137,8 @@ def _let_through(snake: Any) -> None:
 
 
 def _set(convolution: Any, weight: torch.Tensor) -> None:
-    """Old weight norm: a weight is its direction times its norm, over all but the first dimension."""
+    """Set a weight-normed weight, in the old form: direction times norm over all but the first dimension."""
     norm = weight.norm(dim=(1, 2), keepdim=True)
-    # Zero, too, needs a direction.
+    # A weight of zero also needs a direction.
     convolution.weight_v.copy_(torch.where(norm > 0, weight, torch.ones_like(weight)))
     convolution.weight_g.copy_(norm)

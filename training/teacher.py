@@ -1,6 +1,7 @@
-"""Flow matching: the DiT learns the velocity from music to noise, with and without its conditions.
+"""Trains the DiT by flow matching: it learns the velocity from music to noise, with and without conditions.
 
-Beside that its states have to tell what is played, or nobody would listen to the music around a window.
+A second loss makes its states represent the notes that are played (`training.transcripts`). Without it the
+DiT would ignore the music around a window.
 """
 
 from functools import partial
@@ -25,11 +26,11 @@ from training.transcripts import Transcriber
 SEED = 3_000_000_000
 WEIGHTS = "teacher.pt"
 _UNCONDITIONAL = 0.15
-"""Share of songs whose conditions are dropped, as the official models were trained."""
+"""Share of songs whose conditions are dropped, as in the training of the official models."""
 
 
 def train_teacher(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> bool:
-    """Train until the clock rings; when the stage is done `work/teacher.pt` holds the weights."""
+    """Train until the clock rings. A finished stage leaves its weights in `work/teacher.pt`."""
     torch.manual_seed(SEED)
     latents = Latents(work / "latents", songs)
     miniature = Miniature(recipe, latents.silence)
@@ -66,7 +67,7 @@ def train_teacher(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -
 
 
 def trained_miniature(weights: Path, recipe: Recipe, silence: torch.Tensor) -> Miniature:
-    """With the weights of a finished stage."""
+    """Return the model with the weights of a finished stage."""
     miniature = Miniature(recipe, silence)
     miniature.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     return miniature

@@ -1,8 +1,8 @@
-"""What is played at each moment of a song, and a head that has to tell it from the states of the DiT.
+"""Describes what is played at each moment of a song, and has a head that predicts it from the DiT's states.
 
-Flow matching hardly asks what music around a window tells of it: that is a small part of its error. So the
-states inside the DiT have to know it, as in REPA (Yu et al., 2024), which aligns them with an encoder's; of
-composed songs the score itself is known.
+The music around a window contributes little to the error of flow matching, so the DiT hardly learns to use
+it. For that reason its states are trained to represent the notes. REPA (Yu et al., 2024) aligns states with
+those of an encoder; for composed songs the score itself is known.
 """
 
 from dataclasses import dataclass
@@ -20,31 +20,34 @@ from training.songs.theory import MODES
 
 _KEYS = 12 * len(MODES)
 _BEAT, _BAR, _NOTES, _ONSET = 0, 2, 4, 16
-"""First columns of a moment: cosine and sine of the way through the beat, and through the bar; how loud each
-pitch class sounds; how loud what begins is."""
+"""First columns of the parts of a moment.
+
+They are cosine and sine of the position in the beat and in the bar, the level of each pitch class, and the
+level of the notes that begin.
+"""
 _WIDTH = 17
 _WEIGHTS = (0.15, 0.15, 0.1, 0.1, *[1 / 12] * 12, 0.5)
-"""Of each column's squared error, next to the error of the velocity."""
+"""Weight of each column's squared error, relative to the error of the velocity."""
 _KEY_WEIGHT = 0.025
 _CHORDS_LEVEL = 0.6
-"""Chords count less than melody and bass, as one hears them."""
+"""Level of chords relative to melody and bass, which are heard more."""
 
 
 @dataclass(frozen=True)
 class Transcripts:
-    """Of a batch of songs."""
+    """The transcripts of a batch of songs."""
 
     moments: torch.Tensor
     """[batch, frames, 17]: beat, bar, pitch classes, onsets."""
     keys: torch.Tensor
-    """[batch], numbers of the keys."""
+    """[batch]: the numbers of the keys."""
 
     def to(self, device: torch.device) -> "Transcripts":
         return Transcripts(self.moments.to(device), self.keys.to(device))
 
 
 def moments_of(description: Description, score: Score) -> npt.NDArray[np.float32]:
-    """[frames, 17]: what is played at each latent frame."""
+    """Return [frames, 17]: what is played at each latent frame."""
     frames = description.seconds * LATENT_RATE
     seconds = (np.arange(frames) + 0.5) / LATENT_RATE
     moments = np.zeros((frames, _WIDTH), np.float32)
@@ -67,12 +70,12 @@ def moments_of(description: Description, score: Score) -> npt.NDArray[np.float32
 
 
 def key_of(description: Description) -> int:
-    """A number for each key."""
+    """Return the number of the key, from 0 to 23."""
     return description.key.tonic + 12 * MODES.index(description.key.mode)
 
 
 class Transcriber(nn.Module):
-    """Tells moments and key from hidden states [batch, patches, hidden], `patch` frames each."""
+    """Predicts moments and key from hidden states [batch, patches, hidden] of `patch` frames each."""
 
     def __init__(self, hidden: int, patch: int) -> None:
         super().__init__()
@@ -85,7 +88,7 @@ class Transcriber(nn.Module):
         )
 
     def loss(self, states: torch.Tensor, true: Transcripts, made: torch.Tensor) -> torch.Tensor:
-        """How wrong it tells what is played where `made` [batch, frames] is 1, and the key; a scalar."""
+        """Return the scalar error of the moments where `made` [batch, frames] is 1, and of the key."""
         told, keys = self.layers(states.float()).split([self._patch * _WIDTH, _KEYS], dim=-1)
         batch, patches = told.shape[:2]
         frames = true.moments.shape[1]

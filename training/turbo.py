@@ -1,8 +1,9 @@
-"""Eight steps instead of many: a student learns where the teacher's small guided steps lead.
+"""Distils the teacher into eight steps: a student learns where the teacher's small guided steps lead.
 
-Progressive distillation (Salimans and Ho, 2022) onto the turbo schedule, in one go: from a noised song at
-one of its eight timesteps the teacher, with classifier-free guidance, takes a few small steps to the next.
-The straight line there is the velocity that the student learns to say at once, guidance included.
+This is progressive distillation (Salimans and Ho, 2022) onto the turbo schedule in a single stage. A song is
+noised to one of the eight timesteps. The teacher takes a few small steps with classifier-free guidance to the
+next timestep. The straight line between the two points is the velocity that the student learns to predict at
+once, guidance included.
 """
 
 from functools import partial
@@ -30,13 +31,13 @@ SEED = 4_000_000_000
 WEIGHTS = "turbo.pt"
 GUIDANCE_SCALE = 3.0
 SMALL_STEPS = 2
-"""Of the teacher for one of the student."""
+"""Steps of the teacher for one step of the student."""
 
 States = tuple[torch.Tensor, torch.Tensor]
 
 
 def train_turbo(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> bool:
-    """Distil until the clock rings; when the stage is done `work/turbo.pt` holds the weights."""
+    """Distil until the clock rings. A finished stage leaves its weights in `work/turbo.pt`."""
     torch.manual_seed(SEED)
     latents = Latents(work / "latents", songs)
     student = trained_miniature(work / TEACHER_WEIGHTS, recipe, latents.silence)
@@ -68,7 +69,7 @@ def train_turbo(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> 
 def teachers_velocity(
     teacher: Miniature, lesson: Lesson, mixed: torch.Tensor, start: torch.Tensor, end: torch.Tensor
 ) -> torch.Tensor:
-    """[batch, frames, channels]: mean velocity of the teacher's guided way from `start` to `end` [batch]."""
+    """Return [batch, frames, channels]: the teacher's mean guided velocity from `start` to `end` [batch]."""
     conditions = teacher.conditions(lesson.lyrics, lesson.captions, lesson.references)
     everywhere = torch.ones(len(mixed), dtype=torch.bool, device=mixed.device)
     without = teacher.without_condition(*conditions, everywhere)

@@ -1,4 +1,4 @@
-"""What people would write to get a song."""
+"""Writes captions as people would write them for a song."""
 
 import numpy as np
 
@@ -30,7 +30,7 @@ _WITHOUT_DRUMS = ("without drums", "no drums", "no percussion")
 
 
 def caption(description: Description, rng: np.random.Generator) -> str:
-    """One wording of many; it always says who leads and whether there are drums."""
+    """Return one of many wordings. It always names the leading instrument and whether there are drums."""
     mood, kind = _mood(description, rng), _kind(description, rng)
     lead = one_of(rng, _INSTRUMENTS[description.lead])
     accompaniment = _INSTRUMENTS[description.accompaniment][0]
@@ -46,7 +46,7 @@ def caption(description: Description, rng: np.random.Generator) -> str:
 
 
 def vague_caption(description: Description, rng: np.random.Generator) -> str:
-    """Nothing of who plays, as somebody writes who has a recording to show it with."""
+    """Return a caption without instruments, as somebody writes it who supplies a recording as reference."""
     return _sentence(f"{_mood(description, rng)} {_kind(description, rng)}")
 
 

@@ -1,4 +1,4 @@
-"""A description becomes notes."""
+"""Composes the notes of a song from its description."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ _CENTRES = {
 _CHORD_CENTRE = 58
 _BASS_CENTRE = 41
 _PHRASE = 8
-"""Bars of a melody by rule before it comes again."""
+"""Bars after which a melody made by rule repeats."""
 
 
 @dataclass(frozen=True)
 class Note:
-    """Seconds, MIDI pitch, level 0…1."""
+    """One note. Times are seconds, `pitch` is a MIDI pitch, and `level` goes from 0 to 1."""
 
     onset: float
     length: float
@@ -46,7 +46,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class Score:
-    """What each part plays."""
+    """The notes of each part."""
 
     lead: tuple[Note, ...]
     chords: tuple[Note, ...]
@@ -56,7 +56,7 @@ class Score:
 
 @dataclass(frozen=True)
 class _Bar:
-    """A bar of the song: where it begins in beats, its harmony, its section."""
+    """A bar of the song: its start in beats, its chord and its section."""
 
     start: float
     chord: Chord
@@ -65,7 +65,7 @@ class _Bar:
 
 
 def compose(description: Description, rng: np.random.Generator) -> Score:
-    """The notes of a song, in the order of `description.sections`. Same generator state, same song."""
+    """Compose a song in the order of `description.sections`. The same state of `rng` gives the same song."""
     phrase, chords = _theme(description, rng)
     bars = _bars(description, chords)
     return Score(
@@ -77,7 +77,7 @@ def compose(description: Description, rng: np.random.Generator) -> Score:
 
 
 def _theme(description: Description, rng: np.random.Generator) -> tuple[list[MelodyNote], list[Chord]]:
-    """A melody and a chord for each of its bars."""
+    """Return a melody and a chord for each of its bars."""
     genre, mode, metre = GENRES[description.genre], description.key.mode, description.metre
     known = tunes_in(metre, mode)
     if known and rng.random() < genre.tunes:
@@ -106,7 +106,7 @@ def _lead(
     notes, place = [], 0
     for bar in bars:
         if place and bars[round(bar.start / beats) - 1].section is not bar.section:
-            place = 0  # each section begins the theme anew, over the same chords
+            place = 0  # Each section begins the theme anew over the same chords.
         start = (place % phrase_bars) * beats
         place += 1
         if not bar.section.melody:
@@ -133,7 +133,7 @@ def _chords(description: Description, bars: Sequence[_Bar]) -> list[Note]:
 
 
 def _voicing(description: Description, triad: Chord) -> tuple[int, ...]:
-    """The inversion that lies nearest to the middle of the chords' register, upwards."""
+    """Return the chord's notes, ascending, in the octave around the middle of the chords' register."""
     classes = sorted((description.key.tonic + tone) % 12 for tone in triad.classes)
     lowest = _CHORD_CENTRE - 5
     return tuple(sorted(lowest + (tone - lowest) % 12 for tone in classes))
@@ -185,9 +185,9 @@ def _note(description: Description, onset: float, length: float, pitch: int, lev
 
 
 def _seconds(description: Description, beat: float) -> float:
-    """When `beat` comes; the second half of a swung beat is late."""
+    """Return the time of `beat` in seconds. The second half of a swung beat is late."""
     swing = GENRES[description.genre].swing if patterns.DIVISION[description.metre] == 2 else 0.0
     whole, part = divmod(beat, 1.0)
-    # 0 and 1 stay, 0.5 moves to 0.5 + swing; straight lines between.
+    # The map is linear between three points: 0 and 1 stay, and 0.5 moves to 0.5 + swing.
     warped = part * (1 + 2 * swing) if part < 0.5 else 0.5 + swing + (part - 0.5) * (1 - 2 * swing)
     return (whole + warped) * description.beat_seconds

@@ -1,4 +1,4 @@
-"""What a song is: everything that its caption and metadata say, and that its audio then keeps."""
+"""Describes a song: all facts that its caption and metadata state and that its audio follows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,18 +13,21 @@ from training.songs.theory import MODES, Key
 _Choice = TypeVar("_Choice")
 
 DURATIONS = (10, 12, 15, 20, 24, 30)
-"""Seconds. Few, so that songs of one length make batches; the embedded LM plans 10 to 30 s."""
+"""Durations in seconds.
+
+There are few, so that songs of one length form batches. The embedded LM plans 10 to 30 s.
+"""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A stretch of whole bars: its lyrics tag, and who plays."""
+    """A stretch of whole bars with its lyrics tag and the parts that play in it."""
 
     tag: str
     bars: int
     melody: bool = True
     band: bool = True
-    """Bass and drums."""
+    """Whether bass and drums play."""
     busy: bool = False
 
 
@@ -39,13 +42,13 @@ class Description:
     lead: str
     """Instrument family of the melody."""
     accompaniment: str
-    """That of the chords."""
+    """Instrument family of the chords."""
     comping: str
     bass: str
     kit: str | None
-    """Kind of drum kit; None without drums."""
+    """Kind of drum kit, or None without drums."""
     sections: tuple[Section, ...]
-    """They last at least `seconds`."""
+    """The sections. They last at least `seconds`."""
     seconds: int
 
     @property
@@ -61,7 +64,7 @@ class Description:
         return BEATS[self.metre] * self.beat_seconds
 
     def first(self, seconds: int) -> "Description":
-        """Its beginning."""
+        """Return the description of the song's first seconds."""
         begun, sections = 0.0, []
         for section in self.sections:
             if begun < seconds:
@@ -71,7 +74,7 @@ class Description:
 
     @property
     def lyrics(self) -> str:
-        """Section tags, as somebody would write them who wants no voice."""
+        """Return section tags only, as a user writes them who wants no singing."""
         return "\n\n".join(f"[{section.tag}]" for section in self.sections)
 
 
@@ -82,7 +85,7 @@ def describe(
     drums: bool | None = None,
     metres: frozenset[str] | None = None,
 ) -> Description:
-    """Draw a song; what is given is kept, and the genre is one that can have it."""
+    """Draw a song. Arguments that are given are kept, and the genre is one that permits them."""
     able = [
         genre
         for genre in GENRES.values()
@@ -113,14 +116,17 @@ def describe(
 
 
 def _balanced_lead(rng: np.random.Generator, genre: Genre) -> str:
-    """Every family leads about equally often over all genres."""
+    """Draw a lead such that every family leads about equally often over all genres."""
     spread = {family: sum(other.leads.count(family) for other in GENRES.values()) for family in FAMILIES}
     weights = np.array([1 / spread[family] for family in genre.leads])
     return genre.leads[int(rng.choice(len(weights), p=weights / weights.sum()))]
 
 
 def _sections(rng: np.random.Generator, bars: float) -> tuple[Section, ...]:
-    """At least `bars` bars. Short songs are one section; longer ones have an intro and change."""
+    """Return sections of at least `bars` bars.
+
+    Short songs have one; longer ones may have an intro and alternate.
+    """
     if bars < 8 or rng.random() < 0.4:
         return (Section("Verse", int(np.ceil(bars)), busy=bool(rng.random() < 0.5)),)
     parts = [Section("Intro", 2, melody=False, band=bool(rng.random() < 0.4))]
@@ -131,5 +137,5 @@ def _sections(rng: np.random.Generator, bars: float) -> tuple[Section, ...]:
 
 
 def one_of(rng: np.random.Generator, choices: Sequence[_Choice]) -> _Choice:
-    """An even draw."""
+    """Draw one of the choices with equal probability."""
     return choices[int(rng.integers(len(choices)))]

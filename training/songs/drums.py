@@ -1,4 +1,4 @@
-"""Drum kits of noise and sines."""
+"""Synthesises drum kits from noise and sines."""
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ _LEVELS = {"acoustic": 1.0, "electronic": 1.0, "brushes": 0.7}
 
 
 def kit(kind: str, rng: np.random.Generator) -> dict[str, Wave]:
-    """Drum -> [samples]: one kit of a kind, its tuning and decays drawn."""
+    """Return [samples] for each drum of a kit. Its tuning and decays are drawn."""
     tuning, length = rng.uniform(0.88, 1.14), rng.uniform(0.8, 1.3)
     level = np.float32(_LEVELS[kind])
     snare_tone = 0.0 if kind == "brushes" else 0.5
@@ -54,7 +54,7 @@ def _cymbal(decay: float, lowest_hertz: float, level: float, rng: np.random.Gene
 
 
 def _without_lows(noise: Wave, hertz: float) -> npt.NDArray[np.float64]:
-    """White noise above `hertz` with deviation 1, falling off above 14 kHz."""
+    """Return the noise above `hertz` with deviation 1. It falls off above 14 kHz."""
     size = 1 << noise.size.bit_length()
     spectrum = np.fft.rfft(noise, size)
     frequencies = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)

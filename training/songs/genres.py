@@ -1,4 +1,4 @@
-"""What makes a genre here: tempi, metres, who plays and how."""
+"""Defines the genres: tempi, metres, instruments and playing styles."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,10 @@ FAMILIES = ("piano", "guitar", "organ", "strings", "flute", "brass", "synth", "b
 
 @dataclass(frozen=True)
 class Genre:
-    """Choices are drawn evenly; what is named twice is twice as likely."""
+    """The choices of one genre.
+
+    They are drawn uniformly, so an entry that occurs twice is twice as likely.
+    """
 
     name: str
     tempo: tuple[int, int]
@@ -18,11 +21,11 @@ class Genre:
     """Share of songs in minor."""
     leads: tuple[str, ...]
     accompaniments: tuple[str, ...]
-    """Families that play the chords."""
+    """Families that can play the chords."""
     comping: tuple[str, ...]
     """Chord patterns of `patterns.COMPING`."""
     basses: tuple[str, ...]
-    """Bass patterns of `patterns.BASSES`, `none` where nobody plays it."""
+    """Bass patterns of `patterns.BASSES`. `none` is a song without bass."""
     kits: tuple[str, ...]
     """Kinds of drum kits of `drums.KITS`."""
     drums: float
@@ -30,7 +33,7 @@ class Genre:
     swing: float = 0.0
     """How much later the second half of a beat comes, in beats."""
     tunes: float = 0.5
-    """Share of songs whose melody is a tune of the corpus; others are made by rule."""
+    """Share of songs whose melody is a tune of the corpus. Other melodies are made by rule."""
 
 
 GENRES = {

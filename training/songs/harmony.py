@@ -1,4 +1,4 @@
-"""Chords under a melody, or before there is one. Bars are the unit."""
+"""Chooses chords, either for a given melody or as a progression before there is one. Bars are the unit."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ _PROGRESSIONS = {
     "major": ((0, 4, 5, 3), (0, 5, 3, 4), (0, 3, 4, 0), (0, 3, 0, 4), (0, 1, 4, 0), (0, 5, 1, 4)),
     "minor": ((0, 5, 2, 6), (0, 3, 4, 0), (0, 6, 5, 4), (0, 5, 3, 4), (0, 3, 5, 4), (0, 0, 5, 4)),
 }
-"""Scale degrees of four bars."""
+"""Scale degrees of the chords of four bars."""
 _FOLLOWS = {0: (0, 3, 4, 5), 1: (4,), 2: (3, 5), 3: (0, 4, 1), 4: (0, 5), 5: (3, 1, 4), 6: (0, 2)}
-"""Degrees that a degree likes to go to."""
+"""For each degree, the degrees that usually follow it."""
 _LIKED_STEP = 0.35
 
 
 def progression(mode: str, bars: int, rng: np.random.Generator) -> list[Chord]:
-    """A four-bar progression over and over; the last bar is the tonic."""
+    """Return a four-bar progression, repeated. The last bar is the tonic."""
     degrees = _PROGRESSIONS[mode][int(rng.integers(len(_PROGRESSIONS[mode])))]
     chords = [chord(mode, degrees[bar % 4]) for bar in range(bars)]
     chords[-1] = chord(mode, 0)
@@ -26,10 +26,10 @@ def progression(mode: str, bars: int, rng: np.random.Generator) -> list[Chord]:
 
 
 def harmonise(tune: Tune) -> list[Chord]:
-    """A chord for each bar of a tune: the cheapest path (Viterbi) through the triads of its mode.
+    """Return a chord for each bar of a tune: the best path (Viterbi) through the triads of its mode.
 
-    A chord is worth the time in which the melody sounds its notes, a liked step a little more. The way begins
-    and ends on the tonic.
+    A chord scores the time in which the melody sounds its notes, and a usual step between chords adds a
+    little. The path begins and ends on the tonic by preference.
     """
     quarters = METRES[tune.metre]
     bars = round(max(note.onset + note.length for note in tune.notes) / quarters)
@@ -52,7 +52,10 @@ def harmonise(tune: Tune) -> list[Chord]:
 
 
 def _fit(tune: Tune, bar: int, triad: Chord, quarters: float) -> float:
-    """Share of the bar in which the melody sounds a note of the chord; its first note counts double."""
+    """Return the share of the bar in which the melody sounds notes of the chord.
+
+    Its first note counts double.
+    """
     start, end = bar * quarters, (bar + 1) * quarters
     worth = 0.0
     for note in tune.notes:
@@ -63,5 +66,5 @@ def _fit(tune: Tune, bar: int, triad: Chord, quarters: float) -> float:
 
 
 def repeated(chords: Sequence[Chord], bars: int) -> list[Chord]:
-    """`chords` over and over for `bars` bars."""
+    """Repeat `chords` until there are `bars` of them."""
     return [chords[bar % len(chords)] for bar in range(bars)]

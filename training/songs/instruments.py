@@ -1,7 +1,8 @@
-"""Eight families of instruments and a bass, made of wavetables.
+"""Synthesises eight families of instruments and a bass from wavetables.
 
-A tone is a few bands of harmonics, each a single-cycle wavetable with an envelope of its own: in plucked and
-struck tones high bands die first, in blown ones they come later. All of it is ours; nothing is sampled.
+A tone consists of a few bands of harmonics. Each band is a single-cycle wavetable with an envelope of its
+own: in plucked and struck tones high bands decay first, in blown ones they start later. Everything is
+synthesised here and nothing is sampled.
 """
 
 from dataclasses import dataclass, replace
@@ -23,25 +24,25 @@ _HIGHEST_HZ = 15_000
 
 @dataclass(frozen=True)
 class Patch:
-    """How an instrument sounds."""
+    """The parameters of an instrument's sound."""
 
     levels: tuple[float, ...]
-    """Of the harmonics from the first on."""
+    """Levels of the harmonics, beginning with the first."""
     attack: float
-    """Seconds."""
+    """Duration of the attack in seconds."""
     release: float
     decay: _Bands | None = None
-    """Seconds in which each band of middle C falls to 37 %; None sustains."""
+    """Seconds in which each band of middle C falls to 37 %. None sustains the tone."""
     band_attack: _Bands = (0, 0, 0, 0)
-    """Seconds by which each band is slower than `attack`."""
+    """Seconds by which each band's attack is slower than `attack`."""
     detune: tuple[float, ...] = (0.0,)
-    """Cents of each of its voices."""
+    """Detuning of each voice in cents."""
     vibrato: tuple[float, float] = (0.0, 0.0)
-    """Hz, cents."""
+    """Rate in Hz and depth in cents."""
     tremolo: tuple[float, float] = (0.0, 0.0)
-    """Hz, depth 0…1."""
+    """Rate in Hz and depth from 0 to 1."""
     noise: float = 0.0
-    """Breath or pick."""
+    """Level of the noise of breath or of a pick."""
     level: float = 1.0
 
 
@@ -85,7 +86,7 @@ _FAMILIES = {
 
 
 def patch(family: str, rng: np.random.Generator) -> Patch:
-    """One instrument of the family: its brightness, decay and vibrato are drawn."""
+    """Return one instrument of the family. Its brightness, decay and vibrato are drawn."""
     basic = _FAMILIES[family]
     tilt = rng.uniform(-0.18, 0.18)
     slower = rng.uniform(0.8, 1.3)
@@ -105,17 +106,17 @@ def _slower(decay: _Bands, factor: float) -> _Bands:
 
 
 def wave_of(values: Any) -> Wave:
-    """In single precision."""
+    """Convert values to single precision."""
     return np.asarray(values, np.float32)
 
 
 def seconds_from_zero(count: int) -> Wave:
-    """[count]: the time of each sample."""
+    """Return [count]: the time of each sample in seconds."""
     return wave_of(np.arange(count) / SAMPLE_RATE)
 
 
 def tone(patch: Patch, pitch: int, seconds: float, rng: np.random.Generator) -> Wave:
-    """[samples]: a MIDI pitch held for `seconds`, then released."""
+    """Return [samples]: a MIDI pitch held for `seconds` and then released."""
     count = round((seconds + 3 * patch.release) * SAMPLE_RATE)
     time = seconds_from_zero(count)
     hertz = 440 * 2 ** ((pitch - 69) / 12)
@@ -139,7 +140,7 @@ def tone(patch: Patch, pitch: int, seconds: float, rng: np.random.Generator) -> 
 
 
 def _phase(patch: Patch, hertz: float, time: Wave) -> Wave:
-    """Cycles since the onset; the vibrato comes in after a fifth of a second."""
+    """Return the cycles since the onset. The vibrato is complete after a fifth of a second."""
     rate, cents = patch.vibrato
     if not cents:
         return wave_of(np.float32(hertz) * time)
@@ -149,7 +150,10 @@ def _phase(patch: Patch, hertz: float, time: Wave) -> Wave:
 
 
 def _table(patch: Patch, first: int, last: int, hertz: float) -> Wave | None:
-    """A cycle of some harmonics below `_HIGHEST_HZ`, one sample longer than a cycle; None without any."""
+    """Return one cycle of some harmonics below `_HIGHEST_HZ`, or None without any.
+
+    Its first sample is repeated at its end.
+    """
     last = min(last, len(patch.levels), int(_HIGHEST_HZ / hertz))
     if last < first or not any(patch.levels[first - 1 : last]):
         return None
@@ -174,7 +178,7 @@ def _band_envelope(patch: Patch, band: int, pitch: int, time: Wave) -> Wave:
 
 
 def _noise(patch: Patch, time: Wave, rng: np.random.Generator) -> Wave:
-    """A pick's click, or breath as long as the tone."""
+    """Return a pick's click, or breath that lasts as long as the tone."""
     hiss = rng.standard_normal(time.size, dtype=np.float32)
     if patch.decay is not None:
         return wave_of(patch.noise * hiss * np.exp(time * np.float32(-1 / 0.012)))

@@ -1,4 +1,4 @@
-"""Melodies over chords, made by rule. Onsets and lengths in beats, pitches in semitones above the tonic."""
+"""Makes melodies. Onsets and lengths are in beats, pitches in semitones above the tonic."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class MelodyNote:
 
 
 def from_tune(tune: Tune) -> list[MelodyNote]:
-    """The tune in beats."""
+    """Return the tune with times in beats."""
     quarters_a_beat = METRES[tune.metre] / BEATS[tune.metre]
     return [
         MelodyNote(note.onset / quarters_a_beat, note.length / quarters_a_beat, note.pitch)
@@ -29,7 +29,7 @@ def from_tune(tune: Tune) -> list[MelodyNote]:
 
 
 def by_rule(mode: str, metre: str, chords: Sequence[Chord], rng: np.random.Generator) -> list[MelodyNote]:
-    """A motif of two bars' rhythm, walking along the scale; on beats it lands on notes of the chord."""
+    """Make a melody with a two-bar rhythm that walks along the scale. Notes on a beat belong to the chord."""
     rhythms = [_rhythm(metre, rng) for _ in range(2)]
     beats = BEATS[metre]
     notes: list[MelodyNote] = []
@@ -52,7 +52,7 @@ def by_rule(mode: str, metre: str, chords: Sequence[Chord], rng: np.random.Gener
 
 
 def _rhythm(metre: str, rng: np.random.Generator) -> list[tuple[float, float]]:
-    """Onsets and lengths of one bar; there is always a note on one."""
+    """Draw onsets and lengths of one bar. There is always a note on its first beat."""
     division = DIVISION[metre]
     places = [0.0]
     for place in range(1, BEATS[metre] * division):

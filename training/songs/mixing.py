@@ -1,4 +1,4 @@
-"""Notes become sound: parts, places in the stereo picture, a room."""
+"""Turns notes into sound: plays the parts, places them in the stereo picture and adds a room."""
 
 from collections.abc import Sequence
 
@@ -12,14 +12,14 @@ from training.songs.instruments import Patch, Wave, patch, tone, wave_of
 
 _FADE_SECONDS = 0.35
 _LENGTH_STEP = 0.125
-"""Notes of about one length share a tone; their releases are cut in at their own ends."""
+"""Lengths are rounded to this many seconds, so that notes of similar length share one synthesised tone."""
 _PARTS = {"lead": 0.34, "chords": 0.14, "bass": 0.34}
 _DRUMS_LEVEL = 0.42
 _LOUDEST = 0.89
 
 
 def mix(description: Description, score: Score, rng: np.random.Generator) -> Wave:
-    """[2, samples] at 48 kHz, exactly `description.seconds` long."""
+    """Return [2, samples] at 48 kHz, exactly `description.seconds` long."""
     samples = description.seconds * SAMPLE_RATE
     patches = {
         "lead": patch(description.lead, rng),
@@ -49,7 +49,7 @@ def mix(description: Description, score: Score, rng: np.random.Generator) -> Wav
 
 
 def _play(notes: Sequence[Note], patch: Patch, samples: int, rng: np.random.Generator) -> Wave:
-    """[samples]: all notes of one part."""
+    """Return [samples]: all notes of one part."""
     part = np.zeros(samples, np.float32)
     tones: dict[tuple[int, float], Wave] = {}
     release = np.exp(-np.arange(round(3 * patch.release * SAMPLE_RATE)) / (patch.release * SAMPLE_RATE))
@@ -58,7 +58,8 @@ def _play(notes: Sequence[Note], patch: Patch, samples: int, rng: np.random.Gene
         if start >= samples:
             continue
         if patch.decay is not None:
-            # What dies away by itself can be longer than needed: one tone for every length, cut off by hand.
+            # A tone that decays by itself may be longer than a note. One tone serves notes of all lengths and
+            # is faded out at the end of each.
             held = _held_length(tones, note, patch, rng)
             wave = held[: round(note.length * SAMPLE_RATE) + release.size].copy()
             wave[-release.size :] *= release[-wave.size :]
@@ -76,7 +77,7 @@ def _play(notes: Sequence[Note], patch: Patch, samples: int, rng: np.random.Gene
 def _held_length(
     tones: dict[tuple[int, float], Wave], note: Note, patch: Patch, rng: np.random.Generator
 ) -> Wave:
-    """A tone of the note's pitch that is long enough for it."""
+    """Return a tone of the note's pitch that is at least as long as the note."""
     known = tones.get((note.pitch, 0.0))
     if known is None or known.size < round(note.length * SAMPLE_RATE):
         known = tones[note.pitch, 0.0] = tone(patch, note.pitch, 1.5 * note.length, rng)
@@ -84,7 +85,7 @@ def _held_length(
 
 
 def _beat(hits: Sequence[Hit], drums: dict[str, Wave], samples: int) -> Wave:
-    """[samples]: all strokes."""
+    """Return [samples]: all strokes of the drums."""
     part = np.zeros(samples, np.float32)
     for hit in hits:
         start = round(hit.onset * SAMPLE_RATE)
@@ -94,15 +95,16 @@ def _beat(hits: Sequence[Hit], drums: dict[str, Wave], samples: int) -> Wave:
 
 
 def _panned(part: Wave, place: float) -> Wave:
-    """[2, samples] of [samples]: -1 is left, constant power."""
+    """Return [2, samples] from [samples] with constant power. A place of -1 is left, 1 is right."""
     angle = (place + 1) * np.pi / 4
     return np.stack([np.float32(np.cos(angle)) * part, np.float32(np.sin(angle)) * part])
 
 
 def _room(sent: Wave, seconds: float, rng: np.random.Generator) -> Wave:
-    """[2, samples]: `sent` in a room that rings for `seconds` (to -60 dB), different on each side.
+    """Return [2, samples]: the echo of `sent` in a room with this reverberation time (to -60 dB).
 
-    Computed at half the rate: air takes the highs anyway.
+    It differs on each side. It is computed at half the sample rate, because air absorbs high frequencies
+    anyway.
     """
     slow = sent.reshape(-1, 2).mean(axis=1)
     length = round(seconds * SAMPLE_RATE / 2)
@@ -116,6 +118,6 @@ def _room(sent: Wave, seconds: float, rng: np.random.Generator) -> Wave:
 
 
 def _transform_size(samples: int) -> int:
-    """A length not much above `samples` that has small prime factors alone."""
+    """Return a length slightly above `samples` that has small prime factors only."""
     step = 1 << max(0, samples.bit_length() - 5)
     return -(-samples // step) * step

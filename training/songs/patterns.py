@@ -1,12 +1,12 @@
-"""Who plays when: chord, bass and drum patterns of one bar. Places are in beats."""
+"""Defines chord, bass and drum patterns of one bar. Times are in beats."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 BEATS = {"4/4": 4, "3/4": 3, "2/4": 2, "6/8": 2}
-"""Beats in a bar; those of 6/8 are dotted quarters."""
+"""Beats in a bar. Those of 6/8 are dotted quarters."""
 DIVISION = {"4/4": 2, "3/4": 2, "2/4": 2, "6/8": 3}
-"""Notes that a beat falls into."""
+"""Number of notes into which a beat is divided."""
 
 
 @dataclass(frozen=True)
@@ -16,12 +16,12 @@ class Stroke:
     beat: float
     length: float
     voice: int | None = None
-    """Which note of the chord, counted upwards beyond the octave too; None is all of them."""
+    """Index of the chord's note, which continues upwards beyond the octave. None plays all notes."""
     accent: float = 1.0
 
 
 def comping(name: str, metre: str) -> list[Stroke]:
-    """A bar of the chord pattern `name`."""
+    """Return a bar of the chord pattern `name`. Raises ValueError for an unknown one."""
     beats, division = BEATS[metre], DIVISION[metre]
     if name == "pulse":
         return [Stroke(beat, 0.9, accent=1.0 if beat == 0 else 0.75) for beat in range(beats)]
@@ -45,7 +45,10 @@ COMPING = ("pulse", "offbeat", "oompah", "strum", "arpeggio")
 
 
 def bass(name: str, metre: str) -> list[Stroke]:
-    """A bar of the bass pattern `name`; voice 0 is the root, 2 the fifth, 1 a note on the way."""
+    """Return a bar of the bass pattern `name`. Voice 0 is the root, 1 the third and 2 the fifth.
+
+    Raises ValueError for an unknown name.
+    """
     beats, division = BEATS[metre], DIVISION[metre]
     if name == "none":
         return []
@@ -67,7 +70,7 @@ def bass(name: str, metre: str) -> list[Stroke]:
 BASSES = ("none", "root", "root fifth", "walking", "eighths", "offbeat eighths")
 
 Groove = Mapping[str, tuple[tuple[float, float], ...]]
-"""Drum -> (beat, level)."""
+"""Strokes of each drum as (beat, level)."""
 
 
 def _every(step: float, beats: int, level: float, weak: float) -> tuple[tuple[float, float], ...]:
@@ -76,7 +79,7 @@ def _every(step: float, beats: int, level: float, weak: float) -> tuple[tuple[fl
 
 
 def groove(genre: str, metre: str, busy: bool) -> Groove:
-    """A bar of drums; `busy` is that of a chorus."""
+    """Return a bar of drums. `busy` selects the pattern of a chorus."""
     beats, division = BEATS[metre], DIVISION[metre]
     hats = _every(1 / division, beats, 0.6, 0.35)
     if metre in ("3/4", "6/8", "2/4"):
@@ -97,7 +100,7 @@ def groove(genre: str, metre: str, busy: bool) -> Groove:
 
 
 def fill(metre: str) -> Groove:
-    """The last bar before a new section."""
+    """Return the drums of the last bar before a new section."""
     beats = BEATS[metre]
     rolls = tuple((beats - 1 + place / 4, 0.6 + 0.1 * place) for place in range(4))
     return {"kick": ((0.0, 1.0),), "snare": rolls, "hat": _every(0.5, beats - 1, 0.6, 0.4)}

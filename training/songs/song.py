@@ -1,4 +1,4 @@
-"""Whole songs by number: the same number, the same song."""
+"""Makes whole songs from their numbers. The same number always gives the same song."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -15,18 +15,18 @@ SEED = 20_261_122
 
 
 class Purpose(IntEnum):
-    """Songs of different purposes never share a seed."""
+    """The use of a song. Songs of different purposes never share a seed."""
 
     TRAINING = 0
     PROBE = 1
-    """The instrument probe and the drum probe learn from these."""
+    """The probes of `benchmarks.listening` learn from these songs."""
     EVALUATION = 2
     VALIDATION = 3
 
 
 @dataclass(frozen=True)
 class Song:
-    """A song and what it is."""
+    """A song and its description."""
 
     description: Description
     caption: str
@@ -35,18 +35,18 @@ class Song:
 
 
 def generator(purpose: Purpose, number: int) -> np.random.Generator:
-    """The source of everything that is drawn for a song."""
+    """Return the generator from which all properties of a song are drawn."""
     return np.random.default_rng([SEED, purpose, number])
 
 
 def song(purpose: Purpose, number: int, seconds: int | None = None) -> Song:
-    """Composed and rendered."""
+    """Compose and render a song."""
     rng, description, words = _begun(purpose, number, seconds)
     return Song(description, words, render(description, rng))
 
 
 def score(purpose: Purpose, number: int, seconds: int | None = None) -> tuple[Description, Score]:
-    """What is played in a song."""
+    """Return a song's description and its notes."""
     rng, description, _ = _begun(purpose, number, seconds)
     return description, compose(description, rng)
 
@@ -54,12 +54,12 @@ def score(purpose: Purpose, number: int, seconds: int | None = None) -> tuple[De
 def _begun(
     purpose: Purpose, number: int, seconds: int | None
 ) -> tuple[np.random.Generator, Description, str]:
-    """The generator as composing finds it, and what was drawn before."""
+    """Return the generator in the state in which composing begins, the description and the caption."""
     rng = generator(purpose, number)
     description = describe(rng, seconds)
     return rng, description, caption(description, rng)
 
 
 def render(description: Description, rng: np.random.Generator) -> Wave:
-    """[2, samples]: a song as described."""
+    """Compose a described song and return its samples [2, samples]."""
     return mix(description, compose(description, rng), rng)

@@ -1,4 +1,4 @@
-"""Keys, scales and triads, as far as these songs need them."""
+"""Provides keys, scales and triads, as far as these songs need them."""
 
 from dataclasses import dataclass
 
@@ -8,37 +8,37 @@ _NAMES = {
     "major": ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"),
     "minor": ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#", "A", "Bb", "B"),
 }
-"""The usual spelling of each key by its tonic's pitch class."""
+"""The usual spelling of each key, indexed by the pitch class of its tonic."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """`tonic` is a pitch class, 0 for C."""
+    """A key. `tonic` is a pitch class, 0 for C."""
 
     tonic: int
     mode: str
 
     @property
     def name(self) -> str:
-        """As the LM writes keys: `F# minor`."""
+        """Return the name as the language model writes it: `F# minor`."""
         return f"{_NAMES[self.mode][self.tonic]} {self.mode}"
 
     @property
     def relative(self) -> "Key":
-        """The key of the other mode with the same notes."""
+        """Return the key of the other mode with the same notes."""
         if self.mode == "major":
             return Key((self.tonic + 9) % 12, "minor")
         return Key((self.tonic + 3) % 12, "major")
 
     @property
     def parallel(self) -> "Key":
-        """The key of the other mode on the same tonic."""
+        """Return the key of the other mode on the same tonic."""
         return Key(self.tonic, "minor" if self.mode == "major" else "major")
 
 
 @dataclass(frozen=True)
 class Chord:
-    """A triad; `root` in semitones above the tonic."""
+    """A triad. `root` is in semitones above the tonic."""
 
     root: int
     third: int
@@ -53,10 +53,10 @@ class Chord:
 
 
 def chord(mode: str, degree: int) -> Chord:
-    """The triad on a scale degree, 0 for the tonic.
+    """Return the triad on a scale degree, 0 for the tonic.
 
-    Minor keys have a major dominant, and the seventh where major keys have their second. Nothing is
-    diminished.
+    In minor, the dominant is major and degree 1 stands for the triad on the lowered seventh. There are no
+    diminished triads.
     """
     if mode == "major":
         return Chord((0, 2, 4, 5, 7, 9)[degree], 3 if degree in (1, 2, 5) else 4)

@@ -1,7 +1,7 @@
-"""Real melodies in the public domain, out of the corpus that comes with music21.
+"""Reads real melodies in the public domain from the corpus that comes with music21.
 
-`python -m training.songs.tunes` reads them again from the corpus (it needs the extra `training` and minutes);
-everything else reads the file beside this one. Where they come from is in training/MODEL_CARD.md.
+`python -m training.songs.tunes` reads the corpus again (it needs the extra `training` and some minutes). All
+other code reads the file beside this one. training/MODEL_CARD.md tells where the melodies come from.
 """
 
 import json
@@ -13,21 +13,27 @@ from typing import Any
 
 TUNES_FILE = Path(__file__).with_name("tunes.json")
 SOURCES = ("oneills1850", "ryansMammoth", "bach")
-"""Folders of music21's corpus. Its Essen folk songs are left out: they may not be used commercially."""
+"""Folders of music21's corpus.
+
+Its Essen folk songs are left out, because commercial use of them is not allowed.
+"""
 METRES = {"4/4": 4.0, "3/4": 3.0, "2/4": 2.0, "6/8": 3.0}
-"""Time signature -> quarters in a bar."""
+"""Quarters in a bar of each time signature."""
 BARS = 8
 """Bars that are kept of a tune: an A part, or two lines of a chorale."""
 
 _EVERY_NTH = {"oneills1850": 4, "ryansMammoth": 4, "bach": 3}
-"""Files that are read: music21 takes its time."""
+"""Every how many files one is read, because music21 is slow."""
 _SCALES = {"major": {0, 2, 4, 5, 7, 9, 11}, "minor": {0, 2, 3, 5, 7, 8, 9, 10, 11}}
 _MAX_NOTES_A_BAR = 9
 
 
 @dataclass(frozen=True)
 class TuneNote:
-    """Onset and length in quarters, pitch in semitones above the tonic at or next below middle C."""
+    """One note.
+
+    Onset and length are in quarters, pitch in semitones above the tonic at or next below middle C.
+    """
 
     onset: float
     length: float
@@ -41,14 +47,14 @@ class Tune:
     title: str
     source: str
     mode: str
-    """`major` or `minor`"""
+    """`major` or `minor`."""
     metre: str
     notes: tuple[TuneNote, ...]
 
 
 @cache
 def tunes() -> tuple[Tune, ...]:
-    """All tunes in the order of the file."""
+    """Return all tunes in the order of the file."""
     return tuple(
         Tune(
             entry["title"],
@@ -63,7 +69,10 @@ def tunes() -> tuple[Tune, ...]:
 
 @cache
 def tunes_in(metre: str, mode: str) -> tuple[Tune, ...]:
-    """Tunes for a song in `metre`: two bars of 2/4 also make one of 4/4."""
+    """Return the tunes for a song in `metre`.
+
+    Tunes in 2/4 also serve 4/4, where two of their bars make one.
+    """
     own = [tune for tune in tunes() if (tune.metre, tune.mode) == (metre, mode)]
     if metre == "4/4":
         own += [replace(tune, metre=metre) for tune in tunes_in("2/4", mode)]
@@ -71,7 +80,7 @@ def tunes_in(metre: str, mode: str) -> tuple[Tune, ...]:
 
 
 def _corpus_entries() -> Iterator[dict[str, Any]]:
-    """What the file holds: onsets and lengths in twelfths of a quarter."""
+    """Yield the entries of the file. Onsets and lengths are in twelfths of a quarter."""
     from music21 import converter, corpus
 
     for source in SOURCES:
@@ -79,7 +88,7 @@ def _corpus_entries() -> Iterator[dict[str, Any]]:
         for path in paths[:: _EVERY_NTH[source]]:
             try:
                 parsed = converter.parse(path)
-            except Exception as error:  # a file that music21 itself can't read is not ours to mend
+            except Exception as error:  # Files that music21 itself cannot read are skipped.
                 print(f"left out {Path(path).name}: {error}")
                 continue
             for score in getattr(parsed, "scores", [parsed]):
@@ -88,7 +97,7 @@ def _corpus_entries() -> Iterator[dict[str, Any]]:
 
 
 def _entry(score: Any, source: str) -> dict[str, Any] | None:
-    """The tune in `score`, None where it is too short, in another metre or not clearly in a key."""
+    """Return the tune in `score`, or None if it is too short, in another metre or not clearly in a key."""
     part = score.parts[0] if source == "bach" else score
     flat = part.flatten()
     times = flat.getElementsByClass("TimeSignature")
@@ -115,7 +124,7 @@ def _notes(measures: list[Any], quarters: float, tonic: int) -> list[tuple[int, 
         for note in measure.recurse().notes:
             pitch, length = note.pitches[-1].midi, float(note.duration.quarterLength)
             onset = bar * quarters + float(note.getOffsetInHierarchy(measure))
-            if length <= 0:  # a grace note
+            if length <= 0:  # A note without length is a grace note.
                 continue
             relative = pitch - (48 + tonic if tonic else 60)
             if note.tie is not None and note.tie.type != "start" and notes and notes[-1][2] == relative:
@@ -127,7 +136,7 @@ def _notes(measures: list[Any], quarters: float, tonic: int) -> list[tuple[int, 
 
 
 def _is_in_key(notes: list[tuple[int, int, int]], mode: str) -> bool:
-    """Whether nearly all of it is of the scale, the tonic and its triad weigh enough, and it is no study."""
+    """Return whether a tune is clearly in a key (scale, tonic and triad) and does not have too many notes."""
     total = sum(length for _, length, _ in notes)
     third = 4 if mode == "major" else 3
     share = {
