@@ -1,15 +1,15 @@
-"""A client of an ASGI application that sends its body, reads and leaves when a test says so."""
+"""A client of an ASGI application that sends its body, reads and disconnects under the control of a test."""
 
 import asyncio
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
 SOON = 30.0
-"""Ends a wait that would otherwise go on for ever."""
+"""Seconds after which a wait that would otherwise never end fails."""
 
 
 class Asking:
-    """A request whose client says when it sends the rest of the body, and when it leaves."""
+    """One request. The test decides when its client sends the rest of the body and when it disconnects."""
 
     def __init__(
         self, app: Any, method: str, path: str, headers: dict[str, str] | None = None, **scope: Any

@@ -1,4 +1,4 @@
-"""Recordings for tests: a chord that fades, so that no two moments are alike."""
+"""Makes recordings for tests: a chord that fades, so that no two moments are equal."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import soundfile
 
 
 def chord(seconds: float, sample_rate: int = 48_000, level: float = 0.5) -> npt.NDArray[np.float32]:
-    """[samples, 2] float32."""
+    """Return float32 samples [samples, 2]."""
     time = np.arange(round(seconds * sample_rate)) / sample_rate
     tones = [np.sin(2 * np.pi * hertz * time) * np.exp(-time / 8) for hertz in (220.0, 277.2, 329.6)]
     left = level * np.mean(tones, axis=0)
@@ -16,6 +16,6 @@ def chord(seconds: float, sample_rate: int = 48_000, level: float = 0.5) -> npt.
 
 
 def write_recording(path: Path, seconds: float, sample_rate: int = 48_000) -> Path:
-    """A stereo file in the format that the suffix names."""
+    """Write a stereo file in the format that the suffix names."""
     soundfile.write(path, chord(seconds, sample_rate), sample_rate)
     return path

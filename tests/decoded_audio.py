@@ -1,4 +1,4 @@
-"""Audio files as the server hears them, decoded without the process that it uses for strangers' files."""
+"""Decodes audio files as the server does, but without the separate process for strangers' files."""
 
 import tempfile
 from pathlib import Path
@@ -10,7 +10,7 @@ from serve_app.recordings.conversion import Converted, convert
 
 
 def converted(content: bytes, max_seconds: float = 3_600.0) -> tuple[Samples, Converted]:
-    """The samples [2, n] at 48 kHz of an audio file. Raises RecordingError."""
+    """Return the samples [2, n] at 48 kHz of an audio file, and the report. Raises RecordingError."""
     with tempfile.TemporaryFile() as recording, tempfile.TemporaryFile() as output:
         recording.write(content)
         recording.flush()
@@ -20,16 +20,16 @@ def converted(content: bytes, max_seconds: float = 3_600.0) -> tuple[Samples, Co
 
 
 def decoded(content: bytes, max_seconds: float = 3_600.0) -> Samples:
-    """The samples [2, n] at 48 kHz of an audio file. Raises RecordingError."""
+    """Return the samples [2, n] at 48 kHz of an audio file. Raises RecordingError."""
     return converted(content, max_seconds)[0]
 
 
 def decoded_file(path: Path | str) -> Samples:
-    """The samples [2, n] at 48 kHz of an audio file. Raises RecordingError."""
+    """Return the samples [2, n] at 48 kHz of an audio file. Raises RecordingError."""
     return decoded(Path(path).read_bytes())
 
 
 def stored_recording(samples: Samples) -> bytes:
-    """A file as the server keeps recordings, of samples [2, n] at 48 kHz."""
+    """Return a file in the format in which the server stores recordings, from samples [2, n] at 48 kHz."""
     content = np.ascontiguousarray(samples.T, "<f4").tobytes()
     return header(len(content) // FRAME_BYTES) + content

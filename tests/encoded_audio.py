@@ -1,4 +1,4 @@
-"""Audio files in memory, from samples [channels, n]."""
+"""Makes audio files in memory from samples [channels, n]."""
 
 import io
 
@@ -11,11 +11,11 @@ from tests.audio import chord
 
 Samples = npt.NDArray[np.float32]
 BIT_RATE = 128_000
-"""Bits per second, for codecs that have a bit rate and are given no other."""
+"""Bits per second for codecs that have a bit rate, if no other is given."""
 
 
 def music(seconds: float, sample_rate: int = 48_000) -> Samples:
-    """[2, samples] that no codec finds hard."""
+    """Return [2, samples] that every codec represents well."""
     return np.ascontiguousarray(chord(seconds, sample_rate).T)
 
 
@@ -55,7 +55,7 @@ def ffmpeg_file(
         stream = output.add_stream(
             codec, rate=sample_rate, layout=layout, options={"b": str(BIT_RATE), **(options or {})}
         )
-        # Not planar: PyAV finds more than eight planes where there are eight.
+        # The layout is not planar, because PyAV otherwise finds more than eight planes.
         frame = av.AudioFrame.from_ndarray(samples.T.reshape(1, -1), format="flt", layout=layout)
         frame.sample_rate, frame.pts = sample_rate, 0
         to_codec = av.AudioResampler(stream.codec_context.format, frame_size=stream.frame_size)

@@ -14,12 +14,15 @@ import pytest
 from deployments.common import stored_files
 
 BUFFER_BYTES = 512
-"""Small, so that also a short song takes several writes."""
+"""Size of a write. It is small, so that a short song also takes several writes."""
 
 
 @dataclass
 class Fault:
-    """Which write fails, counted from 1 over all files; `lasting` is a full disk, else a sector is bad."""
+    """The write that fails, counted from 1 over all files.
+
+    A `lasting` fault is a full disk, otherwise a bad sector.
+    """
 
     at: int
     number: int = errno.ENOSPC
@@ -48,7 +51,7 @@ class _FaultyFile(io.FileIO):
 
 @contextmanager
 def faulty_disk(fault: Fault) -> Iterator[Fault]:
-    """Files of the audio storage, and temporary ones on their way there, lie on this disk."""
+    """Put the files of the audio storage, and temporary files on their way there, on this disk."""
 
     def private_file(path: Path) -> BinaryIO:
         return io.BufferedRandom(_FaultyFile(fault, path, "x+"), BUFFER_BYTES)

@@ -1,8 +1,8 @@
 """Stores as releases wrote them: `tests/data/job_store` holds one of each kind and layout.
 
-`python -m tests.golden_stores NAME` writes those of this release, `NAME.sql` and `NAME.redis.json`. Do so
-when what is stored changes, under a new name: the files of earlier releases stay, because their stores must
-be opened.
+`python -m tests.golden_stores NAME` writes those of this release, `NAME.sql` and `NAME.redis.json`. Use it
+with a new name when the stored layout changes. The files of earlier releases stay, because their stores must
+still open.
 """
 
 import base64
@@ -30,11 +30,11 @@ from tests.redis_server import RedisServer
 
 FOLDER = Path(__file__).parent / "data" / "job_store"
 LAYOUT = "layout_1b"
-"""The newest files' name."""
+"""Name of the newest files."""
 
 
 def golden_jobs() -> dict[str, Job]:
-    """One that runs, with everything that a job can have, and one that has succeeded."""
+    """Return a running job with a value in every field, and one that has succeeded."""
     request = GenerateRequest(
         caption="ein ruhiges Klavier ♯",
         lyrics="[verse]\nLa la",
@@ -108,14 +108,14 @@ def golden_jobs() -> dict[str, Job]:
 
 
 def restore_sqlite(name: str, path: Path) -> None:
-    """Make the database of a golden file."""
+    """Create the database that a golden file describes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(path)) as database:
         database.executescript((FOLDER / f"{name}.sql").read_text())
 
 
 def restore_redis(name: str, url: str, prefix: str) -> None:
-    """Carry out the commands of a golden file, with another prefix of the keys."""
+    """Execute the commands of a golden file with another prefix of the keys."""
     commands = json.loads((FOLDER / f"{name}.redis.json").read_text())
     with redis.Redis.from_url(url) as client:
         for command, key, *arguments in commands:

@@ -1,4 +1,4 @@
-"""Small files that claim, or would become, something enormous; and what a server should say of each."""
+"""Small files that claim or expand to enormous sizes, and the answer that each should get."""
 
 import io
 import struct
@@ -17,7 +17,10 @@ RATE = 8_000
 
 @dataclass(frozen=True)
 class HostileFile:
-    """`says` is a part of the refusal; empty where the file holds a second of sound, whatever it claims."""
+    """`says` is part of the refusal.
+
+    It is empty when the file holds a second of sound, whatever it claims.
+    """
 
     name: str
     content: bytes
@@ -26,7 +29,7 @@ class HostileFile:
 
 @cache
 def hostile_files() -> list[HostileFile]:
-    """Made, not stored: some are a few KB only because they are compressed."""
+    """Build the files. They are not stored, because some are only a few KB when compressed."""
     second = chord(1.0, RATE)
     return [
         HostileFile("wav of 1 s that claims 4 GB", _wav(_pcm(second), 2**32 - 64), ""),
@@ -91,7 +94,7 @@ def _flac_claiming(samples: np.ndarray, sample_count: int) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, samples, RATE, format="FLAC")
     content = bytearray(file.getvalue())
-    # STREAMINFO begins at byte 8; its sample count is the low 36 bits of bytes 13 to 17 of the block.
+    # STREAMINFO begins at byte 8. Its sample count is the low 36 bits of bytes 13 to 17 of the block.
     field = int.from_bytes(content[21:26], "big")
     content[21:26] = (field >> 36 << 36 | sample_count).to_bytes(5, "big")
     return bytes(content)
@@ -118,7 +121,7 @@ def packed_movie(size: int) -> bytes:
 
 
 def _indexed_movie(samples: int) -> bytes:
-    """Its sample table says in a few bytes: so many samples of one byte, all in one chunk."""
+    """Return a movie whose small sample table claims this many samples of one byte, all in one chunk."""
 
     def table(kind: bytes, *numbers: int) -> bytes:
         return _atom(kind, struct.pack(f">{len(numbers) + 1}I", 0, *numbers))

@@ -1,4 +1,4 @@
-"""A janitor in a test: time is a fake, files and journal are real."""
+"""A janitor in a test. Time is simulated; files and journal are real."""
 
 import io
 from collections.abc import Callable
@@ -46,7 +46,7 @@ class Housekeeping:
         await self.journal.flushed()
 
     def submit(self, client: str = "") -> str:
-        """A job that came with a recording."""
+        """Submit a job with a recording, and return its id."""
         job_id = self.new_id()
         self.write(self.storage.recording_uri(job_id, "source"), 500)
         self.tracker.submit(NewJob(job_id, SPEC, WORK, Client(client), uploaded_bytes=500))
@@ -56,7 +56,7 @@ class Housekeeping:
         return new_job_id(store_name(self.journal.store.secret()))
 
     def finish(self, client: str = "") -> str:
-        """A job that succeeded in its second attempt, after the first had written, too."""
+        """Run a job whose second attempt succeeds after the first had also written. Return its id."""
         job_id = self.submit(client)
         claim = self.tracker.claim("first")
         assert claim is not None
@@ -74,7 +74,7 @@ class Housekeeping:
         self.storage.write(uri, io.BytesIO(bytes(size)))
 
     def files(self) -> list[str]:
-        """All that is stored of jobs, relative to its folder."""
+        """Return all stored files of jobs, relative to the folder."""
         found = (path.relative_to(self.folder) for path in self.folder.rglob("*") if path.is_file())
         return sorted(str(path) for path in found if path.parts[0] != SIGN_INS)
 

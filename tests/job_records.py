@@ -1,4 +1,4 @@
-"""Jobs for tests of what keeps them."""
+"""Makes jobs for tests of stores and journals."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ WORK = Work(1, (1.0,) * 5, (0.0, 50.0, 80.0, 10.0, 0.0))
 
 
 def a_job(sequence: int, **changes: Any) -> Job:
-    """A queued job `job-<sequence>`, created a second after the one before it."""
+    """Return a queued job `job-<sequence>`, created a second after the one before it."""
     place = Place(0, float(sequence), sequence)
     return Job(f"job-{sequence}", SPEC, WORK, place, created_at=1_700_000_000.0 + sequence).with_(**changes)
 
 
 def a_finished_job(sequence: int, finished_at: float, **changes: Any) -> Job:
-    """A job that nothing is left to be done for."""
+    """Return a job for which nothing is left to do."""
     return a_job(sequence, state=JobState.SUCCEEDED, finished_at=finished_at, result={}, **changes)

@@ -1,4 +1,4 @@
-"""A job tracker in a test: its clock is a fake, its journal and store are real."""
+"""A job tracker in a test. Its clock is simulated; its journal and store are real."""
 
 import asyncio
 from itertools import count
@@ -14,7 +14,7 @@ from serve_app.request.spec import JobSpec
 from serve_app.request.work import Work
 
 WORK = Work(1, calls=(0.0, 0.0, 1.0, 0.0, 0.0), units=(0.0, 0.0, 80.0, 0.0, 10.0))
-"""Ten seconds of music, for which all but denoising takes no time."""
+"""Ten seconds of music. All stages but denoising take no time."""
 
 _runner = asyncio.Runner()
 
@@ -28,7 +28,7 @@ class Clock:
 
 
 class Tracking:
-    """A tracker with its journal, and restarts of it."""
+    """A tracker with its journal, which can be restarted."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Tracking:
         self.start()
 
     def start(self) -> None:
-        """A tracker that knows only what is stored."""
+        """Start a tracker that knows only what is stored."""
         self.journal = Journal(self.store)
         self.tracker = JobTracker(self.settings, self.journal, self.clock, steady=self.steady)
 
@@ -74,11 +74,11 @@ class Tracking:
         return NewJob(job_id or f"job-{next(self._ids)}", spec, work, Client(client, weight), **fields)
 
     def submit(self, client: str = "", **fields: Any) -> str:
-        """The id of a job that was accepted."""
+        """Submit a job that must be accepted, and return its id."""
         return self.take(self.new_job(client, **fields)).job_id
 
     def take(self, new: NewJob) -> Accepted:
-        """Submit as the actor does: what the store has under the job's id or key is looked up first."""
+        """Submit as the actor does: it first looks up the job's id and key in the store."""
         return self.tracker.submit(new, _runner.run(self.journal.earlier(new)))
 
     def admit(self, client: str, idempotency_key: str | None) -> None:
@@ -90,7 +90,7 @@ class Tracking:
             self.tracker.admit(client)
 
     def record(self, job_id: str) -> Job | None:
-        """The newest record of a job, written or not."""
+        """Return the newest record of a job, whether it is written or not."""
         return self.store.get(job_id) if self.journal.is_written(job_id) else self.journal.saved(job_id)
 
     def view(self, job_id: str) -> JobView | None:
@@ -99,12 +99,12 @@ class Tracking:
         return self.tracker.view(job_id)
 
     def recall(self, job_id: str) -> None:
-        """Let the tracker know a job that may be in the store alone."""
+        """Load a job that may be in the store only."""
         if not self.tracker.has_record(job_id) and (job := self.record(job_id)):
             self.tracker.recall(job)
 
     def run_next(self, seconds: float, **timings: float) -> str:
-        """Run the first waiting job to its end; its id."""
+        """Run the first waiting job to its end, and return its id."""
         claim = self.tracker.claim(f"token of {next(self._ids)}")
         assert claim is not None
         self.wait(seconds)
@@ -113,6 +113,6 @@ class Tracking:
         return claim.job.job_id
 
     def run_next_of(self, seconds: float) -> str:
-        """Submit a job that takes so long, and run it."""
+        """Submit a job that takes this many seconds, and run it."""
         self.submit()
         return self.run_next(seconds)

@@ -1,7 +1,7 @@
-"""Pytest plugin: which tests share a worker of pytest-xdist, and what begins first.
+"""Pytest plugin that assigns tests to the workers of pytest-xdist and decides which begin first.
 
-`make test` runs on two workers. What shares a server or an engine stays on one of them, and the longest goes
-first, so that both end at about the same time.
+`make test` runs on two workers. Tests that share a server or an engine stay on one of them, and the longest
+group begins first, so that both workers end at about the same time.
 """
 
 from typing import Any
@@ -16,11 +16,11 @@ OWN_SERVERS = (
     "tests/integration/test_placement_orders.py",
     "tests/integration/test_run.py",
 )
-"""Tests that start what they need themselves, and take long."""
+"""Long tests that start their own servers."""
 
 
 def group_of(nodeid: str) -> str:
-    """The tests that run on one worker: on the shared servers, on one training, or those of a file."""
+    """Return the group of a test: all that use the shared servers, all that use one training, or one file."""
     file = nodeid.partition("::")[0]
     if file.startswith("tests/integration/test_") and not file.startswith(OWN_SERVERS):
         return SERVERS
@@ -30,7 +30,7 @@ def group_of(nodeid: str) -> str:
 
 
 def rank_of(group: str) -> int:
-    """Groups of lower rank begin first."""
+    """Return the rank of a group. Groups of lower rank begin first."""
     if group == SERVERS:
         return 0
     if group.startswith(OWN_SERVERS):
@@ -39,10 +39,10 @@ def rank_of(group: str) -> int:
 
 
 def in_order(groups: list[str]) -> list[str]:
-    """Distinct groups as they begin.
+    """Return the distinct groups in the order in which they begin.
 
-    xdist gives each of its two workers two groups at once. Behind that of the servers, which takes most of a
-    worker's time, comes a short one.
+    xdist gives each of its two workers two groups at once. The group of the servers takes most of a worker's
+    time, so a short one comes second there.
     """
     ordered = sorted(dict.fromkeys(groups), key=rank_of)
     if len(ordered) > 2 and ordered[0] == SERVERS:
@@ -58,11 +58,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A scheduler of our own: xdist 3.8 does not find its own groups with pytest 9.2."""
+    """Return our own scheduler, because xdist 3.8 does not find its own groups with pytest 9.2."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Lanes(LoadScopeScheduling):
-        """Keeps a group together."""
+        """Keeps each group on one worker."""
 
         def _split_scope(self, nodeid: str) -> str:
             return group_of(nodeid)

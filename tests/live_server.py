@@ -1,4 +1,4 @@
-"""Pytest plugin: the real application, started once for all integration tests, `serve run` on tiny models."""
+"""Pytest plugin that starts the real application with `serve run` on tiny models, once for all tests."""
 
 import os
 import re
@@ -35,11 +35,11 @@ class Client:
     http: httpx.Client
     audio_in: Path
     pid: int
-    """Of `serve run`, the parent of all processes of the server."""
+    """Process id of `serve run`, the ancestor of all processes of the server."""
 
     @property
     def logs(self) -> list[Path]:
-        """The log files of Serve's processes and of the job tracker."""
+        """Return the log files of Serve's processes and of the job tracker."""
         found = set()
         for process in psutil.Process(self.pid).children(recursive=True):
             with suppress(psutil.Error):
@@ -47,7 +47,7 @@ class Client:
         return sorted(file for file in found if file.parent.name == "serve" and file.suffix == ".log")
 
     def admin(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of `serve_app.admin` against this server, from a shell that knows nothing of it."""
+        """Run a command of `serve_app.admin` against this server, in a shell without Ray's variables."""
         shell = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         serve = psutil.Process(self.pid)
         lines = [" ".join(child.cmdline()) for child in serve.children(recursive=True)]
@@ -72,7 +72,7 @@ class Client:
         raise AssertionError(f"job {job_id} did not end within {JOB_TIMEOUT_SECONDS} s: {job}")
 
     def make(self, **fields: Any) -> dict[str, Any]:
-        """Submit and wait; the result of a job that must succeed."""
+        """Submit a job and wait for it. Return its result; it must succeed."""
         job = self.wait(self.submit(**fields))
         assert job["status"] == "succeeded", job["error"]
         return job["result"]
@@ -93,11 +93,11 @@ class Client:
         return self.http.delete(f"/v1/jobs/{job_id}").raise_for_status().json()
 
     def cancel_all(self) -> int:
-        """Cancel what waits or runs of this user; how many jobs that were."""
+        """Cancel this user's jobs that wait or run, and return how many there were."""
         cancelled = 0
         for status in ("queued", "running"):
             while jobs := self.http.get("/v1/jobs", params={"status": status, "limit": 100}).json()["jobs"]:
-                # 409 for those that end meanwhile.
+                # Jobs that end meanwhile answer with 409.
                 answers = [self.http.delete(f"/v1/jobs/{job['job_id']}") for job in jobs]
                 assert {answer.status_code for answer in answers} <= {200, 409}
                 cancelled += sum(answer.status_code == 200 for answer in answers)
@@ -108,7 +108,7 @@ class Client:
 
 
 def embedded_config(port: int, folder: Path) -> dict[str, Any]:
-    """serve_config.yaml on another port, with its files in `folder`."""
+    """Return serve_config.yaml with another port and with its files in `folder`."""
     config = yaml.safe_load((PROJECT_ROOT / "serve_config.yaml").read_text())
     config["http_options"]["port"] = port
     arguments = config["applications"][0]["args"]
@@ -119,7 +119,7 @@ def embedded_config(port: int, folder: Path) -> dict[str, Any]:
 
 
 def tiny_config(port: int, folder: Path) -> dict[str, Any]:
-    """The same with the smallest models, for all that needs only their shapes."""
+    """Return the same with the smallest models, for tests that need only the shapes of their results."""
     config = embedded_config(port, folder)
     config["applications"][0]["args"]["models"] = TINY_MODELS.model_dump(
         mode="json", include={"source", "folder"}
@@ -128,19 +128,19 @@ def tiny_config(port: int, folder: Path) -> dict[str, Any]:
 
 
 _running = ExitStack()
-"""The shared servers."""
+"""Holds the shared servers."""
 
 
 def pytest_configure() -> None:
-    # Ray's workers are niced by 15: whatever else runs on the machine, the tests of another worker too, would
-    # keep them from the processor.
+    # Ray runs its workers with niceness 15. Other work on the machine, for example of another test worker,
+    # would then keep them from the processor.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    os.environ.setdefault("RAY_metrics_report_interval_ms", "2000")  # Ray's own is 10 s
+    os.environ.setdefault("RAY_metrics_report_interval_ms", "2000")  # Ray's default is 10 s.
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
-    """Stop the shared servers as soon as no test is left that uses them."""
+    """Stop the shared servers when no further test uses them."""
     if nextitem is None or group_of(nextitem.nodeid) != SERVERS:
         _running.close()
 
@@ -161,7 +161,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Client:
 
 @dataclass(frozen=True)
 class GuardedServer:
-    """A server with API keys, its songs in S3, short songs, a short line, and little patience."""
+    """A server with API keys, songs in S3, short songs, a short queue and short timeouts."""
 
     alice: Client
     bob: Client
@@ -176,7 +176,7 @@ class GuardedServer:
 
     @property
     def stored(self) -> set[str]:
-        """Paths of all recordings and songs."""
+        """Return the paths of all recordings and songs."""
         return {key for key in self.object_store.keys(self.bucket) if f"{SIGN_INS}/" not in key}
 
 

@@ -1,4 +1,4 @@
-"""Requests that no server should take, with the answer that each must get."""
+"""Requests that every server should refuse, with the answer that each must get."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ CUT = 'multipart/form-data; boundary="cut"'
 
 @dataclass(frozen=True)
 class Malformed:
-    """One request, as httpx takes it, and its answer: a status, and what `detail` must mention."""
+    """One request in the form that httpx takes, its status, and the words that `detail` must contain."""
 
     name: str
     status: int
@@ -259,7 +259,7 @@ MALFORMED = [*FIELDS, *BODIES, *UPLOADS]
 
 
 def endless_upload(chunk: bytes = b"\0" * 65_536) -> Iterator[bytes]:
-    """A multipart body whose file never ends; its boundary is "cut"."""
+    """Yield a multipart body whose file never ends. Its boundary is "cut"."""
     yield b'--cut\r\nContent-Disposition: form-data; name="src_audio"; filename="a.wav"\r\n\r\n'
     while True:
         yield chunk

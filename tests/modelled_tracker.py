@@ -1,4 +1,4 @@
-"""A model of jobs beside the tracker, for tests of what holds whatever happens."""
+"""A model of jobs beside the tracker, for tests of the rules that always hold."""
 
 import math
 from collections import Counter
@@ -23,7 +23,7 @@ CHECKPOINT = Checkpoint(SongPlan(Task.TEXT2MUSIC, Metadata(), (20.0,), None, lm_
 
 @dataclass
 class Expected:
-    """What the model knows of a job."""
+    """The model's knowledge of a job."""
 
     new: NewJob
     state: JobState = JobState.QUEUED
@@ -31,21 +31,24 @@ class Expected:
     attempt: int = 0
     forgiven: int = 0
     submitted_at: float = 0.0
-    """On the steady clock."""
+    """Time on the steady clock."""
     came_back: bool = False
-    """After its end, to its old place: virtual time may have begun anew since, and later jobs be ahead."""
+    """Whether the job was requeued after its end, at its old place.
+
+    Virtual time may have restarted since, so later jobs may be ahead of it.
+    """
     expires_at: float = 0.0
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
 
 
 class ModelledTracker(RuleBasedStateMachine):
-    """The tracker and what is expected of it, compared after every step."""
+    """The tracker and the model, which are compared after every step."""
 
     def __init__(self) -> None:
         super().__init__()
         self.jobs: dict[str, Expected] = {}
         self.tokens: list[tuple[str, str]] = []
-        """Every lease there ever was: job and token."""
+        """Every lease that ever existed, as (job id, token)."""
         self.mode = Mode.OPEN
         steady = Clock()
         steady.now = 1000.0
@@ -59,15 +62,15 @@ class ModelledTracker(RuleBasedStateMachine):
             client_burst=CLIENT_BURST,
         )
         self.tokens_left: dict[str, float] = {}
-        """Submits that each client may make at once; of others it is CLIENT_BURST."""
+        """Submits that each client may make at once. For clients without an entry it is CLIENT_BURST."""
         self.demanded = Work()
-        """The work of all jobs since the start of the tracker, but for what was cancelled of it."""
+        """The work of all jobs since the start of the tracker, without the cancelled part."""
         self.came: set[str] = set()
         """Jobs that were submitted since the start of the tracker."""
 
     @initialize(finished=st.integers(0, 3))
     def history(self, finished: int) -> None:
-        """Some jobs that ran before; they are forgotten, their speed is not."""
+        """Run some jobs first. Their records are deleted, but their speed stays known."""
         for seconds in range(finished):
             self.tracking.submit()
             self.demanded += WORK
@@ -91,17 +94,17 @@ class ModelledTracker(RuleBasedStateMachine):
         return [job_id for job_id, job in self.jobs.items() if job.state in states]
 
     def line(self) -> list[str]:
-        """Who waits, by the positions that they are told."""
+        """Return the waiting jobs in the order of their reported positions."""
         return sorted(self.in_state(JobState.QUEUED), key=lambda job_id: self.view(job_id).queue_position)
 
     def holder(self, choice: int) -> tuple[str, str, bool]:
-        """A lease, the newest for 0, and whether it is still held."""
+        """Return a lease (0 is the newest), and whether it is still held."""
         job_id, token = self.tokens[-1 - choice % len(self.tokens)]
         job = self.jobs.get(job_id)
         return job_id, token, job is not None and job.state is JobState.RUNNING and job.token == token
 
     def submitted(self, new: NewJob) -> None:
-        """A job was accepted."""
+        """Record that a job was accepted."""
         name = new.client.name
         self.jobs[new.job_id] = Expected(new)
         self.tokens_left[name] = self.tokens_left.get(name, CLIENT_BURST) - 1
@@ -109,18 +112,18 @@ class ModelledTracker(RuleBasedStateMachine):
         self.came.add(new.job_id)
 
     def is_too_fast(self, client: str) -> bool:
-        """Whether a client has to wait before another submit; exact but for the rounding of times."""
+        """Return whether a client has to wait before its next submit, exact up to the rounding of times."""
         return self.tokens_left.get(client, CLIENT_BURST) < 1 - 0.5e-3 * CLIENT_RATE
 
     def passed(self, seconds: float) -> None:
-        """Time has passed for the clients' tokens."""
+        """Record that time has passed for the clients' tokens."""
         for client, left in self.tokens_left.items():
             self.tokens_left[client] = min(CLIENT_BURST, left + seconds * CLIENT_RATE)
 
     def requeued(self, job: Expected, attempt: int) -> None:
         job.state, job.token, job.attempt = JobState.QUEUED, None, attempt
 
-    # What always holds
+    # Rules that always hold
 
     @invariant()
     def positions_have_no_holes_and_follow_priority_and_submission(self) -> None:

@@ -1,8 +1,8 @@
-"""Audio files of all kinds with changes that chance made; and a program that decodes many of them.
+"""Audio files of all kinds with random changes, and a program that decodes many of them.
 
-`python -m tests.mutated_audio FIRST COUNT` decodes files FIRST to FIRST + COUNT, each in a process that has
-the limits of the server's, and prints one line of JSON for each: {"number", "status", "report"}. They are
-forks, which start in no time; the server starts fresh ones.
+`python -m tests.mutated_audio FIRST COUNT` decodes files FIRST to FIRST + COUNT, each in a process with the
+server's limits, and prints one line of JSON for each: {"number", "status", "report"}. The processes are
+forks, which start quickly; the server starts fresh ones.
 """
 
 import json
@@ -45,7 +45,7 @@ def _whole() -> list[bytes]:
 
 
 def mutated_file(number: int) -> bytes:
-    """The same bytes for the same number: a file of one kind after the other, changed once or more often."""
+    """Return the file with this number: kinds take turns, and each file is changed once or more often."""
     chance = random.Random(number)
     content = bytearray(_whole()[number % len(_whole())])
     for change in chance.choices(_CHANGES, k=chance.choice((1, 1, 2, 4))):
@@ -60,7 +60,7 @@ def _set_bytes(content: bytearray, chance: random.Random) -> None:
 
 
 def _set_number(content: bytearray, chance: random.Random) -> None:
-    """Four bytes, as of a length or a count, become extreme."""
+    """Replace four bytes, as of a length or a count, by an extreme value."""
     place = _place(content, chance)
     value = chance.choice((0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x7FFFFFF0, chance.getrandbits(32)))
     content[place : place + 4] = value.to_bytes(4, chance.choice(("little", "big")))
@@ -81,7 +81,7 @@ def _double(content: bytearray, chance: random.Random) -> None:
 
 
 def _place(content: bytearray, chance: random.Random) -> int:
-    """Half of them are in the headers."""
+    """Return an offset for a change. Half of them are in the headers."""
     end = max(1, len(content))
     return chance.randrange(min(end, chance.choice((64, 600, end, end))))
 
@@ -91,7 +91,7 @@ _CHANGES: list[Callable[[bytearray, random.Random], None]] = [_set_bytes, _set_n
 
 def outcomes(first: int, count: int) -> Iterator[dict[str, object]]:
     settings = RecordingSettings()
-    assert conversion  # loaded before the first fork
+    assert conversion  # The module is loaded before the first fork.
     for number in range(first, first + count):
         with tempfile.TemporaryFile() as recording, tempfile.TemporaryFile() as report:
             recording.write(mutated_file(number))

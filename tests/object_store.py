@@ -1,4 +1,4 @@
-"""S3 on a loopback port: moto's server, which tests can make refuse requests."""
+"""S3 on a loopback port: moto's server, which a test can make refuse requests."""
 
 import threading
 import uuid
@@ -16,7 +16,7 @@ Environ = dict[str, Any]
 
 
 class ObjectStore:
-    """Buckets, and what is in them, seen by another client than the application's."""
+    """Lists buckets and their content through a client of its own, independent of the application."""
 
     def __init__(self) -> None:
         import boto3
@@ -62,7 +62,7 @@ class ObjectStore:
 
     @contextmanager
     def refusing(self, refused: Callable[[Environ], bool]) -> Iterator[None]:
-        """Answer the WSGI requests for which `refused` holds with "access denied", in the way of S3."""
+        """Answer the WSGI requests for which `refused` is true with "access denied", in the form of S3."""
         self._refused = refused
         try:
             yield
@@ -84,7 +84,7 @@ class ObjectStore:
 
 @pytest.fixture(scope="session")
 def object_store() -> Iterator[ObjectStore]:
-    """Where the environment says that S3 is, for this process and those it starts."""
+    """Start the store. The environment names its address for this process and those that it starts."""
     store = ObjectStore()
     with pytest.MonkeyPatch.context() as environment:
         for name, value in CREDENTIALS.items():

@@ -1,6 +1,7 @@
 """Names and shapes in the official weight files, written down from the original models' structure.
 
-Independent of the modules that the server loads them into: `deployments.checkpoints` is tested against this.
+They are independent of the modules that the server loads, and `deployments.checkpoints` is tested against
+them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,7 @@ Layout = dict[str, Shape]
 
 
 def dit_layout(config: Mapping[str, Any]) -> Layout:
-    """`acestep-v15-*/model.safetensors`."""
+    """Return the layout of `acestep-v15-*/model.safetensors`."""
     encoder = _encoder_config(config)
     return {
         **_under("decoder", _decoder(config)),
@@ -23,13 +24,13 @@ def dit_layout(config: Mapping[str, Any]) -> Layout:
 
 
 def qwen3_layout(config: Mapping[str, Any]) -> Layout:
-    """A Qwen3 model whose head is tied to its embedding, without `model.` before the names."""
+    """Return the layout of a Qwen3 model whose head is tied to its embedding, without the prefix `model.`."""
     embedding = {"embed_tokens.weight": (config["vocab_size"], config["hidden_size"])}
     return embedding | _blocks(config, config["num_hidden_layers"])
 
 
 def vae_layout(config: Mapping[str, Any]) -> Layout:
-    """`vae/diffusion_pytorch_model.safetensors`."""
+    """Return the layout of `vae/diffusion_pytorch_model.safetensors`."""
     strides, multiples = config["downsampling_ratios"], [1, *config["channel_multiples"]]
     encoder = _vae_encoder(config, strides, multiples)
     decoder = _vae_decoder(config, strides[::-1], multiples[::-1])
@@ -37,7 +38,7 @@ def vae_layout(config: Mapping[str, Any]) -> Layout:
 
 
 def _encoder_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """XL gives the parts around its DiT sizes of their own."""
+    """Return the config of the encoders around the DiT, for which XL has separate sizes."""
     own = {name.removeprefix("encoder_"): config[name] for name in config if name.startswith("encoder_")}
     return {**config, **own}
 
@@ -112,7 +113,7 @@ def _detokenizer(config: Mapping[str, Any]) -> Layout:
 
 
 def _blocks(config: Mapping[str, Any], count: int) -> Layout:
-    """Qwen3's layers and the norm after them."""
+    """Return Qwen3's layers and the norm after them."""
     hidden = config["hidden_size"]
     layout: Layout = {"norm.weight": (hidden,)}
     for index in range(count):
@@ -149,7 +150,7 @@ def _feed_forward(config: Mapping[str, Any]) -> Layout:
 
 
 def _vae_encoder(config: Mapping[str, Any], strides: list[int], multiples: list[int]) -> Layout:
-    latent = config["encoder_hidden_size"]  # mean and scale
+    latent = config["encoder_hidden_size"]  # The width covers mean and scale.
     layout = _convolution("conv1", config["audio_channels"], latent, 7)
     for index, (stride, narrow, wide) in enumerate(zip(strides, multiples, multiples[1:], strict=False)):
         layout |= _under(f"block.{index}", dict(_residual_units(latent * narrow)))
@@ -188,7 +189,7 @@ def _snake(name: str, channels: int) -> Layout:
 
 
 def _convolution(name: str, inputs: int, outputs: int, kernel: int) -> Layout:
-    """With weight norm."""
+    """Return a convolution with weight norm."""
     return {
         f"{name}.weight_g": (outputs, 1, 1),
         f"{name}.weight_v": (outputs, inputs, kernel),

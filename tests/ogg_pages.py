@@ -1,4 +1,4 @@
-"""Ogg files changed page by page."""
+"""Changes Ogg files page by page."""
 
 from collections.abc import Iterator
 
@@ -18,13 +18,13 @@ def pages(content: bytes) -> Iterator[bytes]:
 
 
 def captured_live(content: bytes, samples_before: int) -> bytes:
-    """The file as a listener gets it who came when the stream had been running for so many samples."""
+    """Return the file as received by a listener who joined after this many samples."""
     return b"".join(_later(page, samples_before) for page in pages(content))
 
 
 def _later(page: bytes, samples: int) -> bytes:
     position = int.from_bytes(page[6:14], "little", signed=True)
-    if position <= 0:  # a header, or a page on which no packet ends
+    if position <= 0:  # This is a header, or a page on which no packet ends.
         return page
     return with_checksum(page[:6] + (position + samples).to_bytes(8, "little") + page[14:])
 

@@ -1,4 +1,4 @@
-"""How many bytes of tensors are alive at once while something runs, counted without any memory: on `meta`."""
+"""Counts the bytes of tensors that are alive at once, without any memory: on the device `meta`."""
 
 import weakref
 from typing import Any
@@ -26,7 +26,7 @@ class PeakMemory(TorchDispatchMode):
 
     def _count(self, storage: torch.UntypedStorage, given: set[int]) -> None:
         if id(storage) in given or id(storage) in self._seen:
-            return  # a view, or written in place
+            return  # The result is a view, or was written in place.
         size = storage.nbytes()
         self._alive += size
         self.peak = max(self.peak, self._alive)

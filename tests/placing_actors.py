@@ -2,8 +2,8 @@
 
     python -m tests.placing_actors RAY_ADDRESS PRESET REPLICAS_AT_MOST ORDERS
 
-A program of its own: a driver that connects to a second cluster gives its actors the ids that those of the
-first had, and handles of these that are collected late end the new ones.
+It is a program of its own, because a driver that connects to a second cluster gives its actors the ids of
+those in the first. Handles of the first ones that are collected late then end the new ones.
 """
 
 import json
@@ -28,12 +28,12 @@ class Nothing:
 
 
 def replica_options(preset: Path, at_most: Mapping[str, int]) -> list[Mapping[str, Any]]:
-    """What Serve would start each replica with."""
+    """Return the options with which Serve would start each replica."""
     options = []
     for deployment in application(preset).deployments:
         wanted = deployment.ray_actor_options.model_dump(exclude_unset=True)
         if deployment.max_replicas_per_node is not DEFAULT.VALUE:
-            # Serve's own way to say how many of them a node may have.
+            # Serve expresses a limit on replicas in a node in this way.
             share = 1.0 / deployment.max_replicas_per_node
             wanted["resources"] = {f"{IMPLICIT_RESOURCE_PREFIX}acestep:{deployment.name}": share}
         options += [wanted] * min(replicas(deployment), at_most[deployment.name])

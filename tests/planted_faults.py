@@ -2,8 +2,8 @@
 
     python -m tests.planted_faults [--only WORDS] [--fast]
 
-The faults are in tests/data/planted_faults.yaml. For each it prints the test that noticed it; the exit code
-is 1 where one was not noticed. The tests nearest to a fault run first, then all fast ones, then those on
+The faults are in tests/data/planted_faults.yaml. The program prints the test that noticed each one. Its exit
+code is 1 when one was not noticed. The tests nearest to a fault run first, then all fast ones, then those on
 engines and on a running server.
 """
 
@@ -34,7 +34,7 @@ LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "*_cache", ".hypothesis", "ou
 
 @dataclass(frozen=True)
 class Fault:
-    """`before`, which is in the file once, becomes `after`."""
+    """One fault: `before`, which occurs once in the file, becomes `after`."""
 
     file: str
     before: str
@@ -49,7 +49,7 @@ class Fault:
 
 
 def faults() -> list[Fault]:
-    """All that are known."""
+    """Return all known faults."""
     content: dict[str, Any] = yaml.safe_load(FAULTS.read_text())
     return [
         Fault(one["file"], one["before"], one["after"], tuple(content["nearest"][one["nearest"]]))
@@ -58,9 +58,10 @@ def faults() -> list[Fault]:
 
 
 def noticed_by(tree: Path, fault: Fault, farther: Sequence[tuple[str, ...]] = FARTHER) -> str | None:
-    """The first test that fails with the fault in `tree`, of those nearest and `farther`, or None.
+    """Return the first test that fails with the fault in `tree`, or None.
 
-    Raises ValueError where the code has changed, so that the fault cannot be planted.
+    The tests nearest to the fault run first, then `farther`. Raises ValueError when the code has changed, so
+    that the fault cannot be planted.
     """
     file = tree / fault.file
     whole = file.read_text()

@@ -1,4 +1,4 @@
-"""Ports of loopback for servers that tests start."""
+"""Chooses loopback ports for servers that tests start."""
 
 import random
 import socket
@@ -6,7 +6,7 @@ from contextlib import suppress
 
 
 def free_port() -> int:
-    """Below the ports that the kernel gives away: nobody else gets it before its server binds it."""
+    """Return a port below those that the kernel assigns, so that nobody else takes it in the meantime."""
     while True:
         port = random.SystemRandom().randint(20_000, 32_000)
         with socket.socket() as listener, suppress(OSError):

@@ -1,4 +1,4 @@
-"""The config files that the repo ships, read as Serve reads them."""
+"""The config files that the repository ships, read as Serve reads them."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ CLUSTER = PROJECT_ROOT / "configs" / "cluster.yaml"
 MULTI_GPU_NODE = PROJECT_ROOT / "configs" / "multi_gpu_node.yaml"
 CPU = PROJECT_ROOT / "configs" / "cpu.yaml"
 PRESETS = sorted({*(PROJECT_ROOT / "configs").glob("*.yaml")} - {KUBERAY, CPU})
-"""For GPUs."""
+"""The presets for GPUs."""
 SINGLE_GPU = [preset for preset in PRESETS if preset.stem.startswith("single_gpu")]
 SECTIONS = {"LanguageModel": "language_model", "Generator": "generator", "Codec": "codec"}
 
@@ -37,7 +37,7 @@ def num_gpus(config: Path) -> dict[str, float]:
 
 
 def replicas(deployment: DeploymentSchema) -> int:
-    """The most that there may be."""
+    """Return the largest number of replicas of a deployment."""
     scaled = deployment.autoscaling_config
     if isinstance(scaled, dict):
         return int(scaled["max_replicas"])

@@ -1,4 +1,4 @@
-"""A server in simulated time: runners that share its engines work off a line of mixed jobs."""
+"""A server in simulated time: runners that share its engines complete a queue of mixed jobs."""
 
 import random
 from collections import Counter
@@ -16,7 +16,7 @@ from tests.job_tracking import Tracking
 
 POLL_SECONDS = 3.0
 NOISE = 0.1
-"""Standard deviation of what a stage takes, relative to what it should."""
+"""Standard deviation of the duration of a stage, relative to its expected duration."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Poll:
 class _Running:
     claim: Claim
     left: list[float]
-    """Seconds of each stage that it would take alone."""
+    """Seconds that each remaining stage would take alone."""
     timings: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -44,7 +44,10 @@ class _Running:
 
 
 def mixed_work(rng: random.Random) -> Work:
-    """A job of 5 to 60 s, one or two songs, half of them with audio codes, some with all metadata given."""
+    """Return a job of one or two songs of 5 to 60 s.
+
+    Half have audio codes, and some have all metadata given.
+    """
     seconds, items = rng.uniform(5, 60), rng.choice((1, 2))
     thinking, asks_lm = rng.random() < 0.5, rng.random() < 0.7
     item = (0.0, 5 * seconds * thinking, 8 * seconds, seconds, seconds)
@@ -53,7 +56,7 @@ def mixed_work(rng: random.Random) -> Work:
 
 
 def seconds_alone(work: Work) -> list[float]:
-    """What the stages take on an otherwise idle machine: the LM runs both songs nearly as fast as one."""
+    """Return the seconds of the stages on an idle machine. The LM runs two songs nearly as fast as one."""
     _, composing, denoising, decoding, encoding = work.units
     longest_run = work.item_units[STAGES.index("composing")]
     return [
@@ -66,21 +69,21 @@ def seconds_alone(work: Work) -> list[float]:
 
 
 Sharing = Callable[[Sequence[str]], Sequence[float]]
-"""The stages that jobs are in -> how fast each of them runs, relative to being alone."""
+"""Maps the stages in which jobs are to the speed of each job, relative to its speed alone."""
 
 
 def one_processor(stages: Sequence[str]) -> Sequence[float]:
-    """All jobs share one machine, which does no more than it does for one."""
+    """All jobs share one machine, which does no more for several than for one."""
     return [1 / len(stages) for _ in stages]
 
 
 def batching_engines(stages: Sequence[str]) -> Sequence[float]:
-    """Together they get more done than one after the other."""
+    """Several jobs together get more done than one after the other."""
     return [(1 + 0.5 * (len(stages) - 1)) / len(stages) for _ in stages]
 
 
 def engine_for_each_stage(stages: Sequence[str]) -> Sequence[float]:
-    """Only jobs in the same stage wait for each other; the LM runs them side by side."""
+    """Only jobs in the same stage wait for each other, and the LM runs its jobs side by side."""
     jobs = Counter(stages)
     return [1.0 if stage in {"planning", "composing"} else 1 / jobs[stage] for stage in stages]
 
@@ -102,7 +105,7 @@ class Simulation:
         self._waiting: list[str] = []
 
     def closed(self, outstanding: int, jobs: int) -> None:
-        """Each finished job is followed by another, so that `outstanding` wait or run."""
+        """Follow each finished job by another, so that `outstanding` jobs wait or run."""
         submitted = 0
         for _ in self._events(iter(())):
             while submitted < jobs and len(self._waiting) + len(self._running) < outstanding:
@@ -111,7 +114,7 @@ class Simulation:
                 submitted += 1
 
     def poisson(self, jobs: int, mean_gap: float) -> None:
-        """Jobs that come when they like."""
+        """Submit jobs at random times."""
         times, now = [], self.tracking.clock.now
         for _ in range(jobs):
             now += self.rng.expovariate(1 / mean_gap)
@@ -125,7 +128,7 @@ class Simulation:
         return job_id
 
     def _events(self, arrivals: Iterator[float]) -> Iterator[None]:
-        """Run until nothing is left to do; each event is yielded once it has happened."""
+        """Run until nothing is left to do, and yield after each event."""
         clock = self.tracking.clock
         next_poll, next_arrival = clock.now + POLL_SECONDS, next(arrivals, float("inf"))
         yield
@@ -198,7 +201,7 @@ class Simulation:
             self._refusals.append((self.tracking.clock.now, refused.value.retry_after))
 
     def honest_share(self) -> float:
-        """Of the polls since the first job finished, those with `eta_seconds` within 30 % of the truth."""
+        """Return the share of polls after the first result whose `eta_seconds` is off by at most 30 %."""
         first = min(self.finished_at.values())
         honest = [
             _is_honest(poll.eta, self.finished_at[poll.job_id] - poll.at)
@@ -208,7 +211,7 @@ class Simulation:
         return sum(honest) / len(honest)
 
     def honest_refusals(self) -> list[bool]:
-        """Of each refusal by a full line, whether the next job ended after `retry_after` (30 % or 0.5 s)."""
+        """Return for each refusal whether the next job ended at `retry_after`, within 30 % or 0.5 s."""
         ends = sorted(self.finished_at.values())
         return [
             _is_honest(told, next(end for end in ends if end >= at) - at, 0.5)

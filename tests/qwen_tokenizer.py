@@ -1,4 +1,4 @@
-"""The real 217,204-token vocabulary of the official 5Hz LMs, from the BPE ranks in the dashscope package."""
+"""The real vocabulary of the official 5Hz LMs (217,204 tokens), from BPE ranks in the dashscope package."""
 
 import json
 from functools import cache

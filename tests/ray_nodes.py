@@ -1,4 +1,4 @@
-"""A Ray cluster of several nodes on this machine: each has processes, labels and pretended GPUs."""
+"""A Ray cluster of several nodes on this machine, each with processes, labels and pretended GPUs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -9,7 +9,10 @@ import ray
 from ray.cluster_utils import Cluster
 
 ADDRESS = "127.0.0.2"
-"""Loopback, where nobody else reaches the nodes; Ray takes 127.0.0.1 for "find the address out yourself"."""
+"""A loopback address that nobody else can reach.
+
+Ray takes 127.0.0.1 as a request to find the address itself.
+"""
 
 
 class RayNodes:
@@ -30,11 +33,11 @@ class RayNodes:
         return self._cluster.add_node(node_ip_address=ADDRESS, **node)
 
     def lose(self, node: Any) -> None:
-        """The node and all its processes end without a word."""
+        """End the node and all of its processes without notice."""
         self._cluster.remove_node(node, allow_graceful=False)
 
     def roots(self) -> list[int]:
-        """Pids of the processes that all others of the cluster descend from."""
+        """Return the ids of the processes from which all others of the cluster descend."""
         return [
             info.process.pid
             for node in self._cluster.list_all_nodes()
@@ -49,8 +52,8 @@ class RayNodes:
 
 @pytest.fixture
 def ray_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., RayNodes]]:
-    """Starts a cluster: `ray_nodes(num_cpus=2, labels=…)` with the options of its head."""
-    # The nodes are started here, applications on them by other processes: without a shared token.
+    """Start a cluster: `ray_nodes(num_cpus=2, labels=…)` takes the options of its head."""
+    # The nodes are started here and applications on them by other processes, so they cannot share a token.
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     with ExitStack() as ends:

@@ -1,4 +1,4 @@
-"""A real redis-server on a loopback port of its own, which loses nothing it has answered."""
+"""A real redis-server on a free loopback port, which loses no write that it has confirmed."""
 
 import subprocess
 import time
@@ -10,9 +10,9 @@ from tests.ports import free_port
 
 
 class RedisServer:
-    """Started when made; started again, it goes on with what is in its folder.
+    """Starts when it is created. When started again, it continues with what is in its folder.
 
-    Raises FileNotFoundError where redis-server is not installed.
+    Raises FileNotFoundError when redis-server is not installed.
     """
 
     def __init__(self, folder: Path, appendonly: str = "yes", appendfsync: str = "always") -> None:
@@ -46,17 +46,17 @@ class RedisServer:
                     time.sleep(0.05)
 
     def fill(self) -> None:
-        """Let it have no room for anything more."""
+        """Leave no memory for further writes."""
         with redis.Redis.from_url(self.url) as client:
             client.config_set("maxmemory-policy", "noeviction")
             client.config_set("maxmemory", 1)
 
     def give_room(self) -> None:
-        """End what `fill` began."""
+        """Undo `fill`."""
         with redis.Redis.from_url(self.url) as client:
             client.config_set("maxmemory", 0)
 
     def kill(self) -> None:
-        """SIGKILL, as when its machine loses power."""
+        """Send SIGKILL, as if its machine lost power."""
         self._process.kill()
         self._process.wait()

@@ -1,4 +1,4 @@
-"""A runner with the real tracker, actor code and storage; the models answer as told."""
+"""A runner with the real tracker, actor code and storage. The models answer as the test says."""
 
 import asyncio
 import io
@@ -46,7 +46,7 @@ async def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> None:
 
 @dataclass
 class Models:
-    """Each stage answers at once, unless told what to raise first, or where to wait until told to go on."""
+    """Answers each stage at once, unless told to raise an error or to wait in a stage until released."""
 
     storage: AudioStorage
     failures: dict[str, list[Exception]] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class Models:
     ) -> AsyncGenerator[tuple[int, Progress | DenoisedLatents], None]:
         await self._enter("denoising")
         for item in range(len(requests)):
-            yield item, DenoisedLatents(None, 8, None)  # nobody here listens to them
+            yield item, DenoisedLatents(None, 8, None)  # Nobody listens to these callbacks here.
 
     async def decode(self, request: DecodeRequest) -> AsyncGenerator[Progress | AudioFile, None]:
         yield Progress("decoding", 0, 1)
@@ -96,7 +96,7 @@ class Models:
 
 
 class Tracker:
-    """Calls the tracker's methods without Ray; `away` is what every call raises instead."""
+    """Calls the tracker's methods without Ray. When `away` is set, every call raises it instead."""
 
     def __init__(self, settings: Settings) -> None:
         self.actor = DurableTracker(settings)
@@ -110,7 +110,7 @@ class Tracker:
 
 
 class Server:
-    """One ingress replica's runners, their tracker and storage."""
+    """The runners of one ingress replica, with their tracker and storage."""
 
     def __init__(self, folder: Path, **jobs: Any) -> None:
         limits = {"lease_seconds": 5.0, "heartbeat_seconds": 0.05, "runners": 1, "store": "memory", **jobs}
@@ -147,6 +147,9 @@ class Server:
         await eventually(lambda: stage in self.models.calls)
 
     def files(self) -> list[str]:
-        """Files of jobs: without the store's sign-in, which a sweep may write at any moment."""
+        """Return the files of jobs.
+
+        The store's sign-in is left out, because a sweep may write it at any moment.
+        """
         files = [path.relative_to(self.folder) for path in self.folder.rglob("*") if path.is_file()]
         return [str(file) for file in files if file.parts[0] != ".stores"]

@@ -1,4 +1,4 @@
-"""Spans of tests: kept in memory, and looked at by name."""
+"""Keeps the spans of tests in memory and finds them by name."""
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
@@ -27,13 +27,13 @@ class KeptSpans:
         return [span.name for span in self.all]
 
     def named(self, name: str) -> ReadableSpan:
-        """The only span with a name."""
+        """Return the only span with a name."""
         (span,) = [span for span in self.all if span.name == name]
         return span
 
 
 def context_of(span: ReadableSpan) -> str:
-    """Its traceparent."""
+    """Return the span's traceparent."""
     context = span.context
     return (
         f"00-{format_trace_id(context.trace_id)}-{format_span_id(context.span_id)}-{context.trace_flags:02x}"

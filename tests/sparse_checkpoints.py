@@ -1,4 +1,4 @@
-"""Checkpoints of any size that take no space: headers and holes in the place of weights."""
+"""Checkpoints of any size that take no disk space: headers, and holes in place of weights."""
 
 import json
 import math
@@ -9,7 +9,7 @@ _BYTES = {"BF16": 2, "F32": 4, "I8": 1}
 
 
 def write_sparse(file: Path, layout: Mapping[str, tuple[int, ...]], dtype: str = "BF16") -> None:
-    """A safetensors file of zeros, none of them on the disk."""
+    """Write a safetensors file of zeros that takes no space on the disk."""
     header, end = {}, 0
     for name, shape in layout.items():
         start, end = end, end + _BYTES[dtype] * math.prod(shape)
@@ -21,7 +21,7 @@ def write_sparse(file: Path, layout: Mapping[str, tuple[int, ...]], dtype: str =
 
 
 def write_sparse_shards(folder: Path, stem: str, layout: Mapping[str, tuple[int, ...]], count: int) -> None:
-    """The same in `count` files and their index."""
+    """Write the same in `count` files with their index."""
     weight_map = {}
     for shard in range(count):
         name = f"{stem}-{shard + 1:05}-of-{count:05}.safetensors"

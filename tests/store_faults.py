@@ -1,4 +1,4 @@
-"""Job stores that are full or away for a while, for real: files that may not grow, a Redis without memory."""
+"""Job stores that are really full or away for a while: files that may not grow, a Redis without memory."""
 
 import resource
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from tests.redis_server import RedisServer
 
 
 class FullDisk:
-    """The SQLite file and its log cannot grow: to SQLite a disk I/O error (EFBIG in the place of ENOSPC)."""
+    """The SQLite file and its log cannot grow. SQLite reports a disk I/O error (EFBIG in place of ENOSPC)."""
 
     def __init__(self, path: Path) -> None:
         self.location = str(path)
@@ -17,7 +17,7 @@ class FullDisk:
         self._limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def begin(self) -> None:
-        """Let no file of this process grow beyond what the log has now."""
+        """Let no file of this process grow beyond the present size of the log."""
         resource.setrlimit(resource.RLIMIT_FSIZE, (self._log.stat().st_size, self._limits[1]))
 
     def end(self) -> None:
@@ -26,7 +26,7 @@ class FullDisk:
 
 
 class FullRedis:
-    """Redis is at `maxmemory`, and evicts nothing: it refuses what needs memory."""
+    """Redis is at `maxmemory` and evicts nothing, so it refuses commands that need memory."""
 
     def __init__(self, server: RedisServer) -> None:
         self._server = server
@@ -58,7 +58,7 @@ Fault = FullDisk | FullRedis | LostRedis
 
 @contextmanager
 def fault_of(kind: str, folder: Path, start_redis: Callable[..., RedisServer]) -> Iterator[Fault]:
-    """A store of this kind, whose fault is over afterwards."""
+    """Yield a store of this kind. Its fault has ended afterwards."""
     if kind == "full disk":
         fault: Fault = FullDisk(folder / "jobs.sqlite3")
     else:

@@ -1,6 +1,6 @@
-"""A process that is made to be killed: `python -m tests.store_writer LOCATION` writes batches without end.
+"""A process that tests kill: `python -m tests.store_writer LOCATION` writes batches without end.
 
-It prints the number of each batch once the store has said that it is durable.
+It prints the number of each batch once the store has confirmed that it is durable.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The real generator engine on the random checkpoints of the parity data, watched, and songs to step."""
+"""The real generator engine on the random checkpoints of the parity data, with a record of its calls."""
 
 import time
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ SONG = DenoiseRequest(
 
 
 def changed(song: DenoiseRequest, **options: Any) -> DenoiseRequest:
-    """The same song with other diffusion options."""
+    """Return the same song with other diffusion options."""
     return replace(song, options=replace(song.options, **options))
 
 
@@ -42,7 +42,7 @@ LONG = changed(SONG, inference_steps=50, guidance_scale=1.0)
 
 
 class WatchedEngine(GeneratorEngine):
-    """The real engine, which notes what it does and fails as told."""
+    """The real engine, which records its calls and fails as told."""
 
     def __init__(self, variant: str) -> None:
         self.__dict__.update(loaded(variant).__dict__)
@@ -50,12 +50,12 @@ class WatchedEngine(GeneratorEngine):
         self.tokens_of_forwards: list[int] = []
         self.events: list[str] = []
         self.memory = UNLIMITED
-        """Tokens that fit."""
+        """Number of tokens that fit into the memory."""
         self.refused: int | None = None
-        """Frames of songs that the forward cannot do."""
+        """Frames of the songs that the forward refuses."""
         self.start_seconds = 0.0
         self.full_starts = 0
-        """Starts that find the memory full of what is remembered."""
+        """Number of starts that find the memory full of cached data."""
 
     def start(self, request: DenoiseRequest) -> Song:
         self.events.append("start")
@@ -101,7 +101,7 @@ def latents_alone(variant: str, request: DenoiseRequest) -> np.ndarray:
 
 
 async def run(batcher: StepBatcher, *requests: DenoiseRequest) -> list[np.ndarray]:
-    """The latents of one job's songs."""
+    """Return the latents of one job's songs."""
     found: dict[int, np.ndarray] = {}
     async with aclosing(batcher.run(requests)) as news:
         async for item, answer in news:

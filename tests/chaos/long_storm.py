@@ -1,6 +1,6 @@
-"""`make chaos`: CHAOS_JOBS jobs on a cluster of two nodes, under kills of all kinds, a node's among them.
+"""Runs `make chaos`: CHAOS_JOBS jobs on a cluster of two nodes, while processes and a node are killed.
 
-Not part of `make test`.
+It is not part of `make test`.
 """
 
 import os
@@ -26,18 +26,18 @@ SEED = int(os.environ.get("CHAOS_SEED", "2026"))
 NODE = "node"
 NODE_AWAY_SECONDS = 5.0
 MOST_TIES = JOBS // 100
-"""Songs whose codes may differ: two tokens were as likely but for a rounding error."""
+"""Number of songs whose codes may differ, because two tokens had the same probability up to rounding."""
 
 
 class Nodes:
-    """A head, and a worker node that holds the generator and the codec."""
+    """A head node, and a worker node that holds the Generator and the Codec."""
 
     def __init__(self, ray_nodes: RayNodes) -> None:
         self.all = ray_nodes
         self._worker = self._new_worker()
 
     def lose_worker(self) -> None:
-        """Another takes its place later."""
+        """End the worker node. Another one replaces it later."""
         self.all.lose(self._worker)
         time.sleep(NODE_AWAY_SECONDS)
         self._worker = self._new_worker()

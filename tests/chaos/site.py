@@ -1,4 +1,4 @@
-"""A server under attack: its processes, its memory, and users who try again."""
+"""A server under attack: its processes, its memory, and users who repeat requests that fail."""
 
 import time
 from collections.abc import Callable
@@ -20,19 +20,19 @@ PROCESSES = {
     "codec": "ServeReplica:acestep:Codec",
     "tracker": "ray::TrackerProcess",
 }
-"""Kind of process -> a part of its title."""
+"""For each kind of process, a part of its title."""
 
 
 @dataclass
 class Site:
-    """A running server. `roots` tell the processes that all others descend from."""
+    """A running server. `roots` are the processes from which all others descend."""
 
     http: httpx.Client
     url: str
     roots: list[Callable[[], list[int]]]
 
     def ask(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        """An answer of the application, asked for until there is one: a user's client would do the same."""
+        """Repeat a request until the application answers it, as a user's client would do."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
@@ -46,7 +46,7 @@ class Site:
             time.sleep(0.2)
 
     def submit(self, song: dict[str, Any], key: str) -> str:
-        """The id of the one job that is made of all tries."""
+        """Submit a song until it is accepted. All tries together make one job, whose id is returned."""
         answer = self.ask("POST", "/v1/music/generate", json=song, headers={"Idempotency-Key": key})
         assert answer.status_code == 200, answer.text
         return str(answer.json()["job_id"])
@@ -58,7 +58,7 @@ class Site:
         return found
 
     def finished(self, job_ids: list[str]) -> dict[str, dict[str, Any]]:
-        """The results of all these jobs, which must succeed."""
+        """Return the results of these jobs, all of which must succeed."""
         results = {}
         for job_id in job_ids:
             deadline = time.monotonic() + PATIENCE_SECONDS
@@ -69,13 +69,13 @@ class Site:
         return results
 
     def make(self, songs: list[dict[str, Any]], key: str) -> list[Song]:
-        """What the server makes of these songs while nothing happens to it."""
+        """Return the songs that the undisturbed server makes of these requests."""
         job_ids = [self.submit(song, f"{key}-{index}") for index, song in enumerate(songs)]
         results = self.finished(job_ids)
         return [Song.of(self, results[job_id]) for job_id in job_ids]
 
     def ended(self, job_ids: list[str]) -> int:
-        """How many of these jobs are neither waiting nor running."""
+        """Return how many of these jobs neither wait nor run."""
         return sum(self.job(job_id)["status"] not in {"queued", "running"} for job_id in job_ids)
 
     def wait_until_ready(self) -> None:
@@ -102,7 +102,7 @@ class Site:
         return found
 
     def kill(self, kind: str) -> bool:
-        """SIGKILL one process of a kind; False where none is running now."""
+        """Send SIGKILL to one process of a kind. Return False when none is running."""
         for process in self.processes():
             try:
                 if PROCESSES[kind] in " ".join(process.cmdline()):
@@ -113,7 +113,7 @@ class Site:
         return False
 
     def kill_all(self) -> None:
-        """SIGKILL everything at once."""
+        """Send SIGKILL to all processes at once."""
         processes = self.processes()
         for process in processes:
             with suppress(psutil.NoSuchProcess):
@@ -121,7 +121,7 @@ class Site:
         psutil.wait_procs(processes, timeout=30)
 
     def memory_bytes(self) -> int:
-        """What all processes take together, memory that they share counted once."""
+        """Return the bytes of all processes together. Shared memory counts once."""
         total = 0
         for process in self.processes():
             try:
@@ -132,6 +132,6 @@ class Site:
 
 
 def site_of(server: LocalServer, http: httpx.Client) -> Site:
-    """A server that has become ready."""
+    """Return the site of a server that has become ready."""
     server.wait_until_ready(lambda _seconds, _waiting_for: None)
     return Site(http, server.url, [lambda: [server.process.pid]])

@@ -1,4 +1,4 @@
-"""Songs of one or two seconds of every kind, what came of them, and how far two of the same seed differ."""
+"""Requests for songs of one or two seconds of every kind, their results, and how two songs differ."""
 
 import io
 import random
@@ -19,7 +19,10 @@ TOLERANCE = 2 * LSB
 
 
 def songs(count: int) -> list[dict[str, Any]]:
-    """Seeded requests; the same ones every time. Nothing is left to chance, so each has one right answer."""
+    """Return the same requests every time.
+
+    They leave nothing random, so each has exactly one right result.
+    """
     chance = random.Random(7)
     return [
         {
@@ -41,7 +44,7 @@ def songs(count: int) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Song:
-    """What a job made."""
+    """The result of one job."""
 
     codes: list[str | None]
     files: list[bytes]
@@ -52,7 +55,7 @@ class Song:
         return cls(result["audio_codes"], files)
 
     def differences(self, other: "Song") -> list[str]:
-        """How this one is not the same music as `other`."""
+        """Return the ways in which this song is not the same music as `other`."""
         found = []
         if self.codes != other.codes:
             found.append("other codes")

@@ -1,4 +1,4 @@
-"""Jobs in a server whose processes are killed: each must end once, with the music of an undisturbed run."""
+"""Runs jobs while processes are killed. Each job must end once, with the music of an undisturbed run."""
 
 import random
 import time
@@ -16,35 +16,35 @@ from tests.live_server import tiny_config
 from tests.ports import free_port
 
 CALM_SECONDS = (0.5, 5.0)
-"""Between the loss of one process and the first look whether all is well again."""
+"""Shortest and longest pause in seconds between the loss of a process and the next check of the server."""
 STAGES = {
     "language model": "composing",
     "generator": "denoising",
     "codec": "decoding",
 }
-"""When the loss of a process hurts most; that of others always does."""
+"""The stage at which the loss of a process does the most harm. For other kinds every moment is equal."""
 MEMORY_EVERY_SECONDS = 5.0
 
 
 def chaos_config(folder: Path) -> dict[str, Any]:
-    """The embedded default with tiny models, quicker to notice a lost runner and slower to give a job up."""
+    """Return the embedded default with tiny models, short leases and many attempts."""
     config = tiny_config(free_port(), folder)
     arguments = config["applications"][0]["args"]
     arguments["jobs"] |= {"lease_seconds": 6, "max_attempts": 10, "queue_limit": 1000, "client_jobs": 1000}
     arguments["storage"] |= {"sweep_seconds": 2}
-    # Songs step alone: beside those of other jobs, which are others in each run, they would differ in
-    # rounding, and an MP3 encoder makes more of it.
+    # Songs step alone. Beside songs of other jobs, which differ in each run, they would differ in rounding,
+    # and an MP3 encoder amplifies that.
     arguments["generator"]["tokens_per_forward"] = 1
     return config
 
 
 @dataclass
 class Storm:
-    """What happened, to be printed."""
+    """What happened in a storm, for the printed report."""
 
     killed: Counter[str] = field(default_factory=Counter)
     attempts: Counter[int] = field(default_factory=Counter)
-    """How many attempts jobs took -> how many jobs."""
+    """Number of jobs by number of attempts."""
     seconds: float = 0.0
     peak_bytes: int = 0
 
@@ -58,7 +58,7 @@ class Storm:
 
 
 def in_turns(kinds: list[str], times: int, chance: random.Random) -> list[str]:
-    """So many blows: all kinds by turns, each turn in another order."""
+    """Return `times` kinds of processes to kill: all kinds in turn, in another order in each turn."""
     blows: list[str] = []
     while len(blows) < times:
         blows += chance.sample(kinds, len(kinds))
@@ -73,10 +73,10 @@ def ride_out(
     storage: Path,
     chance: random.Random,
 ) -> tuple[Storm, dict[str, Song]]:
-    """Submit the songs in as many portions as there are blows, and strike in the middle of each.
+    """Submit the songs in as many portions as there are blows, and strike in the middle of each portion.
 
-    `strike(kind)` is False where there is nothing of that kind to kill now; it is tried again. Returns the
-    songs by job id, in order.
+    `strike(kind)` returns False when no such process runs; it is tried again. Returns the songs by job id, in
+    order.
     """
     storm = Storm()
     started = time.monotonic()
@@ -102,7 +102,7 @@ def ride_out(
 
 
 def compare(found: list[Song], expected: list[Song]) -> list[str]:
-    """Every difference between two runs of the same songs."""
+    """Return every difference between two runs of the same songs."""
     return [
         f"song {index}: {difference}"
         for index, (song, undisturbed) in enumerate(zip(found, expected, strict=True))
@@ -111,7 +111,7 @@ def compare(found: list[Song], expected: list[Song]) -> list[str]:
 
 
 def _wait_for_work(site: Site, job_ids: list[str], stage: str | None) -> None:
-    """Until one of the last jobs is run, and is at a stage if one is asked for, or all of them have ended."""
+    """Wait until one of the last jobs runs (at `stage`, if one is given), or until all of them have ended."""
     for job_id in job_ids[-8:]:
         while (job := site.job(job_id))["status"] in {"queued", "running"}:
             if job["status"] == "running" and stage in {None, job["stage"]}:
@@ -119,7 +119,7 @@ def _wait_for_work(site: Site, job_ids: list[str], stage: str | None) -> None:
 
 
 def _only_attempt(folder: Path) -> int:
-    """The number of the attempt whose songs were published; no other may have left anything."""
+    """Return the number of the attempt whose songs were published. No other attempt may have left files."""
     deadline = time.monotonic() + 30
     while len(left := [path.name for path in folder.iterdir()]) != 1:
         assert time.monotonic() < deadline, f"{folder} holds {left}"

@@ -1,4 +1,4 @@
-"""configs/cluster.yaml on nodes with pretended GPUs: its resources are untouched, its models are tiny."""
+"""Runs configs/cluster.yaml on nodes with pretended GPUs. Its resources are unchanged, its models tiny."""
 
 import time
 from collections.abc import Callable
@@ -33,7 +33,7 @@ SONG = {
     "batch_size": 1,
     "audio_format": "wav",
 }
-# Of this machine, not of an H100: so that thirty songs are work for two Generators.
+# The speeds are those of this machine and not of an H100, so that thirty songs need two Generators.
 UNITS_PER_SECOND = {"LanguageModel": 1000, "Generator": 100, "Codec": 40}
 HOLD_SECONDS = 20.0
 EMBEDDED = {
@@ -42,18 +42,18 @@ EMBEDDED = {
     "Qwen3-Embedding-0.6B": "Qwen3-Embedding-0.6B",
     "vae": "vae",
 }
-"""The preset's checkpoints -> those that stand in for them."""
+"""For each checkpoint of the preset, the one that replaces it here."""
 
 
 def preset_on_a_cpu(folder: Path) -> dict[str, Any]:
-    """The preset with another device, model folder, storage, store and port."""
+    """Return the preset with another device, model folder, storage, store and port."""
     models = folder / "models"
     models.mkdir()
     for name, stand_in in EMBEDDED.items():
         (models / name).symlink_to(checkpoint_folder(TINY_MODELS, stand_in))
     config: dict[str, Any] = yaml.safe_load(CLUSTER.read_text())
     config["http_options"] |= {"host": "127.0.0.1", "port": free_port()}
-    config["proxy_location"] = "HeadOnly"  # the nodes share one machine, and its ports
+    config["proxy_location"] = "HeadOnly"  # The nodes share one machine and therefore its ports.
     (application,) = config["applications"]
     application["autoscaling_policy"]["policy_kwargs"] |= {
         "units_per_second": UNITS_PER_SECOND,

@@ -1,4 +1,4 @@
-"""Songs are made while strangers send the worst that they may."""
+"""Songs are made while strangers send the worst that the limits permit."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from benchmarks.hostile_load.__main__ import SONGS, measure
 pytestmark = pytest.mark.slow
 
 LARGEST_MIB = 1_200
-"""The API's process took 810 MiB and Serve's proxy 770; without strangers they take 160 and 140."""
+"""The API's process took 810 MiB and Serve's proxy 770. Without strangers they take 160 and 140."""
 
 
 def test_songs_are_made_and_no_process_grows_while_strangers_besiege_the_server() -> None:

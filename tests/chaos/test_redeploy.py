@@ -1,4 +1,4 @@
-"""A new release and a change of settings while jobs wait and run: none is lost, none is made twice."""
+"""A new release and a change of settings while jobs wait and run. No job is lost and none is made twice."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ SONG = {
 
 
 def two_ingress_replicas(folder: Path) -> dict[str, Any]:
-    """The embedded default with tiny models and a second replica of the API, so that one always answers."""
+    """Return the embedded default with tiny models and two API replicas, so that one always answers."""
     config = tiny_config(free_port(), folder)
     ingress = config["applications"][0]["deployments"][0]
     assert ingress["name"] == "Ingress"
@@ -36,7 +36,7 @@ def two_ingress_replicas(folder: Path) -> dict[str, Any]:
 
 
 def redeploy(config: dict[str, Any], folder: Path, address: str) -> None:
-    """What `serve run` does with a config file where an application of its name already runs."""
+    """Deploy as `serve run` does when an application of the same name already runs."""
     file = folder / "redeploy.yaml"
     file.write_text(yaml.safe_dump(config))
     serve = Path(sys.executable).with_name("serve")
@@ -73,7 +73,7 @@ def test_a_new_release_and_new_settings_lose_no_job_and_make_none_twice(
 
         submit_until(JOBS // 2)
         wait_until_ended(site, job_ids, 1)
-        application["runtime_env"] = {"env_vars": {"RELEASE": "2"}}  # every replica starts anew
+        application["runtime_env"] = {"env_vars": {"RELEASE": "2"}}  # Every replica starts anew.
         application["args"]["jobs"]["queue_limit"] = 77
         redeploy(config, tmp_path, nodes.address)
         assert site.ended(job_ids) < len(job_ids)
@@ -83,6 +83,6 @@ def test_a_new_release_and_new_settings_lose_no_job_and_make_none_twice(
         stats = site.ask("GET", "/v1/stats").json()
         assert stats["queue_limit"] == 77
         assert stats["jobs"]["succeeded"] == sum(stats["jobs"].values()) == JOBS
-    # A release hands jobs on: no attempt was lost, and none left a song of its own behind.
+    # A release hands jobs on, so no attempt is lost and no other attempt has left a song.
     attempts = [path.name for job_id in job_ids for path in (tmp_path / "output" / job_id).iterdir()]
     assert attempts == ["1"] * JOBS

@@ -1,4 +1,4 @@
-"""A server that goes on for long stays as it is; `benchmarks.soak` says what that means."""
+"""A server that runs for long keeps its memory, open files and disk. `benchmarks.soak` defines the limits."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""kill -9 of everything: an accepted job ends once, and its music is what it would have been anyway."""
+"""Every kind of process is killed with SIGKILL. An accepted job ends once, with the music of a calm run."""
 
 import random
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The scorer hears what was rendered, and songs of a server through its HTTP API."""
+"""The scorer recognises rendered songs, and songs that it gets from a server through the HTTP API."""
 
 import pytest
 

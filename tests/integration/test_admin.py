@@ -1,4 +1,4 @@
-"""`python -m serve_app.admin verify`: whole checkpoints pass, broken ones are named with what is wrong."""
+"""`python -m serve_app.admin verify` accepts whole checkpoints, and names broken ones with their fault."""
 
 import json
 import shutil

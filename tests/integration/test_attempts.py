@@ -1,4 +1,4 @@
-"""Attempts to get at what is not one's own, or at the server: a table of each and what it got."""
+"""Attempts to reach other users' data or to harm the server, each with the answer that it must get."""
 
 import socket
 import time
@@ -21,7 +21,7 @@ MARKER = "a-secret-of-alice"
 
 @dataclass(frozen=True)
 class Attempt:
-    """`got` is the status that it must get."""
+    """One attempt. `got` is the status that it must get."""
 
     what: str
     got: int
@@ -30,7 +30,7 @@ class Attempt:
 
 @pytest.fixture(scope="module")
 def alices_song(guarded: GuardedServer) -> str:
-    """The signed URL of a song of Alice's."""
+    """Return the signed URL of a song of Alice's."""
     return guarded.alice.make(caption=MARKER, audio_duration=1, batch_size=1)["first_audio_path"]
 
 
@@ -109,7 +109,10 @@ def attempts(server: GuardedServer, song: str) -> Iterator[Attempt]:
 
 
 def slow_upload(server: GuardedServer) -> httpx.Response:
-    """A body that trickles in; read off the socket, because clients send all before they listen."""
+    """Send a body slowly.
+
+    The answer is read off the socket, because clients send everything before they listen.
+    """
     url = server.bob.http.base_url
     head = (
         f"POST {GENERATE} HTTP/1.1\r\nHost: {url.host}\r\nContent-Type: application/json\r\n"
@@ -128,7 +131,7 @@ def slow_upload(server: GuardedServer) -> httpx.Response:
 
 
 def memory(server: GuardedServer) -> dict[int, int]:
-    """Bytes of each process of the server."""
+    """Return the bytes of each process of the server."""
     root = psutil.Process(server.bob.pid)
     found = {}
     for process in (root, *root.children(recursive=True)):

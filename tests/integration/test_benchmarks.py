@@ -1,4 +1,4 @@
-"""The benchmarks run and write what their documentation says; their figures need a quiet machine."""
+"""The benchmarks run and write what their documentation describes. Their figures need a quiet machine."""
 
 import json
 import subprocess

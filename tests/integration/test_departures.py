@@ -1,4 +1,4 @@
-"""Clients that go away in the middle of a request are no errors."""
+"""Clients that disconnect in the middle of a request cause no errors."""
 
 import json
 import socket
@@ -10,7 +10,7 @@ import httpx
 from tests.live_server import Client
 
 CLIENTS = 4
-"""Clients that leave, for each kind of departure."""
+"""Number of clients that leave in each kind of way."""
 
 
 def connection(http: httpx.Client) -> socket.socket:
@@ -18,13 +18,13 @@ def connection(http: httpx.Client) -> socket.socket:
 
 
 def leave_after(http: httpx.Client, request: bytes, answer_bytes: int = 0) -> None:
-    """Send the beginning of a request, read some of the answer, and go without a word."""
+    """Send the beginning of a request, read some of the answer, and disconnect abruptly."""
     with connection(http) as client:
         client.sendall(request)
         received = 0
         while received < answer_bytes and (data := client.recv(4_096)):
             received += len(data)
-        # A connection that is closed with unread data is reset.
+        # With this option the connection is reset when it is closed.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
 
@@ -34,7 +34,7 @@ def headers(http: httpx.Client, start: str, **others: str) -> bytes:
 
 
 def departures(client: Client, job_id: str, song: str) -> Iterator[tuple[bytes, int]]:
-    """Beginnings of requests, and how much of each answer is read."""
+    """Yield the beginnings of requests, and how many bytes of each answer are read."""
     http = client.http
     upload = headers(
         http,

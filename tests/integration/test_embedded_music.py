@@ -1,6 +1,6 @@
-"""The server that comes with the repo makes music that follows its requests.
+"""The music of the embedded model follows its requests.
 
-Goals and true scores are in the model card. Three times chance is what untrained weights do not reach.
+Goals and true scores are in the model card. Untrained weights do not reach three times the score of chance.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What the benchmark compares does the same work: the peers make the server's own songs."""
+"""The contestants of the benchmark do the same work: the peers make the same songs as the server."""
 
 import asyncio
 import io

@@ -1,4 +1,4 @@
-"""What the server says about itself, over HTTP."""
+"""The endpoints that describe the server."""
 
 from configs.domain import LANGUAGES
 from configs.settings import Settings

@@ -1,4 +1,4 @@
-"""`eta_seconds` of the running server, against a forecast that knows only how many jobs are ahead."""
+"""`eta_seconds` of the running server, compared with a forecast that only counts the jobs ahead."""
 
 import math
 import random
@@ -25,11 +25,11 @@ class Poll:
     at: float
     eta: float
     counted: float
-    """Seconds: the mean time between two results so far, times the results until this job's own."""
+    """Mean seconds between two results so far, times the number of results up to this job's own."""
 
 
 def mixed_job(rng: random.Random) -> dict[str, object]:
-    """Songs of 5 to 60 s, one or two at once, half of them with audio codes."""
+    """Return a request for one or two songs of 5 to 60 s. Half of the requests write audio codes."""
     return {
         "caption": "a tune",
         "audio_duration": round(rng.choice((5, 10, 30, 60)) * rng.uniform(0.9, 1.0), 1),
@@ -43,7 +43,7 @@ def mixed_job(rng: random.Random) -> dict[str, object]:
 
 
 def polls_of(server: Client, rng: random.Random) -> tuple[list[Poll], dict[str, float]]:
-    """Every poll of a waiting job once some have ended, and when each job ended."""
+    """Return every poll of a waiting job after some jobs have ended, and when each job ended."""
     open_jobs: list[str] = []
     polls: list[Poll] = []
     finished_at: dict[str, float] = {}
@@ -69,12 +69,12 @@ def polls_of(server: Client, rng: random.Random) -> tuple[list[Poll], dict[str, 
 
 
 def error(forecast: float, truth: float) -> float:
-    """How many times too long or too short a forecast is, as a logarithm."""
+    """Return the factor by which a forecast is too long or too short, as a logarithm."""
     return abs(math.log(max(forecast, 0.1) / max(truth, 0.1)))
 
 
 def test_waiting_jobs_are_told_when_they_end_better_than_by_counting(server: Client) -> None:
-    """Both forecasts are of the same polls, so whatever else the machine does is in both."""
+    """Both forecasts are of the same polls, so the load of the machine affects both."""
     polls, finished_at = polls_of(server, random.Random(5))
     assert len(polls) > 50
     told = statistics.median(error(poll.eta, finished_at[poll.job_id] - poll.at) for poll in polls)

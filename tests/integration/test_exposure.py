@@ -1,4 +1,4 @@
-"""What others can reach of a running server: the API; and of Ray nothing without the token."""
+"""The parts of a running server that others can reach: the API, and nothing of Ray without the token."""
 
 import stat
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def family(server: Client) -> Iterator[psutil.Process]:
 
 
 def listening(process: psutil.Process) -> list[tuple[str, int]]:
-    """Addresses and ports."""
+    """Return the addresses and ports on which a process listens."""
     try:
         connections = process.net_connections("inet")
     except psutil.NoSuchProcess:
@@ -48,16 +48,17 @@ def test_all_but_the_replicas_inner_ports_are_on_the_loopback_address_and_those_
 
 
 def dashboard(server: Client) -> str:
-    """The URL of the dashboard, over which applications are deployed."""
+    """Return the URL of the dashboard, through which applications are deployed."""
     for process in family(server):
         if any(word.endswith("dashboard/dashboard.py") for word in process.cmdline()):
             for host, port in listening(process):
                 url = f"http://{host}:{port}"
                 try:
                     page = httpx.get(url)
-                except httpx.HTTPError:  # its gRPC port
+                except httpx.HTTPError:  # This is its gRPC port.
                     continue
-                if "text/html" in page.headers.get("content-type", ""):  # and not the port of its own metrics
+                # The port of its own metrics is not meant.
+                if "text/html" in page.headers.get("content-type", ""):
                     return url
     raise AssertionError("no dashboard runs")
 

@@ -1,4 +1,4 @@
-"""Whatever is sent, no answer is a 5xx and none is missing; afterwards the server makes a song.
+"""Whatever is sent, no answer is a 5xx and none is missing. Afterwards the server makes a song.
 
 `make test-all` sends 3,000 of each kind (FUZZ_CASES), `make test` a part.
 """
@@ -32,7 +32,7 @@ from tests.live_server import GuardedServer
 CASES = int(os.environ.get("FUZZ_CASES", "240"))
 MUTATIONS = CASES * 2 // 3
 TIMEOUT_SECONDS = 30
-"""Of one request; a poll may ask to wait, but not for so long."""
+"""Seconds for one request. A poll may ask to wait, but not for so long."""
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -45,7 +45,7 @@ GENERATE = "/v1/music/generate"
 
 @pytest.fixture(scope="module", autouse=True)
 def still_works(guarded: GuardedServer) -> Iterator[None]:
-    """After all cases what was accepted is cancelled, and the server makes a song."""
+    """After all cases, cancel what was accepted and let the server make a song."""
     yield
     guarded.alice.cancel_all()
     stats = guarded.alice.http.get("/v1/stats").raise_for_status().json()
@@ -57,7 +57,7 @@ def still_works(guarded: GuardedServer) -> Iterator[None]:
 
 
 class Sender:
-    """Sends cases one after the other, keeps the line from staying full, and counts what came back."""
+    """Sends cases one after the other, keeps the queue from staying full, and counts the answers."""
 
     def __init__(self, server: GuardedServer) -> None:
         self._server = server
@@ -84,7 +84,7 @@ class Sender:
 
     def _name_a_real_job(self, case: Case) -> None:
         case.path_parameters["job_id"] = self._random.choice(self._jobs)
-        if case.operation.path.endswith("/events"):  # ends with the job
+        if case.operation.path.endswith("/events"):  # The event stream ends with its job.
             self._server.alice.http.delete(f"/v1/jobs/{case.path_parameters['job_id']}")
         if "wait" in case.query:
             case.query["wait"] = 0.2
@@ -102,7 +102,7 @@ def test_requests_that_the_openapi_document_allows_and_forbids(guarded: GuardedS
     operations = [found.ok() for found in schemathesis.openapi.from_dict(document).get_all_operations()]
     assert len(operations) == sum(map(len, document["paths"].values()))
     sender = Sender(guarded)
-    # Most have few different cases; the one with a body, which has no end of them, makes up the rest.
+    # Most operations have few different cases. The one with a body has any number and supplies the rest.
     operations.sort(key=lambda operation: operation.method == "post")
     for operation in operations:
         can_be_wrong = operation.path_parameters or operation.query or operation.headers or operation.body
@@ -115,7 +115,7 @@ def test_requests_that_the_openapi_document_allows_and_forbids(guarded: GuardedS
 
 
 def send_cases(sender: Sender, operation: APIOperation, mode: GenerationMode, count: int) -> None:
-    """`count` different cases, or all that there are."""
+    """Send `count` different cases, or all that exist."""
 
     @hypothesis.seed(5)
     @hypothesis.settings(
@@ -147,7 +147,7 @@ FIELDS: dict[str, Any] = {
 
 
 def bodies() -> list[tuple[bytes, str | None]]:
-    """One good body of each kind."""
+    """Return one valid body of each kind."""
     form = requests.Request("POST", "http://server", data=FIELDS).prepare()
     song = sound_file(music(0.2), "WAV", "PCM_16")
     uploads = {"src_audio": ("a.wav", song), "reference_audio": ("b.wav", song[:2_000])}

@@ -13,7 +13,7 @@ from tests.live_server import Client, GuardedServer
 
 STREAMS = 20
 LET_GO_SECONDS = 20.0
-"""A wait for a change of a job that nobody listens to any more ends within 15 s."""
+"""A wait for a change of a job that nobody follows any more ends within 15 s."""
 
 
 def events(client: Client, job_id: str, last_event_id: str | None = None) -> Iterator[dict[str, Any]]:
@@ -67,7 +67,7 @@ def test_the_line_moves_and_cancelling_ends_a_stream(server: Client) -> None:
 
 
 def test_clients_that_leave_free_what_they_held(server: Client) -> None:
-    """Connections of all processes go back to what they were."""
+    """The connections of all processes return to their earlier number."""
     jobs = [server.submit(audio_duration=20, batch_size=8) for _ in range(3)]
     server.http.get("/v1/stats")
     before = open_connections(server)
@@ -95,7 +95,10 @@ def open_connections(server: Client) -> int:
 
 
 def test_who_leaves_takes_nobodys_news_along(server: Client) -> None:
-    """Clients of one replica share their questions; Ray ends what a request began when its client leaves."""
+    """Clients of one replica share their questions to the tracker.
+
+    Ray ends what a request began when its client leaves.
+    """
     job_id = server.submit(audio_duration=60, batch_size=2, thinking=True)
     with httpx.Client(base_url=server.http.base_url, timeout=30) as http:
         leaving = events(Client(http, server.audio_in, server.pid), job_id)

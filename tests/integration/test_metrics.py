@@ -1,4 +1,4 @@
-"""The metrics of running servers, as their nodes show them and as a real Prometheus sees them."""
+"""The metrics of running servers, as their nodes export them and as a real Prometheus reads them."""
 
 import json
 import math
@@ -33,34 +33,37 @@ from tests.audio import write_recording
 from tests.live_server import GUARDED_QUEUE, Client, GuardedServer
 
 EXPORT_TIMEOUT_SECONDS = 60
-"""Ray exports every 2 s here (tests/live_server.py), later on a busy machine."""
+"""Ray exports every 2 s here (tests/live_server.py), and later on a busy machine."""
 RATE_INTERVAL = "1m"
 ALERT_TESTS = Path(__file__).parents[1] / "data" / "alert_rules.yaml"
 SONG_SECONDS = 12.2
-"""More than a tile of the codec, and an odd number of latent frames."""
+"""Longer than a tile of the codec, with an odd number of latent frames."""
 CODES, STEPS, TILES = 61, 8, 2
-"""Of such a song."""
+"""Counts for such a song."""
 JOBS = 2
 BATCH = 2
 LINE_GAUGES = (metrics.QUEUE_DEPTH, metrics.QUEUE_AGE, metrics.RUNNING_JOBS)
 ALARMS = (metrics.API_KEYS_OUTDATED, metrics.UNOWNED_FOLDERS, metrics.CLOCK_AHEAD)
-"""They are 0 where all is well."""
+"""Gauges that are 0 when all is well."""
 FAULTS = (metrics.SET_ASIDE,)
-"""Ray shows no counter before it counts, and the load damages no record."""
+"""Counters that stay unset here.
+
+Ray exports no counter before its first count, and the load damages no record.
+"""
 VLLM_METRICS = ("ray_vllm_prefix_cache_queries_total", "ray_vllm_prefix_cache_hits_total")
 
 Shown = Counter[tuple[str, str]]
-"""Series and value of its label ("" where it has none) -> sum over all processes."""
+"""For each (series, value of its label or ""), the sum over all processes."""
 
 
 @dataclass(frozen=True)
 class Endpoints:
-    """What Prometheus would scrape."""
+    """The endpoints that Prometheus would scrape."""
 
     lists: Sequence[Path]
 
     def shown(self) -> Shown:
-        """Every series of the application now."""
+        """Return every current series of the application."""
         found: Shown = Counter()
         labels = {metric.exported: metric.label for metric in METRICS}
         entries = [entry for path in self.lists for entry in json.loads(path.read_text())]
@@ -73,7 +76,7 @@ class Endpoints:
         return found
 
     def wait_for(self, seen: Callable[[Shown], bool]) -> Shown:
-        """What is shown as soon as it is as wanted."""
+        """Wait until the series are as wanted, and return them."""
         deadline = time.monotonic() + EXPORT_TIMEOUT_SECONDS
         while not seen(shown := self.shown()):
             assert time.monotonic() < deadline, shown
@@ -82,20 +85,23 @@ class Endpoints:
 
 
 def value(shown: Shown, metric: Metric, label: str | None = None) -> float:
-    """Of all label values together, or of one; of a histogram the number of its observations."""
+    """Return the sum over all labels, or the value of one.
+
+    For a histogram it is the number of observations.
+    """
     name = metric.exported + ("_count" if metric.kind == "histogram" else "")
     return sum(shown[key] for key in shown if key[0] == name and label in {None, key[1]})
 
 
 @dataclass(frozen=True)
 class Load:
-    """What was shown before, in the middle of and after some work."""
+    """The series before, in the middle of and after some work."""
 
     endpoints: Endpoints
     before: Shown
     crowded: Shown
     crowd: int
-    """Jobs of the crowd that were cancelled."""
+    """Number of jobs of the crowd that were cancelled."""
     after: Shown
     began: float
     ended: float
@@ -111,7 +117,7 @@ def endpoints(server: Client, guarded: GuardedServer) -> Endpoints:
 
 @pytest.fixture(scope="module")
 def prometheus(endpoints: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus | None]:
-    """None where it is not installed."""
+    """Start Prometheus. The result is None when it is not installed."""
     if not is_installed():
         yield None
         return
@@ -122,8 +128,11 @@ def prometheus(endpoints: Endpoints, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def load(server: Client, guarded: GuardedServer, endpoints: Endpoints, prometheus: Prometheus | None) -> Load:
-    """A crowd, and twice the same work: Prometheus sees rates only of series that it knows already."""
-    del prometheus  # it only has to be there before
+    """Send a crowd of jobs, then the same work twice.
+
+    Prometheus has rates only for series that it knows already.
+    """
+    del prometheus  # Prometheus must be running before the load begins.
     began = time.time()
     before = endpoints.shown()
     crowded, cancelled = crowd(guarded, endpoints)
@@ -131,12 +140,15 @@ def load(server: Client, guarded: GuardedServer, endpoints: Endpoints, prometheu
     for _ in range(2):
         work(server)
         after = endpoints.wait_for(lambda shown, earlier=after: has_worked(earlier, shown))
-    time.sleep(5)  # two more scrapes
+    time.sleep(5)  # The pause lasts for two more scrapes.
     return Load(endpoints, before, crowded, cancelled, after, began, time.time())
 
 
 def crowd(guarded: GuardedServer, endpoints: Endpoints) -> tuple[Shown, int]:
-    """Submit until the line is full; what is shown then, and how many jobs were cancelled after it."""
+    """Submit until the queue is full.
+
+    Return the series at that time, and how many jobs were cancelled after it.
+    """
     client = guarded.alice
     songs = {"audio_duration": 10, "batch_size": 8, "thinking": True}
     for _ in range(2 * GUARDED_QUEUE):
@@ -147,7 +159,7 @@ def crowd(guarded: GuardedServer, endpoints: Endpoints) -> tuple[Shown, int]:
 
 
 def has_worked(before: Shown, after: Shown) -> bool:
-    """Whether each process shows what it counted of `work`."""
+    """Return whether every process exports what it counted of `work`."""
     done = {
         (metrics.ENDED, "succeeded"): JOBS,
         (metrics.ENDED, "failed"): 1,
@@ -160,7 +172,7 @@ def has_worked(before: Shown, after: Shown) -> bool:
 
 
 def work(server: Client) -> None:
-    """Songs, a cancelled job, one that is tried again and fails, a store that fails."""
+    """Make songs, cancel a job, let one fail after a retry, and let the store fail."""
     folder = server.audio_in.parent
     songs = [
         server.submit(
@@ -173,7 +185,7 @@ def work(server: Client) -> None:
     ]
     recording = write_recording(server.audio_in / "lost.wav", 1.0)
     lost = server.submit(task_type="cover", src_audio_path=str(recording), batch_size=1)
-    shutil.rmtree(folder / "output" / lost)  # as if the storage had lost what it took
+    shutil.rmtree(folder / "output" / lost)  # The storage has now lost the recording that it accepted.
     server.cancel(server.submit())
     for job_id in songs:
         assert server.wait(job_id)["status"] == "succeeded"
@@ -183,13 +195,13 @@ def work(server: Client) -> None:
         assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
     while (answer := server.http.post("/v1/music/generate", json={})).status_code != httpx.codes.OK:
         assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
-        time.sleep(0.2)  # the tracker tries again once a second
+        time.sleep(0.2)  # The tracker tries again once a second.
     server.cancel(answer.json()["job_id"])
 
 
 @contextmanager
 def store_without_writes(path: Path) -> Iterator[None]:
-    """Nobody else can write to the SQLite file meanwhile."""
+    """Lock the SQLite file, so that nobody else can write to it."""
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield

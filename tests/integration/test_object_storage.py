@@ -1,4 +1,4 @@
-"""What is different about S3: uploads in parts, other writers, refusals, and a long way to it."""
+"""The differences of S3: uploads in parts, other writers, refusals, and a slow connection."""
 
 import io
 import time
@@ -32,7 +32,7 @@ from tests.ports import free_port
 from tests.unit.api.conftest import LocalJobService, wav_bytes
 
 PART_BYTES = 5 << 20
-"""The least that S3 takes as a part."""
+"""The smallest part that S3 accepts."""
 SONG = bytes(range(256)) * 16
 
 
@@ -43,13 +43,13 @@ def storage(bucket: str) -> AudioStorage:
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Uploads of more than two parts of 5 MB are made in parts, instead of 50 MB."""
+    """Split uploads of more than two parts of 5 MB, instead of 50 MB."""
     monkeypatch.setattr(s3fs.core, "calculate_chunksize", lambda _size, **_: PART_BYTES)
 
 
 @pytest.fixture
 def nowhere(monkeypatch: pytest.MonkeyPatch, bucket: str) -> AudioStorage:
-    """A bucket at an address where nobody listens."""
+    """Return a bucket at an address where no server listens."""
     monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": f"http://127.0.0.1:{free_port()}"})
     return AudioStorage(f"s3://{bucket}")
 
@@ -160,7 +160,7 @@ class Site:
         self._service = service
 
     async def song(self) -> str:
-        """The path of a finished one."""
+        """Return the path of a finished song."""
         answer = await self.http.post("/v1/music/generate", json={"audio_format": "flac"}, headers=self.key)
         claim = self._service.claim()
         assert answer.json()["job_id"] == claim.job.job_id

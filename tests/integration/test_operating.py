@@ -1,4 +1,4 @@
-"""An operator at the real server: commands in processes of their own, over Ray."""
+"""An operator at the real server: commands run in processes of their own, over Ray."""
 
 import json
 import time
@@ -13,7 +13,7 @@ SONG = {"audio_duration": 2, "batch_size": 1, "bpm": 100, "key_scale": "C", "tim
 
 @pytest.fixture
 def operated(server: Client) -> Iterator[Client]:
-    """The server, taking and beginning jobs again afterwards, whatever a test did."""
+    """Return the server. Afterwards it accepts and begins jobs again, whatever the test did."""
     yield server
     if server.http.get("/v1/stats").json()["mode"] != "open":
         assert server.admin("resume").returncode == 0

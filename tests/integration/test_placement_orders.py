@@ -1,4 +1,4 @@
-"""What the presets ask of Ray, on actors that load nothing: whatever comes first, all find a place."""
+"""The replicas of each preset find a place in any order. Actors that load nothing take their resources."""
 
 import json
 import subprocess
@@ -25,13 +25,13 @@ NODES: dict[Path, list[dict[str, Any]]] = {
     ],
 }
 FRACTIONS = [SINGLE_GPU[0], CLUSTER]
-"""Presets where several replicas share a GPU, on one node and in a pool of nodes."""
+"""Presets in which several replicas share a GPU, on one node and in a pool of nodes."""
 FIXED = {"Ingress": 9, "LanguageModel": 9, "Generator": 9, "Codec": 9}
 REPLICAS_AT_MOST = {
     **dict.fromkeys([*SINGLE_GPU, MULTI_GPU_NODE], FIXED),
     CLUSTER: {"Ingress": 2, "LanguageModel": 1, "Generator": AUDIO_NODES, "Codec": AUDIO_NODES},
 }
-"""As many as the nodes above are for."""
+"""The number of replicas for which the nodes above have room."""
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ REPLICAS_AT_MOST = {
 def test_all_replicas_start_in_any_order(
     preset: Path, orders: int, ray_nodes: Callable[..., RayNodes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Of hundreds of workers that are started at once, Ray's own exporter of metrics sometimes crashes one.
+    # Ray's own metrics exporter sometimes crashes one of hundreds of workers that are started at once.
     monkeypatch.setenv("RAY_enable_open_telemetry", "0")
     nodes = ray_nodes(num_cpus=0)
     for node in NODES[preset]:

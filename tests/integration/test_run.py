@@ -1,4 +1,4 @@
-"""`make run`: one command starts the embedded model and makes a song; nothing stays behind when it stops."""
+"""`make run` starts the embedded model and makes a song. No process stays behind when it stops."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ from tests.ports import free_port
 SONG_TIMEOUT_SECONDS = 400
 STOP_TIMEOUT_SECONDS = 90
 ASKED = [request for request in requests(8) if request.number in {0, 1, 5, 6}]
-"""Four leading instruments, with drums and without."""
+"""Requests with four leading instruments, with drums and without."""
 
 
 def processes_with(mark: str) -> list[str]:
@@ -51,7 +51,7 @@ class Run:
 
     @property
     def shown(self) -> str:
-        """The output of the command so far."""
+        """Return the output of the command so far."""
         return (self.folder / "shown").read_text(errors="replace")
 
     @property
@@ -60,7 +60,7 @@ class Run:
         return log.read_text(errors="replace") if log.exists() else ""
 
     def wait_until(self, words: str, seconds: float) -> None:
-        """Until it or its server has said so."""
+        """Wait until the command or its server has written these words."""
         deadline = time.monotonic() + seconds
         while words not in self.shown + self.log:
             assert self.shell.poll() is None, self.shown + self.log
@@ -80,7 +80,7 @@ def running(folder: Path, *options: str) -> Iterator[Run]:
     mark = uuid.uuid4().hex
     command = [sys.executable, "-m", "serve_app.run", "--config", str(config), *options]
     with (folder / "shown").open("wb") as shown:
-        # What a shell starts in the background begins with interrupts ignored.
+        # A shell starts background jobs with interrupts ignored.
         shell = subprocess.Popen(
             ["bash", "-c", 'exec "$@" & wait', "bash", *command],
             cwd=folder,
@@ -114,7 +114,7 @@ def test_one_command_makes_a_song_and_goes_on_serving(run: Run) -> None:
 
 
 def test_songs_of_the_embedded_model_follow_their_words(run: Run) -> None:
-    """Chance finds one wish of eight; drums are there or not."""
+    """By chance a song fulfils one wish of eight. Drums are either there or not."""
     answers = answered(run.url, [order(request, {"thinking": True}) for request in ASKED])
     scores = [score(asked.description, answer) for asked, answer in zip(ASKED, answers, strict=True)]
     assert all(one["sound"] for one in scores), scores
@@ -123,7 +123,7 @@ def test_songs_of_the_embedded_model_follow_their_words(run: Run) -> None:
 
 
 def test_an_interrupt_leaves_no_process(run: Run) -> None:
-    """The last test on this server."""
+    """This is the last test on this server."""
     assert processes_with(run.mark)
     run.stop(signal.SIGINT)
     assert processes_with(run.mark) == []

@@ -1,4 +1,4 @@
-"""Runners in a real replica: their thread calls other deployments while the replica's loop is busy."""
+"""Runners in a real replica. Their thread calls other deployments while the replica's loop is busy."""
 
 import asyncio
 import time
@@ -30,7 +30,7 @@ PATIENCE_SECONDS = 60.0
 
 @serve.deployment(name="Generator", ray_actor_options={"num_cpus": 0}, graceful_shutdown_timeout_s=20)
 class Generator:
-    """Steps on until told to finish a job; remembers the jobs whose calls were cancelled."""
+    """Yields steps until told to finish a job, and records the jobs whose calls were cancelled."""
 
     def __init__(self) -> None:
         self._finished: set[str] = set()
@@ -90,7 +90,7 @@ def _block(until: Path) -> None:
 
 
 class Jobs:
-    """The tracker, asked from the test."""
+    """Gives the test access to the tracker."""
 
     def __init__(self, settings: Settings) -> None:
         self._tracker = tracker_client(settings)

@@ -1,4 +1,4 @@
-"""Each curl example of the user's API document, as printed there, with real curl."""
+"""Each curl example of the user's API document, exactly as printed there, with real curl."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Several job stores on one storage, a folder or a bucket: nobody deletes what another wrote."""
+"""Several job stores on one storage, a folder or a bucket. None deletes the files of another."""
 
 import io
 import logging
@@ -41,7 +41,7 @@ class Application:
         self.name = store_name(self.store.secret())
 
     def upload(self, job_id: str | None = None) -> str:
-        """A recording of a request that has not come into line yet."""
+        """Store the recording of a request that has not been submitted yet."""
         job_id = job_id or new_job_id(self.name)
         self.storage.write(self.storage.recording_uri(job_id, "source"), io.BytesIO(b"recording"))
         return job_id
@@ -110,7 +110,7 @@ async def test_two_applications_with_two_stores_leave_each_other_s_files_alone(h
     songs = [one.finish(), other.finish()]
     waiting = [one.submit(), other.submit()]
     lost = [one.upload(), other.upload()]
-    for _ in range(3):  # for an hour and more, only one of them cleans
+    for _ in range(3):  # For more than an hour only one of the two cleans.
         await one.sweep()
         house.pass_by(ABANDONED_SECONDS / 2 + 1)
     await one.sweep()
@@ -144,7 +144,7 @@ async def test_an_empty_store_beside_a_filled_storage_deletes_nothing_and_says_s
     assert set(events) == {"store_new_to_storage", "storage_unowned"}
     assert empty.holds(*kept) == [True] * 4
     assert empty.janitor.leftovers.neighbours == {before.name: 3}
-    assert empty.janitor.state.unowned_folders == 1  # that of the earlier release
+    assert empty.janitor.state.unowned_folders == 1  # It is the folder of the earlier release.
     # The lost store has not signed in for an hour: an operator may take over what it left.
     monkeypatch.setattr(leftovers, "SILENT_SECONDS", 0.0)
     house.pass_by(SCAN_SECONDS)
@@ -159,7 +159,7 @@ async def test_an_empty_store_beside_a_filled_storage_deletes_nothing_and_says_s
 async def test_a_store_of_an_earlier_release_goes_on_with_its_jobs(
     house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The ids of their jobs name no store: the records say that they are this store's."""
+    """The ids of these jobs name no store, but the records show that they belong to this store."""
     application = house.application("upgraded")
     song, waiting, unknown = (str(uuid.uuid4()) for _ in range(3))
     application.finish(song)

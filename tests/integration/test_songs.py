@@ -16,13 +16,13 @@ from tests.audio import chord, write_recording
 from tests.live_server import Client
 
 GIVEN = {"bpm": 100, "key_scale": "C Major", "time_signature": "4/4"}
-"""With a duration, nothing is left for the LM."""
+"""Together with a duration this leaves nothing for the language model."""
 FIXED = {"use_random_seed": False, "seed": 7, "batch_size": 1, "audio_format": "wav", **GIVEN}
 
 
 @pytest.fixture
 def recording(server: Client, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A recording of 8 s in the folder that *_audio_path may point into."""
+    """Write a recording of 8 s into the folder that *_audio_path may refer to."""
     path = write_recording(server.audio_in / f"{request.node.name[:40]}.wav", seconds=8)
     yield path
     path.unlink()
@@ -45,7 +45,7 @@ def test_a_song_has_exactly_the_asked_length(server: Client, seconds: float) -> 
 
 
 def test_a_song_takes_hardly_longer_than_the_models_do(server: Client) -> None:
-    """The stages' own seconds are those of the same moments, whatever else the machine does."""
+    """The stages' own seconds are of the same moments, so the load of the machine affects both sides."""
     started = time.monotonic()
     result = server.make(caption="upbeat pop song", thinking=True, audio_duration=10)
     assert time.monotonic() - started < 2 * sum(result["timings"].values())
@@ -71,7 +71,7 @@ def test_item_i_of_a_batch_uses_seed_plus_i(server: Client) -> None:
     alone = server.make(audio_duration=3, **{**FIXED, "seed": 8})
     assert batch["seed_value"] == "7, 8"
     difference = samples_of(server, batch, 1).astype(int) - samples_of(server, alone)
-    assert np.abs(difference).max() <= 2  # songs that step together are rounded together
+    assert np.abs(difference).max() <= 2  # Songs that step together share their rounding.
 
 
 def test_given_metadata_comes_back_and_missing_metadata_is_filled(server: Client) -> None:
@@ -147,7 +147,7 @@ def test_an_aggressive_repaint_keeps_nothing_of_the_source_and_a_conservative_on
 ) -> None:
     repaint = {"task_type": "repaint", "src_audio_path": str(recording), "repainting_start": 3} | FIXED
     source, _ = soundfile.read(recording, dtype="int16")
-    kept = slice(0, round(2.94 * 48_000))  # 50 ms of crossfade before the window
+    kept = slice(0, round(2.94 * 48_000))  # The crossfade begins 50 ms before the window.
     songs = {
         mode: samples_of(server, server.make(**repaint, repainting_end=5, repaint_mode=mode))
         for mode in REPAINT_MODES
@@ -248,7 +248,7 @@ def test_every_format_is_served_with_its_type(server: Client, audio_format: str)
 
 
 def test_progress_passes_through_the_stages_in_their_order(server: Client) -> None:
-    """A poll may miss a stage that is shorter than a call to the tracker; the result names all of them."""
+    """A poll may miss a stage that is shorter than a call to the tracker. The result names all stages."""
     job_id = server.submit(thinking=True, audio_duration=20, batch_size=1)
     seen, fractions = [], []
     while (job := server.http.get(f"/v1/jobs/{job_id}", params={"wait": 5}).json())["status"] != "succeeded":

@@ -1,4 +1,4 @@
-"""A server whose audio files are in S3: recordings go in, songs come out, and nothing else stays there."""
+"""A server whose audio files are in S3. Recordings go in, songs come out, and no other file stays there."""
 
 import io
 import time

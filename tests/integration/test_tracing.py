@@ -1,4 +1,4 @@
-"""One job followed through the processes of a running server: by its trace, and by its lines in the logs."""
+"""One job followed through the processes of a running server, by its trace and by its lines in the logs."""
 
 import json
 import time
@@ -19,14 +19,14 @@ SPANS_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Made:
-    """A job, after its end."""
+    """A job that has ended."""
 
     job_id: str
     seconds: float
-    """From accepted to succeeded, as a poll has it."""
+    """Seconds from accepted to succeeded, as a poll reports them."""
     spans: list[Span]
     lines: dict[str, list[dict[str, Any]]]
-    """Of all logs about it, by the part of the server."""
+    """The lines of all logs about the job, by the part of the server."""
 
 
 def lines_about(job_id: str, logs: Iterable[Path]) -> dict[str, list[dict[str, Any]]]:
@@ -45,7 +45,7 @@ def traces(server: Client) -> Path:
 
 
 def spans_of(server: Client, job_id: str, last: str) -> list[Span]:
-    """The spans of a job whose last one, which is made a moment after the job's end, is there."""
+    """Return all spans of a job. Its last one, for which this waits, is made shortly after the job's end."""
     deadline = time.monotonic() + SPANS_SECONDS
     while time.monotonic() < deadline:
         spans = read_trace(job_id, [traces(server)])

@@ -1,6 +1,6 @@
 """Every golden scenario of the original model, through both checkpoint layouts and the whole generator.
 
-GOLDEN_DIR names another folder whose `dit/` has the same form; each scenario in its golden.json is run.
+GOLDEN_DIR names another folder whose `dit/` has the same form. Each scenario in its golden.json is run.
 """
 
 import json
@@ -37,7 +37,7 @@ each_variant = pytest.mark.parametrize("variant", SCENARIOS)
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Threads only get in each other's way on models this small."""
+    """On models this small, threads only hinder each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -158,7 +158,7 @@ def request_of(variant: str, scenario: dict[str, Any], seed: int) -> DenoiseRequ
 
 
 def take_noise_like_the_original(songs: list[Song], scenario: dict[str, Any]) -> None:
-    """The original drew stochastic sampling's noise from the global generator, a batch at each step."""
+    """The original drew the noise of stochastic sampling from the global generator, a batch at each step."""
     seed = scenario["renoise_torch_manual_seed"]
     if seed is not None:
         generator = torch.Generator().manual_seed(seed)

@@ -1,6 +1,6 @@
 """Every golden vector of the 5Hz LM's prompts, metadata and tokens.
 
-GOLDEN_DIR names another folder with an `lm_prompt_vectors.json` of the same form; each vector in it is run.
+GOLDEN_DIR names another folder with an `lm_prompt_vectors.json` of the same form. Each vector in it is run.
 """
 
 import json
@@ -50,7 +50,7 @@ def codes_in(text: str) -> list[int]:
 
 
 def thought(cot_text: str) -> str:
-    """The YAML inside `<think>` and `</think>`."""
+    """Return the YAML between `<think>` and `</think>`."""
     return cot_text.removeprefix(f"{THINK.name}\n").removesuffix(f"\n{END_THINK.name}")
 
 
@@ -96,7 +96,7 @@ TOKENS: dict[str, Callable[..., list[int]]] = {
     "canonical_tokens": lambda text: qwen_tokenizer().encode(with_control_tokens(text)),
 }
 
-# Layouts of older releases and of another implementation: ours differs, except where the guidance
+# These are layouts of older releases and of another implementation. Ours differs, except when the guidance
 # prompt has a negative prompt of its own.
 OTHERS: dict[str, Callable[..., Prompt]] = {
     "codes_prompt_cond_legacy": PROMPTS["codes_prompt_cond"],
@@ -110,7 +110,7 @@ OTHERS: dict[str, Callable[..., Prompt]] = {
 
 
 DECIDED_OTHERWISE = {"code_budget", "user_metadata"}
-"""The server limits the number of codes and reads given metadata by rules of its own."""
+"""Vectors that do not apply: the server has its own rules for the number of codes and for given metadata."""
 
 
 def with_control_tokens(text: str) -> Prompt:

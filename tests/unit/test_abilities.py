@@ -1,4 +1,4 @@
-"""What is asked of the server about recordings, and how the answers are counted."""
+"""The requests of the benchmark about recordings, and how it counts the answers."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The requests and the rules of the benchmark that listens."""
+"""The requests and the scoring rules of the adherence benchmark."""
 
 import numpy as np
 import pytest
@@ -76,7 +76,8 @@ def test_an_answer_is_scored_wish_by_wish_and_held_against_the_other_requests() 
     ]
     own, chance = rows("perfect", asked, answers)
     assert all(value == 100 for wish, value in own.items() if wish != "songs")
-    # Two requests of each family, half of all with drums: seven of the fifteen others have as many.
+    # Each family has two requests, and half of all have drums. Of the fifteen other requests, one has the
+    # same family and seven have the same drums.
     assert chance["instrument"] == pytest.approx(100 / 15)
     assert chance["drums"] == pytest.approx(100 * 7 / 15)
     assert chance["exact key"] <= chance["key"] < 50

@@ -1,4 +1,4 @@
-"""The graph that `build` binds."""
+"""The graph of deployments that `build` binds."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from serve_app.app import build
 
 
 def graph(names: Sequence[str]) -> dict[str, tuple[Any, ...]]:
-    """Deployments by name, with what they are bound to."""
+    """Return the deployments by name, each with the arguments with which it is bound."""
     found: dict[str, tuple[Any, ...]] = {}
 
     def visit(value: Any) -> None:

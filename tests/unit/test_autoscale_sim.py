@@ -1,4 +1,4 @@
-"""The simulator: replicas share their speed, no job is lost, and the policies act as they are compared."""
+"""The simulator: replicas share their speed, no job is lost, and the policies act as Serve's would."""
 
 import math
 
@@ -24,7 +24,7 @@ def test_a_replica_is_as_fast_as_it_says_alone_and_full(fleet):
 
 
 class Timeline:
-    """Events of one deployment."""
+    """The events of one deployment."""
 
     def __init__(self, speed: Speed) -> None:
         self.finished: dict[Job, float] = {}
@@ -104,7 +104,8 @@ def test_a_job_on_an_idle_fleet_does_not_wait():
     alone = 300 / L4["LanguageModel"].alone + 480 / L4["Generator"].alone + 60 / L4["Codec"].alone
     assert outcome.wait_p50 == pytest.approx(0.0, abs=1e-6)
     assert outcome.result_p95 >= alone
-    assert outcome.gpu_hours == pytest.approx(8.0, rel=0.01)  # 4 language models, 4 pairs, an hour
+    # There are 4 language models and 4 pairs for an hour.
+    assert outcome.gpu_hours == pytest.approx(8.0, rel=0.01)
 
 
 def test_runners_bound_what_is_in_flight():
@@ -130,7 +131,7 @@ def test_ours_starts_from_nothing_and_ends_with_nothing():
     simulation = Simulation(L4, 100, policy, {})
     outcome = simulation.run(Traffic("morning", 1800.0, lambda at: 0.5 if at < 300 else 0.0, 0.5), SAME, 1)
     assert outcome.jobs > 100
-    assert 45 < outcome.wait_p95 < 180  # a cold start, and what had gathered until then
+    assert 45 < outcome.wait_p95 < 180  # The limit covers a cold start and the jobs that gathered meanwhile.
     assert {deployment.target for deployment in simulation._order} == {0}
 
 

@@ -1,4 +1,4 @@
-"""Replicas from the tracker's work: the formula, what it remembers, and how Serve calls it."""
+"""Replicas from the tracker's work: the formula, its memory, and the call by Serve."""
 
 import asyncio
 import pickle
@@ -20,7 +20,7 @@ SPEEDS = {"LanguageModel": 100.0, "Generator": 1000.0, "Codec": 50.0}
 
 
 def context(name: str, now: float, target: int = 1) -> AutoscalingContext:
-    """As Serve's controller makes them."""
+    """Return a context as Serve's controller makes it."""
     return AutoscalingContext(
         deployment_id=DeploymentID(name=name, app_name="acestep"),
         deployment_name=name,
@@ -43,7 +43,7 @@ def context(name: str, now: float, target: int = 1) -> AutoscalingContext:
 
 
 def demand(submitted: float = 0.0, waiting: float = 0.0, running: float = 0.0) -> dict[str, dict[str, float]]:
-    """The same seconds of one busy replica for every deployment."""
+    """Return a demand of the same seconds of one busy replica for every deployment."""
 
     def work(seconds: float) -> dict[str, float]:
         return {
@@ -67,13 +67,13 @@ def decided(
     ("arriving", "left", "replicas"),
     [
         (0.0, 0.0, 0),
-        (0.0, 0.001, 1),  # one short job is enough to begin
+        (0.0, 0.001, 1),  # One short job is enough to begin.
         (0.0, 30.0, 1),
         (0.0, 300.0, 10),
-        (4.0, 0.0, 6),  # 4 and the square root of 4
-        (100.0, 0.0, 110),  # a large fleet spares relatively less
-        (4.0, 90.0, 6),  # what arrives is more
-        (4.0, 900.0, 30),  # what is there is more
+        (4.0, 0.0, 6),  # The result is 4 and the square root of 4.
+        (100.0, 0.0, 110),  # A large fleet needs relatively less reserve.
+        (4.0, 90.0, 6),  # The arriving work needs more replicas.
+        (4.0, 900.0, 30),  # The waiting work needs more replicas.
         (1e6, 0.0, 1000),
     ],
 )
@@ -99,7 +99,7 @@ def test_the_rate_is_that_of_the_window():
 
 def test_a_short_history_counts_as_if_nothing_had_come_before():
     rate = ArrivalRate(60.0)
-    rate.observe(0.0, 500.0)  # submitted before we were there
+    rate.observe(0.0, 500.0)  # These jobs were submitted before the first observation.
     rate.observe(1.0, 530.0)
     assert rate.per_second == pytest.approx(0.5)
 
@@ -239,7 +239,7 @@ class Tracker:
 
 
 async def called(policy: ScaleByWork, now: float) -> dict[str, int]:
-    """Serve's call, after the answer to the one before."""
+    """Call the policy as Serve does, after the answer to the previous question has arrived."""
     generator = context("Generator", now)
     policy({generator.deployment_id: generator})
     for _ in range(20):
@@ -258,7 +258,7 @@ async def test_the_tracker_is_asked_without_waiting_and_again_when_it_failed(mon
     monkeypatch.setattr(autoscaling.ray, "get_actor", lambda *_, **__: trackers[0])
     policy = ScaleByWork(SPEEDS)
     generator = context("Generator", 0.0)
-    assert policy({generator.deployment_id: generator}) == ({}, {})  # no answer yet
+    assert policy({generator.deployment_id: generator}) == ({}, {})  # The answer has not arrived yet.
     assert await called(policy, 1.0) == {"Generator": 10}
     assert await called(policy, 2.0) == {"Generator": 10}
     assert await called(policy, 3.0) == {"Generator": 10}

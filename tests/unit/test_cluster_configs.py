@@ -1,4 +1,4 @@
-"""The presets for many GPUs: pools, scaling, drain times, and what Kubernetes makes of them."""
+"""The presets for many GPUs: pools, scaling, drain times, and their manifest for Kubernetes."""
 
 import inspect
 from pathlib import Path
@@ -25,12 +25,12 @@ from tests.presets import (
 
 
 def kuberay() -> dict[str, dict[str, Any]]:
-    """The manifest's objects by kind."""
+    """Return the manifest's objects by kind."""
     return {document["kind"]: document for document in yaml.safe_load_all(KUBERAY.read_text())}
 
 
 def worker_groups() -> dict[str, dict[str, Any]]:
-    """The manifest's node pools by label."""
+    """Return the manifest's node pools by label."""
     groups = kuberay()["RayService"]["spec"]["rayClusterConfig"]["workerGroupSpecs"]
     return {group["labels"]["pool"]: group for group in groups}
 
@@ -134,7 +134,7 @@ def test_kubernetes_exposes_nothing_but_the_api():
 def test_the_head_on_kubernetes_may_die():
     fault_tolerance = kuberay()["RayService"]["spec"]["rayClusterConfig"]["gcsFaultToleranceOptions"]
     assert fault_tolerance["redisAddress"].startswith("redis://")
-    # Not in the database that holds the jobs.
+    # It is not in the database that holds the jobs.
     assert not fault_tolerance["redisAddress"].endswith(Settings(**arguments(CLUSTER)).jobs.store[-2:])
 
 

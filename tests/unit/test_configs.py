@@ -1,4 +1,4 @@
-"""serve_config.yaml and the presets, against Serve's schema and our settings."""
+"""serve_config.yaml and the presets agree with Serve's schema and with our settings."""
 
 import re
 from pathlib import Path

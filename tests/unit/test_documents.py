@@ -1,4 +1,4 @@
-"""The documents agree with the code and with each other: docs/, README, CONTRIBUTING, CHANGELOG."""
+"""The documents agree with the code and with each other: docs/, README, CONTRIBUTING and CHANGELOG."""
 
 import math
 import re
@@ -20,11 +20,11 @@ CODE = ("benchmarks", "configs", "deployments", "serve_app", "tests", "training"
 PATH = re.compile(rf"`((?:{'|'.join(CODE)}|docker|docs)/[\w./-]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FRAME_BYTES = 64 * 4
-"""A latent frame has 64 channels of float32."""
+"""Bytes of a latent frame, which has 64 channels of float32."""
 
 
 def prose(page: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines outside code blocks."""
+    """Yield the numbered lines outside code blocks."""
     in_code = False
     for number, line in enumerate(page.read_text().splitlines(), 1):
         if line.lstrip().startswith("```"):
@@ -34,7 +34,7 @@ def prose(page: Path) -> Iterator[tuple[int, str]]:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
+    """Return the anchors of a page's headings in the form that GitHub gives them."""
     headings = (line.lstrip("# ") for _, line in prose(page) if re.match("#+ ", line))
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

@@ -11,7 +11,7 @@ from serve_app.jobs.storing.store import StoreError
 def raised_in_a_deployment(
     cause: Exception, remote: str = "Traceback: /srv/secret.py line 1"
 ) -> ray.exceptions.RayTaskError:
-    """As Serve's handles raise it: an instance of the cause's class, too."""
+    """Return the error as Serve's handles raise it, which is also an instance of the cause's class."""
     return ray.exceptions.RayTaskError("decode", remote, cause).as_instanceof_cause()
 
 

@@ -1,4 +1,4 @@
-"""Checks of a machine before the GPU build is installed or started. Its driver is a stub in C."""
+"""Checks of a machine before the GPU build is installed or started. A stub in C stands for its driver."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ int cuDeviceGetCount(int *count) {{ *count = {gpus}; return 0; }}
 
 
 def driver(folder: Path, version: int = 13000, init: int = 0, gpus: int = 1) -> dict[str, str]:
-    """The environment of a process that finds such a driver."""
+    """Return the environment of a process that finds such a driver."""
     source = folder / "driver.c"
     source.write_text(DRIVER.format(version=version, init=init, gpus=gpus))
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", folder / "libcuda.so.1", source], check=True)
@@ -70,7 +70,7 @@ def test_a_newer_driver_will_do(tmp_path: Path) -> None:
 
 
 def test_a_cpu_build_of_torch_is_said(tmp_path: Path) -> None:
-    """The tests' own torch is one."""
+    """The torch of these tests is such a build."""
     code, said = asked(driver(tmp_path))
     assert code == 1
     assert "is a build for CPUs" in said

@@ -1,4 +1,4 @@
-"""The Dockerfiles, against what they copy and install."""
+"""The Dockerfiles agree with the files that they copy and the packages that they install."""
 
 import ast
 import fnmatch
@@ -23,7 +23,7 @@ each_image = pytest.mark.parametrize("image", IMAGES, ids=lambda path: path.name
 
 
 def instructions(image: Path) -> list[tuple[str, str]]:
-    """Instructions and their words, without comments, continued lines joined."""
+    """Return instructions with their arguments, without comments and with continued lines joined."""
     lines = [line for line in image.read_text().splitlines() if line and not line.lstrip().startswith("#")]
     joined = "\n".join(lines).replace("\\\n", " ")
     return [tuple(line.split(maxsplit=1)) for line in joined.splitlines()]
@@ -74,7 +74,7 @@ def test_the_packages_of_the_project_are_all_copied(image: Path):
 @each_image
 def test_the_server_is_not_root_and_its_ray_asks_for_a_token(image: Path):
     names = [name for name, _ in instructions(image)]
-    # By number: Kubernetes cannot tell of a name that it is not root's.
+    # The user is given by number, because Kubernetes cannot tell whether a name is root.
     (made,) = {number for run in words(image, "RUN") for number in re.findall(r"useradd --uid (\d+)", run)}
     assert words(image, "USER") == [made]
     assert int(made) > 0
@@ -91,7 +91,7 @@ def test_names_of_images_carry_the_version_of_the_project(image: Path):
 
 
 def test_the_cpu_image_serves_the_port_that_it_checks_and_exposes(tmp_path: Path):
-    """The command that writes the image's config file is run on the one that is copied."""
+    """The command that writes the image's config file is run on the file that the image copies."""
     image = PROJECT_ROOT / "docker" / "Dockerfile.cpu"
     (rewriting,) = (run.partition("&&")[0] for run in words(image, "RUN") if "serve_config.yaml" in run)
     (tmp_path / "configs").mkdir()
@@ -102,6 +102,7 @@ def test_the_cpu_image_serves_the_port_that_it_checks_and_exposes(tmp_path: Path
     assert served.http_options.host == "0.0.0.0"
     assert words(image, "EXPOSE") == [str(served.http_options.port)]
     assert f"localhost:{served.http_options.port}/-/healthz" in words(image, "HEALTHCHECK")[0]
-    # `api.hosts` among them: a port that is published on the loopback address is reached by every web page.
+    # `api.hosts` is included, because every web page can reach a port that is published on the loopback
+    # address.
     assert Settings(**served.applications[0].args) == Settings(**arguments(EMBEDDED))
     assert Settings(**arguments(EMBEDDED)).api.hosts == ("127.0.0.1", "localhost")

@@ -1,4 +1,4 @@
-"""Lines of the log about a job: found by its id, read by machines, and without a word of the user's."""
+"""Log lines about a job: they contain its id, are machine-readable, and hold no text of the user."""
 
 import json
 import logging
@@ -43,7 +43,7 @@ class Logged(Tracking):
 
 
 def said(records: list[logging.LogRecord], *fields: str) -> list[dict[str, Any]]:
-    """What Serve's JSON has of each record."""
+    """Return the fields of each record that Serve's JSON log contains."""
     lines = [json.loads(JSONFormatter().format(record)) for record in records]
     return [{name: line.get(name) for name in ("event", *fields)} for line in lines]
 

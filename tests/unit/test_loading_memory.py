@@ -1,4 +1,4 @@
-"""Loading a model leaves its weights in memory, and nothing that they were made from."""
+"""Loading a model leaves its weights in memory and none of their sources."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The arithmetic of memory against the models themselves, and the presets against their devices."""
+"""The computed memory agrees with the models themselves, and the presets fit their devices."""
 
 import copy
 import re
@@ -39,7 +39,7 @@ from tests.peak_memory import PeakMemory
 from tests.presets import CPU, EMBEDDED, PRESETS
 
 A10G, L40S, H100 = 22.2, 44.5, 79.0
-"""GiB that cards of 24, 48 and 80 GB show."""
+"""GiB that cards of 24, 48 and 80 GB report."""
 CARDS = {"single_gpu_24gb": A10G, "single_gpu_80gb": H100, "multi_gpu_node": H100, "cluster": H100}
 OFFICIAL = ModelSettings(source="folder", folder=Path("nowhere"))
 
@@ -76,11 +76,11 @@ def test_parameters_are_those_in_the_weight_files() -> None:
 
 @cache
 def step_peak(name: str, levels: int) -> float:
-    """Bytes a token in the largest moment of a forward of nine songs of 60 s, at `levels` different steps."""
+    """Return the peak bytes a token in a forward of nine songs of 60 s, at `levels` different steps."""
     arguments = module_arguments(Component.TRANSFORMER, official_config(name))
     model: Any = module_without_weights(MODULE_CLASSES[Component.TRANSFORMER], arguments)
     transformer = PackedTransformer(model.to(torch.bfloat16).eval().requires_grad_(False))
-    # Kernels on a GPU hold no table of all queries and keys, as the form for `meta` would.
+    # Kernels on a GPU hold no table of all queries and keys, unlike the code for `meta`.
     transformer._attention = lambda query, *_: query.new_empty(
         query.shape[0], query.shape[1] * query.shape[2]
     )
@@ -111,7 +111,7 @@ def test_a_step_takes_no_more_than_computed(name: str) -> None:
 
 @pytest.mark.parametrize("encodes", [False, True], ids=["decoding", "encoding"])
 def test_a_tile_takes_no_more_than_computed(encodes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a VAE with an eighth of the channels, whole as on a GPU."""
+    """The VAE has an eighth of the channels and runs whole, as on a GPU."""
     monkeypatch.setattr(folding, "PIECE_VALUES", 0)
     config = official_config("vae") | {"decoder_channels": 16, "encoder_hidden_size": 16}
     config |= {"decoder_input_channels": 8}
@@ -211,7 +211,7 @@ SONG_TOKENS = 1_233
 
 
 def songs_that_fit(dit: str, language_model: str, gibibytes: float) -> int:
-    """Guided songs of 60 s in a KV cache that has all the rest; 0 where one of 600 s has no room."""
+    """Return how many guided songs of 60 s fit into the rest as KV cache; 0 if one of 600 s does not."""
     models = OFFICIAL.model_copy(update={"dit": dit})
     texts, shape = 16_384, language_model_shape(models, language_model)
     settings = Settings(

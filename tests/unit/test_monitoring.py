@@ -1,4 +1,4 @@
-"""The dashboard, the alerts and the documentation name only metrics that there are."""
+"""The dashboard, the alerts and the documentation name only metrics that exist."""
 
 import json
 import re

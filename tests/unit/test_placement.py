@@ -1,4 +1,4 @@
-"""What the presets ask of GPUs finds its place in any order."""
+"""The replicas of each preset fit onto its GPUs in any order."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -20,11 +20,11 @@ from tests.presets import (
 Fleet = dict[str, tuple[int, int, int]]
 """By deployment: replicas, hundredths of a GPU that each takes, and how many of them a node may have."""
 Node = tuple[tuple[int, ...], tuple[int, ...]]
-"""Free hundredths of each GPU; replicas of each deployment."""
+"""Free hundredths of each GPU, and the replicas of each deployment."""
 
 
 def always_fits(fleet: Fleet, nodes: int, gpus: int) -> bool:
-    """Whether all replicas find a place on `nodes` of `gpus` each, in any order and wherever they are put."""
+    """Return whether all replicas fit on `nodes` of `gpus` each, in any order and at any position."""
     names = list(fleet)
 
     def placements(state: tuple[Node, ...], index: int) -> Iterator[tuple[Node, ...]]:
@@ -32,7 +32,7 @@ def always_fits(fleet: Fleet, nodes: int, gpus: int) -> bool:
         for place, (free, counts) in enumerate(state):
             if counts[index] >= per_node:
                 continue
-            # A whole GPU must be free; a fraction goes to any one that has room.
+            # A whole GPU must be free. A fraction may be on any GPU with room.
             for gpu, room in enumerate(free):
                 if room >= share:
                     left = tuple(sorted((*free[:gpu], room - share, *free[gpu + 1 :])))
@@ -44,7 +44,7 @@ def always_fits(fleet: Fleet, nodes: int, gpus: int) -> bool:
         placed = [sum(counts[index] for _, counts in state) for index in range(len(names))]
         waiting = [index for index, name in enumerate(names) if placed[index] < fleet[name][0]]
         following = [(index, set(placements(state, index))) for index in waiting]
-        # Whoever waits must find a place now: nobody leaves one.
+        # A waiting replica must find a place now, because none leaves.
         return all(states and all(map(fits, states)) for _, states in following)
 
     return fits((((100,) * gpus, (0,) * len(names)),) * nodes)
@@ -65,7 +65,8 @@ def shares_of(preset: Path, *names: str, at_most: int = 8) -> Fleet:
 @pytest.mark.parametrize(
     ("fleet", "nodes", "gpus", "fits"),
     [
-        ({"LanguageModel": (2, 30, 100), "Generator": (2, 70, 100)}, 1, 2, False),  # seen on a real cluster
+        # This was seen on a real cluster.
+        ({"LanguageModel": (2, 30, 100), "Generator": (2, 70, 100)}, 1, 2, False),
         ({"LanguageModel": (2, 30, 1), "Generator": (2, 70, 1)}, 2, 1, True),
         ({"LanguageModel": (2, 50, 100), "Generator": (2, 50, 100)}, 1, 2, True),
         ({"LanguageModel": (2, 100, 100), "Generator": (1, 100, 100)}, 1, 2, False),
@@ -84,7 +85,7 @@ def test_all_fit_on_a_single_gpu_in_any_order(preset: Path):
 def test_all_fit_on_a_node_with_eight_gpus_in_any_order():
     fleet = shares_of(MULTI_GPU_NODE, *SECTIONS)
     assert always_fits(fleet, nodes=1, gpus=8)
-    assert sum(count for count, _, _ in fleet.values()) == 8  # and none is idle
+    assert sum(count for count, _, _ in fleet.values()) == 8  # No GPU is idle.
 
 
 def test_pairs_fit_on_the_nodes_of_their_pool_in_any_order():

@@ -1,4 +1,4 @@
-"""What a job needs before any sound is made (contract §1.3), one row per rule."""
+"""What a job needs before sound is made (contract §1.3), one row per rule."""
 
 import dataclasses
 from typing import Any

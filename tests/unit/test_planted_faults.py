@@ -1,4 +1,4 @@
-"""Every fault that is to be planted still fits the code."""
+"""Every planted fault still matches the code."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which number type an engine computes in."""
+"""The number type in which an engine computes."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def test_auto_is_bfloat16_where_the_processor_multiplies_it(
 
 
 def test_torch_names_the_capabilities_that_are_asked_for() -> None:
-    """A later torch that calls them otherwise would make `auto` float32 everywhere."""
+    """If a later torch renamed them, `auto` would become float32 everywhere."""
     known = torch.cpu.get_capabilities()
     if known["architecture"] != "x86_64":
         pytest.skip("another architecture")

@@ -1,4 +1,4 @@
-"""How many threads an engine computes with, alone and beside others."""
+"""The number of threads of an engine, alone and beside others."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from deployments.common.processor_share import FixedShare, ProcessorShare, share
 
 
 class Engine:
-    """Remembers the threads that it was given for its last forward."""
+    """Records the threads that it had in its last forward."""
 
     def __init__(self, folder: Path, cores: int) -> None:
         self.threads = 0
@@ -52,7 +52,7 @@ def test_more_engines_than_cores_have_one_each(tmp_path: Path) -> None:
 
 def test_forwards_of_one_engine_divide_its_share(tmp_path: Path) -> None:
     one, two = Engine(tmp_path, cores=6), Engine(tmp_path, cores=6)
-    assert one.share.cores == 1  # before it has been at work
+    assert one.share.cores == 1  # The engine has not worked yet.
     one.share.set_threads(beside=2)
     assert (one.share.cores, one.threads) == (6, 4)
     one.share.set_one_thread()
@@ -60,7 +60,7 @@ def test_forwards_of_one_engine_divide_its_share(tmp_path: Path) -> None:
     two.share.set_threads(beside=2)
     assert (two.share.cores, two.threads) == (3, 1)
     one.share.set_threads(beside=5)
-    assert (one.share.cores, one.threads) == (3, 1)  # never none
+    assert (one.share.cores, one.threads) == (3, 1)  # The share is never zero.
 
 
 def test_a_share_ends_with_its_process(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_folder_of_another_user_is_refused(monkeypatch: pytest.MonkeyPatch, tm
 
 
 def test_a_share_counts_also_in_vllms_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """vLLM puts a function that does nothing in the place of torch's own."""
+    """vLLM replaces torch's own function by one that does nothing."""
     monkeypatch.setattr(torch, "set_num_threads", lambda _threads: None)
     monkeypatch.setattr(processor_share.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(processor_share, "core_count", lambda: 3)

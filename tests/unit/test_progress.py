@@ -20,7 +20,8 @@ def test_progress_never_goes_back_over_a_job() -> None:
     seen = [0.0]
     for stage in STAGE_SHARES:
         for done in range(4):
-            progress.enter(stage)  # once more in its midst: another call of the same stage
+            # The middle of a stage is reported again, as by another call of the same stage.
+            progress.enter(stage)
             progress.update(0, Progress(stage, done, 3))
             seen.append(round(progress.fraction, 9))
     assert seen == sorted(seen)

@@ -1,4 +1,4 @@
-"""What Serve's controller says of a deployment, and what is made of it."""
+"""The status that Serve's controller reports for a deployment, and what the server derives from it."""
 
 import pytest
 from ray.serve.schema import DeploymentStatus, DeploymentStatusOverview, ReplicaState

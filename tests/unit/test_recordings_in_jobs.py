@@ -1,4 +1,4 @@
-"""A job tells the codec which part of its source is renewed, and by which gain the source was raised."""
+"""A job tells the codec which part of its source is renewed, and by which gain the source was amplified."""
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -32,7 +32,7 @@ GAIN = 12.5
 
 
 class Codec(Models):
-    """Says that the source was turned up, and remembers what it was asked."""
+    """Reports that the source was amplified, and records its requests."""
 
     encoded: EncodeRequest
     decoded: DecodeRequest
@@ -52,7 +52,7 @@ class Codec(Models):
 
 
 async def asked(folder: Path, **fields: Any) -> Codec:
-    """The codec after a job with a source of 4 s."""
+    """Return the codec after a job with a source of 4 s."""
     request = GenerateRequest(**{**GIVEN, **fields})
     spec = JobSpec(request, seeds=(1,), source=Recording("memory://source", 4.0))
 

@@ -1,4 +1,4 @@
-"""Which part of a source is renewed (contract §1.2: repainting_start, repainting_end)."""
+"""The part of a source that is renewed (contract §1.2: repainting_start, repainting_end)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The Makefile's packages for a CPU and for a GPU: extras, constraints, builds of torch."""
+"""The Makefile's packages for a CPU and for a GPU: extras, constraints, and builds of torch."""
 
 import json
 import os
@@ -22,7 +22,7 @@ EXTRAS: dict[str, list[str]] = tomllib.loads((PROJECT_ROOT / "pyproject.toml").r
     "optional-dependencies"
 ]
 FROM_A_CPU_INDEX = ("torch", "torchaudio", "torchcodec", "torchvision")
-"""They have builds with the same version for CPUs, whose label `+cpu` is newer than none."""
+"""Packages whose CPU builds have the same version, with a label `+cpu` that counts as newer than none."""
 
 
 def normal(name: str) -> str:
@@ -30,7 +30,7 @@ def normal(name: str) -> str:
 
 
 def pins(file: Path) -> dict[str, str]:
-    """`==1.2` by name; every line that is no comment must be one."""
+    """Return the pin `==1.2` of each name. Every line that is not a comment must be a pin."""
     found: dict[str, str] = {}
     for line in file.read_text().splitlines():
         if not line or line.startswith(("#", "--constraint ")):
@@ -64,7 +64,7 @@ def test_the_driver_that_is_asked_for_is_that_of_the_pinned_cuda() -> None:
 
 @pytest.mark.parametrize("config", [EMBEDDED, CPU, *PRESETS], ids=lambda path: path.stem)
 def test_make_installs_the_build_that_the_config_file_needs(config: Path, tmp_path: Path) -> None:
-    # A copy: the stamps of this folder's own environment say that nothing is to be done.
+    # A copy is used, because this folder's own environment is up to date and make would do nothing.
     (tmp_path / "Makefile").symlink_to(PROJECT_ROOT / "Makefile")
     for name in ("pyproject.toml", BOTH.name, GPU.name):
         (tmp_path / name).symlink_to(PROJECT_ROOT / name)
@@ -93,7 +93,7 @@ def test_make_installs_the_build_that_the_config_file_needs(config: Path, tmp_pa
 
 
 def wheel(folder: Path, version: str) -> None:
-    """A torch with nothing in it."""
+    """Write a torch package without content."""
     information = f"torch-{version}.dist-info"
     files = {
         f"{information}/METADATA": f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n",
@@ -106,7 +106,7 @@ def wheel(folder: Path, version: str) -> None:
 
 
 def torch_of(constraints: Path, folder: Path, *options: str) -> str | None:
-    """The torch that pip would install if configured with `folder`; None if it keeps the present one."""
+    """Return the torch that pip would install from `folder`, or None if it keeps the present one."""
     configuration = folder / "pip.conf"
     configuration.write_text(f"[global]\nfind-links = {folder}\nno-index = true\n")
     others = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
@@ -129,7 +129,7 @@ def test_only_the_gpu_constraints_keep_the_cpu_build_of_torch_out(tmp_path: Path
 
 
 def test_a_cpu_build_that_is_installed_is_replaced(tmp_path: Path) -> None:
-    """The tests' own torch is one."""
+    """The torch of these tests is such a build."""
     wheel(tmp_path, "2.13.0")
     assert torch_of(BOTH, tmp_path) is None
     assert torch_of(GPU, tmp_path) == "2.13.0"
@@ -137,11 +137,11 @@ def test_a_cpu_build_that_is_installed_is_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_gpu_extra_resolves_to_cuda_packages_that_are_all_pinned(tmp_path: Path) -> None:
-    """From the package index, with a folder that offers a CPU build of torch beside it."""
+    """The packages come from the package index, beside a folder that offers a CPU build of torch."""
     wheel(tmp_path, "2.13.0+cpu")
     venv.create(tmp_path / "venv", with_pip=True)
     pip = [tmp_path / "venv" / "bin" / "python", "-m", "pip"]
-    # Older ones download whole packages to look at their requirements.
+    # Older versions download whole packages to read their requirements.
     subprocess.run([*pip, "install", "--quiet", "pip>=25"], check=True)
     report = tmp_path / "report.json"
     resolve = ["install", "--dry-run", "--quiet", "--ignore-installed", "--report", report]

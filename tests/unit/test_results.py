@@ -1,4 +1,4 @@
-"""What `generation_info` says about what was really done."""
+"""`generation_info` reports what was really done."""
 
 from typing import Any
 

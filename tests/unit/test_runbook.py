@@ -1,4 +1,4 @@
-"""Whoever is woken by an alert finds out what to do: docs/operations.md."""
+"""The runbook has a section for every alert: docs/operations.md."""
 
 import re
 
@@ -10,7 +10,7 @@ OPERATIONS = (PROJECT_ROOT / "docs" / "operations.md").read_text()
 
 
 def anchor(heading: str) -> str:
-    """As GitHub makes them."""
+    """Return the anchor of a heading in the form that GitHub gives it."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 

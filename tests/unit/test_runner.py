@@ -1,4 +1,4 @@
-"""A runner's ways with a job: retries, cancelling, time limits, a tracker or language model out of reach."""
+"""A runner's handling of a job: retries, cancelling, time limits, and a tracker or model out of reach."""
 
 import asyncio
 import logging

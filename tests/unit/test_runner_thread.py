@@ -1,4 +1,4 @@
-"""The runners' own thread: whatever keeps the loop of the requests busy costs no lease."""
+"""The runners' own thread: a busy request loop costs no lease."""
 
 import asyncio
 import time
@@ -26,7 +26,7 @@ HEARTBEATS = 20
 
 
 class TrackerElsewhere:
-    """The real tracker on a loop of its own, as its process has one."""
+    """The real tracker on a loop of its own, as in its own process."""
 
     def __init__(self, settings: Settings, portal: BlockingPortal) -> None:
         self._portal = portal
@@ -38,7 +38,7 @@ class TrackerElsewhere:
         return self._portal.call(getattr(self.actor, method), *arguments)
 
     def wait_for_heartbeats(self, count: int) -> None:
-        """Like `eventually`, without letting the loop of the test run."""
+        """Wait like `eventually`, without giving control to the loop of the test."""
         wanted, deadline = self.heartbeats + count, time.monotonic() + 60
         while self.heartbeats < wanted:
             assert time.monotonic() < deadline, "no lease is renewed"
@@ -70,7 +70,7 @@ def submitted(tracker: TrackerElsewhere) -> str:
 
 
 def eventually(tracker: TrackerElsewhere, job_id: str, state: JobState) -> JobView:
-    """Wait without letting the loop of the test run: so a busy request keeps its loop."""
+    """Wait without giving control to the loop of the test, which a busy request keeps as well."""
     for _ in range(1000):
         view: JobView = tracker.ask("view", job_id)
         if view.state is state:

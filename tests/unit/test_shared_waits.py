@@ -1,4 +1,4 @@
-"""Many clients, one question."""
+"""Many clients that wait for the same job share one question to the tracker."""
 
 import asyncio
 from collections import Counter
@@ -36,7 +36,7 @@ TIMEOUT = 30.0
 
 @dataclass
 class Tracker:
-    """Answers a question when a test says so, and views at once."""
+    """Answers a question when the test says so, and views at once."""
 
     latest: JobView = RUNNING
     asked: Counter[str] = field(default_factory=Counter)

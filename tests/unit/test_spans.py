@@ -1,4 +1,4 @@
-"""Spans of a process, and where they go."""
+"""Spans of a process, and where they are sent."""
 
 import gzip
 import json
@@ -100,7 +100,7 @@ def test_the_file_exporter_writes_a_line_per_span_at_once(tmp_path: Path) -> Non
 
 
 class Collector(HTTPServer):
-    """Takes OTLP over HTTP."""
+    """Receives OTLP over HTTP."""
 
     def __init__(self) -> None:
         self.requests: list[ExportTraceServiceRequest] = []
@@ -117,7 +117,7 @@ class _CollectorHandler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Silent."""
+        """Print nothing."""
 
 
 @pytest.fixture

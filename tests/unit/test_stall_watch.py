@@ -11,6 +11,6 @@ def test_time_without_progress_counts_while_something_runs() -> None:
         assert (watch.runs, watch.silent_seconds) == (1, 9.0)
         watch.progress()
         now[0] = 118.0
-        with watch.running():  # a second run does not start the time anew
+        with watch.running():  # A second run does not restart the time.
             assert (watch.runs, watch.silent_seconds) == (2, 9.0)
     assert (watch.runs, watch.silent_seconds) == (0, 0.0)

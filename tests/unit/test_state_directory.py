@@ -1,4 +1,4 @@
-"""Where relative paths in the settings lead: never to where packages are installed."""
+"""Relative paths in the settings never lead to the place where packages are installed."""
 
 import shutil
 import subprocess
@@ -56,7 +56,8 @@ def test_the_setting_moves_everything_that_is_relative(tmp_path: Path) -> None:
     assert paths(settings) == expected(tmp_path)
     assert written_folders(settings) == [tmp_path / "output", tmp_path / "output"]
     assert Settings(state_directory="state").storage.uri == str(PROJECT_ROOT / "state" / "output")
-    assert Settings(**SECTIONS).state_directory == PROJECT_ROOT  # nothing of it stays for others
+    # The setting of one object does not affect others.
+    assert Settings(**SECTIONS).state_directory == PROJECT_ROOT
 
 
 def test_absolute_paths_and_urls_stay(tmp_path: Path) -> None:

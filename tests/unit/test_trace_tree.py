@@ -1,4 +1,4 @@
-"""A trace read back from files."""
+"""A trace that is read back from files."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ Waiting and the parts of its attempts are 97.5 % of the job's 4.000 s."""
 
 @pytest.fixture
 def traces(tmp_path: Path) -> Path:
-    """The files of a job whose first attempt was killed, and of another job."""
+    """Write the files of a job whose first attempt was killed, and of another job."""
     settings = TracingSettings(exporter="file", folder=tmp_path)
     ingress, tracker, codec = (
         span_recorder(settings, service) for service in ("Ingress", "JobTracker", "Codec")

@@ -45,14 +45,14 @@ def test_the_trace_of_a_job_has_the_id_of_the_job() -> None:
     context = submit_context(job_id, ON)
     assert context is not None
     assert context.split("-")[1] == job_id.replace("-", "")
-    assert client_context(context) == context  # what we make is what we take
+    assert client_context(context) == context  # The server accepts the contexts that it makes.
 
 
 @pytest.mark.parametrize(("ratio", "expected"), [(0.0, 0), (0.25, 500), (1.0, 2000)])
 def test_a_share_of_the_jobs_is_traced(ratio: float, expected: int) -> None:
     settings = TracingSettings(exporter="file", sampling_ratio=ratio)
     traced = sum(submit_context(str(uuid.uuid4()), settings) is not None for _ in range(2000))
-    assert traced == pytest.approx(expected, abs=120)  # six standard deviations
+    assert traced == pytest.approx(expected, abs=120)  # The tolerance is six standard deviations.
 
 
 def test_without_an_exporter_no_job_is_traced() -> None:
@@ -151,7 +151,7 @@ def test_a_job_that_is_cancelled_while_it_waits_has_only_waited() -> None:
     tracking.tracker.cancel(job_id)
     assert tracking.spans.names == ["waiting", "job"]
     assert seconds(tracking.spans.named("waiting")) == pytest.approx(2.0)
-    assert tracking.spans.named("job").status.is_ok  # a cancelled job is no error
+    assert tracking.spans.named("job").status.is_ok  # A cancelled job is not an error.
 
 
 def test_a_job_that_failed_is_marked() -> None:

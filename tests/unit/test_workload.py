@@ -1,4 +1,4 @@
-"""How much work a request is: one row per rule."""
+"""The work of a request, one row per rule."""
 
 from dataclasses import replace
 from typing import Any

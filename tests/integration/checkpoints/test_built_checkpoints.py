@@ -1,4 +1,4 @@
-"""Checkpoints that the project builds or brings along."""
+"""Checkpoints that the project builds or ships."""
 
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context

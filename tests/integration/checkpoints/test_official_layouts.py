@@ -1,4 +1,4 @@
-"""The modules that the server makes of the official configs are those of the official weight files."""
+"""The modules that the server builds from official configs have the layout of the official weight files."""
 
 import json
 import math

@@ -20,7 +20,7 @@ from tests.latents import LATENT_CHANNELS, random_latents
 
 @pytest.fixture(scope="module")
 def codec(codec_settings: Settings) -> Any:
-    """The class that Serve runs in a replica, without the replica."""
+    """Return an instance of the class that Serve runs in a replica."""
     return Codec.func_or_class(codec_settings)
 
 
@@ -32,7 +32,8 @@ def latents() -> np.ndarray:
 @pytest.fixture
 def recording(tmp_path: Path) -> str:
     path = tmp_path / "source"
-    path.write_bytes(stored_recording(np.round(music(4.0) * 32_768) / 32_768))  # fits into 16 bits
+    # The samples fit into 16 bits without rounding.
+    path.write_bytes(stored_recording(np.round(music(4.0) * 32_768) / 32_768))
     return str(path)
 
 
@@ -158,7 +159,8 @@ async def _decode_until(codec: Any, request: DecodeRequest, stage: str) -> None:
     async with aclosing(codec.decode(request)) as answers:
         async for answer in answers:
             if answer.stage == stage:
-                asyncio.current_task().cancel()  # felt at the next await, inside the deployment
+                # The cancellation takes effect at the next await, inside the deployment.
+                asyncio.current_task().cancel()
 
 
 def test_a_healthy_replica_says_what_it_serves(codec: Any):

@@ -15,14 +15,14 @@ from tests.recording_share import RecordingShare
 
 
 class RecordingEngine(VaeEngine):
-    """The real engine, which also remembers its batches and refuses one pass if told to."""
+    """The real engine, which also records its batches and refuses one pass if told to."""
 
     def __init__(self, engine: VaeEngine) -> None:
         self.__dict__.update(engine.__dict__)
         self.batches: list[list[TiledPass]] = []
         self.refused: TiledPass | None = None
         self.memory = 1_000
-        """Tiles of a forward that fit."""
+        """Number of tiles that fit into a forward."""
 
     def run(self, batch: Sequence[tuple[TiledPass, Tile]]) -> None:
         self.batches.append([tiled for tiled, _ in batch])
@@ -58,7 +58,8 @@ async def test_short_passes_overtake_long_ones_until_these_are_due(recording_eng
 
     await asyncio.gather(run(batcher, long), one_after_the_other(first), one_after_the_other(second))
     order = [batch[0] for batch in recording_engine.batches]
-    # The long one is due at 7, the short ones that come at 0, 0 and 3 at 2, 2 and 5, the next one not sooner.
+    # The long pass is due at 7. The short ones arrive at 0, 0 and 3 and are due at 2, 2 and 5. The next one
+    # is due later than the long pass.
     assert order[:6] == [first[0]] * 2 + [second[0]] * 2 + [first[1]] * 2
     assert order[6:13] == [long] * 7
 

@@ -15,10 +15,10 @@ from tests.latents import LATENT_CHANNELS, random_latents
 
 @pytest.fixture(scope="module")
 def vae(vae_folder: Path) -> AutoencoderOobleck:
-    """The model as diffusers runs it: weight norm and all, in one piece."""
+    """Return the model as diffusers runs it, with weight norm and in one piece."""
     vae = AutoencoderOobleck.from_pretrained(vae_folder).eval()
     with torch.inference_mode():
-        # A forward makes the weights that weight norm stands for; with gradients they could not be copied.
+        # A forward computes the weights from weight norm. With gradients they could not be copied.
         vae(torch.zeros(1, 2, 1_920))
     return vae
 

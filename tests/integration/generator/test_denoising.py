@@ -1,4 +1,4 @@
-"""The Generator on the tiny checkpoint: what the pipeline sees."""
+"""The Generator on the tiny checkpoint, as the pipeline calls it."""
 
 import asyncio
 from contextlib import aclosing
@@ -27,8 +27,8 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Generator:
     models = ModelSettings(source="random", folder=tmp_path_factory.mktemp("models"))
     settings = Settings(models=models, generator=GeneratorSettings(threads=1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("deployments.generator.deployment._PROGRESS_SECONDS", 0.0)  # each step is told
-        return Generator.func_or_class(settings)  # the class that Serve runs in a replica
+        patch.setattr("deployments.generator.deployment._PROGRESS_SECONDS", 0.0)  # Every step is reported.
+        return Generator.func_or_class(settings)  # This is the class that Serve runs in a replica.
 
 
 async def latents(generator: Generator, request: DenoiseRequest) -> np.ndarray:
@@ -156,7 +156,7 @@ async def test_a_short_song_does_not_wait_for_a_long_one(generator: Generator) -
     async with asyncio.TaskGroup() as songs:
         long = songs.create_task(ends("long", replace(SONG, frames=1500)))
         async with aclosing(generator.denoise((replace(SONG, frames=1500),))) as stream:
-            await anext(stream)  # both long songs are on their way
+            await anext(stream)  # Both long songs are being made.
         songs.create_task(ends("short", changed(SONG, timesteps=(1.0, 0.5))))
         assert not long.done()
     assert ended == ["short", "long"]

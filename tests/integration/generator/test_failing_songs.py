@@ -1,4 +1,4 @@
-"""Songs that fail beside others: too long for the memory, odd, or stuck."""
+"""Songs that fail beside others: one is too long for the memory, one has an odd length, one hangs."""
 
 import asyncio
 from contextlib import aclosing

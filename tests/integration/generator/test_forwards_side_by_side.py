@@ -1,4 +1,4 @@
-"""A forward for each core: as many as there are cores at once, and what each song becomes stays the same."""
+"""One forward on each core: as many run at once as there are cores, and each song stays the same."""
 
 import asyncio
 import random
@@ -22,7 +22,7 @@ from tests.watched_engine import LONG, ROUNDING, SONG, UNLIMITED, WatchedEngine,
 
 
 class WatchedQueue(StepQueue):
-    """Records the threads that use it."""
+    """Records the threads that use the queue."""
 
     threads: ClassVar[set[int]] = set()
 
@@ -32,20 +32,20 @@ class WatchedQueue(StepQueue):
 
 
 STEPS = 8
-"""Of the turbo model."""
+"""Steps of the turbo model."""
 
 
 class MeetingEngine(WatchedEngine):
-    """Notes which forwards run at once; the first ones wait until so many are there."""
+    """Records which forwards run at once. The first ones wait until the expected number has begun."""
 
     def __init__(self, variant: str, forwards: int) -> None:
         super().__init__(variant)
         self.all_there = threading.Barrier(forwards)
         self.begun = 0
         self.running: list[list[int]] = []
-        """Frames of the songs of each forward that runs."""
+        """The frames of the songs of each forward that runs."""
         self.met: list[list[list[int]]] = []
-        """`running` whenever one begins."""
+        """The value of `running` at the start of each forward."""
         self._counting = threading.Lock()
 
     def velocities(self, songs: Sequence[Song]) -> list[Velocities]:
@@ -69,7 +69,7 @@ class MeetingEngine(WatchedEngine):
 
 
 class HangingEngine(WatchedEngine):
-    """Whose forwards beside the main one hang until they may go on."""
+    """An engine whose forwards beside the main one hang until they are released."""
 
     def __init__(self, variant: str) -> None:
         super().__init__(variant)
@@ -117,7 +117,7 @@ async def test_each_forward_takes_one_core_and_all_rest_after_the_last() -> None
     share = RecordingShare(cores=2)
     await run(StepBatcher(WatchedEngine("turbo"), UNLIMITED, share=share), SONG, replace(SONG, seed=1))
     await asyncio.to_thread(share.released.wait, 30)
-    assert share.said[:2] == ["threads", "threads"]  # both songs are prepared
+    assert share.said[:2] == ["threads", "threads"]  # Both songs are prepared.
     assert sorted(share.said[2:-1]) == ["one thread"] * STEPS + ["threads beside 1"] * STEPS
     assert share.said[-1] == "release"
 
@@ -224,5 +224,5 @@ async def test_the_queue_is_used_by_the_event_loop_alone_also_where_memory_runs_
     batcher = StepBatcher(engine, UNLIMITED, on_forward=told.append, share=RecordingShare(cores=2))
     await asyncio.gather(*(run(batcher, replace(SONG, seed=seed)) for seed in range(6)))
     assert WatchedQueue.threads == {threading.get_ident()}
-    assert max(forward.songs for forward in told) > 1  # these did not fit
+    assert max(forward.songs for forward in told) > 1  # These songs did not fit, and the limit was lowered.
     assert told[-1].token_slots < 1000  # and the limit was lowered

@@ -1,4 +1,4 @@
-"""Many songs stepped together, on the random checkpoints of the parity data (turbo, base, XL)."""
+"""Many songs step together, on the random checkpoints of the parity data (turbo, base, XL)."""
 
 import asyncio
 import random
@@ -27,7 +27,7 @@ from tests.watched_engine import (
 
 
 def any_request(rng: random.Random) -> DenoiseRequest:
-    """A song of any length, task, prompt, schedule and guidance."""
+    """Return a song with any length, task, prompt, schedule and guidance."""
     frames = rng.choice([1, 40, 77, 128, 150, 150, 151, 250, 333, 500])
     task = rng.choice([*Task])
     start = rng.randrange(frames)
@@ -86,7 +86,8 @@ async def test_a_song_does_not_depend_on_when_it_joins(earlier_steps: int) -> No
 
 async def test_a_job_alone_makes_the_same_latents_to_the_last_bit() -> None:
     songs = [replace(SONG, frames=frames, seed=frames) for frames in (150, 150, 250)]
-    batcher = StepBatcher(WatchedEngine("turbo"), tokens_per_forward=500)  # two songs at a time
+    # The limit lets two songs step at a time.
+    batcher = StepBatcher(WatchedEngine("turbo"), tokens_per_forward=500)
     first, second = await run(batcher, *songs), await run(batcher, *songs)
     assert all(map(np.array_equal, first, second))
 
@@ -102,7 +103,7 @@ async def test_each_forward_is_told_with_what_it_held_and_had_room_for() -> None
     }
     assert sizes == {
         (2, 75 + 76, 200, 150 + 152, 1),
-        (1, 250, 250, 500, 0),  # longer than a forward: it steps alone
+        (1, 250, 250, 500, 0),  # This song is longer than a forward and steps alone.
     }
     assert len(told) == len(engine.forwards) == 16
     assert all(forward.seconds > 0 for forward in told)
@@ -119,7 +120,8 @@ async def test_guided_songs_count_twice_while_guidance_acts() -> None:
 
 async def test_the_songs_of_a_job_start_together_beside_running_ones() -> None:
     engine = WatchedEngine("base")
-    engine.start_seconds = 0.02  # longer than a step: they are not all prepared between two steps
+    # Preparing takes longer than a step, so the songs are not all prepared between two steps.
+    engine.start_seconds = 0.02
     batcher = StepBatcher(engine, UNLIMITED)
     async with aclosing(batcher.run([LONG])) as running:
         await anext(running)
@@ -153,7 +155,8 @@ async def test_a_tick_takes_no_more_tokens_than_allowed_and_short_songs_stay_tog
     long_steps = [i for i, songs in enumerate(engine.forwards) if songs[0].trajectory.frames == 1500]
     short_steps = [i for i, songs in enumerate(engine.forwards) if songs[0].trajectory.frames == 150]
     assert len(long_steps) == 8
-    # It came first, but takes as much as all others together: it steps while it is alone, and after them.
+    # The long song came first but takes as much as all others together. It steps while it is alone, and after
+    # them.
     assert sum(step < max(short_steps) for step in long_steps) <= 1
 
 
@@ -171,7 +174,7 @@ async def test_short_songs_overtake_a_long_one_until_it_is_due() -> None:
             await make(f"short {number}", 150)
 
     await asyncio.gather(make("long", 600), short_ones())
-    # The long one takes four times as much, and steps while the next short one is being prepared.
+    # The long song takes four times as much, and steps while the next short one is being prepared.
     assert 1 <= finished.index("long") <= 3
 
 

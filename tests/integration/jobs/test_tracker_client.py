@@ -1,4 +1,4 @@
-"""The tracker as a Ray actor: found by name, replaced when an application of another version starts."""
+"""The tracker as a Ray actor: it is found by name, and an application of another version replaces it."""
 
 import asyncio
 import subprocess
@@ -51,7 +51,7 @@ async def test_jobs_go_on_in_the_tracker_of_the_next_version(settings: Settings)
     replace_outdated_tracker(other_version(settings))
     new = tracker_client(other_version(settings))
     assert await queue_limit(new) == 7
-    # A replica of the version before finds the tracker that took the place of its own.
+    # A replica of the earlier version finds the tracker that replaced its own.
     assert (await old.view("a")).queue_position == 1
     assert await queue_limit(old) == 7
 
@@ -100,7 +100,7 @@ async def test_a_tracker_that_was_left_behind_is_stopped_and_its_jobs_are_kept(
 async def test_a_tracker_whose_store_was_taken_over_ends_and_is_not_replaced(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two applications have one store by mistake: the later one keeps it."""
+    """Two applications use one store by mistake. The later one keeps it."""
     monkeypatch.setattr("serve_app.jobs.client.REPLACING_SECONDS", 1.0)
     first = tracker_client(settings)
     await first.submit(NewJob("a", JobSpec(GenerateRequest(), seeds=(1,)), WORK))
@@ -113,7 +113,7 @@ async def test_a_tracker_whose_store_was_taken_over_ends_and_is_not_replaced(
     ended = find_tracker(settings)
 
     async def ask_until_it_ends() -> None:
-        while True:  # it says so for some seconds
+        while True:  # The old tracker reports the loss for some seconds.
             with suppress(StoreTakenError):
                 await first.view("a")
             await asyncio.sleep(0.5)
@@ -126,6 +126,6 @@ async def test_a_tracker_whose_store_was_taken_over_ends_and_is_not_replaced(
 
 
 async def test_the_tracker_of_a_file_stays_on_the_node_that_has_the_file(settings: Settings) -> None:
-    """On the head node, whose resource it takes a little of."""
+    """The tracker runs on the head node, because it takes a small part of that node's resource."""
     await tracker_client(settings).stats()
     assert ray.available_resources()[HEAD_NODE] < ray.cluster_resources()[HEAD_NODE]

@@ -16,7 +16,7 @@ from deployments.tiny_checkpoints.language_model import build
 
 
 def can_be_looked_through(module: ModuleType) -> bool:
-    """Whether the attributes of all that a module holds can be asked for, as vLLM does."""
+    """Return whether vLLM can read the attributes of everything that a module holds."""
     try:
         for value in list(vars(module).values()):
             if hasattr(value, "__dict__"):
@@ -28,10 +28,10 @@ def can_be_looked_through(module: ModuleType) -> bool:
 
 @pytest.fixture(scope="module", autouse=True)
 def modules_of_replicas() -> Iterator[None]:
-    """Hide what other tests have brought into this process and vLLM stumbles over.
+    """Hide modules that other tests imported into this process and that stop vLLM from starting.
 
     An engine that starts looks for its kernels in every module. librosa's llvmlite and the object store's
-    Flask hold objects that refuse to be looked at; no replica imports them.
+    Flask hold objects that refuse to be inspected. Replicas do not import them.
     """
     hidden = {name: module for name, module in sys.modules.items() if not can_be_looked_through(module)}
     for name in hidden:
@@ -53,17 +53,17 @@ def tokenizer(checkpoint: Path) -> LMTokenizer:
 
 
 class Listener(EngineObserver):
-    """Writes down what the engines tell."""
+    """Records the calls of the engines."""
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
         self.guided: list[bool] = []
-        """Of each run."""
+        """Whether each run is guided."""
         self.tokens = 0
         self.steps: list[tuple[int, int]] = []
-        """Rows and slots."""
+        """The (rows, slots) of each step."""
 
     def began(self, guided: bool) -> None:
         self.guided.append(guided)
@@ -85,9 +85,10 @@ def listener() -> Listener:
     return Listener()
 
 
-@pytest_asyncio.fixture(scope="module")  # vLLM ends what engines of one process share with any one of them
+# vLLM ends what the engines of one process share when any of them is closed.
+@pytest_asyncio.fixture(scope="module")
 async def engine(checkpoint: Path, listener: Listener) -> AsyncIterator[LanguageModelEngine]:
-    """Both backends on the tiny checkpoint."""
+    """Start both backends on the tiny checkpoint."""
     engine = LanguageModelEngine(checkpoint, LanguageModelSettings(threads=1), listener)
     await engine.warm_up()
     yield engine

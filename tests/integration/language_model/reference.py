@@ -1,4 +1,4 @@
-"""The plainest way to run the LM: one song, one row, one token at a time, with transformers."""
+"""The plainest way to run the LM with transformers: one song, one row, one token at a time."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,9 @@ class Reference:
 
     @torch.inference_mode()
     def disagreement(self, request: TokenRequest, tokens: list[int]) -> str | None:
-        """Where `tokens` are not what this loop writes for a request without grammar; None where all are.
+        """Return where `tokens` differ from what this loop writes for a request without grammar, or None.
 
-        A tie, where less than 1e-4 of logit decides, is reported and ends the comparison.
+        A tie, which less than 1e-4 of logit decides, is reported and ends the comparison.
         """
         if len(tokens) != request.max_tokens:
             return f"{len(tokens)} tokens of {request.max_tokens}"

@@ -223,7 +223,7 @@ async def test_a_cancelled_song_frees_its_place_at_once(engine: LanguageModelEng
         async with aclosing(engine.compose(long)) as answers:
             await anext(answers)
 
-    # More rows than the batch holds: unless they leave, the last song waits for thousands of steps.
+    # There are more rows than the batch holds. Unless they leave, the last song waits for thousands of steps.
     await asyncio.gather(*(begin_and_leave() for _ in range(8)))
     async with asyncio.timeout(10):
         assert len(await composed(engine, replace(SONG, code_count=10, backend=backend))) == 10
@@ -285,7 +285,7 @@ async def test_a_run_that_falls_into_a_loop_is_repeated_once_with_another_seed(
 
 
 class Stuck:
-    """A backend that fell into a loop: the same code so often, and then others."""
+    """A backend that writes the same code `times` times, like a model in a loop, and then others."""
 
     capacity = 10_000
 

@@ -1,4 +1,4 @@
-"""Grammars of the official vocabulary cost less than the work that has to be done anyway."""
+"""Grammars of the official vocabulary cost less than the work that is necessary anyway."""
 
 import statistics
 import time

@@ -19,14 +19,14 @@ async def backend(request: pytest.FixtureRequest, engine: LanguageModelEngine) -
 
 
 class Faulty:
-    """A real engine with a fault in what it makes of a guided run."""
+    """A real engine that treats guided runs wrongly."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
     @abstractmethod
     def seen(self, request: TokenRequest) -> TokenRequest:
-        """The request that the engine runs in place of a guided one."""
+        """Return the request that the engine runs in place of a guided one."""
 
     def generate(self, request: TokenRequest) -> AsyncGenerator[list[int], None]:
         is_guided = request.unconditional_prompt is not None

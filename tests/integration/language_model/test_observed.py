@@ -1,4 +1,4 @@
-"""What the engines tell about their work, on both backends."""
+"""The reports of the engines about their work, on both backends."""
 
 import asyncio
 from dataclasses import replace
@@ -31,7 +31,7 @@ async def compose(engine: LanguageModelEngine, request: ComposeRequest) -> None:
 async def test_a_run_is_told_with_its_tokens_and_the_rows_of_every_step(
     engine: LanguageModelEngine, listener: Listener, backend: str, cfg_scale: float, rows: int
 ) -> None:
-    await compose(engine, replace(SONG, backend=backend))  # a backend is checked when it is first named
+    await compose(engine, replace(SONG, backend=backend))  # A backend is checked when it is first named.
     listener.clear()
     sampling = replace(SONG.sampling, cfg_scale=cfg_scale)
     await compose(engine, replace(SONG, backend=backend, sampling=sampling))

@@ -1,4 +1,4 @@
-"""Only the default backend starts with the replica; each other one when a request names it."""
+"""Only the default backend starts with the replica. Each other one starts when a request names it."""
 
 from dataclasses import replace
 from pathlib import Path

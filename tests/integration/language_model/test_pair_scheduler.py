@@ -1,4 +1,4 @@
-"""The pair scheduler by itself: hundreds of runs without a model, on too few KV pages."""
+"""The pair scheduler by itself: hundreds of runs without a model and with too few KV pages."""
 
 import random
 from collections import defaultdict
@@ -28,7 +28,7 @@ END = 1
 
 @dataclass
 class Simulation:
-    """A scheduler, a make-believe model, and what clients were told."""
+    """A scheduler, a simulated model, and the tokens that clients received."""
 
     scheduler: PairScheduler
     tokens: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
@@ -69,7 +69,10 @@ class Simulation:
                     self.ends[told.request_id] = told.finish_reason
 
     def _token(self, request_id: str) -> int:
-        """The same for both halves of a run at the same step; in numbered runs sometimes the end."""
+        """Return the same token for both rows of a run at the same step.
+
+        In numbered runs it is sometimes the end.
+        """
         run = request_id.split(":")[0]
         token = random.Random(f"{run} {len(self.tokens[request_id])}").randrange(10, 40)
         return END if token == 10 and run.startswith("run") else token
@@ -78,7 +81,7 @@ class Simulation:
         self.scheduler.add_request(request)
 
     def check_empty(self) -> None:
-        """Nothing leaked."""
+        """Assert that nothing leaked."""
         assert self.scheduler.kv_cache_manager.block_pool.get_num_free_blocks() == BLOCKS - 1
         assert not self.scheduler.requests
         assert not self.scheduler._halves
@@ -135,7 +138,7 @@ def test_pairs_never_come_apart(simulation: Simulation, seed: int, monkeypatch: 
     rng = random.Random(seed)
     arrivals: list[Any] = []
     for number in range(120):
-        # The halves of a run arrive at different times and among those of others.
+        # The rows of a run arrive at different times and between those of other runs.
         arrivals += [(number + 6 * rng.random(), request) for request in random_run(f"run{number}", rng)]
     arrivals.sort(key=lambda arrival: arrival[0])
     added: list[str] = []
@@ -149,7 +152,7 @@ def test_pairs_never_come_apart(simulation: Simulation, seed: int, monkeypatch: 
             victim = rng.choice(added[-8:])
             if simulation.scheduler.finish_requests(victim, RequestStatus.FINISHED_ABORTED):
                 aborted.add(victim.split(":")[0])
-    # All halves have come, except those of runs that were aborted in between.
+    # All rows have arrived, except those of runs that were aborted in between.
     monkeypatch.setattr(pair_scheduler, "PARTNER_TIMEOUT", 0.0)
     simulation.run()
 

@@ -1,4 +1,4 @@
-"""Guided pairs on vLLM against a plain transformers loop on the same weights, token for token."""
+"""Guided pairs on vLLM give the tokens of a plain transformers loop on the same weights."""
 
 import asyncio
 import random
@@ -33,13 +33,13 @@ WORDS = (
     "la",
     "yeah",
 )
-# One thread: on a busy machine, threads of so small a model only wait for each other.
+# The model has one thread, because threads of so small a model only wait for each other on a busy machine.
 ROOMY = LanguageModelSettings(max_model_len=2048, threads=1)
-# Room for about six pairs, a kilobyte a token: most wait.
+# There is room for about six pairs at a kilobyte a token, so most pairs wait.
 TIGHT = LanguageModelSettings(max_model_len=1024, threads=1, max_num_seqs=16, kv_cache_bytes=1152 << 10)
 
 MOST_WAKE_UPS = 50
-"""In a second: each of vLLM's process groups alone would be woken twice as often."""
+"""Wake-ups in a second. Each of vLLM's process groups alone would cause twice as many."""
 
 
 @pytest_asyncio.fixture(
@@ -50,7 +50,7 @@ MOST_WAKE_UPS = 50
 async def backend(
     request: pytest.FixtureRequest, checkpoint: Path, tokenizer: LMTokenizer, other_threads: frozenset[str]
 ) -> AsyncIterator[VLLMBackend]:
-    del other_threads  # those that are there before
+    del other_threads  # These are the threads that existed before.
     settings, prefix_caching = request.param
     backend = VLLMBackend(checkpoint, tokenizer, settings, prefix_caching)
     yield backend
@@ -59,7 +59,7 @@ async def backend(
 
 @pytest.fixture(scope="module")
 def other_threads() -> frozenset[str]:
-    """Threads that this process has for other tests, by their ids."""
+    """Return the ids of the threads that this process has for other tests."""
     return frozenset(thread.name for thread in Path("/proc/self/task").iterdir())
 
 
@@ -152,7 +152,7 @@ async def test_an_engine_without_work_sleeps(
 
 
 def times_woken(others: frozenset[str]) -> int:
-    """How often the threads of this process were woken since they began, without `others`."""
+    """Return how often the threads of this process, without `others`, have woken up since they began."""
     field = "\nvoluntary_ctxt_switches:"
     threads = [thread for thread in Path("/proc/self/task").iterdir() if thread.name not in others]
     statuses = [(thread / "status").read_text() for thread in threads]

@@ -1,4 +1,4 @@
-"""Several 5Hz LMs in one application: a deployment for each, requests to the one that they name."""
+"""Several 5Hz LMs in one application: each has a deployment, and requests go to the model that they name."""
 
 import shutil
 from pathlib import Path
@@ -21,7 +21,7 @@ QUESTION = PlanRequest("calm piano", "", "en", Metadata(), True, 30, Sampling(3)
 
 @pytest.fixture(scope="module")
 def models(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> HandleModels:
-    """Both deployments, in this process, behind Serve's handles."""
+    """Both deployments run in this process, behind Serve's handles."""
     folder = tmp_path_factory.mktemp("models")
     for place, name in enumerate(NAMES):
         shutil.copytree(checkpoint, folder / name)

@@ -1,4 +1,4 @@
-"""Checkpoints whose weights are named as a bare Qwen3Model's load in every backend."""
+"""Checkpoints with the weight names of a bare Qwen3Model load in every backend."""
 
 import json
 import shutil

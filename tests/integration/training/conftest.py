@@ -1,4 +1,4 @@
-"""A run of the whole recipe in a few steps."""
+"""Runs the whole recipe in a few steps."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the DiT reads: music that stands beside a prompt is not always told in words, too."""
+"""The prompts of the DiT do not always describe the audio that stands beside them."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ Share = Callable[[Task, bool, str], float]
 
 @pytest.fixture(scope="module")
 def share() -> Share:
-    """The share of captions for a task, with or without reference, that have some words."""
+    """Return the share of captions for a task, with or without reference, that contain certain words."""
     vocabulary_size = QUICK.text["vocab_size"]
     prompter, tokenizer = Prompter(vocabulary_size), text_tokenizer(vocabulary_size)
 

@@ -63,7 +63,7 @@ def test_training_in_chunks_gives_what_one_run_gives(songs: SongBlocks, tmp_path
     assert train_codec(songs, recipe, whole, Clock(10))
 
     class OneStep:
-        """Rings after each step."""
+        """A clock that rings after each step."""
 
         def __init__(self) -> None:
             self.looks = 0

@@ -1,4 +1,4 @@
-"""The language model's stage: what it learns from, and that the server's checkpoint says what was learned."""
+"""The language model's stage: its lessons, and the checkpoint that the server loads."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +43,7 @@ def song() -> Description:
 
 
 def test_the_checkpoint_says_of_the_next_code_what_was_learned(work: Path, song: Description) -> None:
-    """Of all 64,000 at once what the halves say one by one, to the rounding of half precision."""
+    """All 64,000 codes get the probabilities of their halves, up to the rounding of half precision."""
     folder = work / MODELS / LANGUAGE_MODEL
     words = LMTokenizer.from_folder(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
@@ -76,7 +76,7 @@ def test_a_lesson_is_the_servers_prompt_with_the_answer_to_learn(
 
 
 def test_beginnings_of_songs_come_with_their_codes(work: Path, songs: SongBlocks) -> None:
-    """As if the songs of the first block lasted three seconds."""
+    """The first block is treated as if its songs lasted three seconds."""
     recipe = replace(QUICK, durations=(3, *QUICK.durations))
     beginnings = Beginnings(SongCodes(work / "song_codes", SongBlocks(songs.folder, recipe)))
     seconds = set()
@@ -89,7 +89,7 @@ def test_beginnings_of_songs_come_with_their_codes(work: Path, songs: SongBlocks
 
 
 def test_a_song_is_written_in_five_ways(work: Path, songs: SongBlocks) -> None:
-    """Each begins a frame later than the one before; the last code of the late ones is missing."""
+    """Each version begins a frame later than the one before. The last code of the later ones is missing."""
     written = SongCodes(work / "song_codes", songs)
     whole = Latents(work / "latents", songs).of(1, 0)
     tokenizer = trained_codes(QUICK, work, torch.device("cpu")).tokenizer

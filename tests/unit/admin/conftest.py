@@ -1,4 +1,4 @@
-"""The real job tracker behind commands, on a thread where Ray has a process."""
+"""The real job tracker behind the commands, on a thread instead of a process of Ray."""
 
 import asyncio
 import logging
@@ -47,7 +47,7 @@ class LocalTracker:
         return job_id
 
     def run(self, job_id: str, recording: bool = False, **ended: Any) -> str:
-        """A job that succeeds, or with `error`, fails."""
+        """Run a job that succeeds or, with `error`, fails. Return its id."""
         self.submit(job_id, recording=recording)
         self.ask(TrackerApi.claim, f"token of {job_id}", 0)
         if "error" in ended:
@@ -61,7 +61,7 @@ class LocalTracker:
 
 @pytest.fixture
 def tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalTracker]:
-    # Serve's own handler writes to standard error, where commands say what they could not do.
+    # Serve's own handler writes to standard error, where commands report what they could not do.
     monkeypatch.setattr(logging.getLogger("ray.serve"), "handlers", [])
     settings = Settings(
         jobs={"store": str(tmp_path / "jobs.sqlite3")},

@@ -16,7 +16,7 @@ from tests.unit.admin.conftest import LocalTracker
 
 
 def rows(capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
-    """What was printed, without the headings."""
+    """Return the printed rows without the headings."""
     return [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
 
 
@@ -132,7 +132,7 @@ def test_records_that_were_set_aside_are_shown_with_the_reason(
     assert rows(capsys) == []
     with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as database, database:
         database.execute("UPDATE jobs SET record = '{' || record")
-    # Whoever reads it notes it: a page of the store. Then the next sweep sets it aside.
+    # Reading a page of the store notes the damaged record. The next sweep then sets it aside.
     tracker.ask(TrackerApi.page, None, None, 10, 10)
     while not tracker.ask(TrackerApi.set_aside):
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""`leftovers`: of lost stores they are shown and deleted, of others they are not."""
+"""`leftovers` shows and deletes the files of lost stores, and leaves those of other stores alone."""
 
 import io
 import json
@@ -19,7 +19,7 @@ LOST, NEIGHBOUR = "0" * 12, "1" * 12
 
 @pytest.fixture
 def storage(tracker: LocalTracker) -> AudioStorage:
-    """It holds a folder of a lost store, of a neighbour, of an earlier release, and two of this server's."""
+    """Fill a storage with folders of a lost store, a neighbour and an earlier release, and two of our own."""
     storage = AudioStorage(tracker.settings.storage.uri)
     mine = store_name(tracker.ask(TrackerApi.secret))
     tracker.submit(new_job_id(mine))

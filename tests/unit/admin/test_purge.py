@@ -16,7 +16,7 @@ from tests.unit.admin.conftest import LocalTracker
 
 @pytest.fixture
 def ended(tracker: LocalTracker) -> LocalTracker:
-    """Two songs and a failure, tidied, and a job that waits."""
+    """Leave two songs and a failure, all tidied, and a job that waits."""
     for job_id in ("song-a", "song-b"):
         tracker.run(job_id)
     tracker.run("failed", error="It failed.")

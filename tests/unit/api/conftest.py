@@ -1,4 +1,4 @@
-"""The API in process: the real tracker behind the one edge that Ray is in production."""
+"""The API in this process, with the real tracker in place of its Ray actor."""
 
 import asyncio
 import io
@@ -29,7 +29,7 @@ from tests.audio import chord
 
 
 class LocalJobService:
-    """`JobService` without Ray. Tests say whether long prompts fit and who is not ready."""
+    """`JobService` without Ray. Tests set whether long prompts fit and which parts are not ready."""
 
     def __init__(self, settings: JobSettings) -> None:
         self.journal = Journal(MemoryJobStore())
@@ -38,13 +38,13 @@ class LocalJobService:
         self.counted: list[tuple[GenerateRequest, int]] = []
         self.parts = {"JobTracker": Readiness.READY, "Generator": Readiness.READY}
         self.waiting = 0
-        """Long polls at the moment."""
+        """Number of long polls at the moment."""
         self.followed: set[str] = set()
-        """Versions that somebody has and waits for the next of."""
+        """Versions that some client has and whose successor it waits for."""
 
     @property
     def jobs(self) -> list[Job]:
-        """As they were submitted, oldest first."""
+        """Return all jobs in the order of their submission."""
         return self.journal.store.page(None, None, NEWEST, 1000)[::-1]
 
     @property
@@ -52,7 +52,7 @@ class LocalJobService:
         return self.jobs[-1].spec
 
     def claim(self) -> Claim:
-        """The next job, for a runner of its own."""
+        """Claim the next job for a runner of its own."""
         claim = self.tracker.claim(str(uuid.uuid4()))
         assert claim is not None
         return claim
@@ -83,7 +83,7 @@ class LocalJobService:
         return [self.tracker.view_of(job) for job in await self.journal.page(client, state, before, limit)]
 
     async def until_followed(self, job_id: str) -> None:
-        """Return once somebody has seen the job as it is and waits for what comes next."""
+        """Wait until a client has seen the job as it is and waits for its next change."""
         while True:
             view = self.tracker.view(job_id)
             if view and view.version in self.followed:
@@ -91,7 +91,7 @@ class LocalJobService:
             await asyncio.sleep(0.005)
 
     async def until_waiting(self, count: int) -> None:
-        """Return once so many long polls wait."""
+        """Wait until this many long polls wait."""
         while True:
             if self.waiting == count:
                 return
@@ -158,7 +158,7 @@ def service(settings: Settings) -> LocalJobService:
 
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
-    """Where the server keeps audio."""
+    """The folder in which the server keeps audio."""
     return tmp_path / "output"
 
 
@@ -178,12 +178,12 @@ async def http(
 
 @pytest.fixture
 def stored_files(output: Path) -> Callable[[], list[Path]]:
-    """What the server keeps at the moment."""
+    """Return a function that lists the files that the server keeps."""
     return lambda: [path for path in output.rglob("*") if path.is_file()]
 
 
 def wav_bytes(seconds: float = 2.0, level: float = 0.5) -> bytes:
-    """A small recording; level 0 is silent."""
+    """Return a small recording. With level 0 it is silent."""
     file = io.BytesIO()
     soundfile.write(file, chord(seconds, 8_000, level).astype(np.float32), 8_000, format="WAV")
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""Downloads: the right type, ranges, and nothing but finished songs."""
+"""Downloads of songs: the right type, ranges, and finished songs only."""
 
 import io
 from collections.abc import Awaitable, Callable
@@ -17,7 +17,7 @@ MakeSong = Callable[..., Awaitable[str]]
 
 @pytest.fixture
 def song(http: httpx.AsyncClient, service: LocalJobService, storage: AudioStorage) -> MakeSong:
-    """Puts a finished song on the server; its URL."""
+    """Return a function that puts a finished song on the server and returns its URL."""
 
     async def make(audio_format: str = "mp3", content: bytes = CONTENT) -> str:
         await http.post("/v1/music/generate", json={"audio_format": audio_format})

@@ -1,4 +1,4 @@
-"""With API keys everybody sees their own jobs and songs, and nobody else's."""
+"""With API keys, each user sees their own jobs and songs and nobody else's."""
 
 import io
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 @pytest.fixture
 def song(http: httpx.AsyncClient, service: LocalJobService, storage: AudioStorage, tmp_path: Path) -> Any:
-    """Makes a song of Alice's; its path."""
+    """Return a function that makes a song of Alice's and returns its path."""
 
     async def make() -> str:
         answer = await http.post(GENERATE, json={"audio_format": "mp3"}, headers=ALICE)

@@ -1,4 +1,4 @@
-"""Every form of body says the same thing (contract §1.1)."""
+"""Every form of body expresses the same request (contract §1.1)."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whatever a body holds, taking it apart costs little, and little comes back."""
+"""Whatever a body holds, parsing it costs little, and the answer is small."""
 
 import asyncio
 import json
@@ -21,16 +21,16 @@ JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 CUT = {"Content-Type": "multipart/form-data; boundary=cut"}
 ROOM = MAX_TEXT_BYTES - 1_000
-"""Bytes for the interesting part of a body that is not too long."""
+"""Bytes for the interesting part of a body within the limit."""
 STALL_SECONDS = 0.15
-"""Measured are 35 ms at most, on a slow processor."""
+"""Longest stall in seconds. At most 35 ms were measured on a slow processor."""
 TRIES = 3
-"""Garbage collection of a long test run can fall into one try; the cost of a body is in every try."""
+"""A garbage collection can fall into one try, but the cost of a body is in every try."""
 ANSWER_BYTES = 20_000
 
 
 def filled(piece: bytes, separator: bytes = b"") -> bytes:
-    """As many pieces as a body has room for."""
+    """Return as many pieces as fit into a body."""
     return separator.join([piece] * (ROOM // (len(piece) + len(separator))))
 
 
@@ -47,7 +47,7 @@ def field_part(name: bytes, content: bytes) -> bytes:
 
 
 def most_values(piece: bytes) -> bytes:
-    """As many values as a JSON body may have."""
+    """Return as many values as a JSON body may have."""
     most = MAX_JSON_CONTAINERS if piece.startswith((b"[", b"{")) else MAX_JSON_ENTRIES
     return b",".join([piece] * (most - 10))
 
@@ -96,10 +96,10 @@ COSTLY: dict[str, tuple[dict[str, str], bytes]] = {
 
 
 async def longest_stall(work: Callable[[], Any]) -> float:
-    """The most processor time of this process between two turns of the event loop, in seconds.
+    """Return the most processor seconds of this process between two turns of the event loop.
 
-    Other threads count: a call into C that keeps the interpreter's lock holds up the loop as well. What other
-    processes do does not count.
+    All threads count, because a call into C that keeps the interpreter's lock also holds up the loop. Other
+    processes do not count.
     """
     longest = 0.0
 
@@ -170,7 +170,7 @@ async def test_files_do_not_count_as_text(http: httpx.AsyncClient) -> None:
 
 
 def the_longest_request() -> dict[str, Any]:
-    """Every text at its limit, in characters that take much room, and ten minutes of codes for each song."""
+    """Return a request with every text at its limit, in wide characters, and codes of ten minutes a song."""
     texts = {
         "lyrics": MAX_LYRICS_LENGTH,
         **dict.fromkeys(("caption", "instruction", "lm_negative_prompt"), MAX_CAPTION_LENGTH),

@@ -1,4 +1,4 @@
-"""Which callback URLs a job may have."""
+"""The callback URLs that a job may have."""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""Without API keys clients are told apart by address, behind proxies of ours too."""
+"""Without API keys, clients are distinguished by address, also behind trusted proxies."""
 
 from ipaddress import ip_network
 

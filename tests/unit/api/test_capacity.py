@@ -24,14 +24,14 @@ MULTIPART = {"Content-Type": CUT}
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """Room for two requests of each kind, and for one and a half of the largest bodies."""
+    """Set room for two requests of each kind, and for one and a half of the largest bodies."""
     api = {"client_requests": 2, "client_downloads": 2, "client_uploads": 2, "uploads_bytes": 6_000_000}
     return settings.model_copy(update={"api": settings.api.model_copy(update=api)})
 
 
 @pytest.fixture
 def app(service: LocalJobService, settings: Settings, storage: AudioStorage) -> Any:
-    """The same that `http` asks."""
+    """Return the application that `http` calls."""
     return create_app(service, settings, storage)
 
 

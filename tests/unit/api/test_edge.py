@@ -1,4 +1,4 @@
-"""Slow readers, and headers that are orders to Serve."""
+"""Slow readers, and headers that Serve would take as commands."""
 
 import asyncio
 import io
@@ -26,7 +26,7 @@ def app(service: LocalJobService, settings: Settings, storage: AudioStorage) -> 
 
 @pytest.fixture
 async def song(http: httpx.AsyncClient, service: LocalJobService, storage: AudioStorage) -> str:
-    """The path of a long one."""
+    """Return the path of a long song."""
     await http.post("/v1/music/generate", json={})
     claim = service.claim()
     uri = storage.result_uri(claim.job.job_id, 1, 0, "mp3")
@@ -55,7 +55,7 @@ async def test_an_answer_waits_for_a_reader_that_is_slow(app: Any, song: str) ->
 
 
 async def test_the_edge_tells_what_a_client_has_read(app: Any, song: str) -> None:
-    """A client that stops reading, and goes on; between it and the application is a buffer without an end."""
+    """A client stops reading and continues later. Between it and the application is an unlimited buffer."""
     reading, gone = asyncio.Event(), asyncio.Event()
     received = produced = 0
 

@@ -1,4 +1,4 @@
-"""What counts as a valid value (contract §1.2)."""
+"""The values that each field accepts (contract §1.2)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Uploads to full disks: an answer that says to try again, and nothing left behind."""
+"""Uploads to full disks get an answer that asks to try again, and leave nothing behind."""
 
 import errno
 import logging
@@ -20,7 +20,7 @@ UPLOAD: dict[str, Any] = {
     "files": {"src_audio": ("a.wav", wav_bytes(1.0)), "reference_audio": ("b.wav", wav_bytes(1.0))},
 }
 LARGE = {"data": UPLOAD["data"], "files": {"src_audio": ("a.wav", wav_bytes(19.0) * 5)}}
-"""More than what is kept in memory while it arrives."""
+"""A body larger than what is kept in memory while it arrives."""
 
 
 def nothing_is_left(output: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Which web pages may use the API, how much may stand in headers, and what every answer says."""
+"""The web pages that may use the API, the limit on headers, and the headers of every answer."""
 
 from collections.abc import AsyncIterator
 
@@ -31,7 +31,7 @@ async def opened(
 async def loopback(
     service: LocalJobService, settings: Settings, storage: AudioStorage
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A server that answers to its machine's own names alone."""
+    """A server that answers only to its machine's own names."""
     api = settings.api.model_copy(update={"hosts": ("127.0.0.1", "localhost", "[::1]")})
     app = create_app(service, settings.model_copy(update={"api": api}), storage)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)

@@ -1,4 +1,4 @@
-"""Uploads that trickle in, and files that claim to be enormous."""
+"""Uploads that arrive slowly, and files that claim to be enormous."""
 
 import asyncio
 import re
@@ -19,19 +19,19 @@ from tests.unit.api.conftest import LocalJobService
 
 GENERATE = "/v1/music/generate"
 MOST_PROCESSOR_SECONDS = 0.5
-"""Processor time of this process, which does not grow with what else the machine does."""
+"""Processor time of this process, which does not depend on other work of the machine."""
 MOST_MEMORY_BYTES = 64 << 20
 """Growth of this process that an upload may cause."""
 
 
 def memory_from_now_on() -> int:
-    """Bytes of this process, whose peak is forgotten."""
+    """Reset the recorded peak and return the present bytes of this process."""
     Path("/proc/self/clear_refs").write_text("5")
     return most_memory()
 
 
 def most_memory() -> int:
-    """The peak of this process, bytes."""
+    """Return the peak of this process in bytes."""
     status = Path("/proc/self/status").read_text()
     return 1_024 * int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1))
 
@@ -86,5 +86,5 @@ async def test_damaged_files_are_accepted_or_refused_and_nothing_else(
         answer = await http.post(GENERATE, data={"task_type": "cover"}, files=upload)
         statuses.add(answer.status_code)
         if answer.status_code == 200:
-            service.claim()  # so that the line does not grow full
+            service.claim()  # The queue must not become full.
     assert statuses == {200, 422}

@@ -1,4 +1,4 @@
-"""The same request again under its `Idempotency-Key` is the same job."""
+"""A repeated request with the same `Idempotency-Key` gives the same job."""
 
 from typing import Any
 

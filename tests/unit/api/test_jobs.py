@@ -1,4 +1,4 @@
-"""Submitting, polling, the longest prompt, and what happens when something breaks."""
+"""Submitting, polling, the longest prompt, and errors inside the server."""
 
 import asyncio
 import logging
@@ -145,7 +145,7 @@ async def test_texts_that_surely_fit_are_not_counted(
 async def test_a_text_that_leaves_no_room_for_the_codes_is_refused(
     http: httpx.AsyncClient, service: LocalJobService, fits: bool, status: int
 ) -> None:
-    """The server of these tests makes songs of 20 s: 100 codes."""
+    """The server of these tests makes songs of 20 s, which are 100 codes."""
     service.long_prompts_fit = fits
     answer = await http.post(GENERATE, json={"lyrics": "𝄞" * 16_384})
     assert answer.status_code == status
@@ -190,7 +190,7 @@ async def test_a_bug_is_a_500_without_insides(
     assert "secret love" not in str(shown)
     assert "POST /v1/music/generate failed" in str(shown)
     assert "in broken" in str(shown)
-    assert "secret love" in caplog.text  # for debugging
+    assert "secret love" in caplog.text  # This level is meant for debugging.
 
 
 async def test_a_server_without_room_refuses_new_jobs_and_says_why(

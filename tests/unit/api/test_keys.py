@@ -1,4 +1,4 @@
-"""API keys: the file, the environment, and that nothing but a whole key opens anything."""
+"""API keys from the file and the environment. Only a complete key gives access."""
 
 import json
 import logging

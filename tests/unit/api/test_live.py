@@ -1,4 +1,4 @@
-"""Cancelling, listing, following, repeating: what may happen to a job besides being polled."""
+"""Cancelling, listing, following and repeating jobs."""
 
 import asyncio
 import json
@@ -112,7 +112,7 @@ async def test_a_listing_that_cannot_be(http: httpx.AsyncClient, query: dict[str
 
 
 async def follow(http: httpx.AsyncClient, job_id: str, **headers: str) -> list[dict[str, Any]]:
-    """The events of a job to their end. (This transport gives them all at once.)"""
+    """Return the events of a job to its end. (This transport delivers them all at once.)"""
     answer = await http.get(f"/v1/jobs/{job_id}/events", headers=headers)
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/event-stream")
@@ -125,7 +125,7 @@ async def follow(http: httpx.AsyncClient, job_id: str, **headers: str) -> list[d
 
 
 async def live_through(service: LocalJobService, job_id: str) -> None:
-    """A short life in which every change is seen."""
+    """Run a job in which every change is seen."""
     await service.until_followed(job_id)
     claim = service.claim()
     for progress in (0.25, 0.5):

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a request, it is refused with the right 4xx, and nothing of it is kept."""
+"""Every malformed request is refused with the right 4xx, and nothing of it is stored."""
 
 from collections.abc import Callable
 from pathlib import Path

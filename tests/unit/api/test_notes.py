@@ -1,4 +1,4 @@
-"""What is said about extension fields that change nothing; the document's own are in test_resolve.py."""
+"""The notes about extension fields that have no effect. Those of the API document are in test_resolve.py."""
 
 from typing import Any
 

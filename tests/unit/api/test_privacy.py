@@ -1,4 +1,4 @@
-"""What somebody sends stays out of the logs, and out of everybody else's answers."""
+"""The content of requests stays out of the logs and out of other users' answers."""
 
 import json
 import logging
@@ -49,7 +49,7 @@ URLS = [
 
 
 def shown(caplog: pytest.LogCaptureFixture) -> str:
-    """All that is logged above debug, tracebacks too, by the server (and not by this client)."""
+    """Return the server's log above debug level, tracebacks included, without the lines of this client."""
     formatter = logging.Formatter()
     return "\n".join(
         formatter.format(record)

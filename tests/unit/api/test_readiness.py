@@ -1,4 +1,4 @@
-"""Readiness comes from a cache: however many ask, the parts are asked once a second."""
+"""Readiness comes from a cache: the parts are asked once a second, however many clients ask."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from serve_app.jobs.mode import Mode
 
 
 class Parts:
-    """Parts that answer when a test says so."""
+    """Parts whose answers the test controls."""
 
     def __init__(self) -> None:
         self.asked = 0

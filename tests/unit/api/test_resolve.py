@@ -1,4 +1,4 @@
-"""What is decided at submit: seeds, codes, which recordings and codes count."""
+"""The values that are decided at submit: seeds, codes, and which recordings and codes apply."""
 
 from itertools import pairwise
 from typing import Any
@@ -22,7 +22,7 @@ def spec(source: Recording | None = None, limits=LIMITS, **fields: Any) -> JobSp
 
 
 def refusal(**fields: Any) -> dict[str, Any]:
-    """The one error of a request."""
+    """Return the only error of a request."""
     with pytest.raises(RequestValidationError) as refused:
         spec(**fields)
     (error,) = refused.value.errors()

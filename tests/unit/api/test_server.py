@@ -1,4 +1,4 @@
-"""What the server says about itself, and its OpenAPI document."""
+"""The endpoints that describe the server, and its OpenAPI document."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Values and names as other programs write them (contract §1.1)."""
+"""Values and names in the spellings of other programs (contract §1.1)."""
 
 import json
 from typing import Any

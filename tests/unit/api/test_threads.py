@@ -1,4 +1,4 @@
-"""Work on threads of its own pool."""
+"""Work on the threads of a separate pool."""
 
 import asyncio
 from collections.abc import Callable

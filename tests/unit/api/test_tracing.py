@@ -1,4 +1,4 @@
-"""A submit is where the trace of a job begins."""
+"""The trace of a job begins with its submit."""
 
 from typing import Any
 

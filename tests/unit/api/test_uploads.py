@@ -1,4 +1,4 @@
-"""Recordings that come with a request: uploads, paths, results of this server."""
+"""Recordings that come with a request: uploads, paths, and songs of this server."""
 
 import asyncio
 import sys
@@ -257,7 +257,7 @@ async def test_what_is_no_file_in_the_folder(http: httpx.AsyncClient, audio_in: 
 
 @pytest.fixture
 def finished(service: LocalJobService, storage: AudioStorage, tmp_path: Path) -> Callable[[], dict[str, Any]]:
-    """Finishes the waiting job with one song."""
+    """Return a function that finishes the waiting job with one song."""
 
     def finish() -> dict[str, Any]:
         claim = service.claim()

@@ -1,4 +1,4 @@
-"""API keys that change while the server runs: who is let in, and what a broken file does."""
+"""API keys that change while the server runs: who has access, and the effect of a broken file."""
 
 import asyncio
 import gc
@@ -28,7 +28,7 @@ from tests.unit.api.conftest import LocalJobService
 from tests.unit.api.test_jobs import RESULT
 
 STATED_SECONDS = 2.0
-"""docs/api.md: after so long a change of the file counts."""
+"""docs/api.md promises that a change of the file counts after this many seconds."""
 
 
 def entries(*keys: str, name: str = "alice") -> str:
@@ -76,7 +76,7 @@ def test_a_change_that_leaves_size_and_time_as_they_were_is_seen(file: Path) -> 
 
 
 def test_half_a_file_locks_nobody_out(file: Path) -> None:
-    """Cut between two entries it is valid, and a look may come at that moment."""
+    """A file that is cut between two entries is valid, and may be read at that moment."""
     file.write_text(entries("old") + entries("other", name="bob"))
     keys = WatchedKeys(file)
     settled(keys)
@@ -181,11 +181,11 @@ async def test_who_loses_a_key_hears_no_more_of_a_job(
         await until_refused(http, f"/v1/jobs/{job_id}", owner)
         service.finish(service.claim(), RESULT)
         assert (await waits).status_code == 401
-        assert (await follows).text.count("event:") == 1  # that of the beginning
+        assert (await follows).text.count("event:") == 1  # It is the event of the beginning.
 
 
 class KeysMachine(RuleBasedStateMachine):
-    """Whatever is done to the file, in any order: the last valid keys that stood still in it are in use."""
+    """Changes the file in any order. The last valid keys that did not change for a while are in use."""
 
     def __init__(self) -> None:
         super().__init__()

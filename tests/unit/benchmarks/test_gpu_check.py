@@ -1,4 +1,4 @@
-"""benchmarks.gpu_check without a GPU: that it runs, and that no part can take the others with it."""
+"""benchmarks.gpu_check without a GPU: it runs, and no part can affect the others."""
 
 import json
 import os
@@ -36,7 +36,7 @@ class Finder(PathFinder):
 
 sys.meta_path = [Finder if finder is PathFinder else finder for finder in sys.meta_path]
 """
-"""As sitecustomize.py: Python finds none of them, as if they were not installed."""
+"""Content of a sitecustomize.py with which Python finds none of these packages."""
 
 
 def test_a_dry_run_runs_every_part_where_only_torch_and_diffusers_are_installed(tmp_path: Path) -> None:
@@ -97,7 +97,8 @@ def test_a_part_that_fails_is_told_with_what_it_found_before(
     monkeypatch.setattr("benchmarks.gpu_check.running._LAST_ROW_SECONDS", 0.0)
     seconds = 1 if ending == "hangs" else 600
     *_, outcome = run(Part("a part", row_then(ending), seconds), replace(sizes.for_cpu(), patience=1))
-    assert ending == "hangs" or len(outcome.rows) == rows  # one that hangs may not have come so far
+    # A part that hangs may be killed before its first row.
+    assert ending == "hangs" or len(outcome.rows) == rows
     assert outcome.ok == (ending == "is well")
     assert outcome.problem is None if problem is None else problem in str(outcome.problem)
 

@@ -14,7 +14,7 @@ URL = "http://jobs"
 
 
 class JobServer:
-    """Answers the job API; every job takes the same time, and all run at once."""
+    """Answers the job API. All jobs run at once and take the same time."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -23,7 +23,7 @@ class JobServer:
         self.watched: set[str] = set()
         self.seen: set[str] = set()
         self.needed = 1
-        """Jobs that must have come before any ends."""
+        """Number of jobs that must have arrived before any job ends."""
         self.enough = asyncio.Event()
         self.app = FastAPI()
         self.app.post("/v1/music/generate")(self.generate)

@@ -63,4 +63,5 @@ def test_arrivals_come_at_their_rate_and_at_random(rate: float) -> None:
     gaps = [later - earlier for earlier, later in zip([0.0, *times], times, strict=False)]
     assert times == sorted(times)
     assert statistics.mean(gaps) == pytest.approx(1 / rate, rel=0.1)
-    assert statistics.stdev(gaps) == pytest.approx(1 / rate, rel=0.1)  # as of an exponential distribution
+    # This holds for an exponential distribution.
+    assert statistics.stdev(gaps) == pytest.approx(1 / rate, rel=0.1)

@@ -10,7 +10,7 @@ MIB = 1 << 20
 
 @dataclass
 class Process:
-    """What `role` asks of a process."""
+    """The part of a process that `role` reads."""
 
     title: list[str]
 
@@ -39,7 +39,8 @@ def test_processes_are_called_by_what_they_are_for(title: list[str], name: str) 
 
 
 def test_memory_is_shown_with_its_sum() -> None:
-    peaks = {"Codec": 5 * MIB, "Generator": 3 * MIB, "late": MIB, "all": 7 * MIB}  # not all at one moment
+    # These peaks are not all at one moment.
+    peaks = {"Codec": 5 * MIB, "Generator": 3 * MIB, "late": MIB, "all": 7 * MIB}
     rows = memory_table({"Codec": MIB, "Generator": 2 * MIB}, peaks)
     assert [row["process"] for row in rows] == ["Generator", "Codec", "late", "all"]
     assert rows[-1] == {"process": "all", "at rest, MiB": 3.0, "at peak, MiB": 7.0}

@@ -1,4 +1,4 @@
-"""A song or a recording is stored whole, or its writing fails: at whichever write the disk does."""
+"""A song or a recording is stored whole or its writing fails, whichever write the disk refuses."""
 
 import io
 import os
@@ -58,11 +58,11 @@ def test_a_song_whose_disk_fails_at_any_write_is_not_published(
             write(folder, audio_format)
         assert classify(failed.value).retryable
         assert stored(folder) == {}
-    assert capfd.readouterr().err == ""  # nothing that a library would have to print for want of a raise
+    assert capfd.readouterr().err == ""  # No library printed an error that it should have raised.
     with faulty_disk(Fault(healthy.writes + 1, number, lasting)):
         write(folder, audio_format)
     assert list(stored(folder).values()) == [whole]
-    assert decoded(whole).shape[1] > SECONDS * 24_000  # what is compared is a song
+    assert decoded(whole).shape[1] > SECONDS * 24_000  # This shows that the compared file is a song.
 
 
 @KINDS

@@ -32,7 +32,7 @@ def test_phases_are_the_transposed_convolution(stride: int, songs: int):
     "backend", ["aot_eager_decomp_partition", pytest.param("inductor", marks=pytest.mark.slow)]
 )
 def test_the_compiled_activation_is_the_written_one_for_all_sizes(backend: str):
-    torch.compiler.reset()  # what other tests compiled
+    torch.compiler.reset()  # Nothing that other tests compiled is reused.
     fused = compiled_snake("cpu", torch.float32, backend)
     with torch.inference_mode(), torch.compiler.set_stance("fail_on_recompile"):
         for songs, channels, samples in ((1, 8, 40), (3, 16, 7), (2, 5, 33)):
@@ -93,5 +93,5 @@ def test_what_adds_nothing_is_left_out_and_the_sound_stays():
         torch.testing.assert_close(
             vae.encode(waveform[:, :, None]).latent_dist.mode()[:, :, 0], again, atol=1e-5, rtol=1e-4
         )
-    # At 48 kHz: two in each of three units and one more, of the encoder and of the decoder.
+    # The encoder and the decoder have seven of them at 48 kHz: two in each of three units and one more.
     assert snakes - sum(isinstance(module, FoldedSnake) for module in vae.modules()) == 14

@@ -1,4 +1,4 @@
-"""How far a quiet source is turned up before the model hears it."""
+"""How far a quiet source is amplified before the model hears it."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ SECONDS = 30.0
 
 
 def noise(level: float, seconds: float = SECONDS) -> Samples:
-    """Its root mean square is `level`."""
+    """Return noise whose root mean square is `level`."""
     drawn = np.random.default_rng(0).standard_normal((2, round(seconds * RATE)))
     return (level * drawn).astype(np.float32)
 

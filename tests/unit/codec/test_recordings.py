@@ -16,7 +16,7 @@ def test_silence_is_added_on_both_sides():
 
 
 def counted(seconds: float) -> np.ndarray:
-    """Samples that tell their own place."""
+    """Return samples whose values tell their index."""
     place = np.arange(round(seconds * 48_000), dtype=np.float32)
     return np.stack([place, -place])
 

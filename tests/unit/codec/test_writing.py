@@ -57,10 +57,11 @@ def test_the_sound_is_in_place_and_close_to_the_samples(audio_format: str):
 def test_the_same_samples_give_the_same_bytes(audio_format: str):
     song = music(0.5)
     first = written(song, audio_format)
-    soundfile.write(io.BytesIO(), song.T, 48_000, format="OGG")  # moves libsndfile's random numbers on
+    # This encode advances libsndfile's random numbers.
+    soundfile.write(io.BytesIO(), song.T, 48_000, format="OGG")
     second = written(song, audio_format)
     assert second == first
-    assert b"PEAK" not in second  # the chunk in which libsndfile puts the time of day
+    assert b"PEAK" not in second  # libsndfile writes the time of day into this chunk.
 
 
 @pytest.mark.parametrize(("audio_format", "bits"), [("wav", 16), ("flac", 24), ("flac", 16)])

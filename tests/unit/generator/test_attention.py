@@ -60,7 +60,7 @@ def test_queries_and_keys_may_differ_in_number() -> None:
 
 @pytest.mark.parametrize("seed", range(50))
 def test_the_flash_kernels_arguments_mean_the_same_packing(seed: int) -> None:
-    """On a CPU the kernel is played by plain operations with its meaning; the kernel itself needs a GPU."""
+    """On a CPU plain operations replace the kernel. The kernel itself needs a GPU."""
     rng = random.Random(seed)
     rows = rng.randint(1, 9)
     among_themselves = [(n, n) for n in sorted(rng.randint(1, 60) for _ in range(rows))]
@@ -85,7 +85,7 @@ def test_a_cpu_has_no_flash_kernel() -> None:
 def alone(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, window: int | None = None
 ) -> torch.Tensor:
-    """One row with a dense mask, as diffusers does it."""
+    """Compute one row with a dense mask, as diffusers does."""
     distance = (torch.arange(len(query))[:, None] - torch.arange(len(key))).abs()
     mask = None if window is None else distance <= window
     q, k, v = (tensor.transpose(0, 1)[None] for tensor in (query, key, value))

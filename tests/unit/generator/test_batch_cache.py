@@ -1,4 +1,4 @@
-"""The forward's caches for batches of the same rows, one for each computing thread."""
+"""The forward's caches for batches of the same rows, of which each computing thread has one."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +40,7 @@ class Forwards:
 
     @property
     def prepared(self) -> int:
-        """Batches that were prepared; each asks for a self-attention and a cross-attention."""
+        """Return the number of prepared batches. Each one needs a self-attention and a cross-attention."""
         return self._attention.calls // 2
 
     def __call__(self, thread: int, *rows: Row) -> None:

@@ -25,7 +25,7 @@ BATCHES: list[list[tuple[int, float]]] = [
     [(30, 1.0), (77, 0.75), (30, 0.25)],
     [(20 + 3 * row, 1.0 - row / 10) for row in range(7)],
 ]
-"""(frames, noise level) of their rows."""
+"""(frames, noise level) of the rows of each batch."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -51,7 +51,7 @@ def model() -> AceStepTransformer1DModel:
 def test_compiled_kernels_find_what_those_written_down_find_and_are_compiled_once(
     model: AceStepTransformer1DModel, backend: str
 ) -> None:
-    torch.compiler.reset()  # what other tests compiled
+    torch.compiler.reset()  # Nothing that other tests compiled is reused.
     written = PackedTransformer(model, Kernels.as_written(SegmentedAttention(WINDOW, CPU, torch.float32)))
     compiled = PackedTransformer(model, Kernels.compiled_with(backend, FlashAttention(WINDOW, CPU)))
     compiled.warm_up()

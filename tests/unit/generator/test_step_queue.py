@@ -18,7 +18,7 @@ def song(frames: int, steps: int = STEPS) -> Song:
 
 
 def queue_of(*jobs: list[int]) -> StepQueue:
-    """Jobs that joined one after the other, each with songs of so many frames (tokens, here)."""
+    """Return a queue of jobs that joined one after the other, with songs of these lengths in tokens."""
     queue = StepQueue(lambda song: song.trajectory.frames)
     for frames in jobs:
         queue.join(DenoiseJob((), [song(count) for count in frames]))
@@ -54,7 +54,7 @@ def test_the_songs_of_a_forward_are_not_taken_again_before_they_come_back() -> N
 def test_nobody_who_comes_late_overtakes_a_song_that_is_due() -> None:
     queue = queue_of([400])
     for _ in range(5):
-        step(queue, queue.take(room=1))  # the clock runs
+        step(queue, queue.take(room=1))  # Time passes.
     queue.join(DenoiseJob((), [song(300)]))
     assert sizes(queue.take(room=1)) == [400]
 

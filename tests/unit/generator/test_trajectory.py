@@ -16,7 +16,7 @@ def condition(value: float = 1.0, tokens: int = 3) -> Condition:
 
 
 def towards(trajectory: Trajectory, target: torch.Tensor) -> None:
-    """Advance by the exact velocity of the straight way from the present latents to `target`."""
+    """Advance by the exact velocity of the straight line from the present latents to `target`."""
     rows = trajectory.rows()
     trajectory.advance([(row.latents - target) / row.timestep for row in rows])
 

@@ -1,4 +1,4 @@
-"""Where the stores under test are."""
+"""Provides the stores under test."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from tests.redis_server import RedisServer
 
 @pytest.fixture(scope="session")
 def start_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RedisServer]]:
-    """Starts a RedisServer in an empty folder, with the options given."""
+    """Return a function that starts a RedisServer in an empty folder, with the given options."""
     started: list[RedisServer] = []
 
     def start(**options: str) -> RedisServer:
@@ -28,7 +28,7 @@ def start_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
 
 @pytest.fixture(scope="session")
 def redis_server(start_redis: Callable[..., RedisServer]) -> RedisServer:
-    """Shared: each store has a prefix of its own."""
+    """One server is shared, because each store has a prefix of its own."""
     return start_redis()
 
 
@@ -44,5 +44,5 @@ def redis_location(redis_server: RedisServer) -> str:
 
 @pytest.fixture(params=["sqlite", "redis"])
 def location(request: pytest.FixtureRequest) -> str:
-    """Of a store that outlives its process; empty at first."""
+    """The location of an empty store that outlives its process."""
     return request.getfixturevalue(f"{request.param}_location")

@@ -1,4 +1,4 @@
-"""Limits on the line, on what one client has in it and in the storage, and on how often it submits."""
+"""Limits on the queue, on a client's jobs and stored bytes, and on how often a client submits."""
 
 from contextlib import suppress
 
@@ -42,7 +42,7 @@ def test_a_client_may_store_so_many_bytes() -> None:
     tracking.submit("me", uploaded_bytes=600)
     with pytest.raises(LimitError, match="1000 bytes"):
         tracking.submit("me", uploaded_bytes=500)
-    job = tracking.run_next(1)  # its song has 1,000 bytes
+    job = tracking.run_next(1)  # Its song has 1,000 bytes.
     assert tracking.tracker.ended.stored_bytes == 1600
     tracking.tracker.ended.tidied(job)
     assert tracking.tracker.ended.stored_bytes == 1000
@@ -74,7 +74,7 @@ def test_a_client_may_submit_so_many_at_once_and_then_so_many_a_second() -> None
     with pytest.raises(LimitError):
         tracking.submit("me")
     tracking.clock.now += 3600
-    for job_id in job_ids:  # a cancelled job gives no token back
+    for job_id in job_ids:  # A cancelled job returns no token.
         tracking.tracker.cancel(job_id)
     for _ in range(5):
         tracking.submit("me")

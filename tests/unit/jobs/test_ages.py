@@ -1,4 +1,4 @@
-"""Ages by a clock that is set: nothing looks older than it is."""
+"""Ages under a wall clock that is set: nothing looks older than it is."""
 
 import logging
 
@@ -13,7 +13,7 @@ STEPS = [-8 * DAY, -3600.0, -31.0, 31.0, 3600.0, 8 * DAY]
 
 
 class Times:
-    """A wall clock that is set, and a steady one that is not."""
+    """A wall clock that can be set, and a steady one that cannot."""
 
     def __init__(self) -> None:
         self.wall, self.steady = 1_700_000_000.0, 5000.0
@@ -54,7 +54,7 @@ def test_small_corrections_are_no_steps(caplog: pytest.LogCaptureFixture) -> Non
     st.lists(st.tuples(st.floats(0, 3 * DAY), st.one_of(st.just(0.0), st.sampled_from(STEPS))), max_size=40)
 )
 def test_nothing_is_ever_older_than_the_time_that_has_passed(life: list[tuple[float, float]]) -> None:
-    """Whatever was stamped by the wall clock within the last days, when it stood right or not."""
+    """The stamps are of the wall clock within the last days, whether it was right or not."""
     times = Times()
     clock = times.clock()
     stamped: list[tuple[float, float]] = []

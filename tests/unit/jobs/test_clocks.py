@@ -1,4 +1,4 @@
-"""Somebody sets the wall clock: nothing ends, starts or is forgotten by that. Both clocks are fakes."""
+"""The wall clock is set. Nothing ends, starts or is forgotten because of it. Both clocks are simulated."""
 
 import pytest
 
@@ -36,7 +36,7 @@ def test_a_lease_ends_when_its_seconds_are_over_and_not_before(tracking: Trackin
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("restarted", [False, True])
 def test_estimates_stay_those_of_the_work(tracking: Tracking, step: float, restarted: bool) -> None:
-    """The jobs wait and run; the estimates are compared before and after the step of the clock."""
+    """Jobs wait and run, and their estimates are compared before and after the step of the clock."""
     for _ in range(5):
         tracking.run_next_of(10.0)
     for _ in range(3):
@@ -54,7 +54,7 @@ def test_estimates_stay_those_of_the_work(tracking: Tracking, step: float, resta
     assert after.eta_seconds == pytest.approx(before.eta_seconds, rel=0.01)
     tracking.wait(10.0)
     assert tracking.tracker.finish(claim.job.job_id, "token", {"timings": {"denoising": 10.0}}, (), 0)
-    tracking.restart()  # it reads the speed of jobs from their records
+    tracking.restart()  # The tracker reads the speed of jobs from their records.
     assert tracking.tracker.stats().avg_job_seconds == pytest.approx(10.0, abs=31.0 / 6 + 0.1)
 
 
@@ -93,7 +93,7 @@ def test_what_a_cancelled_runner_may_still_write_is_waited_for(tracking: Trackin
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("restarted", [False, True])
 def test_a_callback_is_tried_again_after_its_pause(tracking: Tracking, step: float, restarted: bool) -> None:
-    """After a restart an hour at most is waited: what the clock says then may be wrong."""
+    """After a restart the pause is at most an hour, because the clock may be wrong then."""
     job_id = tracking.submit(callback_url="https://example.org")
     tracking.run_next(1.0)
     assert [job.job_id for job in tracking.tracker.ended.callbacks_due()] == [job_id]

@@ -1,4 +1,4 @@
-"""The tracker for remote callers: durable answers, waits, and what it does when the store fails."""
+"""The tracker for remote callers: durable answers, waits, and its behaviour when the store fails."""
 
 import asyncio
 import threading
@@ -21,7 +21,10 @@ from tests.job_tracking import WORK
 
 SPEC = JobSpec(GenerateRequest(), seeds=(1,))
 PROMPTLY = 15.0
-"""Seconds: half of what the waits below would take without news, and far above what a busy machine stalls."""
+"""Seconds.
+
+It is half of what the waits below would take without news, and far above the stalls of a busy machine.
+"""
 
 
 @pytest.fixture
@@ -67,7 +70,8 @@ async def test_a_request_that_repeats_another_is_admitted_where_a_new_one_would_
     for client, key in (("me", None), ("me", "other"), ("you", "key")):
         with pytest.raises(LimitError):
             await actor.admit(client, key)
-    monkeypatch.setattr("serve_app.jobs.book.IDEMPOTENCY_SECONDS", -1.0)  # as if a day had passed
+    # The wait is treated as if a day had passed.
+    monkeypatch.setattr("serve_app.jobs.book.IDEMPOTENCY_SECONDS", -1.0)
     with pytest.raises(LimitError):
         await actor.admit("me", "key")
     await actor.close()

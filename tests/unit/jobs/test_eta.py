@@ -1,4 +1,4 @@
-"""`eta_seconds`: time until the result, within 30 % of the truth for 80 % of the polls of waiting jobs."""
+"""`eta_seconds` is within 30 % of the truth for 80 % of the polls of waiting jobs."""
 
 import math
 
@@ -19,7 +19,7 @@ from tests.queue_simulation import (
 GOAL = 0.8
 SEEDS = (1, 2, 3)
 MEAN_SECONDS = 3.0
-"""Of a simulated job that runs alone."""
+"""Mean seconds of a simulated job that runs alone."""
 
 SERVERS = pytest.mark.parametrize(
     ("runners", "sharing", "capacity"),
@@ -32,7 +32,7 @@ SERVERS = pytest.mark.parametrize(
         (4, batching_engines, 2.5),
     ],
 )
-"""The last column: jobs done in the time of one."""
+"""The last column is the number of jobs done in the time of one."""
 
 
 def eta(tracking: Tracking, job_id: str) -> float:
@@ -114,7 +114,7 @@ def test_goal_with_jobs_that_come_when_they_like(runners: int, sharing: Sharing,
 
 
 def test_goal_after_a_restart_on_the_same_store() -> None:
-    """The speeds that were measured before are read from the jobs that ended."""
+    """The measured speeds are read from the jobs that ended before the restart."""
     tracking = Tracking()
     Simulation(1, 2, tracking=tracking).closed(outstanding=5, jobs=40)
     tracking.restart()

@@ -1,4 +1,4 @@
-"""A store that fails at any of its writes, or is silent: nothing accepted is lost, nothing runs twice."""
+"""A store fails at any of its writes, or does not answer. No accepted job is lost and none runs twice."""
 
 import asyncio
 import threading
@@ -22,11 +22,11 @@ from tests.runner_server import eventually
 SPEC = JobSpec(GenerateRequest(), seeds=(1,))
 RESULT: dict[str, Any] = {"timings": {"denoising": 1.0}}
 WRITES = 14
-"""As many as the scenario makes, or a few more."""
+"""At least the number of writes that the scenario makes."""
 
 
 class FaultyStore(MemoryJobStore):
-    """Fails at some writes: before it has written (`refuses`), or after, and its answer is lost."""
+    """Fails at some writes: before it has written (`refuses`), or afterwards, so that its answer is lost."""
 
     def __init__(self, failing: range, refuses: bool) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class FaultyStore(MemoryJobStore):
 
 
 async def answered(call: Callable[[], Any]) -> Any:
-    """As runners ask: until there is an answer."""
+    """Repeat a call until it is answered, as runners do."""
     while True:
         try:
             return await call()
@@ -53,17 +53,17 @@ async def answered(call: Callable[[], Any]) -> Any:
 
 
 class Scenario:
-    """Two clients submit three jobs; one is cancelled, one fails once; a runner does the rest."""
+    """Two clients submit three jobs. One is cancelled and one fails once. A runner completes the others."""
 
     def __init__(self, settings: Settings) -> None:
         self.actor = DurableTracker(settings)
         self.accepted: list[str] = []
         self.refused: list[str] = []
         self.attempts: list[tuple[str, int]] = []
-        """All that runners were told of."""
+        """The attempts that runners were given."""
 
     async def submit(self, name: str) -> str:
-        """As a client does: where it is refused, as another job with the same key."""
+        """Submit as a client does. After a refusal it sends another job with the same key."""
         for number in range(100):
             job_id = f"{name}-{number}"
             new = NewJob(job_id, SPEC, WORK, Client("ann"), idempotency=IdempotencyKey(name, "this"))
@@ -133,7 +133,7 @@ async def test_whichever_writes_fail_the_jobs_end_as_they_would(
 async def test_a_crash_while_the_store_is_full_loses_nothing_that_was_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The runner tells its result again, to the tracker that starts then."""
+    """The runner reports its result again to the tracker that starts afterwards."""
     settings = Settings(jobs={"store": "memory"}, storage={"uri": str(tmp_path), "sweep_seconds": 1000})
     store = FaultyStore(range(5, 10**9), refuses=True)
     monkeypatch.setattr(actor_module, "open_store", lambda _: store)
@@ -158,7 +158,7 @@ async def test_a_crash_while_the_store_is_full_loses_nothing_that_was_accepted(
 async def test_a_claim_that_could_not_be_written_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its runner was told nothing: the job waits in its place, and the attempt does not count."""
+    """The runner was told nothing, so the job waits at its place and the attempt does not count."""
     monkeypatch.setattr(actor_module, "STORE_CHECK_SECONDS", 0.002)
     settings = Settings(jobs={"store": "memory"}, storage={"uri": str(tmp_path), "sweep_seconds": 1000})
     store = FaultyStore(range(2, 3), refuses=True)
@@ -190,7 +190,7 @@ async def test_a_result_that_no_store_can_hold_fails_its_call_and_nothing_else(t
 
 
 class SilentStore(MemoryJobStore):
-    """Answers nothing while `gate` is closed, as a Redis behind a broken network does."""
+    """Does not answer while `gate` is closed, like a Redis behind a broken network."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -212,7 +212,7 @@ class SilentStore(MemoryJobStore):
 async def test_no_call_waits_for_a_store_that_another_call_waits_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While everything that needs the store hangs, heartbeats and polls of what is in memory are answered."""
+    """While every call that needs the store hangs, heartbeats and polls of jobs in memory are answered."""
     settings = Settings(jobs={"store": "memory"}, storage={"uri": str(tmp_path)})
     store = SilentStore()
     monkeypatch.setattr(actor_module, "open_store", lambda _: store)

@@ -1,4 +1,4 @@
-"""Fair order: a client with many jobs waits for itself, not others for it."""
+"""Fair order: the jobs of a client wait for this client's other jobs, and other clients do not."""
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +9,7 @@ from tests.job_tracking import WORK, Tracking
 
 
 def claim_all(tracking: Tracking) -> list[str]:
-    """The clients of the jobs in the order in which they run."""
+    """Return the clients of the jobs in the order in which they run."""
     order = []
     while claim := tracking.tracker.claim(f"token {len(order)}"):
         order.append(claim.job.client)

@@ -1,4 +1,4 @@
-"""The id of a job says which store it belongs to."""
+"""The id of a job names the store to which it belongs."""
 
 import uuid
 
@@ -32,7 +32,7 @@ def test_an_id_of_an_earlier_release_names_no_store(job_id: uuid.UUID) -> None:
 def test_no_two_jobs_of_a_store_have_one_id() -> None:
     job_ids = {new_job_id("0123456789ab") for _ in range(10_000)}
     assert len(job_ids) == 10_000
-    # Every bit that may be random is: 128 without the name's 48, the version's 4 and the variant's 2.
+    # All bits that may be random are random: 128 without the name's 48, the version's 4 and the variant's 2.
     numbers = [uuid.UUID(job_id).int for job_id in job_ids]
     changing = 0
     for number in numbers:

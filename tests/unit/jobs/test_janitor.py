@@ -1,4 +1,4 @@
-"""What is deleted when: time is a fake, files and journal are real."""
+"""Deletion by age. Time is simulated; files and journal are real."""
 
 import asyncio
 from pathlib import Path
@@ -88,7 +88,7 @@ async def test_the_oldest_songs_go_early_where_all_take_too_much(tmp_path: Path)
 async def test_a_sweep_that_was_cut_off_is_finished_by_the_next(house: Housekeeping) -> None:
     job_id = house.finish()
     await house.journal.flushed()
-    # Deleted, but the tracker died before it heard of it.
+    # The files are deleted, but the tracker ended before it was told.
     house.storage.delete_all_but(job_id, ())
     house.restart()
     await house.sweep()
@@ -188,7 +188,7 @@ async def test_a_full_storage_is_freed_although_nobody_can_sign_in(
 
 
 async def test_the_recordings_of_a_job_stay_until_its_end_is_durable(house: Housekeeping) -> None:
-    """After a crash before that the job runs again, and needs them."""
+    """After a crash before that moment, the job runs again and needs its recordings."""
     job_id = house.finish()
     files = house.files()
     await house.janitor._tidy(house.tracker, house.journal)

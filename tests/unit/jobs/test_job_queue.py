@@ -1,4 +1,4 @@
-"""Positions and the work ahead in lines of any length."""
+"""Positions and the work ahead in queues of any length."""
 
 import random
 

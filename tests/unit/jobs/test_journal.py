@@ -1,4 +1,4 @@
-"""Group commit: what is saved together is written together, and nobody hears of it sooner."""
+"""Group commit: changes that are saved together are written together, and no caller hears of them earlier."""
 
 import asyncio
 import random
@@ -15,7 +15,7 @@ from tests.job_records import SPEC, WORK, a_job
 
 
 class RecordingStore(MemoryJobStore):
-    """Notes its writes, takes its time over them, and fails where it is told to."""
+    """Records its writes, delays them, and fails where it is told to."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class RecordingStore(MemoryJobStore):
         self._busy = threading.Lock()
 
     async def begins(self) -> None:
-        """Return when a write has begun that no call before has heard of."""
+        """Return when a write has begun that no earlier call has returned for."""
         assert await asyncio.to_thread(self._begun.acquire, timeout=5)
 
     def write(self, changes: Mapping[str, Job | None]) -> None:
@@ -109,7 +109,7 @@ async def test_the_newest_record_is_read_whether_written_or_not() -> None:
 
 
 async def test_what_is_written_while_a_read_is_under_way_is_in_its_answer() -> None:
-    """The store answers a read, then a write is made durable, and only then the reader is told."""
+    """The store answers a read, then a write becomes durable, and only then the reader gets its answer."""
     store = RecordingStore()
     journal = Journal(store)
     store.write({"job-1": a_job(1)})
@@ -185,7 +185,7 @@ async def test_an_idempotency_key_finds_the_newest_job_whether_written_or_not() 
 
 @pytest.mark.parametrize("limit", [1, 3, 10])
 async def test_lists_are_as_if_everything_were_written(limit: int) -> None:
-    """Jobs that were written, changed since, deleted since, and are new."""
+    """Some jobs are written, some changed since, some deleted since, and some new."""
     chance = random.Random(limit)
     store = RecordingStore()
     journal = Journal(store)
@@ -262,7 +262,8 @@ async def test_everybody_who_waits_for_a_failed_write_hears_of_it_and_who_comes_
     second = [asyncio.create_task(save(number)) for number in range(3, 6)]
     ends = await asyncio.gather(*first, *second, return_exceptions=True)
     assert [type(end) for end in ends] == [StoreError] * 3 + [type(None)] * 3
-    assert store.next_sequence() == 6  # the first three, too: whoever wants them gone must delete them
+    # The first three are included, because whoever wants them gone must delete them.
+    assert store.next_sequence() == 6
 
 
 @pytest.mark.parametrize("error", [StoreTakenError, StoreReplacedError])
@@ -298,7 +299,7 @@ async def test_with_nothing_saved_nothing_is_written() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_nobody_is_told_before_their_record_is_durable(seed: int) -> None:
-    """Many callers in random order, a slow store; each finds its own change, or a later one, written."""
+    """Many callers act in random order on a slow store. Each finds its own change or a later one written."""
     chance = random.Random(seed)
     store = RecordingStore(seconds=0.0005)
     journal = Journal(store)

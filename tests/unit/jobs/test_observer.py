@@ -1,4 +1,4 @@
-"""What the tracker tells reaches all who listen."""
+"""The tracker's events reach all listeners."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def test_each_event_reaches_every_listener_in_order() -> None:
     observers = JobObservers(Listener("first", heard), Listener("second", heard))
     observers.claimed(a_job(1))
     observers.run_ended(a_job(2), "lost", 5.0)
-    observers.ended(a_job(3))  # nobody listens
+    observers.ended(a_job(3))  # Nobody listens here.
     assert heard == [
         ("first", "job-1"),
         ("second", "job-1"),

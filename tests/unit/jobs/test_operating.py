@@ -1,4 +1,4 @@
-"""What operators ask of the tracker: which jobs are taken and begun, and those that are to run again."""
+"""Operators' commands to the tracker: which jobs are accepted and begun, and which run again."""
 
 import sys
 from dataclasses import replace
@@ -18,13 +18,13 @@ def tracking() -> Tracking:
 
 
 def claim(tracking: Tracking, token: str) -> str | None:
-    """The id of the job that a runner gets."""
+    """Return the id of the job that a runner gets."""
     claim = tracking.tracker.claim(token)
     return claim and claim.job.job_id
 
 
 def failed(tracking: Tracking, **fields: object) -> str:
-    """A job that failed, and of which nothing is left in the storage."""
+    """Return the id of a job that failed and of which nothing is left in the storage."""
     job_id = tracking.submit(**fields)
     token = f"token of {job_id}"
     assert claim(tracking, token) == job_id
@@ -79,7 +79,7 @@ def test_a_restarted_tracker_stays_as_the_operator_set_it(tracking: Tracking) ->
     assert tracking.tracker.stats().mode is Mode.PAUSED
 
 
-# The line
+# The queue
 
 
 def test_who_waits_is_listed_in_the_order_of_the_line(tracking: Tracking) -> None:

@@ -1,4 +1,4 @@
-"""What an operator deletes before its time: files and records are real, time is a fake."""
+"""Deletion by an operator before the usual time. Files and records are real; time is simulated."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ async def one_step(house: Housekeeping, dry_run: bool = False, **wanted: Any) ->
 
 
 async def songs(house: Housekeeping, *clients: str) -> list[str]:
-    """Jobs that succeeded, and that nothing is left to be done for."""
+    """Return the ids of jobs that succeeded and for which nothing is left to do."""
     job_ids = [house.finish(client) for client in clients]
     await house.sweep()
     return job_ids

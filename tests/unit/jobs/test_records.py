@@ -1,4 +1,4 @@
-"""A job read back is the job that was written."""
+"""A job that is read back equals the job that was written."""
 
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -22,7 +22,7 @@ from tests.job_records import a_job
 finite = st.floats(allow_nan=False, allow_infinity=False)
 counts = st.integers(0, 2**53)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-# What a request may hold: anything but NUL and half a surrogate pair.
+# A request may hold any text without NUL and without half of a surrogate pair.
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 shares = st.floats(0, 1)
 codes = st.lists(st.integers(0, 63_999), max_size=5).map(tuple)
@@ -115,7 +115,7 @@ jobs = st.builds(
 
 
 def kinds(value: Any) -> Any:
-    """The value with the type of all it holds: equality alone takes 1 for 1.0 and for True."""
+    """Return the value with the types of all its parts, because plain equality takes 1 for 1.0 and True."""
     if is_dataclass(value):
         return type(value), [kinds(getattr(value, field.name)) for field in fields(value)]
     if isinstance(value, GenerateRequest):

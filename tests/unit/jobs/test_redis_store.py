@@ -1,4 +1,4 @@
-"""The Redis store's own: its keys through the releases, and what it says of a Redis that may lose jobs."""
+"""Rules of the Redis store alone: its keys through the releases, and warnings about unsafe settings."""
 
 import logging
 from collections.abc import Callable

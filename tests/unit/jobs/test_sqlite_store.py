@@ -1,4 +1,4 @@
-"""The SQLite store's own: its file, its schema through the releases, what its queries cost."""
+"""Rules of the SQLite store alone: its file, its schema through the releases, and the cost of its queries."""
 
 import sqlite3
 import stat
@@ -153,12 +153,12 @@ QUERIES: dict[str, tuple[Callable[[SqliteJobStore], object], str]] = {
     "write": (lambda store: store.write({"job-1": a_job(1)}), "SEARCH jobs"),
 }
 WHOLE_INDEX = {"open jobs", "counts", "stored bytes"}
-"""Asked once in a tracker's life, for all that the index holds."""
+"""Queries that run once in a tracker's life and read the whole index."""
 
 
 @pytest.mark.parametrize("query", QUERIES)
 def test_no_query_reads_more_than_it_answers(path: Path, query: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each finds its rows by an index made for it, in the order that is asked for."""
+    """Each query finds its rows by an index made for it, in the requested order."""
     ask, index = QUERIES[query]
     statements: list[str] = []
     connect = sqlite3.connect

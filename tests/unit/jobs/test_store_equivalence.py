@@ -13,7 +13,7 @@ CLIENTS = ["", "alice", "alice:1", "2001:db8::1", "ключ % ' \" \\"]
 
 
 def a_life(chance: random.Random) -> Iterator[dict[str, Job | None]]:
-    """Batches of changes as a tracker makes them: jobs enter, run, end, lose their files, go."""
+    """Yield batches of changes as a tracker makes them: jobs enter, run, end, lose files, and are deleted."""
     jobs: dict[str, Job] = {}
     for sequence in range(80):
         client = chance.choice(CLIENTS)
@@ -48,7 +48,7 @@ def a_later_job(chance: random.Random, job: Job, now: float) -> Job | None:
 
 
 def answers(store: JobStore) -> dict[str, object]:
-    """Of every method."""
+    """Return the answers of every method."""
     everybody = [None, *CLIENTS, "nobody"]
     states = [None, *JobState]
     return {

@@ -1,4 +1,7 @@
-"""Whatever is killed, what a store said it has written is there; whatever is out of reach, it says so."""
+"""After any kill, everything that a store confirmed is there.
+
+A store that is out of reach raises an error.
+"""
 
 import signal
 import socket
@@ -20,7 +23,7 @@ from tests.store_writer import BATCH
 
 
 def written_until(kill: Callable[[subprocess.Popen[str]], None], location: str) -> int:
-    """How many batches a process says it has written when something is killed."""
+    """Return how many batches a process has reported as written when something is killed."""
     command = [sys.executable, "-m", "tests.store_writer", location]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None
@@ -32,7 +35,7 @@ def written_until(kill: Callable[[subprocess.Popen[str]], None], location: str) 
 
 
 def assert_whole(location: str, batches: int) -> None:
-    """All batches that were said to be written, perhaps the one after them, and no part of one."""
+    """Assert that all confirmed batches are there, perhaps also the next one, and no part of another."""
     with closing(open_store(location)) as store:
         found = [job.place.sequence for job in store.unsettled_jobs()]
         assert found == list(range(len(found)))
@@ -73,7 +76,7 @@ def test_a_redis_that_does_not_answer_is_given_up_after_its_timeout() -> None:
         started = time.monotonic()
         with pytest.raises(StoreError, match="Timeout"):
             open_store(f"redis://127.0.0.1:{silent.getsockname()[1]}/0?socket_timeout=0.2")
-    assert time.monotonic() - started < TIMEOUT_SECONDS  # which would hold without the option
+    assert time.monotonic() - started < TIMEOUT_SECONDS  # Without the option this timeout would apply.
 
 
 def test_an_option_that_redis_does_not_know_is_a_store_error(redis_server: RedisServer) -> None:

@@ -1,6 +1,6 @@
-"""A job store that is full or away for a while: what was accepted goes on, and is written afterwards.
+"""A job store is full or away for a while. Accepted jobs continue, and are written afterwards.
 
-The stores fail for real, under the real tracker and real runners; only the models answer as told.
+The stores really fail, under the real tracker and real runners. Only the models are simulated.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ async def outage(
 
 
 async def stored_states(fault: Fault, *job_ids: str) -> list[JobState | None]:
-    """As a tracker that is started now would find them."""
+    """Return the states that a newly started tracker would find."""
 
     def read() -> list[JobState | None]:
         store = open_store(fault.location)
@@ -83,15 +83,15 @@ async def test_nothing_accepted_is_lost_and_all_jobs_end_when_the_store_is_back(
     fault.begin()
     await refused(server)
     await refused(server)
-    # Polls, listings and heartbeats go on, of those that ended before, too.
+    # Polls, listings and heartbeats continue, also for jobs that ended before.
     assert (await server.view(done)).state is JobState.SUCCEEDED
     assert (await server.view(running)).state is JobState.RUNNING
     assert (await server.view(waiting)).queue_position == 1
-    # A cancellation counts at once.
+    # A cancellation takes effect at once.
     cancelled = await actor.cancel(unwanted)
     assert cancelled is not None
     assert (await server.view(unwanted)).state is cancelled.state is JobState.CANCELLED
-    # The running job comes to its end. Its runner goes on telling the result, and no other job is begun.
+    # The running job ends. Its runner keeps reporting the result, and no other job is begun.
     server.models.go_on.set()
     server.models.hangs_in = ""
     await eventually(lambda: server.models.calls.count("decoding") == 2)
@@ -120,7 +120,7 @@ async def test_nothing_accepted_is_lost_and_all_jobs_end_when_the_store_is_back(
 
 
 async def submitted(server: Server) -> str:
-    """A job, submitted until it is taken."""
+    """Submit a job until it is accepted, and return its id."""
     for _ in range(200):
         try:
             return await server.submit()
@@ -132,7 +132,7 @@ async def submitted(server: Server) -> str:
 async def test_leases_outlast_an_outage_and_an_outage_outlasts_no_lease(
     outage: tuple[Server, Fault],
 ) -> None:
-    """For several leases' time the runner's heartbeats are answered from memory."""
+    """The runner's heartbeats are answered from memory for several times the duration of a lease."""
     server, fault = outage
     await server.runners.stop()
     server.settings = server.settings.model_copy(
@@ -165,12 +165,12 @@ async def test_a_tracker_that_starts_on_a_full_store_answers_polls_and_goes_on_w
         await first.runners.stop()
         waiting = await first.submit()
         fault.begin()
-        # As if it were killed: nothing is closed.
+        # The first server is treated as if it were killed, so nothing is closed.
         second = Server(songs, store=fault.location)
         second._ids = count(100)
         assert (await second.view(done)).state is JobState.SUCCEEDED
         await refused(second)
-        await eventually(lambda: second.tracker.actor._store_failed)  # a claim was not written
+        await eventually(lambda: second.tracker.actor._store_failed)  # The tracker could not write a claim.
         view = await second.view(waiting)
         assert (view.state, view.attempt) == (JobState.QUEUED, 0)
         await asyncio.to_thread(fault.end)
@@ -188,7 +188,10 @@ async def test_a_tracker_that_starts_on_a_full_store_answers_polls_and_goes_on_w
 async def test_records_can_be_deleted_from_a_full_store(
     kind: str, tmp_path: Path, start_redis: Callable[..., RedisServer]
 ) -> None:
-    """Also from a file whose pages are all in use; on a full disk, in the room that the log keeps."""
+    """This also holds for a file whose pages are all in use.
+
+    On a full disk, the room that the log keeps is used.
+    """
     records = {f"job-{number}": a_finished_job(number, 1.0, error="x" * 5_000) for number in range(60)}
     with fault_of(kind, tmp_path, start_redis) as fault, closing(open_store(fault.location)) as store:
         store.write(records)
@@ -209,7 +212,7 @@ async def test_records_can_be_deleted_from_a_full_store(
 async def test_a_disk_with_less_than_the_minimum_free_takes_no_new_jobs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The minimum is kept for what was accepted, which goes on."""
+    """The minimum is reserved for accepted jobs, which continue."""
     songs = tmp_path / "songs"
     songs.mkdir()
     server = Server(songs, store=str(tmp_path / "jobs.sqlite3"))

@@ -1,4 +1,4 @@
-"""What every job store does: each method, and who may write."""
+"""The rules of every job store: each method, and who may write."""
 
 import threading
 import time
@@ -167,7 +167,7 @@ def test_the_operator_s_mode_is_open_until_it_is_set(store: JobStore) -> None:
     assert store.next_sequence() == 2
 
 
-# Whose store it is
+# Ownership of a store
 
 
 def test_what_was_written_is_there_when_it_is_opened_again(location: str) -> None:
@@ -231,7 +231,7 @@ def test_a_store_is_closed_between_two_writes_never_within_one(location: str) ->
 
 
 def test_all_that_a_write_holds_appears_at_once_to_those_who_read_beside_it(location: str) -> None:
-    """A batch gives all jobs the same progress; nobody may see two values, nor wait for the writer."""
+    """A batch gives all jobs the same progress. No reader may see two values or wait for the writer."""
     jobs = [a_job(n) for n in range(8)]
     seen: list[list[Job]] = []
     errors: list[BaseException] = []

@@ -1,4 +1,4 @@
-"""A client who submits and cancels, again and again, costs neither replicas nor room."""
+"""A client who submits and cancels repeatedly occupies neither replicas nor room."""
 
 from collections import Counter
 from dataclasses import replace
@@ -22,7 +22,7 @@ GENERATOR = DeploymentID("Generator", "acestep")
 
 
 def test_what_is_cancelled_is_taken_back_out_of_the_demand() -> None:
-    """All of a job that waited; what was left of one that ran; nothing of one from before a restart."""
+    """It is all work of a waiting job, the rest of a running one, and none from before a restart."""
     tracking = Tracking()
     old, _ = tracking.submit(), tracking.submit()
     tracking.restart()
@@ -72,7 +72,7 @@ def test_what_a_job_asked_for_is_forgotten_when_it_ends_but_where_it_may_run_aga
         assert all(words in text for words in PRIVATE.values()) is (ended == "failed")
         assert job.spec.codes == (((1, 2), (3, 4)) if ended == "failed" else ())
         assert job.spec.request.callback_url == "https://example.org/"
-    # What clients are promised stays.
+    # The promises to clients still hold.
     view = tracking.tracker.view("a-job")
     assert view is not None
     assert (view.audio_format, view.state) == ("flac", ended.split()[0])

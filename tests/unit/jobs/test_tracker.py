@@ -1,4 +1,4 @@
-"""The line of jobs: order, positions, leases, attempts, ends. The clock is the only fake."""
+"""The tracker: order, positions, leases, attempts and ends. Only the clock is simulated."""
 
 from dataclasses import replace
 
@@ -255,7 +255,7 @@ def test_a_new_tracker_goes_on_from_the_store(tracking: Tracking) -> None:
 
 
 def test_a_restart_gives_runners_a_fresh_lease(tracking: Tracking) -> None:
-    """While the tracker was away nobody could renew theirs."""
+    """Nobody could renew a lease while the tracker was away."""
     job = tracking.submit()
     tracking.tracker.claim("token")
     tracking.flush()

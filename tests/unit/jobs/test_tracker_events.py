@@ -1,4 +1,4 @@
-"""What the tracker tells about jobs: each event once."""
+"""The tracker reports each event about a job once."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.job_tracking import Tracking
 
 
 class Listener(JobObserver):
-    """Writes down what it hears."""
+    """Records the events."""
 
     def __init__(self) -> None:
         self.heard: list[tuple[object, ...]] = []
@@ -37,7 +37,7 @@ class Listener(JobObserver):
 
 
 class Observed(Tracking):
-    """A tracker and what it says."""
+    """A tracker and the events that it reports."""
 
     def start(self) -> None:
         super().start()
@@ -46,7 +46,7 @@ class Observed(Tracking):
 
     @property
     def heard(self) -> list[tuple[object, ...]]:
-        """Since this was last asked."""
+        """Return the events since the last call."""
         heard, self.listener.heard = self.listener.heard, []
         return heard
 
@@ -149,7 +149,7 @@ def test_cancelling_ends_waiting_and_running_jobs_once() -> None:
     assert tracking.heard[3:] == [
         ("run ended", "a", 1, "cancelled"),
         ("ended", "a", "cancelled"),
-        ("ended", "b", "cancelled"),  # it never ran
+        ("ended", "b", "cancelled"),  # The job never ran.
     ]
 
 

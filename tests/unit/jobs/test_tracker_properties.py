@@ -1,4 +1,4 @@
-"""What holds whatever happens, in whatever order, and however often."""
+"""The rules that hold after any sequence of actions."""
 
 import math
 
@@ -34,7 +34,7 @@ DAY = 24 * 3600.0
 
 
 class JobTrackerMachine(ModelledTracker):
-    # What clients do
+    # Actions of clients
 
     @rule(
         client=st.sampled_from(CLIENTS),
@@ -84,7 +84,7 @@ class JobTrackerMachine(ModelledTracker):
             if job.new.client.name == client and job.new.idempotency and job.new.idempotency.key == str(key)
         ]
         if any(self.tracking.steady.now - job.submitted_at > DAY for job in self.jobs.values()):
-            return  # a key may be forgotten from then on
+            return  # A key may be forgotten from then on.
         accepted: Accepted | None = None
         try:
             accepted = self.tracking.take(new)
@@ -116,7 +116,7 @@ class JobTrackerMachine(ModelledTracker):
                 assert view.state is JobState.CANCELLED
                 job.state = JobState.CANCELLED
 
-    # What runners do
+    # Actions of runners
 
     @rule(twice=st.booleans())
     def claim(self, twice: bool) -> None:
@@ -201,7 +201,7 @@ class JobTrackerMachine(ModelledTracker):
     def left(self, choice: int) -> None:
         self.tracking.tracker.runner_stopped(self.tokens[choice % len(self.tokens)][0])
 
-    # What operators do
+    # Actions of operators
 
     @rule(mode=st.sampled_from((Mode.OPEN, Mode.OPEN, *Mode)))
     def set_mode(self, mode: Mode) -> None:
@@ -231,7 +231,7 @@ class JobTrackerMachine(ModelledTracker):
                 job.forgiven = job.attempt
                 self.requeued(job, job.attempt)
 
-    # What time does
+    # Passing of time
 
     @rule(seconds=st.floats(0, 2 * LEASE_SECONDS))
     def wait(self, seconds: float) -> None:
@@ -248,7 +248,7 @@ class JobTrackerMachine(ModelledTracker):
 
     @rule(step=st.sampled_from((31.0, 3600.0, 8 * DAY)), direction=st.sampled_from((1, -1)))
     def set_the_wall_clock(self, step: float, direction: int) -> None:
-        """Nothing else changes: no lease ends, and nobody's estimate."""
+        """Nothing else changes: no lease ends, and no estimate changes."""
         before = {job_id: self.view(job_id).eta_seconds for job_id in self.jobs}
         self.tracking.clock.now += direction * step
         assert self.tracking.tracker.requeue_expired() == []
@@ -283,7 +283,7 @@ class JobTrackerMachine(ModelledTracker):
 
     @rule(records=st.booleans(), twice=st.booleans())
     def expire(self, records: bool, twice: bool) -> None:
-        """Of all closed jobs the files, or files and records."""
+        """Delete the files of all closed jobs, or their files and records."""
         closed = [job for job in map(self.record, self.jobs) if job.is_settled]
         for _ in range(1 + twice):
             if records:

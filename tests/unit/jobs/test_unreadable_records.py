@@ -1,4 +1,4 @@
-"""Records that cannot be read are kept apart and stop nothing; the stores of every release can be opened."""
+"""Unreadable records are kept apart and stop nothing. The stores of every release can be opened."""
 
 import json
 import logging
@@ -54,7 +54,7 @@ DAMAGES: dict[str, Damage] = {
 
 @pytest.fixture
 def overwrite(location: str) -> Callable[[str, Damage], bytes]:
-    """Change one stored record behind the store's back; what it is then."""
+    """Return a function that changes a stored record directly and returns its new content."""
 
     def in_sqlite(job_id: str, damage: Damage) -> bytes:
         with closing(sqlite3.connect(location)) as database, database:
@@ -95,7 +95,7 @@ def test_a_record_that_cannot_be_read_is_set_aside_and_stops_nothing(
             assert [job.job_id for job in store.page("ann", None, 99, 9)] == others[::-1]
             assert store.get("job-1") is None
             assert store.get_many(["job-0", "job-1"]) == {"job-0": store.get("job-0")}
-            assert store.unknown(["job-1", "job-9"]) == {"job-9"}  # its files stay, too
+            assert store.unknown(["job-1", "job-9"]) == {"job-9"}  # Its files also stay.
             if not aside:
                 (kept,) = store.set_aside()
                 assert (kept.job_id, kept.state, kept.record) == ("job-1", "queued", raw)
@@ -134,7 +134,7 @@ def test_what_a_later_release_wrote_is_a_job_again_where_it_can_be_read(
         store.get("job-1")
         store.set_aside()
         assert store.take_back() == []
-        rewrite_aside(location, job_to_json(a_job(1)))  # as if this were that release
+        rewrite_aside(location, job_to_json(a_job(1)))  # The library behaves as that release did.
         assert store.take_back() == ["job-1"]
         assert store.aside() == []
         assert list(store.unsettled_jobs()) == [a_job(1), a_job(2)]
@@ -176,11 +176,11 @@ async def test_the_tracker_goes_on_and_reports_an_unreadable_record(
         await actor.close()
         logger.removeHandler(caplog.handler)
     assert "job job-1 record_set_aside state=queued reason=" in caplog.text
-    assert "calm piano" not in caplog.text  # nobody's words
+    assert "calm piano" not in caplog.text  # No text of a user is in the log.
 
 
 def test_a_stored_request_is_read_by_no_rule_of_the_api() -> None:
-    """Each field holds what the API refuses now, as if its rules had become stricter."""
+    """Each field holds a value that the API refuses now, as if its rules had become stricter."""
     refused: dict[str, Any] = {
         "caption": "x" * 100_000,
         "bpm": 100_000,
@@ -236,7 +236,7 @@ def test_a_store_of_this_release_opens(golden: JobStore) -> None:
 
 
 def test_what_is_written_now_is_what_the_golden_files_hold(golden: JobStore) -> None:
-    """Where this fails, what is stored has changed: add files of the new layout, and keep the old ones."""
+    """When this fails, the stored layout has changed. Add files of the new layout and keep the old ones."""
     for job in golden_jobs().values():
         assert job_to_json(job) == raw_record(golden, job.job_id)
 

@@ -1,4 +1,4 @@
-"""Callbacks to real local receivers: signed, repeated, kept apart, and refused where they would go inside."""
+"""Callbacks to real local receivers: signed, repeated, kept apart, and refused for internal addresses."""
 
 import asyncio
 import json
@@ -48,7 +48,7 @@ STORE_SECRET = bytes(range(32))
 
 class Clock:
     def __init__(self) -> None:
-        self.now = time.time()  # receivers refuse what was signed long ago
+        self.now = time.time()  # Receivers refuse old signatures.
 
     def __call__(self) -> float:
         return self.now
@@ -56,7 +56,7 @@ class Clock:
 
 @dataclass
 class Receiver:
-    """An HTTP server that keeps what it is sent and answers as told, the last answer again and again."""
+    """An HTTP server that records its requests and answers as told, at the end with the last answer again."""
 
     answers: list[str]
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
@@ -118,7 +118,7 @@ async def sender_of(clock: Clock) -> AsyncIterator[Sender]:
 
 
 def ended_job(tracker: JobTracker, url: str, job_id: str = "a-job", client: str = "anna") -> None:
-    """A job that has been cancelled, and whose client wants to hear of it."""
+    """Cancel a job whose client wants a callback."""
     spec = JobSpec(GenerateRequest(callback_url=url), seeds=(1,))
     tracker.submit(NewJob(job_id, spec, WORK, Client(client)))
     tracker.cancel(job_id)
@@ -228,7 +228,7 @@ async def test_a_receiver_that_hangs_or_is_not_there_delays_no_other(
 
 
 SPELLINGS = ["127.0.0.1", "127.1", "localhost", "2130706433", "0x7f000001", "017700000001"]
-"""Names of one receiver, each a host of its own."""
+"""Names of one receiver, each of which is a host of its own."""
 
 
 async def test_one_client_s_receivers_on_many_hosts_leave_room_for_others(
@@ -264,7 +264,7 @@ async def test_clients_take_turns_where_there_is_not_room_for_all(
 async def test_a_name_server_that_hangs_keeps_the_client_s_places_until_it_answers(
     tracker: JobTracker, sender_of: Sender, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread waits for each name, which nothing can stop."""
+    """A thread waits for each name, and nothing can stop it."""
     answered, looked_up = asyncio.Event(), []
 
     async def hanging(host: str) -> list[IPv4Address | IPv6Address]:
@@ -290,7 +290,7 @@ async def test_a_name_server_that_hangs_keeps_the_client_s_places_until_it_answe
 async def test_a_name_is_looked_up_once_and_what_was_found_is_called(
     tracker: JobTracker, sender_of: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name server that gives another address when it is asked again gains nothing."""
+    """A name server that returns another address the second time gains nothing."""
     asked: list[str] = []
     look_up = socket.getaddrinfo
 

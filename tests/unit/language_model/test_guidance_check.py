@@ -1,7 +1,7 @@
-"""Rounding does not make the check at start refuse an engine that guides, nor accept one that does not.
+"""Despite rounding, the check at start accepts engines that guide and refuses those that do not.
 
 The logits are made here, with far more rounding than was seen: between bfloat16 and float32 the embedded LM's
-differ by 1.3 % of their deviation.
+logits differ by 1.3 % of their deviation.
 """
 
 from collections.abc import AsyncGenerator, Callable
@@ -31,10 +31,10 @@ def always_at_two(conditional: Logits, unconditional: Logits, _: float) -> Logit
 
 
 class Rounding:
-    """An engine whose logits are as good as bfloat16 and noise let them be, from two prompts' own."""
+    """An engine whose logits are those of two prompts, with the precision of bfloat16 and with noise."""
 
     def __init__(self, seed: int, noise: float, likeness: float, guidance: Guidance) -> None:
-        """`noise` is in deviations; `likeness` is the correlation of what the two prompts ask for."""
+        """`noise` is in deviations; `likeness` is the correlation between the logits of the two prompts."""
         self._random = np.random.default_rng(seed)
         shared, *own = self._random.standard_normal((3, 64_000), np.float32) * DEVIATION
         self._own = [likeness**0.5 * shared + (1 - likeness) ** 0.5 * one for one in own]
@@ -57,7 +57,7 @@ class Rounding:
         exact = self._own[self._prompts.index(prompt)]
         part = exact[request.allowed.start - self._first : request.allowed.stop - self._first]
         noisy = part + self._noise * self._random.standard_normal(len(part), np.float32)
-        # To eight bits of precision, as bfloat16 has.
+        # The values are rounded to eight bits of precision, as bfloat16 has.
         return (noisy.view(np.uint32) + 0x8000 & 0xFFFF0000).view(np.float32)
 
     async def check_health(self) -> None: ...

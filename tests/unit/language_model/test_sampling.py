@@ -15,12 +15,12 @@ def logits_of(rows: int, tokens: int = 500) -> Tensor:
 
 
 def drawn(logits: Tensor, sampling: Sampling, draws: int) -> list[int]:
-    """Tokens of many steps on the same logits."""
+    """Return the tokens of many steps with the same logits."""
     return [int(draw(logits[:1], [sampling], [[0] * step])) for step in range(draws)]
 
 
 def allowed_by(row: Tensor, top_k: int = 0, top_p: float = 1.0) -> set[int]:
-    """Top-k, then top-p, by sorting: the definition."""
+    """Return the tokens that top-k and then top-p permit, by the definition with sorting."""
     probabilities = row.double().softmax(0)
     order = probabilities.argsort(descending=True).tolist()
     if top_k:

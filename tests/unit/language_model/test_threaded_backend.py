@@ -1,4 +1,4 @@
-"""A backend whose engine takes runs and makes no tokens."""
+"""A backend whose engine accepts runs but makes no tokens."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Every layout of channels becomes the stereo that ITU-R BS.775 mixes of it, in every format."""
+"""Every channel layout is mixed to stereo as ITU-R BS.775 defines, in every format."""
 
 import struct
 
@@ -28,7 +28,7 @@ GAINS = {
     "SR": (0, SIDE),
     "BC": (0.5, 0.5),
 }
-"""ITU-R BS.775, written once more."""
+"""The gains of ITU-R BS.775, written down independently."""
 LAYOUTS = {
     "3.0": "FL FR FC",
     "quad": "FL FR BL BR",
@@ -46,23 +46,23 @@ XIPH_ORDER = {
     7: "FL FC FR SL SR BC LFE",
     8: "FL FC FR SL SR BL BR LFE",
 }
-"""In which Vorbis and Opus store channels, and libsndfile hands them on."""
+"""The order in which Vorbis and Opus store channels and libsndfile returns them."""
 
 
 def pitch(name: str) -> int:
-    """Hz, low enough for the LFE channel of lossy codecs."""
+    """Return a frequency in Hz that is low enough for the LFE channel of lossy codecs."""
     return 40 + 10 * [*GAINS].index(name)
 
 
 def tones(names: str) -> np.ndarray:
-    """[channels, n]: in each channel a sine of its own pitch."""
+    """Return [channels, n]: in each channel a sine of its own pitch."""
     time = np.arange(RATE) / RATE
     sines = [np.sin(2 * np.pi * pitch(name) * time) for name in names.split()]
     return (LEVEL * np.stack(sines)).astype(np.float32)
 
 
 def heard(samples: np.ndarray) -> dict[str, tuple[float, float]]:
-    """How loud each channel's pitch is on the left and on the right."""
+    """Return how loud each channel's pitch is on the left and on the right."""
     middle = samples[:, RATE // 4 : RATE // 4 + RATE // 2]
     spectrum = np.abs(np.fft.rfft(middle * np.hanning(RATE // 2))) / (RATE // 8) / LEVEL
     return {name: tuple(spectrum[:, pitch(name) // 2]) for name in GAINS}
@@ -74,7 +74,7 @@ def is_mix_of(samples: np.ndarray, names: str) -> bool:
     return all(found[name] == pytest.approx(expected[name], abs=0.06) for name in GAINS)
 
 
-WRITTEN_BY_FFMPEG = [  # as far as its encoders know the layouts, and do not mix them up
+WRITTEN_BY_FFMPEG = [  # Layouts that FFmpeg's encoders do not know, or mix up, are left out.
     *(("wav", "pcm_s24le", layout) for layout in LAYOUTS),
     *(("mov", "pcm_s16be", layout) for layout in LAYOUTS),
     *(("flac", "flac", layout) for layout in LAYOUTS),

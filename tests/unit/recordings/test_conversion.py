@@ -1,4 +1,4 @@
-"""From a file of any rate to stereo of 48 kHz."""
+"""Conversion of a file of any rate to stereo of 48 kHz."""
 
 import numpy as np
 import pytest

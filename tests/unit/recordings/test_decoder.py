@@ -1,4 +1,4 @@
-"""The process that decodes strangers' files: its limits, its ends, and what is said of each."""
+"""The process that decodes strangers' files: its limits, its ends, and the messages about each."""
 
 import asyncio
 import os
@@ -54,7 +54,7 @@ def file_of() -> Iterator[Callable[[bytes], BinaryIO]]:
 
 @pytest.fixture
 def long_file(file_of: Callable[[bytes], BinaryIO]) -> BinaryIO:
-    """Takes some seconds to decode, and no place on the disk: its samples are a hole."""
+    """Return a file that takes some seconds to decode. Its samples are a hole, so it takes no disk space."""
     seconds, block = 1_200, 2 * CHANNELS
     layout = struct.pack("<HHIIHH", 1, CHANNELS, RATE, RATE * block, block, 16)
     size = seconds * RATE * block
@@ -71,7 +71,7 @@ def long_file(file_of: Callable[[bytes], BinaryIO]) -> BinaryIO:
 
 
 async def the_process() -> psutil.Process:
-    """The one that decodes, as soon as it has limited itself."""
+    """Return the decoding process as soon as it has limited itself."""
     while True:
         for child in psutil.Process().children():
             try:
@@ -87,7 +87,7 @@ def status(process: psutil.Process) -> str:
 
 
 def server_that_decodes(recording: BinaryIO) -> tuple[psutil.Popen, psutil.Process]:
-    """A process like a replica, and the one that decodes for it."""
+    """Return a process like a replica, and the process that decodes for it."""
     recording.flush()
     server = psutil.Popen([sys.executable, "-c", SERVER], stdin=recording)
     while True:
@@ -148,7 +148,8 @@ async def test_the_process_has_limits_and_neither_secrets_nor_files(
         assert process.num_threads() == 1
         assert set(process.environ()) <= {"OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "LD_LIBRARY_PATH"}
         assert "NoNewPrivs:\t1" in status(process)
-        assert process.num_fds() == 4  # the recording, the report, nothing, and the output
+        # The four are the recording, the report, the null device and the output.
+        assert process.num_fds() == 4
         decoding.cancel()
         with pytest.raises(asyncio.CancelledError):
             await decoding
@@ -164,7 +165,7 @@ async def test_cancelling_ends_the_process_at_once(decoder: RecordingDecoder, lo
 
 
 async def test_no_more_processes_run_than_is_set(long_file: BinaryIO, file_of: Callable[[bytes], BinaryIO]):
-    before = psutil.Process().children()  # of other tests of this worker
+    before = psutil.Process().children()  # They belong to other tests of this worker.
     decoder = RecordingDecoder(RecordingSettings(processes=1))
     first = asyncio.create_task(decoder.decode(long_file, HOUR))
     process = await the_process()

@@ -49,13 +49,14 @@ SOUND_FILES = [
     ("OGG", "OPUS"),
     ("MP3", "MPEG_LAYER_III"),
 ]
-"""Formats that libsndfile writes and reads; it is an implementation independent of ours."""
+"""Formats that libsndfile writes and reads. It is an independent implementation."""
 EXACT = {subtype for _, subtype in SOUND_FILES} - {"IMA_ADPCM", "VORBIS", "OPUS", "MPEG_LAYER_III"}
 
-FFMPEG_FILES = [  # container, codec, samples of the encoder's delay that nothing in the file tells of
+# The columns are container, codec, and the samples of encoder delay that the file does not record.
+FFMPEG_FILES = [
     ("ac3", "ac3", 256),
     ("adts", "aac", 1_024),
-    ("asf", "wmav1", -2_048),  # FFmpeg's decoder leaves out a delay that FFmpeg's encoder does not have
+    ("asf", "wmav1", -2_048),  # FFmpeg's decoder removes a delay that FFmpeg's encoder does not add.
     ("asf", "wmav2", -2_048),
     ("eac3", "eac3", 256),
     ("flac", "flac", 0),
@@ -84,9 +85,9 @@ FFMPEG_FILES = [  # container, codec, samples of the encoder's delay that nothin
     ("webm", "libopus", 0),
 ]
 LONGEST_FRAME = 2_048
-"""Encoders fill their last frame up, or forget the one that their delay pushes out."""
+"""Encoders fill their last frame, or drop the one that their delay adds."""
 UNTESTED = {"mp1", "mp1float", "mp2float", "mp3", "wmapro"}
-"""FFmpeg has no encoder for them, or another decoder of the same thing that it prefers."""
+"""Decoders for which FFmpeg has no encoder, or prefers another decoder of the same format."""
 
 
 def is_close(samples: np.ndarray, song: np.ndarray) -> bool:

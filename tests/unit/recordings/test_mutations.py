@@ -1,4 +1,4 @@
-"""Thousands of damaged files: each is decoded or refused, within the limits, and none crashes anything."""
+"""Thousands of damaged files: each is decoded or refused within the limits, and none crashes anything."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ def test_mutated_files_are_decoded_or_refused(count: int):
     run = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT_ROOT, check=True)
     outcomes = [json.loads(line) for line in run.stdout.splitlines()]
     assert len(outcomes) == count
-    # A signal, a limit that was reached, a failure of the machine or an exception that nobody expects.
+    # These are a signal, a limit that was reached, a failure of the machine, and an unexpected exception.
     assert [outcome for outcome in outcomes if outcome["status"] != 0 or len(outcome["report"]) != 2] == []
     endings = Counter(ending for outcome in outcomes for ending in outcome["report"][1])
     assert endings.keys() == {"converted", "refused"}

@@ -1,4 +1,4 @@
-"""Files as radio captures, taggers, broken downloads and hasty programs leave them behind."""
+"""Files as radio captures, taggers, broken downloads and careless programs write them."""
 
 import io
 import struct
@@ -55,7 +55,7 @@ def test_all_links_of_a_chained_ogg_are_read(names: tuple[str, ...]):
 
 
 def test_of_a_chained_ogg_the_links_are_read_that_can_be():
-    broken = b"".join([*pages(LINKS["vorbis"])][:2])  # its headers
+    broken = b"".join([*pages(LINKS["vorbis"])][:2])  # These pages are its headers.
     samples, outcome = converted(LINKS["opus"] + broken + LINKS["flac"])
     assert outcome.damaged
     assert samples.shape == (2, 4 * RATE)
@@ -81,7 +81,7 @@ def test_of_a_file_that_was_cut_the_beginning_is_read(name: str):
     content = WHOLE[name]
     cut, whole = decoded(content[: len(content) // 2]), decoded(content)
     assert 0.2 < cut.shape[1] / whole.shape[1] < 0.55
-    compared = cut.shape[1] - 2_048  # lossy codecs fade into what is missing
+    compared = cut.shape[1] - 2_048  # Lossy codecs fade into the missing part.
     assert np.abs(cut[:, :compared] - whole[:, :compared]).max() < 1e-4
 
 

@@ -18,7 +18,7 @@ def resample(samples: np.ndarray, from_rate: int, to_rate: int, block: int = 4_0
 def sinc_interp_hann(
     samples: np.ndarray, from_rate: int, to_rate: int, width: int = 6, rolloff: float = 0.99
 ) -> np.ndarray:
-    """The original model's filter, written out: each output sums windowed sincs around its place."""
+    """The original model's filter, written out: each output is a sum of windowed sincs around its time."""
     cutoff = min(from_rate, to_rate) * rolloff
     places = np.arange(math.ceil(samples.size * to_rate / from_rate)) / to_rate
     reach = math.ceil(width * from_rate / cutoff)

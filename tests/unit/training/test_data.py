@@ -1,4 +1,4 @@
-"""Which songs come together."""
+"""Which songs form a batch."""
 
 from collections import Counter
 from pathlib import Path

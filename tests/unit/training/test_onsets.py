@@ -1,4 +1,4 @@
-"""Codes have to tell where a listener hears notes begin."""
+"""Codes must represent where a listener hears notes begin."""
 
 import numpy as np
 import numpy.typing as npt

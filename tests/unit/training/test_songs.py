@@ -1,4 +1,4 @@
-"""What the recipe composes and renders is what it says about it."""
+"""Rendered songs match their descriptions."""
 
 import numpy as np
 import pytest

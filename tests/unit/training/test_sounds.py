@@ -1,4 +1,4 @@
-"""Tones have the pitch, the length and the character that are asked for."""
+"""Tones have the requested pitch, length and character."""
 
 import numpy as np
 import pytest

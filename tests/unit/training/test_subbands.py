@@ -1,4 +1,4 @@
-"""The VAE's level at 48 kHz as a bank of filters: exact at the start, and always the whole VAE's."""
+"""The filter bank of the VAE at 48 kHz: exact at the start, and always equal to the whole VAE."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def vae() -> AutoencoderOobleck:
 
 
 def music() -> torch.Tensor:
-    """[2, 2, SAMPLES]: stands in for it."""
+    """Return [2, 2, SAMPLES] that replaces music."""
     generator = torch.Generator().manual_seed(1)
     return 0.1 * torch.randn(2, AUDIO_CHANNELS, SAMPLES, generator=generator)
 
@@ -34,7 +34,7 @@ def test_analysis_and_synthesis_with_the_filters_give_back_the_waveform(bands: i
     subbands = conv1d(waveform, filters, stride=bands, padding=bands // 2)
     assert subbands.shape == (2, bands, SAMPLES // bands)
     again = conv_transpose1d(subbands, filters, stride=bands, padding=bands // 2)
-    inside = slice(bands, -bands)  # half a window at each end has no neighbour
+    inside = slice(bands, -bands)  # Half a window at each end has no neighbour.
     torch.testing.assert_close(again[..., inside], waveform[..., inside], rtol=0, atol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""The DiT learns where the turbo schedule asks it."""
+"""The DiT learns at the timesteps of the turbo schedule."""
 
 import torch
 

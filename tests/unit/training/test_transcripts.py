@@ -1,4 +1,4 @@
-"""What the DiT has to tell of songs is what is played in them."""
+"""The transcripts of songs describe what is played in them."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ def test_the_score_of_a_number_is_that_of_its_song() -> None:
     assert description == made.description
     told = moments_of(description, played)[:, 16]
     heard = onsets(made.audio.mean(axis=0, keepdims=True))[0]
-    # What begins is heard in its frame or the next, as windows of hearing overlap both.
+    # An onset is heard in its frame or the next, because the analysis windows overlap both.
     agreement = max(np.corrcoef(told[: len(told) - late], heard[late:])[0, 1] for late in (0, 1))
     others = [np.corrcoef(np.roll(told, places), heard)[0, 1] for places in range(100, 150)]
     assert agreement > 0.4
@@ -43,7 +43,7 @@ def test_moments_say_where_the_beat_is_and_what_sounds() -> None:
     beat = 60 / 100 * LATENT_RATE
     angles = np.arctan2(moments[:, 1], moments[:, 0])
     np.testing.assert_allclose(angles[0], 2 * np.pi * 0.5 / beat, rtol=1e-5)
-    np.testing.assert_allclose(moments[:-60, :4], moments[60:, :4], atol=1e-4)  # a bar is 60 frames
+    np.testing.assert_allclose(moments[:-60, :4], moments[60:, :4], atol=1e-4)  # A bar is 60 frames.
     assert np.abs(moments[:-30, 2] - moments[30:, 2]).max() > 1
     sounding = moments[:, 4:16]
     assert list(zip(*np.nonzero(sounding), strict=True)) == [(frame, 1) for frame in range(10, 15)]

@@ -1,4 +1,4 @@
-"""The melodies of the corpus and the chords under them."""
+"""The melodies of the corpus and their chords."""
 
 from collections import Counter
 
