@@ -30,7 +30,7 @@ STYLE = """\
 
 
 def layers() -> list[list[str]]:
-    """The rooms of each layer, the uppermost layer first."""
+    """Return the packages of each layer. The uppermost layer is first."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     contracts = project["tool"]["importlinter"]["contracts"]
     (layered,) = (contract for contract in contracts if contract["type"] == "layers")
@@ -38,7 +38,7 @@ def layers() -> list[list[str]]:
 
 
 def picture() -> str:
-    """The text of the SVG file."""
+    """Return the text of the SVG file."""
     rows = layers()
     height = 2 * MARGIN + CAPTION_HEIGHT + len(rows) * (ROW + GAP)
     lines = [

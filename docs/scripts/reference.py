@@ -48,17 +48,17 @@ embedded default: other servers differ in models, formats and maxima. A running 
 
 
 _UNUSED = ("HTTPValidationError", "ValidationError")
-"""FastAPI adds them; the server answers with the list that 422 documents."""
+"""FastAPI adds these schemas. The server answers with the list that 422 documents."""
 
 Schemas = dict[str, Any]
-"""The schemas of the OpenAPI document, by name."""
+"""Schemas of the OpenAPI document by name."""
 
 Example = tuple[str, BaseModel | str | None]
-"""A request, and its answer: an object, text as it is, or None."""
+"""A request, and its answer, which is an object, a text, or None."""
 
 
 def examples(models: ModelsResponse) -> dict[str, Example]:
-    """The example of each operation, by "METHOD path"."""
+    """Return the example of each operation, by "METHOD path"."""
     running = JobResponse(
         job_id=JOB_ID,
         status=JobState.RUNNING,
@@ -138,16 +138,17 @@ def examples(models: ModelsResponse) -> dict[str, Example]:
 
 
 def application() -> FastAPI:
-    """The API of the embedded default, without its job service."""
+    """Return the API of the embedded default, without its job service."""
     config = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
     settings = Settings.model_validate(config["applications"][0]["args"])
     settings = settings.model_copy(update={"api": ApiSettings()})
-    service = cast(JobService, SimpleNamespace(condition=None))  # describing routes asks it for nothing
+    # Describing routes does not call the job service.
+    service = cast(JobService, SimpleNamespace(condition=None))
     return create_app(service, settings, AudioStorage("memory://reference"))
 
 
 def page() -> str:
-    """The text of docs/reference.md."""
+    """Return the text of docs/reference.md."""
     app = application()
     api = app.openapi()
     schemas: Schemas = api["components"]["schemas"]
@@ -219,7 +220,7 @@ def _default(field: dict[str, Any]) -> str:
 
 
 def _type(field: dict[str, Any], schemas: Schemas) -> str:
-    """The type and the range of a field in words."""
+    """Return the type and the range of a field in words."""
     if "anyOf" in field:
         return " or ".join(dict.fromkeys(_type(choice, schemas) for choice in field["anyOf"]))
     if reference := field.get("$ref"):

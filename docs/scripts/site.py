@@ -1,6 +1,6 @@
-"""MkDocs hooks: pages that stand outside docs/ join the site, and links lead to where things are there.
+"""MkDocs hooks that add pages from outside docs/ to the site and adapt their links.
 
-Links to source files have no target on the site: their text stays.
+Links to source files have no target on the site, so only their text stays.
 """
 
 import posixpath
