@@ -1,4 +1,4 @@
-"""Tiles of concurrent requests through one engine, on one private thread."""
+"""Runs the tiles of concurrent requests through one engine, on one thread of its own."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ _Batch = Sequence[tuple["_Request", Tile]]
 
 @dataclass(frozen=True)
 class TileForward:
-    """Figures of one forward."""
+    """The figures of one forward."""
 
     seconds: float
     tiles: int
@@ -43,18 +43,17 @@ class TileForward:
 class _Request:
     tiled: TiledPass
     due: int
-    """On the batcher's clock."""
+    """The value of the batcher's clock at which the pass is due."""
     news: asyncio.Queue[Exception | None] = field(default_factory=asyncio.Queue)
-    """One entry a finished tile: None, or what went wrong."""
+    """One entry for each finished tile: None, or the exception with which it failed."""
 
 
 class TileBatcher:
-    """Runs passes side by side: what is due first goes first, and tiles of one shape share a forward.
+    """Runs passes side by side. The pass that is due first goes first; tiles of one shape share forwards.
 
-    A pass is due when as many tiles as its own have been done since it came: a short one overtakes long ones,
-    and nobody who comes later than that overtakes a long one.
-
-    A cancelled request leaves after the forward that is running; nothing goes on behind its back.
+    A pass is due when, since its arrival, as many tiles have been done as it has itself. A short pass
+    therefore overtakes long ones, but no pass that arrives after a long one is due overtakes that one. A
+    cancelled request leaves after the forward that is running, and none of its tiles is computed afterwards.
     """
 
     def __init__(
@@ -65,15 +64,15 @@ class TileBatcher:
         on_forward: Callable[[TileForward], object] = lambda _: None,
         share: Share = _FIXED,
     ) -> None:
-        """`on_forward` is told of each forward."""
+        """Take the engine and its thread. `on_forward` is called after each forward."""
         self._engine = engine
         self._share = share
         self._on_forward = on_forward
         self._tile_batch = tile_batch
         self._requests: list[_Request] = []
-        """As they are due."""
+        """Requests in the order in which they are due."""
         self._clock = 0
-        """Tiles until now."""
+        """Number of tiles that have been done."""
         self._thread = thread or engine_thread("vae")
         self._loop = EngineLoop("VAE", "a forward", self._run_requests)
 
@@ -118,7 +117,7 @@ class TileBatcher:
         self._on_forward(TileForward(seconds, len(tiles), self._tile_batch, frames, frames - kept))
 
     def _next_batch(self) -> _Batch:
-        """Tiles of the request that is due first, and of others of its shape."""
+        """Return tiles of the request that is due first, and of others with the same shape."""
         shape = self._requests[0].tiled.shape
         batch: list[tuple[_Request, Tile]] = []
         for request in [request for request in self._requests if request.tiled.shape == shape]:

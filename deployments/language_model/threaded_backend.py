@@ -1,6 +1,6 @@
-"""An LM engine on a thread of its own: what the vLLM and the transformers engine have in common.
+"""Runs an LM engine on a thread of its own. The vLLM and the transformers engine share this code.
 
-Runs arrive and leave between two steps of the engine. A step gives each run of the batch its next token.
+Runs join and leave between two steps of the engine. A step gives each run of the batch its next token.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ _CLOSE = None
 
 @dataclass(eq=False)
 class Run:
-    """A request on the engine's thread, and the way back to the event loop that asked for it."""
+    """A request on the engine's thread, and the queue to the event loop that asked for it."""
 
     request: TokenRequest
     loop: asyncio.AbstractEventLoop
     matcher: Any = None
     """The grammar's state, for an engine that applies grammars itself."""
     answers: asyncio.Queue[list[int] | EngineError | None] = field(default_factory=asyncio.Queue)
-    """Tokens, then None; or an error."""
+    """Lists of tokens, then None, or an error."""
     tokens: list[int] = field(default_factory=list)
     cancelled: bool = False
 
@@ -43,16 +43,16 @@ class Run:
         return [self.request.prompt] if other is None else [self.request.prompt, other]
 
     def tell(self, answer: list[int] | EngineError | None) -> None:
-        """Send an answer to the caller, from the engine's thread."""
+        """Send an answer to the caller. The engine's thread calls this."""
         if not self.cancelled:
             self.loop.call_soon_threadsafe(self.answers.put_nowait, answer)
 
 
 class ThreadedBackend(ABC):
-    """The engine's thread and the calls of a `Backend`. A subclass says what one step is.
+    """The engine's thread and the calls of a `Backend`. A subclass defines what one step does.
 
-    The abstract methods but `_prepare` are called on the engine's thread alone. An exception in a step fails
-    the runs that were in it; it ends the engine unless `_recovered` says that the engine can go on.
+    The engine's thread alone calls the abstract methods, except `_prepare`. An exception in a step fails the
+    runs that were in it. It ends the engine unless `_recovered` returns that the engine can continue.
     """
 
     def __init__(self, description: str, share: Share) -> None:
@@ -67,18 +67,18 @@ class ThreadedBackend(ABC):
         self._thread = threading.Thread(target=self._work, name="language-model", daemon=True)
 
     def _start(self) -> None:
-        """Load the engine on its thread. Raises what loading raises."""
+        """Load the engine on its thread. Raises the exception with which loading fails."""
         self._thread.start()
         self._started.wait()
         if self._failure is not None:
             raise self._failure
 
     async def generate(self, request: TokenRequest) -> AsyncGenerator[list[int], None]:
-        """New tokens as they come. Leaving early aborts the run. Raises EngineError."""
+        """Yield new tokens as they come. Closing the generator early aborts the run. Raises EngineError."""
         run = Run(request, asyncio.get_running_loop())
         await self._prepare(run)
         self._arrivals.put(run)
-        if self._ended.is_set():  # nobody may have seen this run
+        if self._ended.is_set():  # The thread may not have seen this run yet.
             raise EngineError(f"{self._description} is dead: {self._failure!r}")
         try:
             with self._watch.running():
@@ -122,7 +122,8 @@ class ThreadedBackend(ABC):
         except Exception as error:
             self._failure = error
         finally:
-            self._ended.set()  # first: whatever fails below, callers hear that the engine is dead
+            # This comes first, so that callers learn of the dead engine whatever fails below.
+            self._ended.set()
             self._share.release()
             self._end()
             while not self._arrivals.empty():
@@ -130,7 +131,7 @@ class ThreadedBackend(ABC):
                     run.tell(EngineError(f"{self._description} is dead: {self._failure!r}"))
 
     def _take_arrivals(self) -> bool:
-        """Admit new runs, waiting for one where there is nothing to do. False when the engine closes."""
+        """Admit new runs, and wait for one if there is nothing to do. Return False when the engine closes."""
         while True:
             idle = not self._has_work()
             if idle:
@@ -145,7 +146,7 @@ class ThreadedBackend(ABC):
 
     @abstractmethod
     async def _prepare(self, run: Run) -> None:
-        """Do on the caller's event loop what a run needs before it arrives."""
+        """Prepare a run on the caller's event loop before it arrives."""
 
     @abstractmethod
     def _load(self) -> None:
@@ -153,20 +154,23 @@ class ThreadedBackend(ABC):
 
     @abstractmethod
     def _admit(self, run: Run) -> None:
-        """Take a run in; it may have to wait for room in the batch."""
+        """Admit a run. It may have to wait for room in the batch."""
 
     @abstractmethod
     def _has_work(self) -> bool:
-        """Whether a run waits or is in the batch."""
+        """Return whether a run waits or is in the batch."""
 
     @abstractmethod
     def _step(self) -> None:
-        """Let cancelled runs go, and give those of the batch their next token."""
+        """Remove cancelled runs, and give the others in the batch their next token."""
 
     @abstractmethod
     def _recovered(self, error: Exception) -> bool:
-        """Tell the runs of a failed step; whether the engine can go on with others."""
+        """Report the error to the runs of a failed step.
+
+        Return whether the engine can continue with others.
+        """
 
     @abstractmethod
     def _end(self) -> None:
-        """Tell runs that are left, and free the engine."""
+        """Report the end to the remaining runs, and free the engine."""

@@ -163,7 +163,7 @@ class Runners:
             frames=frames_of(error),
         )
         logger.debug("job %s failed", job.job_id, exc_info=error, extra=about(job.job_id))
-        await self._delete_songs(job)  # the next attempt writes others, perhaps to a disk that is full
+        await self._delete_songs(job)  # The next attempt writes new songs and may need the disk space.
         if failure.retryable and job.counted_attempts < self._settings.jobs.max_attempts:
             pause = RETRY_PAUSE_SECONDS * 4 ** (job.counted_attempts - 1)
             await asyncio.wait(over, timeout=pause, return_when=asyncio.FIRST_COMPLETED)

@@ -99,7 +99,8 @@ class DurableTracker:
             except StoreTakenError:
                 raise
             except StoreError as error:
-                # The client is told that it failed, and may submit the job again: it must not run twice.
+                # The client is told that the submit failed and may repeat it, so the job must not run as
+                # well.
                 tracker.withdraw(new)
                 raise NoRoomError(STORE_FAILS) from error
         self._changed(accepted.job_id)
@@ -124,7 +125,7 @@ class DurableTracker:
             self._work.clear()
             if claim := await self._claim(token):
                 self._changed(claim.job.job_id)
-                self._work.set()  # for other claims: more jobs may be queued
+                self._work.set()  # Other claims may succeed, because more jobs may be queued.
                 return claim
             try:
                 await asyncio.wait_for(self._work.wait(), deadline - asyncio.get_running_loop().time())
@@ -294,7 +295,8 @@ class DurableTracker:
             self._observer.store_failed()
             raise
         finally:
-            self._opening = None  # only now: a call that finds neither opens the store a second time
+            # It is cleared last, because a call that finds neither opens the store a second time.
+            self._opening = None
         self._work.set()
         if not self._background:
             self._start_background()
@@ -399,7 +401,7 @@ class DurableTracker:
         async def call_back() -> None:
             tracker, journal = await self._open()
             await self._flush_soon(journal)
-            if journal.problem is None:  # else the end may not be durable, and differ after a crash
+            if journal.problem is None:  # Otherwise the end may not be durable, and may differ after a crash.
                 sender.deliver_due(tracker)
 
         async def tell_load() -> None:

@@ -75,7 +75,7 @@ class TorchBackend(ThreadedBackend):
             run.tell(EngineError(f"the transformers engine failed: {error!r}"))
         self._runs = []
         self._batch = RowBatch(self._model.model)
-        return not isinstance(error, torch.AcceleratorError)  # after such an error the device is lost
+        return not isinstance(error, torch.AcceleratorError)  # This error means that the device is lost.
 
     def _end(self) -> None:
         for run in self._waiting:
