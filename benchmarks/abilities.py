@@ -78,9 +78,9 @@ def kept(name: str, answers: Sequence[Answer], sources: Sequence[Answer]) -> lis
     matching = list(zip(answers, sources, strict=True))
     crossed = [
         (answer, source)
-        for place, answer in enumerate(answers)
+        for i, answer in enumerate(answers)
         for other, source in enumerate(sources)
-        if place != other
+        if i != other
     ]
     return [{"songs": name, **_shares(matching)}, {"songs": f"chance, {name}", **_shares(crossed)}]
 
@@ -151,7 +151,7 @@ def timbre_distance(one: Samples, other: Samples) -> float:
 
 def references(url: str, asked: Sequence[Request], recordings: Sequence[Samples]) -> list[Row]:
     """Measure how far songs move with the same seed, another seed, and another instrument as reference."""
-    strangers = [recordings[(place + 3) % len(recordings)] for place in range(len(recordings))]
+    strangers = [recordings[(i + 3) % len(recordings)] for i in range(len(recordings))]
     bodies = [{**request.body(), "thinking": False} for request in asked]
     plain, again = (_samples(url, [Order(body, {}) for body in bodies]) for _ in range(2))
     reseeded = _samples(url, [Order({**body, "seed": body["seed"] + 1000}, {}) for body in bodies])
@@ -191,8 +191,8 @@ def plans(url: str, count: int) -> list[Row]:
 
 def plan_orders(genres: Sequence[str]) -> Iterator[Order]:
     """Yield orders with a caption of each genre and without tempo and key."""
-    for place, genre in enumerate(genres):
-        number = _PLANNED + place
+    for i, genre in enumerate(genres):
+        number = _PLANNED + i
         # The recipe draws the genre itself, so captions are drawn until one has the wanted genre.
         while True:
             rng = generator(Purpose.EVALUATION, number)

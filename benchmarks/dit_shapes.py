@@ -46,11 +46,11 @@ def rows_of(
     """Return one row of zeros for each of `seconds`. The rows take the noise `levels` in turn."""
     width = model.condition_embedder.in_features
     rows = []
-    for place, duration in enumerate(seconds):
+    for index, duration in enumerate(seconds):
         frames = round(duration * LATENT_RATE)
         latents = torch.zeros(frames, _CHANNELS, device=model.device)
         # Prompts differ in length, as those of real songs do.
-        states = torch.zeros(condition_tokens + place, width, device=model.device, dtype=model.dtype)
+        states = torch.zeros(condition_tokens + index, width, device=model.device, dtype=model.dtype)
         context = torch.zeros(frames, 2 * _CHANNELS, device=model.device, dtype=model.dtype)
-        rows.append(Row(latents, levels[place % len(levels)], Condition(states, context)))
+        rows.append(Row(latents, levels[index % len(levels)], Condition(states, context)))
     return rows

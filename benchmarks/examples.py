@@ -66,7 +66,7 @@ def main() -> None:
     chosen.folder.mkdir(parents=True, exist_ok=True)
     # Every second song has drums.
     both = requests(2 * len(FAMILIES))
-    asked = [both[place + len(FAMILIES) * (place % 2)] for place in range(len(FAMILIES))]
+    asked = [both[index + len(FAMILIES) * (index % 2)] for index in range(len(FAMILIES))]
     made = [
         song.samples
         for song in songs(chosen.url, (Order({**request.body(), "thinking": True}, {}) for request in asked))

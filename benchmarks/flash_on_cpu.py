@@ -77,13 +77,13 @@ def _forward(
         q = query[rows].double()
         k, v = (tokens[seen].double().repeat_interleave(group, dim=1) for tokens in (key, value))
         scores = torch.einsum("qhd,khd->hqk", q, k) / q.shape[-1] ** 0.5
-        place = torch.arange(len(q))[:, None] + len(k) - len(q)
+        query_index = torch.arange(len(q))[:, None] + len(k) - len(q)
         at = torch.arange(len(k))
         hidden = torch.zeros(len(q), len(k), dtype=torch.bool)
         if left >= 0:
-            hidden |= at < place - left
+            hidden |= at < query_index - left
         if right >= 0:
-            hidden |= at > place + right
+            hidden |= at > query_index + right
         weights = scores.masked_fill(hidden, -torch.inf).softmax(-1)
         found[rows] = torch.einsum("hqk,khd->qhd", weights, v).to(query.dtype)
     return _answer(found)

@@ -117,12 +117,12 @@ def _draw_all(prometheus: Prometheus, began: float, ended: float, folder: Path) 
     for row, panels in groupby(dashboard_panels(RATE_INTERVAL), key=lambda panel: panel.row):
         of_row = list(panels)
         lines = -(-len(of_row) // PANELS_PER_ROW)
-        figure, places = pyplot.subplots(
+        figure, cells = pyplot.subplots(
             lines, PANELS_PER_ROW, figsize=(12, 2.6 * lines), squeeze=False, layout="constrained"
         )
-        for panel, place in zip(of_row, places.flat, strict=False):
-            _draw(place, panel, prometheus, began, ended)
-        for empty in places.flat[len(of_row) :]:
+        for panel, cell in zip(of_row, cells.flat, strict=False):
+            _draw(cell, panel, prometheus, began, ended)
+        for empty in cells.flat[len(of_row) :]:
             empty.set_axis_off()
         name = row.lower().strip("?").replace(" ", "_")
         figure.savefig(folder / f"{name}.png", dpi=80)

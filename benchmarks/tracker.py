@@ -109,7 +109,7 @@ class Bench:
         middle, last = self._waiting[len(self._waiting) // 2], self._waiting.pop()
         # The first poll after a job has finished computes the speeds anew.
         await self._measured("first poll after a finish", lambda: tracker.view(middle))
-        await self._measured("poll in mid-line", lambda: tracker.view(middle))
+        await self._measured("poll in mid-queue", lambda: tracker.view(middle))
         await self._measured("cancel", lambda: tracker.cancel(last))
         tracker.ended.tidied(last)
         await self.journal.flushed()

@@ -52,8 +52,8 @@ def in_order(groups: list[str]) -> list[str]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     groups = {item: group_of(item.nodeid) for item in items}
-    places = {group: place for place, group in enumerate(in_order([groups[item] for item in items]))}
-    items.sort(key=lambda item: places[groups[item]])
+    ranks = {group: rank for rank, group in enumerate(in_order([groups[item] for item in items]))}
+    items.sort(key=lambda item: ranks[groups[item]])
 
 
 @pytest.hookimpl(optionalhook=True)

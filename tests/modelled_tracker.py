@@ -93,7 +93,7 @@ class ModelledTracker(RuleBasedStateMachine):
     def in_state(self, *states: JobState) -> list[str]:
         return [job_id for job_id, job in self.jobs.items() if job.state in states]
 
-    def line(self) -> list[str]:
+    def queue(self) -> list[str]:
         """Return the waiting jobs in the order of their reported positions."""
         return sorted(self.in_state(JobState.QUEUED), key=lambda job_id: self.view(job_id).queue_position)
 
@@ -127,17 +127,17 @@ class ModelledTracker(RuleBasedStateMachine):
 
     @invariant()
     def positions_have_no_holes_and_follow_priority_and_submission(self) -> None:
-        line = self.line()
-        positions = [self.view(job_id).queue_position for job_id in line]
-        assert positions == list(range(1, len(line) + 1))
-        priorities = [self.jobs[job_id].new.priority for job_id in line]
+        queue = self.queue()
+        positions = [self.view(job_id).queue_position for job_id in queue]
+        assert positions == list(range(1, len(queue) + 1))
+        priorities = [self.jobs[job_id].new.priority for job_id in queue]
         assert priorities == sorted(priorities, reverse=True)
         order = list(self.jobs)
         for client in CLIENTS:
             for priority in set(priorities):
                 mine = [
                     job_id
-                    for job_id in line
+                    for job_id in queue
                     if (self.jobs[job_id].new.client.name, self.jobs[job_id].new.priority)
                     == (client, priority)
                     and not self.jobs[job_id].came_back

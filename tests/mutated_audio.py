@@ -56,31 +56,31 @@ def mutated_file(number: int) -> bytes:
 def _set_bytes(content: bytearray, chance: random.Random) -> None:
     for _ in range(chance.choice((1, 10, 100))):
         if content:
-            content[_place(content, chance)] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
+            content[_offset(content, chance)] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
 
 
 def _set_number(content: bytearray, chance: random.Random) -> None:
     """Replace four bytes, as of a length or a count, by an extreme value."""
-    place = _place(content, chance)
+    offset = _offset(content, chance)
     value = chance.choice((0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x7FFFFFF0, chance.getrandbits(32)))
-    content[place : place + 4] = value.to_bytes(4, chance.choice(("little", "big")))
+    content[offset : offset + 4] = value.to_bytes(4, chance.choice(("little", "big")))
 
 
 def _cut(content: bytearray, chance: random.Random) -> None:
-    del content[_place(content, chance) :]
+    del content[_offset(content, chance) :]
 
 
 def _drop(content: bytearray, chance: random.Random) -> None:
-    place = _place(content, chance)
-    del content[place : place + chance.choice((1, 7, 1_000))]
+    offset = _offset(content, chance)
+    del content[offset : offset + chance.choice((1, 7, 1_000))]
 
 
 def _double(content: bytearray, chance: random.Random) -> None:
-    place = _place(content, chance)
-    content[place:place] = content[place : place + chance.choice((4, 100, 5_000))]
+    offset = _offset(content, chance)
+    content[offset:offset] = content[offset : offset + chance.choice((4, 100, 5_000))]
 
 
-def _place(content: bytearray, chance: random.Random) -> int:
+def _offset(content: bytearray, chance: random.Random) -> int:
     """Return an offset for a change. Half of them are in the headers."""
     end = max(1, len(content))
     return chance.randrange(min(end, chance.choice((64, 600, end, end))))

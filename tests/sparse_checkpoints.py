@@ -25,7 +25,7 @@ def write_sparse_shards(folder: Path, stem: str, layout: Mapping[str, tuple[int,
     weight_map = {}
     for shard in range(count):
         name = f"{stem}-{shard + 1:05}-of-{count:05}.safetensors"
-        part = {key: shape for place, (key, shape) in enumerate(layout.items()) if place % count == shard}
+        part = {key: shape for index, (key, shape) in enumerate(layout.items()) if index % count == shard}
         write_sparse(folder / name, part)
         weight_map |= dict.fromkeys(part, name)
     (folder / f"{stem}.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))

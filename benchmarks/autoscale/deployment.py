@@ -64,7 +64,7 @@ class Deployment:
         self._open: list[Replica] = []
         """Replicas that run and have room for a job."""
         self._open_at: dict[Replica, int] = {}
-        self._line: deque[Job] = deque()
+        self._queue: deque[Job] = deque()
         self._count = 0
         self.held = 0
         """Number of replicas that hold a GPU."""
@@ -87,7 +87,7 @@ class Deployment:
         if self._open:
             self._serve(now, self._less_busy(), job)
         else:
-            self._line.append(job)
+            self._queue.append(job)
 
     def scale(self, now: float, target: int) -> None:
         """Start replicas or stop some. Like Serve, stop those that still start first, then the newest."""
@@ -116,8 +116,8 @@ class Deployment:
     def retry(self, now: float, job: Job) -> None:
         """Take a lost job back in front of all others."""
         self.in_flight += 1
-        self._line.appendleft(job)
-        self._take_from_line(now)
+        self._queue.appendleft(job)
+        self._take_from_queue(now)
 
     def _new_replica(self) -> Replica:
         self._count += 1
@@ -135,7 +135,7 @@ class Deployment:
         self.running += 1
         replica.advanced_at = now
         self._set_open(replica)
-        self._take_from_line(now)
+        self._take_from_queue(now)
 
     def _stop(self, replica: Replica) -> None:
         """Give the replica no new jobs. It is gone when its last job leaves."""
@@ -151,9 +151,9 @@ class Deployment:
             replica.changes += 1
             self.held -= 1
 
-    def _take_from_line(self, now: float) -> None:
-        while self._line and self._open:
-            self._serve(now, self._less_busy(), self._line.popleft())
+    def _take_from_queue(self, now: float) -> None:
+        while self._queue and self._open:
+            self._serve(now, self._less_busy(), self._queue.popleft())
 
     def _less_busy(self) -> Replica:
         """Return the less busy of two random replicas, as Serve's router chooses."""
@@ -188,7 +188,7 @@ class Deployment:
         self.in_flight -= 1
         if replica.state is State.RUNNING:
             self._set_open(replica)
-            self._take_from_line(now)
+            self._take_from_queue(now)
         self._gone_if_empty(replica)
         self._plan_wake(now, replica)
         self._finished(now, job)

@@ -52,7 +52,7 @@ class Simulation:
         self._order = list(self._deployments.values())
         self._alone = [speed.seconds_per_unit(1) for speed in fleet.values()]
         self._free_runners = runners
-        self._line: deque[Job] = deque()
+        self._queue: deque[Job] = deque()
         """Jobs that wait until a runner claims them."""
         self._submitted = [0.0] * len(STAGES)
         self._left = [0.0] * len(STAGES)
@@ -104,7 +104,7 @@ class Simulation:
             self._free_runners -= 1
             self._order[0].enter(now, job)
         else:
-            self._line.append(job)
+            self._queue.append(job)
         self._next_arrival(coming)
 
     def _stage_done(self, now: float, job: Job) -> None:
@@ -118,8 +118,8 @@ class Simulation:
         alone = sum(units * each for units, each in zip(job.work, self._alone, strict=True))
         self._results.append(seconds)
         self._waits.append(max(0.0, seconds - alone))
-        if self._line:
-            self._order[0].enter(now, self._line.popleft())
+        if self._queue:
+            self._order[0].enter(now, self._queue.popleft())
         else:
             self._free_runners += 1
 

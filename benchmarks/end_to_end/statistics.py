@@ -13,10 +13,10 @@ def percentile(values: Sequence[float], share: float) -> float:
     if not values:
         raise ValueError("no values, no percentile")
     ordered = sorted(values)
-    place = share * (len(ordered) - 1)
-    below = math.floor(place)
-    above = math.ceil(place)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+    rank = share * (len(ordered) - 1)
+    below = math.floor(rank)
+    above = math.ceil(rank)
+    return ordered[below] + (rank - below) * (ordered[above] - ordered[below])
 
 
 @dataclass(frozen=True)

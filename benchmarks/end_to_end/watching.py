@@ -74,11 +74,11 @@ def watching(server: Server, size: Size, report: Report) -> None:
     totals = {kind: Totals() for kind in ORDER}
     for number in range(size.watched_rounds):
         songs = mix.songs(size.watched_jobs, size.durations, SEED + number)
-        for place, kind in enumerate(ORDER):
+        for index, kind in enumerate(ORDER):
             total, watch = totals[kind], WATCHES.get(kind)
             # Each round has the same work with other words, so that no prompt is in the language model's
             # cache.
-            requests = mix.reworded(songs, len(ORDER) * number + place)
+            requests = mix.reworded(songs, len(ORDER) * number + index)
             spent, own = _outside_models(server), time.process_time()
             jobs: set[str] = set()
             watched = _watched(server.url, watch, size.watchers, jobs)

@@ -1,4 +1,4 @@
-"""The official checkpoints by name: their abilities, default options and places on the hub.
+"""The official checkpoints by name: their abilities, default options and repositories on the hub.
 
 Sources: the model cards and the training registry of ACE-Step 1.5.
 """

@@ -111,8 +111,8 @@ def load_tokenizer(folder: Path) -> "Tokenizer":
     """The text encoder's tokenizer: in `folder`, or beside it in `tokenizer/` (diffusers layout)."""
     from tokenizers import Tokenizer
 
-    for place in (folder, folder.parent / "tokenizer"):
-        file = place / "tokenizer.json"
+    for candidate in (folder, folder.parent / "tokenizer"):
+        file = candidate / "tokenizer.json"
         if file.is_file():
             return Tokenizer.from_file(str(file))
     raise CheckpointError(f"{folder} has no tokenizer.json")

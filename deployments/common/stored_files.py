@@ -93,7 +93,7 @@ def new_stored_file(uri: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _new_local_file(path: Path) -> Iterator[BinaryIO]:
-    """Write the file beside its place and rename it when all of it is on the disk."""
+    """Write the file under another name and rename it when all of it is on the disk."""
     _make_folders(path.parent)
     with TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
         aside = Path(folder) / path.name

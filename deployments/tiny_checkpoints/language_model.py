@@ -89,12 +89,12 @@ def tokenizer_spec(bpe: dict[str, Any]) -> dict[str, Any]:
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     added = [
         {
-            "id": first + place,
+            "id": first + index,
             "content": name,
             **flags,
             "special": name in CONTROL_TOKENS and name not in _PLAIN,
         }
-        for place, name in enumerate(names)
+        for index, name in enumerate(names)
     ]
     return bpe | {"added_tokens": added}
 

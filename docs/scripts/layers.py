@@ -25,7 +25,7 @@ STYLE = """\
     .caption { fill: var(--soft); font-size: 12px; text-anchor: start; }
     .paper { fill: var(--paper); }
     rect { stroke: none; }
-    .room { stroke: var(--edge); }
+    .package { stroke: var(--edge); }
 """
 
 
@@ -34,7 +34,7 @@ def layers() -> list[list[str]]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     contracts = project["tool"]["importlinter"]["contracts"]
     (layered,) = (contract for contract in contracts if contract["type"] == "layers")
-    return [[room.strip() for room in layer.split("|")] for layer in layered["layers"]]
+    return [[package.strip() for package in layer.split("|")] for layer in layered["layers"]]
 
 
 def picture() -> str:
@@ -43,28 +43,28 @@ def picture() -> str:
     height = 2 * MARGIN + CAPTION_HEIGHT + len(rows) * (ROW + GAP)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
-        "  <title>The layers of the packages: a room imports only from rooms below it</title>",
+        "  <title>The layers of the packages: a package imports only from packages below it</title>",
         f"  <style>\n{STYLE}  </style>",
         f'  <rect class="paper" width="{WIDTH}" height="{height}" rx="12"/>',
     ]
-    for index, rooms in enumerate(rows):
-        lines += _row(rooms, MARGIN + index * (ROW + GAP))
-    caption = "A room imports only from rooms below it. Rooms side by side do not import each other."
+    for index, packages in enumerate(rows):
+        lines += _row(packages, MARGIN + index * (ROW + GAP))
+    caption = "A package imports only from packages below it. Packages side by side do not import each other."
     lines += [f'  <text class="caption" x="{MARGIN}" y="{height - MARGIN}">{caption}</text>', "</svg>", ""]
     return "\n".join(lines)
 
 
-def _row(rooms: list[str], top: int) -> list[str]:
-    width = (WIDTH - 2 * MARGIN - GAP * (len(rooms) - 1)) // len(rooms)
+def _row(packages: list[str], top: int) -> list[str]:
+    width = (WIDTH - 2 * MARGIN - GAP * (len(packages) - 1)) // len(packages)
     lines = []
-    for index, room in enumerate(rooms):
+    for index, package in enumerate(packages):
         left = MARGIN + index * (width + GAP)
-        package = room.partition(".")[0]
+        top_level = package.partition(".")[0]
         lines.append(
-            f'  <rect class="room" style="fill: var(--{package})" x="{left}" y="{top}" width="{width}" '
+            f'  <rect class="package" style="fill: var(--{top_level})" x="{left}" y="{top}" width="{width}" '
             f'height="{ROW}" rx="6"/>'
         )
-        lines.append(f'  <text x="{left + width // 2}" y="{top + 22}">{escape(room)}</text>')
+        lines.append(f'  <text x="{left + width // 2}" y="{top + 22}">{escape(package)}</text>')
     return lines
 
 

@@ -31,7 +31,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Point links from their place in the repository to their place on the site."""
+    """Change links between files of the repository to links between pages of the site."""
     name = page.file.src_uri
     path = next((path for path, outside in OUTSIDE.items() if outside == name), f"docs/{name}")
     code = re.split(r"(^```.*?^```$)", markdown, flags=re.MULTILINE | re.DOTALL)

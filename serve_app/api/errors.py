@@ -153,7 +153,7 @@ def _later(status: int, problem: str, seconds: float) -> Response:
 
 
 class InternalErrors:
-    """ASGI middleware: unexpected exceptions are answered with 500, and their types and places are logged.
+    """ASGI middleware: unexpected exceptions are answered with 500, and their types and locations are logged.
 
     The disconnect of a client is not such an exception. Messages of exceptions may quote requests, so they
     are logged at debug level only. (Starlette's handler passes the exception to the server, which logs all of

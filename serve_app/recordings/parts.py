@@ -35,8 +35,8 @@ class FilePart(io.RawIOBase):
 
     def bytes_at(self, position: int, size: int) -> bytes:
         """Up to `size` bytes, fewer at the end. The read position does not change."""
-        place = self.start + position
-        return os.pread(self._descriptor, max(0, min(size, self.end - place)), place)
+        start = self.start + position
+        return os.pread(self._descriptor, max(0, min(size, self.end - start)), start)
 
     def __len__(self) -> int:
         return self.end - self.start
@@ -118,8 +118,8 @@ def _next_page(part: FilePart, position: int) -> int | None:
     if part.bytes_at(position, len(_OGG_PAGE)) == _OGG_PAGE:
         return position
     while block := part.bytes_at(position, _BLOCK_BYTES):
-        if (place := block.find(_OGG_PAGE)) >= 0:
-            return position + place
+        if (ahead := block.find(_OGG_PAGE)) >= 0:
+            return position + ahead
         if len(block) < len(_OGG_PAGE):
             return None
         position += len(block) - len(_OGG_PAGE) + 1

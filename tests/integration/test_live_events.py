@@ -55,7 +55,7 @@ def test_a_stream_that_broke_goes_on_where_it_was(server: Client) -> None:
     assert ended.status_code == httpx.codes.NO_CONTENT
 
 
-def test_the_line_moves_and_cancelling_ends_a_stream(server: Client) -> None:
+def test_the_queue_moves_and_cancelling_ends_a_stream(server: Client) -> None:
     jobs = [server.submit(audio_duration=10, batch_size=2) for _ in range(6)]
     last = events(server, jobs[-1])
     position = next(last)["data"]["queue_position"]

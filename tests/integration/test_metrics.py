@@ -42,7 +42,7 @@ CODES, STEPS, TILES = 61, 8, 2
 """Counts for such a song."""
 JOBS = 2
 BATCH = 2
-LINE_GAUGES = (metrics.QUEUE_DEPTH, metrics.QUEUE_AGE, metrics.RUNNING_JOBS)
+QUEUE_GAUGES = (metrics.QUEUE_DEPTH, metrics.QUEUE_AGE, metrics.RUNNING_JOBS)
 ALARMS = (metrics.API_KEYS_OUTDATED, metrics.UNOWNED_FOLDERS, metrics.CLOCK_AHEAD)
 """Gauges that are 0 when all is well."""
 FAULTS = (metrics.SET_ASIDE,)
@@ -154,7 +154,7 @@ def crowd(guarded: GuardedServer, endpoints: Endpoints) -> tuple[Shown, int]:
     for _ in range(2 * GUARDED_QUEUE):
         if client.http.post("/v1/music/generate", json=songs).status_code == httpx.codes.TOO_MANY_REQUESTS:
             break
-    crowded = endpoints.wait_for(lambda shown: all(value(shown, gauge) > 0 for gauge in LINE_GAUGES))
+    crowded = endpoints.wait_for(lambda shown: all(value(shown, gauge) > 0 for gauge in QUEUE_GAUGES))
     return crowded, client.cancel_all()
 
 
@@ -260,11 +260,11 @@ def test_shares_are_shares(load: Load, used: Metric, room: Metric) -> None:
     assert 0 < load.increase(used) <= load.increase(room)
 
 
-def test_an_empty_line_is_shown_as_empty(load: Load) -> None:
+def test_an_empty_queue_is_shown_as_empty(load: Load) -> None:
     shown = load.endpoints.wait_for(
-        lambda shown: all(shown.get((gauge.exported, "")) == 0.0 for gauge in LINE_GAUGES)
+        lambda shown: all(shown.get((gauge.exported, "")) == 0.0 for gauge in QUEUE_GAUGES)
     )
-    assert all((gauge.exported, "") in shown for gauge in LINE_GAUGES)
+    assert all((gauge.exported, "") in shown for gauge in QUEUE_GAUGES)
 
 
 def watching(prometheus: Prometheus | None) -> Prometheus:

@@ -39,11 +39,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize(
-    "page",
-    [page for page in PAGES if page.name != "jobs.md"],
-    ids=lambda page: str(page.relative_to(PROJECT_ROOT)),
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT_ROOT)))
 def test_lines_have_at_most_110_characters_but_in_tables_and_links(page: Path) -> None:
     long = [
         f"{number}: {line}"

@@ -61,8 +61,8 @@ def test_the_dashboard_can_be_imported_and_asks_the_data_source_that_is_chosen()
 def test_no_panel_of_the_dashboard_covers_another() -> None:
     covered: set[tuple[int, int]] = set()
     for panel in json.loads(DASHBOARD.read_text())["panels"]:
-        place = panel["gridPos"]
-        cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
-        assert place["x"] + place["w"] <= 24
+        grid = panel["gridPos"]
+        cells = {(grid["x"] + x, grid["y"] + y) for x in range(grid["w"]) for y in range(grid["h"])}
+        assert grid["x"] + grid["w"] <= 24
         assert not cells & covered
         covered |= cells

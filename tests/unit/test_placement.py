@@ -29,7 +29,7 @@ def always_fits(fleet: Fleet, nodes: int, gpus: int) -> bool:
 
     def placements(state: tuple[Node, ...], index: int) -> Iterator[tuple[Node, ...]]:
         _, share, per_node = fleet[names[index]]
-        for place, (free, counts) in enumerate(state):
+        for i, (free, counts) in enumerate(state):
             if counts[index] >= per_node:
                 continue
             # A whole GPU must be free. A fraction may be on any GPU with room.
@@ -37,7 +37,7 @@ def always_fits(fleet: Fleet, nodes: int, gpus: int) -> bool:
                 if room >= share:
                     left = tuple(sorted((*free[:gpu], room - share, *free[gpu + 1 :])))
                     placed = tuple(count + (other == index) for other, count in enumerate(counts))
-                    yield tuple(sorted((*state[:place], (left, placed), *state[place + 1 :])))
+                    yield tuple(sorted((*state[:i], (left, placed), *state[i + 1 :])))
 
     @cache
     def fits(state: tuple[Node, ...]) -> bool:

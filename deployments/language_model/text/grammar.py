@@ -66,8 +66,8 @@ def description_tag(end_think_id: int, max_duration: int = MAX_LM_DURATION) -> s
     compile.
     """
     lines = _lines(COT_KEYS, {}, max_duration)
-    place = [key for key, _ in lines].index("caption")
-    (_, bpm), *rest = lines[:place] + lines[place + 1 :]
+    caption_line = [key for key, _ in lines].index("caption")
+    (_, bpm), *rest = lines[:caption_line] + lines[caption_line + 1 :]
     elements = [
         {"type": "regex", "pattern": f" {bpm}\\ncaption: "},
         {"type": "any_text", "excludes": ["\n", "\r", "<", "`"], "max_tokens": MAX_CAPTION_TOKENS},

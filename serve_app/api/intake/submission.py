@@ -113,7 +113,7 @@ class Submission:
             idempotency=idempotency,
             traceparent=submit_context(job_id, self._tracing),
         )
-        accepted = await self._enter_line(new)
+        accepted = await self._enter_queue(new)
         self._tell(new, accepted, arrival)
         return SubmitResponse(
             job_id=accepted.job_id, status=accepted.state, queue_position=accepted.queue_position
@@ -135,7 +135,7 @@ class Submission:
             raise
         return opened.file.seek(0, os.SEEK_END)
 
-    async def _enter_line(self, new: NewJob) -> Accepted:
+    async def _enter_queue(self, new: NewJob) -> Accepted:
         try:
             accepted = await self._service.submit(new)
         except (DrainingError, LimitError, IdempotencyConflictError):

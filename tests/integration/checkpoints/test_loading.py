@@ -44,7 +44,7 @@ def test_shards_are_read_together(original: Path) -> None:
     state = load_file(original / "model.safetensors")
     (original / "model.safetensors").unlink()
     names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
-    weight_map = {key: names[place % 2] for place, key in enumerate(sorted(state))}
+    weight_map = {key: names[i % 2] for i, key in enumerate(sorted(state))}
     for name in names:
         save_file({key: state[key] for key in state if weight_map[key] == name}, original / name)
     index = {"metadata": {}, "weight_map": weight_map}

@@ -290,7 +290,7 @@ class Stuck:
     capacity = 10_000
 
     def __init__(self, first_code: int, times: int) -> None:
-        self._codes = [first_code] * times + [first_code + 1 + place for place in range(60 - times)]
+        self._codes = [first_code] * times + [first_code + 1 + index for index in range(60 - times)]
         self.runs = 0
 
     async def generate(self, _request: TokenRequest) -> AsyncGenerator[list[int], None]:

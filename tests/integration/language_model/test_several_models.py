@@ -23,10 +23,10 @@ QUESTION = PlanRequest("calm piano", "", "en", Metadata(), True, 30, Sampling(3)
 def models(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> HandleModels:
     """Both deployments run in this process, behind Serve's handles."""
     folder = tmp_path_factory.mktemp("models")
-    for place, name in enumerate(NAMES):
+    for index, name in enumerate(NAMES):
         shutil.copytree(checkpoint, folder / name)
         file = folder / name / "model.safetensors"
-        weights = {key: weight * (1 - place / 2) for key, weight in load_file(file).items()}
+        weights = {key: weight * (1 - index / 2) for key, weight in load_file(file).items()}
         save_file(weights, file, {"format": "pt"})
     settings = Settings(
         models=ModelSettings(source="folder", folder=folder, language_models=NAMES),

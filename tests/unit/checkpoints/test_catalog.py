@@ -72,9 +72,9 @@ def test_a_config_states_its_variant(config: dict[str, object], variant: Variant
 
 
 @pytest.mark.parametrize("place", ["mine/config.json", "mine/transformer/config.json"])
-def test_an_own_checkpoint_says_in_its_config_what_it_is(tmp_path: Path, place: str) -> None:
-    (tmp_path / place).parent.mkdir(parents=True)
-    (tmp_path / place).write_text(json.dumps({"is_turbo": False, "model_version": "base"}))
+def test_an_own_checkpoint_says_in_its_config_what_it_is(tmp_path: Path, config_path: str) -> None:
+    (tmp_path / config_path).parent.mkdir(parents=True)
+    (tmp_path / config_path).write_text(json.dumps({"is_turbo": False, "model_version": "base"}))
     assert dit_checkpoint("mine", tmp_path).variant is Variant.BASE
 
 

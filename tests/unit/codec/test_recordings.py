@@ -17,8 +17,8 @@ def test_silence_is_added_on_both_sides():
 
 def counted(seconds: float) -> np.ndarray:
     """Return samples whose values tell their index."""
-    place = np.arange(round(seconds * 48_000), dtype=np.float32)
-    return np.stack([place, -place])
+    index = np.arange(round(seconds * 48_000), dtype=np.float32)
+    return np.stack([index, -index])
 
 
 def test_a_reference_is_three_whole_pieces_one_from_each_third():

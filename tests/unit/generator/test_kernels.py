@@ -98,6 +98,6 @@ def rows_of(batch: Sequence[tuple[int, float]]) -> list[Row]:
         return torch.randn(shape, generator=generator)
 
     return [
-        Row(normal(frames, 64), level, Condition(normal(5 + place, 128), normal(frames, 128)))
-        for place, (frames, level) in enumerate(batch)
+        Row(normal(frames, 64), level, Condition(normal(5 + index, 128), normal(frames, 128)))
+        for index, (frames, level) in enumerate(batch)
     ]

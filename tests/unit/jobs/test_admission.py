@@ -16,7 +16,7 @@ def tracking() -> Tracking:
     return Tracking(queue_limit=10, client_jobs=10)
 
 
-def test_a_full_line_refuses_and_keeps_nothing(tracking: Tracking) -> None:
+def test_a_full_queue_refuses_and_keeps_nothing(tracking: Tracking) -> None:
     for _ in range(10):
         tracking.submit()
     with pytest.raises(LimitError) as refused:

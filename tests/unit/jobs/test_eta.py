@@ -95,7 +95,7 @@ def test_a_stage_that_nobody_has_had_yet_is_counted_by_its_usual_share() -> None
 
 
 @SERVERS
-def test_goal_with_a_line_that_stays_as_long_as_it_is(
+def test_goal_with_a_queue_that_stays_as_long_as_it_is(
     runners: int, sharing: Sharing, capacity: float
 ) -> None:
     assert capacity <= runners
@@ -125,7 +125,7 @@ def test_goal_after_a_restart_on_the_same_store() -> None:
 
 
 @pytest.mark.parametrize("runners", [1, 2, 4])
-def test_retry_after_of_a_full_line_is_when_a_place_is_free(runners: int) -> None:
+def test_retry_after_of_a_full_queue_is_when_a_job_has_ended(runners: int) -> None:
     simulation = Simulation(1, runners, tracking=Tracking(queue_limit=8))
     simulation.closed(outstanding=runners + 8, jobs=80)
     told = simulation.honest_refusals()

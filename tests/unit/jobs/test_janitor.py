@@ -100,7 +100,7 @@ async def test_a_sweep_that_was_cut_off_is_finished_by_the_next(house: Housekeep
     assert house.state(job_id) is None
 
 
-async def test_folders_of_requests_that_never_entered_the_line_go_after_an_hour(house: Housekeeping) -> None:
+async def test_folders_of_requests_that_never_entered_the_queue_go_after_an_hour(house: Housekeeping) -> None:
     kept = house.submit()
     lost = house.new_id()
     house.write(house.storage.recording_uri(lost, "source"), 500)

@@ -34,7 +34,7 @@ def test_positions_and_work_ahead_are_those_of_a_sorted_list() -> None:
         assert [work.units[1] for work in queue.before(expected[index])] == ahead
 
 
-def test_an_emptied_line_has_nothing_ahead() -> None:
+def test_an_emptied_queue_has_nothing_ahead() -> None:
     queue = JobQueue()
     places = [Place(0, 0.1 * number, number) for number in range(600)]
     for place in places:
@@ -58,7 +58,7 @@ def test_a_client_has_a_first_and_a_last_of_each_rank() -> None:
     assert queue.last_of("nobody", 0) is None
 
 
-def test_the_work_ahead_follows_each_change_of_a_line_that_was_asked_before() -> None:
+def test_the_work_ahead_follows_each_change_of_a_queue_that_was_asked_before() -> None:
     queue = JobQueue()
     first, second, last = (Place(0, float(number), number) for number in (1, 2, 3))
     queue.add(first, waiting(1))

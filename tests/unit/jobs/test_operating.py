@@ -82,7 +82,7 @@ def test_a_restarted_tracker_stays_as_the_operator_set_it(tracking: Tracking) ->
 # The queue
 
 
-def test_who_waits_is_listed_in_the_order_of_the_line(tracking: Tracking) -> None:
+def test_who_waits_is_listed_in_the_order_of_the_queue(tracking: Tracking) -> None:
     first, second = tracking.submit("ann"), tracking.submit("ann")
     urgent, other = tracking.submit("bob", priority=1), tracking.submit("bob")
     order = [urgent, first, other, second]
@@ -234,7 +234,7 @@ def test_a_requeued_job_survives_a_restart(tracking: Tracking) -> None:
     assert tracking.run_next(1.0) == job_id
 
 
-def test_the_record_of_a_job_that_was_put_back_in_line_meanwhile_stays(tracking: Tracking) -> None:
+def test_the_record_of_a_job_that_was_requeued_meanwhile_stays(tracking: Tracking) -> None:
     job_id = failed(tracking)
     expired = tracking.record(job_id)
     assert expired is not None

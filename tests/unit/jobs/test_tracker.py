@@ -71,7 +71,7 @@ def test_higher_priorities_go_first(tracking: Tracking) -> None:
     assert [view(tracking, job).queue_position for job in (low, high)] == [2, 1]
 
 
-def test_a_finished_job_carries_its_result_and_leaves_the_line(tracking: Tracking) -> None:
+def test_a_finished_job_carries_its_result_and_leaves_the_queue(tracking: Tracking) -> None:
     job = tracking.submit()
     claim = tracking.tracker.claim("token")
     tracking.clock.now += 3
@@ -169,7 +169,7 @@ def test_the_demand_follows_the_durations_that_the_plan_decided(tracking: Tracki
     assert tracking.tracker.demand()["running"]["denoising"] == 2 * before
 
 
-def test_cancelling_takes_a_job_out_of_the_line(tracking: Tracking) -> None:
+def test_cancelling_takes_a_job_out_of_the_queue(tracking: Tracking) -> None:
     first, second = tracking.submit(), tracking.submit()
     assert tracking.tracker.cancel(first).state is JobState.CANCELLED
     assert tracking.tracker.cancel(first).state is JobState.CANCELLED

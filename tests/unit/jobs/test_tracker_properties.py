@@ -120,20 +120,20 @@ class JobTrackerMachine(ModelledTracker):
 
     @rule(twice=st.booleans())
     def claim(self, twice: bool) -> None:
-        line = self.line()
+        queue = self.queue()
         token = f"token {len(self.tokens)}"
         claim = self.tracking.tracker.claim(token)
-        if not line or self.mode is Mode.PAUSED:
+        if not queue or self.mode is Mode.PAUSED:
             assert claim is None
             return
         assert claim is not None
-        job = self.jobs[line[0]]
-        assert claim.job.job_id == line[0]
+        job = self.jobs[queue[0]]
+        assert claim.job.job_id == queue[0]
         assert claim.job.attempt == job.attempt + 1 <= job.forgiven + MAX_ATTEMPTS
         assert claim.job.checkpoint == job.checkpoint
         job.state, job.token, job.attempt = JobState.RUNNING, token, claim.job.attempt
         job.expires_at = self.tracking.steady.now + LEASE_SECONDS
-        self.tokens.append((line[0], token))
+        self.tokens.append((queue[0], token))
         if twice:
             assert self.tracking.tracker.claim(token) == claim
 
@@ -256,10 +256,10 @@ class JobTrackerMachine(ModelledTracker):
 
     @rule()
     def restart(self) -> None:
-        line = self.line()
+        queue = self.queue()
         self.tracking.restart()
         self.tokens_left, self.demanded, self.came = {}, Work(), set()
-        assert self.line() == line
+        assert self.queue() == queue
         assert self.tracking.tracker.stats().mode is self.mode
         for job_id in self.in_state(JobState.RUNNING):
             self.jobs[job_id].expires_at = self.tracking.steady.now + LEASE_SECONDS

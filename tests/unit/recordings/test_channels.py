@@ -187,9 +187,9 @@ def test_every_layout_of_ffmpeg_with_up_to_eight_channels_is_mixed():
     found = 0
     for name in LAYOUTS_OF_FFMPEG.split():
         names = tuple(channel.name for channel in av.AudioLayout(name).channels)
-        for place, channel in enumerate(names):
+        for row, channel in enumerate(names):
             alone = np.zeros((len(names), 4), np.float32)
-            alone[place] = 1
+            alone[row] = 1
             left, right = stereo(alone, names)[:, 0]
             assert (left == right == 0) == (channel in {"LFE", "LFE2"}), (name, channel)
             found += 1

@@ -20,11 +20,11 @@ def sinc_interp_hann(
 ) -> np.ndarray:
     """The original model's filter, written out: each output is a sum of windowed sincs around its time."""
     cutoff = min(from_rate, to_rate) * rolloff
-    places = np.arange(math.ceil(samples.size * to_rate / from_rate)) / to_rate
+    times = np.arange(math.ceil(samples.size * to_rate / from_rate)) / to_rate
     reach = math.ceil(width * from_rate / cutoff)
-    first = np.floor(places * from_rate).astype(int) - reach
+    first = np.floor(times * from_rate).astype(int) - reach
     taps = first[:, None] + np.arange(2 * reach + 2)
-    lobes = (taps / from_rate - places[:, None]) * cutoff
+    lobes = (taps / from_rate - times[:, None]) * cutoff
     window = np.where(np.abs(lobes) < width, np.cos(lobes * math.pi / width / 2) ** 2, 0)
     inside = (taps >= 0) & (taps < samples.size)
     values = np.where(inside, samples[taps.clip(0, samples.size - 1)], 0)
