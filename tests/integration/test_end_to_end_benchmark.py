@@ -17,10 +17,17 @@ from benchmarks.tiny_models import TINY_MODELS
 from tests.live_server import Client
 
 
+@pytest.fixture(scope="module")
+def song_maker() -> SongMaker:
+    return SongMaker(TINY_MODELS)
+
+
 @pytest.mark.parametrize("thinking", [True, False])
-def test_the_peers_make_the_same_songs_as_the_server(server: Client, tmp_path: Path, thinking: bool) -> None:
+def test_the_peers_make_the_same_songs_as_the_server(
+    server: Client, song_maker: SongMaker, tmp_path: Path, thinking: bool
+) -> None:
     request = mix.warm_up((6, 6)).model_copy(update={"batch_size": 2, "thinking": thinking})
-    theirs = SongMaker(TINY_MODELS).make(request, tmp_path)
+    theirs = song_maker.make(request, tmp_path)
     ours = server.make(**request.model_dump())
     for path, file in zip(ours["audio_paths"], theirs.files, strict=True):
         song, _ = soundfile.read(io.BytesIO(server.audio(path)))

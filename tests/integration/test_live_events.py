@@ -99,7 +99,7 @@ def test_who_leaves_takes_nobodys_news_along(server: Client) -> None:
 
     Ray ends what a request began when its client leaves.
     """
-    job_id = server.submit(audio_duration=60, batch_size=2, thinking=True)
+    job_id = server.submit(audio_duration=20, batch_size=1, thinking=True)
     with httpx.Client(base_url=server.http.base_url, timeout=30) as http:
         leaving = events(Client(http, server.audio_in, server.pid), job_id)
         next(leaving)
