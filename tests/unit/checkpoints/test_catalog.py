@@ -71,7 +71,7 @@ def test_a_config_states_its_variant(config: dict[str, object], variant: Variant
     assert variant_of(config) is variant
 
 
-@pytest.mark.parametrize("place", ["mine/config.json", "mine/transformer/config.json"])
+@pytest.mark.parametrize("config_path", ["mine/config.json", "mine/transformer/config.json"])
 def test_an_own_checkpoint_says_in_its_config_what_it_is(tmp_path: Path, config_path: str) -> None:
     (tmp_path / config_path).parent.mkdir(parents=True)
     (tmp_path / config_path).write_text(json.dumps({"is_turbo": False, "model_version": "base"}))
