@@ -101,6 +101,11 @@ def test_one_text_is_for_all_songs_and_an_array_has_one_entry_each() -> None:
     assert codes_per_song(("", ""), 3) == codes_per_song((), 3) == codes_per_song(" ", 3) == ()
 
 
+def test_the_entry_without_codes_is_named_by_its_number() -> None:
+    with pytest.raises(ValueError, match="Entry 2 has no codes"):
+        codes_per_song(("1", "", "3"), 3)
+
+
 @pytest.mark.parametrize(
     ("fields", "with_source", "uses_source", "uses_codes", "note"),
     [

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from serve_app.jobs.errors import LimitError
+from serve_app.jobs.model import Checkpoint
 from serve_app.jobs.progress import STAGE_SHARES
 from serve_app.request.work import Work
 from tests.job_tracking import WORK, Tracking
@@ -145,6 +146,19 @@ def test_retry_after_of_a_client_is_when_its_own_next_job_ends() -> None:
         tracking.submit("me")
     assert refused.value.retry_after == pytest.approx(20)
     tracking.submit("other")
+
+
+def test_a_job_is_predicted_without_the_stages_that_its_checkpoint_holds() -> None:
+    tracking = Tracking()
+    composed = Work(1, calls=(0.0, 1.0, 1.0, 0.0, 0.0), units=(0.0, 50.0, 80.0, 0.0, 10.0))
+    tracking.submit(work=composed)
+    tracking.run_next(seconds=12.0, composing=4.0, denoising=8.0)
+    job_id = tracking.submit(work=composed)
+    assert eta(tracking, job_id) == pytest.approx(12.0)
+    tracking.tracker.claim("token")
+    assert tracking.tracker.checkpoint(job_id, "token", Checkpoint(codes=((1,) * 50,)))
+    assert tracking.tracker.release(job_id, "token")
+    assert eta(tracking, job_id) == pytest.approx(8.0)
 
 
 def test_unmeasured_work_is_finite() -> None:

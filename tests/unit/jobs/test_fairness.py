@@ -4,6 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from serve_app.jobs.model import Client
+from serve_app.jobs.queue.fairness import FairClock
 from serve_app.request.work import Work
 from tests.job_tracking import WORK, Tracking
 
@@ -112,6 +114,14 @@ def test_jobs_of_high_priority_do_not_disturb_the_order_of_the_others() -> None:
     view = tracking.tracker.view(tracking.submit("new"))
     assert view is not None
     assert view.queue_position <= 2
+
+
+def test_clients_whose_share_is_used_no_more_are_forgotten() -> None:
+    clock = FairClock()
+    for sequence in range(10_000):
+        for name in ("always busy", f"client {sequence}"):
+            clock.claimed(name, clock.place(Client(name), 0, WORK, None, sequence))
+    assert len(vars(clock)["_finish"]) <= 2000
 
 
 def test_weights_survive_a_restart() -> None:
