@@ -45,9 +45,9 @@ def official_models(folder: Path) -> ModelSettings:
 
 def _build(folder: Path, models: ModelSettings) -> None:
     language_model = models.language_models[0]
-    for name in (models.dit, models.vae, models.text_encoder, language_model):
+    for name in (models.dits[0], models.vae, models.text_encoder, language_model):
         (folder / name).mkdir(parents=True)
-    _write_dit(folder / models.dit)
+    _write_dit(folder / models.dits[0])
     write_random_vae(folder / models.vae, official_config(models.vae))
     _write_text_encoder(folder / models.text_encoder)
     config = official_config(language_model)

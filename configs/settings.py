@@ -93,7 +93,12 @@ class ModelSettings(_Section):
         description="Folder with one subfolder per checkpoint; the embedded ones need none.",
         validate_default=True,
     )
-    dit: str = Field("acestep-v15-turbo", description="DiT checkpoint, original or diffusers layout.")
+    dits: tuple[str, ...] = Field(
+        ("acestep-v15-turbo",),
+        min_length=1,
+        description="DiT checkpoints, original or diffusers layout, each a Generator deployment of its own; "
+        "the first is the default. `dit: NAME`, the setting of earlier releases, means `dits: [NAME]`.",
+    )
     language_models: tuple[str, ...] = Field(
         ("acestep-5Hz-lm-0.6B",),
         min_length=1,
@@ -102,12 +107,42 @@ class ModelSettings(_Section):
     text_encoder: str = Field("Qwen3-Embedding-0.6B", description="Text encoder (original layout).")
     vae: str = Field("vae", description="VAE checkpoint (original layout).")
 
-    @field_validator("language_models")
+    @model_validator(mode="before")
+    @classmethod
+    def _with_the_setting_of_earlier_releases(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "dit" not in given:
+            return given
+        if "dits" in given:
+            raise ValueError("models.dit is the former name of models.dits: give only models.dits")
+        return {name: value for name, value in given.items() if name != "dit"} | {"dits": [given["dit"]]}
+
+    @field_validator("dits", "language_models")
     @classmethod
     def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(names)) < len(names):
-            raise ValueError("a language model is named twice: use num_replicas for more of one")
+            raise ValueError("a checkpoint is named twice: use num_replicas for more replicas of one")
         return names
+
+    @property
+    def defaults(self) -> frozenset[str]:
+        """The checkpoints that a request uses unless it names others."""
+        return frozenset({self.dits[0], self.language_models[0]})
+
+    @property
+    def generator_deployments(self) -> dict[str, str]:
+        """The name of each DiT's deployment in the config file, by checkpoint."""
+        return _deployment_names("Generator", self.dits)
+
+    @property
+    def language_model_deployments(self) -> dict[str, str]:
+        """The name of each language model's deployment in the config file, by checkpoint."""
+        return _deployment_names("LanguageModel", self.language_models)
+
+
+def _deployment_names(kind: str, checkpoints: tuple[str, ...]) -> dict[str, str]:
+    """The default's deployment is named after its kind alone, each other one also after its checkpoint."""
+    default, *others = checkpoints
+    return {default: kind} | {name: f"{kind}-{name}" for name in others}
 
 
 class LanguageModelSettings(_Section):
@@ -149,7 +184,7 @@ class LanguageModelSettings(_Section):
 
 
 class GeneratorSettings(_Section):
-    """The Generator deployment: DiT, condition encoder, text encoder, tokenizer and detokenizer."""
+    """The Generator deployment of each DiT, with its encoders, tokenizer and detokenizer."""
 
     device: Device = Field("cpu", description="Where the DiT runs.")
     dtype: DType = Field(

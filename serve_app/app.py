@@ -3,7 +3,7 @@
 client → Ingress (↔ JobTracker) → LanguageModel: plan, compose → Generator: denoise → Codec: encode, decode
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -40,8 +40,8 @@ class Ingress:
     def __init__(
         self,
         settings: Settings,
-        language_models: dict[str, DeploymentHandle[Any]],
-        generator: DeploymentHandle[Any],
+        language_models: Mapping[str, DeploymentHandle[Any]],
+        generators: Mapping[str, DeploymentHandle[Any]],
         codec: DeploymentHandle[Any],
     ) -> None:
         self._settings = settings
@@ -49,11 +49,11 @@ class Ingress:
         replace_outdated_tracker(settings)
         tracker = tracker_client(settings)
         self._storage = AudioStorage(settings.storage.uri)
-        for handle in (*language_models.values(), generator, codec):
+        for handle in (*language_models.values(), *generators.values(), codec):
             handle.options()  # initialises the handle, which is not safe on two threads at once
-        models = HandleModels(language_models, generator, codec)
+        models = HandleModels(language_models, generators, codec)
         self._spans = span_recorder(settings.tracing, "Ingress")
-        self._service = RayJobService(settings, tracker, language_models, generator, codec)
+        self._service = RayJobService(settings, tracker, language_models, generators, codec)
         self._runners = RunnerThread(Runners(tracker, models, self._storage, settings, self._spans))
         self._meter = Meter(metrics.INGRESS_METRICS)
 
@@ -76,19 +76,24 @@ class Ingress:
 
 def build(settings: Settings) -> serve.Application:
     """Bind the graph. Ray Serve parses the config's `args:` into `settings` and refuses unknown names."""
-    names = settings.models.language_models
-    language_models = {
-        name: _bind(LanguageModel, settings, name, deployment_name=language_model_deployment(name, names))
-        for name in names
+    models = settings.models
+    return _bind(
+        Ingress,
+        settings,
+        _bind_each(LanguageModel, settings, models.language_model_deployments),
+        _bind_each(Generator, settings, models.generator_deployments),
+        _bind(Codec, settings),
+    )
+
+
+def _bind_each(deployment: Any, settings: Settings, names: Mapping[str, str]) -> dict[str, serve.Application]:
+    """One deployment for each checkpoint in `names`, which holds the deployments' names by checkpoint."""
+    return {
+        checkpoint: _bind(deployment.options(name=name), settings, checkpoint)
+        for checkpoint, name in names.items()
     }
-    return _bind(Ingress, settings, language_models, _bind(Generator, settings), _bind(Codec, settings))
 
 
-def language_model_deployment(name: str, names: Sequence[str]) -> str:
-    """The deployment's name in the config file. For the default LM it has no checkpoint."""
-    return "LanguageModel" if name == names[0] else f"LanguageModel-{name}"
-
-
-def _bind(deployment: Any, *arguments: Any, deployment_name: str | None = None) -> serve.Application:
+def _bind(deployment: Any, *arguments: Any) -> serve.Application:
     # The argument is `Any` because type checkers see the undecorated class instead of a deployment.
-    return deployment.options(name=deployment_name or deployment.name).bind(*arguments)
+    return deployment.bind(*arguments)

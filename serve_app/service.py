@@ -33,7 +33,7 @@ class RayJobService:
         settings: Settings,
         tracker: TrackerApi,
         language_models: Mapping[str, Any],
-        generator: Any,
+        generators: Mapping[str, Any],
         codec: Any,
     ) -> None:
         self._settings = settings
@@ -41,8 +41,12 @@ class RayJobService:
         self._waits = SharedWaits(tracker)
         self._store_name: str | None = None
         self._language_models = language_models
-        default = language_models[settings.models.language_models[0]]
-        self._needed = {"LanguageModel": default, "Generator": generator, "Codec": codec}
+        models = settings.models
+        self._needed = {
+            "LanguageModel": language_models[models.language_models[0]],
+            "Generator": generators[models.dits[0]],
+            "Codec": codec,
+        }
         """The deployments that a default request needs."""
 
     async def new_job_id(self) -> str:

@@ -29,8 +29,10 @@ from serve_app.request.work import Work
 from tests.redis_server import RedisServer
 
 FOLDER = Path(__file__).parent / "data" / "job_store"
-LAYOUT = "layout_1b"
+LAYOUT = "layout_1c"
 """Name of the newest files."""
+BEFORE_MODELS = "layout_1b"
+"""Name of the files whose jobs name no DiT and whose work is not divided between checkpoints."""
 
 
 def golden_jobs() -> dict[str, Job]:
@@ -64,8 +66,20 @@ def golden_jobs() -> dict[str, Job]:
     )
     running = Job(
         "8c1f0000-0000-4000-8000-000000000011",
-        JobSpec(request, (7, 8), ((1, 2), (3,)), Recording("uploads/a.wav", 20.25), None, ("A note.",)),
-        Work(1, (1.0, 2.0, 2.0, 2.0, 1.0), (0.0, 100.0, 320.0, 40.0, 41.0)),
+        JobSpec(
+            request,
+            (7, 8),
+            ((1, 2), (3,)),
+            Recording("uploads/a.wav", 20.25),
+            dit="acestep-v15-turbo",
+            notes=("A note.",),
+        ),
+        Work(
+            1,
+            (1.0, 2.0, 2.0, 2.0, 1.0),
+            (0.0, 100.0, 320.0, 40.0, 41.0),
+            models={"denoising/acestep-v15-turbo": (2.0, 320.0, 0.0)},
+        ),
         Place(-3, 12.5, 41, 52.5),
         created_at=1_700_000_000.25,
         client="alice",

@@ -23,6 +23,7 @@ from serve_app.storage import SIGN_INS
 from tests.lanes import SERVERS, group_of
 from tests.object_store import ObjectStore
 from tests.ports import free_port
+from tests.tiny_dits import tiny_turbo_and_base
 
 JOB_TIMEOUT_SECONDS = 240
 READY_TIMEOUT_SECONDS = 180
@@ -161,7 +162,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Client:
 
 @dataclass(frozen=True)
 class GuardedServer:
-    """A server with API keys, songs in S3, short songs, a short queue and short timeouts."""
+    """A server with API keys, two DiTs, songs in S3, short songs, a short queue and short timeouts."""
 
     alice: Client
     bob: Client
@@ -191,6 +192,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, object_store: ObjectStore)
     (folder / "audio_in").mkdir()
     config = tiny_config(free_port(), folder)
     arguments = config["applications"][0]["args"]
+    arguments["models"] = tiny_turbo_and_base(folder / "models").model_dump(mode="json")
     bucket = object_store.new_bucket()
     arguments["storage"] = {"uri": f"s3://{bucket}/audio"}
     keys = {name: new_key() for name in ("alice", "bob")}

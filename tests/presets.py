@@ -18,6 +18,7 @@ PRESETS = sorted({*(PROJECT_ROOT / "configs").glob("*.yaml")} - {KUBERAY, CPU})
 """The presets for GPUs."""
 SINGLE_GPU = [preset for preset in PRESETS if preset.stem.startswith("single_gpu")]
 SECTIONS = {"LanguageModel": "language_model", "Generator": "generator", "Codec": "codec"}
+"""The section of the settings for each kind of engine."""
 
 
 def application(config: Path) -> ServeApplicationSchema:
@@ -27,6 +28,12 @@ def application(config: Path) -> ServeApplicationSchema:
 
 def arguments(config: Path) -> dict[str, Any]:
     return dict(application(config).args)
+
+
+def engines(config: Path) -> dict[str, str]:
+    """The section of the settings for each deployment of an engine that the file names."""
+    names = [deployment.name for deployment in application(config).deployments]
+    return {name: SECTIONS[name.partition("-")[0]] for name in names if name != "Ingress"}
 
 
 def num_gpus(config: Path) -> dict[str, float]:

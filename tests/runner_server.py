@@ -55,6 +55,8 @@ class Models:
     stopped: list[str] = field(default_factory=list)
     """Stages that were cancelled while they waited."""
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
+    dits: list[str] = field(default_factory=list)
+    """The DiTs that were asked to denoise."""
 
     async def _enter(self, stage: str) -> None:
         self.calls.append(stage)
@@ -82,8 +84,9 @@ class Models:
         raise AssertionError("no job here has a recording")
 
     async def denoise(
-        self, requests: tuple[DenoiseRequest, ...]
+        self, dit: str, requests: tuple[DenoiseRequest, ...]
     ) -> AsyncGenerator[tuple[int, Progress | DenoisedLatents], None]:
+        self.dits.append(dit)
         await self._enter("denoising")
         for item in range(len(requests)):
             yield item, DenoisedLatents(None, 8, None)  # Nobody listens to these callbacks here.
@@ -125,9 +128,9 @@ class Server:
         self.runners = Runners(self.tracker.client, self.models, self.models.storage, self.settings)
         self.runners.start()
 
-    async def submit(self, **fields: Any) -> str:
+    async def submit(self, dit: str | None = None, **fields: Any) -> str:
         job_id = f"job-{next(self._ids)}"
-        spec = JobSpec(GenerateRequest(**{**GIVEN, **fields}), seeds=(1,))
+        spec = JobSpec(GenerateRequest(**{**GIVEN, **fields}), seeds=(1,), dit=dit)
         await self.tracker.actor.submit(NewJob(job_id, spec, WORK))
         return job_id
 

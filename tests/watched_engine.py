@@ -83,13 +83,8 @@ class WatchedEngine(GeneratorEngine):
 @cache
 def loaded(variant: str) -> GeneratorEngine:
     torch.set_num_threads(1)
-    models = ModelSettings(
-        source="folder",
-        folder=CHECKPOINTS,
-        dit=f"original/acestep-v15-{variant}",
-        text_encoder="original/Qwen3-Embedding-0.6B",
-    )
-    return load_engine(models, GeneratorSettings())
+    models = ModelSettings(source="folder", folder=CHECKPOINTS, text_encoder="original/Qwen3-Embedding-0.6B")
+    return load_engine(models, f"original/acestep-v15-{variant}", GeneratorSettings())
 
 
 def latents_alone(variant: str, request: DenoiseRequest) -> np.ndarray:

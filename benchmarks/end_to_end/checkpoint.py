@@ -82,7 +82,7 @@ def million_parameters(models: ModelSettings) -> dict[str, float]:
 
     without, vocabulary = random_language_model.million_parameters(models.folder / models.language_models[0])
     return {
-        "DiT with its encoders": count(models.dit),
+        "DiT with its encoders": count(models.dits[0]),
         "LM": round(without, 1),
         "LM's vocabulary": round(vocabulary, 1),
         "text encoder": count(models.text_encoder),
@@ -91,11 +91,11 @@ def million_parameters(models: ModelSettings) -> dict[str, float]:
 
 
 def _build(folder: Path, models: ModelSettings) -> None:
-    parts = {name: folder / name for name in (models.dit, models.vae, models.text_encoder)}
+    parts = {name: folder / name for name in (models.dits[0], models.vae, models.text_encoder)}
     language_model = folder / models.language_models[0]
     for part in (*parts.values(), language_model):
         part.mkdir(parents=True)
-    write_random_dit(parts[models.dit], dit_config(LAYERS, WIDTH), random_vae(_VAE_CONFIG))
+    write_random_dit(parts[models.dits[0]], dit_config(LAYERS, WIDTH), random_vae(_VAE_CONFIG))
     write_random_vae(parts[models.vae], _VAE_CONFIG)
     write_random_text_encoder(parts[models.text_encoder], _TEXT_ENCODER_SIZES)
     random_language_model.build(language_model, LAYERS, WIDTH, TEXT_TOKENS)

@@ -40,7 +40,9 @@ def ingress(clock: Clock, _settings: Settings) -> None:
 def generator(clock: Clock, settings: Settings) -> None:
     clock.time("import torch", lambda: import_module("torch"))
     engine = clock.time("other imports", lambda: import_module("deployments.generator.engine"))
-    clock.time("load", lambda: engine.load_engine(settings.models, settings.generator))
+    clock.time(
+        "load", lambda: engine.load_engine(settings.models, settings.models.dits[0], settings.generator)
+    )
 
 
 def codec(clock: Clock, settings: Settings) -> None:

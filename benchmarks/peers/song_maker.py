@@ -40,7 +40,7 @@ class SongMaker:
 
     def __init__(self, models: ModelSettings, dtype: torch.dtype = torch.float32) -> None:
         text_folder = checkpoint_folder(models, models.text_encoder)
-        dit = load_dit(checkpoint_folder(models, models.dit), "cpu", dtype)
+        dit = load_dit(checkpoint_folder(models, models.dits[0]), "cpu", dtype)
         bpe = load_tokenizer(text_folder)
         self._pipeline = AceStepPipeline(
             vae=load_vae(checkpoint_folder(models, models.vae), "cpu", dtype),

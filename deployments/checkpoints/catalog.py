@@ -36,9 +36,9 @@ class Variant(StrEnum):
     """Fine-tuned on songs; takes classifier-free guidance."""
 
 
-_EVERY_MODEL = frozenset({Task.TEXT2MUSIC, Task.COVER, Task.REPAINT})
+_EVERY_MODEL = (Task.TEXT2MUSIC, Task.COVER, Task.REPAINT)
 
-_TASKS = {Variant.TURBO: _EVERY_MODEL, Variant.BASE: frozenset(Task), Variant.SFT: _EVERY_MODEL}
+_TASKS = {Variant.TURBO: _EVERY_MODEL, Variant.BASE: tuple(Task), Variant.SFT: _EVERY_MODEL}
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class DiTCheckpoint:
     """Repository on the Hugging Face hub; None for a user's own checkpoint."""
 
     @property
-    def tasks(self) -> frozenset[Task]:
+    def tasks(self) -> tuple[Task, ...]:
         return _TASKS[self.variant]
 
     @property

@@ -38,15 +38,15 @@ def language_model_shape(models: ModelSettings, name: str) -> LanguageModelShape
     )
 
 
-def generator_shape(models: ModelSettings) -> GeneratorShape:
-    """The shape of the DiT with its encoders and the text encoder. Raises CheckpointError."""
-    folder = _folder(models, models.dit)
+def generator_shape(models: ModelSettings, dit: str) -> GeneratorShape:
+    """The shape of the DiT called `dit` with its encoders and the text encoder. Raises CheckpointError."""
+    folder = _folder(models, dit)
     if (folder / Component.TRANSFORMER).is_dir():
         configs = {component: read_config(folder / component / "config.json") for component in Component}
         config: _Config = configs[Component.TRANSFORMER]
         parameters = sum(_parameters(diffusers_dit_layout(part, configs[part])) for part in Component)
     else:
-        config = _config(models, models.dit)
+        config = _config(models, dit)
         parameters = _parameters(original_dit_layout(config))
     return GeneratorShape(
         parameters=parameters + _parameters(text_encoder_layout(_config(models, models.text_encoder))),
@@ -56,7 +56,7 @@ def generator_shape(models: ModelSettings) -> GeneratorShape:
         heads=config["num_attention_heads"],
         kv_heads=config["num_key_value_heads"],
         head_dim=config["head_dim"],
-        takes_guidance=dit_checkpoint(models.dit, models.folder).takes_guidance,
+        takes_guidance=dit_checkpoint(dit, models.folder).takes_guidance,
     )
 
 

@@ -38,10 +38,10 @@ Each message takes processor time from the thread that drives the GPU.
     health_check_period_s=5,
 )
 class Generator:
-    """One replica: a DiT with its encoders, and the batcher that shares it among jobs."""
+    """One replica: the DiT `checkpoint` with its encoders, and the batcher that shares it among jobs."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._checkpoint = settings.models.dit
+    def __init__(self, settings: Settings, checkpoint: str) -> None:
+        self._checkpoint = checkpoint
         thread = engine_thread("dit")
         let_gpu_memory_grow(settings.generator.device)
         with loading():
@@ -49,7 +49,7 @@ class Generator:
             from deployments.generator.engine import load_engine
 
             use_threads(settings.generator.threads)
-            engine = thread.submit(load_engine, settings.models, settings.generator).result()
+            engine = thread.submit(load_engine, settings.models, checkpoint, settings.generator).result()
         keep_freed_memory()  # after loading, whose memory has gone back to the kernel
         self._calls = JobCalls(settings.tracing, "Generator")
         self._meter = Meter(metrics.GENERATOR_METRICS)

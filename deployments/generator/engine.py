@@ -1,6 +1,6 @@
 """The generator without Ray: `start` makes a song of a request, `step` moves songs, `finish` answers.
 
-engine = load_engine(settings.models, settings.generator)
+engine = load_engine(settings.models, "acestep-v15-turbo", settings.generator)
 song = engine.start(request)
 while not song.trajectory.done:
     engine.step([song])
@@ -73,16 +73,16 @@ class Song:
     truncated: tuple[str, ...]
 
 
-def load_engine(models: "ModelSettings", settings: "GeneratorSettings") -> "GeneratorEngine":
-    """The engine of the configured checkpoints. Raises CheckpointError."""
+def load_engine(models: "ModelSettings", dit: str, settings: "GeneratorSettings") -> "GeneratorEngine":
+    """The engine of the DiT called `dit` and the configured text encoder. Raises CheckpointError."""
     device, dtype = settings.device, engine_dtype(settings.dtype, settings.device)
     # On newer GPUs torch would use cuDNN's attention in the encoders, which builds a graph for each length.
     torch.backends.cuda.enable_cudnn_sdp(False)
     text_folder = checkpoint_folder(models, models.text_encoder)
-    modules = load_dit(checkpoint_folder(models, models.dit), device, dtype)
+    modules = load_dit(checkpoint_folder(models, dit), device, dtype)
     text_encoder = TextEncoder(load_text_encoder(text_folder, device, dtype))
     tokenizer = PromptTokenizer(load_tokenizer(text_folder))
-    checkpoint = dit_checkpoint(models.dit, models.folder)
+    checkpoint = dit_checkpoint(dit, models.folder)
     engine = GeneratorEngine(checkpoint, modules, text_encoder, tokenizer, settings.compiled)
     if settings.device == "cuda":
         torch.cuda.empty_cache()  # weights that were copied into joined matrices

@@ -81,7 +81,6 @@ def replicas_of(application: dict[str, Any], settings: "Settings") -> list[Repli
     from deployments.common.precision import engine_dtype
     from deployments.generator.forward import CACHED_CONDITION_TOKENS
     from deployments.generator.prompts import MAX_CAPTION_TOKENS, MAX_LYRIC_TOKENS
-    from serve_app.app import language_model_deployment
 
     shares = _shares(application)
     models, longest = settings.models, settings.api.max_duration
@@ -97,14 +96,14 @@ def replicas_of(application: dict[str, Any], settings: "Settings") -> list[Repli
     language_model, generator, codec = settings.language_model, settings.generator, settings.codec
     found = []
     try:
-        for name in models.language_models:
+        for name, deployment in models.language_model_deployments.items():
             shape = language_model_shape(models, name)
             need = language_model_need(shape, language_model, dtype_of(language_model))
-            deployment = language_model_deployment(name, models.language_models)
             found.append(replica(deployment, language_model, need, shape))
         dtype = dtype_of(generator)
-        need = generator_need(generator_shape(models), generator, dtype, longest, text_tokens)
-        found.append(replica("Generator", generator, need))
+        for name, deployment in models.generator_deployments.items():
+            need = generator_need(generator_shape(models, name), generator, dtype, longest, text_tokens)
+            found.append(replica(deployment, generator, need))
         need = codec_need(codec_shape(models), codec, dtype_of(codec))
         found.append(replica("Codec", codec, need))
     except CheckpointError as error:

@@ -16,7 +16,7 @@ from serve_app.execution.models import Models
 from serve_app.jobs.model import Checkpoint, Job
 from serve_app.jobs.progress import JobProgress
 from serve_app.request.draft import Draft, draft_of
-from serve_app.request.planning import language_model
+from serve_app.request.planning import dit_model, language_model
 from serve_app.request.song_plan import SongPlan
 from serve_app.request.spec import JobSpec
 from serve_app.storage import AudioStorage
@@ -54,6 +54,11 @@ class Attempt:
     def language_model(self) -> str:
         """The name of the LM that plans and composes."""
         return language_model(self.spec.request, self.settings.models)
+
+    @property
+    def dit(self) -> str:
+        """The name of the DiT that denoises."""
+        return dit_model(self.spec, self.settings.models)
 
     @contextmanager
     def stage(self, stage: Stage, part: str | None = None) -> Iterator[Origin]:

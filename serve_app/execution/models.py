@@ -21,7 +21,7 @@ from deployments.common.messages import (
 
 
 class Models(Protocol):
-    """The model calls of a job, in order. `language_model` is the name of a checkpoint."""
+    """The model calls of a job, in order. `language_model` and `dit` are names of checkpoints."""
 
     async def plan(self, language_model: str, request: PlanRequest) -> Metadata: ...
 
@@ -32,7 +32,7 @@ class Models(Protocol):
     async def encode(self, request: EncodeRequest) -> EncodedAudio: ...
 
     def denoise(
-        self, requests: tuple[DenoiseRequest, ...]
+        self, dit: str, requests: tuple[DenoiseRequest, ...]
     ) -> AsyncGenerator[tuple[int, Progress | DenoisedLatents], None]: ...
 
     def decode(self, request: DecodeRequest) -> AsyncGenerator[Progress | AudioFile, None]: ...
@@ -45,9 +45,10 @@ class HandleModels:
     RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP is 0) and delivers the answers to the loop that waits for them.
     """
 
-    def __init__(self, language_models: Mapping[str, Any], generator: Any, codec: Any) -> None:
+    def __init__(self, language_models: Mapping[str, Any], generators: Mapping[str, Any], codec: Any) -> None:
+        """Handles by checkpoint. `generators` has one for each DiT."""
         self._language_models = language_models
-        self._generator = generator
+        self._generators = generators
         self._codec = codec
 
     async def plan(self, language_model: str, request: PlanRequest) -> Metadata:
@@ -64,18 +65,22 @@ class HandleModels:
         return encoded
 
     def denoise(
-        self, requests: tuple[DenoiseRequest, ...]
+        self, dit: str, requests: tuple[DenoiseRequest, ...]
     ) -> AsyncGenerator[tuple[int, Progress | DenoisedLatents], None]:
-        return _stream(self._generator.denoise, requests)
+        return _stream(_served("music model", dit, self._generators).denoise, requests)
 
     def decode(self, request: DecodeRequest) -> AsyncGenerator[Progress | AudioFile, None]:
         return _stream(self._codec.decode, request)
 
     def _language_model(self, name: str) -> Any:
-        if name not in self._language_models:
-            there = ", ".join(self._language_models)
-            raise JobError(f"This server does not have the language model {name!r} any more, only {there}.")
-        return self._language_models[name]
+        return _served("language model", name, self._language_models)
+
+
+def _served(kind: str, name: str, handles: Mapping[str, Any]) -> Any:
+    """The handle of a checkpoint. Raises JobError where the server was started anew without it."""
+    if name not in handles:
+        raise JobError(f"This server does not have the {kind} {name!r} any more, only {', '.join(handles)}.")
+    return handles[name]
 
 
 async def _call(method: Any, request: object) -> Any:

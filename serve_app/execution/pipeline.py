@@ -194,7 +194,7 @@ async def denoise(
 
     with attempt.stage("denoising") as origin:
         questions = tuple(question(item, origin) for item in range(len(spec.seeds)))
-        return await attempt.all_items(DenoisedLatents, attempt.models.denoise(questions))
+        return await attempt.all_items(DenoisedLatents, attempt.models.denoise(attempt.dit, questions))
 
 
 async def decode(

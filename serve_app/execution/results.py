@@ -8,7 +8,7 @@ from deployments.checkpoints.catalog import DiTCheckpoint, Variant, dit_checkpoi
 from deployments.common.audio_formats import extension
 from deployments.common.messages import AudioFile, DenoisedLatents
 from serve_app.jobs.model import Job
-from serve_app.request.planning import language_model
+from serve_app.request.planning import dit_model, language_model
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.song_plan import SongPlan
 
@@ -51,7 +51,7 @@ def job_result(
             "timesignature": metadata.time_signature,
         },
         "lm_model": lm if song.lm_answered or _composed(job, codes) else None,
-        "dit_model": settings.models.dit,
+        "dit_model": dit_model(job.spec, settings.models),
         "audio_codes": [None if run is None else "".join(map(code_token, run)) for run in codes],
         "timings": {stage: round(seconds, 3) for stage, seconds in timings.items()},
     }
@@ -65,7 +65,7 @@ def _generation_info(
     job: Job, latents: DenoisedLatents, timings: dict[str, float], settings: Settings, seeds: str
 ) -> str:
     request = job.spec.request
-    dit = dit_checkpoint(settings.models.dit, settings.models.folder)
+    dit = dit_checkpoint(dit_model(job.spec, settings.models), settings.models.folder)
     parts = [
         f"Steps: {latents.steps}, Scale: {request.guidance_scale}, Seeds: {seeds}",
         f"{_schedule(request, latents, dit)}, Method: {request.infer_method}",

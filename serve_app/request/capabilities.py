@@ -1,5 +1,6 @@
 """The capabilities of this server: limits and choices that follow from its settings and checkpoints."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
@@ -27,9 +28,9 @@ SHORTEST_SONG = 0.1
 class Limits:
     """Limits and choices for requests to this server."""
 
-    dit: DiTCheckpoint
+    dits: tuple[DiTCheckpoint, ...]
+    """The first is the default, as in `language_models` and `backends`."""
     language_models: tuple[str, ...]
-    """The first is the default, as in `backends`."""
     backends: tuple[str, ...]
     audio_formats: tuple[str, ...]
     max_duration: float
@@ -43,15 +44,25 @@ class Limits:
     private_callbacks: bool
     """Whether `callback_url` may name a private address."""
 
+    def dit(self, request: GenerateRequest) -> DiTCheckpoint:
+        """The DiT that a request names, or the default."""
+        return next((dit for dit in self.dits if dit.name == request.model), self.dits[0])
+
+    def language_model(self, request: GenerateRequest) -> str:
+        """The LM that a request names, or the default."""
+        return request.lm_model_path or self.language_models[0]
+
     @property
     def tasks(self) -> tuple[Task, ...]:
-        return tuple(task for task in Task if task in self.dit.tasks)
+        """The tasks that any of the DiTs can do."""
+        return tuple(task for task in Task if any(task in dit.tasks for dit in self.dits))
 
     @property
     def choices(self) -> dict[str, tuple[str, ...]]:
         """The allowed values of a field, by its name."""
         return {
             "audio_format": self.audio_formats,
+            "model": tuple(dit.name for dit in self.dits),
             "lm_model_path": self.language_models,
             "lm_backend": self.backends,
             "task_type": self.tasks,
@@ -74,7 +85,7 @@ class Limits:
 def server_limits(settings: Settings) -> Limits:
     """The limits that follow from the settings."""
     return Limits(
-        dit=dit_checkpoint(settings.models.dit, settings.models.folder),
+        dits=tuple(dit_checkpoint(name, settings.models.folder) for name in settings.models.dits),
         language_models=settings.models.language_models,
         backends=settings.language_model.backends,
         audio_formats=tuple(FORMATS),
@@ -105,18 +116,30 @@ def apply_limits(request: GenerateRequest, limits: Limits) -> GenerateRequest:
     errors = [
         _error(name, limits.choice_messages[name], "enum")
         for name, choices in limits.choices.items()
-        if getattr(settled_request, name) not in choices
+        if (chosen := getattr(settled_request, name)) is not None and chosen not in choices
     ]
     errors += _maximum("batch_size", settled_request.batch_size, limits.max_batch_size)
     errors += _maximum("audio_duration", request.audio_duration, limits.max_duration)
     if request.callback_url and not limits.private_callbacks and _names_private_address(request.callback_url):
         errors.append(_error("callback_url", "Input should be a public address of the internet", "url"))
-    if limits.dit.variant is Variant.TURBO and len(request.timesteps or ()) > MAX_CUSTOM_TURBO_STEPS:
-        message = f"{limits.dit.name} takes at most {MAX_CUSTOM_TURBO_STEPS} timesteps"
-        errors.append(_error("timesteps", message, "too_long"))
+    if not any(error["loc"] in {("body", "model"), ("body", "task_type")} for error in errors):
+        errors += _beyond_the_dit(settled_request, limits)
     if errors:
         raise RequestValidationError(errors)
     return settled_request
+
+
+def _beyond_the_dit(request: GenerateRequest, limits: Limits) -> Iterator[dict[str, Any]]:
+    """Errors about fields that the request's DiT cannot fulfil, although another one might."""
+    dit = limits.dit(request)
+    if request.task_type not in dit.tasks:
+        tasks = ", ".join(dit.tasks)
+        able = ", ".join(other.name for other in limits.dits if request.task_type in other.tasks)
+        message = f"Input should be one of {tasks}: {dit.name} can do no other task, but {able} can"
+        yield _error("task_type", message, "enum")
+    if dit.variant is Variant.TURBO and len(request.timesteps or ()) > MAX_CUSTOM_TURBO_STEPS:
+        message = f"{dit.name} takes at most {MAX_CUSTOM_TURBO_STEPS} timesteps"
+        yield _error("timesteps", message, "too_long")
 
 
 def _names_private_address(url: str) -> bool:

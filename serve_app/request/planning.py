@@ -8,6 +8,7 @@ from deployments.common.messages import REPAINT_MODES, DiffusionOptions, Metadat
 from serve_app.request.draft import Draft
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.song_plan import SongPlan
+from serve_app.request.spec import JobSpec
 
 FALLBACK_DURATION = 30.0
 """Duration in seconds of a song without a given duration while the LM is down."""
@@ -20,6 +21,11 @@ FALLBACK_NOTE = (
 def language_model(request: GenerateRequest, models: ModelSettings) -> str:
     """The name of the LM that a request asks for."""
     return request.lm_model_path or models.language_models[0]
+
+
+def dit_model(spec: JobSpec, models: ModelSettings) -> str:
+    """The name of the DiT that makes a job's songs: the default for a job of an earlier release."""
+    return spec.dit or models.dits[0]
 
 
 def lyrics_for_models(request: GenerateRequest) -> str:

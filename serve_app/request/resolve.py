@@ -34,7 +34,8 @@ def job_draft(
         codes=_usable_codes(request, codes, limits) if uses_codes else (),
         source=source if uses_source else None,
         reference=reference,
-        notes=tuple(without_effect(request, source is not None, bool(codes), limits.dit)),
+        dit=limits.dit(request).name,
+        notes=tuple(without_effect(request, source is not None, bool(codes), limits.dit(request))),
     )
     draft = _checked_draft(spec, limits)
     if spec.source is not None and draft.span is not None:

@@ -109,6 +109,11 @@ class GenerateRequest(BaseModel):
         None, description="Songs to make; null is the server's default (`GET /v1/models`)."
     )
 
+    model: Text | None = Field(
+        None,
+        description="Name of the music model (DiT) to use (`GET /v1/models`); null is the server's default. "
+        "Models differ in their tasks, in their steps and in whether they take guidance.",
+    )
     lm_model_path: Text | None = Field(
         None, description="Name of the 5Hz LM to use (`GET /v1/models`); null is the server's default."
     )
@@ -149,7 +154,7 @@ class GenerateRequest(BaseModel):
     task_type: Task = Field(
         Task.TEXT2MUSIC,
         description="cover and repaint work on source audio (cover also on audio codes); lego, extract and "
-        "complete only on models that can (`GET /v1/models`).",
+        "complete only on a `model` that can (`GET /v1/models`).",
     )
     instruction: Text = Field(
         INSTRUCTIONS[Task.TEXT2MUSIC],

@@ -25,6 +25,8 @@ class JobSpec:
     """Audio codes given by the user, one tuple per item; empty where none are used."""
     source: Recording | None = None
     reference: Recording | None = None
+    dit: str | None = None
+    """The DiT that makes the songs; None in records of earlier releases, whose servers had only one."""
     notes: tuple[str, ...] = ()
     """Sentences for `status_message` about fields without effect and damaged recordings."""
 

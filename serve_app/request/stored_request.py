@@ -49,6 +49,7 @@ class _RequestFields(TypedDict, total=False):
     use_random_seed: bool
     seed: _Seeds
     batch_size: int | None
+    model: str | None
     lm_model_path: str | None
     lm_backend: str
     lm_temperature: float

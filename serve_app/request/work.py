@@ -1,13 +1,16 @@
-"""The work of jobs by stage, on which time estimates and fairness between clients are based."""
+"""The work of jobs by stage, on which time estimates, scaling and fairness between clients are based."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from operator import add, mul, sub
 from typing import Any
 
-from deployments.common.messages import STAGES
+from deployments.common.messages import STAGES, Stage
 
 _NOTHING = (0.0,) * len(STAGES)
+
+StageWork = tuple[float, float, float]
+"""Calls, units and item units of one stage."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,12 @@ class Work:
     audio)."""
     item_units: tuple[float, ...] = _NOTHING
     """Units of each job's longest item, because items that run together take little longer than one."""
+    models: Mapping[str, StageWork] = field(default_factory=dict)
+    """The part of the above that each checkpoint does, by `stage_of_model` of the stage and its name.
+
+    Only stages that several checkpoints of the server can do have such parts; a stage without them is done by
+    the server's default.
+    """
 
     @classmethod
     def total(cls, works: Iterable["Work"]) -> "Work":
@@ -34,6 +43,7 @@ class Work:
             _sums([work.calls for work in each]),
             _sums([work.units for work in each]),
             _sums([work.item_units for work in each]),
+            _joined([work.models for work in each]),
         )
 
     @property
@@ -52,7 +62,12 @@ class Work:
         if not self.audio_seconds:
             return self
         factor = audio_seconds / self.audio_seconds
-        return Work(self.jobs, self.calls, _times(self.units, factor), _times(self.item_units, factor))
+        models = {
+            name: (calls, units * factor, item_units * factor)
+            for name, (calls, units, item_units) in self.models.items()
+        }
+        units, item_units = _times(self.units, factor), _times(self.item_units, factor)
+        return Work(self.jobs, self.calls, units, item_units, models)
 
     def without(self, stages: Collection[str]) -> "Work":
         """The work that is left when `stages` are done."""
@@ -64,8 +79,17 @@ class Work:
         return self._kept([0.0] * index + [1.0 - fraction] + [1.0] * (len(STAGES) - index - 1))
 
     def _kept(self, shares: Sequence[float]) -> "Work":
-        rows = (tuple(map(mul, row, shares)) for row in (self.calls, self.units, self.item_units))
-        return Work(self.jobs, *rows)
+        models = {}
+        for name, (calls, units, item_units) in self.models.items():
+            share = shares[STAGES.index(stage_of(name))]
+            models[name] = (calls * share, units * share, item_units * share)
+        return Work(
+            self.jobs,
+            tuple(map(mul, self.calls, shares)),
+            tuple(map(mul, self.units, shares)),
+            tuple(map(mul, self.item_units, shares)),
+            models,
+        )
 
     def _with(self, operation: Callable[[Any, Any], Any], other: "Work") -> "Work":
         return Work(
@@ -73,7 +97,38 @@ class Work:
             tuple(map(operation, self.calls, other.calls)),
             tuple(map(operation, self.units, other.units)),
             tuple(map(operation, self.item_units, other.item_units)),
+            _joined([self.models, other.models], operation),
         )
+
+
+def stage_of_model(stage: str, checkpoint: str) -> str:
+    """The name under which `Work.models` has a checkpoint's part of a stage."""
+    return f"{stage}/{checkpoint}"
+
+
+def stage_of(name: str) -> Stage:
+    """The stage in a name of `Work.models`."""
+    return STAGES[STAGES.index(name.partition("/")[0])]
+
+
+def checkpoint_of(name: str) -> str:
+    """The checkpoint in a name of `Work.models`."""
+    return name.partition("/")[2]
+
+
+def _joined(
+    each: Sequence[Mapping[str, StageWork]], operation: Callable[[float, float], float] = add
+) -> dict[str, StageWork]:
+    joined = dict(each[0])
+    for models in each[1:]:
+        for name, (calls, units, item_units) in models.items():
+            before = joined.get(name, (0.0, 0.0, 0.0))
+            joined[name] = (
+                operation(before[0], calls),
+                operation(before[1], units),
+                operation(before[2], item_units),
+            )
+    return joined
 
 
 def _sums(rows: Sequence[tuple[float, ...]]) -> tuple[float, ...]:

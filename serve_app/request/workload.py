@@ -2,13 +2,13 @@
 
 from configs.domain import LATENT_RATE, code_count, latent_frames
 from deployments.checkpoints.catalog import MAX_CUSTOM_TURBO_STEPS, TURBO_STEPS, DiTCheckpoint, Variant
-from deployments.common.messages import STAGES
+from deployments.common.messages import STAGES, Stage
 from serve_app.request.capabilities import Limits
 from serve_app.request.draft import Draft
 from serve_app.request.planning import plan_request, unasked_duration
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec
-from serve_app.request.work import Work
+from serve_app.request.work import StageWork, Work, stage_of_model
 
 
 def job_work(draft: Draft, limits: Limits) -> Work:
@@ -17,6 +17,7 @@ def job_work(draft: Draft, limits: Limits) -> Work:
     A song without a given duration counts as `unasked_duration`.
     """
     spec = draft.spec
+    dit, language_model = limits.dit(spec.request), limits.language_model(spec.request)
     assumed = unasked_duration(limits.lm_max_duration)
     durations = draft.durations or (assumed,) * len(spec.seeds)
     asks_lm = plan_request(draft, limits.lm_max_duration) is not None
@@ -24,18 +25,28 @@ def job_work(draft: Draft, limits: Limits) -> Work:
     seconds = sum(latent_frames(duration) / LATENT_RATE for duration in durations)
     units = {
         "composing": codes,
-        "denoising": seconds * denoising_rows(spec, limits.dit),
+        "denoising": seconds * denoising_rows(spec, dit),
         "decoding": seconds,
         "encoding": sum(durations),
     }
     longest = max(durations) / sum(durations)
     skipped = {stage for stage, needed in (("planning", asks_lm), ("composing", codes > 0)) if not needed}
-    return Work(
-        jobs=1,
-        calls=tuple(float(stage not in skipped) for stage in STAGES),
-        units=tuple(float(units.get(stage, 0.0)) for stage in STAGES),
-        item_units=tuple(longest * units.get(stage, 0.0) for stage in STAGES),
-    )
+    parts: dict[Stage, StageWork] = {
+        stage: (float(stage not in skipped), float(units.get(stage, 0.0)), longest * units.get(stage, 0.0))
+        for stage in STAGES
+    }
+    calls, all_units, item_units = zip(*parts.values(), strict=True)
+    checkpoints: dict[Stage, str] = {}
+    if len(limits.language_models) > 1:
+        checkpoints |= {"planning": language_model, "composing": language_model}
+    if len(limits.dits) > 1:
+        checkpoints |= {"denoising": dit.name}
+    models = {
+        stage_of_model(stage, checkpoint): parts[stage]
+        for stage, checkpoint in checkpoints.items()
+        if stage not in skipped
+    }
+    return Work(1, calls, all_units, item_units, models)
 
 
 def denoising_rows(spec: JobSpec, dit: DiTCheckpoint) -> int:

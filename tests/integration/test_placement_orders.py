@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.presets import CLUSTER, MULTI_GPU_NODE, SINGLE_GPU
+from tests.presets import CLUSTER, MULTI_GPU_NODE, SINGLE_GPU, engines
 from tests.ray_nodes import RayNodes
 
 ORDERS = 2
@@ -26,9 +26,8 @@ NODES: dict[Path, list[dict[str, Any]]] = {
 }
 FRACTIONS = [SINGLE_GPU[0], CLUSTER]
 """Presets in which several replicas share a GPU, on one node and in a pool of nodes."""
-FIXED = {"Ingress": 9, "LanguageModel": 9, "Generator": 9, "Codec": 9}
 REPLICAS_AT_MOST = {
-    **dict.fromkeys([*SINGLE_GPU, MULTI_GPU_NODE], FIXED),
+    **{preset: dict.fromkeys(["Ingress", *engines(preset)], 9) for preset in (*SINGLE_GPU, MULTI_GPU_NODE)},
     CLUSTER: {"Ingress": 2, "LanguageModel": 1, "Generator": AUDIO_NODES, "Codec": AUDIO_NODES},
 }
 """The number of replicas for which the nodes above have room."""

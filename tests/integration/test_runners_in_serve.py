@@ -70,7 +70,7 @@ class Ingress:
     """The real ingress without HTTP, and with a request that keeps its event loop busy."""
 
     def __init__(self, settings: Settings, generator: Any, codec: Any) -> None:
-        models = HandleModels({}, generator, codec)
+        models = HandleModels({}, {settings.models.dits[0]: generator}, codec)
         storage = AudioStorage(settings.storage.uri)
         self._runners = RunnerThread(Runners(tracker_client(settings), models, storage, settings))
 

@@ -94,12 +94,9 @@ def test_codes_and_covers_reach_the_dit_like_the_original(variant: str, layout: 
 @cache
 def engine_of(variant: str, layout: str) -> GeneratorEngine:
     models = ModelSettings(
-        source="folder",
-        folder=GOLDEN / "ckpt",
-        dit=LAYOUTS[layout].format(variant),
-        text_encoder="original/Qwen3-Embedding-0.6B",
+        source="folder", folder=GOLDEN / "ckpt", text_encoder="original/Qwen3-Embedding-0.6B"
     )
-    return load_engine(models, GeneratorSettings())
+    return load_engine(models, LAYOUTS[layout].format(variant), GeneratorSettings())
 
 
 @cache

@@ -16,9 +16,9 @@ from tests.presets import (
     CLUSTER,
     KUBERAY,
     MULTI_GPU_NODE,
-    SECTIONS,
     application,
     arguments,
+    engines,
     num_gpus,
     replicas,
 )
@@ -56,7 +56,7 @@ def test_the_cluster_is_scaled_by_the_policy_and_by_no_delays_beside_it():
     }
     policy = AutoscalingPolicy(**application(CLUSTER).autoscaling_policy)
     assert policy.policy_function == "serve_app.autoscaling:ScaleByWork"
-    assert set(scaled) == set(policy.policy_kwargs["units_per_second"]) == set(SECTIONS)
+    assert set(scaled) == set(policy.policy_kwargs["units_per_second"]) == set(engines(CLUSTER))
     assert {(config.upscale_delay_s, config.downscale_delay_s) for config in scaled.values()} == {(0, 0)}
     ScaleByWork(**policy.policy_kwargs)
     for group in policy.policy_kwargs["together"]:
@@ -77,7 +77,7 @@ def test_replicas_that_stop_may_finish_the_longest_song(preset: Path):
     slowest_codes_a_second = 20
     longest = code_count(Settings(**arguments(preset)).api.max_duration) / slowest_codes_a_second
     for deployment in application(preset).deployments:
-        if deployment.name in SECTIONS:
+        if deployment.name in engines(preset):
             assert deployment.graceful_shutdown_timeout_s > 2 * longest
 
 

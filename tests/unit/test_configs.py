@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from ray.serve.schema import ServeDeploySchema
 
 from configs.settings import Settings
-from deployments.checkpoints.catalog import HUB_REPOS, OFFICIAL_DITS, OFFICIAL_LANGUAGE_MODELS
+from deployments.checkpoints.catalog import HUB_REPOS, OFFICIAL_DITS, OFFICIAL_LANGUAGE_MODELS, Variant
 from tests.presets import (
     CPU,
     EMBEDDED,
@@ -21,6 +21,7 @@ from tests.presets import (
     SINGLE_GPU,
     application,
     arguments,
+    engines,
     num_gpus,
 )
 
@@ -38,8 +39,9 @@ def test_there_are_presets():
 def test_serve_and_the_settings_accept_the_file(config: Path):
     found = application(config)
     assert found.import_path == "serve_app.app:build"
-    assert {deployment.name for deployment in found.deployments} == {"Ingress", *SECTIONS}
-    Settings(**arguments(config))
+    models = Settings(**arguments(config)).models
+    bound = {*models.generator_deployments.values(), *models.language_model_deployments.values()}
+    assert {deployment.name for deployment in found.deployments} == {"Ingress", "Codec", *bound}
 
 
 @pytest.mark.parametrize("config", [EMBEDDED, CPU, *SINGLE_GPU, MULTI_GPU_NODE], ids=lambda path: path.stem)
@@ -66,7 +68,7 @@ def test_the_default_is_the_embedded_model():
 def test_presets_name_official_checkpoints(preset: Path):
     models = Settings(**arguments(preset)).models
     assert models.source in {"hub", "folder"}
-    assert models.dit in OFFICIAL_DITS
+    assert set(models.dits) <= set(OFFICIAL_DITS)
     assert set(models.language_models) <= set(OFFICIAL_LANGUAGE_MODELS)
     assert {models.vae, models.text_encoder} <= set(HUB_REPOS)
 
@@ -74,9 +76,17 @@ def test_presets_name_official_checkpoints(preset: Path):
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
 def test_whatever_runs_on_the_gpu_has_a_share_of_it(preset: Path):
     settings, shares = Settings(**arguments(preset)), num_gpus(preset)
-    for deployment, section in SECTIONS.items():
+    for deployment, section in engines(preset).items():
         assert (getattr(settings, section).device == "cuda") == (shares[deployment] > 0)
     assert settings.language_model.gpu_memory_utilization <= shares["LanguageModel"]
+
+
+def test_one_preset_has_a_turbo_and_a_base_dit_side_by_side():
+    variants = [
+        {OFFICIAL_DITS[name].variant for name in Settings(**arguments(preset)).models.dits}
+        for preset in PRESETS
+    ]
+    assert {Variant.TURBO, Variant.BASE} in variants
 
 
 def test_a_misspelt_setting_is_refused():

@@ -10,9 +10,9 @@ from ray.serve._private.utils import DEFAULT
 from tests.presets import (
     CLUSTER,
     MULTI_GPU_NODE,
-    SECTIONS,
     SINGLE_GPU,
     application,
+    engines,
     num_gpus,
     replicas,
 )
@@ -79,11 +79,11 @@ def test_fractions_that_can_dead_lock_are_seen(fleet: Fleet, nodes: int, gpus: i
 
 @pytest.mark.parametrize("preset", SINGLE_GPU, ids=lambda path: path.stem)
 def test_all_fit_on_a_single_gpu_in_any_order(preset: Path):
-    assert always_fits(shares_of(preset, *SECTIONS), nodes=1, gpus=1)
+    assert always_fits(shares_of(preset, *engines(preset)), nodes=1, gpus=1)
 
 
 def test_all_fit_on_a_node_with_eight_gpus_in_any_order():
-    fleet = shares_of(MULTI_GPU_NODE, *SECTIONS)
+    fleet = shares_of(MULTI_GPU_NODE, *engines(MULTI_GPU_NODE))
     assert always_fits(fleet, nodes=1, gpus=8)
     assert sum(count for count, _, _ in fleet.values()) == 8  # No GPU is idle.
 

@@ -42,7 +42,7 @@ class Codec(Models):
         return EncodedAudio(LATENTS, GAIN)
 
     async def denoise(
-        self, requests: tuple[DenoiseRequest, ...]
+        self, _dit: str, requests: tuple[DenoiseRequest, ...]
     ) -> AsyncGenerator[tuple[int, Progress | DenoisedLatents], None]:
         yield 0, DenoisedLatents(requests[0].source, 8, None)
 

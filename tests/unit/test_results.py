@@ -21,19 +21,27 @@ def generation_info(
     dit: str, steps: int, *timesteps: float, source: Recording | None = None, **fields: Any
 ) -> str:
     spec = JobSpec(GenerateRequest(**fields), seeds=(7,), source=source)
-    job = Job("id", spec, Work(), Place(0, 0.0, 1), created_at=0.0)
     scale = fields.get("guidance_scale", 7.0) if OFFICIAL_DITS[dit].takes_guidance else None
+    return str(
+        result_of(spec, steps, scale, *timesteps, models=ModelSettings(dits=(dit,)))["generation_info"]
+    )
+
+
+def result_of(
+    spec: JobSpec, steps: int, scale: float | None, *timesteps: float, models: ModelSettings
+) -> dict[str, Any]:
+    """The result of a job whose latents came back with these steps, scale and timesteps."""
+    job = Job("id", spec, Work(), Place(0, 0.0, 1), created_at=0.0)
     latents = DenoisedLatents(np.zeros((128, 8), np.float32), steps, scale, timesteps=timesteps)
-    result = job_result(
+    return job_result(
         job,
         song_plan(draft_of(job.spec), Metadata(duration=5.0), lm_answered=False),
         [None],
         [latents],
         [AudioFile("file:///0.mp3", 1)],
         {"denoising": 1.0},
-        Settings(models=ModelSettings(dit=dit)),
+        Settings(models=models),
     )
-    return str(result["generation_info"])
 
 
 @pytest.mark.parametrize("dit", ["acestep-v15-turbo", "acestep-v15-base"])
@@ -85,6 +93,16 @@ def test_steps_that_the_source_took_are_explained() -> None:
     info = generation_info("acestep-v15-base", 4, source=source, task_type="cover", cover_noise_strength=0.5)
     assert info.startswith("Steps: 4,")
     assert "4 were left" in info
+
+
+def test_the_dit_is_the_one_that_the_job_asked_for() -> None:
+    spec = JobSpec(GenerateRequest(), seeds=(7,), dit="acestep-v15-base")
+    models = ModelSettings(dits=("acestep-v15-turbo", "acestep-v15-base"))
+    asked = result_of(spec, 50, 7.0, models=models)
+    assert asked["dit_model"] == "acestep-v15-base"
+    assert "DiT: acestep-v15-base," in asked["generation_info"]
+    of_an_earlier_release = result_of(JobSpec(GenerateRequest(), seeds=(7,)), 8, None, models=models)
+    assert of_an_earlier_release["dit_model"] == "acestep-v15-turbo"
 
 
 def test_the_language_model_is_the_one_that_the_job_asked_for() -> None:

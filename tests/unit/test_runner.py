@@ -89,6 +89,16 @@ async def test_a_retry_goes_on_after_the_last_finished_stage(started: Started) -
     assert {"planning", "composing", "denoising", "decoding"} <= view.result["timings"].keys()
 
 
+async def test_a_retry_asks_the_dit_that_the_job_names(started: Started) -> None:
+    server = started()
+    server.models.failures = {"denoising": [ray.exceptions.ActorDiedError()]}
+    view = await server.ended(await server.submit(dit="acestep-v15-base"))
+    assert (view.state, view.attempt) == (JobState.SUCCEEDED, 2)
+    assert server.models.dits == ["acestep-v15-base"] * 2
+    await server.ended(await server.submit())
+    assert server.models.dits[2:] == ["acestep-v15-turbo"]
+
+
 async def test_a_language_model_that_comes_back_in_time_still_plans(started: Started) -> None:
     server = started()
     server.models.failures = {"planning": [ray.exceptions.ActorDiedError(), EngineError("dead")]}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from configs.settings import Settings
+from configs.settings import ModelSettings, Settings
 from deployments.checkpoints.catalog import OFFICIAL_DITS, Variant
 from deployments.common.messages import STAGES
 from deployments.generator.schedules import schedule
@@ -60,8 +60,25 @@ def test_work_by_stage(
     limits: Limits, job: JobSpec, calls: tuple[float, ...], units: tuple[float, ...]
 ) -> None:
     work = job_work(draft_of(job), limits)
-    assert (work.jobs, work.calls) == (1, calls)
+    assert (work.jobs, work.calls, work.models) == (1, calls, {})
     assert work.units == pytest.approx(units)
+
+
+def test_the_work_is_that_of_the_checkpoints_that_the_request_names() -> None:
+    dits = ("acestep-v15-turbo", "acestep-v15-base")
+    several = server_limits(Settings(models=ModelSettings(dits=dits, language_models=("small", "large"))))
+    base = {"model": "acestep-v15-base", "inference_steps": 50}
+    work = job_work(
+        draft_of(spec(2, audio_duration=10, thinking=True, lm_model_path="large", **base)), several
+    )
+    assert work.models == {
+        "planning/large": (1, 0, 0),
+        "composing/large": (1, 100, 50),
+        "denoising/acestep-v15-base": (1, 2000, 1000),
+    }
+    assert work.units[STAGES.index("denoising")] == 2000
+    defaults = job_work(draft_of(spec(audio_duration=10, **METADATA)), several)
+    assert defaults.models == {"denoising/acestep-v15-turbo": (1, 80, 80)}
 
 
 def test_given_codes_are_not_composed_and_decide_the_length(limits: Limits) -> None:

@@ -43,6 +43,7 @@ def _schema(limits: Limits) -> dict[str, Any]:
     }
     properties["audio_format"]["enum"] = list(limits.audio_formats)
     properties["lm_backend"]["enum"] = list(limits.backends)
+    properties["model"]["anyOf"][0]["enum"] = [dit.name for dit in limits.dits]
     properties["lm_model_path"]["anyOf"][0]["enum"] = list(limits.language_models)
     properties["audio_duration"]["anyOf"][0]["maximum"] = limits.max_duration
     properties["batch_size"]["anyOf"][0]["maximum"] = limits.max_batch_size

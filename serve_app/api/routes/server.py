@@ -75,16 +75,17 @@ def _models(settings: Settings, limits: Limits) -> ModelsResponse:
     return ModelsResponse(
         models=[
             DiTModel(
-                name=limits.dit.name,
-                is_default=True,
-                tasks=list(limits.tasks),
-                takes_guidance=limits.dit.takes_guidance,
-                default_steps=limits.dit.default_steps,
-                default_shift=limits.dit.default_shift,
-                takes_timesteps=limits.dit.takes_timesteps,
+                name=dit.name,
+                is_default=dit is limits.dits[0],
+                tasks=list(dit.tasks),
+                takes_guidance=dit.takes_guidance,
+                default_steps=dit.default_steps,
+                default_shift=dit.default_shift,
+                takes_timesteps=dit.takes_timesteps,
             )
+            for dit in limits.dits
         ],
-        default_model=limits.dit.name,
+        default_model=limits.dits[0].name,
         lm_models=[
             LanguageModel(
                 name=name, is_default=name == limits.language_models[0], backends=list(limits.backends)

@@ -28,7 +28,7 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Generator:
     settings = Settings(models=models, generator=GeneratorSettings(threads=1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("deployments.generator.deployment._PROGRESS_SECONDS", 0.0)  # Every step is reported.
-        return Generator.func_or_class(settings)  # This is the class that Serve runs in a replica.
+        return Generator.func_or_class(settings, models.dits[0])  # Serve runs this class in a replica.
 
 
 async def latents(generator: Generator, request: DenoiseRequest) -> np.ndarray:

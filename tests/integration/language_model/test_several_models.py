@@ -37,7 +37,7 @@ def models(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Handle
         name: serve.run(deployment.bind(settings, name), name=name, _local_testing_mode=True)
         for name in NAMES
     }
-    return HandleModels(handles, None, None)
+    return HandleModels(handles, {}, None)
 
 
 async def composed(models: HandleModels, name: str) -> tuple[int, ...]:

@@ -77,6 +77,7 @@ ONE_OF_EACH: dict[str, Any] = {
     "use_random_seed": False,
     "seed": (0,),
     "batch_size": 1,
+    "model": "acestep-v15-turbo",
     "lm_model_path": "acestep-5Hz-lm-0.6B",
     "lm_backend": "pt",
     "lm_temperature": 0.0,

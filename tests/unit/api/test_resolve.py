@@ -205,8 +205,36 @@ def test_a_server_with_several_language_models_uses_the_first_by_default_and_lis
     assert "small, large" in error["msg"]
 
 
+TWO_DITS = server_limits(Settings(models=ModelSettings(dits=("acestep-v15-turbo", "acestep-v15-base"))))
+
+
+def test_a_server_with_several_dits_uses_the_first_by_default_and_lists_them() -> None:
+    assert spec(limits=TWO_DITS).dit == "acestep-v15-turbo"
+    assert spec(limits=TWO_DITS, model="acestep-v15-base").dit == "acestep-v15-base"
+    error = refusal(limits=TWO_DITS, model="acestep-v15-sft")
+    assert error["loc"] == ("body", "model")
+    assert "acestep-v15-turbo, acestep-v15-base" in error["msg"]
+
+
+def test_a_request_is_held_against_the_dit_that_it_names() -> None:
+    base = {"limits": TWO_DITS, "model": "acestep-v15-base"}
+    assert spec(SOURCE, task_type="lego", **base).request.task_type == "lego"
+    error = refusal(source=SOURCE, limits=TWO_DITS, task_type="lego")
+    assert error["loc"] == ("body", "task_type")
+    assert "acestep-v15-turbo can do no other task, but acestep-v15-base can" in error["msg"]
+    many = [1 - step / 30 for step in range(30)]
+    assert len(spec(timesteps=many, **base).request.timesteps) == 30
+    assert refusal(limits=TWO_DITS, timesteps=many)["loc"] == ("body", "timesteps")
+
+
+def test_what_has_no_effect_depends_on_the_dit_that_is_named() -> None:
+    fields = {"limits": TWO_DITS, "use_adg": True}
+    assert spec(**fields).notes == ("use_adg was ignored: acestep-v15-turbo takes no guidance.",)
+    assert spec(model="acestep-v15-base", **fields).notes == ()
+
+
 def test_tasks_depend_on_the_model() -> None:
-    base = server_limits(Settings(models=ModelSettings(dit="acestep-v15-base")))
+    base = server_limits(Settings(models=ModelSettings(dits=("acestep-v15-base",))))
     assert spec(SOURCE, limits=base, task_type="lego").request.task_type == "lego"
     assert "text2music, cover, repaint" in refusal(source=SOURCE, task_type="lego")["msg"]
 

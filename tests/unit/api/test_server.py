@@ -8,11 +8,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from configs.settings import ModelSettings, Settings
 from deployments.common.audio_formats import FORMATS
 from serve_app.api import readiness
+from serve_app.api.app import create_app
 from serve_app.api.service import Readiness
 from serve_app.jobs.mode import Mode
 from serve_app.request.schemas import GenerateRequest
+from serve_app.storage import AudioStorage
 from tests.unit.api.conftest import LocalJobService, wav_bytes
 
 
@@ -40,6 +43,26 @@ async def test_models(http: httpx.AsyncClient) -> None:
     assert (models["max_duration"], models["lm_max_duration"]) == (20.0, 20)
     assert (models["default_batch_size"], models["max_batch_size"]) == (2, 8)
     assert models["max_upload_bytes"] == 4_000_000
+
+
+async def test_every_dit_is_listed_with_its_own_abilities(
+    service: LocalJobService, settings: Settings, storage: AudioStorage
+) -> None:
+    models = ModelSettings(dits=("acestep-v15-turbo", "acestep-v15-base"))
+    app = create_app(service, settings.model_copy(update={"models": models}), storage)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as http:
+        answer = (await http.get("/v1/models")).json()
+        turbo, base = answer["models"]
+        assert (turbo["name"], turbo["is_default"]) == ("acestep-v15-turbo", True)
+        assert (base["name"], base["is_default"]) == ("acestep-v15-base", False)
+        assert (turbo["takes_guidance"], base["takes_guidance"]) == (False, True)
+        assert "lego" in base["tasks"]
+        assert "lego" not in turbo["tasks"]
+        assert answer["default_model"] == "acestep-v15-turbo"
+        document = (await http.get("/openapi.json")).json()
+        body = document["paths"]["/v1/music/generate"]["post"]["requestBody"]["content"]["application/json"]
+        assert body["schema"]["properties"]["model"]["anyOf"][0]["enum"] == list(models.dits)
+        assert "lego" in body["schema"]["properties"]["task_type"]["enum"]
 
 
 async def test_stats(http: httpx.AsyncClient) -> None:

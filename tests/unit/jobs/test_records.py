@@ -66,6 +66,7 @@ specs = st.builds(
     seeds=st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=3).map(tuple),
     codes=st.lists(codes, max_size=2).map(tuple),
     source=st.none() | st.builds(Recording, texts, finite),
+    dit=st.none() | texts,
     notes=st.lists(texts, max_size=2).map(tuple),
 )
 plans = st.builds(
@@ -83,7 +84,13 @@ jobs = st.builds(
     Job,
     job_id=texts,
     spec=specs,
-    work=st.builds(Work, counts, st.tuples(*[finite] * 5), st.tuples(*[finite] * 5)),
+    work=st.builds(
+        Work,
+        counts,
+        st.tuples(*[finite] * 5),
+        st.tuples(*[finite] * 5),
+        models=st.dictionaries(texts, st.tuples(*[finite] * 3), max_size=2),
+    ),
     place=st.builds(Place, st.integers(-9, 0), finite, counts, finite),
     created_at=finite,
     client=texts,

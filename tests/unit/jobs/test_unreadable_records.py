@@ -5,6 +5,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,16 @@ import pytest
 import redis
 from pydantic import TypeAdapter
 
-from configs.settings import Settings
+from configs.settings import ModelSettings, Settings
 from serve_app.jobs.durable_tracker import DurableTracker
 from serve_app.jobs.model import IdempotencyKey, Job, JobState
 from serve_app.jobs.storing.records import job_from_json, job_to_json
 from serve_app.jobs.storing.store import JobStore
 from serve_app.jobs.storing.stores import open_store
+from serve_app.request.planning import dit_model
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.stored_request import _RequestFields
-from tests.golden_stores import LAYOUT, golden_jobs, restore_redis, restore_sqlite
+from tests.golden_stores import BEFORE_MODELS, LAYOUT, golden_jobs, restore_redis, restore_sqlite
 from tests.job_records import a_finished_job, a_job
 from tests.redis_server import RedisServer
 
@@ -208,18 +210,27 @@ def test_every_field_of_the_api_is_stored() -> None:
 # Golden files
 
 
-@pytest.fixture(params=["sqlite", "redis"])
-def golden(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[JobStore]:
+def restored(layout: str, request: pytest.FixtureRequest, tmp_path: Path) -> JobStore:
+    """Open the store that the golden files of a layout describe."""
     if request.param == "sqlite":
         path = tmp_path / "jobs.sqlite3"
-        restore_sqlite(LAYOUT, path)
-        location = str(path)
-    else:
-        server: RedisServer = request.getfixturevalue("redis_server")
-        prefix = tmp_path.name
-        restore_redis(LAYOUT, server.url, prefix)
-        location = f"{server.url}?prefix={prefix}"
-    with closing(open_store(location)) as store:
+        restore_sqlite(layout, path)
+        return open_store(str(path))
+    server: RedisServer = request.getfixturevalue("redis_server")
+    prefix = tmp_path.name
+    restore_redis(layout, server.url, prefix)
+    return open_store(f"{server.url}?prefix={prefix}")
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def golden(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[JobStore]:
+    with closing(restored(LAYOUT, request, tmp_path)) as store:
+        yield store
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def golden_before_models(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[JobStore]:
+    with closing(restored(BEFORE_MODELS, request, tmp_path)) as store:
         yield store
 
 
@@ -233,6 +244,13 @@ def test_a_store_of_this_release_opens(golden: JobStore) -> None:
     assert golden.secret() == bytes(32)
     golden.write({running.job_id: None, succeeded.job_id: succeeded.with_(callback=None)})
     assert golden.ended(2e9, True, 9) == [succeeded.with_(callback=None)]
+
+
+def test_jobs_of_an_earlier_release_name_no_dit_and_get_the_default(golden_before_models: JobStore) -> None:
+    running, succeeded = golden_jobs().values()
+    before = running.with_(spec=replace(running.spec, dit=None), work=replace(running.work, models={}))
+    assert list(golden_before_models.unsettled_jobs()) == [before, succeeded]
+    assert dit_model(before.spec, ModelSettings(dits=("first", "second"))) == "first"
 
 
 def test_what_is_written_now_is_what_the_golden_files_hold(golden: JobStore) -> None:
