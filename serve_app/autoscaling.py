@@ -25,7 +25,7 @@ import ray
 logger = logging.getLogger("ray.serve")
 
 Demand = Mapping[str, Mapping[str, float]]
-"""Units of work by stage.
+"""Units of work by stage; for a checkpoint that is not the default, by `stage/checkpoint`.
 
 `submitted` counts all work since the tracker started, and `withdrawn` the part of it that was cancelled
 before it was done. `waiting` and `running` are the work that is left to do.
@@ -36,8 +36,10 @@ UNITS: dict[str, dict[str, float]] = {
     "Generator": {"denoising": 1.0},
     "Codec": {"decoding": 1.0},
 }
-"""Deployment units per unit of work of a stage.
+"""Deployment units per unit of work of a stage, by kind of deployment.
 
+A deployment for a checkpoint that is not the default, such as `Generator-acestep-v15-base`, is of the kind
+before the first `-`, and has the units of this kind.
 LanguageModel: one audio code. Generator: one second of audio in one DiT row of one step. Codec: one second of
 audio. A job has one unit of planning, which takes about 120 tokens.
 """
@@ -129,7 +131,7 @@ class ScaleByWork:
         tracker_name: `jobs.tracker_name` of the settings.
         tracker_namespace: `jobs.tracker_namespace` of the settings.
 
-    Raises ValueError for a deployment without an entry in UNITS.
+    Raises ValueError for a deployment whose kind has no entry in UNITS.
 
     """
 
@@ -144,7 +146,8 @@ class ScaleByWork:
         tracker_name: str = "acestep-job-tracker",
         tracker_namespace: str = "acestep",
     ) -> None:
-        if unknown := {*units_per_second}.union(*together) - {*UNITS}:
+        named = {*units_per_second}.union(*together)
+        if unknown := {name for name in named if name.partition("-")[0] not in UNITS}:
             raise ValueError(
                 f"no work is known for {', '.join(sorted(unknown))}: choose of {', '.join(UNITS)}"
             )
@@ -214,7 +217,9 @@ class ScaleByWork:
         )
 
     def _replica_seconds(self, name: str, work: Mapping[str, float]) -> float:
-        units = sum(worth * work.get(stage, 0.0) for stage, worth in UNITS[name].items())
+        kind, _, checkpoint = name.partition("-")
+        ending = f"/{checkpoint}" if checkpoint else ""
+        units = sum(worth * work.get(stage + ending, 0.0) for stage, worth in UNITS[kind].items())
         return units / self._units_per_second[name]
 
     async def _ask(self, now: float) -> None:

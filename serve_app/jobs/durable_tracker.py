@@ -211,7 +211,7 @@ class DurableTracker:
         return self._is_lost(job_id, token)
 
     async def demand(self) -> dict[str, dict[str, float]]:
-        return (await self._open())[0].demand()
+        return (await self._open())[0].demand(self._settings.models.defaults)
 
     async def stats(self) -> TrackerStats:
         return (await self._open())[0].stats()

@@ -24,6 +24,7 @@ second call returns the same answer and changes nothing.
 """
 
 import sys
+from collections.abc import Collection
 from itertools import islice
 from typing import Any
 
@@ -312,9 +313,12 @@ class JobTracker:
             self._transitions.fail(job, "lost", error, retryable=True)
         return [job.job_id for job in expired]
 
-    def demand(self) -> dict[str, dict[str, float]]:
-        """Return work by stage: submitted since this tracker started, withdrawn of that, waiting, running."""
-        return demand(self._arrivals, self._queue.work, self._book.running)
+    def demand(self, defaults: Collection[str] = ()) -> dict[str, dict[str, float]]:
+        """Return work by stage: submitted since this tracker started, withdrawn of that, waiting, running.
+
+        The work of checkpoints that are not among `defaults` stands apart, under `stage/checkpoint`.
+        """
+        return demand(self._arrivals, self._queue.work, self._book.running, defaults)
 
     def load(self) -> Load:
         """Return the present load."""

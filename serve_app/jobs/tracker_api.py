@@ -137,6 +137,7 @@ class TrackerApi(Protocol):
     async def demand(self) -> dict[str, dict[str, float]]:
         """Return work by stage: submitted since this tracker started, withdrawn of that, waiting, running.
 
+        The work of checkpoints other than the server's defaults stands apart, under `stage/checkpoint`.
         `serve_app.autoscaling` calls it by name: Serve's controller, where it runs, lacks this module.
         """
 

@@ -147,6 +147,15 @@ def test_deployments_that_are_together_get_what_the_one_of_them_needs_that_needs
     assert decided(policy, 0.0) == {"LanguageModel": 10, "Generator": 50, "Codec": 50}
 
 
+def test_each_checkpoint_is_scaled_by_its_own_work():
+    base = "Generator-acestep-v15-base"
+    policy = ScaleByWork(SPEEDS | {base: 100.0, "LanguageModel-small": 10.0}, drain_seconds=10.0)
+    waiting = {"denoising": 20_000.0, "denoising/acestep-v15-base": 5_000.0, "composing/small": 300.0}
+    policy.observe({"submitted": {}, "waiting": waiting, "running": {}}, 0.0)
+    names = ["Generator", base, "LanguageModel-small"]
+    assert decided(policy, 0.0, names) == {"Generator": 2, base: 5, "LanguageModel-small": 3}
+
+
 def test_fewer_replicas_only_after_they_were_enough_for_a_while():
     policy = ScaleByWork(SPEEDS, drain_seconds=30.0, hold_seconds=180.0)
     policy.observe(demand(waiting=300.0), 0.0)

@@ -1,11 +1,11 @@
 """The work that clients wait for, by stage: the input of `serve_app.autoscaling`."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from deployments.common.messages import STAGES, Stage
 from serve_app.jobs.forecast.forecast import work_left
 from serve_app.jobs.model import Job
-from serve_app.request.work import Work
+from serve_app.request.work import Work, checkpoint_of, stage_of
 
 SCALED_STAGES: tuple[Stage, ...] = ("planning", "composing", "denoising", "decoding")
 
@@ -29,19 +29,23 @@ class Arrivals:
             self.withdrawn += work_to_do(job)
 
 
-def demand(arrivals: Arrivals, waiting: Work, running: Iterable[Job]) -> dict[str, dict[str, float]]:
+def demand(
+    arrivals: Arrivals, waiting: Work, running: Iterable[Job], defaults: Collection[str]
+) -> dict[str, dict[str, float]]:
     """Return work by stage: submitted, withdrawn of that, waiting, and the rest of what runs.
 
-    The answer is made of plain numbers, because Serve's controller reads it without this project's code. They
-    are units of `Work`; for planning they are numbers of jobs.
+    The work of checkpoints that are not among `defaults` stands apart, under `stage/checkpoint`. The answer
+    is made of plain numbers, because Serve's controller reads it without this project's code. They are units
+    of `Work`; for planning they are numbers of jobs.
     """
     left = Work.total(work_to_do(job) for job in running)
-    return {
-        "submitted": _by_stage(arrivals.submitted),
-        "withdrawn": _by_stage(arrivals.withdrawn),
-        "waiting": _by_stage(waiting),
-        "running": _by_stage(left),
+    works = {
+        "submitted": arrivals.submitted,
+        "withdrawn": arrivals.withdrawn,
+        "waiting": waiting,
+        "running": left,
     }
+    return {name: _by_stage(work, defaults) for name, work in works.items()}
 
 
 def work_to_do(job: Job) -> Work:
@@ -49,7 +53,13 @@ def work_to_do(job: Job) -> Work:
     return work_left(job).after(job.stage, 0.0) if job.stage in STAGES else work_left(job)
 
 
-def _by_stage(work: Work) -> dict[str, float]:
-    units: dict[Stage, float] = {stage: float(count) for stage, count in zip(STAGES, work.units, strict=True)}
+def _by_stage(work: Work, defaults: Collection[str]) -> dict[str, float]:
+    units: dict[str, float] = {stage: float(count) for stage, count in zip(STAGES, work.units, strict=True)}
     units["planning"] = float(work.calls[STAGES.index("planning")])
-    return {stage: units[stage] for stage in SCALED_STAGES}
+    found: dict[str, float] = {stage: units[stage] for stage in SCALED_STAGES}
+    for name, (calls, its_units, _) in work.models.items():
+        if checkpoint_of(name) not in defaults:
+            stage = stage_of(name)
+            found[name] = calls if stage == "planning" else its_units
+            found[stage] -= found[name]
+    return found

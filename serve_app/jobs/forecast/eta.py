@@ -1,7 +1,7 @@
 """Predicts the duration of jobs from the seconds that recent ones took in each stage."""
 
-from collections import deque
-from collections.abc import Collection, Mapping
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterator, Mapping
 from itertools import combinations
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from deployments.common.messages import STAGES, Stage
 from serve_app.jobs.progress import STAGE_SHARES
-from serve_app.request.work import Work
+from serve_app.request.work import StageWork, Work, stage_of
 
 HISTORY_JOBS = 100
 """Number of recent jobs that are used; older ones ran under another load."""
@@ -20,28 +20,39 @@ Cost = tuple[float, float, float]
 """Seconds of a stage per call, per unit and per unit of the longest item."""
 
 
+_Seen = deque[tuple[StageWork, float]]
+"""(work, seconds) of recent jobs."""
+
+
 class SpeedHistory:
-    """Durations of recent jobs, as a whole and by stage, and the prediction from them."""
+    """Durations of recent jobs, as a whole and by stage, and the prediction from them.
+
+    A stage that several checkpoints can do has a history for each of them beside the common one.
+    """
 
     def __init__(self, initial_job_seconds: float) -> None:
         self._initial_job_seconds = initial_job_seconds
         self._job_seconds: deque[float] = deque(maxlen=HISTORY_JOBS)
         self._overhead: deque[float] = deque(maxlen=HISTORY_JOBS)
-        self._stages: dict[str, deque[tuple[Cost, float]]] = {
-            stage: deque(maxlen=HISTORY_JOBS) for stage in STAGES
-        }
-        self._costs: list[Cost] | None = None
+        self._stages: dict[Stage, _Seen] = {stage: _no_history() for stage in STAGES}
+        self._models: defaultdict[str, _Seen] = defaultdict(_no_history)
+        """By the names of `Work.models`."""
+        self._costs: dict[str, Cost] = {}
+        """The fitted costs by stage and by the names of `Work.models`; empty after a new job."""
 
     def add(self, work: Work, job_seconds: float, stage_seconds: Mapping[str, float]) -> None:
         """Add a job that succeeded in one attempt."""
         self._job_seconds.append(job_seconds)
-        rows = zip(STAGES, work.calls, work.units, work.item_units, strict=True)
-        seen = [(stage, row) for stage, *row in rows if row[0] and stage in stage_seconds]
-        for stage, (calls, units, item_units) in seen:
-            self._stages[stage].append(((calls, units, item_units), stage_seconds[stage]))
-        counted = sum(stage_seconds[stage] for stage, _ in seen)
+        counted = 0.0
+        for stage, done in _by_stage(work):
+            if done[0] and stage in stage_seconds:
+                self._stages[stage].append((done, stage_seconds[stage]))
+                counted += stage_seconds[stage]
+        for name, done in work.models.items():
+            if done[0] and stage_of(name) in stage_seconds:
+                self._models[name].append((done, stage_seconds[stage_of(name)]))
         self._overhead.append(max(0.0, job_seconds - counted))
-        self._costs = None
+        self._costs.clear()
 
     @property
     def has_history(self) -> bool:
@@ -63,21 +74,47 @@ class SpeedHistory:
         """Return the predicted seconds of this work, done one job at a time."""
         if not self._job_seconds:
             return work.jobs * self._initial_job_seconds
-        if self._costs is None:
-            self._costs = [self._cost(stage) for stage in STAGES]
         total = work.jobs * _mean(self._overhead)
-        rows = zip(self._costs, work.calls, work.units, work.item_units, strict=True)
-        for (per_call, per_unit, per_item_unit), calls, units, item_units in rows:
-            total += per_call * calls + per_unit * units + per_item_unit * item_units
+        total += sum(_seconds(self._stage_cost(stage), left) for stage, left in _by_stage(work))
+        for name, left in work.models.items():
+            # The sum above counts this part at the common speed of all checkpoints.
+            common = self._stage_cost(stage_of(name))
+            total += _seconds(self._model_cost(name), left) - _seconds(common, left)
         return max(0.0, total)
 
-    def _cost(self, stage: Stage) -> Cost:
-        if seen := self._stages[stage]:
-            return _cost(seen)
-        # No job had this stage yet: assume its usual share of a job's time, relative to the known stages.
+    def _stage_cost(self, stage: Stage) -> Cost:
+        """Return the common cost of a stage, whatever checkpoint does it."""
+        if stage not in self._costs:
+            self._costs[stage] = _cost(seen) if (seen := self._stages[stage]) else self._usual_cost(stage)
+        return self._costs[stage]
+
+    def _model_cost(self, name: str) -> Cost:
+        """Return the cost of a checkpoint's stage: the common one while no job had this checkpoint."""
+        if name not in self._costs:
+            stage = stage_of(name)
+            checkpoints = sum(stage_of(other) == stage for other in self._models)
+            is_known = name in self._models and checkpoints > 1  # else its history is the common one
+            self._costs[name] = _cost(self._models[name]) if is_known else self._stage_cost(stage)
+        return self._costs[name]
+
+    def _usual_cost(self, stage: Stage) -> Cost:
+        """Return the usual share of a job's time, relative to the stages that jobs had so far."""
         known = self.average_stage_seconds()
         share = sum(STAGE_SHARES[other] for other in STAGES if other in known)
         return STAGE_SHARES[stage] * sum(known.values()) / share if share else 0.0, 0.0, 0.0
+
+
+def _no_history() -> _Seen:
+    return deque(maxlen=HISTORY_JOBS)
+
+
+def _by_stage(work: Work) -> Iterator[tuple[Stage, StageWork]]:
+    return zip(STAGES, zip(work.calls, work.units, work.item_units, strict=True), strict=True)
+
+
+def _seconds(cost: Cost, work: StageWork) -> float:
+    (per_call, per_unit, per_item_unit), (calls, units, item_units) = cost, work
+    return per_call * calls + per_unit * units + per_item_unit * item_units
 
 
 def _mean(values: Collection[float]) -> float:

@@ -1,6 +1,7 @@
 """`eta_seconds` is within 30 % of the truth for 80 % of the polls of waiting jobs."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -93,6 +94,48 @@ def test_a_stage_that_nobody_has_had_yet_is_counted_by_its_usual_share() -> None
     thinking = Work(1, calls=(0.0, 1.0, 1.0, 0.0, 0.0), units=(0.0, 50.0, 80.0, 0.0, 10.0))
     expected = 4 + 4 * STAGE_SHARES["composing"] / STAGE_SHARES["denoising"]
     assert eta(tracking, tracking.submit(work=thinking)) == pytest.approx(expected)
+
+
+def denoised_by(dit: str) -> Work:
+    return replace(WORK, models={f"denoising/{dit}": (1.0, 80.0, 0.0)})
+
+
+def test_a_checkpoint_has_a_speed_of_its_own() -> None:
+    tracking = Tracking()
+    for dit, seconds in (("turbo", 4.0), ("base", 40.0)):
+        tracking.submit(work=denoised_by(dit))
+        tracking.run_next(seconds=seconds, denoising=seconds)
+    turbo, base = (tracking.submit(work=denoised_by(dit)) for dit in ("turbo", "base"))
+    assert (eta(tracking, turbo), eta(tracking, base)) == (pytest.approx(4), pytest.approx(44))
+    tracking.submit(work=denoised_by("base").lasting(20))
+    assert eta(tracking, tracking.submit(work=denoised_by("turbo"))) == pytest.approx(44 + 80 + 4)
+
+
+def test_a_checkpoint_that_no_job_had_yet_has_the_speed_of_all() -> None:
+    tracking = Tracking()
+    tracking.submit(work=denoised_by("turbo"))
+    tracking.run_next(seconds=4, denoising=4.0)
+    assert eta(tracking, tracking.submit(work=denoised_by("base"))) == pytest.approx(4)
+
+
+def test_the_speed_of_a_checkpoint_is_known_after_a_restart() -> None:
+    tracking = Tracking()
+    for dit, seconds in (("turbo", 4.0), ("base", 40.0)):
+        tracking.submit(work=denoised_by(dit))
+        tracking.run_next(seconds=seconds, denoising=seconds)
+    tracking.restart()
+    assert eta(tracking, tracking.submit(work=denoised_by("base"))) == pytest.approx(40)
+
+
+def test_a_long_queue_is_as_long_as_its_jobs_on_their_checkpoints() -> None:
+    tracking = Tracking()
+    for dit, seconds in (("turbo", 4.0), ("base", 40.0)):
+        tracking.submit(work=denoised_by(dit))
+        tracking.run_next(seconds=seconds, denoising=seconds)
+    waiting = [
+        tracking.submit(work=denoised_by("base" if place % 4 == 0 else "turbo")) for place in range(60)
+    ]
+    assert eta(tracking, waiting[-1]) == pytest.approx(15 * 40 + 45 * 4)
 
 
 @SERVERS

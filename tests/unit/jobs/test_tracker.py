@@ -305,6 +305,16 @@ def test_demand_is_what_was_submitted_what_waits_and_what_is_left_of_what_runs(t
     assert tracking.tracker.demand() == {**came, "waiting": each, "running": nothing}
 
 
+def test_the_demand_of_a_checkpoint_other_than_the_default_stands_apart(tracking: Tracking) -> None:
+    for dit in ("turbo", "base", "base"):
+        models = {"planning/lm": (1.0, 0.0, 0.0), f"denoising/{dit}": (1.0, 80.0, 80.0)}
+        tracking.submit(work=replace(WORK, calls=(1.0, 0.0, 1.0, 0.0, 0.0), models=models))
+    tracking.submit()  # of an earlier release, which did not note the checkpoints
+    waiting = tracking.tracker.demand(defaults={"turbo", "lm"})["waiting"]
+    stages = {"planning": 3.0, "composing": 0.0, "denoising": 160.0, "decoding": 0.0}
+    assert waiting == stages | {"denoising/base": 160.0}
+
+
 def test_a_job_that_has_ended_keeps_no_results_of_its_stages() -> None:
     tracking = Tracking()
     job_id = tracking.submit()
