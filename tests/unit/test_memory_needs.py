@@ -40,6 +40,7 @@ from tests.presets import CPU, EMBEDDED, PRESETS
 
 A10G, L40S, H100 = 22.2, 44.5, 79.0
 """GiB that cards of 24, 48 and 80 GB report."""
+GPU_MEMORY = (PROJECT_ROOT / "docs" / "gpu_memory.md").read_text()
 CARDS = {"single_gpu_24gb": A10G, "single_gpu_80gb": H100, "multi_gpu_node": H100, "cluster": H100}
 OFFICIAL = ModelSettings(source="folder", folder=Path("nowhere"))
 
@@ -70,7 +71,7 @@ def test_parameters_are_those_in_the_weight_files() -> None:
 
     (language_model,) = models.language_models
     assert language_model_shape(models, language_model).parameters == in_files(language_model)
-    assert generator_shape(models).parameters == in_files(models.dit, models.text_encoder)
+    assert generator_shape(models, models.dits[0]).parameters == in_files(models.dits[0], models.text_encoder)
     assert codec_shape(models).parameters == in_files(models.vae)
 
 
@@ -104,7 +105,7 @@ def step_peak(name: str, levels: int) -> float:
 
 @pytest.mark.parametrize("name", ["acestep-v15-turbo", "acestep-v15-xl-turbo"])
 def test_a_step_takes_no_more_than_computed(name: str) -> None:
-    computed = step_bytes(generator_shape(OFFICIAL.model_copy(update={"dit": name})), "bfloat16")
+    computed = step_bytes(generator_shape(OFFICIAL, name), "bfloat16")
     assert step_peak(name, levels=1) < step_peak(name, levels=9) <= 1.01 * computed
     assert computed <= 2 * step_peak(name, levels=9)
 
@@ -140,6 +141,10 @@ def test_every_preset_fits_the_card_that_it_is_for(preset: Path, capsys: pytest.
     shown = capsys.readouterr().out
     assert "KV cache" in shown
     assert "tiles" in shown
+    (row,) = re.findall(rf"^\| `{preset.stem}`: (.*) \|$", GPU_MEMORY, re.MULTILINE)
+    documented = re.findall(r"[\d.]+", row.partition(" | ")[2].partition(", of")[0])
+    assert documented
+    assert [size for size in documented if f" {size} GB" not in shown] == []
 
 
 def test_the_official_weights_fit_16_gb_of_memory(capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,8 +217,7 @@ SONG_TOKENS = 1_233
 
 def songs_that_fit(dit: str, language_model: str, gibibytes: float) -> int:
     """Return how many guided songs of 60 s fit into the rest as KV cache; 0 if one of 600 s does not."""
-    models = OFFICIAL.model_copy(update={"dit": dit})
-    texts, shape = 16_384, language_model_shape(models, language_model)
+    texts, shape = 16_384, language_model_shape(OFFICIAL, language_model)
     settings = Settings(
         language_model={"device": "cuda", "max_model_len": 4_608, "max_num_seqs": 64, "kv_cache_bytes": 1},
         generator={"device": "cuda", "tokens_per_forward": 8_192},
@@ -223,8 +227,8 @@ def songs_that_fit(dit: str, language_model: str, gibibytes: float) -> int:
         need.total
         for need in (
             language_model_need(shape, settings.language_model, "bfloat16"),
-            generator_need(generator_shape(models), settings.generator, "bfloat16", 600, texts),
-            codec_need(codec_shape(models), settings.codec, "bfloat16"),
+            generator_need(generator_shape(OFFICIAL, dit), settings.generator, "bfloat16", 600, texts),
+            codec_need(codec_shape(OFFICIAL), settings.codec, "bfloat16"),
         )
     )
     tokens = (gibibytes * GIB - taken) // shape.cache_bytes("bfloat16")
@@ -232,8 +236,7 @@ def songs_that_fit(dit: str, language_model: str, gibibytes: float) -> int:
 
 
 def test_the_documented_table_of_models_and_gpus_is_the_computed_one() -> None:
-    text = (PROJECT_ROOT / "docs" / "gpu_memory.md").read_text()
-    rows = re.findall(r"^\| (2B|XL) \| (\S+) \| (\S+) \| (\S+) \| (\S+) \|$", text, re.MULTILINE)
+    rows = re.findall(r"^\| (2B|XL) \| (\S+) \| (\S+) \| (\S+) \| (\S+) \|$", GPU_MEMORY, re.MULTILINE)
     assert len(rows) == 6
     dits = {"2B": "acestep-v15-turbo", "XL": "acestep-v15-xl-turbo"}
     for dit, size, *cells in rows:
