@@ -18,4 +18,5 @@ def draw_timesteps(count: int, generator: torch.Generator) -> torch.Tensor:
     Most models are trained around a half (logit-normal). This one would then hardly see the noise levels of
     the first four of its eight steps, at which codes, context audio and references are the only information.
     """
-    return warped(torch.rand(count, generator=generator), _SHIFT)
+    drawn: torch.Tensor = warped(torch.rand(count, generator=generator), _SHIFT)
+    return drawn

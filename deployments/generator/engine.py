@@ -24,6 +24,7 @@ from deployments.common.precision import engine_dtype
 from deployments.generator.conditioning import ConditionEncoder
 from deployments.generator.forward import PackedTransformer
 from deployments.generator.guidance import Guidance
+from deployments.generator.model_arithmetic import ModelArithmetic
 from deployments.generator.prompts import (
     MAX_CAPTION_TOKENS,
     MAX_LYRIC_TOKENS,
@@ -218,7 +219,7 @@ class GeneratorEngine:
             self.checkpoint.default_shift if request.options.shift is None else request.options.shift,
             request.options.timesteps,
             begin=1.0 if source.clean is None else 1.0 - request.options.cover_noise_strength,
-            dtype=self._dtype,
+            arithmetic=ModelArithmetic(self._dtype),
         )
 
     def _beginning(

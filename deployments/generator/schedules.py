@@ -1,16 +1,40 @@
 """Timestep schedules: t decreases from 1, which is pure noise, to 0. Schedules do not list the final 0.
 
 Source: the sampling loops of ACE-Step 1.5's turbo, base and sft models, including where they round. The DiT
-multiplies t by 1000, so that a difference in the last bit of t is visible in a comparison of latents.
+multiplies t by 1000, so that a difference in the last bit of t is visible in a comparison of latents. The
+Generator computes in the model's dtype (`model_arithmetic`). The Ingress, which has no torch, estimates a
+job's work from the same schedules without rounding.
 """
 
 from collections.abc import Sequence
-
-import torch
+from typing import Any, Protocol
 
 from deployments.checkpoints.catalog import MAX_CUSTOM_TURBO_STEPS, TURBO_SHIFTS, TURBO_STEPS, Variant
 
 Schedule = tuple[float, ...]
+
+
+class Arithmetic(Protocol):
+    """The number format in which timesteps are computed."""
+
+    def shifted(self, steps: int, shift: float) -> Schedule:
+        """Return `steps` evenly spaced timesteps, warped."""
+
+    def rounded(self, timesteps: Schedule) -> Schedule:
+        """Return the timesteps as this format represents them."""
+
+
+class Exact:
+    """Python's floats."""
+
+    def shifted(self, steps: int, shift: float) -> Schedule:
+        return tuple(warped(1.0 - step / steps, shift) for step in range(steps))
+
+    def rounded(self, timesteps: Schedule) -> Schedule:
+        return timesteps
+
+
+EXACT = Exact()
 
 
 def schedule(
@@ -19,9 +43,9 @@ def schedule(
     shift: float,
     timesteps: Sequence[float] | None = None,
     begin: float = 1.0,
-    dtype: torch.dtype = torch.float32,
+    arithmetic: Arithmetic = EXACT,
 ) -> Schedule:
-    """The timesteps of one song, rounded to the model's `dtype`, starting with the one nearest to `begin`.
+    """The timesteps of one song, computed with `arithmetic`, starting with the one nearest to `begin`.
 
     Turbo ignores `steps`: it uses its trained table for `shift`, or `timesteps` rounded to the values of its
     tables. sft uses `timesteps` as they are; base ignores them.
@@ -29,8 +53,9 @@ def schedule(
     custom = _without_final_zeros(timesteps or ())
     if variant is Variant.TURBO:
         table = _turbo_schedule(shift, custom)
-        return _rounded(table, dtype)[_nearest_index(begin, table) :]
-    chosen = _rounded(custom, dtype) if variant is Variant.SFT and custom else _shifted(steps, shift, dtype)
+        return arithmetic.rounded(table)[_nearest_index(begin, table) :]
+    takes_custom = variant is Variant.SFT and custom
+    chosen = arithmetic.rounded(custom) if takes_custom else arithmetic.shifted(steps, shift)
     return chosen[_nearest_index(begin, chosen) :]
 
 
@@ -44,8 +69,8 @@ def renoising_levels(variant: Variant, timesteps: Schedule) -> Schedule:
     return tuple(1.0 - (k + 1) / len(timesteps) for k in range(len(timesteps)))
 
 
-def warped(timesteps: torch.Tensor, shift: float) -> torch.Tensor:
-    """Each timestep t shifted towards noise: shift·t / (1 + (shift - 1)·t)."""
+def warped(timesteps: Any, shift: float) -> Any:
+    """Timesteps shifted towards noise, a float or a tensor: shift·t / (1 + (shift - 1)·t) for each t."""
     return shift * timesteps / (1.0 + (shift - 1.0) * timesteps)
 
 
@@ -53,15 +78,6 @@ def _turbo_schedule(shift: float, custom: Schedule) -> Schedule:
     if custom:
         return tuple(_nearest(t, _TURBO_LEVELS) for t in custom[:MAX_CUSTOM_TURBO_STEPS])
     return _TURBO_TABLES[_nearest(shift, TURBO_SHIFTS)]
-
-
-def _shifted(steps: int, shift: float, dtype: torch.dtype) -> Schedule:
-    """`steps` evenly spaced timesteps, warped; all arithmetic is in `dtype`."""
-    return tuple(warped(torch.linspace(1.0, 0.0, steps + 1, dtype=dtype)[:-1], shift).tolist())
-
-
-def _rounded(timesteps: Schedule, dtype: torch.dtype) -> Schedule:
-    return tuple(torch.tensor(timesteps, dtype=dtype).tolist())
 
 
 def _nearest(value: float, levels: Sequence[float]) -> float:
@@ -79,6 +95,6 @@ def _without_final_zeros(timesteps: Sequence[float]) -> Schedule:
     return tuple(kept)
 
 
-_TURBO_TABLES = {shift: _shifted(TURBO_STEPS, shift, torch.float64) for shift in TURBO_SHIFTS}
+_TURBO_TABLES = {shift: EXACT.shifted(TURBO_STEPS, shift) for shift in TURBO_SHIFTS}
 _TURBO_LEVELS = sorted({t for table in _TURBO_TABLES.values() for t in table}, reverse=True)
 """In descending order, so that a tie is rounded to the noisier level."""

@@ -1,12 +1,12 @@
 """Estimation of a job's work before it runs."""
 
 from configs.domain import LATENT_RATE, code_count, latent_frames
-from deployments.checkpoints.catalog import MAX_CUSTOM_TURBO_STEPS, TURBO_STEPS, DiTCheckpoint, Variant
+from deployments.checkpoints.catalog import DiTCheckpoint
 from deployments.common.messages import STAGES, Stage
+from deployments.generator.schedules import schedule
 from serve_app.request.capabilities import Limits
 from serve_app.request.draft import Draft
 from serve_app.request.planning import plan_request, unasked_duration
-from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec
 from serve_app.request.work import StageWork, Work, stage_of_model
 
@@ -51,24 +51,12 @@ def job_work(draft: Draft, limits: Limits) -> Work:
 
 def denoising_rows(spec: JobSpec, dit: DiTCheckpoint) -> int:
     """DiT rows of one song over all steps: one per step, and a second one where guidance acts."""
-    timesteps = _timesteps(spec.request, dit)
-    if spec.source is not None:
-        begin = 1.0 - spec.request.cover_noise_strength
-        first = min(range(len(timesteps)), key=lambda index: abs(timesteps[index] - begin))
-        timesteps = timesteps[first:]
     request = spec.request
+    begin = 1.0 if spec.source is None else 1.0 - request.cover_noise_strength
+    timesteps = schedule(
+        dit.variant, request.inference_steps, dit.shift(request.shift), request.timesteps, begin
+    )
     if not dit.takes_guidance or request.guidance_scale <= 1.0:
         return len(timesteps)
     guided = sum(request.cfg_interval_start <= t <= request.cfg_interval_end for t in timesteps)
     return len(timesteps) + guided
-
-
-def _timesteps(request: GenerateRequest, dit: DiTCheckpoint) -> list[float]:
-    """The timesteps of `deployments.generator.schedules`, up to rounding."""
-    if request.timesteps and dit.takes_timesteps:
-        custom = [t for t in request.timesteps if t > 0]
-        return custom[:MAX_CUSTOM_TURBO_STEPS] if dit.variant is Variant.TURBO else custom
-    steps = TURBO_STEPS if dit.variant is Variant.TURBO else request.inference_steps
-    shift = dit.shift(request.shift)
-    even = (1.0 - step / steps for step in range(steps))
-    return [shift * t / (1.0 + (shift - 1.0) * t) for t in even]

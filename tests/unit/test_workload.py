@@ -8,6 +8,7 @@ import pytest
 from configs.settings import ModelSettings, Settings
 from deployments.checkpoints.catalog import OFFICIAL_DITS, Variant
 from deployments.common.messages import STAGES
+from deployments.generator.model_arithmetic import ModelArithmetic
 from deployments.generator.schedules import schedule
 from serve_app.request.capabilities import Limits, server_limits
 from serve_app.request.draft import draft_of
@@ -117,5 +118,5 @@ def test_a_source_under_noise_takes_the_place_of_as_many_steps_as_the_generator_
 ) -> None:
     dit = {Variant.TURBO: TURBO, Variant.BASE: BASE, Variant.SFT: SFT}[variant]
     fields = {"cover_noise_strength": strength, "shift": shift, "inference_steps": 30, "guidance_scale": 1}
-    run = schedule(variant, 30, dit.shift(shift), begin=1.0 - strength)
+    run = schedule(variant, 30, dit.shift(shift), begin=1.0 - strength, arithmetic=ModelArithmetic())
     assert denoising_rows(spec(source=20.0, task_type="cover", **fields), dit) == len(run)

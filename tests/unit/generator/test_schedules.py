@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from deployments.checkpoints.catalog import Variant
+from deployments.generator.model_arithmetic import ModelArithmetic
 from deployments.generator.schedules import renoising_levels, schedule
 
 SHIFT_3 = (1, 21 / 22, 0.9, 5 / 6, 0.75, 9 / 14, 0.5, 0.3)
@@ -39,8 +40,18 @@ def test_sft_takes_custom_timesteps_as_they_are() -> None:
 
 
 def test_timesteps_are_rounded_to_the_models_dtype() -> None:
-    rounded = schedule(Variant.TURBO, 8, 3.0, dtype=torch.bfloat16)
+    rounded = schedule(Variant.TURBO, 8, 3.0, arithmetic=ModelArithmetic(torch.bfloat16))
     assert rounded == (1.0, 0.953125, 0.8984375, 0.83203125, 0.75, 0.64453125, 0.5, 0.30078125)
+
+
+@pytest.mark.parametrize("variant", Variant)
+@pytest.mark.parametrize("shift", [1.0, 2.3, 3.0])
+@pytest.mark.parametrize("custom", [None, (0.97, 0.5, 0.2)])
+def test_without_rounding_the_schedule_is_the_same_up_to_the_last_digit(
+    variant: Variant, shift: float, custom: tuple[float, ...] | None
+) -> None:
+    exact = schedule(variant, 27, shift, custom, begin=0.8)
+    assert exact == pytest.approx(schedule(variant, 27, shift, custom, 0.8, ModelArithmetic()), abs=1e-6)
 
 
 @pytest.mark.parametrize(("begin", "first"), [(1.0, 1.0), (0.8, 5 / 6), (0.4, 0.5), (0.0, 0.3)])
