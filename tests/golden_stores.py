@@ -11,6 +11,7 @@ import sqlite3
 import sys
 import tempfile
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ from serve_app.request.work import Work
 from tests.redis_server import RedisServer
 
 FOLDER = Path(__file__).parent / "data" / "job_store"
-LAYOUT = "layout_1c"
-"""Name of the newest files."""
+LAYOUTS = ("layout_1b", "layout_1c", "layout_2")
+"""Names of the files with the jobs below; the newest is last."""
 BEFORE_MODELS = "layout_1b"
 """Name of the files whose jobs name no DiT and whose work is not divided between checkpoints."""
 
@@ -119,6 +120,16 @@ def golden_jobs() -> dict[str, Job]:
         submitted_at=1_700_000_002.0,
     )
     return {job.job_id: job for job in (running, succeeded)}
+
+
+def jobs_of(layout: str) -> dict[str, Job]:
+    """Return the jobs of a golden file as this release reads them."""
+    if layout != BEFORE_MODELS:
+        return golden_jobs()
+    return {
+        job_id: job.with_(spec=replace(job.spec, dit=None), work=replace(job.work, models={}))
+        for job_id, job in golden_jobs().items()
+    }
 
 
 def restore_sqlite(name: str, path: Path) -> None:

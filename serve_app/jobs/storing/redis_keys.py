@@ -22,6 +22,10 @@ class Keys:
         """Hash: job id -> JSON."""
         return f"{self.prefix}:records"
 
+    def part(self, name: str) -> str:
+        """Hash: job id -> JSON of one part of the record."""
+        return f"{self.prefix}:{name}s"
+
     @property
     def set_aside(self) -> str:
         """Hash: job id -> a record that could not be read."""

@@ -7,7 +7,7 @@ import re
 import secrets
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -18,12 +18,13 @@ from redis.retry import Retry
 
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Job, JobState
+from serve_app.jobs.storing.parts import PARTS, WrittenParts
 from serve_app.jobs.storing.records import (
-    RecordError,
+    Parts,
     RecordReader,
-    job_from_json,
-    job_to_json,
     newer_version,
+    parts_to_json,
+    record_to_json,
 )
 from serve_app.jobs.storing.redis_keys import Keys
 from serve_app.jobs.storing.store import SECRET_BYTES, ClientKey, SetAside, StoreError, check_owner
@@ -34,7 +35,8 @@ TIMEOUT_SECONDS = 5.0
 """Time-out of connecting and of each answer, unless the URL sets another (`?socket_timeout=`)."""
 PASSWORD_VARIABLE = "ACESTEP_REDIS_PASSWORD"
 DEFAULT_PREFIX = "acestep"
-OPEN_JOBS_AT_ONCE = 500
+JOBS_AT_ONCE = 500
+"""Records of one read: more of them would keep Redis busy, and exceed the arguments of a script."""
 
 NOT_DURABLE = (
     "%s: jobs that were accepted can be lost where Redis or its machine crashes: set `appendonly yes` and "
@@ -51,10 +53,22 @@ return 1
 """
 """Lua: makes removals if the epoch is still the one that was read."""
 
+READ = """
+local found = {}
+for i = 1, #KEYS do found[i] = redis.call('HMGET', KEYS[i], unpack(ARGV)) end
+return found
+"""
+"""Lua: reads the same fields of several hashes as they are at one moment, even if Redis is full."""
+
 Migration = Callable[["redis.Redis", Keys], None]
 """Converts the keys from one version to the next. It may be interrupted anywhere, and is then run again."""
 
-MIGRATIONS: tuple[Migration, ...] = ()
+
+def _parts_apart(_client: redis.Redis, _keys: Keys) -> None:
+    """Convert nothing: a record of version 1 has its parts inside, until its job is written again."""
+
+
+MIGRATIONS: tuple[Migration, ...] = (_parts_apart,)
 """From version 1 to 2, from 2 to 3 …"""
 
 
@@ -69,7 +83,9 @@ class RedisJobStore:
         url, self._keys, self._location = _parts(url)
         self._closed = False
         self._records = RecordReader()
+        self._written = WrittenParts()
         self._seen = 0
+        """Number of the store's writes when this tracker last read or wrote."""
         self._write_lock = threading.Lock()
         with self._errors():
             self._redis = self._connect(url)
@@ -78,29 +94,20 @@ class RedisJobStore:
             self._warn_unless_durable()
 
     def write(self, changes: Mapping[str, Job | None]) -> None:
-        records = {job_id: job and job_to_json(job) for job_id, job in changes.items()}
-        if not records:
+        if not changes:
             return
-        sequences = [job.place.sequence + 1 for job in changes.values() if job]
-        if not sequences:
-            self._delete(list(records))
-            return
-        with self._changing() as (pipe, next_sequence):
-            earlier = self._earlier(pipe, list(records))
-            pipe.multi()
-            for job_id, job in changes.items():
-                self._move(pipe, job_id, earlier.get(job_id), job)
-                if record := records[job_id]:
-                    pipe.hset(self._keys.records, job_id, record)
-                else:
-                    pipe.hdel(self._keys.records, job_id)
-            if max(sequences) > next_sequence:
-                pipe.hset(self._keys.meta, "next_sequence", max(sequences))
+        try:
+            if any(changes.values()):
+                self._write(changes)
+            else:
+                self._delete(list(changes))
+        except BaseException:
+            self._written.forget(changes)
+            raise
+        self._written.written(changes)
 
     def get(self, job_id: str) -> Job | None:
-        with self._errors():
-            record: Any = self._redis.hget(self._keys.records, job_id)
-        return None if record is None else self._records.job(job_id, record)
+        return self.get_many([job_id]).get(job_id)
 
     def get_many(self, job_ids: Collection[str]) -> Mapping[str, Job]:
         return {job.job_id: job for job in self._jobs(list(job_ids))}
@@ -108,8 +115,8 @@ class RedisJobStore:
     def unsettled_jobs(self) -> Iterator[Job]:
         with self._errors():
             job_ids = self._redis.zrange(self._keys.open, 0, -1)
-        for start in range(0, len(job_ids), OPEN_JOBS_AT_ONCE):
-            yield from self._jobs(job_ids[start : start + OPEN_JOBS_AT_ONCE])
+        for start in range(0, len(job_ids), JOBS_AT_ONCE):
+            yield from self._jobs(job_ids[start : start + JOBS_AT_ONCE])
 
     def next_sequence(self) -> int:
         with self._errors():
@@ -194,10 +201,11 @@ class RedisJobStore:
         ]
 
     def take_back(self) -> list[str]:
-        readable: dict[str, Job | None] = {}
-        for kept in self.aside():
-            with suppress(RecordError):
-                readable[kept.job_id] = job_from_json(kept.record)
+        kept = [one.job_id for one in self.aside()]
+        with self._errors():
+            found = self._read_records(self._redis, self._keys.set_aside, kept)
+        # A reader of its own: these records stay where they are if they are still unreadable.
+        readable: dict[str, Job | None] = {job.job_id: job for job in RecordReader().jobs(found)}
         self.write(readable)
         if readable:
             with self._changing() as (pipe, _):
@@ -286,13 +294,15 @@ class RedisJobStore:
             epoch = self._epoch if self._is_mine else self._epoch + 1
             pipe.hset(self._keys.meta, mapping={"epoch": epoch, "writes": writes + 1})
             pipe.execute()
-            self._epoch, self._is_mine = epoch, True
+            self._epoch, self._is_mine, self._seen = epoch, True, writes + 1
 
     def _owned_meta(self, client: redis.Redis) -> tuple[int, int, int]:
         """Return (epoch, writes, next sequence). Raises StoreError if this tracker may not write."""
         found: list[Any] = client.hmget(self._keys.meta, ["epoch", "writes", "next_sequence"])
         epoch, writes, next_sequence = (int(number or 0) for number in found)
         check_owner(self._location, epoch, self._epoch, self._is_mine, is_as_read=writes == self._seen)
+        if writes != self._seen:
+            self._written.forget_all()  # after a failover Redis may lack our last writes
         return epoch, writes, next_sequence
 
     def _warn_unless_durable(self) -> None:
@@ -305,14 +315,45 @@ class RedisJobStore:
         if (file, sync) != ("yes", "always"):
             logger.warning(NOT_DURABLE, self._location, file, sync)
 
+    def _write(self, changes: Mapping[str, Job | None]) -> None:
+        """Write records, of which at least one is inserted or replaced."""
+        with self._changing() as (pipe, next_sequence):
+            earlier = self._earlier(pipe, list(changes))
+            pipe.multi()
+            for job_id, job in changes.items():
+                self._move(pipe, job_id, earlier.get(job_id), job)
+                if job is None:
+                    self._remove(pipe, job_id)
+                else:
+                    self._put(pipe, job)
+            after = max(job.place.sequence for job in changes.values() if job) + 1
+            if after > next_sequence:
+                pipe.hset(self._keys.meta, "next_sequence", after)
+
+    def _put(self, pipe: Pipeline, job: Job) -> None:
+        """Insert or replace a record. Parts that the store has are not written again."""
+        pipe.hset(self._keys.records, job.job_id, record_to_json(job))
+        for part, content in parts_to_json(job, self._written.changed(job)).items():
+            if content is None:
+                pipe.hdel(self._keys.part(part), job.job_id)
+            else:
+                pipe.hset(self._keys.part(part), job.job_id, content)
+
+    def _remove(self, pipe: Pipeline, job_id: str) -> None:
+        for key in self._hashes:
+            pipe.hdel(key, job_id)
+
+    @property
+    def _hashes(self) -> list[str]:
+        """The hashes with the record and the parts of each job."""
+        return [self._keys.records, *map(self._keys.part, PARTS)]
+
     def _earlier(self, client: redis.Redis, job_ids: Sequence[str]) -> dict[str, Job]:
-        """Return the records to be replaced. Unreadable ones are removed from every sorted set."""
-        found: dict[str, Job] = {}
-        stored: list[Any] = client.hmget(self._keys.records, list(job_ids))
-        for job_id, record in zip(job_ids, stored, strict=True):
-            if record is None:
-                continue
-            if job := self._records.job(job_id, record):
+        """Return the jobs to be replaced. Unreadable ones are removed from every sorted set."""
+        found = {job_id: job for job_id in job_ids if (job := self._written.known(job_id))}
+        unknown = [job_id for job_id in job_ids if job_id not in found]
+        for job_id, record, parts in self._read_records(client, self._keys.records, unknown):
+            if job := self._records.job(job_id, record, parts):
                 found[job_id] = job
             else:
                 self._take_out(job_id)
@@ -321,13 +362,15 @@ class RedisJobStore:
 
     def _set_one_aside(self, job_id: str, reason: str) -> SetAside | None:
         """Move one record; None if it has been deleted or rewritten."""
+        self._written.forget([job_id])
         with self._changing() as (pipe, _):
-            record: Any = pipe.hget(self._keys.records, job_id)
-            readable = record is None or self._records.job(job_id, record)
+            found = self._read_records(pipe, self._keys.records, [job_id])
+            readable = not found or self._records.jobs(found)
             state = "" if readable else self._state_of(job_id)
             pipe.multi()
             if readable:
                 return None
+            record = found[0][1]
             pipe.hset(self._keys.set_aside, job_id, record)
             why = json.dumps({"state": state, "reason": reason})
             pipe.hset(self._keys.set_aside_reasons, job_id, why)
@@ -370,13 +413,13 @@ class RedisJobStore:
             epoch, *_ = self._owned_meta(self._redis)
             earlier = self._earlier(self._redis, job_ids)
             sets = {job_id: self._keys.of(job) for job_id, job in earlier.items()}
+            hashes = [self._keys.stored, *self._hashes]
             removals = [
                 removal
                 for job_id in job_ids
                 for removal in [
                     *(("ZREM", key, job_id) for key in sets.get(job_id, ())),
-                    ("HDEL", self._keys.stored, job_id),
-                    ("HDEL", self._keys.records, job_id),
+                    *(("HDEL", key, job_id) for key in hashes),
                 ]
             ]
             keys = [self._keys.meta, *(key for _, key, _ in removals)]
@@ -389,12 +432,25 @@ class RedisJobStore:
 
     def _jobs(self, job_ids: Sequence[Any]) -> list[Job]:
         """Return the records of some ids, without those that were deleted since the ids were listed."""
-        if not job_ids:
-            return []
         with self._errors():
-            records: list[Any] = self._redis.hmget(self._keys.records, list(job_ids))
-        names = (job_id.decode() if isinstance(job_id, bytes) else job_id for job_id in job_ids)
-        return self._records.jobs(pair for pair in zip(names, records, strict=True) if pair[1] is not None)
+            return self._records.jobs(self._read_records(self._redis, self._keys.records, job_ids))
+
+    def _read_records(
+        self, client: redis.Redis, records: str, job_ids: Sequence[Any]
+    ) -> list[tuple[str, bytes, Parts]]:
+        """Return (job id, record, parts) of those ids that have a record in a hash."""
+        keys = [records, *map(self._keys.part, PARTS)]
+        found: list[tuple[str, bytes, Parts]] = []
+        for start in range(0, len(job_ids), JOBS_AT_ONCE):
+            some = job_ids[start : start + JOBS_AT_ONCE]
+            stored: list[Any] = client.eval(READ, len(keys), *keys, *some)
+            names = (job_id.decode() if isinstance(job_id, bytes) else job_id for job_id in some)
+            found += (
+                (name, record, dict(zip(PARTS, parts, strict=True)))
+                for name, record, *parts in zip(names, *stored, strict=True)
+                if record is not None
+            )
+        return found
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

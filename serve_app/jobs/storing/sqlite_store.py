@@ -7,20 +7,15 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Job, JobState
-from serve_app.jobs.storing.records import (
-    RecordError,
-    RecordReader,
-    job_from_json,
-    job_to_json,
-    newer_version,
-)
+from serve_app.jobs.storing.parts import PARTS, WrittenParts
+from serve_app.jobs.storing.records import RecordReader, newer_version, parts_to_json, record_to_json
 from serve_app.jobs.storing.store import SECRET_BYTES, ClientKey, SetAside, StoreError, check_owner
 
 logger = logging.getLogger("ray.serve")
@@ -63,25 +58,38 @@ VERSION_1: Migration = (
     "CREATE INDEX jobs_stored ON jobs (client, stored_bytes) WHERE stored_bytes > 0",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (VERSION_1,)
-
-_FIXED = ("job_id", "sequence", "client", "idempotency_key")
-_CHANGING = ("state", "is_open", "finished_at", "has_files", "stored_bytes", "record")
-_PUT = (
-    f"INSERT INTO jobs ({', '.join(_FIXED + _CHANGING)}) "
-    f"VALUES ({', '.join(f':{name}' for name in _FIXED + _CHANGING)}) "
-    f"ON CONFLICT (job_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _CHANGING)}"
-)
-_SET_ASIDE = (
-    # Created when first needed, so the schema version stays that of releases that lack this table.
+PARTS_APART: Migration = (
+    # The record of a job that an earlier release wrote has its parts inside, until it is written again.
+    *(f"CREATE TABLE {part}s (sequence INTEGER PRIMARY KEY, content TEXT NOT NULL)" for part in PARTS),
+    # Earlier releases created this table when they first needed it.
     """CREATE TABLE IF NOT EXISTS set_aside (
         job_id TEXT PRIMARY KEY,
         state TEXT NOT NULL,
         reason TEXT NOT NULL,
         set_aside_at REAL NOT NULL,
         record BLOB NOT NULL
-    )"""
+    )""",
+    # The parts of a record that is set aside stay where they are.
+    "ALTER TABLE set_aside ADD COLUMN sequence INTEGER",
 )
+
+MIGRATIONS: tuple[Migration, ...] = (VERSION_1, PARTS_APART)
+
+_FIXED = ("job_id", "sequence", "client", "idempotency_key")
+_INDEXED = ("state", "is_open", "finished_at", "has_files", "stored_bytes")
+_CHANGING = (*_INDEXED, "record")
+_PUT = (
+    f"INSERT INTO jobs ({', '.join(_FIXED + _CHANGING)}) "
+    f"VALUES ({', '.join(f':{name}' for name in _FIXED + _CHANGING)}) "
+    f"ON CONFLICT (job_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _CHANGING)}"
+)
+_PUT_PART = {part: f"INSERT OR REPLACE INTO {part}s VALUES (?, ?)" for part in PARTS}
+_DELETE_PART = {part: f"DELETE FROM {part}s WHERE sequence = ?" for part in PARTS}
+_JOIN_PARTS = " ".join(f"LEFT JOIN {part}s ON {part}s.sequence = kept.sequence" for part in PARTS)
+_PARTS = ", ".join(f"CAST({part}s.content AS BLOB)" for part in PARTS)
+# As bytes: text that is not UTF-8 would fail the whole query.
+_SELECT_JOBS = f"SELECT job_id, CAST(record AS BLOB), {_PARTS} FROM jobs AS kept {_JOIN_PARTS}"
+_SELECT_ASIDE = f"SELECT job_id, record, {_PARTS} FROM set_aside AS kept {_JOIN_PARTS}"
 
 
 class SqliteJobStore:
@@ -93,7 +101,9 @@ class SqliteJobStore:
     def __init__(self, path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> None:
         self._path = path
         self._records = RecordReader()
+        self._written = WrittenParts()
         self._seen = 0
+        """`_data_version` when this tracker last read or wrote."""
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()
         with self._errors():
@@ -104,22 +114,23 @@ class SqliteJobStore:
             try:
                 self._prepare(migrations)
                 self._epoch, self._is_mine = self._take_over()
+                self._seen = self._data_version()
                 self._reader = self._connect()
             except BaseException:
                 self._writer.close()
                 raise
 
     def write(self, changes: Mapping[str, Job | None]) -> None:
-        rows = [_row(job) for job in changes.values() if job is not None]
-        gone = [(job_id,) for job_id, job in changes.items() if job is None]
-        with self._changing(takes=bool(rows)):
-            self._writer.executemany("DELETE FROM jobs WHERE job_id = ?", gone)
-            if rows:
-                self._writer.executemany(_PUT, rows)
-                self._writer.execute(
-                    "UPDATE meta SET value = max(value, (SELECT ifnull(max(sequence), -1) + 1 FROM jobs)) "
-                    "WHERE name = 'next_sequence'"
-                )
+        kept = [job for job in changes.values() if job is not None]
+        gone = [job_id for job_id, job in changes.items() if job is None]
+        try:
+            with self._changing(takes=bool(kept)):
+                self._delete(gone)
+                self._put(kept)
+        except BaseException:
+            self._written.forget(changes)
+            raise
+        self._written.written(changes)
 
     def get(self, job_id: str) -> Job | None:
         # As bytes, because a client may ask for an id that is no valid text, with half of a surrogate pair.
@@ -131,7 +142,7 @@ class SqliteJobStore:
         return {job.job_id: job for job in found}
 
     def unsettled_jobs(self) -> Iterator[Job]:
-        return iter(self._jobs("is_open ORDER BY sequence"))
+        return iter(self._jobs("is_open ORDER BY kept.sequence"))
 
     def next_sequence(self) -> int:
         return int(self._meta("next_sequence"))
@@ -146,7 +157,7 @@ class SqliteJobStore:
         )
 
     def find(self, client: str, idempotency_key: str) -> Job | None:
-        condition = "client = ? AND idempotency_key = ? ORDER BY sequence DESC LIMIT 1"
+        condition = "client = ? AND idempotency_key = ? ORDER BY kept.sequence DESC LIMIT 1"
         found = self._jobs(condition, client, idempotency_key)
         return found[0] if found else None
 
@@ -156,9 +167,9 @@ class SqliteJobStore:
     def page(self, client: str | None, state: JobState | None, before: int, limit: int) -> list[Job]:
         wanted = {"client": client, "state": state}
         given = {column: value for column, value in wanted.items() if value is not None}
-        conditions = " AND ".join([*(f"{column} = ?" for column in given), "sequence < ?"])
+        conditions = " AND ".join([*(f"{column} = ?" for column in given), "kept.sequence < ?"])
         return self._jobs(
-            f"{conditions} ORDER BY sequence DESC LIMIT ?",
+            f"{conditions} ORDER BY kept.sequence DESC LIMIT ?",
             *given.values(),
             max(-1, min(before, MAX_SEQUENCE)),
             limit,
@@ -167,7 +178,7 @@ class SqliteJobStore:
     def ended(self, before: float, with_files: bool, limit: int) -> list[Job]:
         files = "AND has_files" if with_files else ""
         return self._jobs(
-            f"NOT is_open {files} AND finished_at < ? ORDER BY finished_at, sequence LIMIT ?",
+            f"NOT is_open {files} AND finished_at < ? ORDER BY finished_at, kept.sequence LIMIT ?",
             before,
             limit,
         )
@@ -177,7 +188,7 @@ class SqliteJobStore:
             "SELECT job_id FROM jobs WHERE job_id IN (SELECT value FROM json_each(?))",
             json.dumps(list(job_ids)),
         )
-        aside = self._rows("SELECT job_id FROM set_aside") if self._has_set_aside() else []
+        aside = self._rows("SELECT job_id FROM set_aside")
         return set(job_ids) - {job_id for (job_id,) in [*known, *aside]}
 
     def noted_unreadable(self) -> int:
@@ -187,37 +198,34 @@ class SqliteJobStore:
         moved = []
         noted = dict(self._records.unreadable)
         with self._changing(takes=True):
-            self._writer.execute(_SET_ASIDE)
             for job_id, reason in noted.items():
-                found = self._writer.execute(
-                    "SELECT state, CAST(record AS BLOB) FROM jobs WHERE job_id = ?", (job_id,)
-                ).fetchone()
-                if found is None or self._records.job(job_id, found[1]):
+                found = self._writer.execute(f"{_SELECT_JOBS} WHERE job_id = ?", (job_id,)).fetchone()
+                if found is None or self._records.jobs(_records([found])):
                     continue  # it has been deleted or rewritten
-                state, record = found
+                record = found[1]
+                state, sequence = self._writer.execute(
+                    "SELECT state, sequence FROM jobs WHERE job_id = ?", (job_id,)
+                ).fetchone()
                 moved.append(SetAside(job_id, state, reason, record))
                 self._writer.execute(
-                    "INSERT OR REPLACE INTO set_aside VALUES (?, ?, ?, ?, ?)",
-                    (job_id, state, reason, time.time(), record),
+                    "INSERT OR REPLACE INTO set_aside VALUES (?, ?, ?, ?, ?, ?)",
+                    (job_id, state, reason, time.time(), record, sequence),
                 )
                 self._writer.execute("DELETE FROM jobs WHERE job_id = ?", (job_id,))
+        self._written.forget(noted)
         self._records.done(noted)
         return moved
 
     def aside(self) -> list[SetAside]:
-        if not self._has_set_aside():
-            return []
         rows = self._rows("SELECT job_id, state, reason, record FROM set_aside ORDER BY set_aside_at, job_id")
         return [SetAside(*row) for row in rows]
 
     def take_back(self) -> list[str]:
-        readable = []
-        for kept in self.aside():
-            with suppress(RecordError):
-                readable.append(job_from_json(kept.record))
+        # A reader of its own: these records stay where they are if they are still unreadable.
+        readable = RecordReader().jobs(_records(self._rows(_SELECT_ASIDE)))
         if readable:
             with self._changing(takes=True):
-                self._writer.executemany(_PUT, [_row(job) for job in readable])
+                self._put(readable)
                 ids = [(job.job_id,) for job in readable]
                 self._writer.executemany("DELETE FROM set_aside WHERE job_id = ?", ids)
         return [job.job_id for job in readable]
@@ -278,7 +286,6 @@ class SqliteJobStore:
         except sqlite3.Error as error:
             logger.warning("%s: the job store can be read and not written yet: %s", self._path, error)
         (epoch,) = self._writer.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
-        self._seen = self._data_version()
         return int(epoch), False
 
     def _next_epoch(self) -> int:
@@ -298,8 +305,11 @@ class SqliteJobStore:
             with self._transaction():
                 epoch, is_mine = self._epoch, self._is_mine
                 (stored,) = self._writer.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
-                is_as_read = is_mine or self._data_version() == self._seen
+                is_as_read = self._data_version() == self._seen
                 check_owner(str(self._path), stored, epoch, is_mine, is_as_read)
+                if not is_as_read:
+                    self._written.forget_all()
+                    self._seen = self._data_version()
                 if takes and not is_mine:
                     epoch, is_mine = self._next_epoch(), True
                 yield
@@ -316,17 +326,47 @@ class SqliteJobStore:
                 self._writer.execute("ROLLBACK")
             raise
 
-    def _has_set_aside(self) -> bool:
-        return bool(self._rows("SELECT 1 FROM sqlite_schema WHERE name = 'set_aside'"))
-
     def _meta(self, name: str) -> Any:
         ((value,),) = self._rows("SELECT value FROM meta WHERE name = ?", name)
         return value
 
+    def _put(self, jobs: Sequence[Job]) -> None:
+        """Insert or replace jobs. Parts that the store has are not written again."""
+        if not jobs:
+            return
+        for job in jobs:
+            self._put_record(job)
+            for part, content in parts_to_json(job, self._written.changed(job)).items():
+                if content is None:
+                    self._writer.execute(_DELETE_PART[part], (job.place.sequence,))
+                else:
+                    self._writer.execute(_PUT_PART[part], (job.place.sequence, content))
+        self._writer.execute(
+            "UPDATE meta SET value = :next WHERE name = 'next_sequence' AND value < :next",
+            {"next": max(job.place.sequence for job in jobs) + 1},
+        )
+
+    def _put_record(self, job: Job) -> None:
+        """Insert or replace a record, and touch only those indexes whose columns change."""
+        known = self._written.known(job.job_id)
+        row = _row(job) | {"record": record_to_json(job).decode()}
+        if known is None:
+            self._writer.execute(_PUT, row)
+            return
+        before = _row(known)
+        changed = [name for name in _INDEXED if row[name] != before[name]]
+        columns = ", ".join(f"{name} = :{name}" for name in [*changed, "record"])
+        self._writer.execute(f"UPDATE jobs SET {columns} WHERE sequence = :sequence", row)
+
+    def _delete(self, job_ids: Sequence[str]) -> None:
+        for job_id in job_ids:
+            deleted = "DELETE FROM jobs WHERE job_id = ? RETURNING sequence"
+            for row in self._writer.execute(deleted, (job_id,)).fetchall():
+                for delete_part in _DELETE_PART.values():
+                    self._writer.execute(delete_part, row)
+
     def _jobs(self, condition: str, *values: Any) -> list[Job]:
-        # As bytes: text that is not UTF-8 would fail the whole query.
-        query = f"SELECT job_id, CAST(record AS BLOB) FROM jobs WHERE {condition}"
-        return self._records.jobs(self._rows(query, *values))
+        return self._records.jobs(_records(self._rows(f"{_SELECT_JOBS} WHERE {condition}", *values)))
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
         with self._errors(), self._read_lock:
@@ -341,6 +381,7 @@ class SqliteJobStore:
 
 
 def _row(job: Job) -> dict[str, Any]:
+    """Return the columns of a job except the record."""
     return {
         "job_id": job.job_id,
         "sequence": job.place.sequence,
@@ -351,5 +392,9 @@ def _row(job: Job) -> dict[str, Any]:
         "finished_at": job.finished_at,
         "has_files": bool(job.files),
         "stored_bytes": job.stored_bytes,
-        "record": job_to_json(job).decode(),
     }
+
+
+def _records(rows: Iterable[Any]) -> Iterator[tuple[str, bytes, dict[str, bytes | None]]]:
+    """Yield (job id, record, parts) of the rows of `_SELECT_JOBS`."""
+    return ((job_id, record, dict(zip(PARTS, parts, strict=True))) for job_id, record, *parts in rows)

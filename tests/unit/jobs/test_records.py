@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from configs.domain import Task
 from deployments.common.messages import Metadata
 from serve_app.jobs.model import Callback, Checkpoint, IdempotencyKey, Job, JobState, Place
-from serve_app.jobs.storing.records import job_from_json, job_to_json
+from serve_app.jobs.storing.records import UPGRADES, job_from_json, parts_to_json, record_to_json
 from serve_app.jobs.storing.store import StoreError
 from serve_app.request.repainting import RepaintSpan
 from serve_app.request.schemas import GenerateRequest
@@ -137,11 +137,11 @@ def kinds(value: Any) -> Any:
 @settings(max_examples=100, deadline=None)
 @given(jobs)
 def test_a_job_read_back_is_the_same_to_the_last_digit(job: Job) -> None:
-    assert kinds(job_from_json(job_to_json(job))) == kinds(job)
+    assert kinds(job_from_json(record_to_json(job), parts_to_json(job))) == kinds(job)
 
 
 def test_an_older_record_is_brought_up_to_date_one_layout_after_the_other() -> None:
-    written = job_to_json(a_job(1))
+    written, parts = record_to_json(a_job(1)), parts_to_json(a_job(1))
 
     def renamed(job: dict[str, Any]) -> dict[str, Any]:
         return {**job, "stage": "renamed"}
@@ -149,14 +149,14 @@ def test_an_older_record_is_brought_up_to_date_one_layout_after_the_other() -> N
     def appended(job: dict[str, Any]) -> dict[str, Any]:
         return {**job, "stage": job["stage"] + " and appended"}
 
-    upgrades = (renamed, appended)
-    assert job_from_json(written, upgrades) == a_job(1, stage="renamed and appended")
-    assert job_from_json(job_to_json(a_job(1), upgrades), upgrades) == a_job(1)
+    upgrades = (*UPGRADES, renamed, appended)
+    assert job_from_json(written, parts, upgrades) == a_job(1, stage="renamed and appended")
+    assert job_from_json(record_to_json(a_job(1), upgrades), parts, upgrades) == a_job(1)
 
 
 def test_the_record_of_a_later_release_is_refused_with_what_to_do() -> None:
-    later = job_to_json(a_job(7), upgrades=(lambda job: job,))
-    with pytest.raises(StoreError, match=r"job-7 has version 2, .* run the release that wrote it"):
+    later = record_to_json(a_job(7), upgrades=(*UPGRADES, lambda job: job))
+    with pytest.raises(StoreError, match=r"job-7 has version 3, .* run the release that wrote it"):
         job_from_json(later)
 
 
@@ -170,4 +170,23 @@ def test_a_damaged_record_is_a_store_error(record: str) -> None:
 
 def test_a_job_that_json_cannot_hold_is_a_store_error_that_names_it() -> None:
     with pytest.raises(StoreError, match="job job-1 can't be written"):
-        job_to_json(a_job(1, result={"thing": object()}))
+        parts_to_json(a_job(1, result={"thing": object()}))
+
+
+def test_a_change_of_state_writes_neither_specification_nor_checkpoint_nor_result() -> None:
+    large = a_job(1, spec=JobSpec(GenerateRequest(lyrics="la " * 1000), seeds=(1,)))
+    codes = Checkpoint(codes=(tuple(range(3000)),))
+    lives = [
+        large,
+        large.with_(checkpoint=codes),
+        large.with_(result={"audio_codes": "<|audio_code_1|>" * 3000}),
+    ]
+    sizes = {len(record_to_json(job)) for job in lives}
+    assert len(sizes) == 1
+    assert sizes.pop() < len(parts_to_json(large)["spec"] or "") / 2
+
+
+def test_parts_that_a_job_does_not_have_are_not_written() -> None:
+    assert parts_to_json(a_job(1), ["checkpoint", "result"]) == {"checkpoint": None, "result": None}
+    empty = a_job(1, result={})
+    assert job_from_json(record_to_json(empty), parts_to_json(empty)) == empty

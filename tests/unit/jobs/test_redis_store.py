@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from configs.settings import Settings
 from serve_app.jobs.model import IdempotencyKey
 from serve_app.jobs.storing.redis_keys import Keys
-from serve_app.jobs.storing.redis_store import RedisJobStore
+from serve_app.jobs.storing.redis_store import MIGRATIONS, RedisJobStore
 from serve_app.jobs.storing.store import StoreError
 from serve_app.jobs.storing.stores import open_store
 from tests.job_records import a_finished_job, a_job
@@ -41,19 +41,19 @@ def test_stores_of_two_prefixes_know_nothing_of_each_other(redis_server: RedisSe
 def test_the_keys_are_taken_through_all_later_versions_once(redis_location: str) -> None:
     done: list[str] = []
 
-    def second(client: redis.Redis, keys: Keys) -> None:
-        done.append("second")
+    def one(client: redis.Redis, keys: Keys) -> None:
+        done.append("one")
         client.set(f"{keys.prefix}:mood", "calm")
 
-    def third(client: redis.Redis, keys: Keys) -> None:
-        done.append(f"third after {client.get(f'{keys.prefix}:mood')!r}")
+    def another(client: redis.Redis, keys: Keys) -> None:
+        done.append(f"another after {client.get(f'{keys.prefix}:mood')!r}")
 
     with closing(RedisJobStore(redis_location)) as store:
         store.write({"job-1": a_job(1)})
     for _ in range(2):
-        with closing(RedisJobStore(redis_location, (second, third))) as store:
+        with closing(RedisJobStore(redis_location, (*MIGRATIONS, one, another))) as store:
             assert store.get("job-1") == a_job(1)
-    assert done == ["second", "third after b'calm'"]
+    assert done == ["one", "another after b'calm'"]
 
 
 def test_a_new_store_needs_no_migration(redis_location: str) -> None:
@@ -64,8 +64,8 @@ def test_a_new_store_needs_no_migration(redis_location: str) -> None:
 
 
 def test_the_keys_of_a_later_release_are_refused_with_what_to_do(redis_location: str) -> None:
-    RedisJobStore(redis_location, (lambda _client, _keys: None,)).close()
-    with pytest.raises(StoreError, match=r"has version 2, .* run the release that wrote it"):
+    RedisJobStore(redis_location, (*MIGRATIONS, lambda _client, _keys: None)).close()
+    with pytest.raises(StoreError, match=r"has version 3, .* run the release that wrote it"):
         RedisJobStore(redis_location)
 
 
