@@ -70,10 +70,10 @@ class RayJobService:
         return await _unwrapped(self._tracker.page(client, state, before, limit))
 
     async def wait(self, job_id: str, version: str, timeout: float) -> JobView | None:
-        return await _unwrapped(self._waits.version(job_id, version, timeout))
+        return await _unwrapped(self._waits.until_changed(job_id, version, timeout))
 
-    async def wait_stage(self, job_id: str, state: str, stage: str, timeout: float) -> JobView | None:
-        return await _unwrapped(self._waits.stage(job_id, state, stage, timeout))
+    async def wait_change(self, job_id: str, client: str | None, timeout: float) -> JobView | None:
+        return await _unwrapped(self._tracker.wait_change(job_id, client, timeout))
 
     async def stats(self) -> TrackerStats:
         return await _unwrapped(self._tracker.stats())

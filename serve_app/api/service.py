@@ -72,8 +72,11 @@ class JobService(Protocol):
     async def wait(self, job_id: str, version: str, timeout: float) -> JobView | None:
         """The job as soon as its version differs from `version`, at the latest after `timeout` seconds."""
 
-    async def wait_stage(self, job_id: str, state: str, stage: str, timeout: float) -> JobView | None:
-        """The job as soon as its state or stage differs, at the latest after `timeout` seconds."""
+    async def wait_change(self, job_id: str, client: str | None, timeout: float) -> JobView | None:
+        """The job as soon as its state or stage changes, at the latest after `timeout` seconds.
+
+        A job that has ended or does not belong to `client` (None: any client) is returned at once.
+        """
 
     async def stats(self) -> TrackerStats: ...
 

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import time
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -29,8 +30,12 @@ FAREWELL_SECONDS = 10.0
 HEAD_NODE = "node:__internal_head__"
 """Ray gives this resource to the head node alone."""
 _CODE = ("serve_app", "configs", "deployments")
-FORMER_NAMES = {"left": "runner_stopped"}
-"""Method names of the previous release, whose replicas may call a new tracker during a deployment."""
+FORMER_CALLS: dict[str, Callable[..., tuple[str, tuple[Any, ...]]]] = {
+    "left": lambda job_id: ("runner_stopped", (job_id,)),
+    "wait_stage": lambda job_id, _state, _stage, timeout: ("wait_change", (job_id, None, timeout)),
+}
+"""Calls of earlier releases, whose replicas may call a new tracker during a deployment: name -> function that
+turns the arguments into a method of `TrackerApi` and its arguments."""
 
 
 class TrackerProcess:
@@ -55,8 +60,10 @@ class TrackerProcess:
         """Call one method of `TrackerApi`."""
         if self._ends_at is not None and time.monotonic() > self._ends_at:
             ray.actor.exit_actor()  # after this call Ray does not restart it
+        if former := FORMER_CALLS.get(method):
+            method, arguments = former(*arguments)
         try:
-            return await getattr(self._tracker, FORMER_NAMES.get(method, method))(*arguments)
+            return await getattr(self._tracker, method)(*arguments)
         except StoreTakenError:
             self._ends_at = self._ends_at or time.monotonic() + FAREWELL_SECONDS
             raise

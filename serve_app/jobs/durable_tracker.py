@@ -201,8 +201,12 @@ class DurableTracker:
     async def wait(self, job_id: str, version: str, timeout: float) -> JobView | None:
         return await self._wait(job_id, timeout, lambda view: view.version != version)
 
-    async def wait_stage(self, job_id: str, state: str, stage: str, timeout: float) -> JobView | None:
-        return await self._wait(job_id, timeout, lambda view: (view.state, view.stage) != (state, stage))
+    async def wait_change(self, job_id: str, client: str | None, timeout: float) -> JobView | None:
+        known = await self.view(job_id)
+        if known is None or client not in {None, known.client}:
+            return known
+        before = known.state, known.stage
+        return await self._wait(job_id, timeout, lambda view: (view.state, view.stage) != before)
 
     async def lease_lost(self, job_id: str, token: str, timeout: float) -> bool:
         await self._open()

@@ -29,7 +29,7 @@ class TrackerApi(Protocol):
 
     Arguments are positional only, because a call travels as a method name and a tuple of arguments. Replicas
     of the previous release call a new tracker for a moment, so a method that is renamed needs an entry in
-    `serve_app.jobs.client.FORMER_NAMES`.
+    `serve_app.jobs.client.FORMER_CALLS`.
     """
 
     # For the HTTP API
@@ -60,8 +60,11 @@ class TrackerApi(Protocol):
     async def wait(self, job_id: str, version: str, timeout: float, /) -> JobView | None:
         """Return the job once its `version` differs from the one given, or after `timeout` seconds."""
 
-    async def wait_stage(self, job_id: str, state: str, stage: str, timeout: float, /) -> JobView | None:
-        """Return the job once its state or stage differs from those given, or after `timeout` seconds."""
+    async def wait_change(self, job_id: str, client: str | None, timeout: float, /) -> JobView | None:
+        """Return the job once its state or stage is another than at the call, or after `timeout` seconds.
+
+        It is returned at once if it has ended or belongs to another client than `client` (None: any client).
+        """
 
     async def stats(self) -> TrackerStats:
         """Return job counts and mean durations."""

@@ -50,9 +50,6 @@ class Tracker:
     async def wait(self, _job_id: str, _version: str, _timeout: float) -> JobView:
         return await self._news("wait")
 
-    async def wait_stage(self, _job_id: str, _state: str, _stage: str, _timeout: float) -> JobView:
-        return await self._news("wait_stage")
-
     async def _news(self, question: str) -> JobView:
         self.asked[question] += 1
         await self.told.wait()
@@ -84,7 +81,7 @@ async def asked(tracker: Tracker, method: str, times: int) -> None:
 
 
 async def test_clients_that_wait_for_the_same_ask_once(tracker: Tracker, waits: SharedWaits) -> None:
-    clients = [asyncio.create_task(waits.version("a", RUNNING.version, TIMEOUT)) for _ in range(50)]
+    clients = [asyncio.create_task(waits.until_changed("a", RUNNING.version, TIMEOUT)) for _ in range(50)]
     await asked(tracker, "wait", 1)
     tracker.tell(FURTHER)
     assert await asyncio.gather(*clients) == [FURTHER] * 50
@@ -92,7 +89,9 @@ async def test_clients_that_wait_for_the_same_ask_once(tracker: Tracker, waits: 
 
 
 async def test_who_knows_less_has_a_question_of_his_own(tracker: Tracker, waits: SharedWaits) -> None:
-    clients = [asyncio.create_task(waits.version("a", view.version, TIMEOUT)) for view in (RUNNING, FURTHER)]
+    clients = [
+        asyncio.create_task(waits.until_changed("a", view.version, TIMEOUT)) for view in (RUNNING, FURTHER)
+    ]
     await asked(tracker, "wait", 2)
     tracker.tell(FURTHER)
     done, _ = await asyncio.wait(clients, return_when=asyncio.FIRST_COMPLETED)
@@ -102,9 +101,9 @@ async def test_who_knows_less_has_a_question_of_his_own(tracker: Tracker, waits:
 
 
 async def test_the_one_who_asked_leaves_and_the_others_hear(tracker: Tracker, waits: SharedWaits) -> None:
-    first = asyncio.create_task(waits.version("a", RUNNING.version, TIMEOUT))
+    first = asyncio.create_task(waits.until_changed("a", RUNNING.version, TIMEOUT))
     await asked(tracker, "wait", 1)
-    second = asyncio.create_task(waits.version("a", RUNNING.version, TIMEOUT))
+    second = asyncio.create_task(waits.until_changed("a", RUNNING.version, TIMEOUT))
     await asyncio.sleep(0)
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
@@ -114,31 +113,32 @@ async def test_the_one_who_asked_leaves_and_the_others_hear(tracker: Tracker, wa
 
 
 async def test_a_question_without_news_is_asked_again(tracker: Tracker, waits: SharedWaits) -> None:
-    client = asyncio.create_task(waits.stage("a", RUNNING.state, RUNNING.stage, TIMEOUT))
-    await asked(tracker, "wait_stage", 1)
-    tracker.tell(FURTHER)
-    await asked(tracker, "wait_stage", 2)
+    client = asyncio.create_task(waits.until_changed("a", RUNNING.version, TIMEOUT))
+    await asked(tracker, "wait", 1)
+    tracker.tell(RUNNING)
+    await asked(tracker, "wait", 2)
     assert not client.done()
     tracker.tell(DENOISING)
     assert await client == DENOISING
 
 
 async def test_without_news_in_time_the_job_is_seen_as_it_is(tracker: Tracker, waits: SharedWaits) -> None:
-    tracker.latest = FURTHER
-    assert await waits.stage("a", RUNNING.state, RUNNING.stage, 0.01) == FURTHER
-    assert tracker.asked == {"wait_stage": 1, "view": 1}
+    later = replace(RUNNING, eta_seconds=3.0)
+    tracker.latest = later
+    assert await waits.until_changed("a", RUNNING.version, 0.01) == later
+    assert tracker.asked == {"wait": 1, "view": 1}
 
 
 async def test_a_trackers_error_reaches_all_and_is_forgotten(tracker: Tracker, waits: SharedWaits) -> None:
     tracker.error = StoreError("away")
-    clients = [asyncio.create_task(waits.version("a", RUNNING.version, TIMEOUT)) for _ in range(3)]
+    clients = [asyncio.create_task(waits.until_changed("a", RUNNING.version, TIMEOUT)) for _ in range(3)]
     await asked(tracker, "wait", 1)
     tracker.told.set()
     assert [type(error) for error in await asyncio.gather(*clients, return_exceptions=True)] == [
         StoreError
     ] * 3
     tracker.error = None
-    again = asyncio.create_task(waits.version("a", RUNNING.version, TIMEOUT))
+    again = asyncio.create_task(waits.until_changed("a", RUNNING.version, TIMEOUT))
     await asked(tracker, "wait", 2)
     tracker.tell(DENOISING)
     assert await again == DENOISING

@@ -60,12 +60,13 @@ def jobs_router(service: JobService, callers: Callers, jobs: VisibleJobs, settin
         ] = 0.0,
     ) -> JobResponse:
         """Status and progress of a job, and its songs once it has succeeded."""
-        view = await jobs.find(caller, job_id)
-        if wait and not view.state.is_final:
-            with long_polls.taken(caller.client.name):
-                change = service.wait_stage(job_id, view.state, view.stage, wait)
-                view = jobs.visible(caller, await unless_client_leaves(request, change))
-            callers.identify(request)  # the key may have been removed meanwhile
+        if not wait:
+            return await jobs.shown(await jobs.find(caller, job_id))
+        with long_polls.taken(caller.client.name):
+            owner = None if caller.sees_all else caller.client.name
+            change = service.wait_change(job_id, owner, wait)
+            view = jobs.visible(caller, await unless_client_leaves(request, change))
+        callers.identify(request)  # the key may have been removed meanwhile
         return await jobs.shown(view)
 
     @router.delete("/v1/jobs/{job_id}", responses=error_responses(404, 409))

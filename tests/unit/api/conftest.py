@@ -101,8 +101,12 @@ class LocalJobService:
         self.followed.add(version)
         return await self._changed(job_id, timeout, lambda view: view.version != version)
 
-    async def wait_stage(self, job_id: str, state: str, stage: str, timeout: float) -> JobView | None:
-        return await self._changed(job_id, timeout, lambda view: (view.state, view.stage) != (state, stage))
+    async def wait_change(self, job_id: str, client: str | None, timeout: float) -> JobView | None:
+        known = self.tracker.view(job_id)
+        if known is None or known.state.is_final or client not in {None, known.client}:
+            return known
+        before = known.state, known.stage
+        return await self._changed(job_id, timeout, lambda view: (view.state, view.stage) != before)
 
     async def _changed(
         self, job_id: str, timeout: float, wanted: Callable[[JobView], bool]

@@ -10,7 +10,7 @@ import pytest
 
 from serve_app.jobs.durable_tracker import DISK_FULL
 from serve_app.jobs.errors import NoRoomError
-from serve_app.jobs.model import Accepted, NewJob
+from serve_app.jobs.model import Accepted, JobView, NewJob
 from serve_app.jobs.storing.store import StoreError
 from tests.unit.api.conftest import LocalJobService
 
@@ -114,6 +114,23 @@ async def test_wait_answers_when_the_stage_changes(http: httpx.AsyncClient, serv
     service.claim()
     job = await asyncio.wait_for(waiting, 5)
     assert (job["status"], job["stage"]) == ("running", "planning")
+
+
+async def test_a_poll_that_waits_asks_the_tracker_once(
+    http: httpx.AsyncClient, service: LocalJobService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = await submit(http)
+    asked: list[tuple[str, str | None, float]] = []
+    wait_change = service.wait_change
+
+    async def counted(*question: Any) -> JobView | None:
+        asked.append(question)
+        return await wait_change(*question)
+
+    monkeypatch.setattr(service, "wait_change", counted)
+    monkeypatch.setattr(service, "view", None)  # nothing else may be asked
+    await poll(http, job_id, wait=0.05)
+    assert asked == [(job_id, None, 0.05)]
 
 
 async def test_wait_ends_with_its_time(http: httpx.AsyncClient) -> None:

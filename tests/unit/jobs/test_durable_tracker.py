@@ -136,7 +136,7 @@ async def test_waits_end_when_something_changes_or_time_is_over(actor: DurableTr
     assert view is not None
     assert await actor.wait("b", view.version, 0.05) == view
     waiting = asyncio.create_task(actor.wait("b", view.version, 30))
-    staging = asyncio.create_task(actor.wait_stage("a", "queued", "queued", 30))
+    staging = asyncio.create_task(actor.wait_change("a", None, 30))
     await asyncio.sleep(0.05)
     await actor.claim("token", 0)
     async with asyncio.timeout(PROMPTLY):
@@ -147,10 +147,24 @@ async def test_waits_end_when_something_changes_or_time_is_over(actor: DurableTr
     assert claimed.state is JobState.RUNNING
 
 
+async def test_a_wait_for_another_stage_ends_by_its_time_and_at_once_for_strangers_and_ended_jobs(
+    actor: DurableTracker,
+) -> None:
+    await submit(actor, "a")
+    waiting = await actor.wait_change("a", None, 0.05)
+    assert waiting == await actor.view("a")
+    async with asyncio.timeout(PROMPTLY):
+        assert await actor.wait_change("a", "a stranger", 30) == waiting
+        await actor.cancel("a")
+        ended = await actor.wait_change("a", None, 30)
+    assert ended is not None
+    assert ended.state is JobState.CANCELLED
+
+
 async def test_nobody_waits_for_a_job_that_never_was(actor: DurableTracker) -> None:
     async with asyncio.timeout(PROMPTLY):
         assert await actor.wait("never", "", 30) is None
-        assert await actor.wait_stage("never", "queued", "queued", 30) is None
+        assert await actor.wait_change("never", None, 30) is None
         assert await actor.lease_lost("never", "token", 30)
     assert actor._changes == {}
 
