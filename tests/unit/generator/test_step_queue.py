@@ -2,31 +2,8 @@
 
 import torch
 
-from deployments.generator.engine import Song
 from deployments.generator.step_queue import DenoiseJob, QueuedSong, StepQueue
-from deployments.generator.trajectory import Condition, Trajectory
-
-CHANNELS = 4
-STEPS = 8
-
-
-def song(frames: int, steps: int = STEPS) -> Song:
-    noise = torch.zeros(frames, CHANNELS)
-    condition = Condition(torch.zeros(1, 8), torch.zeros(frames, 2 * CHANNELS))
-    timesteps = tuple(1 - step / steps for step in range(steps))
-    return Song(Trajectory(noise, noise, timesteps, condition), None, ())
-
-
-def queue_of(*jobs: list[int]) -> StepQueue:
-    """Return a queue of jobs that joined one after the other, with songs of these lengths in tokens."""
-    queue = StepQueue(lambda song: song.trajectory.frames)
-    for frames in jobs:
-        queue.join(DenoiseJob((), [song(count) for count in frames]))
-    return queue
-
-
-def sizes(batch: list[QueuedSong]) -> list[int]:
-    return [queued.song.trajectory.frames for queued in batch]
+from tests.queued_songs import STEPS, queue_of, sizes, song
 
 
 def step(queue: StepQueue, batch: list[QueuedSong]) -> None:

@@ -1,0 +1,31 @@
+"""Songs in the Generator's step queue, for tests of what is chosen for a forward."""
+
+import torch
+
+from deployments.generator.engine import Song
+from deployments.generator.step_queue import DenoiseJob, QueuedSong, StepQueue
+from deployments.generator.trajectory import Condition, Trajectory
+
+CHANNELS = 4
+STEPS = 8
+
+
+def song(frames: int, steps: int = STEPS) -> Song:
+    """Return a song of noise, which takes one token a frame."""
+    noise = torch.zeros(frames, CHANNELS)
+    condition = Condition(torch.zeros(1, 8), torch.zeros(frames, 2 * CHANNELS))
+    timesteps = tuple(1 - step / steps for step in range(steps))
+    return Song(Trajectory(noise, noise, timesteps, condition), None, ())
+
+
+def queue_of(*jobs: list[int]) -> StepQueue:
+    """Return a queue of jobs that joined one after the other, with songs of these lengths in tokens."""
+    queue = StepQueue(lambda song: song.trajectory.frames)
+    for frames in jobs:
+        queue.join(DenoiseJob((), [song(count) for count in frames]))
+    return queue
+
+
+def sizes(batch: list[QueuedSong]) -> list[int]:
+    """Return the tokens of each song."""
+    return [queued.song.trajectory.frames for queued in batch]
