@@ -93,6 +93,7 @@ def test_steps_that_the_source_took_are_explained() -> None:
     info = generation_info("acestep-v15-base", 4, source=source, task_type="cover", cover_noise_strength=0.5)
     assert info.startswith("Steps: 4,")
     assert "4 were left" in info
+    assert "were left" not in generation_info("acestep-v15-base", 8, source=source, task_type="cover")
 
 
 def test_the_dit_is_the_one_that_the_job_asked_for() -> None:

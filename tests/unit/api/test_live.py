@@ -75,6 +75,17 @@ async def test_jobs_are_listed_newest_first_in_pages(http: httpx.AsyncClient) ->
     assert (await http.get("/v1/jobs")).json()["jobs"][2] == await poll(http, ids[0])
 
 
+async def test_without_keys_a_job_is_polled_from_any_address_and_listed_for_its_own(
+    http: httpx.AsyncClient, service: LocalJobService, settings: Settings, storage: AudioStorage
+) -> None:
+    job_id = await submit(http)
+    transport = httpx.ASGITransport(create_app(service, settings, storage), client=("198.51.100.7", 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://server") as elsewhere:
+        assert (await poll(elsewhere, job_id))["status"] == "queued"
+        assert (await elsewhere.get("/v1/jobs")).json()["jobs"] == []
+    assert [job["job_id"] for job in (await http.get("/v1/jobs")).json()["jobs"]] == [job_id]
+
+
 async def test_a_page_that_holds_all_has_no_next_one(http: httpx.AsyncClient) -> None:
     for _ in range(2):
         await submit(http)

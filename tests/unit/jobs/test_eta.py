@@ -191,6 +191,19 @@ def test_retry_after_of_a_client_is_when_its_own_next_job_ends() -> None:
     tracking.submit("other")
 
 
+def test_a_restarted_tracker_learns_from_jobs_of_one_attempt_only() -> None:
+    tracking = Tracking(initial_job_seconds=5.0)
+    job_id = tracking.submit()
+    tracking.tracker.claim("first")
+    assert tracking.tracker.fail(job_id, "first", "Away.", retryable=True)
+    tracking.run_next(seconds=40)
+    tracking.restart()
+    assert eta(tracking, tracking.submit()) == 5.0
+    tracking.run_next(seconds=20)
+    tracking.restart()
+    assert eta(tracking, tracking.submit()) == pytest.approx(20.0)
+
+
 def test_a_job_is_predicted_without_the_stages_that_its_checkpoint_holds() -> None:
     tracking = Tracking()
     composed = Work(1, calls=(0.0, 1.0, 1.0, 0.0, 0.0), units=(0.0, 50.0, 80.0, 0.0, 10.0))
