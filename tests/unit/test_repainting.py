@@ -43,7 +43,8 @@ def test_out_painting_makes_the_song_longer() -> None:
         (3.0, 6.0, 500, Window(75, 150)),
         (3.01, 6.039, 500, Window(75, 150)),
         (0.0, 20.0, 500, Window(0, 500)),
-        pytest.param(19.99, 20.0, 500, Window(499, 500), id="at least one frame"),
+        pytest.param(3.0, 3.02, 500, Window(75, 76), id="at least one frame"),
+        pytest.param(19.99, 20.0, 499, Window(498, 499), id="the last frame of a shorter song"),
     ],
 )
 def test_window_in_latent_frames(start: float, end: float, frames: int, expected: Window) -> None:

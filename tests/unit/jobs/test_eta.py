@@ -204,6 +204,17 @@ def test_a_restarted_tracker_learns_from_jobs_of_one_attempt_only() -> None:
     assert eta(tracking, tracking.submit()) == pytest.approx(20.0)
 
 
+def test_far_positions_are_predicted_like_near_ones_on_average() -> None:
+    tracking = Tracking(queue_limit=100, client_jobs=100)
+    tracking.run_next_of(10)
+    jobs = [tracking.submit() for _ in range(44)]
+    for number in range(4):
+        tracking.tracker.claim(f"runner {number}")
+    near, far = ([eta(tracking, job_id) for job_id in jobs[first : first + 4]] for first in (32, 36))
+    assert near == pytest.approx([90.0] * 4)
+    assert sum(far) / len(far) == pytest.approx(100.0)
+
+
 def test_a_job_is_predicted_without_the_stages_that_its_checkpoint_holds() -> None:
     tracking = Tracking()
     composed = Work(1, calls=(0.0, 1.0, 1.0, 0.0, 0.0), units=(0.0, 50.0, 80.0, 0.0, 10.0))
