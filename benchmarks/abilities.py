@@ -5,13 +5,13 @@
 The benchmark sends recordings to a running server's HTTP API. The training recipe renders them, and none of
 them was used in training. The server covers them (with another instrument, and without a given tempo or key),
 repaints their middle (with a given tempo and key, and without), and uses them as timbre references. Each
-table also shows chance, which is the score of the same songs against the other recordings. At the end the
-benchmark asks for songs of each genre by caption alone and shows the tempi and keys that the language model
-chooses. It needs the extra `training`.
+table also shows chance, which is the score of the same songs against the other recordings. Songs that the
+server made are sent back to it for their audio codes. At the end the benchmark asks for songs of each genre
+by caption alone and shows the tempi and keys that the language model chooses. It needs the extra `training`.
 """
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ from benchmarks.listening.features import features
 from benchmarks.listening.probe import mono
 from benchmarks.listening.tempo import is_tempo
 from benchmarks.measuring import Table, show, write_json
-from benchmarks.song_server import Order, Samples, Song, songs
-from configs.domain import INSTRUMENTAL, SAMPLE_RATE
+from benchmarks.song_server import Order, Samples, Song, results, songs
+from configs.domain import CODE_TOKEN, INSTRUMENTAL, SAMPLE_RATE
 from training.songs.captions import caption
 from training.songs.description import describe
 from training.songs.genres import FAMILIES, GENRES
@@ -179,6 +179,32 @@ def _samples(url: str, orders: Iterable[Order]) -> list[Samples]:
     return [song.samples for song in songs(url, orders)]
 
 
+def codes_again(url: str, asked: Sequence[Request]) -> list[Row]:
+    """Per cent of songs' codes that come back when they are heard, by name and as unknown recordings."""
+    made = list(songs(url, [Order({**request.body(), "thinking": True}, {}) for request in asked]))
+    named = [
+        Order({"output": "codes", "src_audio_path": song.result["first_audio_path"]}, {}) for song in made
+    ]
+    unknown = [Order({"output": "codes"}, {"src_audio": song.samples}) for song in made]
+    return [
+        {"songs": name, "codes that come back": _same_codes(made, results(url, orders))}
+        for name, orders in (("by name", named), ("as unknown recordings", unknown))
+    ]
+
+
+def _same_codes(made: Sequence[Song], heard: Iterable[Row]) -> float:
+    pairs = [
+        pair
+        for song, result in zip(made, heard, strict=True)
+        for pair in zip(_codes(song.result), _codes(result), strict=True)
+    ]
+    return float(100 * np.mean([one == other for one, other in pairs]))
+
+
+def _codes(result: Mapping[str, Any]) -> list[str]:
+    return CODE_TOKEN.findall(result["audio_codes"][0])
+
+
 def plans(url: str, count: int) -> list[Row]:
     """Compare, for each genre, the tempi and keys of the language model with those of the recipe."""
     genres = [name for name in GENRES for _ in range(count)]
@@ -245,6 +271,7 @@ def main() -> None:
     tables["tempo and key of the recording, per cent kept"] = shares
     tables["differences from the recording, as shares of its level"] = differences
     tables["distance of timbres"] = references(chosen.url, asked, recordings)
+    tables["codes that come back when songs are heard"] = codes_again(chosen.url, asked)
     tables["planned from captions alone"] = plans(chosen.url, chosen.songs_of_a_genre)
     for title, rows in tables.items():
         show(title, rows)

@@ -1,9 +1,9 @@
 """Gets songs from a running server through its HTTP API, as arrays."""
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import numpy as np
@@ -15,6 +15,8 @@ from configs.domain import SAMPLE_RATE
 AT_ONCE = 4
 """Number of jobs that wait or run at a time."""
 _PATIENCE = 120.0
+
+_Answer = TypeVar("_Answer")
 
 Samples = npt.NDArray[np.float32]
 """[2, samples] at 48 kHz."""
@@ -41,14 +43,25 @@ class Song:
 
 def songs(url: str, orders: Iterable[Order]) -> Iterator[Song]:
     """Yield the song of each order, in order. Raises RuntimeError when the server does not make one."""
+    yield from _answers(url, orders, _song)
+
+
+def results(url: str, orders: Iterable[Order]) -> Iterator[dict[str, Any]]:
+    """Yield the result of each order, in order, for orders that ask for no audio. Raises RuntimeError."""
+    yield from _answers(url, orders, result_of)
+
+
+def _answers(
+    url: str, orders: Iterable[Order], answer: Callable[[httpx.Client, str], _Answer]
+) -> Iterator[_Answer]:
     with httpx.Client(base_url=url, timeout=_PATIENCE) as http:
         waiting: list[str] = []
         for order in orders:
             waiting.append(_submit(http, order))
             if len(waiting) >= AT_ONCE:
-                yield _song(http, waiting.pop(0))
+                yield answer(http, waiting.pop(0))
         for job_id in waiting:
-            yield _song(http, job_id)
+            yield answer(http, job_id)
 
 
 def _submit(http: httpx.Client, order: Order) -> str:

@@ -10,17 +10,23 @@ from ray import serve
 from configs.settings import Settings
 from serve_app.api.service import Condition, Readiness, UnavailableError
 from serve_app.execution.failures import cause_of, is_unavailable
+from serve_app.execution.models import HandleModels
+from serve_app.execution.song_planning import Questions, plan_song
 from serve_app.jobs.housekeeping.identity import new_job_id, store_name
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, JobState, JobView, NewJob, TrackerStats
 from serve_app.jobs.tracker_api import TrackerApi
 from serve_app.readiness import Overviews, running_replicas, unanswered, unasked
+from serve_app.request.draft import Draft
 from serve_app.request.planning import language_model, lyrics_for_models, unconditional_text
 from serve_app.request.schemas import GenerateRequest
+from serve_app.request.song_plan import SongPlan
 from serve_app.shared_waits import SharedWaits
 
 READY_TIMEOUT_SECONDS = 5.0
 COUNT_TIMEOUT_SECONDS = 10.0
+WRITING_SECONDS = 20.0
+"""Time for all answers of the LM about a song that is written at once; clients give up after 30 s."""
 
 _Answer = TypeVar("_Answer")
 
@@ -41,6 +47,7 @@ class RayJobService:
         self._waits = SharedWaits(tracker)
         self._store_name: str | None = None
         self._language_models = language_models
+        self._models = HandleModels(language_models, generators, codec)
         models = settings.models
         self._needed = {
             "LanguageModel": language_models[models.language_models[0]],
@@ -89,6 +96,15 @@ class RayJobService:
         except (ray.exceptions.RayActorError, KeyError, TimeoutError) as error:  # the controller is away
             raise UnavailableError from error
         return {name: running_replicas(overview) for name, overview in overviews.items()}
+
+    async def plan(self, draft: Draft) -> SongPlan:
+        """Make the plan of a song at once. Raises JobError if the texts are too long for the LM."""
+        name = language_model(draft.spec.request, self._settings.models)
+        questions = Questions(self._models, name, WRITING_SECONDS, budget=WRITING_SECONDS)
+        try:
+            return await plan_song(draft, questions, self._settings)
+        except ray.exceptions.RayTaskError as error:
+            raise cause_of(error) from None
 
     async def prompt_fits(self, request: GenerateRequest, code_count: int) -> bool:
         """Tell whether the request and its codes fit into the LM's context; True while the LM is down."""

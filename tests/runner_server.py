@@ -16,11 +16,14 @@ from deployments.common.messages import (
     DecodeRequest,
     DenoisedLatents,
     DenoiseRequest,
+    DescribeRequest,
     EncodedAudio,
     EncodeRequest,
     Metadata,
     PlanRequest,
     Progress,
+    SongDescription,
+    TokenizeRequest,
 )
 from serve_app.execution.runner import Runners
 from serve_app.jobs.durable_tracker import DurableTracker
@@ -73,6 +76,12 @@ class Models:
         await self._enter("planning")
         return Metadata(90, "A minor", "3/4", 1.0)
 
+    async def describe(self, _language_model: str, request: DescribeRequest) -> SongDescription:
+        await self._enter("describing")
+        return SongDescription(
+            Metadata(95, "B minor", "3/4", 1.0, "described", "fr"), f"{request.sampling.seed}"
+        )
+
     async def compose(
         self, _language_model: str, _request: ComposeRequest
     ) -> AsyncGenerator[Progress | AudioCodes, None]:
@@ -82,6 +91,10 @@ class Models:
 
     async def encode(self, _request: EncodeRequest) -> EncodedAudio:
         raise AssertionError("no job here has a recording")
+
+    async def tokenize(self, _dit: str, _request: TokenizeRequest) -> AudioCodes:
+        await self._enter("tokenizing")
+        return AudioCodes(CODES)
 
     async def denoise(
         self, dit: str, requests: tuple[DenoiseRequest, ...]

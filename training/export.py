@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from huggingface_hub import save_torch_state_dict
 
-from deployments.checkpoints.catalog import TEXT_ENCODER
+from deployments.checkpoints.catalog import TEXT_ENCODER, TRAINED_TASKS
 from deployments.checkpoints.key_map import SILENCE_FILE, Component, to_original
 from deployments.tiny_checkpoints.music_models import SILENCE_FRAMES
 from deployments.tiny_checkpoints.tokenizer import END_OF_TEXT, save_tokenizer
@@ -60,7 +60,8 @@ def _export_language_model(recipe: Recipe, work: Path, folder: Path) -> None:
     words = vocabulary(recipe.text["vocab_size"])
     ends = {"eos_token_id": words.tokenizer.end_id, "pad_token_id": words.tokenizer.token_id(END_OF_TEXT)}
     state = trained_song_writer(recipe, work).official_state()
-    config = recipe.language_model | ends | {"vocab_size": len(state[EMBEDDINGS])}
+    sizes = {"vocab_size": len(state[EMBEDDINGS]), TRAINED_TASKS: []}
+    config = recipe.language_model | ends | sizes
     save(folder, state, config)
     words.write(folder)
     write_json(folder / "generation_config.json", ends)

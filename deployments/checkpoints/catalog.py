@@ -50,6 +50,9 @@ class DiTCheckpoint:
     default_shift: float
     repo: str | None
     """Repository on the Hugging Face hub; None for a user's own checkpoint."""
+    is_for_stems: bool = False
+    """Whether it was fine-tuned to make single tracks (`is_lego_sft`). Its caption is then written in lines
+    for the whole song, the track and the mask, and it knows the mask mode `auto`."""
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -115,6 +118,34 @@ OFFICIAL_LANGUAGE_MODELS = {
 }
 """LM -> repository on the Hugging Face hub."""
 
+
+class LanguageModelTask(StrEnum):
+    """A task of the LM beside the writing of metadata and codes, which every checkpoint can do."""
+
+    WORDING = "wording"
+    """Writes a caption and the language of the lyrics together with the metadata."""
+    INSPIRE = "inspire"
+    """Writes a whole song from a sentence."""
+    FORMAT = "format"
+    """Rewrites a caption and lyrics."""
+    UNDERSTAND = "understand"
+    """Describes a recording from its audio codes."""
+
+
+TRAINED_TASKS = "trained_tasks"
+"""Key in the config of an LM that lists its tasks. The official checkpoints have no such key."""
+
+
+def language_model_tasks(folder: Path) -> frozenset[LanguageModelTask]:
+    """The tasks that the LM in `folder` was trained for: those that its config lists, or all of them.
+
+    The folder may be on another machine; then the LM counts as trained for all.
+    """
+    file = folder / "config.json"
+    listed = json.loads(file.read_text()).get(TRAINED_TASKS) if file.exists() else None
+    return frozenset(LanguageModelTask) if listed is None else frozenset(map(LanguageModelTask, listed))
+
+
 HUB_REPOS = (
     {name: checkpoint.repo for name, checkpoint in OFFICIAL_DITS.items() if checkpoint.repo}
     | OFFICIAL_LANGUAGE_MODELS
@@ -146,5 +177,6 @@ def dit_checkpoint(name: str, models_folder: Path) -> DiTCheckpoint:
     if name in OFFICIAL_DITS:
         return OFFICIAL_DITS[name]
     file = dit_config_file(models_folder / name)
-    variant = variant_of(json.loads(file.read_text())) if file.exists() else Variant.TURBO
-    return DiTCheckpoint(name, variant, _default_shift(variant), repo=None)
+    config = json.loads(file.read_text()) if file.exists() else {"is_turbo": True}
+    variant = variant_of(config)
+    return DiTCheckpoint(name, variant, _default_shift(variant), None, bool(config.get("is_lego_sft")))

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from deployments.checkpoints.catalog import HUB_REPOS, TEXT_ENCODER, UNIFIED_REPO, VAE
+from deployments.checkpoints.catalog import (
+    HUB_REPOS,
+    TEXT_ENCODER,
+    UNIFIED_REPO,
+    VAE,
+    LanguageModelTask,
+    language_model_tasks,
+)
 from deployments.checkpoints.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -56,6 +63,11 @@ def checkpoint_folder(models: "ModelSettings", name: str) -> Path:
             + ". Set models.folder to the folder whose subfolders are the checkpoints."
         )
     return folder
+
+
+def trained_tasks(models: "ModelSettings", name: str) -> frozenset[LanguageModelTask]:
+    """The tasks that the LM `name` was trained for, as far as this machine knows. Nothing is downloaded."""
+    return language_model_tasks((EMBEDDED if models.source == "embedded" else models.folder) / name)
 
 
 def _built(models_folder: Path, name: str) -> Path:

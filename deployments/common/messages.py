@@ -60,13 +60,19 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Metadata:
-    """Musical metadata of a song, as the user or the LM wrote it; None is unknown."""
+    """Metadata of a song, as the user or the LM wrote it; None is unknown."""
 
     bpm: int | None = None
     key_scale: str | None = None
     time_signature: str | None = None
     duration: float | None = None
     """Seconds."""
+    caption: str | None = None
+    """The LM's wording of the caption, where it was asked for one."""
+    language: str | None = None
+    """Language of the lyrics, where the LM was asked for it."""
+    genres: str | None = None
+    """Genres, which the LM may name when it describes a song."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,8 @@ class PlanRequest:
     """Asks the LM for the metadata that is None in `given`, and only for that.
 
     If `wants_duration` is False (the source or given codes decide the duration), the LM writes none and the
-    answer has the duration of `given`.
+    answer has the duration of `given`. Caption and language are wishes: a checkpoint that was not trained for
+    them writes neither.
     """
 
     caption: str
@@ -87,6 +94,73 @@ class PlanRequest:
     sampling: Sampling
     backend: str = "vllm"
     origin: Origin = Origin()
+    wants_caption: bool = False
+    """Whether the LM words the caption anew."""
+    wants_language: bool = False
+    """Whether the LM chooses the language of the lyrics; `language` is not used then."""
+    is_urgent: bool = False
+    """Whether a client waits for the answer, so that it goes before the work of jobs."""
+
+
+@dataclass(frozen=True)
+class Inspiration:
+    """A sentence from which the LM writes a whole song."""
+
+    query: str
+    instrumental: bool
+
+
+@dataclass(frozen=True)
+class SongTexts:
+    """A caption and lyrics, which the LM rewrites where they are the subject of a description."""
+
+    caption: str
+    lyrics: str
+
+
+@dataclass(frozen=True)
+class HeardCodes:
+    """Audio codes of a recording, in which the LM hears a song."""
+
+    codes: tuple[int, ...]
+
+
+Subject = Inspiration | SongTexts | HeardCodes
+"""The things that the LM can describe."""
+
+
+@dataclass(frozen=True)
+class DescribeRequest:
+    """Asks the LM to describe a whole song: caption, lyrics, language, genres and all metadata."""
+
+    subject: Subject
+    given: Metadata
+    """Metadata that the description keeps; the LM writes the rest."""
+    language: str | None
+    """Language that the description keeps; None leaves it to the LM."""
+    max_duration: int
+    """Seconds; the longest duration that the LM may choose."""
+    max_tokens: int
+    """Tokens of the whole answer; lyrics that do not fit are cut off."""
+    wants_lyrics: bool
+    """Whether the LM writes lyrics behind the metadata."""
+    sampling: Sampling
+    backend: str = "vllm"
+    origin: Origin = Origin()
+    is_urgent: bool = False
+    """As in the PlanRequest."""
+    max_seconds: float | None = None
+    """Time after which the rest of the lyrics is cut off; None is no limit."""
+
+
+@dataclass(frozen=True)
+class SongDescription:
+    """The LM's description of a song."""
+
+    metadata: Metadata
+    """All of it, with caption and language."""
+    lyrics: str
+    """Empty where none were wanted."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +206,9 @@ class RepaintMode:
     """Crossfade into the source's own waveform outside the window; None keeps the decoded waveform there."""
 
 
+ChunkMaskMode = Literal["auto", "explicit"]
+"""Whether a model for stems works on the whole song (`auto`) or on the window alone."""
+
 REPAINT_MODES = {
     "conservative": RepaintMode(1.0, 25, 0.05),
     "balanced": RepaintMode(0.5, 12, 0.025),
@@ -159,6 +236,8 @@ class DiffusionOptions:
     cover_noise_strength: float = 0.0
     """Above 0 the source itself, noised to 1 - strength, is where denoising begins."""
     repaint_mode: RepaintMode = REPAINT_MODES["balanced"]
+    chunk_mask_mode: ChunkMaskMode = "auto"
+    """Only checkpoints for stems know `auto`, and not in a repaint."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +262,8 @@ class DenoiseRequest:
     window: Window | None = None
     reference: Latents | None = None
     """[750, channels] latents of the timbre reference; None is silence."""
+    global_caption: str = ""
+    """Description of the whole song beside that of the track, for checkpoints for stems."""
     options: DiffusionOptions = DiffusionOptions()
     origin: Origin = Origin()
 
@@ -229,6 +310,16 @@ class EncodedAudio:
     latents: Latents | None
     gain: float = 1.0
     """The factor by which the source's samples were multiplied."""
+
+
+@dataclass(frozen=True)
+class TokenizeRequest:
+    """Asks the Generator for the audio codes of a recording's latents."""
+
+    latents: Latents
+    window: Window | None = None
+    """The part to tokenize; None is all of it."""
+    origin: Origin = Origin()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,13 @@ from functools import partial
 from typing import TypeVar
 
 from deployments.common.engine_loop import EngineLoop
-from deployments.common.messages import DenoisedLatents, DenoiseRequest, Progress
+from deployments.common.messages import (
+    AudioCodes,
+    DenoisedLatents,
+    DenoiseRequest,
+    Progress,
+    TokenizeRequest,
+)
 from deployments.common.processor import engine_thread
 from deployments.common.processor_share import FixedShare, Share
 from deployments.common.stall_watch import STALLED_SECONDS
@@ -82,6 +88,15 @@ class StepBatcher:
                 yield update
         finally:
             self._remove(job)
+
+    async def tokenize(self, request: TokenizeRequest) -> AudioCodes:
+        """The audio codes of a recording, computed between two steps of the songs."""
+        try:
+            work = partial(self._engine.tokenize, request)
+            return await self._call(work, self._thread, self._threads_beside_pool())
+        except Exception as error:
+            self._loop.note_failure(error)
+            raise
 
     def check(self, stalled_seconds: float = STALLED_SECONDS) -> None:
         """Raise RuntimeError if a forward hangs for more than `stalled_seconds` or the device is lost.

@@ -9,7 +9,13 @@ from ray import serve
 from configs import metrics
 from configs.settings import Settings
 from deployments.common.job_calls import JobCalls
-from deployments.common.messages import DenoisedLatents, DenoiseRequest, Progress
+from deployments.common.messages import (
+    AudioCodes,
+    DenoisedLatents,
+    DenoiseRequest,
+    Progress,
+    TokenizeRequest,
+)
 from deployments.common.meter import Meter
 from deployments.common.processor import (
     engine_thread,
@@ -74,6 +80,11 @@ class Generator:
                 async for item in news:
                     enter("steps")
                     yield item
+
+    async def tokenize(self, request: TokenizeRequest) -> AudioCodes:
+        """The audio codes of a recording's latents, five a second."""
+        with self._calls.call("tokenize", request.origin):
+            return await self._batcher.tokenize(request)
 
     def ready(self) -> str:
         """The name of the loaded checkpoint."""

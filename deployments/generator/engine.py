@@ -19,7 +19,13 @@ from deployments.checkpoints.errors import CheckpointError
 from deployments.checkpoints.loading import DiTModules, load_dit, load_text_encoder, load_tokenizer
 from deployments.checkpoints.location import checkpoint_folder
 from deployments.common.errors import JobError
-from deployments.common.messages import DenoisedLatents, DenoiseRequest
+from deployments.common.messages import (
+    AudioCodes,
+    DenoisedLatents,
+    DenoiseRequest,
+    TokenizeRequest,
+    Window,
+)
 from deployments.common.precision import engine_dtype
 from deployments.generator.conditioning import ConditionEncoder
 from deployments.generator.forward import PackedTransformer
@@ -30,6 +36,7 @@ from deployments.generator.prompts import (
     MAX_LYRIC_TOKENS,
     caption_prompt,
     lyric_prompt,
+    stem_caption,
 )
 from deployments.generator.schedules import Schedule, renoising_levels, schedule
 from deployments.generator.tasks import TaskContext, TaskContexts
@@ -114,7 +121,7 @@ class GeneratorEngine:
         self.text_encoder = text_encoder
         self._transformer = PackedTransformer(modules.transformer, compiled=compiled)
         self.tokenizer = tokenizer
-        self.contexts = TaskContexts(modules)
+        self.contexts = TaskContexts(modules, checkpoint.is_for_stems)
         self._conditions = ConditionEncoder(modules, text_encoder, self.contexts.silent_reference)
 
     @torch.inference_mode()
@@ -149,6 +156,12 @@ class GeneratorEngine:
         truncated = [name for name, text in (("caption", caption), ("lyrics", lyrics)) if text.truncated]
         scale = request.options.guidance_scale if self.checkpoint.takes_guidance else None
         return Song(trajectory, scale, tuple(truncated))
+
+    @torch.inference_mode()
+    def tokenize(self, request: TokenizeRequest) -> AudioCodes:
+        """The audio codes of a recording."""
+        window = request.window or Window(0, len(request.latents))
+        return AudioCodes(self.contexts.codes_of(request.latents[window.start : window.end]))
 
     def step(self, songs: Sequence[Song]) -> None:
         """Move each song by one step."""
@@ -209,8 +222,11 @@ class GeneratorEngine:
         return self._transformer.dtype
 
     def _caption_tokens(self, request: DenoiseRequest, instruction: str) -> PromptTokens:
-        prompt = caption_prompt(instruction, request.caption, request.metadata)
-        return self.tokenizer(prompt, MAX_CAPTION_TOKENS)
+        caption = request.caption
+        if self.checkpoint.is_for_stems:
+            works_on_window = not self.contexts.masks_everything(request)
+            caption = stem_caption(instruction, caption, request.global_caption, works_on_window)
+        return self.tokenizer(caption_prompt(instruction, caption, request.metadata), MAX_CAPTION_TOKENS)
 
     def _timesteps(self, request: DenoiseRequest, source: TaskContext) -> Schedule:
         return schedule(

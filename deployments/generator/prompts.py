@@ -38,6 +38,17 @@ def caption_prompt(instruction: str, caption: str, metadata: Metadata) -> Prompt
     return Prompt(body, f"{_END_OF_TEXT}\n")
 
 
+def stem_caption(instruction: str, caption: str, global_caption: str, works_on_window: bool) -> str:
+    """The caption for a checkpoint for stems, in the lines of its training.
+
+    An instruction about "a segment" is about the track alone, so it leaves out the line of the whole song.
+    """
+    lines = [f"Local: {caption}", f"Mask Control: {str(works_on_window).lower()}"]
+    if "a segment" not in instruction:
+        lines.insert(0, f"Global: {global_caption}")
+    return "\n".join(lines)
+
+
 def lyric_prompt(lyrics: str, language: str) -> Prompt:
     """The lyrics and their language."""
     return Prompt(f"# Languages\n{language}\n\n# Lyric\n{lyrics}", _END_OF_TEXT)

@@ -33,8 +33,10 @@ class TaskContext:
 class TaskContexts:
     """Makes contexts with the silence, audio tokenizer and detokenizer of a checkpoint."""
 
-    def __init__(self, modules: DiTModules) -> None:
+    def __init__(self, modules: DiTModules, is_for_stems: bool = False) -> None:
+        """`is_for_stems` says that the checkpoint knows the mask mode `auto`."""
         self._modules = modules
+        self._is_for_stems = is_for_stems
         self._silence: torch.Tensor = modules.condition_encoder.silence_latent[0]
 
     @property
@@ -60,7 +62,7 @@ class TaskContexts:
         clean = None if request.source is None else self._fit(self.tensor(request.source), request.frames)
         window = self._window(request)
         if request.codes is not None:
-            content = self._fit(self._from_codes(request.codes), request.frames)
+            content = self._fit(self.latents_of(request.codes), request.frames)
         elif clean is None or request.task not in SOURCE_TASKS:
             content = silence
         elif request.task is Task.COVER:
@@ -71,8 +73,14 @@ class TaskContexts:
         else:
             content = clean
         mask = torch.zeros_like(silence)
-        mask[window.start : window.end] = 1.0
+        masked = Window(0, request.frames) if self.masks_everything(request) else window
+        mask[masked.start : masked.end] = 1.0
         return TaskContext(torch.cat([content, mask], -1), torch.cat([silence, mask], -1), clean, window)
+
+    def masks_everything(self, request: DenoiseRequest) -> bool:
+        """Whether the mask covers the whole song instead of the window."""
+        is_auto = request.options.chunk_mask_mode == "auto"
+        return self._is_for_stems and is_auto and request.task is not Task.REPAINT
 
     def _window(self, request: DenoiseRequest) -> Window:
         whole = Window(0, request.frames)
@@ -85,12 +93,17 @@ class TaskContexts:
         missing = frames - latents.shape[0]
         return latents[:frames] if missing <= 0 else torch.cat([latents, self.silence(missing)])
 
-    def _from_codes(self, codes: tuple[int, ...]) -> torch.Tensor:
-        """[5 * codes, channels]"""
+    def latents_of(self, codes: tuple[int, ...]) -> torch.Tensor:
+        """The latents [5 * codes, channels] that codes stand for."""
         indices = torch.tensor(codes, device=self._silence.device)[None, :, None]
         quantized = self._modules.audio_tokenizer.quantizer.get_output_from_indices(indices)
         latents: torch.Tensor = self._modules.audio_token_detokenizer(quantized)[0]
         return latents
+
+    def codes_of(self, latents: Latents) -> tuple[int, ...]:
+        """The audio codes of latents [frames, channels], one for each five frames."""
+        _, indices = self._modules.audio_tokenizer.tokenize(self.tensor(latents)[None], self._silence[None])
+        return tuple(indices.flatten().tolist())
 
     def _through_codes(self, latents: torch.Tensor) -> torch.Tensor:
         """`latents` quantised to 5 Hz codes and back, [frames, channels]."""

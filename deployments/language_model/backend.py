@@ -6,6 +6,12 @@ from typing import Protocol
 
 from deployments.common.messages import Sampling
 
+URGENT_ROWS = 2
+"""Rows of the batch beside `max_num_seqs` that only urgent runs may take.
+
+So a client that waits for a song as text waits for no job's codes.
+"""
+
 
 @dataclass(frozen=True)
 class TokenRequest:
@@ -22,6 +28,8 @@ class TokenRequest:
     """A regular expression for the text; the end of the turn follows it."""
     structural_tag: str | None = None
     """xgrammar's JSON for text and control tokens; the end of the turn follows them."""
+    is_urgent: bool = False
+    """Whether the run goes before others that wait, and may take one of the URGENT_ROWS."""
 
     @property
     def is_constrained(self) -> bool:

@@ -10,7 +10,15 @@ from ray import serve
 from configs.settings import Settings
 from deployments.common.errors import EngineError
 from deployments.common.job_calls import JobCalls
-from deployments.common.messages import AudioCodes, ComposeRequest, Metadata, PlanRequest, Progress
+from deployments.common.messages import (
+    AudioCodes,
+    ComposeRequest,
+    DescribeRequest,
+    Metadata,
+    PlanRequest,
+    Progress,
+    SongDescription,
+)
 from deployments.common.processor import loading
 from deployments.language_model.metrics import LanguageModelMetrics
 
@@ -44,6 +52,12 @@ class LanguageModel:
         with self._calls.call("plan", request.origin):
             async with self._ending_with_its_engine():
                 return await self._engine.plan(request)
+
+    async def describe(self, request: DescribeRequest) -> SongDescription:
+        """Describe a song by a sentence, by its texts or by its codes. Raises UntrainedError."""
+        with self._calls.call("describe", request.origin):
+            async with self._ending_with_its_engine():
+                return await self._engine.describe(request)
 
     async def compose(self, request: ComposeRequest) -> AsyncGenerator[Progress | AudioCodes, None]:
         """Yield progress, then the audio codes. Cancelling the call frees the engine's rows at once."""

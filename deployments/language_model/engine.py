@@ -2,29 +2,51 @@
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
 from configs.domain import MIN_LM_DURATION
-from configs.settings import Backend as BackendName
 from configs.settings import LanguageModelSettings
-from deployments.common.errors import EngineError, JobError
+from deployments.checkpoints.catalog import LanguageModelTask, language_model_tasks
+from deployments.common.errors import EngineError, JobError, UntrainedError
 from deployments.common.job_log import log_event
-from deployments.common.messages import AudioCodes, ComposeRequest, Metadata, PlanRequest, Progress, Sampling
+from deployments.common.messages import (
+    AudioCodes,
+    ComposeRequest,
+    DescribeRequest,
+    Inspiration,
+    Metadata,
+    PlanRequest,
+    Progress,
+    Sampling,
+    SongDescription,
+    SongTexts,
+    Subject,
+)
 from deployments.language_model.backend import Backend, TokenRequest
 from deployments.language_model.guidance_check import require_guided
 from deployments.language_model.observer import EngineObserver
 from deployments.language_model.sampling import derived_seed
 from deployments.language_model.text.codes import DEGENERATE_RUN, longest_run
-from deployments.language_model.text.grammar import DESCRIPTION_PREFILL, constrained_metadata, description_tag
+from deployments.language_model.text.grammar import (
+    MAX_CAPTION_TOKENS,
+    ConstrainedText,
+    TaggedText,
+    constrained_description,
+    constrained_metadata,
+    constrained_wording,
+)
 from deployments.language_model.text.metadata import (
-    Description,
+    completed,
     cot_yaml,
     extract_lyrics,
     lm_fields,
     parse_lm_output,
+    printable,
 )
 from deployments.language_model.text.prompts import (
     END_THINK,
@@ -32,14 +54,19 @@ from deployments.language_model.text.prompts import (
     Prompt,
     answered,
     compose_prompt,
+    format_prompt,
+    inspire_prompt,
     plan_prompt,
     unconditional_compose_prompt,
     unconditional_plan_prompt,
+    understand_prompt,
 )
 from deployments.language_model.text.tokenizer import LMTokenizer
 
 MAX_METADATA_TOKENS = 160
 """A limit well above the longest metadata, even at one token per character."""
+MAX_WORDING_TOKENS = 256
+"""Limit of a caption that the LM words together with metadata. The DiT reads no more."""
 PROGRESS_EVERY = 10
 """Codes between two reports of progress (2 s of music). The first code is reported by itself."""
 
@@ -57,6 +84,7 @@ class LanguageModelEngine:
         self._settings = settings
         self._observer = observer or EngineObserver()
         self._tokenizer = LMTokenizer.from_folder(folder)
+        self._tasks = language_model_tasks(folder)
         default = settings.backends[0]
         self._backends: dict[str, Backend] = {default: self._start_backend(default)}
         """The backends that are running, by name."""
@@ -68,22 +96,20 @@ class LanguageModelEngine:
         Raises EngineError if the backend fails, and JobError if the prompt is too long.
         """
         given = request.given
+        words = LanguageModelTask.WORDING in self._tasks
         absent = {
             "bpm": given.bpm is None,
+            "caption": request.wants_caption and words,
             "duration": given.duration is None and request.wants_duration,
             "keyscale": given.key_scale is None,
+            "language": request.wants_language and words,
             "timesignature": given.time_signature is None,
         }
         wanted = [name for name, is_wanted in absent.items() if is_wanted]
         if not wanted:
             return given
         fields, _ = parse_lm_output(await self._write_metadata(request, wanted))
-        return Metadata(
-            bpm=int(fields["bpm"]) if absent["bpm"] else given.bpm,
-            key_scale=str(fields["keyscale"]) if absent["keyscale"] else given.key_scale,
-            time_signature=str(fields["timesignature"]) if absent["timesignature"] else given.time_signature,
-            duration=float(fields["duration"]) if absent["duration"] else given.duration,
-        )
+        return completed(given, {key: fields[key] for key in wanted})
 
     async def compose(self, request: ComposeRequest) -> AsyncGenerator[Progress | AudioCodes, None]:
         """Yield progress, then exactly `code_count` codes. Raises JobError if the prompt is too long."""
@@ -119,25 +145,48 @@ class LanguageModelEngine:
             )
         yield AudioCodes(min(runs, key=longest_run))
 
-    async def describe(
-        self, prompt: Prompt, sampling: Sampling, backend: BackendName = "vllm", max_tokens: int = 2048
-    ) -> Description:
-        """The answer to an understand, format or inspire prompt. At `max_tokens` its lyrics are cut off.
+    async def describe(self, request: DescribeRequest) -> SongDescription:
+        """Describe a song by a sentence, by its texts or by its codes. Lyrics that are too long are cut off.
 
-        Raises EngineError if the metadata before the lyrics did not end by then.
+        Raises UntrainedError if the checkpoint was not trained for this, EngineError if the backend fails,
+        and JobError if the prompt is too long.
         """
+        task, prompt = _description_prompt(request.subject)
+        if task not in self._tasks:
+            raise UntrainedError(f"The language model was not trained for the task {task!r}.")
         tokenizer = self._tokenizer
-        ids = tokenizer.encode(answered(prompt, DESCRIPTION_PREFILL))
-        self._require_room(ids, None, max_tokens)
         end_think = tokenizer.token_id(END_THINK.name)
-        tag = description_tag(end_think)
-        request = TokenRequest(ids, None, sampling, tokenizer.text_ids, max_tokens, structural_tag=tag)
-        answer = await self._collect(backend, request)
+        tagged = constrained_description(
+            end_think,
+            lm_fields(request.given, request.language),
+            request.max_duration,
+            min(MAX_CAPTION_TOKENS, request.max_tokens // 2),
+            request.wants_lyrics,
+        )
+        ids = tokenizer.encode(answered(prompt, tagged.prefill))
+        self._require_room(ids, None, request.max_tokens)
+        token_request = TokenRequest(
+            ids,
+            None,
+            request.sampling,
+            tokenizer.text_ids,
+            request.max_tokens,
+            structural_tag=tagged.structural_tag,
+            is_urgent=request.is_urgent,
+        )
+        deadline = math.inf if request.max_seconds is None else time.monotonic() + request.max_seconds
+        answer: list[int] = []
+        async with aclosing(self._generate(request.backend, token_request)) as new:
+            async for tokens in new:
+                answer += tokens
+                if time.monotonic() > deadline and end_think in answer:
+                    break
         if end_think not in answer:
-            raise EngineError(f"the description's metadata did not end within {max_tokens} tokens")
+            raise EngineError(f"the description's metadata did not end within {request.max_tokens} tokens")
         end = answer.index(end_think)
-        fields, _ = parse_lm_output(DESCRIPTION_PREFILL + tokenizer.decode(answer[:end]))
-        return Description(fields, extract_lyrics(END_THINK.name + tokenizer.decode(answer[end:])))
+        fields, _ = parse_lm_output(tagged.prefill + tokenizer.decode(answer[:end]))
+        lyrics = extract_lyrics(END_THINK.name + tokenizer.decode(answer[end:]))
+        return SongDescription(completed(request.given, fields), printable(lyrics))
 
     def fits(self, caption: str, lyrics: str, negative_prompt: str, code_count: int) -> bool:
         """Whether a song with these texts, `code_count` codes and the longest metadata fits the context."""
@@ -164,26 +213,37 @@ class LanguageModelEngine:
             backend.close()
 
     async def _write_metadata(self, request: PlanRequest, wanted: list[str]) -> str:
-        constrained = constrained_metadata(
-            wanted, lm_fields(request.given, request.language), request.max_duration
-        )
+        language = None if "language" in wanted else request.language
+        forced = lm_fields(request.given, language)
         sampling, tokenizer = request.sampling, self._tokenizer
+        constrained: ConstrainedText | TaggedText
+        if "caption" in wanted:
+            constrained = constrained_wording(wanted, forced, request.max_duration, MAX_WORDING_TOKENS)
+            max_tokens = MAX_METADATA_TOKENS + MAX_WORDING_TOKENS
+        else:
+            constrained = constrained_metadata(wanted, forced, request.max_duration)
+            max_tokens = MAX_METADATA_TOKENS
         prompt = tokenizer.encode(plan_prompt(request.caption, request.lyrics, constrained.prefill))
         unconditional = None
         if sampling.cfg_scale > 1:
             unconditional = tokenizer.encode(
                 unconditional_plan_prompt(sampling.negative_prompt, request.lyrics, constrained.prefill)
             )
-        self._require_room(prompt, unconditional, MAX_METADATA_TOKENS)
+        self._require_room(prompt, unconditional, max_tokens)
         token_request = TokenRequest(
-            prompt, unconditional, sampling, tokenizer.text_ids, MAX_METADATA_TOKENS, constrained.regex
+            prompt,
+            unconditional,
+            sampling,
+            tokenizer.text_ids,
+            max_tokens,
+            regex=constrained.regex if isinstance(constrained, ConstrainedText) else None,
+            structural_tag=constrained.structural_tag if isinstance(constrained, TaggedText) else None,
+            is_urgent=request.is_urgent,
         )
         ids = await self._collect(request.backend, token_request)
         text = constrained.prefill + tokenizer.decode(ids)
         if not text.endswith("\n"):
-            raise EngineError(
-                f"the metadata did not end within {MAX_METADATA_TOKENS} tokens: {THINK.name}{text}"
-            )
+            raise EngineError(f"the metadata did not end within {max_tokens} tokens: {THINK.name}{text}")
         return text
 
     def _compose_prompts(self, request: ComposeRequest) -> tuple[list[int], list[int] | None]:
@@ -256,6 +316,14 @@ class LanguageModelEngine:
                 f"The texts take {texts} tokens and the answer {new_tokens}: "
                 f"more than the language model's {self._settings.max_model_len} tokens hold."
             )
+
+
+def _description_prompt(subject: Subject) -> tuple[LanguageModelTask, Prompt]:
+    if isinstance(subject, Inspiration):
+        return LanguageModelTask.INSPIRE, inspire_prompt(subject.query, subject.instrumental)
+    if isinstance(subject, SongTexts):
+        return LanguageModelTask.FORMAT, format_prompt(subject.caption, subject.lyrics)
+    return LanguageModelTask.UNDERSTAND, understand_prompt(subject.codes)
 
 
 def _attempts(sampling: Sampling) -> list[Sampling]:

@@ -24,6 +24,7 @@ from serve_app.api.responses import (
     ReadyResponse,
     StatsResponse,
     SubmitResponse,
+    WrittenSongResponse,
 )
 from serve_app.api.service import JobService, Readiness
 from serve_app.jobs.mode import Mode
@@ -36,6 +37,15 @@ PAGE = ROOT / "docs" / "reference.md"
 
 JOB_ID = "6f1c2f7a-9d3e-4c55-8a61-0f6a5b0c9e21"
 FACTS = {"bpm": 118, "duration": 20.0, "genres": None, "keyscale": "G major", "timesignature": "4/4"}
+
+WORDS = {
+    "caption": "upbeat pop song",
+    "lyrics": "[Instrumental]",
+    "language": "en",
+    "requested_caption": "upbeat pop song",
+    "requested_lyrics": "",
+    "output": "songs",
+}
 
 INTRODUCTION = """\
 # API reference
@@ -81,7 +91,7 @@ def examples(models: ModelsResponse) -> dict[str, Example]:
         generation_info="Steps: 8, Scale: 7.0, Seeds: 42; Shift: 3.0, Method: ode; …",
         status_message="✅ Generation completed successfully!",
         seed_value="42",
-        metas=FACTS,
+        metas={**FACTS, **WORDS},
         lm_model="acestep-5Hz-lm-0.6B",
         dit_model="acestep-v15-turbo",
         audio_codes=["<|audio_code_35847|><|audio_code_60127|>…"],
@@ -91,11 +101,37 @@ def examples(models: ModelsResponse) -> dict[str, Example]:
     finished = {"status": JobState.SUCCEEDED, "finished_at": 1767225606.1, "eta_seconds": None}
     succeeded = running.model_copy(update={**finished, "progress": 1.0, "stage": "done", "result": result})
     cancelled = running.model_copy(update={**finished, "status": JobState.CANCELLED})
+    written = WrittenSongResponse(
+        caption="A melancholic waltz with accordion, upright bass and a soft female voice",
+        lyrics="[Verse]\nLa mer s'en va sans moi…",
+        vocal_language="fr",
+        bpm=84,
+        key_scale="A minor",
+        time_signature="3",
+        audio_duration=30.0,
+        genres="waltz, chanson",
+        lm_model="acestep-5Hz-lm-1.7B",
+        notes=[],
+    )
     return {
         "POST /v1/music/generate": (
             "curl -s $SERVER/v1/music/generate -H 'Content-Type: application/json' \\\n"
             '  -d \'{"caption": "upbeat pop song", "thinking": true, "audio_duration": 20, "batch_size": 1,\n'
             '       "use_random_seed": false, "seed": 42}\'',
+            SubmitResponse(job_id=JOB_ID, status=JobState.QUEUED, queue_position=1),
+        ),
+        "POST /v1/music/sample": (
+            "curl -s $SERVER/v1/music/sample -H 'Content-Type: application/json' \\\n"
+            '  -d \'{"query": "a sad waltz about the sea", "vocal_language": "fr"}\'',
+            written,
+        ),
+        "POST /v1/music/format": (
+            "curl -s $SERVER/v1/music/format -H 'Content-Type: application/json' \\\n"
+            '  -d \'{"caption": "sad waltz", "lyrics": "La mer", "vocal_language": "fr", "bpm": 84}\'',
+            written,
+        ),
+        "POST /v1/music/understand": (
+            "curl -s $SERVER/v1/music/understand -F src_audio=@recording.flac",
             SubmitResponse(job_id=JOB_ID, status=JobState.QUEUED, queue_position=1),
         ),
         "GET /v1/jobs": (

@@ -13,12 +13,14 @@ from serve_app.api.access.guard import add_guard
 from serve_app.api.errors import add_error_handlers, error_responses
 from serve_app.api.intake.body import BodyReader
 from serve_app.api.intake.submission import Submission
+from serve_app.api.intake.writing import Writing
 from serve_app.api.jobs import VisibleJobs
 from serve_app.api.routes.audio import audio_router
 from serve_app.api.routes.events import events_router
 from serve_app.api.routes.generate import generate_router
 from serve_app.api.routes.jobs import jobs_router
 from serve_app.api.routes.server import health_router, server_router
+from serve_app.api.routes.writing import writing_router
 from serve_app.api.service import JobService
 from serve_app.api.threads import WorkerPools
 from serve_app.request.capabilities import server_limits
@@ -58,6 +60,15 @@ def create_app(
     add_guard(app, settings.api.cors_origins, settings.api.hosts)
     for router in (
         generate_router(submission, callers, limits, settings.api, bodies),
+        writing_router(
+            submission,
+            Writing(service, submission, limits),
+            callers,
+            limits,
+            settings.api,
+            bodies,
+            pools.bodies,
+        ),
         jobs_router(service, callers, jobs, settings.api),
         events_router(service, callers, jobs, settings.api),
         audio_router(service, storage, callers, tokens, settings, pools.storage),

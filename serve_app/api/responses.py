@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from configs.domain import Task
+from deployments.checkpoints.catalog import LanguageModelTask
 from serve_app.api.service import Readiness
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import JobState
@@ -17,6 +18,21 @@ class SubmitResponse(Answer):
         description="`queued`; for a request repeated with its `Idempotency-Key`, the job's current status."
     )
     queue_position: int = Field(description="1-based position among the waiting jobs; 0 if not waiting.")
+
+
+class WrittenSongResponse(Answer):
+    """A song as text: the words and metadata from which it can be made."""
+
+    caption: str
+    lyrics: str = Field(description="`[Instrumental]` where nothing is sung.")
+    vocal_language: str = Field(description="Language of the lyrics.")
+    bpm: int | None = Field(description="null where the language model is down.")
+    key_scale: str | None = Field(description="null where the language model is down.")
+    time_signature: str | None = Field(description="null where the language model is down.")
+    audio_duration: float = Field(description="Seconds.")
+    genres: str | None = Field(description="Genres, where the language model named any.")
+    lm_model: str | None = Field(description="5Hz LM that wrote any of it; null where none did.")
+    notes: list[str] = Field(description="Sentences about what the language model could not do.")
 
 
 class JobsResponse(Answer):
@@ -44,6 +60,10 @@ class LanguageModel(Answer):
     name: str
     is_default: bool
     backends: list[str] = Field(description="Values of `lm_backend` that this server runs.")
+    trained_tasks: list[LanguageModelTask] = Field(
+        description="What it was trained for beside metadata and codes: `inspire` (sample), `format`, "
+        "`understand` (descriptions), `wording` (captions and languages with the metadata)."
+    )
 
 
 class ModelsResponse(Answer):

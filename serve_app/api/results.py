@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from deployments.common.audio_formats import FORMATS
 from serve_app.jobs.model import JobState, JobView
+from serve_app.request.codes import parse_codes
 
 _INDEX = re.compile("0|[1-9][0-9]{0,3}")
 
@@ -27,3 +28,10 @@ def result_file(view: JobView, index: str, extension: str) -> ResultFile | None:
     if extension != written_as.extension or int(index) >= len(view.files):
         return None
     return ResultFile(view.files[int(index)], written_as.media_type, f"{view.job_id}-{index}.{extension}")
+
+
+def song_codes(view: JobView, index: str) -> tuple[int, ...]:
+    """The audio codes from which a song that `result_file` found was made; empty where it had none."""
+    codes = (view.result or {}).get("audio_codes", [])
+    written = codes[int(index)] if int(index) < len(codes) else None
+    return parse_codes(written) if written else ()

@@ -7,7 +7,9 @@ from typing import Protocol
 
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, JobState, JobView, NewJob, TrackerStats
+from serve_app.request.draft import Draft
 from serve_app.request.schemas import GenerateRequest
+from serve_app.request.song_plan import SongPlan
 
 
 class UnavailableError(Exception):
@@ -88,6 +90,13 @@ class JobService(Protocol):
 
     async def condition(self) -> Condition:
         """The current condition. Raises nothing."""
+
+    async def plan(self, draft: Draft) -> SongPlan:
+        """The plan of a song, made at once and beside the queue, within 20 s.
+
+        What the LM does not answer by then has a replacement and a note, as in a job. Raises JobError if the
+        texts are too long for the LM.
+        """
 
     async def prompt_fits(self, request: GenerateRequest, code_count: int) -> bool:
         """Whether the LM's context holds a request's prompt and `code_count` codes; True while it is down."""

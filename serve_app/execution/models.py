@@ -12,11 +12,14 @@ from deployments.common.messages import (
     DecodeRequest,
     DenoisedLatents,
     DenoiseRequest,
+    DescribeRequest,
     EncodedAudio,
     EncodeRequest,
     Metadata,
     PlanRequest,
     Progress,
+    SongDescription,
+    TokenizeRequest,
 )
 
 
@@ -25,11 +28,15 @@ class Models(Protocol):
 
     async def plan(self, language_model: str, request: PlanRequest) -> Metadata: ...
 
+    async def describe(self, language_model: str, request: DescribeRequest) -> SongDescription: ...
+
     def compose(
         self, language_model: str, request: ComposeRequest
     ) -> AsyncGenerator[Progress | AudioCodes, None]: ...
 
     async def encode(self, request: EncodeRequest) -> EncodedAudio: ...
+
+    async def tokenize(self, dit: str, request: TokenizeRequest) -> AudioCodes: ...
 
     def denoise(
         self, dit: str, requests: tuple[DenoiseRequest, ...]
@@ -55,6 +62,10 @@ class HandleModels:
         planned: Metadata = await _call(self._language_model(language_model).plan, request)
         return planned
 
+    async def describe(self, language_model: str, request: DescribeRequest) -> SongDescription:
+        described: SongDescription = await _call(self._language_model(language_model).describe, request)
+        return described
+
     def compose(
         self, language_model: str, request: ComposeRequest
     ) -> AsyncGenerator[Progress | AudioCodes, None]:
@@ -63,6 +74,11 @@ class HandleModels:
     async def encode(self, request: EncodeRequest) -> EncodedAudio:
         encoded: EncodedAudio = await _call(self._codec.encode, request)
         return encoded
+
+    async def tokenize(self, dit: str, request: TokenizeRequest) -> AudioCodes:
+        generator = _served("music model", dit, self._generators)
+        codes: AudioCodes = await _call(generator.tokenize, request)
+        return codes
 
     def denoise(
         self, dit: str, requests: tuple[DenoiseRequest, ...]

@@ -4,13 +4,10 @@ Each step is one function with typed input and output, and `run_job` calls them 
 submitting belong to `serve_app.api`, claiming and finishing to `serve_app.execution.runner`.
 """
 
-import asyncio
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from configs.domain import Task, code_count, latent_frames
 from deployments.common.messages import (
-    REPAINT_MODES,
     AudioCodes,
     AudioFile,
     ComposeRequest,
@@ -19,29 +16,25 @@ from deployments.common.messages import (
     DenoiseRequest,
     EncodeRequest,
     Latents,
-    Metadata,
     Origin,
-    PlanRequest,
     Splice,
 )
+from serve_app.execution.analysis import analyse
 from serve_app.execution.attempt import Attempt
-from serve_app.execution.failures import is_unavailable
-from serve_app.execution.results import job_result
+from serve_app.execution.planning_stage import plan
+from serve_app.execution.results import FinishedJob, job_result
+from serve_app.execution.source_audio import SourceAudio
 from serve_app.jobs.model import Job
 from serve_app.request.planning import (
     diffusion_options,
-    fallback_plan,
     instruction,
-    lyrics_for_models,
-    plan_request,
+    repaint_mode,
     sampling,
-    song_plan,
+    words_for_dit,
+    words_of,
 )
+from serve_app.request.schemas import Output
 from serve_app.request.song_plan import SongPlan
-from serve_app.request.spec import Recording
-
-PLAN_PAUSE_SECONDS = 0.5
-"""Pause before a language model that was unavailable is asked again."""
 
 
 @dataclass(frozen=True)
@@ -54,61 +47,21 @@ class Recordings:
     """Factor that was applied to the source before it was encoded."""
 
 
-@dataclass(frozen=True)
-class FinishedJob:
-    """The result of a job and its files, which `Lease.finish` publishes."""
-
-    result: dict[str, Any]
-    files: tuple[str, ...]
-    file_bytes: int
-
-
 async def run_job(attempt: Attempt) -> FinishedJob:
     """Run all steps of a job. Exceptions of the models propagate; `execution.failures` classifies them.
 
-    A plan and codes in the checkpoint of an earlier attempt are used again.
+    A plan and codes in the checkpoint of an earlier attempt are used again. An analysis makes no sound.
     """
-    song = await plan(attempt)
+    if attempt.spec.request.output is not Output.SONGS:
+        return await analyse(attempt)
+    source = None if attempt.spec.source is None else SourceAudio(attempt.draft, attempt.models, attempt.dit)
+    song = await plan(attempt, source)
     codes = await compose(attempt, song)
-    recordings = await encode(attempt, song)
+    recordings = await encode(attempt, source)
     latents = await denoise(attempt, song, codes, recordings)
     files = await decode(attempt, song, latents, recordings.gain)
     result = job_result(attempt.job, song, codes, latents, files, attempt.timings, attempt.settings)
     return FinishedJob(result, tuple(file.uri for file in files), sum(file.byte_count for file in files))
-
-
-async def plan(attempt: Attempt) -> SongPlan:
-    """Complete the metadata. The LM is asked only for missing values.
-
-    A fallback plan, made because the LM was down, is not checkpointed: a retry may get the LM's plan.
-    """
-    if attempt.job.checkpoint.plan is not None:
-        return attempt.job.checkpoint.plan
-    draft = attempt.draft
-    lm_max_duration = attempt.settings.language_model.lm_max_duration
-    with attempt.stage("planning") as origin:
-        question = plan_request(draft, lm_max_duration)
-        if question is None:
-            return song_plan(draft, draft.given, lm_answered=False)
-        try:
-            async with asyncio.timeout(attempt.settings.jobs.plan_timeout_seconds):
-                planned = await _planned(attempt, replace(question, origin=origin))
-        except TimeoutError:
-            return fallback_plan(draft, lm_max_duration)
-    song = song_plan(draft, planned, lm_answered=True)
-    await attempt.keep_stages(song, None)
-    return song
-
-
-async def _planned(attempt: Attempt, question: PlanRequest) -> Metadata:
-    """The LM's answer. Unavailable replicas are retried until the caller's time-out."""
-    while True:
-        try:
-            return await attempt.models.plan(attempt.language_model, question)
-        except Exception as error:
-            if not is_unavailable(error):
-                raise
-        await asyncio.sleep(PLAN_PAUSE_SECONDS)
 
 
 async def compose(attempt: Attempt, song: SongPlan) -> list[tuple[int, ...] | None]:
@@ -118,16 +71,17 @@ async def compose(attempt: Attempt, song: SongPlan) -> list[tuple[int, ...] | No
         return list(attempt.job.checkpoint.codes)
     if not attempt.draft.wants_codes:
         return list(spec.codes) or [None] * len(spec.seeds)
+    words = words_of(spec.request, song)
 
     def question(item: int, origin: Origin) -> ComposeRequest:
         return ComposeRequest(
-            caption=spec.request.caption,
-            lyrics=lyrics_for_models(spec.request),
+            caption=words.caption,
+            lyrics=words.lyrics,
             metadata=song.item_metadata(item),
             code_count=code_count(song.durations[item]),
             sampling=sampling(spec.request, spec.seeds[item], guided=True),
             backend=spec.request.lm_backend,
-            language=spec.request.vocal_language,
+            language=song.metadata.language or words.language,
             origin=origin,
         )
 
@@ -141,30 +95,20 @@ async def compose(attempt: Attempt, song: SongPlan) -> list[tuple[int, ...] | No
     return codes
 
 
-async def encode(attempt: Attempt, song: SongPlan) -> Recordings:
-    """Encode the source and the timbre reference to latents."""
+async def encode(attempt: Attempt, source: SourceAudio | None) -> Recordings:
+    """Encode the source, unless that has been done for the plan, and the timbre reference to latents."""
     spec = attempt.spec
-    source = reference = None
+    latents = reference = None
     gain = 1.0
-    if spec.source or spec.reference:
+    if source or spec.reference:
         with attempt.stage("composing", "recordings") as origin:
-            if spec.source:
-                encoded = await attempt.models.encode(
-                    _source_request(spec.source, spec.seeds[0], song, origin)
-                )
-                source, gain = encoded.latents, encoded.gain
+            if source:
+                encoded = await source.encoded(origin)
+                latents, gain = encoded.latents, encoded.gain
             if spec.reference:
                 request = EncodeRequest(spec.reference.uri, "reference", spec.seeds[0], origin=origin)
                 reference = (await attempt.models.encode(request)).latents
-    return Recordings(source, reference, gain)
-
-
-def _source_request(source: Recording, seed: int, song: SongPlan, origin: Origin) -> EncodeRequest:
-    span = song.span
-    if span is None:
-        return EncodeRequest(source.uri, "source", seed, origin=origin)
-    renewed = (span.start, span.end) if song.task is Task.REPAINT else None
-    return EncodeRequest(source.uri, "source", seed, span.pad_left, span.pad_right, renewed, origin)
+    return Recordings(latents, reference, gain)
 
 
 async def denoise(
@@ -172,15 +116,16 @@ async def denoise(
 ) -> list[DenoisedLatents]:
     """Denoise the latents of each item."""
     spec = attempt.spec
+    words = words_for_dit(spec.request, song)
 
     def question(item: int, origin: Origin) -> DenoiseRequest:
         frames = latent_frames(song.durations[item])
         return DenoiseRequest(
             task=song.task,
             instruction=instruction(spec.request, song.task),
-            caption=spec.request.caption,
-            lyrics=lyrics_for_models(spec.request),
-            language=spec.request.vocal_language,
+            caption=words.caption,
+            lyrics=words.lyrics,
+            language=words.language,
             metadata=song.item_metadata(item),
             frames=frames,
             seed=spec.seeds[item],
@@ -188,6 +133,7 @@ async def denoise(
             source=recordings.source,
             window=song.span.window(frames) if song.span else None,
             reference=recordings.reference,
+            global_caption=spec.request.global_caption,
             options=diffusion_options(spec.request),
             origin=origin,
         )
@@ -223,7 +169,7 @@ async def decode(
 
 def _splice(job: Job, song: SongPlan, source_gain: float) -> Splice | None:
     source, span = job.spec.source, song.span
-    crossfade = REPAINT_MODES[job.spec.request.repaint_mode].splice_seconds
+    crossfade = repaint_mode(job.spec.request).splice_seconds
     if source is None or span is None or song.task is not Task.REPAINT or crossfade is None:
         return None
     return Splice(source.uri, span.start, span.end, span.pad_left, span.pad_right, crossfade, source_gain)

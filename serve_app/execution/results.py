@@ -1,5 +1,6 @@
 """The `result` object of a finished job, which polls return."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from configs.domain import code_token
@@ -8,11 +9,21 @@ from deployments.checkpoints.catalog import DiTCheckpoint, Variant, dit_checkpoi
 from deployments.common.audio_formats import extension
 from deployments.common.messages import AudioFile, DenoisedLatents
 from serve_app.jobs.model import Job
-from serve_app.request.planning import dit_model, language_model
-from serve_app.request.schemas import GenerateRequest
-from serve_app.request.song_plan import SongPlan
+from serve_app.request.planning import dit_model, language_model, words_for_dit
+from serve_app.request.schemas import GenerateRequest, Output
+from serve_app.request.song_plan import SongPlan, SongWords
 
 SUCCESS = "✅ Generation completed successfully!"
+ANALYSED = "✅ Analysis completed successfully!"
+
+
+@dataclass(frozen=True)
+class FinishedJob:
+    """The result of a job and its files, which `Lease.finish` publishes."""
+
+    result: dict[str, Any]
+    files: tuple[str, ...]
+    file_bytes: int
 
 
 def job_result(
@@ -29,8 +40,7 @@ def job_result(
     seeds = ", ".join(map(str, job.spec.seeds))
     suffix = extension(request.audio_format)
     paths = [f"/v1/audio/{job.job_id}/{item}.{suffix}" for item in range(len(files))]
-    metadata = song.metadata
-    lm = language_model(request, settings.models)
+    has_answer = song.lm_answered or _composed(job, codes)
     return {
         "first_audio_path": paths[0],
         "second_audio_path": paths[1] if len(paths) > 1 else None,
@@ -38,23 +48,71 @@ def job_result(
         "generation_info": _generation_info(job, latents[0], timings, settings, seeds),
         "status_message": " ".join([SUCCESS, *_notes(job, song, latents)]),
         "seed_value": seeds,
-        "bpm": metadata.bpm,
-        "duration": song.durations[0],
-        "genres": None,
-        "keyscale": metadata.key_scale,
-        "timesignature": metadata.time_signature,
-        "metas": {
-            "bpm": metadata.bpm,
-            "duration": song.durations[0],
-            "genres": None,
-            "keyscale": metadata.key_scale,
-            "timesignature": metadata.time_signature,
-        },
-        "lm_model": lm if song.lm_answered or _composed(job, codes) else None,
+        **_facts(request, song, words_for_dit(request, song)),
+        "lm_model": language_model(request, settings.models) if has_answer else None,
         "dit_model": dit_model(job.spec, settings.models),
-        "audio_codes": [None if run is None else "".join(map(code_token, run)) for run in codes],
-        "timings": {stage: round(seconds, 3) for stage, seconds in timings.items()},
+        "audio_codes": [None if run is None else _written(run) for run in codes],
+        "timings": _rounded(timings),
     }
+
+
+def analysis_result(
+    job: Job,
+    song: SongPlan,
+    codes: tuple[int, ...] | None,
+    timings: dict[str, float],
+    settings: Settings,
+) -> dict[str, Any]:
+    """The result object of a job without audio: the same keys, with what was found out and nothing else.
+
+    `codes` are those of the source; None where there is no source.
+    """
+    request = job.spec.request
+    lm = language_model(request, settings.models)
+    is_worded = song.lm_answered or request.output is Output.METADATA
+    seconds = ", ".join(f"{stage} {spent:.2f}" for stage, spent in timings.items())
+    return {
+        "first_audio_path": None,
+        "second_audio_path": None,
+        "audio_paths": [],
+        "generation_info": f"LM: {lm}; Seconds: {seconds}",
+        "status_message": " ".join([ANALYSED, *job.spec.notes, *song.notes]),
+        "seed_value": ", ".join(map(str, job.spec.seeds)),
+        **_facts(request, song, words_for_dit(request, song) if is_worded else None),
+        "lm_model": lm if song.lm_answered else None,
+        "dit_model": None if codes is None else dit_model(job.spec, settings.models),
+        "audio_codes": [None if codes is None else _written(codes)],
+        "timings": _rounded(timings),
+    }
+
+
+def _facts(request: GenerateRequest, song: SongPlan, words: SongWords | None) -> dict[str, Any]:
+    """The musical facts, and `metas` with them and the words: None where they are not known."""
+    facts = {
+        "bpm": song.metadata.bpm,
+        "duration": song.durations[0],
+        "genres": song.metadata.genres,
+        "keyscale": song.metadata.key_scale,
+        "timesignature": song.metadata.time_signature,
+    }
+    metas = {
+        **facts,
+        "caption": words.caption if words else None,
+        "lyrics": words.lyrics if words else None,
+        "language": words.language if words else None,
+        "requested_caption": request.caption,
+        "requested_lyrics": request.lyrics,
+        "output": request.output.value,
+    }
+    return {**facts, "metas": metas}
+
+
+def _written(codes: tuple[int, ...]) -> str:
+    return "".join(map(code_token, codes))
+
+
+def _rounded(timings: dict[str, float]) -> dict[str, float]:
+    return {stage: round(seconds, 3) for stage, seconds in timings.items()}
 
 
 def _composed(job: Job, codes: list[tuple[int, ...] | None]) -> bool:

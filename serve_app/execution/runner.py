@@ -16,7 +16,8 @@ from serve_app.execution.attempt import Attempt
 from serve_app.execution.failures import TimeLimitError, classify, frames_of
 from serve_app.execution.lease import PAUSE_SECONDS, TRACKER_AWAY, Lease
 from serve_app.execution.models import Models
-from serve_app.execution.pipeline import FinishedJob, run_job
+from serve_app.execution.pipeline import run_job
+from serve_app.execution.results import FinishedJob
 from serve_app.jobs.model import Claim, Job
 from serve_app.jobs.progress import JobProgress
 from serve_app.jobs.tracing import attempt_origin

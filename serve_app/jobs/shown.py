@@ -17,7 +17,9 @@ class Answer(BaseModel):
 class JobResult(Answer):
     """The songs of a job, and how they were made."""
 
-    first_audio_path: str = Field(description="URL of the first song on this server.")
+    first_audio_path: str | None = Field(
+        description="URL of the first song on this server; null where the job makes no audio."
+    )
     second_audio_path: str | None = Field(description="URL of the second song; null with one song.")
     audio_paths: list[str] = Field(description="`/v1/audio/{job_id}/{i}.{ext}`, one per song of the batch.")
     generation_info: str = Field(
@@ -30,11 +32,15 @@ class JobResult(Answer):
     genres: str | None = Field(description="Genres, where the language model named any.")
     keyscale: str | None = Field(description="Key that the music model was given.")
     timesignature: str | None = Field(description="Time signature that the music model was given.")
-    metas: dict[str, Any] = Field(description="The five values above.")
+    metas: dict[str, Any] = Field(
+        description="The five values above; `caption`, `lyrics` and `language`, which the music model was "
+        "given or which describe the source audio; `requested_caption`, `requested_lyrics` and `output` of "
+        "the request."
+    )
     lm_model: str | None = Field(
         description="5Hz LM that filled in metadata or wrote codes; null where none did."
     )
-    dit_model: str = Field(description="The music model.")
+    dit_model: str | None = Field(description="The music model; null where none was used.")
     audio_codes: list[str | None] = Field(description="Audio codes of each song; null where it has none.")
     timings: dict[str, float] = Field(description="Seconds per stage.")
 
@@ -79,7 +85,7 @@ class JobResponse(Answer):
 
 def _result(result: dict[str, Any], audio_url: Callable[[str], str]) -> JobResult:
     paths = [audio_url(path) for path in result["audio_paths"]]
-    first, second = (*paths, None)[:2]
+    first, second = (*paths, None, None)[:2]
     return JobResult.model_validate(
         {**result, "first_audio_path": first, "second_audio_path": second, "audio_paths": paths}
     )

@@ -18,7 +18,7 @@ from deployments.checkpoints.catalog import (
 )
 from deployments.common.audio_formats import FORMATS
 from serve_app.request.addresses import AddressRefusedError, public_address
-from serve_app.request.schemas import GenerateRequest
+from serve_app.request.schemas import GenerateRequest, Output
 
 SHORTEST_SONG = 0.1
 """Seconds. Durations are rounded to tenths of a second."""
@@ -110,6 +110,10 @@ def apply_limits(request: GenerateRequest, limits: Limits) -> GenerateRequest:
         settled["lm_model_path"] = limits.language_models[0]
     if "lm_backend" not in request.model_fields_set and request.lm_backend not in limits.backends:
         settled["lm_backend"] = limits.backends[0]
+    if request.output is not Output.SONGS:
+        settled |= {"batch_size": 1, "task_type": Task.TEXT2MUSIC}  # an analysis does no task
+    if "vocal_language" in request.model_fields_set and request.vocal_language != "unknown":
+        settled["use_cot_language"] = False  # the user's language wins
     if request.audio_duration is not None:
         settled["audio_duration"] = max(SHORTEST_SONG, round(request.audio_duration, 1))
     settled_request = request.model_copy(update=settled)

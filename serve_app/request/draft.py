@@ -1,11 +1,12 @@
 """The draft of a job: everything that its request and recordings decide before the LM answers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from configs.domain import CODE_RATE, WINDOW_TASKS, Task
+from configs.domain import CODE_RATE, SOURCE_TASKS, WINDOW_TASKS, Task
 from deployments.common.messages import Metadata
 from serve_app.request.repainting import RepaintSpan, repaint_span
-from serve_app.request.spec import JobSpec
+from serve_app.request.schemas import GenerateRequest, Output
+from serve_app.request.spec import JobSpec, Recording
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,20 @@ def draft_of(spec: JobSpec) -> Draft:
     )
 
 
+def works_on_source(request: GenerateRequest) -> bool:
+    """Whether the request uses source audio, if it has any."""
+    if request.output is Output.SONGS:
+        return request.task_type in SOURCE_TASKS
+    return request.output.needs_source
+
+
+def source_seconds(source: Recording, request: GenerateRequest) -> float:
+    """Seconds of the source. A silent one of lego counts as long as the song that is asked for."""
+    if not source.silent or request.task_type is not Task.LEGO:
+        return source.seconds
+    return max(source.seconds, request.repainting_end or 0.0, request.audio_duration or 0.0)
+
+
 def _task(spec: JobSpec) -> Task:
     if spec.source is not None:
         return Task(spec.request.task_type)
@@ -55,13 +70,17 @@ def _task(spec: JobSpec) -> Task:
 
 
 def _wants_codes(spec: JobSpec) -> bool:
-    return spec.request.thinking and spec.source is None and not spec.codes
+    request = spec.request
+    return request.output is Output.SONGS and request.thinking and spec.source is None and not spec.codes
 
 
 def _span(spec: JobSpec) -> RepaintSpan | None:
-    if spec.source is None or Task(spec.request.task_type) not in WINDOW_TASKS:
+    source, request = spec.source, spec.request
+    if source is None or request.output is not Output.SONGS or Task(request.task_type) not in WINDOW_TASKS:
         return None
-    return repaint_span(spec.request.repainting_start, spec.request.repainting_end, spec.source.seconds)
+    seconds = source_seconds(source, request)
+    span = repaint_span(request.repainting_start, request.repainting_end, seconds)
+    return replace(span, pad_right=span.pad_right + seconds - source.seconds)
 
 
 def _durations(spec: JobSpec, span: RepaintSpan | None) -> tuple[float, ...] | None:

@@ -5,11 +5,13 @@ from collections.abc import Iterable, Iterator
 from configs.domain import INSTRUCTIONS, SOURCE_TASKS, Task
 from deployments.checkpoints.catalog import DiTCheckpoint
 from serve_app.request.fields import RANDOM_SEED
-from serve_app.request.schemas import GenerateRequest
+from serve_app.request.schemas import GenerateRequest, Output
+from serve_app.request.writing import rewritable, wants_sample
 
 _GUIDANCE_FIELDS = ("use_adg", "cfg_interval_start", "cfg_interval_end")
 _TASKS_OF = {
     "repaint_mode": {Task.REPAINT},
+    "repaint_strength": {Task.REPAINT},
     "track_name": {Task.LEGO, Task.EXTRACT},
     "track_classes": {Task.COMPLETE},
 }
@@ -17,14 +19,23 @@ _TASKS_OF = {
 
 
 def without_effect(
-    request: GenerateRequest, has_source: bool, has_codes: bool, dit: DiTCheckpoint
+    request: GenerateRequest,
+    has_source: bool,
+    has_codes: bool,
+    dit: DiTCheckpoint,
+    is_source_silent: bool = False,
 ) -> Iterator[str]:
-    """One sentence for each given field that has no effect."""
+    """One sentence for each given field that has no effect. Analyses use few fields, and name none."""
+    if request.output is not Output.SONGS:
+        return
     if request.use_random_seed and request.seed != (RANDOM_SEED,):
         yield "seed was ignored: use_random_seed is true."
-    yield from _of_the_source(request, has_source, has_codes)
+    if request.use_format and not rewritable(request.caption, request.lyrics) and not wants_sample(request):
+        yield "use_format was ignored: there is no caption and there are no lyrics to rewrite."
+    yield from _of_the_source(request, has_source, has_codes, is_source_silent)
     yield from _of_the_schedule(request, dit)
     yield from _of_the_task(request, has_source)
+    yield from _of_stems(request, dit)
 
 
 def moved_start(request: GenerateRequest, source_seconds: float) -> Iterator[str]:
@@ -34,7 +45,9 @@ def moved_start(request: GenerateRequest, source_seconds: float) -> Iterator[str
         yield f"The new part begins where the source ends, at {seconds:g} s: repainting_start is after that."
 
 
-def _of_the_source(request: GenerateRequest, has_source: bool, has_codes: bool) -> Iterator[str]:
+def _of_the_source(
+    request: GenerateRequest, has_source: bool, has_codes: bool, is_source_silent: bool
+) -> Iterator[str]:
     task = request.task_type
     uses_source = has_source and task in SOURCE_TASKS
     if has_source and not uses_source:
@@ -44,7 +57,8 @@ def _of_the_source(request: GenerateRequest, has_source: bool, has_codes: bool) 
             yield f"audio_code_string was ignored: {task} works on the source audio."
         elif request.thinking:
             yield f"thinking wrote no audio codes: {task} works on the source audio."
-        if request.audio_duration is not None:
+        is_extended = is_source_silent and task is Task.LEGO
+        if request.audio_duration is not None and not is_extended:
             yield f"audio_duration was ignored: {task} keeps the length of the source audio."
     elif has_codes and not request.thinking:
         yield "audio_code_string was ignored: thinking is false."
@@ -69,8 +83,16 @@ def _of_the_task(request: GenerateRequest, has_source: bool) -> Iterator[str]:
     for name in _given(request, _TASKS_OF):
         if task not in _TASKS_OF[name]:
             yield f"{name} was ignored: task_type is {task}."
+        elif name == "repaint_strength":
+            if request.repaint_mode != "balanced":
+                yield f"repaint_strength was ignored: repaint_mode is {request.repaint_mode}."
         elif name != "repaint_mode" and request.instruction != INSTRUCTIONS[Task.TEXT2MUSIC]:
             yield f"{name} was ignored: instruction was given."
+
+
+def _of_stems(request: GenerateRequest, dit: DiTCheckpoint) -> Iterator[str]:
+    if request.global_caption and not dit.is_for_stems:
+        yield f"global_caption was ignored: {dit.name} is no model for stems."
 
 
 def _given(request: GenerateRequest, names: Iterable[str]) -> Iterator[str]:

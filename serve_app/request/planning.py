@@ -4,11 +4,19 @@ from dataclasses import fields, replace
 
 from configs.domain import INSTRUCTIONS, INSTRUMENTAL, TRACK_INSTRUCTIONS, Task, track_names
 from configs.settings import ModelSettings
-from deployments.common.messages import REPAINT_MODES, DiffusionOptions, Metadata, PlanRequest, Sampling
+from deployments.common.messages import (
+    REPAINT_MODES,
+    DiffusionOptions,
+    Metadata,
+    PlanRequest,
+    RepaintMode,
+    Sampling,
+)
 from serve_app.request.draft import Draft
 from serve_app.request.schemas import GenerateRequest
-from serve_app.request.song_plan import SongPlan
+from serve_app.request.song_plan import SongPlan, SongWords
 from serve_app.request.spec import JobSpec
+from serve_app.request.writing import is_instrumental
 
 FALLBACK_DURATION = 30.0
 """Duration in seconds of a song without a given duration while the LM is down."""
@@ -30,9 +38,12 @@ def dit_model(spec: JobSpec, models: ModelSettings) -> str:
 
 def lyrics_for_models(request: GenerateRequest) -> str:
     """The lyrics; every notation for instrumental music becomes INSTRUMENTAL."""
-    if request.lyrics.strip().lower() in {"", "[inst]", "[instrumental]"}:
-        return INSTRUMENTAL
-    return request.lyrics
+    return INSTRUMENTAL if is_instrumental(request.lyrics) else request.lyrics
+
+
+def own_words(request: GenerateRequest) -> SongWords:
+    """The words of the request itself."""
+    return SongWords(request.caption, lyrics_for_models(request), request.vocal_language)
 
 
 def unconditional_text(request: GenerateRequest) -> str:
@@ -69,31 +80,65 @@ def instruction(request: GenerateRequest, task: Task) -> str:
 def diffusion_options(request: GenerateRequest) -> DiffusionOptions:
     """The request's fields for the DiT, which have the same names in both; the repaint mode by its name."""
     options = {option.name: getattr(request, option.name) for option in fields(DiffusionOptions)}
-    return DiffusionOptions(**options | {"repaint_mode": REPAINT_MODES[request.repaint_mode]})
+    return DiffusionOptions(**options | {"repaint_mode": repaint_mode(request)})
 
 
-def plan_request(draft: Draft, lm_max_duration: int) -> PlanRequest | None:
-    """The question to the LM; None where nothing is missing."""
+def repaint_mode(request: GenerateRequest) -> RepaintMode:
+    """How closely a repaint keeps its source; `repaint_strength` moves the balanced mode between the others.
+
+    At a strength s the source holds for the first 1 − s of the steps, and the fades are 1 − s of those of the
+    conservative mode.
+    """
+    if request.repaint_mode != "balanced":
+        return REPAINT_MODES[request.repaint_mode]
+    if request.repaint_strength >= 1.0:
+        return REPAINT_MODES["aggressive"]
+    kept, most = 1.0 - request.repaint_strength, REPAINT_MODES["conservative"]
+    seconds = None if most.splice_seconds is None else kept * most.splice_seconds
+    return RepaintMode(kept, round(kept * most.crossfade_frames), seconds)
+
+
+def plan_request(
+    draft: Draft, lm_max_duration: int, words: SongWords | None = None, may_word: bool = True
+) -> PlanRequest | None:
+    """The question for metadata; None where nothing is missing and no caption is wanted.
+
+    `words` are those of the song, by default the request's own. Without `may_word` the LM words no caption
+    and chooses no language, because it has just written them.
+    """
     given, spec = draft.given, draft.spec
-    if None not in (given.bpm, given.key_scale, given.time_signature, given.duration):
-        return None
     request = spec.request
+    is_complete = None not in (given.bpm, given.key_scale, given.time_signature, given.duration)
+    may_word = may_word and spec.source is None
+    wants_caption = may_word and request.use_cot_caption
+    if is_complete and not (draft.wants_codes and wants_caption):
+        return None
+    words = words or own_words(request)
     return PlanRequest(
-        caption=request.caption,
-        lyrics=lyrics_for_models(request),
-        language=request.vocal_language,
+        caption=words.caption,
+        lyrics=words.lyrics,
+        language=words.language,
         given=given,
         wants_duration=given.duration is None,
         max_duration=lm_max_duration,
         sampling=sampling(request, spec.seeds[0], guided=request.lm_guide_metadata),
         backend=request.lm_backend,
+        wants_caption=wants_caption,
+        wants_language=may_word and request.use_cot_language,
     )
 
 
-def song_plan(draft: Draft, planned: Metadata, lm_answered: bool, notes: tuple[str, ...] = ()) -> SongPlan:
+def song_plan(
+    draft: Draft,
+    planned: Metadata,
+    lm_answered: bool,
+    notes: tuple[str, ...] = (),
+    words: SongWords | None = None,
+) -> SongPlan:
     """Complete a draft with `planned`: the LM's answer, or the given metadata where nothing was asked.
 
-    Raises ValueError where neither the draft nor `planned` has a duration.
+    `words` are those of the song, by default the request's own. Raises ValueError where neither the draft nor
+    `planned` has a duration.
     """
     durations = draft.durations
     if durations is None:
@@ -101,7 +146,23 @@ def song_plan(draft: Draft, planned: Metadata, lm_answered: bool, notes: tuple[s
             raise ValueError("a plan without a duration, and nothing else decides it")
         durations = (float(planned.duration),) * len(draft.spec.seeds)
     metadata = replace(planned, duration=None)
-    return SongPlan(draft.task, metadata, durations, draft.span, lm_answered, notes)
+    words = words or own_words(draft.spec.request)
+    return SongPlan(draft.task, metadata, durations, draft.span, lm_answered, notes, words=words)
+
+
+def words_of(request: GenerateRequest, song: SongPlan) -> SongWords:
+    """The words that the song is made from. The codes are composed from them."""
+    return song.words or own_words(request)
+
+
+def words_for_dit(request: GenerateRequest, song: SongPlan) -> SongWords:
+    """The words that the DiT gets: with the caption and the language that the LM worded with the metadata."""
+    words = words_of(request, song)
+    return replace(
+        words,
+        caption=song.metadata.caption or words.caption,
+        language=song.metadata.language or words.language,
+    )
 
 
 def unasked_duration(lm_max_duration: int) -> float:
@@ -109,10 +170,12 @@ def unasked_duration(lm_max_duration: int) -> float:
     return min(FALLBACK_DURATION, lm_max_duration)
 
 
-def fallback_plan(draft: Draft, lm_max_duration: int) -> SongPlan:
+def fallback_plan(
+    draft: Draft, lm_max_duration: int, notes: tuple[str, ...] = (), words: SongWords | None = None
+) -> SongPlan:
     """The plan while the LM is down: the given metadata, and a fixed duration where none is given."""
     seconds = unasked_duration(lm_max_duration)
     given = draft.given
     planned = given if given.duration is not None else replace(given, duration=seconds)
-    song = song_plan(draft, planned, lm_answered=False, notes=(FALLBACK_NOTE.format(seconds=seconds),))
-    return replace(song, is_fallback=True)
+    notes = (*notes, FALLBACK_NOTE.format(seconds=seconds))
+    return replace(song_plan(draft, planned, False, notes, words), is_fallback=True)

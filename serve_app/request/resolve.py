@@ -3,14 +3,14 @@
 import secrets
 from dataclasses import replace
 
-from configs.domain import CODE_RATE, SOURCE_TASKS, Task, code_count
+from configs.domain import CODE_RATE, Task, code_count
 from serve_app.request.capabilities import Limits
 from serve_app.request.codes import codes_per_song
-from serve_app.request.draft import Draft, draft_of
+from serve_app.request.draft import Draft, draft_of, source_seconds, works_on_source
 from serve_app.request.errors import invalid
 from serve_app.request.fields import MAX_SEED, RANDOM_SEED
 from serve_app.request.notes import moved_start, without_effect
-from serve_app.request.schemas import GenerateRequest
+from serve_app.request.schemas import GenerateRequest, Output
 from serve_app.request.spec import JobSpec, Recording
 
 
@@ -23,11 +23,10 @@ def job_draft(
         codes = codes_per_song(request.audio_code_string, batch_size)
     except ValueError as error:
         raise invalid("audio_code_string", str(error), "audio_codes") from error
-    task = request.task_type
-    if task in SOURCE_TASKS and source is None:
-        _check_task_without_source(request, codes)
-    uses_source = task in SOURCE_TASKS and source is not None
-    uses_codes = request.thinking and not uses_source
+    if source is None:
+        _check_without_source(request, codes)
+    uses_source = works_on_source(request) and source is not None
+    uses_codes = request.output is Output.SONGS and request.thinking and not uses_source
     spec = JobSpec(
         request=request.model_copy(update={"audio_code_string": ""}),  # it has been parsed and may be long
         seeds=song_seeds(request, batch_size),
@@ -35,13 +34,26 @@ def job_draft(
         source=source if uses_source else None,
         reference=reference,
         dit=limits.dit(request).name,
-        notes=tuple(without_effect(request, source is not None, bool(codes), limits.dit(request))),
+        notes=tuple(
+            without_effect(
+                request,
+                has_source=source is not None,
+                has_codes=bool(codes),
+                dit=limits.dit(request),
+                is_source_silent=source is not None and source.silent,
+            )
+        ),
     )
     draft = _checked_draft(spec, limits)
     if spec.source is not None and draft.span is not None:
-        notes = (*spec.notes, *moved_start(request, spec.source.seconds))
+        notes = (*spec.notes, *moved_start(request, source_seconds(spec.source, request)))
         draft = replace(draft, spec=replace(spec, notes=notes))
     return draft
+
+
+def takes_silence(request: GenerateRequest) -> bool:
+    """Whether the source may be silent. A track cannot be extracted from silence."""
+    return request.allow_silent_source and request.task_type is not Task.EXTRACT
 
 
 def song_seeds(request: GenerateRequest, batch_size: int) -> tuple[int, ...]:
@@ -59,7 +71,12 @@ def _decided(seed: int) -> int:
     return secrets.randbelow(MAX_SEED + 1) if seed == RANDOM_SEED else seed
 
 
-def _check_task_without_source(request: GenerateRequest, codes: tuple[tuple[int, ...], ...]) -> None:
+def _check_without_source(request: GenerateRequest, codes: tuple[tuple[int, ...], ...]) -> None:
+    """Raises RequestValidationError if the request needs source audio."""
+    if request.output.needs_source:
+        raise invalid("src_audio", f"Output {request.output} requires source audio", "missing")
+    if not works_on_source(request):
+        return
     if request.task_type is not Task.COVER:
         raise invalid("src_audio", f"Task {request.task_type} requires source audio", "missing")
     if not codes and not request.thinking:

@@ -3,13 +3,15 @@
 Limits that depend on the server's settings are in `serve_app.request.capabilities`.
 """
 
+from enum import StrEnum
+
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from configs.domain import CODE_COUNT, INSTRUCTIONS, LANGUAGES, NO_USER_INPUT, Task
 from configs.settings import Backend
 from deployments.checkpoints.catalog import MAX_CUSTOM_TURBO_STEPS
-from deployments.common.messages import InferMethod
+from deployments.common.messages import ChunkMaskMode, InferMethod
 from serve_app.request.fields import (
     MAX_SEED,
     MAX_STEPS,
@@ -42,6 +44,23 @@ MAX_LYRICS_LENGTH = 16_384
 MAX_PATH_LENGTH = 4_096
 """Characters."""
 MAX_PRIORITY = 9
+
+
+class Output(StrEnum):
+    """The result that a job makes. All but songs are analyses, which make no audio."""
+
+    SONGS = "songs"
+    CODES = "codes"
+    """The audio codes of the source."""
+    DESCRIPTION = "description"
+    """The codes of the source, and the LM's description of them: caption, lyrics, language and metadata."""
+    METADATA = "metadata"
+    """The LM's metadata for a caption and lyrics."""
+
+    @property
+    def needs_source(self) -> bool:
+        """Whether the analysis is about a recording."""
+        return self in (Output.CODES, Output.DESCRIPTION)
 
 
 class GenerateRequest(BaseModel):
@@ -81,6 +100,37 @@ class GenerateRequest(BaseModel):
     )
     audio_duration: Duration | None = Field(
         None, description="Length of the song in seconds, rounded to 0.1 s; the LM chooses where null."
+    )
+
+    sample_mode: Flag = Field(
+        False,
+        description="true: the LM writes the song's caption, lyrics, language and metadata from "
+        "`sample_query`, and the job goes on with them instead of `caption` and `lyrics`. Given metadata "
+        "wins.",
+    )
+    sample_query: Text = Field(
+        "",
+        max_length=MAX_CAPTION_LENGTH,
+        description="A sentence about the song that the LM shall write. A text switches `sample_mode` on.",
+    )
+    use_format: Flag = Field(
+        False,
+        description="true: the LM rewrites caption and lyrics before the song is made. Given metadata wins.",
+    )
+    use_cot_caption: Flag = Field(
+        False,
+        description="true: where the LM completes metadata or writes audio codes, it also words the caption "
+        "for the music model.",
+    )
+    use_cot_language: Flag = Field(
+        False,
+        description="true: where the LM is asked anyway, it also chooses the language of the lyrics, if "
+        "`vocal_language` is not given or is `unknown`.",
+    )
+    output: Output = Field(
+        Output.SONGS,
+        description="songs, or an analysis without audio: `codes` are the audio codes of the source audio, "
+        "`description` is what the LM hears in it, `metadata` is what the LM chooses for caption and lyrics.",
     )
 
     audio_code_string: AudioCodeText = Field(
@@ -151,6 +201,11 @@ class GenerateRequest(BaseModel):
         max_length=MAX_PATH_LENGTH,
         description="Recording to cover or repaint; paths as in `reference_audio_path`.",
     )
+    allow_silent_source: Flag = Field(
+        False,
+        description="true: a silent source is accepted for cover, repaint, lego and complete. A silent "
+        "source of lego is extended to `audio_duration`.",
+    )
     task_type: Task = Field(
         Task.TEXT2MUSIC,
         description="cover and repaint work on source audio (cover also on audio codes); lego, extract and "
@@ -219,6 +274,24 @@ class GenerateRequest(BaseModel):
         description="In which steps a repaint restores the source outside its window: conservative in all, "
         "balanced in the first half, aggressive in none. The first two also keep the source's waveform "
         "outside the window.",
+    )
+    repaint_strength: Number = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="With `repaint_mode` balanced, how freely a repaint may depart from its source: 0 is "
+        "conservative, 1 is aggressive.",
+    )
+    chunk_mask_mode: ChunkMaskMode = Field(
+        "auto",
+        description="auto lets a model for stems work on the whole song, explicit on the window alone. "
+        "Other models, and every repaint, always work on the window.",
+    )
+    global_caption: Text = Field(
+        "",
+        max_length=MAX_CAPTION_LENGTH,
+        description="Description of the whole song beside that of the track in `caption`, for models for "
+        "stems. Other models ignore it.",
     )
     track_name: Track | None = Field(
         None, description="The track that `lego` generates or `extract` isolates; null lets the model choose."

@@ -12,6 +12,10 @@ class Recording:
 
     uri: str
     seconds: float
+    codes: tuple[int, ...] = ()
+    """The codes from which this server made the recording, if it is a song of this server."""
+    silent: bool = False
+    """Whether all of it is silence; only a source may be (`allow_silent_source`)."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, ConfigDict, PlainSerializer, PlainValidato
 from typing_extensions import TypedDict
 
 from configs.domain import Task
-from serve_app.request.schemas import GenerateRequest
+from serve_app.request.schemas import GenerateRequest, Output
 
 
 def _seeds(stored: Any) -> Any:
@@ -43,6 +43,12 @@ class _RequestFields(TypedDict, total=False):
     key_scale: str
     time_signature: str
     audio_duration: float | None
+    sample_mode: bool
+    sample_query: str
+    use_format: bool
+    use_cot_caption: bool
+    use_cot_language: bool
+    output: Output
     audio_code_string: str | tuple[str, ...]
     inference_steps: int
     guidance_scale: float
@@ -61,6 +67,7 @@ class _RequestFields(TypedDict, total=False):
     lm_repetition_penalty: float
     reference_audio_path: str | None
     src_audio_path: str | None
+    allow_silent_source: bool
     task_type: Task
     instruction: str
     repainting_start: float
@@ -74,6 +81,9 @@ class _RequestFields(TypedDict, total=False):
     cfg_interval_end: float
     cover_noise_strength: float
     repaint_mode: str
+    repaint_strength: float
+    chunk_mask_mode: str
+    global_caption: str
     track_name: str | None
     track_classes: tuple[str, ...]
     callback_url: str | None

@@ -7,20 +7,25 @@ from deployments.generator.schedules import schedule
 from serve_app.request.capabilities import Limits
 from serve_app.request.draft import Draft
 from serve_app.request.planning import plan_request, unasked_duration
+from serve_app.request.schemas import Output
 from serve_app.request.spec import JobSpec
 from serve_app.request.work import StageWork, Work, stage_of_model
+from serve_app.request.writing import wants_sample
 
 
 def job_work(draft: Draft, limits: Limits) -> Work:
     """The work of a job in each stage, estimated before the LM has decided anything.
 
-    A song without a given duration counts as `unasked_duration`.
+    A song without a given duration counts as `unasked_duration`. An analysis only asks the LM.
     """
     spec = draft.spec
     dit, language_model = limits.dit(spec.request), limits.language_model(spec.request)
+    if spec.request.output is not Output.SONGS:
+        return _analysis_work(language_model if len(limits.language_models) > 1 else None)
     assumed = unasked_duration(limits.lm_max_duration)
     durations = draft.durations or (assumed,) * len(spec.seeds)
-    asks_lm = plan_request(draft, limits.lm_max_duration) is not None
+    is_complete = plan_request(draft, limits.lm_max_duration) is None
+    asks_lm = not is_complete or wants_sample(spec.request) or spec.request.use_format
     codes = sum(map(code_count, durations)) if draft.wants_codes else 0
     seconds = sum(latent_frames(duration) / LATENT_RATE for duration in durations)
     units = {
@@ -47,6 +52,13 @@ def job_work(draft: Draft, limits: Limits) -> Work:
         if stage not in skipped
     }
     return Work(1, calls, all_units, item_units, models)
+
+
+def _analysis_work(language_model: str | None) -> Work:
+    """The work of an analysis. `language_model` is None on a server with a single one."""
+    calls = tuple(float(stage == "planning") for stage in STAGES)
+    models = {stage_of_model("planning", language_model): (1.0, 0.0, 0.0)} if language_model else {}
+    return Work(1, calls, models=models)
 
 
 def denoising_rows(spec: JobSpec, dit: DiTCheckpoint) -> int:

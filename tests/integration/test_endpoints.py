@@ -15,6 +15,7 @@ def test_models_lists_what_a_request_may_name(server: Client) -> None:
     (language_model,) = told["lm_models"]
     assert (language_model["name"], language_model["is_default"]) == ("acestep-5Hz-lm-0.6B", True)
     assert language_model["backends"] == ["vllm", "pt"]
+    assert set(language_model["trained_tasks"]) == {"inspire", "format", "understand", "wording"}
     assert told["default_lm_model"] == language_model["name"]
     assert set(told["audio_formats"]) == set(FORMATS)
     assert told["vocal_languages"] == list(LANGUAGES)

@@ -3,11 +3,20 @@
 import numpy as np
 import pytest
 
-from benchmarks.abilities import cover, kept, plan_orders, planned, repaint, repaint_told, repainted
+from benchmarks.abilities import (
+    _same_codes,
+    cover,
+    kept,
+    plan_orders,
+    planned,
+    repaint,
+    repaint_told,
+    repainted,
+)
 from benchmarks.adherence import Answer, requests
 from benchmarks.listening.probe import Heard
 from benchmarks.song_server import Song
-from configs.domain import SAMPLE_RATE
+from configs.domain import SAMPLE_RATE, code_token
 from training.songs.genres import GENRES
 
 RECORDING = np.full((2, 10 * SAMPLE_RATE), 0.5, np.float32)
@@ -71,3 +80,11 @@ def test_plans_are_counted_by_genre() -> None:
     assert row["inside, per cent"] == 75
     assert row["minor, per cent"] == pytest.approx(25)
     assert row["different tonics"] == 2
+
+
+def test_codes_of_a_song_are_compared_with_those_that_were_heard() -> None:
+    def song(*codes: int) -> Song:
+        return Song(RECORDING, {"audio_codes": ["".join(map(code_token, codes))]})
+
+    made = [song(1, 2), song(3, 4)]
+    assert _same_codes(made, [song(1, 2).result, song(4, 4).result]) == 75

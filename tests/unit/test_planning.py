@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from configs.domain import INSTRUCTIONS, INSTRUMENTAL, Task
-from deployments.common.messages import REPAINT_MODES, DiffusionOptions, Metadata
+from deployments.common.messages import REPAINT_MODES, DiffusionOptions, Metadata, RepaintMode
 from serve_app.request.draft import draft_of
 from serve_app.request.planning import (
     FALLBACK_DURATION,
@@ -15,6 +15,7 @@ from serve_app.request.planning import (
     instruction,
     lyrics_for_models,
     plan_request,
+    repaint_mode,
     sampling,
     song_plan,
 )
@@ -169,3 +170,21 @@ def test_every_diffusion_option_is_the_requests_own() -> None:
         **options, repaint_mode=REPAINT_MODES["conservative"]
     )
     assert diffusion_options(GenerateRequest()) == DiffusionOptions()
+
+
+@pytest.mark.parametrize(
+    ("strength", "mode"),
+    [
+        (0.0, REPAINT_MODES["conservative"]),
+        (0.25, RepaintMode(0.75, 19, 0.0375)),
+        (0.5, REPAINT_MODES["balanced"]),
+        (1.0, REPAINT_MODES["aggressive"]),
+    ],
+)
+def test_the_strength_of_a_repaint_lies_between_the_modes(strength: float, mode: RepaintMode) -> None:
+    found = repaint_mode(GenerateRequest(repaint_strength=strength))
+    assert dataclasses.astuple(found) == pytest.approx(dataclasses.astuple(mode))
+    assert (
+        repaint_mode(GenerateRequest(repaint_strength=strength, repaint_mode="aggressive"))
+        == (REPAINT_MODES["aggressive"])
+    )

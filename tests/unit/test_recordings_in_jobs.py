@@ -9,6 +9,7 @@ import pytest
 
 from configs.settings import Settings
 from deployments.common.messages import (
+    AudioCodes,
     AudioFile,
     DecodeRequest,
     DenoisedLatents,
@@ -16,6 +17,8 @@ from deployments.common.messages import (
     EncodedAudio,
     EncodeRequest,
     Progress,
+    TokenizeRequest,
+    Window,
 )
 from serve_app.execution.attempt import Attempt
 from serve_app.execution.pipeline import run_job
@@ -29,6 +32,7 @@ from tests.runner_server import GIVEN, Models
 
 LATENTS = np.zeros((128, 64), np.float32)
 GAIN = 12.5
+MISSING = {"bpm": None, "key_scale": "", "time_signature": ""}
 
 
 class Codec(Models):
@@ -36,10 +40,16 @@ class Codec(Models):
 
     encoded: EncodeRequest
     decoded: DecodeRequest
+    heard: TokenizeRequest
 
     async def encode(self, request: EncodeRequest) -> EncodedAudio:
+        await self._enter("encoding")
         self.encoded = request
         return EncodedAudio(LATENTS, GAIN)
+
+    async def tokenize(self, dit: str, request: TokenizeRequest) -> AudioCodes:
+        self.heard = request
+        return await super().tokenize(dit, request)
 
     async def denoise(
         self, _dit: str, requests: tuple[DenoiseRequest, ...]
@@ -56,8 +66,9 @@ async def asked(folder: Path, **fields: Any) -> Codec:
     request = GenerateRequest(**{**GIVEN, **fields})
     spec = JobSpec(request, seeds=(1,), source=Recording("memory://source", 4.0))
 
-    async def keep(_: Checkpoint) -> None:
-        raise AssertionError("nothing is planned here")
+    async def keep(kept: Checkpoint) -> None:
+        assert kept.plan is not None
+        assert kept.plan.lm_answered
 
     storage = AudioStorage(str(folder))
     codec = Codec(storage)
@@ -80,3 +91,10 @@ async def test_a_song_that_keeps_no_sample_of_its_source_hears_it_as_it_is(
     codec = await asked(tmp_path, task_type=task_type)
     assert codec.encoded.renewed is None
     assert codec.decoded.splice is None
+
+
+async def test_a_source_is_heard_without_the_silence_that_extends_it_and_encoded_once(tmp_path: Path) -> None:
+    span = {"repainting_start": -1.0, "repainting_end": 2.0}
+    codec = await asked(tmp_path, task_type="repaint", **span, **MISSING)
+    assert codec.calls == ["encoding", "tokenizing", "describing"]
+    assert codec.heard.window == Window(25, 125)

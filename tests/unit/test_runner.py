@@ -76,6 +76,28 @@ async def test_a_full_storage_costs_an_attempt_whose_files_are_gone_before_the_n
     assert (view.state, view.attempt, server.files()) == (JobState.SUCCEEDED, 2, [f"{job_id}/2/0.mp3"])
 
 
+async def test_a_retry_keeps_the_song_that_the_lm_wrote(started: Started) -> None:
+    server = started()
+    server.models.failures = {"denoising": [EngineError("lost")]}
+    job_id = await server.submit(sample_query="a waltz", bpm=None, audio_duration=None)
+    view = await server.ended(job_id)
+    assert server.models.calls == ["describing", "denoising", "denoising", "decoding"]
+    assert view.result is not None
+    metas = view.result["metas"]
+    assert (metas["caption"], metas["lyrics"], metas["bpm"]) == ("described", "1", 95)
+    assert (metas["language"], metas["requested_caption"]) == ("fr", "")
+
+
+async def test_a_song_that_the_lm_could_not_write_is_written_at_the_next_attempt(started: Started) -> None:
+    server = started(plan_timeout_seconds=0.25)  # a description is waited for twice as long
+    died = ray.exceptions.ActorDiedError()
+    server.models.failures = {"describing": [died], "denoising": [died]}
+    view = await server.ended(await server.submit(sample_query="a waltz"))
+    assert server.models.calls == ["describing", "denoising", "describing", "denoising", "decoding"]
+    assert view.result is not None
+    assert view.result["metas"]["caption"] == "described"
+
+
 async def test_a_retry_goes_on_after_the_last_finished_stage(started: Started) -> None:
     server = started()
     server.models.failures = {"denoising": [ray.exceptions.ActorDiedError()]}

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from configs.domain import (
     LANGUAGES,
@@ -18,12 +19,11 @@ from configs.domain import (
     MIN_LM_DURATION,
     TIME_SIGNATURES,
 )
-from deployments.language_model.text.metadata import COT_KEYS, Fields
+from deployments.language_model.text.metadata import DESCRIPTION_KEYS, Fields
 from deployments.language_model.text.prompts import THINK
 
 MAX_CAPTION_TOKENS = 512
-DESCRIPTION_PREFILL = "\nbpm:"
-"""The beginning of every description after `<think>`."""
+MAX_GENRES_TOKENS = 48
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,16 @@ class ConstrainedText:
     regex: str
     """The continuation, up to the newline after the last wanted field. Then only the end of the turn may
     follow."""
+
+
+@dataclass(frozen=True)
+class TaggedText:
+    """Text with a free caption that continues a known beginning."""
+
+    prefill: str
+    """The known beginning, as in ConstrainedText."""
+    structural_tag: str
+    """xgrammar's JSON for the continuation. Then only the end of the turn may follow."""
 
 
 def metadata_regex(
@@ -58,24 +68,60 @@ def constrained_metadata(wanted: Collection[str], forced: Fields, max_duration: 
     return ConstrainedText(f"\n{known}{free_key}:", f" {free_pattern}\\n{rest}")
 
 
-def description_tag(end_think_id: int, max_duration: int = MAX_LM_DURATION) -> str:
-    """The structural tag (xgrammar) of an answer with all fields and lyrics, after `DESCRIPTION_PREFILL`.
+def constrained_wording(
+    wanted: Collection[str], forced: Fields, max_duration: int, caption_tokens: int
+) -> TaggedText:
+    """The same for metadata with a caption, which is one line of at most `caption_tokens` tokens.
 
-    The control token that ends the thought is given by id, because vLLM checks tags without a tokenizer. The
-    caption is one line with a limit of tokens, which costs nothing; a counted repeat takes seconds to
-    compile.
+    A limit of tokens costs nothing, while a counted repeat in an expression takes seconds to compile.
     """
-    lines = _lines(COT_KEYS, {}, max_duration)
-    caption_line = [key for key, _ in lines].index("caption")
-    (_, bpm), *rest = lines[:caption_line] + lines[caption_line + 1 :]
-    elements = [
-        {"type": "regex", "pattern": f" {bpm}\\ncaption: "},
-        {"type": "any_text", "excludes": ["\n", "\r", "<", "`"], "max_tokens": MAX_CAPTION_TOKENS},
-        {"type": "regex", "pattern": "\\n" + "".join(f"{key}: {pattern}\\n" for key, pattern in rest)},
-        {"type": "token", "token": end_think_id},
-        {"type": "any_text"},
-    ]
-    return json.dumps({"type": "structural_tag", "format": {"type": "sequence", "elements": elements}})
+    lines = _lines(wanted, forced, max_duration)
+    keys = [key for key, _ in lines]
+    last = max(keys.index(key) for key in wanted)
+    return _tagged(lines[: last + 1], forced, caption_tokens, [])
+
+
+def constrained_description(
+    end_think_id: int, forced: Fields, max_duration: int, caption_tokens: int, wants_lyrics: bool
+) -> TaggedText:
+    """The same for a description: all fields, perhaps genres, the end of the thought, and lyrics.
+
+    The control token that ends the thought is given by id, because vLLM checks tags without a tokenizer.
+    """
+    lines = _lines(DESCRIPTION_KEYS, forced, max_duration)
+    ending: list[dict[str, Any]] = [{"type": "token", "token": end_think_id}]
+    if wants_lyrics:
+        ending.append({"type": "any_text"})
+    return _tagged(lines, forced, caption_tokens, ending)
+
+
+def _tagged(
+    lines: list[tuple[str, str]], forced: Fields, caption_tokens: int, ending: list[dict[str, Any]]
+) -> TaggedText:
+    first = next(line for line, (key, _) in enumerate(lines) if key not in forced)
+    known = "".join(f"{key}: {forced[key]}\n" for key, _ in lines[:first])
+    elements: list[dict[str, Any]] = []
+    for key, pattern in lines[first:]:
+        begins = " " if key == lines[first][0] else f"{key}: "
+        if key == "genres":
+            name = {"type": "const_string", "value": begins}
+            parts = [name, _free_text(MAX_GENRES_TOKENS), _regex("\\n")]
+            elements.append({"type": "optional", "content": {"type": "sequence", "elements": parts}})
+        elif key == "caption":
+            elements += [_regex(begins), _free_text(caption_tokens), _regex("\\n")]
+        else:
+            elements.append(_regex(f"{begins}{pattern}\\n"))
+    tag = {"type": "structural_tag", "format": {"type": "sequence", "elements": elements + ending}}
+    return TaggedText(f"\n{known}{lines[first][0]}:", json.dumps(tag))
+
+
+def _regex(pattern: str) -> dict[str, Any]:
+    return {"type": "regex", "pattern": pattern}
+
+
+def _free_text(max_tokens: int) -> dict[str, Any]:
+    """One line of text. `<` is excluded so that it cannot look like code tokens."""
+    return {"type": "any_text", "excludes": ["\n", "\r", "<", "`"], "max_tokens": max_tokens}
 
 
 def integers(low: int, high: int) -> str:
@@ -110,7 +156,7 @@ def _same_length(low: str, high: str) -> list[str]:
 def _lines(wanted: Collection[str], forced: Fields, max_duration: int) -> list[tuple[str, str]]:
     return [
         (key, _literal(str(forced[key])) if key in forced else _pattern(key, max_duration))
-        for key in COT_KEYS
+        for key in DESCRIPTION_KEYS
         if key in forced or key in wanted
     ]
 
@@ -122,6 +168,7 @@ def _pattern(key: str, max_duration: int) -> str:
         # counted repeat takes seconds to compile.
         "caption": r"[^\r\n`<]+(\n  [^\r\n`<]+)*",
         "duration": integers(MIN_LM_DURATION, max_duration),
+        "genres": r"[^\r\n`<]+",
         "keyscale": "[A-G](#|b|♯|♭)? (major|minor)",
         "language": f"({'|'.join(LANGUAGES)})",
         "timesignature": f"[{''.join(TIME_SIGNATURES)}]",

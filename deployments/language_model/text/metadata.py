@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, replace
 
 import yaml
 
@@ -11,18 +11,13 @@ from deployments.common.messages import Metadata
 from deployments.language_model.text.prompts import END_THINK, THINK, TURN_END
 
 Fields = dict[str, int | str]
-"""Metadata as the LM writes it; its keys are among COT_KEYS."""
-
-
-@dataclass(frozen=True)
-class Description:
-    """The LM's description of a song: all metadata fields and lyrics."""
-
-    fields: Fields
-    lyrics: str
+"""Metadata as the LM writes it; its keys are among DESCRIPTION_KEYS."""
 
 
 COT_KEYS = ("bpm", "caption", "duration", "keyscale", "language", "timesignature")
+"""Fields of the metadata that precede codes, in the order of the training data."""
+DESCRIPTION_KEYS = ("bpm", "caption", "duration", "genres", "keyscale", "language", "timesignature")
+"""Fields of a description, in the order of the training data. Some descriptions name no genres."""
 
 _KEY = re.compile(r"([A-G])\s*(#|♯|b|♭)?\s*(M|maj(?:or)?|m(?:in(?:or)?)?)?", re.IGNORECASE)
 _LYRIC_HEADER = re.compile(r"^# Lyric\s*\n", re.IGNORECASE)
@@ -51,6 +46,8 @@ def lm_fields(metadata: Metadata, language: str | None) -> Fields:
     fields: Fields = {}
     if metadata.bpm is not None:
         fields["bpm"] = min(max(metadata.bpm, MIN_BPM), MAX_BPM)
+    if metadata.caption is not None:
+        fields["caption"] = metadata.caption
     if metadata.duration is not None:
         fields["duration"] = min(max(int(metadata.duration), MIN_LM_DURATION), MAX_LM_DURATION)
     if metadata.key_scale is not None and (key := normal_key(metadata.key_scale)):
@@ -72,6 +69,38 @@ def _cot_value(key: str, value: object) -> object:
     if key == "timesignature" and isinstance(value, str):
         value = value.removesuffix("/4")
     return int(value) if isinstance(value, str) and value.isdigit() else value
+
+
+def completed(given: Metadata, fields: Fields) -> Metadata:
+    """The given metadata, with what it lacks taken from the LM's fields."""
+    written = Metadata(
+        bpm=_integer(fields.get("bpm")),
+        key_scale=_text(fields.get("keyscale")),
+        time_signature=_text(fields.get("timesignature")),
+        duration=_number(fields.get("duration")),
+        caption=_text(fields.get("caption")),
+        language=_text(fields.get("language")),
+        genres=_text(fields.get("genres")),
+    )
+    known = {name: value for name, value in asdict(given).items() if value is not None}
+    return replace(written, **known)
+
+
+def _integer(value: int | str | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def _number(value: int | str | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _text(value: int | str | None) -> str | None:
+    return printable(str(value)) or None if value else None
+
+
+def printable(text: str) -> str:
+    """The text without control characters, which a request could not send back."""
+    return "".join(character for character in text if character.isprintable() or character in "\n\t")
 
 
 def parse_lm_output(text: str) -> tuple[Fields, str]:
@@ -98,7 +127,7 @@ def _parse_lines(text: str) -> Fields:
         elif line[:1].isspace():
             current.append(line)
     fields: Fields = {}
-    for key in COT_KEYS:
+    for key in DESCRIPTION_KEYS:
         if key in values:
             value = " ".join(part for part in map(str.strip, values[key]) if part)
             fields[key] = int(value) if key in ("bpm", "duration") and value.isdigit() else value

@@ -15,7 +15,7 @@ from deployments.common.errors import EngineError
 from deployments.common.precision import engine_dtype
 from deployments.common.processor import use_threads
 from deployments.common.processor_share import share_of
-from deployments.language_model.backend import TokenRequest
+from deployments.language_model.backend import URGENT_ROWS, TokenRequest
 from deployments.language_model.observer import EngineObserver
 from deployments.language_model.sampling import draw, guide
 from deployments.language_model.text.tokenizer import LMTokenizer
@@ -103,13 +103,21 @@ class TorchBackend(ThreadedBackend):
             self._batch.advance([run.tokens[-1] for run in self._runs for _ in range(run.rows)])
 
     def _join(self) -> None:
-        """Admit waiting runs in their order while their rows fit."""
+        """Admit waiting runs while their rows fit: urgent ones, then the others, in their order."""
         self._waiting = [run for run in self._waiting if not run.cancelled]
-        while self._waiting and len(self._batch) + self._waiting[0].rows <= self._settings.max_num_seqs:
+        self._waiting.sort(key=lambda run: not run.request.is_urgent)
+        while self._waiting and len(self._batch) + self._waiting[0].rows <= self._row_limit(self._waiting[0]):
             run = self._waiting.pop(0)
             self._runs.append(run)
             for prompt in run.prompts():
                 self._batch.join(prompt)
+
+    def _row_limit(self, run: Run) -> int:
+        """Rows of the batch with which `run` may still be in it."""
+        if run.request.is_urgent:
+            return self._settings.max_num_seqs + URGENT_ROWS
+        urgent = sum(other.rows for other in self._runs if other.request.is_urgent)
+        return self._settings.max_num_seqs + min(urgent, URGENT_ROWS)
 
     def _leave(self, leaving: list[Run]) -> None:
         if not leaving:

@@ -17,10 +17,11 @@ from deployments.common.errors import EngineError
 from deployments.common.precision import engine_dtype
 from deployments.common.processor import use_threads
 from deployments.common.processor_share import share_of
+from deployments.language_model.backend import URGENT_ROWS
 from deployments.language_model.observer import EngineObserver
 from deployments.language_model.text.tokenizer import LMTokenizer
 from deployments.language_model.threaded_backend import Run, ThreadedBackend
-from deployments.language_model.vllm_engine.run_row import RunRow
+from deployments.language_model.vllm_engine.run_row import URGENT_ROWS_KEY, RunRow
 
 _ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -82,7 +83,8 @@ class VLLMBackend(ThreadedBackend):
                     generation_config="vllm",
                     dtype=engine_dtype(settings.dtype, settings.device),
                     max_model_len=settings.max_model_len,
-                    max_num_seqs=settings.max_num_seqs,
+                    max_num_seqs=settings.max_num_seqs + URGENT_ROWS,
+                    additional_config={URGENT_ROWS_KEY: URGENT_ROWS},
                     kv_cache_memory_bytes=settings.kv_cache_bytes,
                     gpu_memory_utilization=settings.gpu_memory_utilization,
                     enforce_eager=settings.device == "cpu",
@@ -180,6 +182,7 @@ class VLLMBackend(ThreadedBackend):
             sampling=request.sampling,
             first_id=request.allowed.start,
             end_id=request.allowed.stop,
+            urgent=request.is_urgent,
         )
         return SamplingParams(
             temperature=0.0,

@@ -3,7 +3,7 @@
 Both are admitted in the same step, in which their prompts are prefilled whole (chunked prefill is off). KV
 pages for their maximum length are reserved, so that nothing is ever preempted. If one request of a pair ends,
 so does the other. Runs are served in the order of arrival: a waiting pair is not overtaken, so it never
-starves.
+starves. Only urgent runs, of which there are few, go before the others and have rows of their own.
 
 vLLM calls the interface of scheduler classes unstable, so its version is pinned.
 """
@@ -18,7 +18,7 @@ from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs
 from vllm.v1.request import Request, RequestStatus
 
-from deployments.language_model.vllm_engine.run_row import RunRow
+from deployments.language_model.vllm_engine.run_row import URGENT_ROWS_KEY, RunRow
 
 PARTNER_TIMEOUT = 10.0
 """Seconds that a request waits for its partner; the client sends the two one after the other."""
@@ -116,7 +116,7 @@ class PairScheduler(Scheduler):
         admitted: list[Request] = []
         held: list[Request] = []
         full = False
-        for request in self.waiting:
+        for request in sorted(self.waiting, key=_is_ordinary):
             if request in admitted:
                 continue
             group = self._group(request)
@@ -159,13 +159,20 @@ class PairScheduler(Scheduler):
         raise RuntimeError(f"{request.request_id} was to be preempted although its memory is reserved")
 
 
+def _is_ordinary(request: Request) -> bool:
+    row = RunRow.of(request.sampling_params)
+    return row is None or not row.urgent
+
+
 class _Room:
     """The step's tokens, the batch's rows and the KV pages that are still free."""
 
     def __init__(self, scheduler: Any, running: list[Request]) -> None:
         self._block_size = scheduler.block_size
         self._max_model_len = scheduler.max_model_len
+        urgent_rows = scheduler.vllm_config.additional_config.get(URGENT_ROWS_KEY, 0)
         self._rows = scheduler.max_num_running_reqs - len(running)
+        self._ordinary_rows = scheduler.max_num_running_reqs - urgent_rows - sum(map(_is_ordinary, running))
         self._tokens = scheduler.max_num_scheduled_tokens - len(running)
         # vLLM keeps one page as its null page.
         pages = scheduler.kv_cache_manager.block_pool.num_gpu_blocks - 1
@@ -174,12 +181,14 @@ class _Room:
     def holds(self, group: list[Request]) -> bool:
         return bool(
             len(group) <= self._rows
+            and sum(map(_is_ordinary, group)) <= self._ordinary_rows
             and sum(request.num_prompt_tokens for request in group) <= self._tokens
             and sum(map(self._pages_of, group)) <= self._pages
         )
 
     def take(self, group: list[Request]) -> None:
         self._rows -= len(group)
+        self._ordinary_rows -= sum(map(_is_ordinary, group))
         self._tokens -= sum(request.num_prompt_tokens for request in group)
         self._pages -= sum(map(self._pages_of, group))
 

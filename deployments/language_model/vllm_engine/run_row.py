@@ -6,6 +6,8 @@ from typing import Any
 from deployments.common.messages import Sampling
 
 _KEY = "acestep_run"
+URGENT_ROWS_KEY = "urgent_rows"
+"""Key in vLLM's `additional_config`: how many of its rows only urgent runs may take."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,8 @@ class RunRow:
     first_id: int
     end_id: int
     """Token ids from `first_id` up to `end_id`, exclusive, may be drawn."""
+    urgent: bool = False
+    """Whether the run goes before others (`TokenRequest.is_urgent`)."""
 
     def as_extra_args(self) -> dict[str, Any]:
         """The row as plain data, for `SamplingParams.extra_args`."""

@@ -5,6 +5,7 @@ from typing import Any
 from vllm.v1.metrics.loggers import StatLoggerBase
 
 from deployments.language_model.observer import EngineObserver
+from deployments.language_model.vllm_engine.run_row import URGENT_ROWS_KEY
 
 
 class StepLogger(StatLoggerBase):
@@ -12,7 +13,8 @@ class StepLogger(StatLoggerBase):
 
     def __init__(self, observer: EngineObserver, vllm_config: Any, _engine_index: int = 0) -> None:
         self._observer = observer
-        self._row_slots: int = vllm_config.scheduler_config.max_num_seqs
+        urgent = vllm_config.additional_config.get(URGENT_ROWS_KEY, 0)
+        self._row_slots: int = vllm_config.scheduler_config.max_num_seqs - urgent
 
     def record(
         self, scheduler_stats: Any, iteration_stats: Any, mm_cache_stats: Any = None, engine_idx: int = 0

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from serve_app.api.access.callers import Caller
-from serve_app.api.results import result_file
+from serve_app.api.results import result_file, song_codes
 from serve_app.api.service import JobService
 from serve_app.api.threads import WorkerPools
 from serve_app.recordings.decoder import DecodedRecording, RecordingDecoder
 from serve_app.recordings.errors import RecordingError
 from serve_app.request.errors import invalid
+from serve_app.request.resolve import takes_silence
 from serve_app.request.schemas import GenerateRequest
 from serve_app.storage import AudioStorage
 
@@ -27,10 +28,12 @@ _RESULT_PATH = re.compile(r"/v1/audio/([^/]+)/([^/.]+)\.([^/.?]+)(?:\?token=[\w.
 
 @dataclass(frozen=True)
 class OpenRecordings:
-    """The recordings of a request, decoded and not silent."""
+    """The recordings of a request, decoded. Only a source may be silent, where the request allows it."""
 
     source: DecodedRecording | None = None
     reference: DecodedRecording | None = None
+    source_codes: tuple[int, ...] = ()
+    """The codes from which this server made the source, if it is a song of this server."""
 
 
 class RecordingFinder:
@@ -61,42 +64,50 @@ class RecordingFinder:
         Raises RequestValidationError for a path that may not be read, and for a file that is no audio, silent
         or too long.
         """
+        source_codes: tuple[int, ...] = ()
         with ExitStack() as cleanup:
 
-            async def opened(field: str, path: str | None) -> DecodedRecording | None:
+            async def opened(
+                field: str, path: str | None, may_be_silent: bool = False
+            ) -> DecodedRecording | None:
+                nonlocal source_codes
                 if (upload := uploads.get(field)) is not None:
-                    decoded = await self._decoded(field, upload)
+                    decoded = await self._decoded(field, upload, may_be_silent)
                 elif path is not None:
-                    with await self._open_path(f"{field}_path", path, caller) as file:
-                        decoded = await self._decoded(f"{field}_path", file)
+                    found, codes = await self._open_path(f"{field}_path", path, caller)
+                    with found as file:
+                        decoded = await self._decoded(f"{field}_path", file, may_be_silent)
+                    if field == "src_audio":
+                        source_codes = codes
                 else:
                     return None
                 cleanup.enter_context(decoded.file)
                 return decoded
 
-            yield OpenRecordings(
-                source=await opened("src_audio", request.src_audio_path),
-                reference=await opened("reference_audio", request.reference_audio_path),
-            )
+            source = await opened("src_audio", request.src_audio_path, takes_silence(request))
+            reference = await opened("reference_audio", request.reference_audio_path)
+            yield OpenRecordings(source, reference, source_codes)
 
-    async def _open_path(self, field: str, path: str, caller: Caller) -> BinaryIO:
+    async def _open_path(self, field: str, path: str, caller: Caller) -> tuple[BinaryIO, tuple[int, ...]]:
+        """The file, and its codes if it is a song of this server."""
         if match := _RESULT_PATH.fullmatch(path):
             job_id, index, extension = match.groups()
             view = await self._service.view(job_id)
             if view and caller.may_see(view) and (result := result_file(view, index, extension)):
                 try:
-                    return await self._pool.run(self._storage.open, result.uri)
+                    file = await self._pool.run(self._storage.open, result.uri)
+                    return file, song_codes(view, index)
                 except FileNotFoundError:
                     pass
             raise invalid(field, "This server has no such result")
-        return await self._pool.run(_open_inside, self._roots, field, path)
+        return await self._pool.run(_open_inside, self._roots, field, path), ()
 
-    async def _decoded(self, field: str, file: BinaryIO) -> DecodedRecording:
+    async def _decoded(self, field: str, file: BinaryIO, may_be_silent: bool) -> DecodedRecording:
         try:
             decoded = await self._decoder.decode(file, self._max_seconds)
         except RecordingError as error:
             raise invalid(field, f"The file {error}", "audio_file") from error
-        if decoded.silent:
+        if decoded.silent and not may_be_silent:
             decoded.file.close()
             raise invalid(field, "The file is silent", "audio_file")
         return decoded

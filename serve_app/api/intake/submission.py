@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
+from configs.domain import code_count
 from configs.settings import Settings
 from deployments.common.job_log import log_event
 from deployments.common.tracing import SpanRecorder
@@ -28,10 +29,8 @@ from serve_app.request.resolve import job_draft
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec, Recording
 from serve_app.request.workload import job_work
+from serve_app.request.writing import PROMPT_OVERHEAD_TOKENS
 from serve_app.storage import BLOCK_BYTES, AudioStorage
-
-PROMPT_OVERHEAD_TOKENS = 512
-"""Upper bound for the tokens of the LM's instruction, template and metadata."""
 
 
 @dataclass(frozen=True)
@@ -94,13 +93,13 @@ class Submission:
             await self.admit(caller, idempotency_key)  # for uploads it was called before they were received
         async with self._finder.open(request, uploads, caller) as recordings:
             job_id = await self._service.new_job_id()
-            source = self._recording(job_id, "source", recordings.source)
+            source = self._recording(job_id, "source", recordings.source, recordings.source_codes)
             reference = self._recording(job_id, "reference", recordings.reference)
             draft = await self._pools.bodies.run_unless_short(
                 body.text_bytes, job_draft, request, source, reference, self._limits
             )
             spec = _noting_damage(draft.spec, recordings)
-            await self._check_prompt(request)
+            await self.check_prompt(request)
             uploaded_bytes = await self._store(job_id, spec.source, recordings.source)
             uploaded_bytes += await self._store(job_id, spec.reference, recordings.reference)
         new = NewJob(
@@ -119,10 +118,14 @@ class Submission:
             job_id=accepted.job_id, status=accepted.state, queue_position=accepted.queue_position
         )
 
-    def _recording(self, job_id: str, name: str, opened: DecodedRecording | None) -> Recording | None:
+    def _recording(
+        self, job_id: str, name: str, opened: DecodedRecording | None, codes: tuple[int, ...] = ()
+    ) -> Recording | None:
         if opened is None:
             return None
-        return Recording(self._storage.recording_uri(job_id, name), opened.seconds)
+        known = codes if len(codes) == code_count(opened.seconds) else ()
+        uri = self._storage.recording_uri(job_id, name)
+        return Recording(uri, opened.seconds, codes=known, silent=opened.silent)
 
     async def _store(self, job_id: str, wanted: Recording | None, opened: DecodedRecording | None) -> int:
         """Store a recording, so that retries do not depend on the user's file. Returns its size in bytes."""
@@ -156,8 +159,11 @@ class Submission:
         if new.uploaded_bytes:
             await self._pools.storage.run(self._storage.delete_job, new.job_id)
 
-    async def _check_prompt(self, request: GenerateRequest) -> None:
-        """The LM's prompts and the codes of the longest song must fit its context (contract §1.2)."""
+    async def check_prompt(self, request: GenerateRequest) -> None:
+        """The LM's prompts and the codes of the longest song must fit its context (contract §1.2).
+
+        Raises RequestValidationError.
+        """
         context, codes = self._limits.max_model_len, self._limits.max_code_count
         texts = {"caption": request.caption, "lyrics": request.lyrics}
         # A token has at least one byte, so the LM's tokenizer is needed only for long texts.

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Depends, HTTPException
 
 from configs.domain import LANGUAGES
 from configs.settings import Settings
+from deployments.checkpoints.location import trained_tasks
 from deployments.common.audio_formats import FORMATS
 from serve_app.api.access.callers import Callers
 from serve_app.api.errors import RETRY_SECONDS, error_responses
@@ -88,7 +89,10 @@ def _models(settings: Settings, limits: Limits) -> ModelsResponse:
         default_model=limits.dits[0].name,
         lm_models=[
             LanguageModel(
-                name=name, is_default=name == limits.language_models[0], backends=list(limits.backends)
+                name=name,
+                is_default=name == limits.language_models[0],
+                backends=list(limits.backends),
+                trained_tasks=sorted(trained_tasks(settings.models, name)),
             )
             for name in limits.language_models
         ],

@@ -1,29 +1,35 @@
 import asyncio
-import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from configs.domain import CODE_COUNT, CODE_RATE
+from configs.domain import CODE_COUNT, CODE_RATE, LANGUAGES
 from configs.settings import Backend, LanguageModelSettings
-from deployments.common.errors import JobError
-from deployments.common.messages import AudioCodes, ComposeRequest, Metadata, PlanRequest, Progress, Sampling
+from deployments.checkpoints.catalog import language_model_tasks
+from deployments.common.errors import JobError, UntrainedError
+from deployments.common.messages import (
+    AudioCodes,
+    ComposeRequest,
+    DescribeRequest,
+    HeardCodes,
+    Inspiration,
+    Metadata,
+    PlanRequest,
+    Progress,
+    Sampling,
+    SongTexts,
+    Subject,
+)
 from deployments.language_model.backend import TokenRequest
 from deployments.language_model.engine import LanguageModelEngine
 from deployments.language_model.sampling import derived_seed
 from deployments.language_model.text.codes import longest_run
 from deployments.language_model.text.grammar import metadata_regex
-from deployments.language_model.text.metadata import COT_KEYS, lm_fields
-from deployments.language_model.text.prompts import (
-    THINK,
-    Prompt,
-    format_prompt,
-    inspire_prompt,
-    understand_prompt,
-)
+from deployments.language_model.text.metadata import lm_fields
 from deployments.language_model.text.tokenizer import LMTokenizer
 
 BACKENDS: tuple[Backend, ...] = ("vllm", "pt")
@@ -132,26 +138,99 @@ async def test_guided_metadata_is_valid_and_the_same_on_both_backends(engine: La
     assert answers[0] == answers[1]
 
 
+def describing(subject: Subject, **changes: Any) -> DescribeRequest:
+    sampling = Sampling(seed=2, temperature=1.0, top_p=1.0)
+    request = DescribeRequest(
+        subject, Metadata(), None, 30, max_tokens=640, wants_lyrics=True, sampling=sampling
+    )
+    return replace(request, **changes)
+
+
 @pytest.mark.parametrize(
-    "prompt",
-    [understand_prompt([5, 63_999, 5]), format_prompt("pop", "la la"), inspire_prompt("a sad waltz", False)],
+    "subject",
+    [HeardCodes((5, 63_999, 5)), SongTexts("pop", "la la"), Inspiration("a sad waltz", instrumental=False)],
     ids=["understand", "format", "inspire"],
 )
 async def test_a_description_has_every_field_in_range_and_is_the_same_on_both_backends(
-    engine: LanguageModelEngine, prompt: Prompt
+    engine: LanguageModelEngine, subject: Subject
 ) -> None:
-    sampling = Sampling(seed=2, temperature=1.0, top_p=1.0)
     described, on_torch = await asyncio.gather(
-        *(engine.describe(prompt, sampling, backend, max_tokens=640) for backend in BACKENDS)
+        *(engine.describe(describing(subject, backend=backend)) for backend in BACKENDS)
     )
-    assert list(described.fields) == list(COT_KEYS)
-    assert re.fullmatch(
-        metadata_regex(COT_KEYS),
-        f"{THINK.name}\n" + "".join(f"{key}: {value}\n" for key, value in described.fields.items()),
-    )
+    check_metadata(described.metadata)
+    assert described.metadata.language in LANGUAGES
+    assert described.metadata.caption
     assert described.lyrics
     assert "<|" not in described.lyrics
     assert described == on_torch
+
+
+async def test_a_description_keeps_what_is_given(engine: LanguageModelEngine) -> None:
+    given = Metadata(72, "D dorian", "3/4", 25.0)
+    described = await engine.describe(
+        describing(SongTexts("pop", "la la"), given=given, language="ja", wants_lyrics=False, max_tokens=512)
+    )
+    metadata = described.metadata
+    assert replace(metadata, caption=None, genres=None) == replace(given, language="ja")
+    assert metadata.caption
+    assert described.lyrics == ""
+
+
+async def test_lyrics_are_cut_off_when_their_time_is_over(engine: LanguageModelEngine) -> None:
+    whole = await engine.describe(describing(SongTexts("pop", "la la")))
+    cut = await engine.describe(describing(SongTexts("pop", "la la"), max_seconds=0.0))
+    assert cut.metadata == whole.metadata
+    assert len(cut.lyrics) < len(whole.lyrics)
+    assert whole.lyrics.startswith(cut.lyrics.rstrip("\N{REPLACEMENT CHARACTER}"))
+
+
+@each_backend
+async def test_metadata_with_a_caption_and_a_language_ends_and_keeps_what_is_given(
+    engine: LanguageModelEngine, backend: str
+) -> None:
+    question = replace(
+        QUESTION, given=Metadata(bpm=72), wants_caption=True, wants_language=True, backend=backend
+    )
+    answer = await engine.plan(question)
+    check_metadata(replace(answer, bpm=72))
+    assert answer.bpm == 72
+    assert answer.caption
+    assert answer.language in LANGUAGES
+
+
+@each_backend
+async def test_an_urgent_question_is_answered_beside_songs_that_take_all_rows(
+    engine: LanguageModelEngine, backend: str
+) -> None:
+    rows = LanguageModelSettings().max_num_seqs
+    songs = [
+        asyncio.create_task(
+            composed(engine, replace(SONG, code_count=400, sampling=Sampling(seed=seed), backend=backend))
+        )
+        for seed in range(rows + 1)
+    ]
+    await asyncio.sleep(0)
+    answer = await engine.plan(replace(QUESTION, is_urgent=True, backend=backend))
+    check_metadata(answer)
+    assert not any(song.done() for song in songs)
+    for song in songs:
+        song.cancel()
+    await asyncio.gather(*songs, return_exceptions=True)
+
+
+async def test_a_checkpoint_says_what_it_was_trained_for(engine: LanguageModelEngine, tmp_path: Path) -> None:
+    """The engine's tasks are exchanged, because a second vLLM engine would cost ten seconds."""
+    (tmp_path / "config.json").write_text('{"trained_tasks": ["format"]}')
+    tasks, engine._tasks = engine._tasks, language_model_tasks(tmp_path)
+    try:
+        with pytest.raises(UntrainedError):
+            await engine.describe(describing(HeardCodes((1,))))
+        question = replace(QUESTION, given=Metadata(bpm=72), wants_caption=True, wants_language=True)
+        answer = await engine.plan(question)
+        assert (answer.caption, answer.language) == (None, None)
+        await engine.describe(describing(SongTexts("pop", ""), wants_lyrics=False))
+    finally:
+        engine._tasks = tasks
 
 
 @each_backend

@@ -11,7 +11,7 @@ import xgrammar
 
 from deployments.common.messages import Sampling
 from deployments.language_model.sampling import draw
-from deployments.language_model.text.grammar import constrained_metadata, description_tag
+from deployments.language_model.text.grammar import constrained_description, constrained_metadata
 from deployments.language_model.text.prompts import END_THINK
 from tests.qwen_tokenizer import qwen_tokenizer
 
@@ -43,7 +43,7 @@ def test_grammars_cost_less_than_reading_the_vocabulary_and_drawing_a_token(
     compilers = {
         "metadata": lambda: compiler.compile_regex(constrained_metadata(ALL, {}, 600).regex),
         "description": lambda: compiler.compile_structural_tag(
-            description_tag(tokenizer.token_id(END_THINK.name))
+            constrained_description(tokenizer.token_id(END_THINK.name), {}, 600, 512, True).structural_tag
         ),
     }
     logits = torch.randn(1, len(tokenizer.text_ids), generator=torch.Generator().manual_seed(1))

@@ -19,7 +19,7 @@ from vllm.v1.structured_output import StructuredOutputManager
 from deployments.common.messages import Sampling
 from deployments.language_model.vllm_engine import pair_scheduler
 from deployments.language_model.vllm_engine.pair_scheduler import PairScheduler
-from deployments.language_model.vllm_engine.run_row import RunRow
+from deployments.language_model.vllm_engine.run_row import URGENT_ROWS_KEY, RunRow
 
 BLOCK_SIZE, BLOCKS = 32, 40
 MAX_MODEL_LEN, MAX_ROWS = 512, 8
@@ -110,8 +110,10 @@ def simulation(checkpoint: Path) -> Simulation:
     return Simulation(PairScheduler(config, cache, StructuredOutputManager(config), block_size=BLOCK_SIZE))
 
 
-def params(run: str, guided: bool, unconditional: bool, max_tokens: int) -> SamplingParams:
-    row = RunRow(run, guided, unconditional, Sampling(seed=0), first_id=10, end_id=40)
+def params(
+    run: str, guided: bool, unconditional: bool, max_tokens: int, urgent: bool = False
+) -> SamplingParams:
+    row = RunRow(run, guided, unconditional, Sampling(seed=0), first_id=10, end_id=40, urgent=urgent)
     return SamplingParams(
         temperature=0, max_tokens=max_tokens, stop_token_ids=[END], extra_args=row.as_extra_args()
     )
@@ -122,8 +124,9 @@ def half(run: str, unconditional: bool, prompt: int, max_tokens: int) -> Request
     return Request(name, [5] * prompt, params(run, True, unconditional, max_tokens), None)
 
 
-def solo(run: str, prompt: int, max_tokens: int) -> Request:
-    return Request(f"{run}:solo", [5] * prompt, params(run, False, False, max_tokens), None)
+def solo(run: str, prompt: int, max_tokens: int, urgent: bool = False) -> Request:
+    sampling = params(run, False, False, max_tokens, urgent)
+    return Request(f"{run}:solo", [5] * prompt, sampling, None)
 
 
 def random_run(run: str, rng: random.Random) -> list[Request]:
@@ -218,4 +221,27 @@ def test_a_waiting_pair_is_not_overtaken(simulation: Simulation) -> None:
     running = {request.request_id.split(":")[0] for request in simulation.scheduler.running}
     assert running == {"first"}
     simulation.run()
+    simulation.check_empty()
+
+
+def test_an_urgent_run_starts_at_once_in_a_row_that_others_leave_free(simulation: Simulation) -> None:
+    simulation.scheduler.vllm_config.additional_config[URGENT_ROWS_KEY] = 1
+    for number in range(MAX_ROWS):
+        simulation.add(solo(f"job{number}", 10, 30))
+    simulation.step()
+    assert len(simulation.scheduler.running) == MAX_ROWS - 1
+    for run in ("first", "second"):
+        simulation.add(solo(run, 10, 5, urgent=True))
+    simulation.step()
+    running = {request.request_id for request in simulation.scheduler.running}
+    assert "first:solo" in running
+    assert "second:solo" not in running
+    while "first:solo" not in simulation.ends:
+        simulation.step()
+    simulation.step()
+    running = {request.request_id for request in simulation.scheduler.running}
+    assert "second:solo" in running  # before the job that has waited for longer
+    assert len(running) == MAX_ROWS
+    simulation.run()
+    assert len(simulation.ends) == MAX_ROWS + 2
     simulation.check_empty()

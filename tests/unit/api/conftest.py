@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 from configs.settings import ApiSettings, JobSettings, LanguageModelSettings, Settings
+from deployments.common.messages import Metadata
 from serve_app.api.app import create_app
 from serve_app.api.routes.jobs import NEWEST
 from serve_app.api.service import Condition, Readiness
@@ -22,7 +23,10 @@ from serve_app.jobs.model import Accepted, Claim, Job, JobState, JobView, NewJob
 from serve_app.jobs.storing.journal import Journal
 from serve_app.jobs.storing.store import MemoryJobStore
 from serve_app.jobs.tracker import JobTracker
+from serve_app.request.draft import Draft
+from serve_app.request.planning import song_plan
 from serve_app.request.schemas import GenerateRequest
+from serve_app.request.song_plan import SongPlan, SongWords
 from serve_app.request.spec import JobSpec
 from serve_app.storage import AudioStorage
 from tests.audio import chord
@@ -36,6 +40,9 @@ class LocalJobService:
         self.tracker = JobTracker(settings, self.journal, time.time)
         self.long_prompts_fit = True
         self.counted: list[tuple[GenerateRequest, int]] = []
+        self.planned: list[Draft] = []
+        self.words: SongWords | None = None
+        """What the LM writes in place of a request's words."""
         self.parts = {"JobTracker": Readiness.READY, "Generator": Readiness.READY}
         self.waiting = 0
         """Number of long polls at the moment."""
@@ -133,6 +140,14 @@ class LocalJobService:
 
     async def condition(self) -> Condition:
         return Condition(self.tracker.mode, self.parts)
+
+    async def plan(self, draft: Draft) -> SongPlan:
+        self.planned.append(draft)
+        known = {name: value for name, value in vars(draft.given).items() if value is not None}
+        metadata = Metadata(
+            **{"bpm": 90, "key_scale": "A minor", "time_signature": "3", "duration": 25.0, **known}
+        )
+        return song_plan(draft, metadata, lm_answered=True, notes=("A note.",), words=self.words)
 
     async def prompt_fits(self, request: GenerateRequest, code_count: int) -> bool:
         self.counted.append((request, code_count))

@@ -33,7 +33,12 @@ async def test_models(http: httpx.AsyncClient) -> None:
         }
     ]
     assert models["lm_models"] == [
-        {"name": "acestep-5Hz-lm-0.6B", "is_default": True, "backends": ["vllm", "pt"]}
+        {
+            "name": "acestep-5Hz-lm-0.6B",
+            "is_default": True,
+            "backends": ["vllm", "pt"],
+            "trained_tasks": [],  # of the embedded one
+        }
     ]
     assert (models["default_model"], models["default_lm_model"]) == (
         "acestep-v15-turbo",

@@ -1,6 +1,7 @@
 """Recordings that come with a request: uploads, paths, and songs of this server."""
 
 import asyncio
+import io
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import httpx
 import pytest
 from starlette.formparsers import MultiPartParser
 
+from configs.domain import code_token
 from serve_app.jobs.model import JobState
 from serve_app.storage import AudioStorage
 from tests.audio import write_recording
@@ -311,3 +313,32 @@ async def test_an_unfinished_or_swept_result_is_no_source(
     storage.delete_job(job_id)
     assert service.tracker.view(job_id).state is JobState.SUCCEEDED
     assert (await http.post(GENERATE, json=request)).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds", "known"),
+    [
+        ("".join(map(code_token, range(10))), 2.0, tuple(range(10))),
+        ("".join(map(code_token, range(9))), 2.0, ()),
+        (None, 2.0, ()),
+    ],
+    ids=["codes of the whole song", "fewer codes than the song has", "no codes"],
+)
+async def test_a_song_of_this_server_is_known_by_its_codes(
+    http: httpx.AsyncClient,
+    service: LocalJobService,
+    storage: AudioStorage,
+    written: str | None,
+    seconds: float,
+    known: tuple[int, ...],
+) -> None:
+    await http.post(GENERATE, json={"audio_format": "wav"})
+    claim = service.claim()
+    uri = storage.result_uri(claim.job.job_id, 1, 0, "wav")
+    storage.write(uri, io.BytesIO(wav_bytes(seconds)))
+    service.finish(claim, {"audio_codes": [written]}, (uri,))
+    path = f"/v1/audio/{claim.job.job_id}/0.wav"
+    answer = await http.post("/v1/music/understand", json={"src_audio_path": path})
+    assert answer.status_code == 200, answer.text
+    assert service.last.source is not None
+    assert service.last.source.codes == known
