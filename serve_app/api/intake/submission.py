@@ -197,8 +197,11 @@ def _noting_damage(spec: JobSpec, recordings: OpenRecordings) -> JobSpec:
 
 
 def _fingerprint(request: GenerateRequest, uploads: Mapping[str, BinaryIO]) -> str:
-    """A digest of the request that is independent of content type, spelling and random choices."""
-    digest = hashlib.sha256(request.model_dump_json().encode())
+    """A digest of the request that is independent of content type, spelling and random choices.
+
+    Fields with their default value are left out, so that a field of a later release changes no digest.
+    """
+    digest = hashlib.sha256(request.model_dump_json(exclude_defaults=True).encode())
     for name in sorted(uploads):
         file = uploads[name]
         digest.update(f"\n{name} {file.seek(0, os.SEEK_END)}\n".encode())

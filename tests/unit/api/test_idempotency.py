@@ -5,6 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
+from serve_app.api.intake.submission import _fingerprint
+from serve_app.request.schemas import GenerateRequest
 from tests.unit.api.conftest import LocalJobService, wav_bytes
 from tests.unit.api.test_jobs import GENERATE, submit
 
@@ -40,6 +42,22 @@ async def test_another_request_under_the_same_key(http: httpx.AsyncClient, field
     answer = await http.post(GENERATE, json=fields, headers=key)
     assert answer.status_code == 409
     assert "Idempotency-Key" in answer.json()["detail"]
+
+
+async def test_a_default_that_is_written_out_is_the_same_request(http: httpx.AsyncClient) -> None:
+    key = {"Idempotency-Key": "song-1"}
+    first = (await http.post(GENERATE, json={}, headers=key)).json()
+    again = await http.post(GENERATE, json={"inference_steps": 8, "model": None}, headers=key)
+    assert again.json()["job_id"] == first["job_id"]
+
+
+def test_a_field_of_a_later_release_makes_no_other_request_of_an_earlier_one() -> None:
+    class LaterRequest(GenerateRequest):
+        mood: str = ""
+
+    fingerprint = _fingerprint(GenerateRequest(caption="calm piano", seed=5), {})
+    assert _fingerprint(LaterRequest(caption="calm piano", seed=5), {}) == fingerprint
+    assert _fingerprint(LaterRequest(caption="calm piano", seed=5, mood="sad"), {}) != fingerprint
 
 
 async def test_another_upload_under_the_same_key(http: httpx.AsyncClient, stored_files: Any) -> None:
