@@ -30,7 +30,7 @@ from serve_app.request.work import Work
 from tests.redis_server import RedisServer
 
 FOLDER = Path(__file__).parent / "data" / "job_store"
-LAYOUTS = ("layout_1b", "layout_1c", "layout_2")
+LAYOUTS = ("layout_1b", "layout_1c", "layout_2", "layout_2b")
 """Names of the files with the jobs below; the newest is last."""
 BEFORE_MODELS = "layout_1b"
 """Name of the files whose jobs name no DiT and whose work is not divided between checkpoints."""
