@@ -31,6 +31,7 @@ from configs.metrics import METRICS, Metric
 from serve_app.execution.failures import UNAVAILABLE
 from tests.audio import write_recording
 from tests.live_server import GUARDED_QUEUE, Client, GuardedServer
+from tests.tiny_dits import BASE
 
 EXPORT_TIMEOUT_SECONDS = 60
 """Ray exports every 2 s here (tests/live_server.py), and later on a busy machine."""
@@ -281,6 +282,13 @@ def test_every_query_of_the_dashboard_has_an_answer(
         series = watching(prometheus).range(query.expression, load.began, load.ended, 5)
         numbers = [float(text) for one in series for _, text in one["values"]]
         assert any(map(math.isfinite, numbers)), (query, series)
+
+
+def test_each_generator_counts_under_the_name_of_its_deployment(
+    load: Load, prometheus: Prometheus | None
+) -> None:
+    series = watching(prometheus).range(metrics.DIT_FORWARDS.exported, load.began, load.ended, 5)
+    assert {one["metric"]["deployment"] for one in series} == {"Generator", f"Generator-{BASE}"}
 
 
 def test_prometheus_evaluates_every_rule_on_metrics_that_are_there(
