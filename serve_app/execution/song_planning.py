@@ -130,15 +130,15 @@ async def plan_song(
     origin: Origin = ANYBODY,
     hear: Hear | None = None,
 ) -> SongPlan:
-    """The plan of a song: sample, format, what is heard in the source, then the metadata that is missing.
+    """The plan of a song: what is heard in the source, sample, format, then the metadata that is missing.
 
     `hear` is None where the job has no source that can be heard.
     """
     planner = _Planner(draft, questions, settings, origin)
+    if hear is not None:
+        await planner.hear(hear)  # first, because a sample would invent what the source says
     await planner.sample()
     await planner.format()
-    if hear is not None:
-        await planner.hear(hear)
     return await planner.complete()
 
 

@@ -192,6 +192,14 @@ async def test_what_the_source_does_not_say_is_heard_in_it() -> None:
     assert song.words == SongWords("mine", INSTRUMENTAL, "en")
 
 
+async def test_a_sample_goes_by_what_is_heard_in_the_source() -> None:
+    model = LanguageModel()
+    song = await planned(model, a_job(SOURCE, task_type="cover", sample_query="a waltz"))
+    assert song.words == SongWords("a written caption", "written lyrics", "fr")
+    assert (song.metadata.bpm, song.metadata.key_scale, song.durations) == (70, "E minor", (8.0,))
+    assert model.asked[1].given == Metadata(70, "E minor", "6", 8.0, genres="choir")
+
+
 async def test_a_source_whose_metadata_is_given_is_not_heard() -> None:
     model = LanguageModel()
     song = await planned(model, a_job(SOURCE, task_type="cover", **COMPLETE))
