@@ -1,27 +1,27 @@
 """Audio files of all kinds with random changes, and a program that decodes many of them.
 
-`python -m tests.mutated_audio FIRST COUNT` decodes files FIRST to FIRST + COUNT, each in a process with the
-server's limits, and prints one line of JSON for each: {"number", "status", "report"}. The processes are
-forks, which start quickly; the server starts fresh ones.
+`python -m tests.mutated_audio FIRST COUNT` decodes files FIRST to FIRST + COUNT, each in a process as the
+server has it, and prints one line of JSON for each: {"number", "status", "report"}.
 """
 
 import json
-import os
 import random
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from contextlib import ExitStack
 from functools import cache
 
 import numpy as np
 
 from configs.settings import RecordingSettings
 from deployments.common.stored_recordings import largest_file
-from serve_app.recordings import conversion, process
+from serve_app.recordings.forks import ForkServer
+from serve_app.recordings.protocol import Task
 from tests.encoded_audio import ffmpeg_file, music, sound_file
 
 MAX_SECONDS = 20.0
+TIMEOUT_SECONDS = 600.0
 
 _SOUND_FILES = [
     *(("WAV", subtype) for subtype in ("PCM_16", "FLOAT", "MS_ADPCM", "ULAW")),
@@ -91,26 +91,19 @@ _CHANGES: list[Callable[[bytearray, random.Random], None]] = [_set_bytes, _set_n
 
 def outcomes(first: int, count: int) -> Iterator[dict[str, object]]:
     settings = RecordingSettings()
-    assert conversion  # The module is loaded before the first fork.
+    task = Task(
+        max_seconds=MAX_SECONDS,
+        memory_bytes=settings.memory_bytes,
+        cpu_seconds=settings.cpu_seconds,
+        file_bytes=largest_file(MAX_SECONDS),
+    )
+    server = ForkServer()
     for number in range(first, first + count):
-        with tempfile.TemporaryFile() as recording, tempfile.TemporaryFile() as report:
+        with ExitStack() as cleanup:
+            recording, output, report = (cleanup.enter_context(tempfile.TemporaryFile()) for _ in range(3))
             recording.write(mutated_file(number))
             recording.flush()
-            with tempfile.TemporaryFile() as output:
-                task = process.Task(
-                    output=output.fileno(),
-                    parent=os.getpid(),
-                    max_seconds=MAX_SECONDS,
-                    memory_bytes=settings.memory_bytes,
-                    cpu_seconds=settings.cpu_seconds,
-                    file_bytes=largest_file(MAX_SECONDS),
-                )
-                child = os.fork()
-                if not child:
-                    os.dup2(recording.fileno(), sys.stdin.fileno())
-                    os.dup2(report.fileno(), sys.stdout.fileno())
-                    process.main(json.dumps(asdict(task)))
-                status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            status = server.fork(task, recording, output, report).status(TIMEOUT_SECONDS)
             report.seek(0)
             lines = [json.loads(line) for line in report.read().splitlines()]
             yield {"number": number, "status": status, "report": lines}

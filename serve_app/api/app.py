@@ -1,6 +1,8 @@
 """The HTTP API as an ordinary FastAPI application, without Ray and models."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import Depends, FastAPI
 from fastapi.security import APIKeyHeader, HTTPBearer
@@ -39,17 +41,18 @@ def create_app(
     `tell_keys_outdated` is called periodically with whether the API keys in use differ from those in their
     file. Raises ValueError where the API keys are invalid.
     """
-    app = FastAPI(
-        title="acestep-serve",
-        version="1",
-        description="Music by ACE-Step 1.5: submit a job, poll it, download the songs.",
-    )
     limits = server_limits(settings)
     callers = Callers.of(settings.api, tell_keys_outdated)
     tokens = AudioTokens(service, settings.api.audio_token_seconds) if callers.need_keys else None
     jobs = VisibleJobs(service, tokens)
     pools = WorkerPools()
     submission = Submission(service, storage, settings, limits, spans, pools)
+    app = FastAPI(
+        title="acestep-serve",
+        version="1",
+        description="Music by ACE-Step 1.5: submit a job, poll it, download the songs.",
+        lifespan=_running(submission),
+    )
     bodies = BodyReader(settings.api, pools.bodies)
     # Each route identifies the caller by itself. These only document in OpenAPI how a key is sent.
     documented = [
@@ -81,3 +84,17 @@ def create_app(
         )
     app.include_router(health_router(service))
     return app
+
+
+def _running(submission: Submission) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """The life of the application: it begins and ends with the processes that decode recordings."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(submission.start)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(submission.close)
+
+    return lifespan

@@ -1,4 +1,4 @@
-"""Main program of the process that decodes one recording: it sets its limits, converts and reports.
+"""The process that decodes one recording, a fork of the fork server: sets its limits, converts and reports.
 
 Its standard input is the recording, and its standard output a file for the report: one line of JSON with the
 limits that this system does not support, and one line with the outcome. The process has no environment and no
@@ -11,51 +11,41 @@ import os
 import resource
 import signal
 import sys
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict
+from typing import Any, NoReturn
 
-NO_MEMORY, SURPRISE = "memory", "surprise"
-"""Outcomes besides "converted", "refused" (an error of the file) and "failed" (an error of the machine)."""
+from serve_app.recordings.conversion import convert
+from serve_app.recordings.errors import RecordingError
+from serve_app.recordings.protocol import NO_MEMORY, SURPRISE, Task
 
+_STDIN, _STDOUT, _STDERR = range(3)
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 
 
-@dataclass(frozen=True)
-class Task:
-    """The argument of the process, as JSON on its command line."""
+def run(task: Task, parent: int, recording: int, output: int, report: int) -> NoReturn:
+    """Convert the recording and end the process.
 
-    output: int
-    """Descriptor of the output file."""
-    parent: int
-    """Process id of the server, with which this process must end."""
-    max_seconds: float
-    """Longest allowed recording."""
-    memory_bytes: int
-    """Limit of the address space."""
-    cpu_seconds: int
-    file_bytes: int
-    """Limit of the output file."""
-
-
-def main(command_line: str) -> None:
-    """Convert the recording of a Task, and end the process."""
-    task = Task(**json.loads(command_line))
+    `parent` is the process id of the fork server, with which this process must end; the others are
+    descriptors of open files.
+    """
+    os.dup2(recording, _STDIN)
+    os.dup2(report, _STDOUT)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), _STDERR)  # libraries write to it
+    last, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.closerange(_STDERR + 1, output)
+    os.closerange(output + 1, last)
     missing = [
         *_limit("core dumps", "RLIMIT_CORE", 0),
         *_limit("memory", "RLIMIT_AS", task.memory_bytes),
         *_limit("processor time", "RLIMIT_CPU", task.cpu_seconds, at_most=task.cpu_seconds + 1),
         *_limit("file sizes", "RLIMIT_FSIZE", task.file_bytes),
-        *_tie_to(task.parent),
+        *_tie_to(parent),
     ]
-    # All modules must be imported before the limit on open files is set.
-    from serve_app.recordings.conversion import convert
-    from serve_app.recordings.errors import RecordingError
-
-    output = os.fdopen(task.output, "r+b")
+    written = os.fdopen(output, "r+b")
     missing += [*_limit("open files", "RLIMIT_NOFILE", 0), *_limit("processes", "RLIMIT_NPROC", 0)]
     _say(missing)
     try:
-        _say({"converted": asdict(convert(sys.stdin.fileno(), output, task.max_seconds))})
+        _say({"converted": asdict(convert(_STDIN, written, task.max_seconds))})
     except RecordingError as error:
         _say({"refused": str(error)})
     except MemoryError:
@@ -68,7 +58,7 @@ def main(command_line: str) -> None:
 
 
 def _say(what: Any) -> None:
-    os.write(sys.stdout.fileno(), json.dumps(what).encode() + b"\n")
+    os.write(_STDOUT, json.dumps(what).encode() + b"\n")
 
 
 def _limit(what: str, name: str, value: int, at_most: int | None = None) -> list[str]:
@@ -86,7 +76,7 @@ def _limit(what: str, name: str, value: int, at_most: int | None = None) -> list
 def _tie_to(parent: int) -> list[str]:
     """Make the kernel kill this process when its parent ends, and forbid new privileges."""
     if sys.platform != "linux":
-        return ["its life to that of the server", "new privileges"]
+        return ["new privileges"]
     prctl = ctypes.CDLL(None).prctl
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # the parent has ended already

@@ -59,14 +59,23 @@ class Submission:
         self._service = service
         self._storage = storage
         self._limits = limits
+        self._decoder = RecordingDecoder(settings.recordings)
         self._finder = RecordingFinder(
             service,
             storage,
-            RecordingDecoder(settings.recordings),
+            self._decoder,
             settings.api.audio_roots,
             settings.api.max_duration,
             pools,
         )
+
+    def start(self) -> None:
+        """Prepare for recordings, so that the first one does not wait. Raises OSError."""
+        self._decoder.start()
+
+    def close(self) -> None:
+        """End all decoding."""
+        self._decoder.close()
 
     async def admit(self, caller: Caller, idempotency_key: str | None) -> None:
         """Refuse a request early where its job would be refused now.

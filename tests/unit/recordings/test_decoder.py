@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,9 +35,11 @@ asyncio.run(RecordingDecoder(RecordingSettings()).decode(sys.stdin.buffer.raw, 3
 RATE, CHANNELS = 192_000, 8
 
 
-@pytest.fixture
-def decoder() -> RecordingDecoder:
-    return RecordingDecoder(RecordingSettings())
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[RecordingDecoder]:
+    decoder = RecordingDecoder(RecordingSettings())
+    yield decoder
+    decoder.close()
 
 
 @pytest.fixture
@@ -70,15 +72,21 @@ def long_file(file_of: Callable[[bytes], BinaryIO]) -> BinaryIO:
     return file
 
 
+def processes_that_decode(server: psutil.Process) -> list[psutil.Process]:
+    """The descendants of a server that have limited themselves."""
+    found = []
+    for child in server.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if child.rlimit(psutil.RLIMIT_NOFILE) == (0, 0):
+                found.append(child)
+    return found
+
+
 async def the_process() -> psutil.Process:
     """Return the decoding process as soon as it has limited itself."""
     while True:
-        for child in psutil.Process().children():
-            try:
-                if child.rlimit(psutil.RLIMIT_NOFILE) == (0, 0):
-                    return child
-            except psutil.NoSuchProcess:
-                continue
+        for process in processes_that_decode(psutil.Process()):
+            return process
         await asyncio.sleep(0.01)
 
 
@@ -91,8 +99,8 @@ def server_that_decodes(recording: BinaryIO) -> tuple[psutil.Popen, psutil.Proce
     recording.flush()
     server = psutil.Popen([sys.executable, "-c", SERVER], stdin=recording)
     while True:
-        for child in server.children():
-            return server, child
+        for process in processes_that_decode(server):
+            return server, process
         time.sleep(0.01)
 
 
@@ -132,10 +140,11 @@ async def test_nothing_is_missing_in_the_process_that_can_open_no_file(
 
 
 async def test_the_process_has_limits_and_neither_secrets_nor_files(
-    decoder: RecordingDecoder, long_file: BinaryIO, monkeypatch: pytest.MonkeyPatch
+    long_file: BinaryIO, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     settings = RecordingSettings()
+    decoder = RecordingDecoder(settings)
     with tempfile.TemporaryFile() as other:
         os.set_inheritable(other.fileno(), True)
         decoding = asyncio.create_task(decoder.decode(long_file, HOUR))
@@ -153,6 +162,7 @@ async def test_the_process_has_limits_and_neither_secrets_nor_files(
         decoding.cancel()
         with pytest.raises(asyncio.CancelledError):
             await decoding
+    decoder.close()
 
 
 async def test_cancelling_ends_the_process_at_once(decoder: RecordingDecoder, long_file: BinaryIO):
@@ -165,7 +175,6 @@ async def test_cancelling_ends_the_process_at_once(decoder: RecordingDecoder, lo
 
 
 async def test_no_more_processes_run_than_is_set(long_file: BinaryIO, file_of: Callable[[bytes], BinaryIO]):
-    before = psutil.Process().children()  # They belong to other tests of this worker.
     decoder = RecordingDecoder(RecordingSettings(processes=1))
     first = asyncio.create_task(decoder.decode(long_file, HOUR))
     process = await the_process()
@@ -174,7 +183,7 @@ async def test_no_more_processes_run_than_is_set(long_file: BinaryIO, file_of: C
         for _ in range(3)
     ]
     await asyncio.sleep(0.3)
-    assert [child for child in psutil.Process().children() if child not in before] == [process]
+    assert processes_that_decode(psutil.Process()) == [process]
     others[0].cancel()
     with pytest.raises(asyncio.CancelledError):
         await others[0]
@@ -231,12 +240,9 @@ async def test_a_disk_that_takes_no_more_is_a_failure_of_the_server(
 
 @pytest.mark.parametrize("fault", ["no temporary folder", "no Python"])
 async def test_a_process_that_cannot_be_started_is_a_failure_of_the_server(
-    decoder: RecordingDecoder,
-    file_of: Callable[[bytes], BinaryIO],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    fault: str,
+    file_of: Callable[[bytes], BinaryIO], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fault: str
 ):
+    decoder = RecordingDecoder(RecordingSettings())
     upload = file_of(sound_file(music(1.0), "WAV", "PCM_16"))
     if fault == "no Python":
         monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
@@ -244,3 +250,57 @@ async def test_a_process_that_cannot_be_started_is_a_failure_of_the_server(
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
     with pytest.raises(StorageError, match="No such file or directory"):
         await decoder.decode(upload, 20.0)
+
+
+async def test_a_short_recording_takes_less_than_to_start_a_process(file_of: Callable[[bytes], BinaryIO]):
+    decoder = RecordingDecoder(RecordingSettings())
+
+    def short() -> BinaryIO:
+        return file_of(sound_file(music(0.5), "WAV", "PCM_16"))
+
+    async def seconds() -> float:
+        began = time.perf_counter()
+        (await decoder.decode(short(), 20.0)).file.close()
+        return time.perf_counter() - began
+
+    with_start = await seconds()
+    without = min([await seconds() for _ in range(5)])
+    decoder.close()
+    assert without < with_start / 2
+
+
+async def test_each_recording_has_a_process_of_its_own(decoder: RecordingDecoder, long_file: BinaryIO):
+    seen = set()
+    for _ in range(3):
+        decoding = asyncio.create_task(decoder.decode(long_file, HOUR))
+        seen.add(await the_process())
+        decoding.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await decoding
+    assert len(seen) == 3
+
+
+async def test_a_fork_server_that_somebody_kills_costs_one_recording_and_is_replaced(
+    decoder: RecordingDecoder, long_file: BinaryIO, file_of: Callable[[bytes], BinaryIO]
+):
+    decoding = asyncio.create_task(decoder.decode(long_file, HOUR))
+    process = await the_process()
+    server = process.parent()
+    assert server is not None
+    server.kill()
+    with pytest.raises(StorageError, match="fork server has ended"):
+        await decoding
+    assert psutil.wait_procs([process], timeout=60)[1] == []
+    recording = await decoder.decode(file_of(sound_file(music(0.5), "WAV", "PCM_16")), 20.0)
+    recording.file.close()
+    assert recording.seconds == 0.5
+
+
+async def test_no_process_stays_when_the_decoder_is_closed(decoder: RecordingDecoder, long_file: BinaryIO):
+    decoding = asyncio.create_task(decoder.decode(long_file, HOUR))
+    process = await the_process()
+    server = process.parent()
+    await asyncio.to_thread(decoder.close)
+    with pytest.raises(StorageError):
+        await decoding
+    assert psutil.wait_procs([process, server], timeout=60)[1] == []
