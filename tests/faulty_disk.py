@@ -1,4 +1,4 @@
-"""A disk that fails at a chosen write."""
+"""A disk that fails at a chosen write or sync."""
 
 import errno
 import io
@@ -19,7 +19,7 @@ BUFFER_BYTES = 512
 
 @dataclass
 class Fault:
-    """The write that fails, counted from 1 over all files.
+    """The write or sync that fails, counted from 1 over all files and folders.
 
     A `lasting` fault is a full disk, otherwise a bad sector.
     """
@@ -62,7 +62,14 @@ def faulty_disk(fault: Fault) -> Iterator[Fault]:
         with make_temporary() as made:
             return io.BufferedRandom(_FaultyFile(fault, os.dup(made.fileno()), "w+"), BUFFER_BYTES)
 
+    sync = os.fsync
+
+    def faulty_sync(descriptor: int) -> None:
+        fault.next_write()
+        sync(descriptor)
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", faulty_sync)
         patch.setattr(stored_files, "_private_file", private_file)
         patch.setattr(stored_files, "TemporaryFile", temporary_file)
         yield fault

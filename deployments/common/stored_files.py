@@ -5,8 +5,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
-from typing import IO, Any, BinaryIO
+from tempfile import NamedTemporaryFile, TemporaryDirectory, TemporaryFile
+from typing import Any, BinaryIO, cast
 
 from fsspec.config import conf
 from fsspec.core import url_to_fs
@@ -15,6 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 from deployments.common.errors import StorageError
 from deployments.common.temporary_files import temporary_files, temporary_folder
 
+_DESCRIPTORS = Path("/proc/self/fd")
 _NO_FOLDER_SYNC = {errno.EACCES, errno.EBADF, errno.EINVAL}
 
 
@@ -66,10 +67,10 @@ def stored_file(uri: str) -> Iterator[Path]:
     if isinstance(storage, LocalFileSystem):
         yield Path(path)
         return
-    with temporary_files(), TemporaryFile() as copy:
+    with temporary_files(), _temporary_file() as (_, copy):
         with storage_errors(FileNotFoundError), temporary_files():
-            storage.get_file(path, _path_of(copy))
-        yield Path(_path_of(copy))
+            storage.get_file(path, copy)
+        yield Path(copy)
 
 
 @contextmanager
@@ -83,12 +84,12 @@ def new_stored_file(uri: str) -> Iterator[BinaryIO]:
         with _file_errors(Path(path).parent), _new_local_file(Path(path)) as file:
             yield file
         return
-    with _file_errors(temporary_folder()), temporary_files(), TemporaryFile() as file:
+    with _file_errors(temporary_folder()), temporary_files(), _temporary_file() as (file, file_path):
         yield file
         file.flush()
         with storage_errors():
             # Not `storage.open`: leaving its block because of an error would complete the upload.
-            storage.put_file(_path_of(file), path)
+            storage.put_file(file_path, path)
 
 
 @contextmanager
@@ -102,7 +103,11 @@ def _new_local_file(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
-    _sync(path.parent)
+    try:
+        _sync(path.parent)
+    except BaseException:
+        path.unlink()
+        raise
 
 
 @contextmanager
@@ -115,9 +120,18 @@ def _file_errors(folder: Path | str) -> Iterator[None]:
         raise StorageError(f"{folder}: {error}") from error
 
 
-def _path_of(temporary: IO[bytes]) -> str:
-    """A path that opens a temporary file without a name, which the system deletes when its process ends."""
-    return f"/proc/{os.getpid()}/fd/{temporary.fileno()}"
+@contextmanager
+def _temporary_file() -> Iterator[tuple[BinaryIO, str]]:
+    """A temporary file, and a path that opens it.
+
+    On Linux the file has no name, so nothing of it stays when the process is killed.
+    """
+    if _DESCRIPTORS.is_dir():
+        with TemporaryFile() as file:
+            yield cast(BinaryIO, file), f"/proc/{os.getpid()}/fd/{file.fileno()}"
+    else:
+        with NamedTemporaryFile() as named:
+            yield cast(BinaryIO, named), named.name
 
 
 def _make_folders(folder: Path) -> None:

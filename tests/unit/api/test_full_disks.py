@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -34,9 +35,7 @@ async def test_recordings_for_which_there_is_no_room_are_a_503(
     with faulty_disk(Fault(at=1 << 30)) as healthy:
         assert (await http.post(GENERATE, **UPLOAD)).status_code == 200
     (job,) = service.jobs
-    for file in (output / job.job_id).iterdir():
-        file.unlink()
-    (output / job.job_id).rmdir()
+    shutil.rmtree(output)
     assert healthy.writes > 1
     for at in range(1, healthy.writes + 1):
         with faulty_disk(Fault(at, number, lasting)):
@@ -44,6 +43,7 @@ async def test_recordings_for_which_there_is_no_room_are_a_503(
         assert answer.status_code == 503
         assert int(answer.headers["Retry-After"]) > 0
         assert nothing_is_left(output)
+        shutil.rmtree(output, ignore_errors=True)
     assert service.jobs == [job]
 
 

@@ -1,4 +1,4 @@
-"""A song or a recording is stored whole or its writing fails, whichever write the disk refuses."""
+"""A song or a recording is stored whole or its writing fails, whichever write or sync the disk refuses."""
 
 import io
 import os
@@ -37,6 +37,13 @@ def stored(folder: str) -> dict[str, bytes]:
     return {path: storage.cat_file(path) for path in storage.find(root)}
 
 
+def clear(folder: str) -> None:
+    """Delete everything, so that the next write makes and syncs its folders again."""
+    storage, job = located(f"{folder}/job")
+    if storage.exists(job):
+        storage.rm(job, recursive=True)
+
+
 def write(folder: str, audio_format: str) -> None:
     latents = np.zeros((25, 64), np.float32)
     request = DecodeRequest(latents, SECONDS, audio_format, f"{folder}/job/1/0.{audio_format}")
@@ -51,13 +58,14 @@ def test_a_song_whose_disk_fails_at_any_write_is_not_published(
     with faulty_disk(Fault(at=NEVER)) as healthy:
         write(folder, audio_format)
     (whole,) = stored(folder).values()
-    located(folder)[0].rm(located(folder)[1], recursive=True)
+    clear(folder)
     assert healthy.writes > 1
     for at in range(1, healthy.writes + 1):
         with faulty_disk(Fault(at, number, lasting)), pytest.raises(StorageError) as failed:
             write(folder, audio_format)
         assert classify(failed.value).retryable
         assert stored(folder) == {}
+        clear(folder)
     assert capfd.readouterr().err == ""  # No library printed an error that it should have raised.
     with faulty_disk(Fault(healthy.writes + 1, number, lasting)):
         write(folder, audio_format)
@@ -74,11 +82,23 @@ def test_a_recording_whose_disk_fails_at_any_write_is_not_stored(
     uri = storage.recording_uri("job", "source")
     with faulty_disk(Fault(at=NEVER)) as healthy:
         storage.write(uri, io.BytesIO(recording))
-    storage.delete_job("job")
+    clear(folder)
     for at in range(1, healthy.writes + 1):
         with faulty_disk(Fault(at, number, lasting)), pytest.raises(StorageError):
             storage.write(uri, io.BytesIO(recording))
         assert stored(folder) == {}
+        clear(folder)
+
+
+def test_a_system_without_proc_copies_by_files_with_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(stored_files, "_DESCRIPTORS", tmp_path / "missing")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    uri = f"memory://{uuid.uuid4().hex}/source"
+    AudioStorage("memory://").write(uri, io.BytesIO(b"song"))
+    assert read_stored(uri) == b"song"
+    assert list(tmp_path.iterdir()) == []
 
 
 def read_stored(uri: str) -> bytes:
