@@ -13,7 +13,6 @@ from serve_app.execution.failures import cause_of, is_unavailable
 from serve_app.execution.models import HandleModels
 from serve_app.execution.song_planning import Questions, plan_song
 from serve_app.jobs.housekeeping.identity import new_job_id, store_name
-from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, JobState, JobView, NewJob, TrackerStats
 from serve_app.jobs.tracker_api import TrackerApi
 from serve_app.readiness import Overviews, running_replicas, unanswered, unasked
@@ -125,19 +124,22 @@ class RayJobService:
     async def condition(self) -> Condition:
         """Report which parts of the server can serve now. Raises nothing."""
         overviews = await self._known_overviews()
-        mode, answers = await asyncio.gather(
-            self._mode(),
+        stats, answers = await asyncio.gather(
+            self._known_stats(),
             asyncio.gather(
                 *(self._readiness(name, handle, overviews) for name, handle in self._needed.items())
             ),
         )
-        tracker = Readiness.AWAY if mode is None else Readiness.READY
-        return Condition(mode, {"JobTracker": tracker, **dict(zip(self._needed, answers, strict=True))})
+        parts = dict(zip(self._needed, answers, strict=True))
+        if stats is None:
+            return Condition(None, {"JobTracker": Readiness.AWAY, **parts})
+        return Condition(stats.mode, {"JobTracker": Readiness.READY, **parts}, stats.no_room)
 
-    async def _mode(self) -> Mode | None:
+    async def _known_stats(self) -> TrackerStats | None:
+        """Return the tracker's numbers; None if it does not answer."""
         try:
             async with asyncio.timeout(READY_TIMEOUT_SECONDS):
-                return (await self.stats()).mode
+                return await self.stats()
         except Exception:
             return None
 

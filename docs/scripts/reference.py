@@ -168,6 +168,7 @@ def examples(models: ModelsResponse) -> dict[str, Example]:
                 status="ready",
                 mode=Mode.OPEN,
                 parts=dict.fromkeys(("JobTracker", "LanguageModel", "Generator", "Codec"), Readiness.READY),
+                no_room=None,
             ),
         ),
     }

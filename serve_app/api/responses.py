@@ -113,3 +113,7 @@ class ReadyResponse(Answer):
         description="The job tracker and the deployments that a default request needs. `busy`: healthy, but "
         "too busy to answer now; `scaled to zero`, `starting`: jobs start it, and wait for it."
     )
+    no_room: str | None = Field(
+        description="Why new jobs are refused with 503 although all parts work: the job store takes no "
+        "writes, or the disk is almost full. Polls and downloads go on. null while there is room."
+    )

@@ -37,6 +37,8 @@ class Condition:
     """None while the job tracker is away."""
     parts: Mapping[str, Readiness]
     """The job tracker and the deployments that a default request needs."""
+    no_room: str | None = None
+    """Why new jobs are refused although all parts work; None while there is room for them."""
 
     @property
     def away(self) -> list[str]:
@@ -72,7 +74,10 @@ class JobService(Protocol):
         """Jobs of a client with a sequence below `before`, newest first."""
 
     async def wait(self, job_id: str, version: str, timeout: float) -> JobView | None:
-        """The job as soon as its version differs from `version`, at the latest after `timeout` seconds."""
+        """The job as soon as its version differs from `version`.
+
+        Raises TimeoutError where it is the same after `timeout` seconds.
+        """
 
     async def wait_change(self, job_id: str, client: str | None, timeout: float) -> JobView | None:
         """The job as soon as its state or stage changes, at the latest after `timeout` seconds.

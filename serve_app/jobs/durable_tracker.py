@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -51,6 +52,11 @@ STORE_FAILS = (
 )
 DISK_FULL = "The server's disk is almost full: it takes no new jobs, and goes on with those it has"
 
+FULL_SHARE, FULL_BYTES = 0.1, 1 << 20
+"""A disk with less free space than this share of `storage.min_free_bytes`, or these bytes, counts as full."""
+_NO_JOB = "none"
+"""An id that no job has."""
+
 _Opened = tuple[JobTracker, Journal]
 _Result = TypeVar("_Result")
 _UNOBSERVED = JobObserver()
@@ -62,7 +68,8 @@ class DurableTracker:
     While the store takes no writes, the tracker goes on in memory, and tries again until everything is
     written. Meanwhile new jobs are refused (NoRoomError) and none is begun; polls and heartbeats are
     answered; cancellations and checkpoints take effect at once and are written later; reports of a result
-    raise StoreError until it is durable.
+    raise StoreError until it is durable. While the disk of the songs is full, no job is begun either, because
+    each attempt would fail.
     """
 
     def __init__(self, settings: Settings, observer: JobObserver = _UNOBSERVED) -> None:
@@ -72,11 +79,14 @@ class DurableTracker:
         self._cleaning = asyncio.Lock()
         self._folders = written_folders(settings)
         self._has_disk = True
+        """Whether the disks have `storage.min_free_bytes`."""
+        self._disk_is_full = False
         self._opened: _Opened | None = None
         self._opening: asyncio.Task[_Opened] | None = None
         self._secret = b""
         self._taken: StoreTakenError | None = None
         self._store_failed = False
+        self._store_answers = True
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._work = asyncio.Event()
         self._queue_changed = asyncio.Event()
@@ -218,7 +228,8 @@ class DurableTracker:
         return (await self._open())[0].demand(self._settings.models.defaults)
 
     async def stats(self) -> TrackerStats:
-        return (await self._open())[0].stats()
+        tracker, journal = await self._open()
+        return replace(tracker.stats(), no_room=self._no_room(journal))
 
     async def secret(self) -> bytes:
         await self._open()
@@ -329,6 +340,8 @@ class DurableTracker:
         tracker, journal = await self._open()
         if journal.problem is not None:
             return None  # an attempt must be durable before it begins, so that no two have one number
+        if self._disk_is_full:
+            return None
         if claim := tracker.claim(token):
             try:
                 await self._flush(journal)
@@ -355,10 +368,14 @@ class DurableTracker:
     def _require_room(self, journal: Journal) -> None:
         if isinstance(journal.problem, StoreTakenError):
             raise journal.problem
-        if journal.problem is not None:
-            raise NoRoomError(STORE_FAILS)
-        if not self._has_disk:
-            raise NoRoomError(DISK_FULL)
+        if reason := self._no_room(journal):
+            raise NoRoomError(reason)
+
+    def _no_room(self, journal: Journal) -> str | None:
+        """Return why new jobs cannot be stored; None if they can."""
+        if journal.problem is not None or not self._store_answers:
+            return STORE_FAILS
+        return None if self._has_disk and not self._disk_is_full else DISK_FULL
 
     async def _flush(self, journal: Journal) -> None:
         try:
@@ -430,8 +447,14 @@ class DurableTracker:
         await self._flush_soon(journal)
 
     async def _check_store(self) -> None:
-        """Try again to write what could not be written."""
+        """Try again to write what could not be written, and see whether the store can be read."""
         _, journal = await self._open()
+        try:
+            await journal.get(_NO_JOB)
+        except StoreError:
+            self._store_answers = False
+        else:
+            self._store_answers = True
         if journal.problem is not None:
             with suppress(StoreError):
                 await self._flush(journal)
@@ -457,11 +480,18 @@ class DurableTracker:
         except OSError as error:
             logger.warning("the room on the disk is not known: %s", error.strerror)
             return
-        has_room = free is None or free >= self._settings.storage.min_free_bytes
+        least = self._settings.storage.min_free_bytes
+        has_room = free is None or free >= least
         if has_room is not self._has_disk:
             self._has_disk = has_room
             said = "new jobs are taken again" if has_room else "new jobs are refused"
             logger.warning("%s bytes of the disk are free, %s", free, said)
+        is_full = free is not None and free < max(FULL_SHARE * least, FULL_BYTES)
+        if is_full is not self._disk_is_full:
+            self._disk_is_full = is_full
+            said = "no job is begun" if is_full else "jobs are begun again"
+            logger.warning("%s bytes of the disk are free, %s", free, said)
+            self._work.set()
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:

@@ -281,3 +281,5 @@ class TrackerStats:
     mode: Mode = Mode.OPEN
     stage_seconds: dict[str, float] = field(default_factory=dict)
     """Mean seconds per stage over recent jobs."""
+    no_room: str | None = None
+    """Why new jobs are refused: the store takes no writes, or the disk is almost full; else None."""

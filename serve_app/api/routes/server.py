@@ -67,7 +67,7 @@ def health_router(service: JobService) -> APIRouter:
         if condition.mode is None or condition.away:
             retry = {"Retry-After": f"{RETRY_SECONDS:g}"}
             raise HTTPException(503, f"Not ready: {', '.join(condition.away)}", retry)
-        return ReadyResponse(mode=condition.mode, parts=dict(condition.parts))
+        return ReadyResponse(mode=condition.mode, parts=dict(condition.parts), no_room=condition.no_room)
 
     return router
 

@@ -44,6 +44,8 @@ class LocalJobService:
         self.words: SongWords | None = None
         """What the LM writes in place of a request's words."""
         self.parts = {"JobTracker": Readiness.READY, "Generator": Readiness.READY}
+        self.no_room: str | None = None
+        """Why the store takes no new jobs."""
         self.waiting = 0
         """Number of long polls at the moment."""
         self.followed: set[str] = set()
@@ -106,7 +108,10 @@ class LocalJobService:
 
     async def wait(self, job_id: str, version: str, timeout: float) -> JobView | None:
         self.followed.add(version)
-        return await self._changed(job_id, timeout, lambda view: view.version != version)
+        view = await self._changed(job_id, timeout, lambda view: view.version != version)
+        if view is not None and view.version == version:
+            raise TimeoutError
+        return view
 
     async def wait_change(self, job_id: str, client: str | None, timeout: float) -> JobView | None:
         known = self.tracker.view(job_id)
@@ -139,7 +144,7 @@ class LocalJobService:
         return {"Ingress": 1, "Codec": 2}
 
     async def condition(self) -> Condition:
-        return Condition(self.tracker.mode, self.parts)
+        return Condition(self.tracker.mode, self.parts, self.no_room)
 
     async def plan(self, draft: Draft) -> SongPlan:
         self.planned.append(draft)

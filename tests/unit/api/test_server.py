@@ -13,6 +13,7 @@ from deployments.common.audio_formats import FORMATS
 from serve_app.api import readiness
 from serve_app.api.app import create_app
 from serve_app.api.service import Readiness
+from serve_app.jobs.durable_tracker import STORE_FAILS
 from serve_app.jobs.mode import Mode
 from serve_app.request.schemas import GenerateRequest
 from serve_app.storage import AudioStorage
@@ -91,12 +92,22 @@ async def test_health_and_readiness(
         "status": "ready",
         "mode": "open",
         "parts": {"JobTracker": "ready", "Generator": "ready"},
+        "no_room": None,
     }
     service.parts = {"JobTracker": Readiness.READY, "LanguageModel": Readiness.AWAY, "Codec": Readiness.AWAY}
     answer = await http.get("/ready")
     assert (answer.status_code, answer.json()) == (503, {"detail": "Not ready: LanguageModel, Codec"})
     assert answer.headers["retry-after"] == "5"
     assert (await http.get("/health")).json() == {"status": "ok", "service": "acestep-serve"}
+
+
+async def test_a_server_whose_store_takes_no_writes_says_so_and_stays_ready(
+    http: httpx.AsyncClient, service: LocalJobService
+) -> None:
+    """A load balancer that asks for readiness must not take polls and downloads away."""
+    service.no_room = STORE_FAILS
+    answer = await http.get("/ready")
+    assert (answer.status_code, answer.json()["no_room"]) == (200, STORE_FAILS)
 
 
 @pytest.mark.parametrize("part", [one for one in Readiness if one is not Readiness.AWAY])

@@ -63,6 +63,13 @@ async def stored_states(fault: Fault, *job_ids: str) -> list[JobState | None]:
     return await asyncio.to_thread(read)
 
 
+async def says(server: Server, no_room: str | None) -> None:
+    """Wait until the tracker tells why there is no room for new jobs, or that there is."""
+    async with asyncio.timeout(10):
+        while (await server.tracker.actor.stats()).no_room != no_room:  # noqa: ASYNC110, nobody else tells
+            await asyncio.sleep(0.01)
+
+
 async def refused(server: Server) -> None:
     with pytest.raises(NoRoomError, match=STORE_FAILS):
         await server.submit()
@@ -83,6 +90,7 @@ async def test_nothing_accepted_is_lost_and_all_jobs_end_when_the_store_is_back(
     fault.begin()
     await refused(server)
     await refused(server)
+    await says(server, STORE_FAILS)
     # Polls, listings and heartbeats continue, also for jobs that ended before.
     assert (await server.view(done)).state is JobState.SUCCEEDED
     assert (await server.view(running)).state is JobState.RUNNING
@@ -106,6 +114,7 @@ async def test_nothing_accepted_is_lost_and_all_jobs_end_when_the_store_is_back(
     late = await submitted(server)
     assert (await server.ended(late)).state is JobState.SUCCEEDED
     assert [(await server.view(job_id)).attempt for job_id in (done, running, waiting)] == [1, 1, 1]
+    await says(server, None)
     assert (await actor.stats()).jobs == {
         "queued": 0,
         "running": 0,
@@ -216,14 +225,55 @@ async def test_a_disk_with_less_than_the_minimum_free_takes_no_new_jobs(
     songs = tmp_path / "songs"
     songs.mkdir()
     server = Server(songs, store=str(tmp_path / "jobs.sqlite3"))
-    accepted = await server.submit()
+    server.models.hangs_in = "denoising"
+    running, waiting = await server.submit(), await server.submit()
+    await eventually(lambda: server.models.calls.count("denoising") == 1)
     monkeypatch.setattr(actor_module, "free_bytes", lambda _: server.settings.storage.min_free_bytes - 1)
     await eventually(lambda: not server.tracker.actor._has_disk)
+    assert (await server.tracker.actor.stats()).no_room == DISK_FULL
     with pytest.raises(NoRoomError, match=DISK_FULL):
         await server.submit()
-    assert (await server.ended(accepted)).state is JobState.SUCCEEDED
+    server.models.hangs_in = ""
+    server.models.go_on.set()
+    for accepted in (running, waiting):
+        assert (await server.ended(accepted)).state is JobState.SUCCEEDED
     monkeypatch.setattr(actor_module, "free_bytes", lambda _: server.settings.storage.min_free_bytes)
     await eventually(lambda: server.tracker.actor._has_disk)
     assert (await server.ended(await server.submit())).state is JobState.SUCCEEDED
     await server.runners.stop()
     await server.tracker.actor.close()
+
+
+async def test_no_job_is_begun_while_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its attempts would fail one after the other, until none is left."""
+    songs = tmp_path / "songs"
+    songs.mkdir()
+    server = Server(songs, store=str(tmp_path / "jobs.sqlite3"))
+    server.models.hangs_in = "denoising"
+    running, waiting = await server.submit(), await server.submit()
+    await eventually(lambda: server.models.calls.count("denoising") == 1)
+    monkeypatch.setattr(actor_module, "free_bytes", lambda _: 0)
+    await says(server, DISK_FULL)
+    server.models.hangs_in = ""
+    server.models.go_on.set()
+    assert (await server.ended(running)).state is JobState.SUCCEEDED
+    await asyncio.sleep(0.3)
+    assert (await server.view(waiting)).state is JobState.QUEUED
+    monkeypatch.setattr(actor_module, "free_bytes", lambda _: server.settings.storage.min_free_bytes)
+    assert (await server.ended(waiting)).state is JobState.SUCCEEDED
+
+
+async def test_a_store_out_of_reach_is_noticed_though_nothing_is_written(
+    tmp_path: Path, start_redis: Callable[..., RedisServer]
+) -> None:
+    with fault_of("lost redis", tmp_path, start_redis) as fault:
+        server = Server(tmp_path / "songs", store=fault.location)
+        await says(server, None)
+        fault.begin()
+        await says(server, STORE_FAILS)
+        await asyncio.to_thread(fault.end)
+        await says(server, None)
+        await server.runners.stop()
+        await server.tracker.actor.close()
