@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from serve_app import shared_waits
 from serve_app.jobs.model import JobState, JobView
 from serve_app.jobs.storing.store import StoreError
-from serve_app.shared_waits import SharedWaits
+from serve_app.shared_waits import WAKES_AT_ONCE, SharedWaits
 
 RUNNING = JobView(
     job_id="a",
@@ -122,11 +123,10 @@ async def test_a_question_without_news_is_asked_again(tracker: Tracker, waits: S
     assert await client == DENOISING
 
 
-async def test_without_news_in_time_the_job_is_seen_as_it_is(tracker: Tracker, waits: SharedWaits) -> None:
-    later = replace(RUNNING, eta_seconds=3.0)
-    tracker.latest = later
-    assert await waits.until_changed("a", RUNNING.version, 0.01) == later
-    assert tracker.asked == {"wait": 1, "view": 1}
+async def test_a_wait_without_news_ends_in_a_time_out(tracker: Tracker, waits: SharedWaits) -> None:
+    with pytest.raises(TimeoutError):
+        await waits.until_changed("a", RUNNING.version, 0.01)
+    assert tracker.asked == {"wait": 1}
 
 
 async def test_a_trackers_error_reaches_all_and_is_forgotten(tracker: Tracker, waits: SharedWaits) -> None:
@@ -142,3 +142,49 @@ async def test_a_trackers_error_reaches_all_and_is_forgotten(tracker: Tracker, w
     await asked(tracker, "wait", 2)
     tracker.tell(DENOISING)
     assert await again == DENOISING
+
+
+def many_waiting(waits: SharedWaits) -> list[asyncio.Task[JobView | None]]:
+    """Three times as many clients as are woken at once."""
+    return [
+        asyncio.create_task(waits.until_changed("a", RUNNING.version, TIMEOUT))
+        for _ in range(3 * WAKES_AT_ONCE)
+    ]
+
+
+async def test_many_clients_are_woken_at_a_pace_and_each_sees_the_newest(
+    tracker: Tracker, waits: SharedWaits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_waits, "WAKES_PER_SECOND", 1_000.0)
+    monkeypatch.setattr(shared_waits, "FRESH_SECONDS", 0.0)
+    clients = [
+        asyncio.create_task(waits.until_changed("a", RUNNING.version, TIMEOUT))
+        for _ in range(3 * WAKES_AT_ONCE)
+    ]
+    await asked(tracker, "wait", 1)
+    tracker.tell(FURTHER)
+    await asyncio.wait(clients, return_when=asyncio.FIRST_COMPLETED)
+    assert sum(client.done() for client in clients) <= WAKES_AT_ONCE + 10
+    tracker.latest = DENOISING
+    seen = await asyncio.gather(*clients)
+    assert (seen[0], seen[-1]) == (FURTHER, DENOISING)
+    assert tracker.asked["wait"] == 1
+
+
+async def test_few_clients_of_a_job_do_not_wait_for_the_many_of_another(
+    tracker: Tracker, waits: SharedWaits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_waits, "WAKES_PER_SECOND", 500.0)
+    many = [
+        asyncio.create_task(waits.until_changed("a", RUNNING.version, TIMEOUT))
+        for _ in range(3 * WAKES_AT_ONCE)
+    ]
+    await asked(tracker, "wait", 1)
+    tracker.tell(FURTHER)
+    await asyncio.wait(many, return_when=asyncio.FIRST_COMPLETED)
+    one = asyncio.create_task(waits.until_changed("b", RUNNING.version, TIMEOUT))
+    await asked(tracker, "wait", 2)
+    tracker.tell(FURTHER)
+    await one
+    assert sum(client.done() for client in many) < len(many)
+    await asyncio.gather(*many)

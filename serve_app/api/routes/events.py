@@ -1,6 +1,7 @@
 """`GET /v1/jobs/{job_id}/events`: the changes of a job as Server-Sent Events."""
 
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request
@@ -95,4 +96,5 @@ async def _events(
             known_version = current.version
         if current.state.is_final:
             return
-        current = await service.wait(current.job_id, known_version, SILENCE_SECONDS)
+        with suppress(TimeoutError):  # no news: the comment is sent again
+            current = await service.wait(current.job_id, known_version, SILENCE_SECONDS)
