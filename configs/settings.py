@@ -239,6 +239,13 @@ class ApiSettings(_Section):
         description="Bytes of all request bodies that one replica receives and reads at the same time; "
         "further bodies are refused with 503. null: room for eight of the largest.",
     )
+    open_requests: int = Field(
+        2_000,
+        ge=1,
+        description="Long polls, event streams, downloads and submits that one replica may have open; more "
+        "are refused with 503. `max_ongoing_requests` of the deployment Ingress (2,500) has to be larger: "
+        "the difference is for short requests, such as `/health`.",
+    )
     client_requests: int = Field(
         250,
         ge=1,

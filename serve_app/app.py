@@ -29,7 +29,7 @@ from serve_app.storage import AudioStorage
 @serve.deployment(
     name="Ingress",
     ray_actor_options={"num_cpus": 0.1},
-    max_ongoing_requests=1000,  # Most of the calls are long polls and downloads, which wait.
+    max_ongoing_requests=2500,  # This is `api.open_requests` and room for short requests.
     graceful_shutdown_timeout_s=60,  # time to release its jobs, to a tracker that may be starting
     health_check_period_s=5,
 )

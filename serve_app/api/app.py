@@ -11,6 +11,7 @@ from configs.settings import Settings
 from deployments.common.tracing import NO_SPANS, SpanRecorder
 from serve_app.api.access.audio_tokens import AudioTokens
 from serve_app.api.access.callers import Callers
+from serve_app.api.access.capacity import Slots
 from serve_app.api.access.guard import add_guard
 from serve_app.api.errors import add_error_handlers, error_responses
 from serve_app.api.intake.body import BodyReader
@@ -53,6 +54,7 @@ def create_app(
         description="Music by ACE-Step 1.5: submit a job, poll it, download the songs.",
         lifespan=_running(submission),
     )
+    slots = Slots(settings.api.open_requests)
     bodies = BodyReader(settings.api, pools.bodies)
     # Each route identifies the caller by itself. These only document in OpenAPI how a key is sent.
     documented = [
@@ -62,7 +64,7 @@ def create_app(
     add_error_handlers(app)
     add_guard(app, settings.api.cors_origins, settings.api.hosts)
     for router in (
-        generate_router(submission, callers, limits, settings.api, bodies),
+        generate_router(submission, callers, limits, settings.api, bodies, slots),
         writing_router(
             submission,
             Writing(service, submission, limits),
@@ -71,10 +73,11 @@ def create_app(
             settings.api,
             bodies,
             pools.bodies,
+            slots,
         ),
-        jobs_router(service, callers, jobs, settings.api),
-        events_router(service, callers, jobs, settings.api),
-        audio_router(service, storage, callers, tokens, settings, pools.storage),
+        jobs_router(service, callers, jobs, settings.api, slots),
+        events_router(service, callers, jobs, settings.api, slots),
+        audio_router(service, storage, callers, tokens, settings, pools.storage, slots),
         server_router(service, callers, settings, limits),
     ):
         app.include_router(

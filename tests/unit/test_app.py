@@ -6,7 +6,7 @@ import pytest
 from ray import serve
 
 from configs.settings import ModelSettings, Settings
-from serve_app.app import build
+from serve_app.app import Ingress, build
 
 
 def graph(**models: Any) -> dict[str, tuple[Any, ...]]:
@@ -60,3 +60,7 @@ def test_the_setting_of_earlier_releases_names_the_only_dit() -> None:
     assert models.generator_deployments == {"acestep-v15-base": "Generator"}
     with pytest.raises(ValueError, match=r"former name of models\.dits"):
         ModelSettings.model_validate({"dit": "acestep-v15-base", "dits": ["acestep-v15-turbo"]})
+
+
+def test_an_ingress_replica_has_room_for_short_requests_beside_all_long_ones() -> None:
+    assert Ingress.max_ongoing_requests > Settings().api.open_requests

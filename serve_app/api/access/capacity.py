@@ -1,4 +1,4 @@
-"""Capacity limits for requests in flight: slots per client, and bytes of all bodies together."""
+"""Capacity limits for requests in flight: slots per client and of all together, and bytes of all bodies."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -18,29 +18,52 @@ class CapacityError(Exception):
         self.retry_after = retry_after
 
 
+class Slots:
+    """How many long requests all clients together may have open, so that short ones find room."""
+
+    def __init__(self, total: int) -> None:
+        self._free = total
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Hold a slot. Raises CapacityError (503) where none is left."""
+        if not self._free:
+            raise CapacityError(503, "The server has as many requests open as it can serve")
+        self._free -= 1
+        try:
+            yield
+        finally:
+            self._free += 1
+
+
 class ClientSlots:
     """How many requests of one kind each client may have open."""
 
-    def __init__(self, kind: str, per_client: int) -> None:
-        """`kind` is a plural for error messages."""
+    def __init__(self, kind: str, per_client: int, all_slots: Slots) -> None:
+        """`kind` is a plural for error messages. Each request also holds one of `all_slots`."""
         self._kind = kind
         self._per_client = per_client
+        self._all_slots = all_slots
         self._open: Counter[str] = Counter()
 
     @contextmanager
     def taken(self, client: str) -> Iterator[None]:
-        """Hold one of the client's slots. Raises CapacityError (429) where it has none left."""
+        """Hold one of the client's slots.
+
+        Raises CapacityError: 429 where the client has none left, 503 where all clients together have none.
+        """
         if self._open[client] >= self._per_client:
             raise CapacityError(
                 429, f"You have {self._per_client} {self._kind} open, as many as one client may"
             )
-        self._open[client] += 1
-        try:
-            yield
-        finally:
-            self._open[client] -= 1
-            if not self._open[client]:
-                del self._open[client]
+        with self._all_slots.taken():
+            self._open[client] += 1
+            try:
+                yield
+            finally:
+                self._open[client] -= 1
+                if not self._open[client]:
+                    del self._open[client]
 
     @property
     def open(self) -> int:

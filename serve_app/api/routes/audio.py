@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from configs.settings import Settings
 from serve_app.api.access.audio_tokens import AudioTokens
 from serve_app.api.access.callers import Caller, Callers
-from serve_app.api.access.capacity import ClientSlots
+from serve_app.api.access.capacity import ClientSlots, Slots
 from serve_app.api.errors import error_responses
 from serve_app.api.ranges import UnsatisfiableRangeError, byte_range
 from serve_app.api.results import ResultFile, result_file
@@ -28,6 +28,7 @@ def audio_router(
     tokens: AudioTokens | None,
     settings: Settings,
     pool: WorkerPool,
+    slots: Slots,
 ) -> APIRouter:
     """Downloads of songs, through this server or by a redirect to the storage.
 
@@ -35,7 +36,7 @@ def audio_router(
     """
     router = APIRouter(tags=["audio"])
     redirect_seconds = settings.storage.redirect_seconds
-    slots = ClientSlots("downloads", settings.api.client_downloads)
+    downloads = ClientSlots("downloads", settings.api.client_downloads, slots)
 
     @router.head("/v1/audio/{job_id}/{index}.{extension}", include_in_schema=False)
     @router.get(
@@ -82,7 +83,7 @@ def audio_router(
             return Response(status_code=part.status, headers=part.headers, media_type=result.media_type)
         return SlotResponse(
             _blocks(pool, storage.read(result.uri, part.start, part.stop)),
-            slots,
+            downloads,
             view.client if caller is None else caller.client.name,
             status_code=part.status,
             headers=part.headers,

@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from configs.settings import ApiSettings
 from serve_app.api.access.callers import Caller, Callers
-from serve_app.api.access.capacity import ClientSlots
+from serve_app.api.access.capacity import ClientSlots, Slots
 from serve_app.api.errors import error_responses
 from serve_app.api.jobs import VisibleJobs
 from serve_app.api.service import JobService
@@ -36,11 +36,11 @@ _EVENT = {
 
 
 def events_router(
-    service: JobService, callers: Callers, jobs: VisibleJobs, settings: ApiSettings
+    service: JobService, callers: Callers, jobs: VisibleJobs, settings: ApiSettings, slots: Slots
 ) -> APIRouter:
     """The event stream of a job."""
     router = APIRouter(tags=["jobs"])
-    slots = ClientSlots("event streams", settings.client_requests)
+    streams = ClientSlots("event streams", settings.client_requests, slots)
 
     @router.get(
         "/v1/jobs/{job_id}/events",
@@ -69,7 +69,7 @@ def events_router(
             return Response(status_code=204)  # makes a browser's EventSource stop
         return SlotResponse(
             _events(service, jobs, view, last_event_id, lambda: callers.still_know(request)),
-            slots,
+            streams,
             caller.client.name,
             media_type="text/event-stream",
             # Reverse proxies (nginx) must not buffer the events.

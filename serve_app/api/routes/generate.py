@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Header, Request
 
 from configs.settings import ApiSettings
 from serve_app.api.access.callers import Caller, Callers
-from serve_app.api.access.capacity import ClientSlots
+from serve_app.api.access.capacity import ClientSlots, Slots
 from serve_app.api.errors import error_responses
 from serve_app.api.intake.body import BodyReader, is_multipart
 from serve_app.api.intake.openapi import request_body
@@ -17,12 +17,17 @@ from serve_app.request.capabilities import Limits
 
 
 def generate_router(
-    submission: Submission, callers: Callers, limits: Limits, settings: ApiSettings, bodies: BodyReader
+    submission: Submission,
+    callers: Callers,
+    limits: Limits,
+    settings: ApiSettings,
+    bodies: BodyReader,
+    slots: Slots,
 ) -> APIRouter:
     """The route that submits jobs."""
     router = APIRouter(tags=["jobs"])
-    uploads = ClientSlots("uploads", settings.client_uploads)
-    texts = ClientSlots("submits", settings.client_requests)
+    uploads = ClientSlots("uploads", settings.client_uploads, slots)
+    texts = ClientSlots("submits", settings.client_requests, slots)
 
     @router.post(
         "/v1/music/generate",

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, Request
 
 from configs.settings import ApiSettings
 from serve_app.api.access.callers import Caller, Callers
-from serve_app.api.access.capacity import ClientSlots
+from serve_app.api.access.capacity import ClientSlots, Slots
 from serve_app.api.errors import error_responses
 from serve_app.api.intake.body import Body, BodyReader, is_multipart
 from serve_app.api.intake.openapi import (
@@ -40,11 +40,12 @@ def writing_router(
     settings: ApiSettings,
     bodies: BodyReader,
     pool: WorkerPool,
+    slots: Slots,
 ) -> APIRouter:
     """Songs as text at once, and jobs that describe recordings."""
     router = APIRouter(tags=["writing"])
-    texts = ClientSlots("songs being written", settings.client_requests)
-    uploads = ClientSlots("uploads", settings.client_uploads)
+    texts = ClientSlots("songs being written", settings.client_requests, slots)
+    uploads = ClientSlots("uploads", settings.client_uploads, slots)
 
     async def written(
         request: Request, caller: Caller, parse: Callable[[Body], GenerateRequest]

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from configs.settings import ApiSettings, Settings
-from serve_app.api.access.capacity import ByteBudget, CapacityError, ClientSlots
+from serve_app.api.access.capacity import ByteBudget, CapacityError, ClientSlots, Slots
 from serve_app.api.app import create_app
 from serve_app.jobs.mode import Mode
 from serve_app.storage import AudioStorage
@@ -94,8 +94,28 @@ async def test_a_client_has_so_many_slots_of_each_kind(
     assert service.waiting == 0
 
 
+async def test_all_clients_together_have_so_many_slots_and_short_requests_need_none(
+    service: LocalJobService, settings: Settings, storage: AudioStorage
+) -> None:
+    api = settings.api.model_copy(update={"open_requests": 3})
+    app = create_app(service, settings.model_copy(update={"api": api}), storage)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as http:
+        job_id = (await http.post(GENERATE, json={})).json()["job_id"]
+        paths = [f"/v1/jobs/{job_id}?wait=60"] * 2 + [f"/v1/jobs/{job_id}/events"]
+        held = [Asking(app, "GET", path, {}) for path in paths]
+        await until(lambda: all(asking.asked_for_more > 0 for asking in held))
+        refused = await http.get(f"/v1/jobs/{job_id}/events", headers={"X-Forwarded-For": "203.0.113.5"})
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+        assert (await http.get("/health")).is_success
+        assert (await http.get(f"/v1/jobs/{job_id}")).is_success
+        for asking in held:
+            asking.leave()
+            await asyncio.wait_for(asking.answered, SOON)
+        assert (await http.get(f"/v1/jobs/{job_id}?wait=0.01")).is_success
+
+
 async def test_slots_are_given_back_whatever_happens() -> None:
-    slots = ClientSlots("things", 1)
+    slots = ClientSlots("things", 1, Slots(9))
     with suppress(RuntimeError), slots.taken("me"):
         assert slots.open == 1
         raise RuntimeError
