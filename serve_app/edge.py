@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.streams import FLOW_EXTENSION, SENT
+from serve_app.entrance import HOLD_SECONDS, STUCK_SECONDS, Entrance
 
 REQUEST_ID = "x-request-id"
 CONTROL_HEADERS = frozenset(
@@ -23,6 +24,8 @@ CONTROL_HEADERS = frozenset(
     }
 )
 """Request headers that Serve 2.60 obeys, also when written with underscores."""
+UNQUEUED = frozenset({"/health", "/ready", "/-/healthz", "/-/routes"})
+"""Paths whose requests do not wait at the entrance: they tell whether the server works."""
 SONGS = "/v1/audio/"
 """Prefix of the paths whose responses are subject to flow control."""
 TOLD_BYTES = 512 << 10
@@ -37,16 +40,30 @@ def middlewares() -> list[Middleware]:
 
 
 class Edge:
-    """Drops headers that control Serve, and reports to the application how much of a song has been sent."""
+    """Drops control headers, lets few requests begin at a time, and tells how much of a song was sent."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._entrance = Entrance()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         scope = {**scope, "headers": [header for header in scope["headers"] if not _is_order(*header)]}
+        if scope["path"] in UNQUEUED:
+            await self._app(scope, receive, send)
+            return
+        host, _ = scope.get("client") or ("", 0)
+        await self._entrance.enter(host)
+        beginning = _Beginning(self._entrance, send)
+        try:
+            beginning.ends_after(HOLD_SECONDS if _waits_on_purpose(scope) else STUCK_SECONDS)
+            await self._queued(scope, receive, beginning.send)
+        finally:
+            beginning.end()
+
+    async def _queued(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not scope["path"].startswith(SONGS):
             await self._app(scope, receive, send)
             return
@@ -56,6 +73,28 @@ class Edge:
             await self._app(scope, sent.receive, sent.send)
         finally:
             sent.close()
+
+
+class _Beginning:
+    """The time until a request's answer begins, which counts at the entrance."""
+
+    def __init__(self, entrance: Entrance, send: Send) -> None:
+        self._entrance = entrance
+        self._send = send
+        self._ended = False
+
+    def ends_after(self, seconds: float) -> None:
+        """End it after some time, though the answer has not begun."""
+        asyncio.get_running_loop().call_later(seconds, self.end)
+
+    def end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._entrance.leave()
+
+    async def send(self, message: Message) -> None:
+        self.end()
+        await self._send(message)
 
 
 class _SentBytes:
@@ -90,6 +129,11 @@ class _SentBytes:
     def close(self) -> None:
         if self._receiving is not None:
             self._receiving.cancel()
+
+
+def _waits_on_purpose(scope: Scope) -> bool:
+    """Whether the answer may begin late: a long poll waits for news, and a submit for its body."""
+    return scope["method"] == "POST" or b"wait=" in scope.get("query_string", b"")
 
 
 def _is_order(name: bytes, value: bytes) -> bool:
