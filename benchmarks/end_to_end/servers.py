@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import psutil
@@ -70,7 +70,7 @@ def model_options(bench: Bench) -> list[str]:
 def our_config(bench: Bench, folder: Path) -> dict[str, Any]:
     """Return serve_config.yaml with the benchmark's models, files in `folder`, and a trace of every job."""
     config: dict[str, Any] = yaml.safe_load((PROJECT_ROOT / "serve_config.yaml").read_text())
-    config["http_options"]["port"] = _free_port()
+    config["http_options"]["port"] = free_port()
     config["applications"][0]["args"] = {
         **engine_arguments(bench.models, bench.engine_threads),
         "jobs": {"store": str(folder / "jobs.sqlite3"), **queue_arguments()},
@@ -95,22 +95,27 @@ def ours(bench: Bench) -> Iterator[Server]:
         yield Server(server.url, server.process.pid, folder, seconds, tuple(waits))
 
 
-@contextmanager
-def idle_replicas(bench: Bench, count: int) -> Iterator[Server]:
-    """Start `count` empty replicas behind the same proxy, in a Ray instance of their own."""
-    folder = bench.new_folder("empty")
+def idle_config(replicas: int) -> dict[str, Any]:
+    """Return the config of an application that does nothing; one of its replicas answers HTTP."""
     config: dict[str, Any] = yaml.safe_load((PROJECT_ROOT / "serve_config.yaml").read_text())
-    config["http_options"]["port"] = _free_port()
+    config["http_options"]["port"] = free_port()
     config["applications"] = [
         {
             "name": "empty",
             "route_prefix": "/",
             "import_path": "benchmarks.end_to_end.empty:build",
             "runtime_env": {"env_vars": {"PYTHONPATH": str(PROJECT_ROOT)}},
-            "args": {"replicas": str(count)},
+            "args": {"replicas": str(replicas)},
         }
     ]
-    with local_server(config, folder / "serve.log") as server:
+    return config
+
+
+@contextmanager
+def idle_replicas(bench: Bench, count: int) -> Iterator[Server]:
+    """Start `count` empty replicas behind the same proxy, in a Ray instance of their own."""
+    folder = bench.new_folder("empty")
+    with local_server(idle_config(count), folder / "serve.log") as server:
         seconds = server.wait_until_ready(lambda _seconds, _waiting_for: None)
         yield Server(server.url, server.process.pid, folder, seconds)
 
@@ -120,7 +125,7 @@ def plain(bench: Bench) -> Iterator[Server]:
     """Start the FastAPI server in one process."""
     folder = bench.new_folder("plain")
     began = time.monotonic()
-    port = _free_port()
+    port = free_port()
     options = ["--port", str(port), "--output", str(folder / "output"), "--threads", str(bench.threads)]
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
@@ -151,7 +156,7 @@ def haproxy(enabled: bool) -> Iterator[None]:
             os.environ[HAPROXY_VARIABLE] = before
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -171,7 +176,12 @@ def _wait_until_it_answers(url: str, process: "subprocess.Popen[bytes]", log: Pa
 
 def pause(server: Server) -> None:
     """Make our server accept jobs without beginning them."""
-    serve = psutil.Process(server.pid)
+    administer(server.pid, "pause")
+
+
+def administer(pid: int, command: Literal["pause", "resume"]) -> None:
+    """Run a command of `serve_app.admin` for the server whose `serve run` has this process id."""
+    serve = psutil.Process(pid)
     option = "--gcs-address="
     (address, *_) = [
         word.removeprefix(option)
@@ -179,7 +189,7 @@ def pause(server: Server) -> None:
         for word in child.cmdline()
         if word.startswith(option)
     ]
-    command = [sys.executable, "-m", "serve_app.admin", "pause", "--address", address]
+    words = [sys.executable, "-m", "serve_app.admin", command, "--address", address]
     subprocess.run(
-        [*command, "--config", serve.cmdline()[-1]], env=serve.environ(), check=True, capture_output=True
+        [*words, "--config", serve.cmdline()[-1]], env=serve.environ(), check=True, capture_output=True
     )

@@ -1,11 +1,13 @@
 """Runs hostile clients: large bodies, idle event streams, slow readers and long uploads, all at once.
 
-They write HTTP by hand on plain sockets, so that a thousand of them cost this machine little, and they come
-from many addresses of the loopback network, as strangers come from many addresses of the internet.
+Their process has a high niceness, because what it takes of this machine is no cost of the server. They write
+HTTP by hand on plain sockets, so that a thousand of them cost little, and they come from many addresses of
+the loopback network, as strangers come from many addresses of the internet.
 """
 
 import asyncio
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -18,10 +20,13 @@ ADDRESSES = 200
 """Number of addresses of 127.0.0.0/8 that the strangers use."""
 BODY_BYTES = 8 << 20
 SLOW_BYTES_PER_SECOND = 2_048
+UPLOAD_BYTES = 100 << 20
 UPLOAD_PIECE = b"\0" * (64 << 10)
 UPLOAD_PAUSE_SECONDS = 0.25
 RETRY_PAUSE_SECONDS = 1.0
 BOUNDARY = "stranger"
+EVENTS = "event stream"
+NICENESS = 10
 
 
 @dataclass
@@ -35,6 +40,8 @@ class Strangers:
     """The path of the song that they download slowly."""
     answers: Counter[str] = field(default_factory=Counter)
     """How often each kind of request received each status."""
+    streams: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+    """It is released once for each event stream that was opened."""
     _addresses: Iterator[int] = field(default_factory=count)
 
     async def besiege(self, over: asyncio.Event) -> None:
@@ -70,7 +77,7 @@ class Strangers:
         )
 
     async def _follow_events(self) -> None:
-        await self._exchange("event stream", _head("GET", f"/v1/jobs/{self.followed_job}/events"))
+        await self._exchange(EVENTS, _head("GET", f"/v1/jobs/{self.followed_job}/events"))
 
     async def _exchange(self, kind: str, request: bytes) -> None:
         """Send a request and read its answer to the end, however long that takes."""
@@ -78,6 +85,8 @@ class Strangers:
         try:
             writer.write(request)
             self._note(kind, await reader.readline())
+            if kind == EVENTS:
+                self.streams.release()
             while await reader.read(1 << 12):
                 pass
         finally:
@@ -100,7 +109,7 @@ class Strangers:
         ).encode()
         try:
             writer.write(
-                _head("POST", "/v1/music/generate", 256 << 20, f"multipart/form-data; boundary={BOUNDARY}")
+                _head("POST", "/v1/music/generate", UPLOAD_BYTES, f"multipart/form-data; boundary={BOUNDARY}")
             )
             writer.write(part)
             answer = asyncio.create_task(reader.readline())
@@ -124,7 +133,11 @@ def _head(method: str, path: str, length: int | None = None, content_type: str =
 
 
 def main() -> None:
-    """Besiege a server until standard input ends, then print the answers as JSON."""
+    """Besiege a server until standard input ends.
+
+    Prints a line when all event streams are open, and in the end one with the answers as JSON.
+    """
+    os.nice(NICENESS)
     _, port, followed_job, song_path = sys.argv
 
     async def run() -> None:
@@ -134,7 +147,14 @@ def main() -> None:
             await asyncio.to_thread(sys.stdin.read)
             over.set()
 
+        async def tell_when_connected() -> None:
+            for _ in range(STREAMS):
+                await strangers.streams.acquire()
+            print("connected", flush=True)
+
+        connecting = asyncio.create_task(tell_when_connected())
         await asyncio.gather(strangers.besiege(over), wait_for_the_end())
+        connecting.cancel()
         print(json.dumps(strangers.answers))
 
     asyncio.run(run())

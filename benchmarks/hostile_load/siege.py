@@ -1,0 +1,248 @@
+"""The phases of the siege, and what is measured in each.
+
+Two servers run at the same time: the embedded default, which is besieged, and a Serve application that does
+nothing, on a Ray of its own. What the second one's answers take longer under siege is the machine's share.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import yaml
+
+from benchmarks.end_to_end.processes import family, processor_seconds, role
+from benchmarks.end_to_end.servers import administer, free_port, idle_config
+from benchmarks.end_to_end.statistics import percentile
+from benchmarks.hostile_load.probe import Times, probing
+from benchmarks.song_server import result_of
+from configs.settings import PROJECT_ROOT
+from serve_app.local_server import LocalServer, local_server
+
+SONGS, SECONDS = 10, 10
+QUIET_SECONDS = 10.0
+"""How long the phases without songs last."""
+CONNECTED_SECONDS = 120.0
+"""How long the strangers may take to connect."""
+LIMIT_SECONDS = 180.0
+"""How long the songs may take."""
+POLL_SECONDS = 0.5
+SAMPLE_SECONDS = 1.0
+LOSSES = ("attempt_ended", "lease_lost", "lease_not_watched")
+"""Events in the logs of the tracker and the runners."""
+MIB = 1 << 20
+SONG = {"audio_duration": SECONDS, "batch_size": 1, "thinking": True}
+DOWNLOADED = {"audio_duration": 120, "batch_size": 1, "audio_format": "wav"}
+
+IDLE, ALONE, ARRIVAL, BESIEGED, SONGS_BESIEGED = (
+    "idle",
+    "songs",
+    "the strangers connect",
+    "under siege",
+    "songs under siege",
+)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the measurement."""
+
+    name: str
+    began: float
+    """Seconds of the monotonic clock, like `ended`."""
+    ended: float
+    songs: int
+    """How many songs were made in it."""
+    cores: dict[str, float]
+    """How many cores each kind of process took."""
+    memory: dict[str, int]
+    """The largest resident set of each kind of process, in bytes."""
+
+
+@dataclass
+class Measurement:
+    """All figures of one siege."""
+
+    phases: list[Phase] = field(default_factory=list)
+    health: Times = field(default_factory=list)
+    """Answers to `/health`."""
+    control: Times = field(default_factory=list)
+    """Answers of the application that does nothing."""
+    answers: dict[str, int] = field(default_factory=dict)
+    """How often each kind of the strangers' requests met each status."""
+    lost_attempts: int = 0
+    """Attempts that ended without a song."""
+
+    def phase(self, name: str) -> Phase:
+        (found,) = (phase for phase in self.phases if phase.name == name)
+        return found
+
+    def p99(self, times: Times, name: str) -> float:
+        """Return the 99th percentile of the times of the answers to requests that began in a phase, ms."""
+        return percentile(self.within(times, name), 0.99)
+
+    def within(self, times: Times, name: str) -> list[float]:
+        """Return how long the answers to requests took that began in a phase, ms."""
+        phase = self.phase(name)
+        return [took for began, took in times if phase.began <= began < phase.ended]
+
+
+def measure() -> Measurement:
+    """Besiege a new server."""
+    with ExitStack() as cleanup:
+        folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory()))
+        control = cleanup.enter_context(local_server(idle_config(1), folder / "control.log"))
+        server = cleanup.enter_context(local_server(_config(folder), folder / "serve.log"))
+        for started in (control, server):
+            started.wait_until_ready(lambda _seconds, _waiting_for: None)
+        return _Siege(server, control).measured()
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load((PROJECT_ROOT / "serve_config.yaml").read_text())
+    config["http_options"]["port"] = free_port()
+    arguments = config["applications"][0]["args"]
+    arguments["jobs"] = {"store": str(folder / "jobs.sqlite3")}
+    arguments["storage"] = {"uri": str(folder / "output")}
+    return config
+
+
+class _Siege:
+    def __init__(self, server: LocalServer, control: LocalServer) -> None:
+        self._server = server
+        self._control = control
+        self._figures = Measurement()
+
+    def measured(self) -> Measurement:
+        with httpx.Client(base_url=self._server.url, timeout=120) as http:
+            downloaded = result_of(http, _submit(http, DOWNLOADED))["first_audio_path"]
+            with (
+                probing(_port(self._server), "/health") as health,
+                probing(_port(self._control), "/ready") as control,
+            ):
+                with self._phase(IDLE):
+                    time.sleep(QUIET_SECONDS)
+                with self._phase(ALONE) as made:
+                    made.append(self._finished([_submit(http, SONG) for _ in range(SONGS)]))
+                administer(
+                    self._server.process.pid, "pause"
+                )  # so that the job which the strangers follow waits until they are there
+                jobs = [_submit(http, SONG) for _ in range(SONGS)]
+                followed = _submit(http, SONG)
+                with _strangers(_port(self._server), followed, downloaded) as strangers:
+                    with self._phase(ARRIVAL):
+                        strangers.until_connected()
+                    with self._phase(BESIEGED):
+                        time.sleep(QUIET_SECONDS)
+                    administer(self._server.process.pid, "resume")
+                    with self._phase(SONGS_BESIEGED) as made:
+                        made.append(self._finished(jobs))
+        self._figures.health, self._figures.control = health, control
+        self._figures.answers = strangers.answers
+        self._figures.lost_attempts = self._lost_attempts()
+        return self._figures
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[list[int]]:
+        """Measure meanwhile; the block appends how many songs were made."""
+        made: list[int] = []
+        pid = self._server.process.pid
+        before, began = processor_seconds(pid), time.monotonic()
+        with _memory(pid) as peaks:
+            yield made
+        ended, after = time.monotonic(), processor_seconds(pid)
+        cores = {name: (spent - before.get(name, 0.0)) / (ended - began) for name, spent in after.items()}
+        self._figures.phases.append(Phase(name, began, ended, sum(made), cores, peaks))
+
+    def _finished(self, jobs: Sequence[str]) -> int:
+        """Return how many of the jobs made a song within LIMIT_SECONDS."""
+        began = time.monotonic()
+        waiting, made = list(jobs), 0
+        with httpx.Client(base_url=self._server.url, timeout=10) as http:
+            while waiting and time.monotonic() - began < LIMIT_SECONDS:
+                try:
+                    status = http.get(f"/v1/jobs/{waiting[0]}").raise_for_status().json()["status"]
+                except httpx.HTTPError:
+                    status = "unknown"  # the server is too busy to answer, or refuses to
+                if status in {"succeeded", "failed", "cancelled"}:
+                    made += status == "succeeded"
+                    waiting.pop(0)
+                else:
+                    time.sleep(POLL_SECONDS)
+        return made
+
+    def _lost_attempts(self) -> int:
+        """Return how many attempts lost their lease or failed, according to the log."""
+        logs = set()
+        for process in family(self._server.process.pid):
+            with suppress(psutil.Error):
+                logs |= {Path(file.path) for file in process.open_files() if "/serve/" in file.path}
+        lines = (line for log in logs for line in log.read_text(errors="replace").splitlines())
+        return sum(any(event in line for event in LOSSES) for line in lines)
+
+
+@dataclass
+class _Strangers:
+    process: "subprocess.Popen[str]"
+    answers: dict[str, int] = field(default_factory=dict)
+
+    def until_connected(self) -> None:
+        """Wait until all event streams are open, at most CONNECTED_SECONDS."""
+        assert self.process.stdout is not None
+        with ThreadPoolExecutor(1) as pool, suppress(TimeoutError):
+            pool.submit(self.process.stdout.readline).result(CONNECTED_SECONDS)
+
+
+@contextmanager
+def _strangers(port: int, followed_job: str, song_path: str) -> Iterator[_Strangers]:
+    """Let a process of strangers in; what they were answered is there after the block."""
+    command = [sys.executable, "-m", "benchmarks.hostile_load.strangers", str(port), followed_job, song_path]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    strangers = _Strangers(process)
+    try:
+        yield strangers
+    finally:
+        told, _ = process.communicate("")
+    strangers.answers |= json.loads(told.splitlines()[-1])
+
+
+@contextmanager
+def _memory(pid: int) -> Iterator[dict[str, int]]:
+    """Watch the largest resident set of each kind of process meanwhile, in bytes."""
+    peaks: dict[str, int] = {}
+    over = threading.Event()
+
+    def watch() -> None:
+        while True:
+            for process in family(pid):
+                with suppress(psutil.Error):
+                    name = role(process)
+                    peaks[name] = max(peaks.get(name, 0), process.memory_info().rss)
+            if over.wait(SAMPLE_SECONDS):
+                return
+
+    with ThreadPoolExecutor(1) as pool:
+        watching = pool.submit(watch)
+        try:
+            yield peaks
+        finally:
+            over.set()
+        watching.result()
+
+
+def _submit(http: httpx.Client, song: dict[str, Any]) -> str:
+    return str(http.post("/v1/music/generate", json=song).raise_for_status().json()["job_id"])
+
+
+def _port(server: LocalServer) -> int:
+    return int(server.url.rpartition(":")[2])
