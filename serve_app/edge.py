@@ -8,9 +8,13 @@ environment has `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve_app.edge:middle
 import asyncio
 import re
 
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve_app.api.intake.body import check_declared_text
 from serve_app.api.streams import FLOW_EXTENSION, SENT
 from serve_app.entrance import HOLD_SECONDS, STUCK_SECONDS, Entrance
 
@@ -40,7 +44,11 @@ def middlewares() -> list[Middleware]:
 
 
 class Edge:
-    """Drops control headers, lets few requests begin at a time, and tells how much of a song was sent."""
+    """The middleware of one proxy.
+
+    It drops headers that control Serve, refuses text bodies that declare themselves too large, lets few
+    requests begin at a time, and tells the application how much of a song was sent.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -53,6 +61,12 @@ class Edge:
         scope = {**scope, "headers": [header for header in scope["headers"] if not _is_order(*header)]}
         if scope["path"] in UNQUEUED:
             await self._app(scope, receive, send)
+            return
+        try:
+            check_declared_text(HTTPConnection(scope))
+        except HTTPException as error:
+            # The body would pass through Serve at once, as one object, before the application refuses it.
+            await JSONResponse({"detail": error.detail}, error.status_code)(scope, receive, send)
             return
         host, _ = scope.get("client") or ("", 0)
         await self._entrance.enter(host)

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, NoReturn
 from urllib.parse import parse_qsl
 
 from fastapi import HTTPException, Request
+from fastapi.requests import HTTPConnection
 
 from configs.settings import ApiSettings
 from deployments.common.temporary_files import temporary_files
@@ -52,9 +53,15 @@ class Body:
     """Bytes without the content of files."""
 
 
-def is_multipart(request: Request) -> bool:
+def is_multipart(request: HTTPConnection) -> bool:
     """Whether the body may contain files according to its headers."""
     return _content_type(request) == MULTIPART
+
+
+def check_declared_text(request: HTTPConnection) -> None:
+    """Raise HTTPException with 413 where the headers declare a body without files that is too large."""
+    if not is_multipart(request):
+        _check_declared(request, MAX_TEXT_BYTES)
 
 
 class BodyReader:
@@ -105,7 +112,7 @@ class BodyReader:
             reader.close()
 
 
-def _content_type(request: Request) -> str:
+def _content_type(request: HTTPConnection) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
@@ -120,11 +127,7 @@ async def _time_limit(seconds: float) -> AsyncIterator[None]:
 
 
 async def _limited(request: Request, max_bytes: int, share: ByteShare) -> AsyncGenerator[bytes, None]:
-    declared = request.headers.get("content-length", "")
-    if re.fullmatch("[0-9]{1,20}", declared):
-        if int(declared) > max_bytes:
-            _refuse_size("The request body", max_bytes)
-        share.reach(int(declared))
+    share.reach(_check_declared(request, max_bytes))
     received = 0
     async for chunk in request.stream():
         received += len(chunk)
@@ -132,6 +135,16 @@ async def _limited(request: Request, max_bytes: int, share: ByteShare) -> AsyncG
             _refuse_size("The request body", max_bytes)
         share.reach(received)
         yield chunk
+
+
+def _check_declared(request: HTTPConnection, max_bytes: int) -> int:
+    """The length of the body according to its headers, or 0. Raises HTTPException with 413."""
+    declared = request.headers.get("content-length", "")
+    if not re.fullmatch("[0-9]{1,20}", declared):
+        return 0
+    if int(declared) > max_bytes:
+        _refuse_size("The request body", max_bytes)
+    return int(declared)
 
 
 def _refuse_size(what: str, max_bytes: int) -> NoReturn:

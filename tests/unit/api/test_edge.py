@@ -7,9 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.responses import Response
 
 from configs.settings import Settings
 from serve_app.api.app import create_app
+from serve_app.api.intake.body import MAX_TEXT_BYTES
 from serve_app.api.streams import FLOW_EXTENSION, SENT, WINDOW_BYTES
 from serve_app.edge import Edge, middlewares
 from serve_app.storage import BLOCK_BYTES, AudioStorage
@@ -124,3 +126,25 @@ async def test_orders_to_serve_end_at_the_edge(name: bytes, value: bytes, kept: 
     await edge(scope, None, None)
     assert seen == [[*([(name, value)] if kept else []), (b"host", b"server")]]
     assert len(scope["headers"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("content_type", "size", "status"),
+    [
+        ("application/json", MAX_TEXT_BYTES + 1, 413),
+        ("application/json", MAX_TEXT_BYTES, 200),
+        ("multipart/form-data; boundary=cut", MAX_TEXT_BYTES + 1, 200),
+    ],
+)
+async def test_a_text_that_says_it_is_too_large_does_not_get_to_serve(
+    content_type: str, size: int, status: int
+) -> None:
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        await Response()(scope, receive, send)
+
+    headers = {"Content-Type": content_type, "Content-Length": str(size)}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(Edge(serve)), base_url="http://edge") as http:
+        answer = await http.post("/v1/music/generate", headers=headers)
+    assert answer.status_code == status
+    if status == 413:
+        assert answer.json() == {"detail": f"The request body is larger than {MAX_TEXT_BYTES:,} bytes"}
