@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 JOBS = 12
 OUTAGE_SECONDS = 20.0
-DISK_BYTES = 64 << 20
+DISK_BYTES = 128 << 20
 SONG = {"thinking": True, "audio_duration": 10.0, "batch_size": 2, "audio_format": "wav"}
 
 
