@@ -1,5 +1,7 @@
 """The endpoints that describe the server."""
 
+import psutil
+
 from configs.domain import LANGUAGES
 from configs.settings import Settings
 from deployments.common.audio_formats import FORMATS
@@ -24,8 +26,14 @@ def test_models_lists_what_a_request_may_name(server: Client) -> None:
 def test_health_and_readiness(server: Client) -> None:
     assert server.http.get("/health").json() == {"status": "ok", "service": "acestep-serve"}
     ready = server.http.get("/ready").json()
-    assert ready["status"] == "ready"
+    assert (ready["status"], ready["no_room"]) == ("ready", None)
     assert set(ready["parts"]) == {"JobTracker", "LanguageModel", "Generator", "Codec"}
+
+
+def test_the_server_that_forks_decoders_starts_with_the_api(server: Client) -> None:
+    """Otherwise the first recording would wait for it."""
+    commands = [" ".join(child.cmdline()) for child in psutil.Process(server.pid).children(recursive=True)]
+    assert sum("serve_app.recordings.fork_server" in command for command in commands) == 1
 
 
 def test_stats_count_jobs_and_replicas(server: Client) -> None:
