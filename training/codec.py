@@ -12,15 +12,15 @@ from typing import Any
 
 import torch
 from auraloss.freq import MultiResolutionSTFTLoss
-from diffusers import AutoencoderOobleck
-from diffusers.models.autoencoders.autoencoder_oobleck import OobleckDiagonalGaussianDistribution
 from safetensors.torch import save_file
 from torch import nn
 
 from configs.domain import SAMPLE_RATE, SAMPLES_PER_LATENT
 from deployments.checkpoints.catalog import VAE
-from deployments.checkpoints.loading import diffusers_arguments, load_vae
-from training.clock import Clock
+from deployments.checkpoints.diffusers_layout import diffusers_arguments
+from deployments.checkpoints.vae_loading import load_vae
+from deployments.checkpoints.vae_modules import AutoencoderOobleck, OobleckDiagonalGaussianDistribution
+from training.chunk import Chunk
 from training.data import SongBlocks
 from training.files import write_json
 from training.loop import Losses, Training
@@ -28,6 +28,8 @@ from training.recipe import Recipe
 from training.subbands import begin_with_subbands, decode, encode, scale_to
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+CHECKPOINT = f"codec/{VAE}"
+"""Folder of the stage's checkpoint within a run's folder."""
 _SEED = 1_000_000_000
 _WAVEFORM_WEIGHT = 5.0
 _KL_WEIGHT = 1e-3
@@ -98,18 +100,18 @@ class CodecLoss:
         return {"loss": loss, "spectra": spectra, "waveform": difference, "kl": kl}
 
 
-def train_codec(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> bool:
-    """Train until the clock rings. A finished stage leaves the checkpoint that `trained_codec` loads."""
+def train_codec(songs: SongBlocks, recipe: Recipe, work: Path, chunk: Chunk) -> bool:
+    """Train until the chunk is over. A finished stage leaves the checkpoint that `trained_codec` loads."""
     torch.manual_seed(_SEED)
     vae: Any = new_vae(recipe.vae)
     scale_to(vae, excerpts(songs, recipe, _SCALING_EXCERPTS, torch.Generator().manual_seed(_SEED - 2)))
     training = Training(work / "codec", vae, recipe.codec, _SEED)
     batch_of = partial(excerpts, songs, recipe, recipe.codec.batch)
-    if not training.run(batch_of, CodecLoss(training.device), clock):
+    if not training.run(batch_of, CodecLoss(training.device), chunk):
         return False
     training.take_average()
     calibrate(vae, excerpts(songs, recipe, _CALIBRATION_EXCERPTS, torch.Generator().manual_seed(_SEED - 1)))
-    save_vae(vae, recipe.vae, _checkpoint(work))
+    save_vae(vae, recipe.vae, work / CHECKPOINT)
     return True
 
 
@@ -143,8 +145,4 @@ def save_vae(vae: AutoencoderOobleck, config: dict[str, Any], folder: Path) -> N
 
 def trained_codec(work: Path, device: torch.device) -> AutoencoderOobleck:
     """Return the VAE that `train_codec` has trained, frozen."""
-    return load_vae(_checkpoint(work), str(device), torch.float32)
-
-
-def _checkpoint(work: Path) -> Path:
-    return work / "codec" / VAE
+    return load_vae(work / CHECKPOINT, str(device), torch.float32)

@@ -14,13 +14,15 @@ from torch.nn.functional import mse_loss
 from configs.domain import SAMPLES_PER_LATENT
 from deployments.checkpoints.key_map import Component, module_arguments
 from deployments.checkpoints.loading import MODULE_CLASSES
-from training.clock import Clock
+from training.chunk import Chunk
 from training.data import SongBlocks
+from training.files import load_weights, save_weights
 from training.latents import Latents
 from training.loop import Losses, Training
 from training.onsets import Ear, onsets
 from training.recipe import Recipe
 
+WEIGHTS = "codes.pt"
 _SEED = 2_000_000_000
 _CODES_AN_EXCERPT = 25
 
@@ -67,8 +69,8 @@ class _Learner(nn.Module):
         return said, self.ear(said)
 
 
-def train_codes(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> bool:
-    """Train until the clock rings. A finished stage leaves its weights in `work/codes.pt`."""
+def train_codes(songs: SongBlocks, recipe: Recipe, work: Path, chunk: Chunk) -> bool:
+    """Train until the chunk is over. A finished stage leaves its weights in `work/codes.pt`."""
     torch.manual_seed(_SEED)
     latents = Latents(work / "latents", songs)
     learner = _Learner(recipe.dit)
@@ -96,15 +98,15 @@ def train_codes(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> 
         losses = {"latents": mse_loss(said, wanted), "onsets": mse_loss(told, to_hear)}
         return {"loss": losses["latents"] + losses["onsets"], **losses}
 
-    if not training.run(batch_of, loss_of, clock):
+    if not training.run(batch_of, loss_of, chunk):
         return False
     training.take_average()
-    torch.save(learner.codebook.state_dict(), work / "codes.pt")
+    save_weights(learner.codebook, work / WEIGHTS)
     return True
 
 
 def trained_codes(recipe: Recipe, work: Path, device: torch.device) -> CodeBook:
     """Return the codebook that `train_codes` has trained, frozen."""
     codebook = CodeBook(recipe.dit)
-    codebook.load_state_dict(torch.load(work / "codes.pt", map_location="cpu", weights_only=True))
+    load_weights(codebook, work / WEIGHTS)
     return codebook.to(device).eval().requires_grad_(False)

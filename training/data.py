@@ -4,17 +4,17 @@ Only audio is stored, because the description of a song can always be drawn agai
 """
 
 import os
+import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from training.blocks import BlockFiles
-from training.clock import Clock
+from training.chunk import Chunk
 from training.recipe import Recipe
 from training.songs.description import Description, describe
 from training.songs.song import Purpose, generator, song
@@ -69,17 +69,18 @@ class SongBlocks:
         return samples / np.float32(_FULL_SCALE)
 
 
-def render_songs(songs: SongBlocks, clock: Clock) -> bool:
-    """Render missing blocks on all processors until the clock rings. Return whether none is missing."""
-    missing = iter(songs.files.missing)
-    workers = len(os.sched_getaffinity(0))
-    with ProcessPoolExecutor(workers) as pool:
-        while not clock.has_rung and (some := list(islice(missing, 4 * workers))):
-            list(pool.map(partial(_render_block, songs), some))
-            print(f"songs: {songs.recipe.blocks - len(songs.files.missing)} of {songs.recipe.blocks} blocks")
-    return not songs.files.missing
+def render_songs(songs: SongBlocks, chunk: Chunk) -> bool:
+    """Render missing blocks on all processors until the chunk is over. Return whether none is missing."""
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        list(pool.map(partial(_render_block, songs, chunk.end), songs.files.missing))
+    missing = len(songs.files.missing)
+    print(f"songs: {songs.recipe.blocks - missing} of {songs.recipe.blocks} blocks", flush=True)
+    return not missing
 
 
-def _render_block(songs: SongBlocks, block: int) -> None:
+def _render_block(songs: SongBlocks, end: float, block: int) -> None:
+    """Render a block, unless the monotonic clock is past `end`."""
+    if time.monotonic() > end:
+        return
     made = [song(Purpose.TRAINING, number, songs.seconds(block)).audio for number in songs.numbers(block)]
     songs.files.write(block, np.round(np.stack(made) * _FULL_SCALE).astype(np.int16))

@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from auraloss.freq import MultiResolutionSTFTLoss
 from torch import nn
 
-from configs.domain import SAMPLE_RATE
 from deployments.checkpoints.catalog import VAE
-from training.clock import Clock
+from training.chunk import Chunk
 from training.codec import excerpts, save_vae, spectral_loss, trained_codec
 from training.data import SongBlocks
 from training.files import MODELS
 from training.loop import Losses, Training
+from training.mel import MelLevelsLoss
 from training.recipe import Recipe
 from training.subbands import decode, encode
 
@@ -43,16 +42,7 @@ class DecoderLoss:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._spectra = spectral_loss(device)
-        self._levels = MultiResolutionSTFTLoss(
-            fft_sizes=list(_MEL_RESOLUTIONS),
-            hop_sizes=[size // 4 for size in _MEL_RESOLUTIONS],
-            win_lengths=list(_MEL_RESOLUTIONS),
-            w_sc=0.0,
-            sample_rate=SAMPLE_RATE,
-            scale="mel",
-            n_bins=_MEL_BANDS,
-            eps=_MEL_FLOOR,
-        ).to(device)
+        self._levels = MelLevelsLoss(_MEL_BANDS, _MEL_RESOLUTIONS, _MEL_FLOOR).to(device)
 
     def __call__(self, module: nn.Module, batch: torch.Tensor, generator: torch.Generator) -> Losses:
         waveform = batch.to(self._device)
@@ -74,14 +64,14 @@ def with_middle(waveform: torch.Tensor) -> torch.Tensor:
     return torch.cat([waveform, waveform.mean(dim=1, keepdim=True)], dim=1)
 
 
-def train_decoder(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> bool:
-    """Train until the clock rings. A finished stage leaves a checkpoint in `work/models/vae`."""
+def train_decoder(songs: SongBlocks, recipe: Recipe, work: Path, chunk: Chunk) -> bool:
+    """Train until the chunk is over. A finished stage leaves a checkpoint in `work/models/vae`."""
     torch.manual_seed(_SEED)
     vae: Any = trained_codec(work, torch.device("cpu"))
     vae.decoder.requires_grad_(True)
     training = Training(work / "decoder", vae, recipe.decoder, _SEED)
     batch_of = partial(excerpts, songs, recipe, recipe.decoder.batch)
-    if not training.run(batch_of, DecoderLoss(training.device), clock):
+    if not training.run(batch_of, DecoderLoss(training.device), chunk):
         return False
     training.take_average()
     save_vae(vae, recipe.vae, work / MODELS / VAE)

@@ -11,7 +11,7 @@ from deployments.checkpoints.catalog import TEXT_ENCODER, TRAINED_TASKS
 from deployments.checkpoints.key_map import SILENCE_FILE, Component, to_original
 from deployments.tiny_checkpoints.music_models import SILENCE_FRAMES
 from deployments.tiny_checkpoints.tokenizer import END_OF_TEXT, save_tokenizer
-from training.clock import Clock
+from training.chunk import Chunk
 from training.codes import trained_codes
 from training.data import SongBlocks
 from training.files import MODELS, write_json
@@ -27,7 +27,7 @@ LANGUAGE_MODEL = "acestep-5Hz-lm-0.6B"
 _SHARD = "14MB"
 
 
-def export(songs: SongBlocks, recipe: Recipe, work: Path, _clock: Clock) -> bool:
+def export(songs: SongBlocks, recipe: Recipe, work: Path, _chunk: Chunk) -> bool:
     """Write the DiT, text encoder and language model beside the codec in `work/models`.
 
     `models.source: folder` loads them from there.

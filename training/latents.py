@@ -6,16 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderOobleck
 
 from configs.domain import AUDIO_CHANNELS, LATENT_RATE, SAMPLE_RATE
+from deployments.checkpoints.vae_modules import AutoencoderOobleck
 from training.blocks import BlockFiles
-from training.clock import Clock
+from training.chunk import Chunk
 from training.codec import trained_codec
 from training.data import SongBlocks
 from training.recipe import Recipe
 from training.subbands import encode
 
+FOLDER = "latents"
+SILENCE = f"{FOLDER}/silence.npy"
+"""File with one frame of silence within a run's folder."""
 _SILENT_SECONDS = 1
 
 
@@ -46,16 +49,16 @@ class Latents:
 
 
 @torch.inference_mode()
-def encode_songs(songs: SongBlocks, _recipe: Recipe, work: Path, clock: Clock) -> bool:
-    """Encode missing blocks until the clock rings. Return whether none is missing."""
-    latents = Latents(work / "latents", songs)
+def encode_songs(songs: SongBlocks, _recipe: Recipe, work: Path, chunk: Chunk) -> bool:
+    """Encode missing blocks until the chunk is over. Return whether none is missing."""
+    latents = Latents(work / FOLDER, songs)
     latents.folder.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     vae = trained_codec(work, device)
     silence = torch.zeros(AUDIO_CHANNELS, _SILENT_SECONDS * SAMPLE_RATE)
     np.save(latents.silence_file, _means(vae, silence)[LATENT_RATE // 2].cpu().numpy())
     for block in latents.files.missing:
-        if clock.has_rung:
+        if chunk.is_over:
             return False
         samples = songs.seconds(block) * SAMPLE_RATE
         encoded = []

@@ -6,19 +6,19 @@ result as one long run, however many processes prepare its batches.
 
 import math
 import os
-import shutil
-from collections.abc import Callable, Mapping
+import pickle
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from diffusers.training_utils import EMAModel
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from training.clock import Clock
+from training.averaging import MovingAverage
+from training.chunk import Chunk
 from training.recipe import Learning
+from training.states import AVERAGE, FIRST_MOMENT, SECOND_MOMENT, UPDATES, WEIGHTS, State, load_state
 
 Losses = Mapping[str, torch.Tensor]
 """Losses by name. `loss` is minimised; the others are only printed."""
@@ -30,8 +30,10 @@ LossOf = Callable[[nn.Module, Any, torch.Generator], Losses]
 The generator, on the CPU, is the only source of randomness.
 """
 
-_SAVE_EVERY = 500
-_PRINT_EVERY = 100
+STATE = "state.safetensors"
+"""Name of the file in a stage's folder that holds its state."""
+_REPORTS_A_SAVE = 5
+"""Number of times that losses are printed between two saves."""
 _LOWEST_RATE = 0.1
 _WORKERS = 12
 """Processes that prepare batches for a GPU, if the machine has as many processors."""
@@ -41,15 +43,30 @@ _BATCH_SEEDS = 2**40
 """Offset of the seeds of batches, which keeps them apart from the seeds of the losses."""
 
 
-class _Batches(Dataset[Any]):
-    """The batches of all steps, indexed by step."""
+class _Batches(Dataset[bytes]):
+    """The batches of all steps, pickled and indexed by step.
+
+    DataLoader would send tensors through shared memory, of which a container often has only 64 MB.
+    """
 
     def __init__(self, batch_of: BatchOf, seed: int) -> None:
         self._batch_of = batch_of
         self._seed = seed
 
-    def __getitem__(self, step: int) -> Any:
-        return self._batch_of(torch.Generator().manual_seed(self._seed + step))
+    def __getitem__(self, step: int) -> bytes:
+        return pickle.dumps(self._batch_of(torch.Generator().manual_seed(self._seed + step)), protocol=5)
+
+
+def batches(batch_of: BatchOf, seed: int, steps: range, workers: int) -> Iterator[Any]:
+    """Return the batches of `steps`, which `workers` processes prepare, or this process if that is 0."""
+    pickled = DataLoader(
+        _Batches(batch_of, seed),
+        batch_size=None,
+        sampler=steps,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+    )
+    return map(pickle.loads, pickled)
 
 
 class Training:
@@ -60,80 +77,83 @@ class Training:
         self._folder = folder
         self._learning = learning
         self._seed = seed
-        self._accelerator = Accelerator()
-        self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.module = module.to(self.device)
+        named = [(name, each) for name, each in module.named_parameters() if each.requires_grad]
+        self._names = [name for name, _ in named]
+        self._parameters = [parameter for _, parameter in named]
+        self._optimizer = torch.optim.AdamW(
             self._parameters, lr=learning.rate, betas=(0.9, 0.99), weight_decay=0.01
         )
-        self._average = EMAModel(self._parameters, decay=learning.averaging)
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._share_of_rate)
-        self.module, self._optimizer = self._accelerator.prepare(module, optimizer)
-        self._accelerator.register_for_checkpointing(self._average, self._schedule)
-        # In this case the last save was interrupted.
-        if not self._state.is_dir() and self._outdated.is_dir():
-            self._outdated.rename(self._state)
-        if self._state.is_dir():
-            self._accelerator.load_state(str(self._state))
-        self._average.to(self.device)
-
-    @property
-    def device(self) -> torch.device:
-        device: torch.device = self._accelerator.device
-        return device
-
-    @property
-    def step(self) -> int:
-        """Return the number of steps that are done."""
-        return int(self._schedule.last_epoch)
+        self._average = MovingAverage(self._parameters, learning.averaging)
+        self.step = 0
+        """Number of steps that are done."""
+        self._since_report: list[Losses] = []
+        if (folder / STATE).exists():
+            self._take(load_state(folder / STATE))
 
     @property
     def is_done(self) -> bool:
         return self.step >= self._learning.steps
 
-    def run(self, batch_of: BatchOf, loss_of: LossOf, clock: Clock) -> bool:
-        """Train until the clock rings. Return whether the stage is done. Raises FloatingPointError on NaN."""
+    def run(self, batch_of: BatchOf, loss_of: LossOf, chunk: Chunk) -> bool:
+        """Train until the chunk is over. Return whether the stage is done.
+
+        Raises FloatingPointError on NaN.
+        """
         self.module.train()
-        self._since_report: list[Losses] = []
+        saved = self.step
         for batch in self._batches(batch_of):
-            if clock.has_rung:
+            if chunk.is_over:
                 break
-            # bfloat16 products are several times as fast, also on processors with AMX. Weights stay in
-            # float32.
-            with torch.autocast(self.device.type, torch.bfloat16):
-                losses = loss_of(self.module, batch, torch.Generator().manual_seed(self._seed + self.step))
-            self._accelerator.backward(losses["loss"])
-            self._accelerator.clip_grad_norm_(self._parameters, self._learning.clip)
-            self._optimizer.step()
-            self._optimizer.zero_grad()
-            self._schedule.step()
-            self._average.step(self._parameters)
-            self._since_report.append({name: value.detach() for name, value in losses.items()})
-            if self.step % _PRINT_EVERY == 0 or self.is_done:
+            self._learn(batch, loss_of)
+            if self.step % self._report_every == 0 or self.is_done:
                 self._report()
-            if self.step % _SAVE_EVERY == 0:
-                self._save()
-        self._save()
+            if self.step % self._learning.save_every == 0 or self.is_done:
+                self._save(chunk)
+                saved = self.step
+        if self.step > saved and chunk.carry is None:
+            self._save(chunk)
         return self.is_done
 
-    def _batches(self, batch_of: BatchOf) -> DataLoader[Any]:
+    def _learn(self, batch: Any, loss_of: LossOf) -> None:
+        """Do one step."""
+        # bfloat16 products are several times as fast, also on processors with AMX. Weights stay in
+        # float32.
+        with torch.autocast(self.device.type, torch.bfloat16):
+            losses = loss_of(self.module, batch, torch.Generator().manual_seed(self._seed + self.step))
+        losses["loss"].backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self._parameters, self._learning.clip)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._learning.rate * self._share_of_rate(self.step)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self.step += 1
+        self._average.update(self.step)
+        self._since_report.append({name: value.detach() for name, value in losses.items()})
+
+    def _batches(self, batch_of: BatchOf) -> Iterator[Any]:
         workers = min(_WORKERS, len(os.sched_getaffinity(0)) - 1) if self.device.type == "cuda" else 0
-        return DataLoader(
-            _Batches(batch_of, self._seed + _BATCH_SEEDS),
-            batch_size=None,
-            sampler=range(self.step, self._learning.steps),
-            num_workers=workers,
-            prefetch_factor=4 if workers else None,
-        )
+        steps = range(self.step, self._learning.steps)
+        return batches(batch_of, self._seed + _BATCH_SEEDS, steps, workers)
 
     def take_average(self) -> None:
         """Replace the module's weights by their moving average."""
-        self._average.copy_to(self._parameters)
+        self._average.copy_to_parameters()
 
     def _share_of_rate(self, step: int) -> float:
         if step < self._learning.warm_up:
             return (step + 1) / self._learning.warm_up
         done = min(1.0, step / self._learning.steps)
         return _LOWEST_RATE + (1 - _LOWEST_RATE) * (0.5 + 0.5 * math.cos(math.pi * done))
+
+    @property
+    def _report_every(self) -> int:
+        """Return the number of steps between two reports.
+
+        It divides the number of steps between two saves, so that runs in chunks report the same means.
+        """
+        return max(1, self._learning.save_every // _REPORTS_A_SAVE)
 
     def _report(self) -> None:
         """Print the mean losses since the last report."""
@@ -149,20 +169,48 @@ class Training:
         if not all(map(math.isfinite, values.values())):
             raise FloatingPointError(f"training went astray at step {self.step}: {values}")
 
-    @property
-    def _state(self) -> Path:
-        return self._folder / "state"
+    def _save(self, chunk: Chunk) -> None:
+        state = self._state()
+        if chunk.carry is not None:
+            state = state.rounded()
+            self._take(state)
+        state.save(self._folder / STATE)
+        if chunk.carry is not None:
+            chunk.carry(self._folder / STATE)
 
-    @property
-    def _outdated(self) -> Path:
-        return self._folder / "state.old"
+    def _state(self) -> State:
+        tensors = {WEIGHTS + name: tensor for name, tensor in self.module.state_dict().items()}
+        tensors |= {
+            AVERAGE + name: value for name, value in zip(self._names, self._average.values, strict=True)
+        }
+        moments = self._optimizer.state_dict()["state"]
+        for place, name in enumerate(self._names):
+            if (of_parameter := moments.get(place)) is not None:
+                tensors[UPDATES + name] = of_parameter["step"]
+                tensors[FIRST_MOMENT + name] = of_parameter["exp_avg"]
+                tensors[SECOND_MOMENT + name] = of_parameter["exp_avg_sq"]
+        return State(self.step, tensors)
 
-    def _save(self) -> None:
-        aside, outdated = self._folder / "state.part", self._outdated
-        for folder in (aside, outdated):
-            shutil.rmtree(folder, ignore_errors=True)
-        self._accelerator.save_state(str(aside))
-        if self._state.exists():
-            self._state.rename(outdated)
-        aside.rename(self._state)
-        shutil.rmtree(outdated, ignore_errors=True)
+    @torch.no_grad()
+    def _take(self, state: State) -> None:
+        """Continue from a state, which is exact or rounded."""
+
+        def of(kind: str) -> dict[str, torch.Tensor]:
+            return {
+                name.removeprefix(kind): tensor
+                for name, tensor in state.tensors.items()
+                if name.startswith(kind)
+            }
+
+        self.step = state.step
+        self.module.load_state_dict(of(WEIGHTS))
+        averages, updates, first, second = of(AVERAGE), of(UPDATES), of(FIRST_MOMENT), of(SECOND_MOMENT)
+        for name, value in zip(self._names, self._average.values, strict=True):
+            value.copy_(averages[name])
+        moments = {
+            place: {"step": updates[name], "exp_avg": first[name].float(), "exp_avg_sq": second[name].float()}
+            for place, name in enumerate(self._names)
+            if name in updates
+        }
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": moments, "param_groups": groups})

@@ -7,11 +7,11 @@ onsets of soft notes and with them the tempo of music without drums.
 import numpy as np
 import numpy.typing as npt
 import torch
-from librosa.feature import melspectrogram
-from librosa.onset import onset_strength
 from torch import nn
+from torch.nn.functional import pad
 
-from configs.domain import SAMPLE_RATE, SAMPLES_PER_LATENT
+from configs.domain import SAMPLES_PER_LATENT
+from training.mel import mel_filters
 
 _WINDOW = 2048
 _BANDS = 24
@@ -26,18 +26,21 @@ def onsets(waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
     It is the mean rise of logarithmic mel levels, which beat trackers use.
     """
-    power = melspectrogram(
-        y=waveform,
-        sr=SAMPLE_RATE,
-        n_fft=_WINDOW,
-        hop_length=SAMPLES_PER_LATENT,
-        n_mels=_BANDS,
-        fmax=_HIGHEST,
-        # With zeros as padding, a sound that continues from before the excerpt would count as an onset.
+    samples = torch.from_numpy(waveform)
+    # With zeros as padding, a sound that continues from before the excerpt would count as an onset.
+    spectra = torch.stft(
+        samples,
+        _WINDOW,
+        SAMPLES_PER_LATENT,
+        window=torch.hann_window(_WINDOW),
         pad_mode="reflect",
-    )[..., : waveform.shape[-1] // SAMPLES_PER_LATENT]
-    rises: npt.NDArray[np.float32] = onset_strength(S=np.log(power + _FLOOR), center=False)
-    return rises
+        return_complex=True,
+    )
+    filters = torch.from_numpy(mel_filters(_BANDS, _WINDOW, _HIGHEST))
+    levels = (filters @ spectra.abs().square() + _FLOOR).log()
+    rises = levels.diff(dim=-1).clamp_min(0.0).mean(dim=-2)
+    frames = waveform.shape[-1] // SAMPLES_PER_LATENT
+    return pad(rises, (1, 0))[..., :frames].numpy()
 
 
 class Ear(nn.Module):

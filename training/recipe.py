@@ -112,6 +112,8 @@ class Learning:
     """Largest norm of the gradient."""
     averaging: float = 0.999
     """Decay of the moving average of the weights, which is the result of the stage."""
+    save_every: int = 500
+    """Number of steps between two saves."""
 
 
 @dataclass(frozen=True)
@@ -184,9 +186,9 @@ QUICK = replace(
     block_songs=2,
     durations=(6,),
     vae=VAE_CONFIG | {"channel_multiples": [1, 1, 1]},
-    codec=Learning(steps=4, batch=2, rate=1e-3, warm_up=1),
+    codec=Learning(steps=4, batch=2, rate=1e-3, warm_up=1, save_every=2),
     codec_seconds=0.32,
-    decoder=Learning(steps=2, batch=2, rate=1e-3, warm_up=1),
+    decoder=Learning(steps=2, batch=2, rate=1e-3, warm_up=1, save_every=2),
     dit=DIT_CONFIG
     | {
         "hidden_size": 32,
@@ -199,11 +201,11 @@ QUICK = replace(
     },
     compiled=False,
     text=TEXT_CONFIG | {"hidden_size": 32, "intermediate_size": 64, "head_dim": 16, "num_hidden_layers": 1},
-    codes=Learning(steps=3, batch=2, rate=1e-3, warm_up=1),
+    codes=Learning(steps=3, batch=2, rate=1e-3, warm_up=1, save_every=2),
     language_model=LANGUAGE_MODEL_CONFIG
     | {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1},
-    song_writer=Learning(steps=3, batch=4, rate=1e-3, warm_up=1),
-    teacher=Learning(steps=3, batch=2, rate=1e-3, warm_up=1),
-    turbo=Learning(steps=2, batch=2, rate=1e-3, warm_up=1),
+    song_writer=Learning(steps=3, batch=4, rate=1e-3, warm_up=1, save_every=2),
+    teacher=Learning(steps=3, batch=2, rate=1e-3, warm_up=1, save_every=2),
+    turbo=Learning(steps=2, batch=2, rate=1e-3, warm_up=1, save_every=2),
 )
 """Recipe for tests. Every stage takes seconds and learns nothing."""

@@ -7,13 +7,13 @@ is done (exit status 0) or needs another such call (exit status 3). It uses a GP
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from deployments.common.processor import keep_freed_memory
-from training.clock import Clock
+from training.chunk import Chunk
 from training.codec import train_codec
 from training.codes import train_codes
 from training.data import SongBlocks, render_songs
@@ -29,11 +29,11 @@ from training.turbo import train_turbo
 UNFINISHED = 3
 """Exit status when the stage needs another chunk."""
 
-Stage = Callable[[SongBlocks, Recipe, Path, Clock], bool]
+Stage = Callable[[SongBlocks, Recipe, Path, Chunk], bool]
 
 
-def _songs(songs: SongBlocks, _recipe: Recipe, _work: Path, clock: Clock) -> bool:
-    return render_songs(songs, clock)
+def _songs(songs: SongBlocks, _recipe: Recipe, _work: Path, chunk: Chunk) -> bool:
+    return render_songs(songs, chunk)
 
 
 STAGES: dict[str, Stage] = {
@@ -51,12 +51,23 @@ STAGES: dict[str, Stage] = {
 """The stages in order. Each one needs those before it."""
 
 
+def run_stages(names: Sequence[str], recipe: Recipe, work: Path, chunk: Chunk) -> bool:
+    """Work on stages in the order of `names` until the chunk is over. Return whether all are done."""
+    songs = SongBlocks(work / "songs", recipe)
+    return all(STAGES[name](songs, recipe, work, chunk) for name in names)
+
+
 def run(stage: str, recipe: Recipe, work: Path, minutes: float) -> bool:
     """Work on one stage, or on all in order, for at most `minutes`. Return whether it is done."""
-    clock = Clock(minutes)
-    songs = SongBlocks(work / "songs", recipe)
-    names = list(STAGES) if stage == "all" else [stage]
-    return all(STAGES[name](songs, recipe, work, clock) for name in names)
+    return run_stages(list(STAGES) if stage == "all" else [stage], recipe, work, Chunk(minutes))
+
+
+def prepare_torch() -> None:
+    """Set the precision, the limits of compiling and the use of memory of this process."""
+    torch.set_float32_matmul_precision("high")
+    # Layers are compiled for each duration, and the teacher's both with and without sliding windows.
+    torch._dynamo.config.recompile_limit = 64
+    keep_freed_memory()
 
 
 def main() -> int:
@@ -77,10 +88,7 @@ def main() -> int:
         help="times the recipe's steps; the same for all chunks of a stage",
     )
     chosen = options.parse_args()
-    torch.set_float32_matmul_precision("high")
-    # Layers are compiled for each duration, and the teacher's both with and without sliding windows.
-    torch._dynamo.config.recompile_limit = 64
-    keep_freed_memory()
+    prepare_torch()
     recipe = (QUICK if chosen.quick else FULL).with_effort(chosen.effort)
     done = run(chosen.stage, recipe, chosen.work, chosen.minutes)
     print(f"{chosen.stage}: {'done' if done else 'to be continued'}")

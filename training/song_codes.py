@@ -10,11 +10,13 @@ import torch
 
 from configs.domain import LATENTS_PER_CODE
 from training.blocks import BlockFiles
-from training.clock import Clock
+from training.chunk import Chunk
 from training.codes import CodeBook, trained_codes
 from training.data import SongBlocks
 from training.latents import Latents
 from training.recipe import Recipe
+
+FOLDER = "song_codes"
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,13 @@ class SongCodes:
         return codes
 
 
-def write_song_codes(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> bool:
-    """Tokenize missing blocks until the clock rings. Return whether none is missing."""
-    song_codes = SongCodes(work / "song_codes", songs)
+def write_song_codes(songs: SongBlocks, recipe: Recipe, work: Path, chunk: Chunk) -> bool:
+    """Tokenize missing blocks until the chunk is over. Return whether none is missing."""
+    song_codes = SongCodes(work / FOLDER, songs)
     latents = Latents(work / "latents", songs)
     codebook = trained_codes(recipe, work, torch.device("cpu"))
     for block in song_codes.files.missing:
-        if clock.has_rung:
+        if chunk.is_over:
             return False
         whole = torch.stack([latents.of(block, place) for place in range(recipe.block_songs)])
         ways = [_codes(codebook, whole[:, late:]) for late in range(LATENTS_PER_CODE)]

@@ -32,12 +32,13 @@ from deployments.language_model.text.prompts import (
 )
 from deployments.language_model.text.tokenizer import LMTokenizer
 from deployments.tiny_checkpoints.language_model import CODE_TOKENS, tokenizer_config, tokenizer_spec
-from training.clock import Clock
+from training.chunk import Chunk
 from training.data import SongBlocks
-from training.files import write_json
+from training.files import load_weights, save_weights, write_json
 from training.loop import Losses, Training
 from training.prompting import text_tokenizer
 from training.recipe import Recipe
+from training.song_codes import FOLDER as SONG_CODES
 from training.song_codes import SongCodes
 from training.songs.captions import caption
 from training.songs.description import Description
@@ -211,14 +212,14 @@ def batch_of_lessons(lessons: Sequence[Lesson]) -> tuple[torch.Tensor, torch.Ten
     return ids, targets
 
 
-def train_song_writer(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> bool:
-    """Train until the clock rings. A finished stage leaves its weights in `work/song_writer.pt`."""
+def train_song_writer(songs: SongBlocks, recipe: Recipe, work: Path, chunk: Chunk) -> bool:
+    """Train until the chunk is over. A finished stage leaves its weights in `work/song_writer.pt`."""
     torch.manual_seed(_SEED)
     writer = new_song_writer(recipe)
     if recipe.compiled:
         writer.compile_layers()
     training = Training(work / "song_writer", writer, recipe.song_writer, _SEED)
-    beginnings = Beginnings(SongCodes(work / "song_codes", songs))
+    beginnings = Beginnings(SongCodes(work / SONG_CODES, songs))
     words = vocabulary(recipe.text["vocab_size"]).tokenizer
 
     def batch_of(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -230,10 +231,10 @@ def train_song_writer(songs: SongBlocks, recipe: Recipe, work: Path, clock: Cloc
         losses: Losses = module(*(part.to(training.device) for part in batch))
         return losses
 
-    if not training.run(batch_of, loss_of, clock):
+    if not training.run(batch_of, loss_of, chunk):
         return False
     training.take_average()
-    torch.save(training.module.state_dict(), work / WEIGHTS)
+    save_weights(training.module, work / WEIGHTS)
     return True
 
 
@@ -246,5 +247,5 @@ def new_song_writer(recipe: Recipe) -> SongWriter:
 def trained_song_writer(recipe: Recipe, work: Path) -> SongWriter:
     """Return the model that `train_song_writer` has trained, on the CPU."""
     writer = new_song_writer(recipe)
-    writer.load_state_dict(torch.load(work / WEIGHTS, map_location="cpu", weights_only=True))
+    load_weights(writer, work / WEIGHTS)
     return writer.eval()

@@ -10,10 +10,10 @@ import math
 from typing import Any
 
 import torch
-from diffusers import AutoencoderOobleck
 from torch.nn.functional import conv1d, conv_transpose1d
 
 from configs.domain import AUDIO_CHANNELS
+from deployments.checkpoints.vae_modules import AutoencoderOobleck
 
 _LIVE = slice(AUDIO_CHANNELS)
 """Channels in use at 48 kHz: sum and difference. The others stay zero."""

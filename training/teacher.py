@@ -12,9 +12,10 @@ import torch
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from training.clock import Clock
+from training.chunk import Chunk
 from training.codes import trained_codes
 from training.data import SongBlocks
+from training.files import load_weights, save_weights
 from training.latents import Latents
 from training.lessons import Lesson, Lessons, with_codes
 from training.loop import Losses, Training
@@ -29,15 +30,13 @@ _UNCONDITIONAL = 0.15
 """Share of songs whose conditions are dropped, as in the training of the official models."""
 
 
-def train_teacher(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> bool:
-    """Train until the clock rings. A finished stage leaves its weights in `work/teacher.pt`."""
+def train_teacher(songs: SongBlocks, recipe: Recipe, work: Path, chunk: Chunk) -> bool:
+    """Train until the chunk is over. A finished stage leaves its weights in `work/teacher.pt`."""
     torch.manual_seed(SEED)
     latents = Latents(work / "latents", songs)
-    miniature = Miniature(recipe, latents.silence)
+    pupil = new_pupil(recipe, latents.silence)
     if recipe.compiled:
-        miniature.compile_layers()
-    transcriber = Transcriber(recipe.dit["hidden_size"], recipe.dit["patch_size"])
-    pupil = nn.ModuleDict({"miniature": miniature, "transcriber": transcriber})
+        pupil["miniature"].compile_layers()
     training = Training(work / "teacher", pupil, recipe.teacher, SEED)
     codebook = trained_codes(recipe, work, training.device)
     lessons = Lessons(latents, recipe)
@@ -59,15 +58,21 @@ def train_teacher(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -
         played = pupil["transcriber"].loss(miniature.states, lesson.transcripts, made)
         return {"loss": velocity + played, "velocity": velocity, "played": played}
 
-    if not training.run(partial(lessons, recipe.teacher.batch), loss_of, clock):
+    if not training.run(partial(lessons, recipe.teacher.batch), loss_of, chunk):
         return False
     training.take_average()
-    torch.save(miniature.state_dict(), work / WEIGHTS)
+    save_weights(pupil["miniature"], work / WEIGHTS)
     return True
+
+
+def new_pupil(recipe: Recipe, silence: torch.Tensor) -> Any:
+    """Return the miniature and the transcriber, which learn in this stage, with random weights."""
+    transcriber = Transcriber(recipe.dit["hidden_size"], recipe.dit["patch_size"])
+    return nn.ModuleDict({"miniature": Miniature(recipe, silence), "transcriber": transcriber})
 
 
 def trained_miniature(weights: Path, recipe: Recipe, silence: torch.Tensor) -> Miniature:
     """Return the model with the weights of a finished stage."""
     miniature = Miniature(recipe, silence)
-    miniature.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    load_weights(miniature, weights)
     return miniature

@@ -15,9 +15,10 @@ from torch import nn
 from torch.nn.functional import mse_loss
 
 from deployments.checkpoints.catalog import TURBO_STEPS
-from training.clock import Clock
+from training.chunk import Chunk
 from training.codes import trained_codes
 from training.data import SongBlocks
+from training.files import save_weights
 from training.latents import Latents
 from training.lessons import Lesson, Lessons, with_codes
 from training.loop import Losses, Training
@@ -36,8 +37,8 @@ SMALL_STEPS = 2
 States = tuple[torch.Tensor, torch.Tensor]
 
 
-def train_turbo(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> bool:
-    """Distil until the clock rings. A finished stage leaves its weights in `work/turbo.pt`."""
+def train_turbo(songs: SongBlocks, recipe: Recipe, work: Path, chunk: Chunk) -> bool:
+    """Distil until the chunk is over. A finished stage leaves its weights in `work/turbo.pt`."""
     torch.manual_seed(SEED)
     latents = Latents(work / "latents", songs)
     student = trained_miniature(work / TEACHER_WEIGHTS, recipe, latents.silence)
@@ -58,10 +59,10 @@ def train_turbo(songs: SongBlocks, recipe: Recipe, work: Path, clock: Clock) -> 
         conditions = miniature.conditions(lesson.lyrics, lesson.captions, lesson.references)
         return {"loss": mse_loss(miniature.velocity(mixed, start, lesson.context, *conditions), target)}
 
-    if not training.run(partial(lessons, recipe.turbo.batch), loss_of, clock):
+    if not training.run(partial(lessons, recipe.turbo.batch), loss_of, chunk):
         return False
     training.take_average()
-    torch.save(training.module.state_dict(), work / WEIGHTS)
+    save_weights(training.module, work / WEIGHTS)
     return True
 
 

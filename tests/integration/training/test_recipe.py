@@ -16,7 +16,7 @@ from deployments.codec.engine import VaeEngine
 from deployments.codec.tiles import MARGIN
 from deployments.generator.conditioning import ConditionEncoder
 from deployments.generator.text_encoder import TextEncoder
-from training.clock import Clock
+from training.chunk import Chunk
 from training.codec import calibrate, excerpts, new_vae, train_codec, trained_codec
 from training.codes import let_gradients_through, trained_codes
 from training.data import SongBlocks
@@ -60,16 +60,18 @@ def test_training_in_chunks_gives_what_one_run_gives(songs: SongBlocks, tmp_path
     whole, chunks = tmp_path / "whole", tmp_path / "chunks"
     learning = replace(QUICK.codec, steps=4)
     recipe = replace(QUICK, codec=learning)
-    assert train_codec(songs, recipe, whole, Clock(10))
+    assert train_codec(songs, recipe, whole, Chunk(10))
 
     class OneStep:
-        """A clock that rings after each step."""
+        """A chunk that is over after each step."""
+
+        carry = None
 
         def __init__(self) -> None:
             self.looks = 0
 
         @property
-        def has_rung(self) -> bool:
+        def is_over(self) -> bool:
             self.looks += 1
             return self.looks > 1
 
