@@ -75,9 +75,9 @@ def million_parameters(*modules: torch.nn.Module) -> float:
 
 
 def show(title: str, table: Table) -> None:
-    """Print a table in Markdown."""
-    columns = list(table[0])
-    cells = [columns, *([_cell(row[column]) for column in columns] for row in table)]
+    """Print a table in Markdown; a row may lack columns."""
+    columns = list(dict.fromkeys(column for row in table for column in row))
+    cells = [columns, *([_cell(row.get(column)) for column in columns] for row in table)]
     widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
     lines = [" | ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
     rule = " | ".join("-" * (width - 1) + ":" for width in widths)
@@ -86,7 +86,9 @@ def show(title: str, table: Table) -> None:
 
 def write_json(path: Path | None, figures: Mapping[str, Any]) -> None:
     if path is not None:
-        path.write_text(json.dumps(figures, indent=2) + "\n")
+        aside = path.with_suffix(".part")
+        aside.write_text(json.dumps(figures, indent=2) + "\n")
+        aside.replace(path)  # whoever ends this process finds whole figures
 
 
 def machine(threads: int) -> dict[str, Any]:

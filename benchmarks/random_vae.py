@@ -1,7 +1,8 @@
 """Builds the official VAE's architecture with random weights."""
 
 import torch
-from diffusers import AutoencoderOobleck
+
+from deployments.checkpoints.vae_modules import AutoencoderOobleck
 
 CHANNELS = 64
 """Channels of the latents."""

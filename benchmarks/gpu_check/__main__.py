@@ -13,7 +13,7 @@ failed or found an error.
 import argparse
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,13 @@ def main() -> int:
     names = [part.name for part in PARTS]
     parser.add_argument("--json", type=Path, help="also write the figures to this file, after every row")
     parser.add_argument("--dry-run", action="store_true", help="in miniature on a CPU")
+    parser.add_argument(
+        "--patience", type=float, default=1.0, help="times the parts' time limits, where compiling takes long"
+    )
     parser.add_argument("--parts", nargs="+", choices=names, default=names)
     chosen = parser.parse_args()
     measured = sizes.for_cpu() if chosen.dry_run else sizes.for_gpu()
+    measured = replace(measured, patience=chosen.patience * measured.patience)
     outcomes: dict[str, Outcome] = {}
     for part in PARTS:
         if part.name not in chosen.parts:

@@ -1,5 +1,6 @@
 """Measures how exact and how fast the ways to compute a DiT step are on a device."""
 
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 
 from benchmarks.dit_shapes import rows_of
 from benchmarks.gpu_check.measuring import (
+    finish,
     first_milliseconds,
     host_milliseconds,
     kernels,
@@ -95,8 +97,10 @@ def compare_numbers(sizes: Sizes) -> Iterator[Figures]:
             for way, kernels in ways(sizes, config["sliding_window"], torch.bfloat16).items()
         }
         torch.compiler.reset()  # Nothing that was compiled for another shape is reused.
-        for transformer in transformers.values():
-            transformer.warm_up()
+        for way in list(transformers):
+            if problem := _problem_of_warming_up(transformers[way]):
+                yield {"model": shape, "way": way, "ok": False, "problem": problem}
+                del transformers[way]
         for load in loads:
             rows = noise_rows(rounded, load)
             expected = [_stock(exact, row) for row in rows]
@@ -136,16 +140,36 @@ def _error(found: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> f
     return float(difference.norm() / torch.cat(list(expected)).norm())
 
 
+def _problem_of_warming_up(transformer: PackedTransformer) -> str | None:
+    """Return the message of a failed compilation, or None.
+
+    All ways that are not compiled are measured nevertheless.
+    """
+    try:
+        transformer.warm_up()
+    except RuntimeError as error:
+        return str(error)
+    return None
+
+
 @torch.inference_mode()
 def time_steps(shape: str, sizes: Sizes) -> Iterator[Figures]:
-    """Measure one step of every load in every way."""
+    """Measure one step of every load in every way.
+
+    The server's own way is measured first, because later rows are left out where time runs short.
+    """
     config = sizes.shapes[shape]
     model = model_of(config, sizes.device, torch.bfloat16)
     weights = sum(parameter.nbytes for parameter in model.parameters())
     lengths = iter(sizes.unseen)
-    for way, chosen in ways(sizes, config["sliding_window"], torch.bfloat16).items():
+    for way, chosen in reversed(ways(sizes, config["sliding_window"], torch.bfloat16).items()):
         transformer = PackedTransformer(model, chosen)
-        warming = first_milliseconds(transformer.warm_up, sizes.device)
+        started = time.monotonic()
+        if problem := _problem_of_warming_up(transformer):
+            yield {"way": way, "ok": False, "problem": problem}
+            continue
+        finish(sizes.device)
+        warming = time.monotonic() - started
         # On newer GPUs torch prefers cuDNN's attention, which the server turns off.
         for cudnn in (True, False) if way == "segments" else (False,):
             torch.backends.cuda.enable_cudnn_sdp(cudnn)
@@ -154,7 +178,7 @@ def time_steps(shape: str, sizes: Sizes) -> Iterator[Figures]:
             once = {
                 "first step at an unseen length, ms": first_milliseconds(unseen, sizes.device),
                 "and the next, ms": first_milliseconds(unseen, sizes.device),
-                "warm-up, s": warming / 1000,
+                "warm-up, s": warming,
             }
             for load in sizes.loads:
                 figures = _step(sizes, transformer, noise_rows(model, load), config, weights)

@@ -55,15 +55,24 @@ def first_milliseconds(work: Callable[[], object], device: torch.device) -> floa
     return 1000 * (time.perf_counter() - started)
 
 
-def kernels(work: Callable[[], object], device: torch.device) -> int:
-    """Return the number of kernels that a call starts, or of operations on a CPU."""
+def kernels(work: Callable[[], object], device: torch.device) -> int | None:
+    """Return the number of kernels that a call starts, or of operations on a CPU.
+
+    It is None where the profiler sees nothing of the GPU: virtual machines and containers often have no
+    access to its counters.
+    """
     on_gpu = device.type == "cuda"
     activities = [ProfilerActivity.CPU, ProfilerActivity.CUDA] if on_gpu else [ProfilerActivity.CPU]
-    with profile(activities=activities) as seen:
-        work()
-        finish(device)
+    try:
+        with profile(activities=activities) as seen:
+            work()
+            finish(device)
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        return None
     kind = DeviceType.CUDA if on_gpu else DeviceType.CPU
-    return sum(event.device_type == kind for event in seen.events() or ())
+    return sum(event.device_type == kind for event in seen.events() or ()) or None
 
 
 def peak_gigabytes(work: Callable[[], object], device: torch.device) -> tuple[float, float]:

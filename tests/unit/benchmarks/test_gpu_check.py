@@ -13,39 +13,27 @@ from typing import Any
 import pytest
 
 from benchmarks.dit_shapes import TWO_B, XL
+from benchmarks.flash_on_cpu import flash_kernel_on_cpu
 from benchmarks.gpu_check import sizes
-from benchmarks.gpu_check.dit import REFERENCE_MS, step_flops
+from benchmarks.gpu_check.dit import REFERENCE_MS, compare_numbers, step_flops, time_steps
 from benchmarks.gpu_check.running import Part, run
 from benchmarks.gpu_check.sizes import Sizes
+from benchmarks.measuring import running_threads, show
 from configs.settings import PROJECT_ROOT
 from deployments.checkpoints.key_map import Component, module_arguments
 from deployments.checkpoints.official_shapes import official_config
+from tests.missing_packages import without_packages
 
 BLOCKED = ("av", "pydantic", "ray", "soundfile", "vllm", "xgrammar")
 """Packages that a machine with PyTorch and transformers may lack."""
 
-WITHOUT_PACKAGES = f"""
-import sys
-from importlib.machinery import PathFinder
-
-class Finder(PathFinder):
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        if name.partition(".")[0] not in {BLOCKED!r}:
-            return PathFinder.find_spec(name, path, target)
-
-sys.meta_path = [Finder if finder is PathFinder else finder for finder in sys.meta_path]
-"""
-"""Content of a sitecustomize.py with which Python finds none of these packages."""
-
 
 def test_a_dry_run_runs_every_part_where_only_torch_and_diffusers_are_installed(tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text(WITHOUT_PACKAGES)
     file = tmp_path / "figures.json"
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.gpu_check", "--dry-run", "--json", str(file)],
         cwd=PROJECT_ROOT,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        env=os.environ | {"PYTHONPATH": str(without_packages(tmp_path, BLOCKED))},
         capture_output=True,
         text=True,
         check=False,
@@ -59,11 +47,30 @@ def test_a_dry_run_runs_every_part_where_only_torch_and_diffusers_are_installed(
     assert all(row["ms"] > 0 and row["kernels"] > 0 for row in steps)
 
 
+def test_where_nothing_compiles_everything_else_is_measured() -> None:
+    def fail(*_arguments: object) -> None:
+        raise OSError("there is no compiler")
+
+    tiny = sizes.for_cpu()
+    tiny = replace(tiny, compile_backend=fail, shapes={"2B": tiny.shapes["2B"]}, loads=tiny.loads[:1])
+    with flash_kernel_on_cpu(), running_threads(1):
+        for rows in (list(time_steps("2B", tiny)), list(compare_numbers(tiny))):
+            failed = [row for row in rows if "problem" in row]
+            assert {row["way"] for row in failed} == {"compiled"}
+            assert all(not row["ok"] and "torch.compile failed" in row["problem"] for row in failed)
+            measured = {row["way"] for row in rows if row not in failed}
+            assert {"segments", "one attention"} <= measured
+            show("rows with and without figures", rows)
+
+
 @pytest.mark.parametrize("package", BLOCKED)
 def test_the_blocked_packages_are_blocked(tmp_path: Path, package: str) -> None:
-    (tmp_path / "sitecustomize.py").write_text(WITHOUT_PACKAGES)
     command = [sys.executable, "-c", f"import {package}"]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True)
+    done = subprocess.run(
+        command,
+        env=os.environ | {"PYTHONPATH": str(without_packages(tmp_path, BLOCKED))},
+        capture_output=True,
+    )
     assert done.returncode == 1
 
 
