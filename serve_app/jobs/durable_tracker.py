@@ -81,6 +81,7 @@ class DurableTracker:
         self._has_disk = True
         """Whether the disks have `storage.min_free_bytes`."""
         self._disk_is_full = False
+        """Whether no job may begin: a disk is full, or an attempt failed while it had less than that."""
         self._opened: _Opened | None = None
         self._opening: asyncio.Task[_Opened] | None = None
         self._secret = b""
@@ -172,6 +173,8 @@ class DurableTracker:
     ) -> bool:
         tracker, journal = await self._with_record(job_id)
         failed = tracker.fail(job_id, token, error, retryable, kind)
+        if kind == "unavailable" and not self._has_disk:
+            self._disk_is_full = True
         self._changed(job_id)
         self._work.set()
         await self._flush(journal)
@@ -487,6 +490,7 @@ class DurableTracker:
             said = "new jobs are taken again" if has_room else "new jobs are refused"
             logger.warning("%s bytes of the disk are free, %s", free, said)
         is_full = free is not None and free < max(FULL_SHARE * least, FULL_BYTES)
+        is_full = is_full or (self._disk_is_full and not has_room)
         if is_full is not self._disk_is_full:
             self._disk_is_full = is_full
             said = "no job is begun" if is_full else "jobs are begun again"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from deployments.common.errors import StorageError
 from serve_app.execution import lease, runner
 from serve_app.jobs import durable_tracker as actor_module
 from serve_app.jobs.durable_tracker import DISK_FULL, STORE_FAILS, DurableTracker
@@ -263,6 +264,31 @@ async def test_no_job_is_begun_while_the_disk_is_full(
     assert (await server.view(waiting)).state is JobState.QUEUED
     monkeypatch.setattr(actor_module, "free_bytes", lambda _: server.settings.storage.min_free_bytes)
     assert (await server.ended(waiting)).state is JobState.SUCCEEDED
+
+
+async def test_an_attempt_that_fails_below_the_minimum_is_repeated_when_there_is_room_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is not full, but its rest is too small for a song."""
+    songs = tmp_path / "songs"
+    songs.mkdir()
+    server = Server(songs, store=str(tmp_path / "jobs.sqlite3"))
+    server.models.hangs_in = "denoising"
+    server.models.failures["decoding"] = [StorageError("No space left on device")] * 3
+    job_id = await server.submit()
+    await eventually(lambda: server.models.calls.count("denoising") == 1)
+    monkeypatch.setattr(actor_module, "free_bytes", lambda _: server.settings.storage.min_free_bytes - 1)
+    await says(server, DISK_FULL)
+    server.models.hangs_in = ""
+    server.models.go_on.set()
+    await eventually(lambda: server.models.calls.count("decoding") == 1)
+    await eventually(lambda: server.tracker.actor._disk_is_full)
+    await asyncio.sleep(0.3)
+    assert (await server.view(job_id)).state is JobState.QUEUED
+    assert server.models.calls.count("decoding") == 1
+    del server.models.failures["decoding"]
+    monkeypatch.setattr(actor_module, "free_bytes", lambda _: server.settings.storage.min_free_bytes)
+    assert (await server.ended(job_id)).state is JobState.SUCCEEDED
 
 
 async def test_a_store_out_of_reach_is_noticed_though_nothing_is_written(
