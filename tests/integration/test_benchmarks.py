@@ -48,3 +48,15 @@ def test_the_language_model_is_compared_with_a_transformers_loop(tmp_path: Path)
         assert [row["songs"] for row in table] == [1, 2]
         assert all(row["ratio"] > 0 and row["songs with the peer's codes"] == "2 of 2" for row in table)
     assert all(row["ratio"] > 0 for table in guidance for row in table)
+
+
+def test_the_host_time_of_a_step_of_the_language_model_is_given_by_part(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    command = [sys.executable, "-m", "benchmarks.lm_host_time", "--quick", "--json", str(file)]
+    subprocess.run(command, cwd=PROJECT_ROOT, check=True, capture_output=True)
+    (table,) = json.loads(file.read_text())["tables"].values()
+    times = {row["part"]: row["now, ms"] for row in table}
+    assert all(
+        times[part] > 0 for part in ("vLLM's scheduler", "guidance and drawing", "the model's forward")
+    )
+    assert times["host time of a step"] < times["by the clock"]
