@@ -1,4 +1,4 @@
-"""vLLM's model class for the 5Hz LM. It differs from vLLM's Qwen3 in two ways.
+"""vLLM's model class for the 5Hz LM. It differs from vLLM's Qwen3 in three ways.
 
 Some published checkpoints name their weights like a bare Qwen3Model (`embed_tokens.weight`). transformers
 loads both spellings, but vLLM's Qwen3 only `model.embed_tokens.weight`.
@@ -6,6 +6,8 @@ loads both spellings, but vLLM's Qwen3 only `model.embed_tokens.weight`.
 Most steps write only codes. Two thirds of the official output layer would compute logits that are masked
 afterwards, so a step computes only the logits of the token ranges from which its rows draw. On a CPU only
 these parts of the output layer are packed for matrix products.
+
+A CPU that computes in float32 keeps weights as 16-bit floats where they lose nothing (half_weights.py).
 """
 
 from collections.abc import Iterable
@@ -13,11 +15,13 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 from vllm.config import VllmConfig
+from vllm.model_executor.layers.linear import UnquantizedLinearMethod
 from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm, dispatch_unquantized_gemm
 from vllm.model_executor.models.qwen3 import Qwen3ForCausalLM
 from vllm.model_executor.models.registry import ModelRegistry
 from vllm.platforms import current_platform
 
+from deployments.language_model.vllm_engine.half_weights import CpuLinearMethod, half_product
 from deployments.language_model.vllm_engine.step_range import ranges_of_step
 
 ARCHITECTURE = "AceStepLanguageModel"
@@ -55,6 +59,10 @@ class AceStepLanguageModel(Qwen3ForCausalLM):
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> set[str]:
         loaded: set[str] = super().load_weights((full_name(name), weight) for name, weight in weights)
+        if current_platform.is_cpu():
+            for layer in self.modules():
+                if type(getattr(layer, "quant_method", None)) is UnquantizedLinearMethod:
+                    layer.quant_method = CpuLinearMethod()  # packs the layer's weights next
         return loaded
 
 
@@ -65,7 +73,10 @@ class _Head(torch.nn.Module):
         super().__init__()
         self.weight = torch.nn.Parameter(weight, requires_grad=False)
         if current_platform.is_cpu():
-            dispatch_cpu_unquantized_gemm(self, remove_weight=False)
+            if (product := half_product(self.weight)) is not None:
+                self.cpu_linear = product
+            else:
+                dispatch_cpu_unquantized_gemm(self, remove_weight=False)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         logits: Tensor = dispatch_unquantized_gemm()(self, hidden_states, self.weight, None)
