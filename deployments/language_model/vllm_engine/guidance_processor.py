@@ -14,8 +14,7 @@ from torch import Tensor
 from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor
 from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 
-from deployments.common.messages import Sampling
-from deployments.language_model.sampling import draw, guide
+from deployments.language_model.sampling import Drawing, guide
 from deployments.language_model.vllm_engine.run_row import RunRow
 from deployments.language_model.vllm_engine.step_range import announce
 
@@ -74,30 +73,10 @@ class GuidanceProcessor(LogitsProcessor):
         return logits
 
 
-@dataclass(frozen=True)
 class _Group:
     """Draws from one range of tokens, with their indices on the device. Valid until the rows change."""
 
-    first_id: int
-    end_id: int
-    samplings: Sequence[Sampling]
-    generated: Sequence[list[int]]
-    """vLLM's own lists of the rows' tokens, which grow with every step."""
-    conditional: Tensor
-    """[draws]: the conditional row of each draw in the batch."""
-    guided: Tensor
-    """[guided draws]: indices of the draws that are guided."""
-    unconditional: Tensor
-    """[guided draws]: their unconditional rows in the batch."""
-    scales: Tensor
-    """[guided draws, 1]: their guidance scales."""
-    rows: Tensor
-    """[rows of all draws]: their indices in the batch."""
-    draw_of_row: Tensor
-    """[rows of all draws]: the draw whose token each of `rows` is forced to."""
-
-    @classmethod
-    def of(cls, draws: Sequence[_Draw], first_id: int, end_id: int, device: torch.device) -> "_Group":
+    def __init__(self, draws: Sequence[_Draw], first_id: int, end_id: int, device: torch.device) -> None:
         def on_device(values: Sequence[Any]) -> Tensor:
             return torch.tensor(values, device=device)
 
@@ -106,27 +85,33 @@ class _Group:
         conditional = [one.conditional for one in draws]
         unconditional = [one.unconditional for _, one in pairs]
         samplings = [one.batch_row.row.sampling for one in draws]
-        return cls(
-            first_id,
-            end_id,
-            samplings,
-            [one.batch_row.output_ids for one in draws],
-            on_device(conditional),
-            on_device(guided),
-            on_device(unconditional),
-            on_device([[samplings[place].cfg_scale] for place in guided]),
-            on_device(conditional + unconditional),
-            on_device([*range(len(draws)), *guided]),
-        )
+        self._columns = slice(first_id, end_id)
+        self._generated = [one.batch_row.output_ids for one in draws]
+        """vLLM's own lists of the rows' tokens, which grow with every step."""
+        self._conditional = on_device(conditional)
+        """[draws]: the conditional row of each draw in the batch."""
+        self._guided = on_device(guided) if 0 < len(guided) < len(draws) else None
+        """[guided draws]: indices of the draws that are guided; None if all or none are."""
+        self._unconditional = on_device(unconditional) if guided else None
+        """[guided draws]: their unconditional rows in the batch; None if there are none."""
+        self._scales = on_device([[samplings[place].cfg_scale] for place in guided])
+        """[guided draws, 1]: their guidance scales."""
+        self._drawing = Drawing(samplings, end_id - first_id, device, first_id)
+        self.rows = on_device(conditional + unconditional)
+        """[rows of all draws]: their indices in the batch."""
+        self.draw_of_row = on_device([*range(len(draws)), *guided])
+        """[rows of all draws]: the draw whose token each of `rows` is forced to."""
 
     def draw(self, logits: Tensor) -> Tensor:
         """The drawn token ids [draws]."""
-        columns = slice(self.first_id, self.end_id)
-        chosen = logits[self.conditional, columns]
-        if len(self.guided):
-            guided = guide(chosen[self.guided], logits[self.unconditional, columns], self.scales)
-            chosen[self.guided] = guided
-        return draw(chosen, self.samplings, self.generated, self.first_id) + self.first_id
+        chosen = logits[self._conditional, self._columns]
+        if self._unconditional is not None:
+            other = logits[self._unconditional, self._columns]
+            if self._guided is None:
+                chosen = guide(chosen, other, self._scales)
+            else:
+                chosen[self._guided] = guide(chosen[self._guided], other, self._scales)
+        return self._drawing.tokens(chosen, self._generated) + self._columns.start
 
 
 def _batch_row(params: Any, _prompt_ids: list[int] | None, output_ids: list[int]) -> _BatchRow | None:
@@ -138,7 +123,7 @@ def _groups(rows: dict[int, _BatchRow], device: torch.device) -> list[_Group]:
     by_range: dict[tuple[int, int], list[_Draw]] = defaultdict(list)
     for one in _draws(rows):
         by_range[one.batch_row.row.first_id, one.batch_row.row.end_id].append(one)
-    return [_Group.of(draws, *limits, device) for limits, draws in by_range.items()]
+    return [_Group(draws, *limits, device) for limits, draws in by_range.items()]
 
 
 def _draws(rows: dict[int, _BatchRow]) -> list[_Draw]:

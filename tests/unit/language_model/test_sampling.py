@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from deployments.common.messages import Sampling
-from deployments.language_model.sampling import derived_seed, draw, guide
+from deployments.language_model.sampling import Drawing, derived_seed, draw, guide
 
 GREEDY = Sampling(seed=0, temperature=0.0)
 
@@ -46,10 +46,13 @@ def test_guidance_is_computed_in_float32() -> None:
     assert torch.equal(guide(conditional, unconditional, torch.tensor([[3.0]])), expected)
 
 
-def test_a_token_masked_on_either_side_stays_masked() -> None:
+@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 2.0])
+def test_a_token_masked_on_either_side_stays_masked(scale: float) -> None:
     masked = -torch.inf
     guided = guide(
-        torch.tensor([[masked, masked, 1.0]]), torch.tensor([[masked, 0.0, masked]]), torch.tensor([[2.0]])
+        torch.tensor([[masked, masked, 1.0]]),
+        torch.tensor([[masked, 0.0, masked]]),
+        torch.tensor([[scale]]),
     )
     assert guided.tolist() == [[masked] * 3]
 
@@ -146,3 +149,24 @@ def test_repetition_penalty_divides_positive_and_multiplies_negative_logits() ->
 
 def test_derived_seeds_are_others() -> None:
     assert len({derived_seed(seed, 1) for seed in range(100)} | set(range(100))) == 200
+
+
+def test_rows_draw_step_after_step_what_each_draws_alone() -> None:
+    samplings = [
+        Sampling(seed=1),
+        Sampling(seed=2, temperature=0.0, repetition_penalty=1.3),
+        Sampling(seed=3, top_k=5, repetition_penalty=0.7),
+        Sampling(seed=4, top_p=1.0),
+    ]
+    together = Drawing(samplings, 500, torch.device("cpu"), first_id=100)
+    histories: list[list[int]] = [[] for _ in samplings]
+    for step in range(6):
+        logits = logits_of(len(samplings)).roll(31 * step)
+        alone = [
+            int(draw(logits[row : row + 1], [sampling], [histories[row]], first_id=100))
+            for row, sampling in enumerate(samplings)
+        ]
+        drawn_together = together.tokens(logits, histories).tolist()
+        assert drawn_together == alone
+        for history, token in zip(histories, drawn_together, strict=True):
+            history.append(100 + token)
