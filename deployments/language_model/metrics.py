@@ -1,5 +1,6 @@
 """The LM's metrics for Prometheus: the server's own, and vLLM's under vLLM's names."""
 
+import threading
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,9 @@ class LanguageModelMetrics(EngineObserver):
 
     def __init__(self) -> None:
         self._meter = Meter(metrics.LANGUAGE_MODEL_METRICS)
+        self._rows = self._row_slots = 0
+        """Of steps that have not been counted yet."""
+        self._lock = threading.Lock()
 
     def began(self, guided: bool) -> None:
         if guided:
@@ -20,14 +24,19 @@ class LanguageModelMetrics(EngineObserver):
 
     def wrote(self, tokens: int) -> None:
         self._meter.count(metrics.LM_TOKENS, tokens)
-
-    def stepped(self, rows: int, row_slots: int) -> None:
+        with self._lock:
+            rows, row_slots = self._rows, self._row_slots
+            self._rows = self._row_slots = 0
         self._meter.count(metrics.LM_ROWS, rows)
         self._meter.count(metrics.LM_ROW_SLOTS, row_slots)
 
-    def vllm_stat_loggers(self) -> list[Any]:
-        from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
+    def stepped(self, rows: int, row_slots: int) -> None:
+        with self._lock:  # counted with the tokens that the step wrote, so that the engine need not wait
+            self._rows += rows
+            self._row_slots += row_slots
 
+    def vllm_stat_loggers(self) -> list[Any]:
+        from deployments.language_model.vllm_engine.statistics import SampledStatLogger
         from deployments.language_model.vllm_engine.steps import StepLogger
 
-        return [RayPrometheusStatLogger, partial(StepLogger, self)]
+        return [SampledStatLogger, partial(StepLogger, self)]

@@ -4,8 +4,10 @@ Runs join and leave between two steps of the engine. A step gives each run of th
 """
 
 import asyncio
+import math
 import queue
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
@@ -16,6 +18,8 @@ from deployments.common.processor_share import Share
 from deployments.common.stall_watch import STALLED_SECONDS, StallWatch
 from deployments.language_model.backend import TokenRequest
 
+TELL_SECONDS = 0.05
+"""Least time between two messages with tokens of a run."""
 _CLOSE = None
 
 
@@ -30,6 +34,9 @@ class Run:
     answers: asyncio.Queue[list[int] | EngineError | None] = field(default_factory=asyncio.Queue)
     """Lists of tokens, then None, or an error."""
     tokens: list[int] = field(default_factory=list)
+    untold: list[int] = field(default_factory=list)
+    """New tokens that the caller has not been sent yet."""
+    told_at: float = -math.inf
     cancelled: bool = False
 
     @property
@@ -43,7 +50,27 @@ class Run:
         return [self.request.prompt] if other is None else [self.request.prompt, other]
 
     def tell(self, answer: list[int] | EngineError | None) -> None:
-        """Send an answer to the caller. The engine's thread calls this."""
+        """Send an answer to the caller. The engine's thread calls this.
+
+        Tokens may be held back for `TELL_SECONDS`, but not longer than until the end of the run.
+        An event loop that is woken takes Python's lock from the engine for as long as a step's own work.
+        """
+        if isinstance(answer, list):
+            self.untold += answer
+            now = time.monotonic()
+            if now - self.told_at >= TELL_SECONDS:
+                self.told_at = now
+                self._send_untold()
+        else:
+            self._send_untold()
+            self._send(answer)
+
+    def _send_untold(self) -> None:
+        if self.untold:
+            self._send(self.untold)
+            self.untold = []
+
+    def _send(self, answer: list[int] | EngineError | None) -> None:
         if not self.cancelled:
             self.loop.call_soon_threadsafe(self.answers.put_nowait, answer)
 

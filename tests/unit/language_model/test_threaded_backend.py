@@ -55,3 +55,31 @@ async def test_an_engine_with_runs_and_no_tokens_is_stalled(monkeypatch: pytest.
         await backend.check_health()
     finally:
         backend.close()
+
+
+async def test_tokens_of_quick_steps_are_sent_together_and_none_is_kept_back_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threaded_backend, "TELL_SECONDS", 3600.0)
+    run = Run(REQUEST, asyncio.get_running_loop())
+    for token in (1, 2, 3):
+        run.tell([token])
+    run.tell(None)
+    assert [await run.answers.get() for _ in range(3)] == [[1], [2, 3], None]
+
+
+async def test_tokens_of_slow_steps_are_sent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threaded_backend, "TELL_SECONDS", 0.0)
+    run = Run(REQUEST, asyncio.get_running_loop())
+    for token in (1, 2):
+        run.tell([token])
+    assert [await run.answers.get() for _ in range(2)] == [[1], [2]]
+
+
+async def test_an_error_comes_after_the_tokens_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threaded_backend, "TELL_SECONDS", 3600.0)
+    run = Run(REQUEST, asyncio.get_running_loop())
+    error = EngineError("the device is lost")
+    for answer in ([1], [2], error):
+        run.tell(answer)
+    assert [await run.answers.get() for _ in range(3)] == [[1], [2], error]
