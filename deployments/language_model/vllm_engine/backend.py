@@ -5,6 +5,7 @@ and vLLM would be imported a second time, and each token would be sent from one 
 """
 
 import json
+import logging
 import os
 import tempfile
 import time
@@ -34,7 +35,12 @@ _ENVIRONMENT = {
     # toolkit that a machine with a driver may not have. Tokens are drawn by the guidance processor anyway.
     "VLLM_USE_FLASHINFER_SAMPLER": "0",
 }
-_CPU_WORKER = "deployments.language_model.vllm_engine.lone_worker.LoneWorker"
+logger = logging.getLogger("ray.serve")
+
+_PACKAGE = "deployments.language_model.vllm_engine"
+_CPU_WORKER = f"{_PACKAGE}.lone_worker.LoneWorker"
+_SCHEDULER = f"{_PACKAGE}.pair_scheduler.PairScheduler"
+_ASYNC_SCHEDULER = f"{_PACKAGE}.pair_scheduler.AsyncPairScheduler"
 _SEPARATOR, _CONDITIONAL, _UNCONDITIONAL = ":", "conditional", "unconditional"
 _PAUSE_SECONDS = 0.001
 """Pause between two steps while every run waits."""
@@ -50,15 +56,24 @@ class VLLMBackend(ThreadedBackend):
         settings: LanguageModelSettings,
         prefix_caching: bool = True,
         observer: EngineObserver | None = None,
+        asynchronous: bool | None = None,
     ) -> None:
+        """`asynchronous` is for tests; None means as the settings say, on a GPU.
+
+        Raises what vLLM raises if it cannot load the checkpoint.
+        """
         super().__init__("the vLLM engine", share_of(settings.device, settings.threads))
         self._checkpoint = folder
         self._tokenizer = tokenizer
         self._settings = settings
         self._prefix_caching = prefix_caching
+        on_gpu = settings.device == "cuda"
+        self._asynchronous = on_gpu and settings.async_scheduling if asynchronous is None else asynchronous
         self._stat_loggers = [] if observer is None else observer.vllm_stat_loggers()
         self._runs: dict[str, Run] = {}
         """The runs by name; the ids of their requests in vLLM begin with it."""
+        self._silent_steps = 0
+        """Steps without an answer since the last one with an answer."""
         self._start()
 
     def _load(self) -> None:
@@ -68,6 +83,7 @@ class VLLMBackend(ThreadedBackend):
             os.environ.update(_ENVIRONMENT)
             os.environ["VLLM_LOGGING_CONFIG_PATH"] = str(_write_logging_config(Path(folder)))
             from vllm import EngineArgs
+            from vllm.compilation.counter import compilation_counter
             from vllm.v1.engine.llm_engine import LLMEngine
 
             from deployments.language_model.vllm_engine.model import ARCHITECTURE
@@ -75,6 +91,7 @@ class VLLMBackend(ThreadedBackend):
             text_tokenizer = Path(folder, "tokenizer")
             text_tokenizer.mkdir()
             self._tokenizer.save_text_tokenizer(text_tokenizer)
+            graphs_before = compilation_counter.num_cudagraph_captured
             self._engine: Any = LLMEngine.from_engine_args(
                 EngineArgs(
                     model=str(self._checkpoint),
@@ -88,6 +105,10 @@ class VLLMBackend(ThreadedBackend):
                     kv_cache_memory_bytes=settings.kv_cache_bytes,
                     gpu_memory_utilization=settings.gpu_memory_utilization,
                     enforce_eager=settings.device == "cpu",
+                    # Graphs for whole decode steps, and for parts of other small steps: vLLM's default.
+                    compilation_config={
+                        "cudagraph_mode": "FULL_AND_PIECEWISE" if settings.cuda_graphs else "NONE"
+                    },
                     enable_prefix_caching=self._prefix_caching,
                     # Only whole pages are found in the prefix cache, and the usual unconditional prompt has
                     # 33 tokens. 32 is the smallest page size on a CPU; on a GPU vLLM's default is as small.
@@ -95,19 +116,20 @@ class VLLMBackend(ThreadedBackend):
                     # Pairs are prefilled whole in one step.
                     enable_chunked_prefill=False,
                     max_num_batched_tokens=settings.max_model_len,
-                    async_scheduling=False,
+                    async_scheduling=self._asynchronous,
                     # On newer GPUs vLLM prefers FlashInfer, which is compiled at the first start, too.
                     attention_backend="FLASH_ATTN" if settings.device == "cuda" else None,
                     worker_cls=_CPU_WORKER if settings.device == "cpu" else "auto",
-                    scheduler_cls="deployments.language_model.vllm_engine.pair_scheduler.PairScheduler",
-                    logits_processors=[
-                        "deployments.language_model.vllm_engine.guidance_processor:GuidanceProcessor"
-                    ],
+                    scheduler_cls=_ASYNC_SCHEDULER if self._asynchronous else _SCHEDULER,
+                    logits_processors=[f"{_PACKAGE}.guidance_processor:GuidanceProcessor"],
                     structured_outputs_config={"backend": "xgrammar"},
                     disable_log_stats=not self._stat_loggers,
                 ),
                 stat_loggers=self._stat_loggers,
             )
+        if settings.device == "cuda":
+            graphs = compilation_counter.num_cudagraph_captured - graphs_before
+            log_decode_steps(graphs, settings.cuda_graphs, self._asynchronous)
         cache = self._engine.vllm_config.cache_config
         # vLLM keeps one page as its null page, and the last pages of two rows may be almost empty.
         self.capacity = (cache.num_gpu_blocks - 3) * cache.block_size
@@ -138,7 +160,9 @@ class VLLMBackend(ThreadedBackend):
             run = self._runs.get(name)
             if run is not None and half == _CONDITIONAL:
                 self._take(name, run, output)
-        if self._runs and not outputs:
+        self._silent_steps = 0 if outputs else self._silent_steps + 1
+        # An asynchronous engine answers a step later.
+        if self._runs and self._silent_steps > 1:
             time.sleep(_PAUSE_SECONDS)  # every run waits for its grammar to be compiled
 
     def _take(self, name: str, run: Run, output: Any) -> None:
@@ -197,6 +221,20 @@ class VLLMBackend(ThreadedBackend):
             if request.is_constrained
             else None,
             extra_args=row.as_extra_args(),
+        )
+
+
+def log_decode_steps(graphs: int, graphs_wanted: bool, asynchronous: bool) -> None:
+    """Log how a GPU runs decode steps: `graphs` CUDA graphs were captured."""
+    logger.info(
+        "decode steps of the language model: %s CUDA graphs, prepared %s",
+        graphs or "no",
+        "while the GPU computes the step before" if asynchronous else "after the step before",
+    )
+    if graphs_wanted and not graphs:
+        logger.warning(
+            "vLLM captured no CUDA graphs although language_model.cuda_graphs is true: "
+            "writing codes will take several times as long; vLLM's log names the reason"
         )
 
 

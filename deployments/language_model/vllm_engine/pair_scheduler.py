@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.core.sched.request_queue import FCFSRequestQueue
 from vllm.v1.core.sched.scheduler import Scheduler
@@ -27,12 +28,16 @@ PARTNER_TIMEOUT = 10.0
 class PairScheduler(Scheduler):
     """vLLM's scheduler for engines that schedule step by step."""
 
+    waiting: FCFSRequestQueue
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._halves: dict[str, list[str]] = {}
         """Run -> ids of its requests in the engine."""
         self._run_of: dict[str, str] = {}
         self._seen_at: dict[str, float] = {}
+        self._alone: set[str] = set()
+        """Runs of which one request is in the engine."""
         self._untold: list[Request] = []
         """Requests that were ended with their partner. Their clients are told with the next outputs."""
 
@@ -43,11 +48,14 @@ class PairScheduler(Scheduler):
             self._run_of[request.request_id] = row.run
             self._halves.setdefault(row.run, []).append(request.request_id)
             self._seen_at.setdefault(row.run, time.monotonic())
+            self._note_alone(row.run)
 
     def schedule(self, *args: Any, **kwargs: Any) -> SchedulerOutput:
-        self._end_hopeless()
-        admitted, held = self._admit()
-        self.waiting = FCFSRequestQueue(admitted)
+        held: list[Request] = []
+        if self.waiting or self._alone:  # in nearly all steps every request is running beside its partner
+            self._end_hopeless()
+            admitted, held = self._admit()
+            self.waiting = FCFSRequestQueue(admitted)
         output = super().schedule(*args, **kwargs)
         self.waiting.extend(held)
         self._check_lockstep(output)
@@ -82,9 +90,16 @@ class PairScheduler(Scheduler):
         run = self._run_of.pop(request.request_id, None)
         if run is not None:
             self._halves[run].remove(request.request_id)
+            self._note_alone(run)
             if not self._halves[run]:
                 del self._halves[run], self._seen_at[run]
         return super()._free_request(request, *args, **kwargs)
+
+    def _note_alone(self, run: str) -> None:
+        if len(self._halves[run]) == 1:
+            self._alone.add(run)
+        else:
+            self._alone.discard(run)
 
     def _partners(self, request_id: str) -> list[str]:
         run = self._run_of.get(request_id)
@@ -95,9 +110,10 @@ class PairScheduler(Scheduler):
         now = time.monotonic()
         started = {request.request_id for request in self.running}
         alone = [
-            ids[0]
-            for run, ids in self._halves.items()
-            if len(ids) == 1 and (ids[0] in started or now - self._seen_at[run] > PARTNER_TIMEOUT)
+            half
+            for run in self._alone
+            for half in self._halves[run]
+            if half in started or now - self._seen_at[run] > PARTNER_TIMEOUT
         ]
         empty = _Room(self, running=[])
         oversized = [
@@ -147,7 +163,7 @@ class PairScheduler(Scheduler):
         """
         scheduled = output.num_scheduled_tokens
         for run, ids in self._halves.items():
-            if len({request_id in scheduled for request_id in ids}) > 1:
+            if len(ids) == 2 and (ids[0] in scheduled) != (ids[1] in scheduled):
                 raise RuntimeError(f"the halves of guided run {run} came apart in the scheduler")
         for request in output.scheduled_new_reqs:
             if request.req_id in self._run_of:
@@ -196,3 +212,10 @@ class _Room:
         longest = min(request.num_prompt_tokens + request.max_tokens, self._max_model_len)
         pages: int = -(-longest // self._block_size)
         return pages
+
+
+class AsyncPairScheduler(PairScheduler, AsyncScheduler):
+    """The same for engines that schedule a step while a GPU still computes the one before it.
+
+    vLLM counts the tokens that are being computed, so both halves of a pair still take each step together.
+    """

@@ -1,7 +1,7 @@
 """The pair scheduler by itself: hundreds of runs without a model and with too few KV pages."""
 
 import random
-from collections import defaultdict
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from vllm.v1.structured_output import StructuredOutputManager
 
 from deployments.common.messages import Sampling
 from deployments.language_model.vllm_engine import pair_scheduler
-from deployments.language_model.vllm_engine.pair_scheduler import PairScheduler
+from deployments.language_model.vllm_engine.pair_scheduler import AsyncPairScheduler, PairScheduler
 from deployments.language_model.vllm_engine.run_row import URGENT_ROWS_KEY, RunRow
 
 BLOCK_SIZE, BLOCKS = 32, 40
@@ -31,6 +31,10 @@ class Simulation:
     """A scheduler, a simulated model, and the tokens that clients received."""
 
     scheduler: PairScheduler
+    steps_ahead: int = 0
+    """How many steps are scheduled before the model has finished the first of them."""
+    scheduled: deque[SchedulerOutput] = field(default_factory=deque)
+    """Steps that the model has not finished."""
     tokens: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     ends: dict[str, FinishReason] = field(default_factory=dict)
     most_rows: int = 0
@@ -38,11 +42,15 @@ class Simulation:
     def step(self) -> None:
         output = self.scheduler.schedule()
         self._check(output)
-        self._finish_step(output)
+        self.scheduled.append(output)
+        if len(self.scheduled) > self.steps_ahead:
+            self._finish_step(self.scheduled.popleft())
 
     def run(self, limit: int = 5000) -> None:
         for _ in range(limit):
             if not self.scheduler.has_requests():
+                while self.scheduled:
+                    self._finish_step(self.scheduled.popleft())
                 return
             self.step()
         raise AssertionError("the scheduler does not come to an end")
@@ -89,8 +97,8 @@ class Simulation:
         assert not self.scheduler._untold
 
 
-@pytest.fixture
-def simulation(checkpoint: Path) -> Simulation:
+@pytest.fixture(params=[(PairScheduler, 0), (AsyncPairScheduler, 1)], ids=["step by step", "a step ahead"])
+def simulation(checkpoint: Path, request: pytest.FixtureRequest) -> Simulation:
     config = EngineArgs(
         model=str(checkpoint),
         skip_tokenizer_init=True,
@@ -107,7 +115,9 @@ def simulation(checkpoint: Path) -> Simulation:
     config.cache_config.num_gpu_blocks = BLOCKS
     spec = FullAttentionSpec(block_size=BLOCK_SIZE, num_kv_heads=1, head_size=1, dtype=torch.float32)
     cache = KVCacheConfig(BLOCKS, kv_cache_tensors=[], kv_cache_groups=[KVCacheGroupSpec(["layer"], spec)])
-    return Simulation(PairScheduler(config, cache, StructuredOutputManager(config), block_size=BLOCK_SIZE))
+    scheduler, steps_ahead = request.param
+    outputs = StructuredOutputManager(config)
+    return Simulation(scheduler(config, cache, outputs, block_size=BLOCK_SIZE), steps_ahead)
 
 
 def params(

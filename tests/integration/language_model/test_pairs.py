@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from deployments.language_model.backend import TokenRequest
 from deployments.language_model.text.prompts import compose_prompt, plan_prompt, unconditional_compose_prompt
 from deployments.language_model.text.tokenizer import LMTokenizer
 from deployments.language_model.vllm_engine.backend import VLLMBackend
+from tests.integration.language_model.asynchronous_cpu import asynchronous_on_cpu
 from tests.integration.language_model.reference import Reference
 
 WORDS = (
@@ -44,17 +45,21 @@ MOST_WAKE_UPS = 50
 
 @pytest_asyncio.fixture(
     scope="module",
-    params=[(ROOMY, True), (TIGHT, True), (TIGHT, False)],
-    ids=["roomy", "tight", "tight without prefix cache"],
+    params=[(ROOMY, True, False), (TIGHT, True, False), (TIGHT, False, False), (TIGHT, True, True)],
+    ids=["roomy", "tight", "tight without prefix cache", "tight and asynchronous"],
 )
 async def backend(
     request: pytest.FixtureRequest, checkpoint: Path, tokenizer: LMTokenizer, other_threads: frozenset[str]
 ) -> AsyncIterator[VLLMBackend]:
     del other_threads  # These are the threads that existed before.
-    settings, prefix_caching = request.param
-    backend = VLLMBackend(checkpoint, tokenizer, settings, prefix_caching)
-    yield backend
-    backend.close()
+    settings, prefix_caching, asynchronous = request.param
+    with ExitStack() as stack:
+        if asynchronous:
+            stack.enter_context(asynchronous_on_cpu())
+        backend = VLLMBackend(checkpoint, tokenizer, settings, prefix_caching, asynchronous=asynchronous)
+        assert (backend._engine.engine_core.engine_core.batch_queue is not None) == asynchronous
+        yield backend
+        backend.close()
 
 
 @pytest.fixture(scope="module")
