@@ -37,7 +37,7 @@ def asynchronous_on_cpu() -> Iterator[None]:
         vllm_config.scheduler_config.async_scheduling = asked
 
     with (
-        mock.patch.object(CpuPlatform, "check_and_update_config", update_but_stay_asynchronous),
+        mock.patch.object(CpuPlatform, "check_and_update_config", staticmethod(update_but_stay_asynchronous)),
         mock.patch.object(torch.cuda, "Event", _Finished),
         mock.patch.object(torch.cuda, "Stream", _Finished),
         mock.patch.object(torch.cuda, "current_stream", _Finished),
