@@ -29,11 +29,14 @@ def http_url(url: str) -> str:
 
 
 def named_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
-    """Return `origins` unchanged. Raises ValueError if one of them is not a web origin."""
+    """Return `origins` unchanged. Raises ValueError if one of them is not a web origin.
+
+    The port may be `*`, which stands for any port and for none. `null` is the origin of pages from a file.
+    """
     for origin in origins:
-        if not re.fullmatch(r"https?://[a-z0-9.:\[\]-]+", origin):
+        if origin != "null" and not re.fullmatch(r"https?://[a-z0-9.:\[\]-]+(:\*)?", origin):
             raise ValueError(
                 f"{origin!r} is no origin: it is written as in `https://studio.example` or "
-                "`http://localhost:3000`, in lower case, without a path, and one is named at a time"
+                "`http://localhost:*` (any port), in lower case, without a path, and one is named at a time"
             )
     return origins

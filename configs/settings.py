@@ -284,7 +284,10 @@ class ApiSettings(_Section):
         description="With API keys: seconds for which the signed audio URLs of an answer are valid.",
     )
     cors_origins: Annotated[tuple[str, ...], AfterValidator(named_origins)] = Field(
-        (), description="Web origins (`https://studio.example`) whose pages may use the API from a browser."
+        (),
+        description="Web origins whose pages may use the API from a browser: `https://studio.example`; "
+        "`http://localhost:*` for any port; `null` for pages that were opened from a file, and for frames "
+        "that any site can make.",
     )
     hosts: tuple[str, ...] = Field(
         (),

@@ -133,11 +133,16 @@ def test_a_user_may_stand_in_a_url():
 
 
 @pytest.mark.parametrize(
-    "origin", ["*", "studio.example", "https://*.example", "https://studio.example/", "null", ""]
+    "origin", ["*", "studio.example", "https://*.example", "https://studio.example/", "https://studio.*", ""]
 )
 def test_web_origins_are_named_one_by_one(origin: str):
     with pytest.raises(ValidationError, match="is no origin"):
         Settings(api={"cors_origins": [origin]})
+
+
+@pytest.mark.parametrize("origin", ["https://studio.example", "http://localhost:*", "http://[::1]:*", "null"])
+def test_the_port_of_an_origin_may_be_any(origin: str):
+    assert Settings(api={"cors_origins": [origin]}).api.cors_origins == (origin,)
 
 
 def test_only_s3_takes_downloads_over():

@@ -12,29 +12,40 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 32 << 10
 READING = {"GET", "HEAD", "OPTIONS"}
+_ANY_PORT = "(:[0-9]{1,5})?"
 
 
 def add_guard(app: FastAPI, cors_origins: Sequence[str], hosts: Sequence[str]) -> None:
     """Let only pages of the given origins and the server's own pages use the API from a browser."""
-    app.add_middleware(Guard, cors_origins=cors_origins, hosts=hosts)
+    origins = origin_pattern(cors_origins)
+    app.add_middleware(Guard, origins=origins, hosts=hosts)
     if cors_origins:
         # `allow_credentials` is not set, because keys are sent in headers that browsers do not add by
         # themselves.
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=cors_origins,
-            allow_methods=["GET", "HEAD", "POST", "DELETE"],
+            allow_origin_regex=origins,
+            allow_methods=["GET", "HEAD", "POST", "DELETE", "OPTIONS"],
             allow_headers=["*"],
             expose_headers=["Content-Disposition", "Content-Range", "ETag", "Retry-After", "X-Request-ID"],
         )
 
 
+def origin_pattern(origins: Sequence[str]) -> str:
+    """A regular expression for the named origins; `:*` stands for any port. Without origins none matches."""
+    patterns = (
+        re.escape(origin.removesuffix(":*")) + _ANY_PORT * origin.endswith(":*") for origin in origins
+    )
+    return "|".join(patterns) or "(?!)"
+
+
 class Guard:
     """Limits headers, and protects against DNS rebinding and cross-site requests."""
 
-    def __init__(self, app: ASGIApp, cors_origins: Sequence[str], hosts: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, origins: str, hosts: Sequence[str]) -> None:
+        """`origins` is a regular expression."""
         self._app = app
-        self._origins = cors_origins
+        self._origins = re.compile(origins)
         self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,7 +74,9 @@ class Guard:
     def _welcome(self, headers: Headers) -> bool:
         # Browsers send forms and plain text to any server without a preflight, but with the page's origin.
         origin = headers.get("origin")
-        return origin is None or origin in self._origins or origin.partition("://")[2] == headers.get("host")
+        if origin is None or origin.partition("://")[2] == headers.get("host"):
+            return True
+        return self._origins.fullmatch(origin) is not None
 
 
 def _host_name(headers: Headers) -> str:
