@@ -4,12 +4,14 @@ import json
 import logging
 import math
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -41,10 +43,30 @@ MAX_MESSAGE_LENGTH = 1_000
 """Characters of a name and of a message in a response. Names come from the client and may be very long."""
 
 
-class _ErrorResponse(JSONResponse):
+class AsciiJSONResponse(JSONResponse):
+    """A JSON response in ASCII: what clients sent may contain surrogates, which UTF-8 cannot encode."""
+
     def render(self, content: Any) -> bytes:
-        # ASCII, because a field's name may contain surrogates, which UTF-8 cannot encode.
         return json.dumps(content).encode("ascii")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An error that clients are told about, before it has the form of a response body."""
+
+    status: int
+    detail: str | list[dict[str, Any]]
+    """One sentence; for invalid fields (422) a list of them, in FastAPI's form."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+AnswerProblem = Callable[[Problem], Response]
+"""Makes the response to a problem."""
+
+
+def detail_alone(problem: Problem) -> Response:
+    """The error body of the job API: an object with `detail`."""
+    return AsciiJSONResponse({"detail": problem.detail}, problem.status, dict(problem.headers))
 
 
 def unknown_fields(paths: Iterator[tuple[str, ...]]) -> RequestValidationError | None:
@@ -86,70 +108,75 @@ def _described(error: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def add_error_handlers(app: FastAPI) -> None:
-    """Register handlers for the exceptions that routes raise."""
-    app.add_middleware(InternalErrors)
+def add_error_handlers(app: FastAPI, answer: AnswerProblem = detail_alone) -> None:
+    """Register handlers for the exceptions that routes raise. `answer` gives the errors their form."""
+    app.add_middleware(InternalErrors, answer=answer)
 
-    @app.exception_handler(RequestValidationError)
-    async def unprocessable(_: Request, error: RequestValidationError) -> Response:
-        errors = error.errors()
-        named = [*errors[: _shown(len(errors))], *_left_out(len(errors))]
-        return _ErrorResponse({"detail": list(map(_described, named))}, status_code=422)
+    async def expected(_: Request, error: Exception) -> Response:
+        return answer(problem_of(error))
 
-    @app.exception_handler(CapacityError)
-    async def no_room(_: Request, error: CapacityError) -> Response:
-        return _later(error.status, error.message, error.retry_after)
-
-    @app.exception_handler(LimitError)
-    async def too_much(_: Request, error: LimitError) -> Response:
-        return _later(429, error.message, error.retry_after)
-
-    @app.exception_handler(DrainingError)
-    async def draining(_request: Request, _error: DrainingError) -> Response:
-        return _later(503, "The server takes no new jobs at the moment", DRAINING_RETRY_SECONDS)
-
-    @app.exception_handler(NoRoomError)
-    async def nowhere_to_keep_it(_: Request, error: NoRoomError) -> Response:
-        return _later(503, error.message, NO_ROOM_RETRY_SECONDS)
-
-    @app.exception_handler(IdempotencyConflictError)
-    async def other_request(_request: Request, _error: IdempotencyConflictError) -> Response:
-        message = "This Idempotency-Key was used for another request within the last 24 hours"
-        return _ErrorResponse({"detail": message}, status_code=409)
-
-    @app.exception_handler(JobEndedError)
-    async def ended(_: Request, error: JobEndedError) -> Response:
-        return _ErrorResponse({"detail": f"The job has already {error.state}"}, status_code=409)
-
-    @app.exception_handler(StoreError)
-    @app.exception_handler(UnavailableError)
-    async def unavailable(_: Request, error: Exception) -> Response:
-        logger.warning("a request could not be answered: %s", type(error).__name__)
-        return _later(503, "The server cannot reach its jobs at the moment", RETRY_SECONDS)
-
-    @app.exception_handler(StorageError)
-    async def storage_failed(_: Request, error: StorageError) -> Response:
-        logger.error("the audio storage failed: %s", error)
-        return _later(503, "The server cannot reach its audio files at the moment", RETRY_SECONDS)
-
-    @app.exception_handler(OSError)
-    async def system_failed(_: Request, error: OSError) -> Response:
-        # As in `execution.failures`, this counts as a fault of the machine that a retry may not meet.
-        logger.error("the operating system refused something:\n%s", _places(error))
-        return _later(503, "The server cannot use its files at the moment", RETRY_SECONDS)
+    for kind in EXPECTED:
+        app.add_exception_handler(kind, expected)
 
     @app.exception_handler(ClientDisconnect)
     async def client_left(_request: Request, _error: ClientDisconnect) -> Response:
         return Response(status_code=400)  # the client is gone and will not read it
 
 
-def _later(status: int, problem: str, seconds: float) -> Response:
+def problem_of(error: Exception) -> Problem:
+    """What clients are told about an exception of one of the `EXPECTED` types. Faults are logged."""
+    match error:
+        case RequestValidationError():
+            errors = error.errors()
+            named = [*errors[: _shown(len(errors))], *_left_out(len(errors))]
+            return Problem(422, list(map(_described, named)))
+        case HTTPException():
+            return Problem(error.status_code, str(error.detail), error.headers or {})
+        case CapacityError():
+            return _later(error.status, error.message, error.retry_after)
+        case LimitError():
+            return _later(429, error.message, error.retry_after)
+        case DrainingError():
+            return _later(503, "The server takes no new jobs at the moment", DRAINING_RETRY_SECONDS)
+        case NoRoomError():
+            return _later(503, error.message, NO_ROOM_RETRY_SECONDS)
+        case IdempotencyConflictError():
+            return Problem(409, "This Idempotency-Key was used for another request within the last 24 hours")
+        case JobEndedError():
+            return Problem(409, f"The job has already {error.state}")
+        case StoreError() | UnavailableError():
+            logger.warning("a request could not be answered: %s", type(error).__name__)
+            return _later(503, "The server cannot reach its jobs at the moment", RETRY_SECONDS)
+        case StorageError():
+            logger.error("the audio storage failed: %s", error)
+            return _later(503, "The server cannot reach its audio files at the moment", RETRY_SECONDS)
+        case OSError():
+            # As in `execution.failures`, this counts as a fault of the machine that a retry may not meet.
+            logger.error("the operating system refused something:\n%s", _places(error))
+            return _later(503, "The server cannot use its files at the moment", RETRY_SECONDS)
+    raise error
+
+
+EXPECTED: tuple[type[Exception], ...] = (
+    RequestValidationError,
+    HTTPException,
+    CapacityError,
+    LimitError,
+    DrainingError,
+    NoRoomError,
+    IdempotencyConflictError,
+    JobEndedError,
+    StoreError,
+    UnavailableError,
+    StorageError,
+    OSError,
+)
+"""The exceptions of routes that `problem_of` describes."""
+
+
+def _later(status: int, problem: str, seconds: float) -> Problem:
     whole_seconds = str(max(1, math.ceil(seconds)))
-    return _ErrorResponse(
-        {"detail": f"{problem}; try again in {whole_seconds} s"},
-        status_code=status,
-        headers={"Retry-After": whole_seconds},
-    )
+    return Problem(status, f"{problem}; try again in {whole_seconds} s", {"Retry-After": whole_seconds})
 
 
 class InternalErrors:
@@ -160,8 +187,9 @@ class InternalErrors:
     it.)
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, answer: AnswerProblem = detail_alone) -> None:
         self._app = app
+        self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
@@ -188,7 +216,7 @@ class InternalErrors:
                 raise RuntimeError("the answer had begun when it failed") from None
         else:
             return
-        await _ErrorResponse({"detail": "Internal server error"}, status_code=500)(scope, receive, send)
+        await self._answer(Problem(500, "Internal server error"))(scope, receive, send)
 
 
 def _places(error: BaseException) -> str:

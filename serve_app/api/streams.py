@@ -1,4 +1,4 @@
-"""Long responses. They hold one of the client's slots, and end as soon as the client disconnects."""
+"""Long responses, which end as soon as the client disconnects. Most hold one of the client's slots."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
@@ -20,8 +20,32 @@ WINDOW_BYTES = 2 << 20
 _Result = TypeVar("_Result")
 
 
-class SlotResponse(StreamingResponse):
-    """A streamed response that holds one of the client's slots until it was read or the client disconnects.
+class WatchedResponse(StreamingResponse):
+    """A streamed response that ends when it was read or the client disconnects."""
+
+    def __init__(self, content: AsyncGenerator[bytes, None], **options: Any) -> None:
+        super().__init__(content, **options)
+        self._content = content
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._content):
+            if FLOW_EXTENSION in scope.get("extensions", {}):
+                window = _Window(receive, send)
+                receive, send = window.receive, window.send
+            leaving = asyncio.create_task(_until_client_leaves(receive))
+            sending = asyncio.create_task(self.stream_response(send))
+            try:
+                await asyncio.wait({leaving, sending}, return_when=asyncio.FIRST_COMPLETED)
+                if sending.done():
+                    sending.result()
+                    # Serve's proxy still buffers what the client has not read.
+                    await leaving
+            finally:
+                await _cancelled(leaving, sending)
+
+
+class SlotResponse(WatchedResponse):
+    """A watched response that holds one of the client's slots while it lasts.
 
     Raises CapacityError before anything is sent where the client has no slot left.
     """
@@ -30,26 +54,12 @@ class SlotResponse(StreamingResponse):
         self, content: AsyncGenerator[bytes, None], slots: ClientSlots, client: str, **options: Any
     ) -> None:
         super().__init__(content, **options)
-        self._content = content
         self._slots = slots
         self._client = client
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._slots.taken(self._client):
-            async with aclosing(self._content):
-                if FLOW_EXTENSION in scope.get("extensions", {}):
-                    window = _Window(receive, send)
-                    receive, send = window.receive, window.send
-                leaving = asyncio.create_task(_until_client_leaves(receive))
-                sending = asyncio.create_task(self.stream_response(send))
-                try:
-                    await asyncio.wait({leaving, sending}, return_when=asyncio.FIRST_COMPLETED)
-                    if sending.done():
-                        sending.result()
-                        # Serve's proxy still buffers what the client has not read.
-                        await leaving
-                finally:
-                    await _cancelled(leaving, sending)
+            await super().__call__(scope, receive, send)
 
 
 class _Window:

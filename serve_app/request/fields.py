@@ -54,7 +54,8 @@ def _whole(value: Any) -> Any:
     return int(value) if type(value) is float and value.is_integer() else value
 
 
-def _flag(value: Any) -> bool:
+def flag_of(value: Any) -> bool | None:
+    """The flag that a value is or writes; None where it is none."""
     if isinstance(value, bool):
         return value
     value = _whole(value)
@@ -62,9 +63,16 @@ def _flag(value: Any) -> bool:
         word = str(value).strip().lower()
         if word in _TRUE or word in _FALSE:
             return word in _TRUE
-    raise PydanticCustomError(
-        "bool_parsing", "Input should be true or false (1 true yes y on / 0 false no n off)"
-    )
+    return None
+
+
+def _flag(value: Any) -> bool:
+    known = flag_of(value)
+    if known is None:
+        raise PydanticCustomError(
+            "bool_parsing", "Input should be true or false (1 true yes y on / 0 false no n off)"
+        )
+    return known
 
 
 def _language(code: str) -> str:
@@ -254,6 +262,7 @@ Number = Annotated[float, Field(allow_inf_nan=False), _NotAFlag]
 Bpm = Annotated[int, Field(ge=MIN_BPM, le=MAX_BPM), _NotAFlag]
 BatchSize = Annotated[int, Field(ge=1), _NotAFlag]
 TopK = Annotated[int, Field(ge=0, le=64_000), _NotAFlag]
+Shift = Annotated[float, Field(ge=1, le=5, allow_inf_nan=False), _NotAFlag]
 Duration = Annotated[float, Field(gt=0, allow_inf_nan=False), _NotAFlag]
 Guidance = Annotated[
     float, Field(le=20, allow_inf_nan=False), _NotAFlag, AfterValidator(lambda scale: max(1.0, scale))

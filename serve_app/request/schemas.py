@@ -31,6 +31,7 @@ from serve_app.request.fields import (
     RepaintModeName,
     Seeds,
     Share,
+    Shift,
     Text,
     TimeSignature,
     Timesteps,
@@ -232,10 +233,8 @@ class GenerateRequest(BaseModel):
         description="Fraction of the denoising steps that follow the source or the audio codes.",
     )
 
-    shift: Number | None = Field(
+    shift: Shift | None = Field(
         None,
-        ge=1,
-        le=5,
         description="Above 1 more steps are near the noise, where the structure is decided; null is the "
         "value for which the model was trained. Turbo models take the nearest of 1, 2 and 3.",
     )

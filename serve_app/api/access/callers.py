@@ -1,6 +1,6 @@
 """Identification of callers by API key, or by network address on a server without keys."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
@@ -63,18 +63,23 @@ class Callers:
 
     def identify(self, request: Request) -> Caller:
         """The sender of a request. Raises HTTPException with 401 where a key is needed."""
-        if self._keys is None:
-            return Caller(Client(self._address(request)), sees_all=True)
         presented = _presented_key(request)
-        key = self._keys.find(presented) if presented else None
-        if key is None:
+        caller = self.recognise(request, [presented])
+        if caller is None:
             problem = "This API key is unknown" if presented else "An API key is needed"
-            raise HTTPException(
-                401,
-                f"{problem}: send `Authorization: Bearer KEY` or `X-API-Key: KEY`",
-                {"WWW-Authenticate": "Bearer"},
-            )
-        return Caller(Client(key.name, key.weight), key.max_priority)
+            raise no_key(f"{problem}: send `Authorization: Bearer KEY` or `X-API-Key: KEY`")
+        return caller
+
+    def recognise(self, request: Request, presented: Iterable[str]) -> Caller | None:
+        """The sender of a request by the first of the presented keys that is known; None without any.
+
+        On a server without keys everybody is known, by their address.
+        """
+        if self._keys is None:
+            return Caller(Client(self.address(request)), sees_all=True)
+        found = (self._keys.find(key) for key in presented if key)
+        key = next((key for key in found if key is not None), None)
+        return None if key is None else Caller(Client(key.name, key.weight), key.max_priority)
 
     def still_know(self, request: Request) -> bool:
         """Whether a request is still authorised; its key may have been removed meanwhile."""
@@ -84,7 +89,8 @@ class Callers:
             return False
         return True
 
-    def _address(self, request: Request) -> str:
+    def address(self, request: Request) -> str:
+        """The network address of the sender, as the name of a client."""
         # Going from the server outwards, the first address that is not a trusted proxy is the client's.
         hops = ",".join(request.headers.getlist("x-forwarded-for")).split(",")
         address = _parsed(request.client.host if request.client else "")
@@ -92,6 +98,11 @@ class Callers:
             hop = hops.pop().strip()
             address = _parsed(hop) if hop else address
         return UNKNOWN_ADDRESS if address is None else _client_name(address)
+
+
+def no_key(message: str) -> HTTPException:
+    """The refusal (401) of a request without a valid key."""
+    return HTTPException(401, message, {"WWW-Authenticate": "Bearer"})
 
 
 def _presented_key(request: Request) -> str:

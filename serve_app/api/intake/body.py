@@ -75,21 +75,30 @@ class BodyReader:
         self._pool = pool
 
     @asynccontextmanager
-    async def read(self, request: Request) -> AsyncIterator[Body]:
+    async def read(
+        self, request: Request, tolerant: bool = False, max_text_bytes: int = MAX_TEXT_BYTES
+    ) -> AsyncIterator[Body]:
         """The body of a request.
+
+        Where `tolerant`, an empty body is an empty object, and `a=b` of any other type is a form.
+        `max_text_bytes` bounds bodies without files.
 
         Raises HTTPException with 400, 408, 413 or 415, CapacityError, or StorageError where there is no disk
         space for uploads.
         """
         with self._budget.share() as share:
-            if is_multipart(request):
+            if tolerant and request.headers.get("content-length") == "0":
+                yield Body()
+            elif is_multipart(request):
                 async with self._multipart(request, share) as body:
                     yield body
             else:
                 async with _time_limit(self._timeout_seconds):
-                    chunks = _limited(request, min(self._max_bytes, MAX_TEXT_BYTES), share)
+                    chunks = _limited(request, min(self._max_bytes, max_text_bytes), share)
                     data = b"".join([chunk async for chunk in chunks])
-                yield await self._pool.run_unless_short(len(data), _text_body, _content_type(request), data)
+                yield await self._pool.run_unless_short(
+                    len(data), _text_body, _content_type(request), data, tolerant
+                )
 
     @asynccontextmanager
     async def _multipart(self, request: Request, share: ByteShare) -> AsyncIterator[Body]:
@@ -151,17 +160,33 @@ def _refuse_size(what: str, max_bytes: int) -> NoReturn:
     raise HTTPException(413, f"{what} is larger than {max_bytes:,} bytes")
 
 
-def _text_body(content_type: str, data: bytes) -> Body:
-    is_json = content_type == JSON or (
-        content_type.startswith("application/") and content_type.endswith("+json")
-    )
-    if is_json or data.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
-        return Body(_json_object(data), text_bytes=len(data))
-    if content_type == URLENCODED:
-        return Body(_grouped(_urlencoded_pairs(data)), is_form=True, text_bytes=len(data))
-    raise HTTPException(
+def is_of_known_type(request: Request) -> bool:
+    """Whether the body's content type is one of the three."""
+    content_type = _content_type(request)
+    return _is_json(content_type) or content_type in {URLENCODED, MULTIPART}
+
+
+def unsupported_type() -> HTTPException:
+    """The refusal (415) of a body of another type."""
+    return HTTPException(
         415, f"The body must be {JSON}, {MULTIPART} or {URLENCODED}, and its Content-Type must say which"
     )
+
+
+def _is_json(content_type: str) -> bool:
+    return content_type == JSON or (
+        content_type.startswith("application/") and content_type.endswith("+json")
+    )
+
+
+def _text_body(content_type: str, data: bytes, tolerant: bool) -> Body:
+    if tolerant and not data.strip():
+        return Body()
+    if _is_json(content_type) or data.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
+        return Body(_json_object(data), text_bytes=len(data))
+    if content_type == URLENCODED or (tolerant and b"=" in data):
+        return Body(_grouped(_urlencoded_pairs(data)), is_form=True, text_bytes=len(data))
+    raise unsupported_type()
 
 
 def _urlencoded_pairs(data: bytes) -> list[tuple[str, str]]:

@@ -54,7 +54,7 @@ def request_body(
     `fields` are the fields of a request for music that it has, by default all; `uploaded` its files; `own`
     the schemas of fields that a request for music does not have.
     """
-    schema = _schema(limits)
+    schema = request_schema(limits)
     if fields is not None:
         kept = {name: schema["properties"][name] for name in fields}
         schema["properties"] = {**(own or {}), **kept}
@@ -80,7 +80,8 @@ def request_body(
 _EXAMPLE = {"example": {"caption": "upbeat pop song", "lyrics": "Hello world"}}
 
 
-def _schema(limits: Limits) -> dict[str, Any]:
+def request_schema(limits: Limits) -> dict[str, Any]:
+    """The JSON schema of a request, with the limits of this server."""
     schema = GenerateRequest.model_json_schema()
     definitions = schema.pop("$defs")
     tasks = definitions["Task"]

@@ -42,17 +42,18 @@ def _camel_case(name: str) -> str:
     return first + "".join(word.capitalize() for word in rest)
 
 
-def _in_both_cases(names: Iterable[str]) -> tuple[str, ...]:
+def in_both_cases(names: Iterable[str]) -> tuple[str, ...]:
+    """Names in snake case, each followed by the same name in camel case."""
     return tuple(dict.fromkeys(spelling for name in names for spelling in (name, _camel_case(name))))
 
 
 SPELLINGS = {
-    name: _in_both_cases((name, *ALIASES.get(name, ())))
+    name: in_both_cases((name, *ALIASES.get(name, ())))
     for name in (*GenerateRequest.model_fields, *FILE_FIELDS)
 }
 """Every accepted spelling of a field, in order of precedence."""
 _ARRAY_SPELLINGS = frozenset(spelling for name in ARRAY_FIELDS for spelling in SPELLINGS[name])
-_NESTED_SPELLINGS = _in_both_cases(NESTED)
+_NESTED_SPELLINGS = in_both_cases(NESTED)
 _KNOWN = frozenset(spelling for spellings in SPELLINGS.values() for spelling in spellings) | set(
     _NESTED_SPELLINGS
 )
@@ -78,6 +79,11 @@ def parse_request(body: Body, limits: Limits, strict: bool = False) -> GenerateR
             value = next((v for nested in objects.values() if (v := _given(nested, name)) is not None), None)
         if value is not None:
             fields[name] = value
+    return checked_request(fields, limits)
+
+
+def checked_request(fields: Mapping[str, Any], limits: Limits) -> GenerateRequest:
+    """The request with these raw values by name. Raises RequestValidationError."""
     try:
         return GenerateRequest.model_validate(fields)
     except ValidationError as error:
@@ -107,18 +113,20 @@ def _is_unknown(fact: Any) -> bool:
 
 def _form_values(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: _array(value) if name in _ARRAY_SPELLINGS else _last(value) for name, value in values.items()
+        name: array_in_form(value) if name in _ARRAY_SPELLINGS else last_in_form(value)
+        for name, value in values.items()
     }
 
 
-def _last(value: Any) -> Any:
+def last_in_form(value: Any) -> Any:
+    """The last value of a repeated field of a form."""
     return value[-1] if isinstance(value, list) else value
 
 
-def _array(value: Any) -> Any:
+def array_in_form(value: Any) -> Any:
     """An array in a form: a repeated field, or a JSON array."""
     if isinstance(value, list):
-        return [_array(text) for text in value if text]
+        return [array_in_form(text) for text in value if text]
     if value.lstrip().startswith("["):
         try:
             return bounded_json(value)

@@ -87,10 +87,30 @@ class Submission:
     async def submit(
         self, body: Body, caller: Caller, strict: bool, idempotency_key: str | None, arrival: Arrival
     ) -> SubmitResponse:
-        """Accept a job. Raises RequestValidationError, LimitError or IdempotencyConflictError."""
+        """Accept the job of a body. Raises RequestValidationError, LimitError or IdempotencyConflictError."""
         parsed, uploads = await self._pools.bodies.run_unless_short(
             body.text_bytes, _parsed, body, self._limits, strict
         )
+        return await self.submit_request(
+            parsed, uploads, caller, idempotency_key, arrival, text_bytes=body.text_bytes
+        )
+
+    async def submit_request(
+        self,
+        parsed: GenerateRequest,
+        uploads: Mapping[str, BinaryIO],
+        caller: Caller,
+        idempotency_key: str | None,
+        arrival: Arrival,
+        notes: tuple[str, ...] = (),
+        *,
+        text_bytes: int,
+    ) -> SubmitResponse:
+        """Accept the job of a parsed request, of `text_bytes` bytes as it was sent.
+
+        `notes` are sentences for its `status_message`. Raises RequestValidationError, LimitError or
+        IdempotencyConflictError.
+        """
         request = apply_limits(parsed, self._limits)
         if request.priority > caller.max_priority:
             raise invalid("priority", f"You may ask for priorities up to {caller.max_priority}")
@@ -105,9 +125,10 @@ class Submission:
             source = self._recording(job_id, "source", recordings.source, recordings.source_codes)
             reference = self._recording(job_id, "reference", recordings.reference)
             draft = await self._pools.bodies.run_unless_short(
-                body.text_bytes, job_draft, request, source, reference, self._limits
+                text_bytes, job_draft, request, source, reference, self._limits
             )
             spec = _noting_damage(draft.spec, recordings)
+            spec = replace(spec, notes=notes + spec.notes)
             await self.check_prompt(request)
             uploaded_bytes = await self._store(job_id, spec.source, recordings.source)
             uploaded_bytes += await self._store(job_id, spec.reference, recordings.reference)

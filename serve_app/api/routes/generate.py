@@ -3,13 +3,14 @@
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Depends, Request
 
 from configs.settings import ApiSettings
 from serve_app.api.access.callers import Caller, Callers
 from serve_app.api.access.capacity import ClientSlots, Slots
 from serve_app.api.errors import error_responses
 from serve_app.api.intake.body import BodyReader, is_multipart
+from serve_app.api.intake.headers import IdempotencyKeyHeader, Strict
 from serve_app.api.intake.openapi import request_body
 from serve_app.api.intake.submission import Arrival, Submission
 from serve_app.api.responses import SubmitResponse
@@ -37,18 +38,8 @@ def generate_router(
     async def generate(
         request: Request,
         caller: Annotated[Caller, Depends(callers)],
-        x_strict: Annotated[
-            bool, Header(description="1 refuses unknown fields instead of ignoring them.")
-        ] = False,
-        idempotency_key: Annotated[
-            str | None,
-            Header(
-                max_length=255,
-                pattern="^[!-~]+$",
-                description="An id that the client chooses. Repeating the request with it within 24 hours "
-                "returns the same job; another request with the same id is refused.",
-            ),
-        ] = None,
+        x_strict: Strict = False,
+        idempotency_key: IdempotencyKeyHeader = None,
     ) -> SubmitResponse:
         """Queue a job; `GET /v1/jobs/{job_id}` shows its progress."""
         arrival = Arrival(time.time(), request.headers.get("traceparent"))
