@@ -28,10 +28,10 @@ CONTROL_HEADERS = frozenset(
     }
 )
 """Request headers that Serve 2.60 obeys, also when written with underscores."""
-UNQUEUED = frozenset({"/health", "/ready", "/-/healthz", "/-/routes"})
+UNQUEUED = frozenset({"/health", "/api/health", "/ready", "/-/healthz", "/-/routes"})
 """Paths whose requests do not wait at the entrance: they tell whether the server works."""
-SONGS = "/v1/audio/"
-"""Prefix of the paths whose responses are subject to flow control."""
+SONGS = ("/v1/audio", "/api/v1/audio")
+"""Beginnings of the paths whose responses are subject to flow control."""
 TOLD_BYTES = 512 << 10
 """Bytes sent after which the application is told."""
 

@@ -18,10 +18,12 @@ from pydantic import BaseModel
 from configs.settings import ApiSettings, Settings
 from serve_app.api.app import create_app
 from serve_app.api.responses import (
+    HealthData,
     HealthResponse,
     JobsResponse,
     ModelsResponse,
     ReadyResponse,
+    StatsData,
     StatsResponse,
     SubmitResponse,
     WrittenSongResponse,
@@ -36,6 +38,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reference.md"
 
 JOB_ID = "6f1c2f7a-9d3e-4c55-8a61-0f6a5b0c9e21"
+MOMENT = 1767225600000
+"""Epoch milliseconds of the examples."""
 FACTS = {"bpm": 118, "duration": 20.0, "genres": None, "keyscale": "G major", "timesignature": "4/4"}
 
 WORDS = {
@@ -152,6 +156,13 @@ def examples(models: ModelsResponse) -> dict[str, Example]:
         "GET /v1/stats": (
             "curl -s $SERVER/v1/stats",
             StatsResponse(
+                data=StatsData(
+                    jobs={"total": 126, "queued": 1, "running": 2, "succeeded": 120, "failed": 0},
+                    queue_size=1,
+                    queue_maxsize=200,
+                    avg_job_seconds=6.2,
+                ),
+                timestamp=MOMENT,
                 jobs={"queued": 1, "running": 2, "succeeded": 120, "failed": 0, "cancelled": 3},
                 queue_length=1,
                 queue_limit=200,
@@ -161,7 +172,7 @@ def examples(models: ModelsResponse) -> dict[str, Example]:
                 mode=Mode.OPEN,
             ),
         ),
-        "GET /health": ("curl -s $SERVER/health", HealthResponse(status="ok", service="acestep-serve")),
+        "GET /health": ("curl -s $SERVER/health", _healthy(models)),
         "GET /ready": (
             "curl -s $SERVER/ready",
             ReadyResponse(
@@ -172,6 +183,16 @@ def examples(models: ModelsResponse) -> dict[str, Example]:
             ),
         ),
     }
+
+
+def _healthy(models: ModelsResponse) -> HealthResponse:
+    data = HealthData(
+        models_initialized=True,
+        llm_initialized=True,
+        loaded_model=models.default_model,
+        loaded_lm_model=models.default_lm_model,
+    )
+    return HealthResponse(data=data, timestamp=MOMENT)
 
 
 def application() -> FastAPI:
@@ -190,7 +211,8 @@ def page() -> str:
     api = app.openapi()
     schemas: Schemas = api["components"]["schemas"]
     models = ModelsResponse.model_validate(TestClient(app).get("/v1/models").json())
-    shown = examples(models.model_copy(update={"vocal_languages": ["ar", "az", "…"]}))
+    listed = [model.model_copy(update={"created": MOMENT // 1000}) for model in models.data]
+    shown = examples(models.model_copy(update={"data": listed, "vocal_languages": ["ar", "az", "…"]}))
     parts = [INTRODUCTION]
     for path, methods in api["paths"].items():
         for method, operation in methods.items():

@@ -1,8 +1,9 @@
 """The HTTP API as an ordinary FastAPI application, without Ray and models."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.security import APIKeyHeader, HTTPBearer
@@ -13,16 +14,20 @@ from serve_app.api.access.audio_tokens import AudioTokens
 from serve_app.api.access.callers import Callers
 from serve_app.api.access.capacity import Slots
 from serve_app.api.access.guard import add_guard
+from serve_app.api.downloads import Downloads
 from serve_app.api.errors import add_error_handlers, error_responses
 from serve_app.api.intake.body import BodyReader
 from serve_app.api.intake.submission import Submission
 from serve_app.api.intake.writing import Writing
 from serve_app.api.jobs import VisibleJobs
+from serve_app.api.readiness import KnownCondition
+from serve_app.api.release_task.app import Doors, release_task_app
+from serve_app.api.release_task.calls import CallReader
 from serve_app.api.routes.audio import audio_router
 from serve_app.api.routes.events import events_router
 from serve_app.api.routes.generate import generate_router
 from serve_app.api.routes.jobs import jobs_router
-from serve_app.api.routes.server import health_router, server_router
+from serve_app.api.routes.server import health_router, ready_router, server_router
 from serve_app.api.routes.writing import writing_router
 from serve_app.api.service import JobService
 from serve_app.api.threads import WorkerPools
@@ -36,11 +41,14 @@ def create_app(
     storage: AudioStorage,
     spans: SpanRecorder = NO_SPANS,
     tell_keys_outdated: Callable[[bool], None] = lambda _outdated: None,
+    while_running: Callable[[], Coroutine[Any, Any, None]] | None = None,
 ) -> FastAPI:
     """The API over a job service and the storage of its audio files.
 
     `tell_keys_outdated` is called periodically with whether the API keys in use differ from those in their
-    file. Raises ValueError where the API keys are invalid.
+    file. `while_running` begins when the application starts, and is cancelled when it stops.
+
+    Raises ValueError where the API keys are invalid.
     """
     limits = server_limits(settings)
     callers = Callers.of(settings.api, tell_keys_outdated)
@@ -52,7 +60,7 @@ def create_app(
         title="acestep-serve",
         version="1",
         description="Music by ACE-Step 1.5: submit a job, poll it, download the songs.",
-        lifespan=_running(submission),
+        lifespan=_running(submission, while_running),
     )
     slots = Slots(settings.api.open_requests)
     bodies = BodyReader(settings.api, pools.bodies)
@@ -61,13 +69,31 @@ def create_app(
         Depends(HTTPBearer(auto_error=False)),
         Depends(APIKeyHeader(name="X-API-Key", auto_error=False)),
     ]
+    downloads = Downloads(storage, pools.storage)
+    known_condition = KnownCondition(service.condition)
+    writing = Writing(service, submission, limits)
+    release_task = release_task_app(
+        service,
+        settings,
+        limits,
+        CallReader(callers, bodies, settings.api, slots),
+        submission,
+        writing,
+        downloads,
+        tokens,
+        known_condition,
+        pools,
+        slots,
+    )
     add_error_handlers(app)
+    app.add_middleware(Doors, inner=release_task)
+    app.router.default = release_task  # answers what no route serves, so that all clients can read the error
     add_guard(app, settings.api.cors_origins, settings.api.hosts)
     for router in (
         generate_router(submission, callers, limits, settings.api, bodies, slots),
         writing_router(
             submission,
-            Writing(service, submission, limits),
+            writing,
             callers,
             limits,
             settings.api,
@@ -77,7 +103,7 @@ def create_app(
         ),
         jobs_router(service, callers, jobs, settings.api, slots),
         events_router(service, callers, jobs, settings.api, slots),
-        audio_router(service, storage, callers, tokens, settings, pools.storage, slots),
+        audio_router(service, downloads, callers, tokens, settings, slots),
         server_router(service, callers, settings, limits),
     ):
         app.include_router(
@@ -85,19 +111,25 @@ def create_app(
             dependencies=documented if callers.need_keys else [],
             responses=error_responses(503, *([401] if callers.need_keys else [])),
         )
-    app.include_router(health_router(service))
+    app.include_router(health_router(known_condition, limits))
+    app.include_router(ready_router(known_condition))
     return app
 
 
-def _running(submission: Submission) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """The life of the application: it begins and ends with the processes that decode recordings."""
+def _running(
+    submission: Submission, work: Callable[[], Coroutine[Any, Any, None]] | None
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """The life of the application: `work` goes on while it runs, and so do the processes that decode."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(submission.start)
+        task = asyncio.create_task(work()) if work else None
         try:
             yield
         finally:
+            if task:
+                task.cancel()
             await asyncio.to_thread(submission.close)
 
     return lifespan

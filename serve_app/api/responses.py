@@ -1,5 +1,7 @@
 """Response bodies of the API (contract §2 and §3). Every key is always present."""
 
+import time
+
 from pydantic import Field
 
 from configs.domain import Task
@@ -66,9 +68,33 @@ class LanguageModel(Answer):
     )
 
 
+class Pricing(Answer):
+    """Prices of a model. Nothing is charged here."""
+
+    prompt: str = "0"
+    completion: str = "0"
+    request: str = "0"
+
+
+class ListedModel(Answer):
+    """A music model, as chat clients list it."""
+
+    id: str = Field(description="`acestep/` and the name.")
+    name: str
+    created: int = Field(description="Epoch seconds of the start of the server.")
+    input_modalities: list[str]
+    output_modalities: list[str]
+    context_length: int
+    max_output_length: int = Field(description="Longest song, seconds.")
+    pricing: Pricing
+    description: str
+
+
 class ModelsResponse(Answer):
     """Models, formats and limits of this server."""
 
+    object: str = Field("list", description="Always `list`, which chat clients expect.")
+    data: list[ListedModel] = Field(description="The music models once more, as chat clients list them.")
     models: list[DiTModel]
     default_model: str
     lm_models: list[LanguageModel]
@@ -85,9 +111,28 @@ class ModelsResponse(Answer):
 _MODE = "Mode set by the operator: `open`, `draining` (takes no new jobs) or `paused` (begins no job)."
 
 
-class StatsResponse(Answer):
+class Enveloped(Answer):
+    """An answer that is also an envelope of the ACE-Step API (docs/compatibility.md)."""
+
+    code: int = Field(200, description="Always 200.")
+    error: None = Field(None, description="Always null.")
+    timestamp: int = Field(default_factory=lambda: int(time.time() * 1000), description="Epoch milliseconds.")
+    extra: None = Field(None, description="Always null.")
+
+
+class StatsData(Answer):
+    """The statistics under the names of the ACE-Step API."""
+
+    jobs: dict[str, int] = Field(description="Jobs in all, queued, running, succeeded and failed.")
+    queue_size: int = Field(description="Jobs that wait.")
+    queue_maxsize: int = Field(description="Jobs that may wait.")
+    avg_job_seconds: float = Field(description="Mean seconds of recent jobs.")
+
+
+class StatsResponse(Enveloped):
     """Load and speed of the server."""
 
+    data: StatsData
     jobs: dict[str, int] = Field(description="Jobs per status.")
     queue_length: int = Field(description="Jobs that wait.")
     queue_limit: int = Field(description="Jobs that may wait; more are refused with 429.")
@@ -97,9 +142,22 @@ class StatsResponse(Answer):
     mode: Mode = Field(description=_MODE)
 
 
-class HealthResponse(Answer):
+class HealthData(Answer):
+    """The state of the models under the names of the ACE-Step API."""
+
+    status: str = Field("ok", description="Always `ok`.")
+    service: str = Field("acestep-serve", description="Name of this server.")
+    version: str = Field("1.0", description="Version of the ACE-Step API.")
+    models_initialized: bool = Field(description="Whether the music model can serve.")
+    llm_initialized: bool = Field(description="Whether the language model can serve.")
+    loaded_model: str | None = Field(description="Name of the default music model, if it can serve.")
+    loaded_lm_model: str | None = Field(description="Name of the default language model, if it can serve.")
+
+
+class HealthResponse(Enveloped):
     """Answer of a process that is alive."""
 
+    data: HealthData
     status: str = Field("ok", description="Always `ok`.")
     service: str = Field("acestep-serve", description="Name of this server.")
 

@@ -28,6 +28,9 @@ MULTIPART = "multipart/form-data"
 
 MAX_TEXT_BYTES = 1 << 20
 """Bytes of a body without the content of files, in every content type."""
+CHAT = "/v1/chat/completions"
+MAX_CHAT_BYTES = 64_000_000
+"""Bytes of a chat completion's body, which may hold recordings in base64 and is parsed in memory."""
 MAX_JSON_ENTRIES = 1 << 17
 MAX_JSON_CONTAINERS = 1_000
 """Commas and opening brackets outside the strings of a JSON document. They bound the time of the parser,
@@ -61,7 +64,8 @@ def is_multipart(request: HTTPConnection) -> bool:
 def check_declared_text(request: HTTPConnection) -> None:
     """Raise HTTPException with 413 where the headers declare a body without files that is too large."""
     if not is_multipart(request):
-        _check_declared(request, MAX_TEXT_BYTES)
+        is_chat = request.scope["path"].rstrip("/").endswith(CHAT)
+        _check_declared(request, MAX_CHAT_BYTES if is_chat else MAX_TEXT_BYTES)
 
 
 class BodyReader:

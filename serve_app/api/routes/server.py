@@ -1,41 +1,65 @@
 """Capabilities, statistics and health of the server: `/v1/models`, `/v1/stats`, `/health`, `/ready`."""
 
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
 from fastapi import APIRouter, Depends, HTTPException
 
 from configs.domain import LANGUAGES
 from configs.settings import Settings
 from deployments.checkpoints.location import trained_tasks
 from deployments.common.audio_formats import FORMATS
-from serve_app.api.access.callers import Callers
 from serve_app.api.errors import RETRY_SECONDS, error_responses
 from serve_app.api.readiness import KnownCondition
 from serve_app.api.responses import (
     DiTModel,
+    HealthData,
     HealthResponse,
     LanguageModel,
+    ListedModel,
     ModelsResponse,
+    Pricing,
     ReadyResponse,
+    StatsData,
     StatsResponse,
 )
 from serve_app.api.service import JobService
 from serve_app.jobs.model import JobState
 from serve_app.request.capabilities import Limits
 
+MODEL_PREFIX = "acestep/"
+"""Beginning of a music model's id in chat clients, which split it there."""
+COUNTED = (JobState.QUEUED, JobState.RUNNING, JobState.SUCCEEDED, JobState.FAILED)
+CONTEXT_LENGTH = 4_096
+"""Tokens of a prompt, as the original announces them."""
+HEALTH_PATIENCE_SECONDS = 1.0
 
-def server_router(service: JobService, callers: Callers, settings: Settings, limits: Limits) -> APIRouter:
-    """Capabilities and statistics."""
-    router = APIRouter(tags=["server"], dependencies=[Depends(callers)])
+
+def server_router(
+    service: JobService, identify: Callable[..., Any], settings: Settings, limits: Limits
+) -> APIRouter:
+    """Capabilities and statistics. `identify` is a dependency that raises HTTPException with 401."""
+    router = APIRouter(tags=["server"], dependencies=[Depends(identify)])
+    started_at = int(time.time())
 
     @router.get("/v1/models")
     async def models() -> ModelsResponse:
         """Models with their capabilities, audio formats and limits."""
-        return _models(settings, limits)
+        return _models(settings, limits, started_at)
 
     @router.get("/v1/stats")
     async def stats() -> StatsResponse:
         """Jobs per status, durations and replicas."""
         counts = await service.stats()
         return StatsResponse(
+            data=StatsData(
+                jobs={"total": sum(counts.jobs.values()), **{state: counts.jobs[state] for state in COUNTED}},
+                queue_size=counts.jobs[JobState.QUEUED],
+                queue_maxsize=counts.queue_limit,
+                avg_job_seconds=counts.avg_job_seconds,
+            ),
             jobs=counts.jobs,
             queue_length=counts.jobs[JobState.QUEUED],
             queue_limit=counts.queue_limit,
@@ -48,16 +72,31 @@ def server_router(service: JobService, callers: Callers, settings: Settings, lim
     return router
 
 
-def health_router(service: JobService) -> APIRouter:
-    """Health checks for load balancers. They need no API key."""
+def health_router(known_condition: KnownCondition, limits: Limits) -> APIRouter:
+    """The health check for load balancers. It needs no API key."""
     router = APIRouter(tags=["server"])
-    known_condition = KnownCondition(service.condition)
 
     @router.head("/health", include_in_schema=False)
     @router.get("/health")
     async def health() -> HealthResponse:
-        """Whether the process answers."""
-        return HealthResponse()
+        """Whether the process answers, and whether the models can serve."""
+        ready = await _ready_parts(known_condition)
+        has_music, has_language = "Generator" in ready, "LanguageModel" in ready
+        return HealthResponse(
+            data=HealthData(
+                models_initialized=has_music,
+                llm_initialized=has_language,
+                loaded_model=limits.dits[0].name if has_music else None,
+                loaded_lm_model=limits.language_models[0] if has_language else None,
+            )
+        )
+
+    return router
+
+
+def ready_router(known_condition: KnownCondition) -> APIRouter:
+    """The readiness check for load balancers. It needs no API key."""
+    router = APIRouter(tags=["server"])
 
     @router.head("/ready", include_in_schema=False)
     @router.get("/ready", responses=error_responses(503))
@@ -72,8 +111,32 @@ def health_router(service: JobService) -> APIRouter:
     return router
 
 
-def _models(settings: Settings, limits: Limits) -> ModelsResponse:
+async def _ready_parts(known_condition: KnownCondition) -> set[str]:
+    """The parts that can serve. None counts while they do not answer soon: a health check must be quick."""
+    try:
+        async with asyncio.timeout(HEALTH_PATIENCE_SECONDS):
+            condition = await known_condition()
+    except TimeoutError:
+        return set()
+    return set(condition.parts) - set(condition.away)
+
+
+def _models(settings: Settings, limits: Limits, started_at: int) -> ModelsResponse:
     return ModelsResponse(
+        data=[
+            ListedModel(
+                id=f"{MODEL_PREFIX}{dit.name}",
+                name=dit.name,
+                created=started_at,
+                input_modalities=["text", "audio"],
+                output_modalities=["audio", "text"],
+                context_length=CONTEXT_LENGTH,
+                max_output_length=int(limits.max_duration),
+                pricing=Pricing(),
+                description=f"ACE-Step 1.5 music model; tasks: {', '.join(dit.tasks)}",
+            )
+            for dit in limits.dits
+        ],
         models=[
             DiTModel(
                 name=dit.name,

@@ -1,0 +1,172 @@
+"""From a chat completion's body to the fields of `/release_task`."""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from tempfile import SpooledTemporaryFile
+from typing import Any, BinaryIO, cast
+
+from fastapi import HTTPException
+
+from configs.domain import SOURCE_TASKS, Task
+from deployments.common.temporary_files import temporary_files
+from serve_app.api.intake.body import Body
+from serve_app.api.intake.multipart import MEMORY_BYTES
+from serve_app.api.release_task.mapping import DEFAULTS, TASKS
+from serve_app.request.errors import invalid
+from serve_app.request.fields import flag_of
+
+CHAT_DEFAULTS = {**DEFAULTS, "batch_size": 1, "lm_cfg_scale": 2.0}
+"""Defaults that differ from the job API's."""
+CHAT_FIELDS = ("messages", "stream", "stream_options", "modalities", "max_tokens", "stop", "audio_config")
+"""Fields that only chat completions have. Those that are not read here have no effect."""
+SAMPLING = {"temperature": "lm_temperature", "top_p": "lm_top_p", "top_k": "lm_top_k"}
+AUDIO_CONFIG = {"format": "audio_format", "duration": "audio_duration"}
+"""Fields of `audio_config` whose names mean something else at the top level."""
+INSTRUMENTAL = "[inst]"
+NOTHING_TO_MAKE = "There is nothing to make: send a text, lyrics, audio, or sample_mode"
+
+_SECTIONS = re.compile(r"\[(verse|chorus|bridge|intro|outro|hook|pre-chorus|refrain|inst)", re.IGNORECASE)
+_DATA_URL = re.compile(r"data:[^,]{0,200},")
+LYRIC_LINES = 4
+LYRIC_LINE_LENGTH = 60
+"""Four or more lines that are shorter than this on average are lyrics."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """What the last user message says."""
+
+    text: str = ""
+    recordings: list[bytes] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """A chat completion to be made."""
+
+    body: Body
+    """Fields and files, as `/release_task` takes them. The caller closes the files."""
+    stream: bool
+    model: str | None
+    """The model's name as it was asked for."""
+    text: str
+
+
+def chat_request(body: dict[str, Any]) -> ChatRequest:
+    """The request in a JSON object.
+
+    Raises HTTPException with 400 where there is nothing to make or audio is not base64, or
+    RequestValidationError for messages of another form.
+    """
+    values = {name: value for name, value in body.items() if name not in CHAT_FIELDS}
+    message = _last_user_message(body.get("messages"))
+    config = body.get("audio_config")
+    if config is not None and not isinstance(config, dict):
+        raise invalid("audio_config", "Input should be an object", "dict_type")
+    given: dict[str, Any] = config or {}
+    for name, value in given.items():
+        if value is not None and value != "":
+            values[AUDIO_CONFIG.get(name, name)] = value
+    for name, target in SAMPLING.items():
+        if (drawn := values.pop(name, None)) is not None:
+            values.setdefault(target, drawn)
+    if values.get("seed") not in (None, ""):
+        values.setdefault("use_random_seed", False)
+    _place_text(message.text, values)
+    files = _placed(message.recordings, values)
+    wanted = ("prompt", "caption", "lyrics", "sample_query", "audio_codes", "audio_code_string")
+    if not files and not flag_of(values.get("sample_mode")) and not any(map(values.get, wanted)):
+        raise HTTPException(400, NOTHING_TO_MAKE)
+    model = body.get("model")
+    return ChatRequest(
+        body=Body(values, files, text_bytes=len(message.text)),
+        stream=bool(flag_of(body.get("stream"))),
+        model=model if isinstance(model, str) and model else None,
+        text=message.text,
+    )
+
+
+def _last_user_message(messages: Any) -> Message:
+    if messages is None:
+        return Message()
+    if not isinstance(messages, list) or not all(isinstance(one, dict) for one in messages):
+        raise invalid("messages", "Input should be an array of objects", "list_type")
+    content = next((one.get("content") for one in reversed(messages) if one.get("role") == "user"), None)
+    if content is None:
+        return Message()
+    if isinstance(content, str):
+        return Message(content.strip())
+    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+        raise invalid("messages", "The content of a message should be a text or an array of parts")
+    texts = [part["text"] for part in content if isinstance(part.get("text"), str)]
+    return Message("\n".join(texts).strip(), list(_recordings(content)))
+
+
+def _recordings(parts: list[dict[str, Any]]) -> Iterator[bytes]:
+    for part in parts:
+        if part.get("type") != "input_audio":
+            continue
+        audio = part.get("input_audio")
+        data = audio.get("data") if isinstance(audio, dict) else None
+        try:
+            if not isinstance(data, str) or not data:
+                raise ValueError
+            text = "".join(_DATA_URL.sub("", data, count=1).split())
+            yield base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise HTTPException(400, "input_audio.data should be base64 or a data URL") from error
+
+
+def _place_text(text: str, values: dict[str, Any]) -> None:
+    """Put the text of the message into the fields that it is meant for."""
+    config_is_instrumental = bool(flag_of(values.pop("instrumental", None)))
+    if flag_of(values.get("sample_mode")):
+        if text:
+            values["sample_query"] = text
+    elif text and values.get("lyrics"):
+        values["prompt"] = text
+    elif text:
+        prompt, lyrics = split_text(text)
+        if prompt or not values.get("prompt"):
+            values["prompt"] = prompt
+        values["lyrics"] = lyrics
+    if config_is_instrumental:
+        values["lyrics"] = INSTRUMENTAL
+
+
+def split_text(text: str) -> tuple[str, str]:
+    """The prompt and the lyrics in a text: by tags, or else by its looks."""
+    tagged = {name: _tag(name).search(text) for name in ("prompt", "lyrics")}
+    if any(tagged.values()):
+        prompt, lyrics = (match[1].strip() if match else "" for match in tagged.values())
+        if not tagged["prompt"]:
+            prompt = _tag("lyrics").sub("", text).strip()
+        return prompt, lyrics
+    lines = [line for line in text.splitlines() if line.strip()]
+    short = len(lines) >= LYRIC_LINES and sum(map(len, lines)) / len(lines) < LYRIC_LINE_LENGTH
+    return ("", text) if short or _SECTIONS.search(text) else (text, "")
+
+
+def _tag(name: str) -> re.Pattern[str]:
+    return re.compile(rf"<{name}>((?:(?!</?{name}>).)*)</{name}>", re.IGNORECASE | re.DOTALL)
+
+
+def _placed(recordings: list[bytes], values: dict[str, Any]) -> dict[str, BinaryIO]:
+    """The recordings as files, by the fields that they are meant for. A song from text has no source."""
+    task = str(values.get("task_type") or values.get("taskType") or Task.TEXT2MUSIC).strip().lower()
+    names = (
+        ("src_audio", "reference_audio") if TASKS.get(task, task) in SOURCE_TASKS else ("reference_audio",)
+    )
+    return {name: _file(data) for name, data in zip(names, recordings, strict=False)}
+
+
+def _file(data: bytes) -> BinaryIO:
+    """A temporary file with a content. It is deleted when it is closed. Raises StorageError."""
+    with temporary_files():
+        file = cast(BinaryIO, SpooledTemporaryFile(MEMORY_BYTES))  # noqa: SIM115, closed by the caller
+        file.write(data)
+        file.seek(0)
+    return file

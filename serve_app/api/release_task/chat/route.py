@@ -1,0 +1,200 @@
+"""`/v1/chat/completions`: a job, and its songs in the answer."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import suppress
+from contextvars import Context
+from typing import Any
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+
+from serve_app.api.access.callers import Caller
+from serve_app.api.downloads import Downloads
+from serve_app.api.errors import EXPECTED, RETRY_SECONDS, AsciiJSONResponse, problem_of
+from serve_app.api.intake.body import CHAT, MAX_CHAT_BYTES, unsupported_type
+from serve_app.api.intake.headers import IdempotencyKeyHeader, Strict
+from serve_app.api.intake.submission import Arrival
+from serve_app.api.readiness import KnownCondition
+from serve_app.api.release_task.calls import CallReader
+from serve_app.api.release_task.chat.answer import (
+    DONE,
+    Completion,
+    chat_problem,
+    codes_of,
+    data_url,
+    described,
+    new_completion,
+)
+from serve_app.api.release_task.chat.request import CHAT_DEFAULTS, ChatRequest, chat_request
+from serve_app.api.release_task.making import JobMaker
+from serve_app.api.release_task.rows import CANCELLED_TASK, UNKNOWN_TASK
+from serve_app.api.routes.server import MODEL_PREFIX
+from serve_app.api.service import JobService
+from serve_app.api.streams import WatchedResponse, unless_client_leaves
+from serve_app.api.threads import WorkerPool
+from serve_app.jobs.errors import JobEndedError
+from serve_app.jobs.model import JobState, JobView
+from serve_app.request.capabilities import Limits
+
+PATIENCE_SECONDS = 600.0
+"""How long a song may take; then the job is cancelled."""
+LONGEST_WAIT_SECONDS = 60.0
+"""Time that the tracker waits for a change at once."""
+SIGN_OF_LIFE_SECONDS = 2.0
+"""Interval of the dots in a stream."""
+STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+class ChatRoute(APIRoute):
+    """A route whose errors have the form of chat completions."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def with_error_object(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except EXPECTED as error:
+                return chat_problem(problem_of(error))
+
+        return with_error_object
+
+
+def chat_router(
+    service: JobService,
+    calls: CallReader,
+    maker: JobMaker,
+    downloads: Downloads,
+    known_condition: KnownCondition,
+    limits: Limits,
+    pool: WorkerPool,
+) -> APIRouter:
+    """Chat completions. The job is cancelled when the client leaves. `pool` parses large bodies."""
+    router = APIRouter(route_class=ChatRoute)
+    departures: set[asyncio.Task[Any]] = set()
+
+    @router.post(CHAT)
+    async def chat_completions(
+        request: Request, x_strict: Strict = False, idempotency_key: IdempotencyKeyHeader = None
+    ) -> Response:
+        arrival = Arrival(time.time(), request.headers.get("traceparent"))
+
+        async def admit(caller: Caller) -> None:
+            await maker.admit(caller, idempotency_key)
+
+        async with calls.read(request, admit, max_text_bytes=MAX_CHAT_BYTES) as call:
+            if call.body.is_form:
+                raise unsupported_type()
+            condition = await known_condition()
+            if condition.away:
+                retry = {"Retry-After": f"{RETRY_SECONDS:g}"}
+                raise HTTPException(503, f"Not ready: {', '.join(condition.away)}", retry)
+            asked = await pool.run_unless_short(call.body.text_bytes, chat_request, call.body.values)
+            try:
+                accepted = await maker.make(
+                    call.with_body(asked.body),
+                    arrival,
+                    strict=x_strict,
+                    idempotency_key=idempotency_key,
+                    defaults=CHAT_DEFAULTS,
+                )
+            except RequestValidationError as error:
+                raise _bad_audio(error) or error from error
+            finally:
+                for file in asked.body.files.values():
+                    file.close()
+        completion = new_completion(accepted.job_id, asked.model or f"{MODEL_PREFIX}{limits.dits[0].name}")
+        if asked.stream:
+            return WatchedResponse(
+                _stream(completion), media_type="text/event-stream", headers=STREAM_HEADERS
+            )
+        return await unless_client_leaves(request, _plain(completion, asked))
+
+    async def _plain(completion: Completion, asked: ChatRequest) -> Response:
+        async with _Watch(service, completion.job_id, departures) as watch:
+            view = await watch.ended(PATIENCE_SECONDS)
+        if view is None and watch.is_over:
+            raise HTTPException(404, UNKNOWN_TASK)
+        if view is None:
+            raise HTTPException(504, f"The song was not ready after {PATIENCE_SECONDS:g} s: it was cancelled")
+        if view.result is None or view.state is not JobState.SUCCEEDED:
+            raise HTTPException(500, view.error or CANCELLED_TASK)
+        songs = [await _song(view, index) for index in range(len(view.files))]
+        return AsciiJSONResponse(completion.plain(view.result, songs, asked.text))
+
+    async def _stream(completion: Completion) -> AsyncGenerator[bytes, None]:
+        yield completion.chunk({"role": "assistant", "content": ""})
+        async with _Watch(service, completion.job_id, departures) as watch:
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while (view := await watch.ended(SIGN_OF_LIFE_SECONDS)) is None and not watch.is_over:
+                if time.monotonic() > deadline:
+                    break
+                yield completion.chunk({"content": "."})
+        if view is None or view.result is None or view.state is not JobState.SUCCEEDED:
+            error = (view.error if view else "The song was not ready in time") or CANCELLED_TASK
+            yield completion.chunk({"content": f"\n\nError: {error}"})
+            yield completion.chunk({}, "error")
+        else:
+            yield completion.chunk({"content": f"\n\n{described(view.result)}"})
+            for index in range(len(view.files)):
+                yield completion.chunk({"audio": [await _song(view, index)]})
+            if codes := codes_of(view.result):
+                yield completion.chunk({"content": f"\n\n[audio_codes]{codes}[/audio_codes]"})
+            yield completion.chunk({}, "stop")
+        yield DONE
+
+    async def _song(view: JobView, index: int) -> dict[str, Any]:
+        result, content = await downloads.whole(view, index)
+        return await asyncio.to_thread(data_url, content, result.media_type)
+
+    return router
+
+
+class _Watch:
+    """Waits for the end of a job, and cancels the job where nobody waits for it any more."""
+
+    def __init__(self, service: JobService, job_id: str, departures: set[asyncio.Task[Any]]) -> None:
+        self._service = service
+        self._job_id = job_id
+        self._departures = departures
+        self.is_over = False
+        """Whether the job has ended. Then it may also be unknown, because its record was deleted."""
+
+    async def __aenter__(self) -> "_Watch":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.is_over:
+            return
+        # The context is empty because Serve cancels all calls that belong to a request whose client left.
+        departure = asyncio.create_task(self._cancel(), context=Context())
+        self._departures.add(departure)
+        departure.add_done_callback(self._departures.discard)
+
+    async def ended(self, seconds: float) -> JobView | None:
+        """The job when it has ended; None where it has not within `seconds`, or is unknown."""
+        deadline = time.monotonic() + seconds
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            view = await self._service.wait_change(self._job_id, None, min(left, LONGEST_WAIT_SECONDS))
+            if view is None or view.state.is_final:
+                break
+            if time.monotonic() >= deadline:
+                return None
+        self.is_over = True
+        return view
+
+    async def _cancel(self) -> None:
+        with suppress(JobEndedError):
+            await self._service.cancel(self._job_id)
+
+
+def _bad_audio(error: RequestValidationError) -> HTTPException | None:
+    """The refusal (400) of a recording that is no audio; None for other errors."""
+    for item in error.errors():
+        if item["type"] == "audio_file":
+            return HTTPException(400, f"input_audio: {item['msg']}")
+    return None

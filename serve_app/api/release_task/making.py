@@ -1,0 +1,75 @@
+"""Making of jobs from calls: translate → submit, with the errors that clients of this API expect."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+
+from serve_app.api.access.callers import Caller
+from serve_app.api.intake.submission import Arrival, Submission
+from serve_app.api.release_task.calls import Call
+from serve_app.api.release_task.mapping import DEFAULTS, Mapped, RequestMapper, renewing_all
+from serve_app.api.responses import SubmitResponse
+from serve_app.api.threads import WorkerPool
+from serve_app.request.errors import invalid
+
+NO_SUCH_AUDIO = "The server has no such audio for you: upload the file instead"
+
+
+class JobMaker:
+    """Makes jobs from calls of `/release_task` and of chat completions."""
+
+    def __init__(self, submission: Submission, mapper: RequestMapper, pool: WorkerPool) -> None:
+        """`pool` translates large bodies."""
+        self._submission = submission
+        self._mapper = mapper
+        self._pool = pool
+
+    async def admit(self, caller: Caller, idempotency_key: str | None) -> None:
+        """Refuse a call early where its job would be refused now. Raises DrainingError or LimitError."""
+        await self._submission.admit(caller, idempotency_key)
+
+    async def make(
+        self,
+        call: Call,
+        arrival: Arrival,
+        *,
+        strict: bool = False,
+        idempotency_key: str | None = None,
+        defaults: Mapping[str, Any] = DEFAULTS,
+    ) -> SubmitResponse:
+        """Queue the job of a call.
+
+        Raises RequestValidationError, DrainingError, LimitError or IdempotencyConflictError.
+        """
+        mapped = await self._pool.run_unless_short(
+            call.body.text_bytes, self._mapper, call.body, strict, defaults
+        )
+        try:
+            return await self._submit(mapped, call, arrival, idempotency_key)
+        except RequestValidationError as error:
+            fields = {str(item["loc"][-1]) for item in error.errors()}
+            if strict or fields != {"repainting_end"}:
+                raise
+        # Only the length of the source could tell that the repaint begins behind its end.
+        return await self._submit(renewing_all(mapped), call, arrival, idempotency_key)
+
+    async def _submit(
+        self, mapped: Mapped, call: Call, arrival: Arrival, idempotency_key: str | None
+    ) -> SubmitResponse:
+        try:
+            return await self._submission.submit_request(
+                mapped.request,
+                mapped.uploads,
+                call.caller,
+                idempotency_key,
+                arrival,
+                mapped.notes,
+                text_bytes=call.body.text_bytes,
+            )
+        except RequestValidationError as error:
+            for item in error.errors():
+                field = str(item["loc"][-1])
+                if field.endswith("_path") and item["type"] == "value_error":
+                    raise invalid(field, NO_SUCH_AUDIO) from error
+            raise

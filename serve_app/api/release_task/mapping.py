@@ -1,0 +1,257 @@
+"""From the fields of `/release_task` to a request of the job API: the one place that translates them.
+
+The translation knows names, defaults and leniency. Whether a request is valid is decided by the job API's own
+schema, to which every value goes in the end.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
+
+from configs.domain import INSTRUMENTAL, SOURCE_TASKS, TRACKS, WINDOW_TASKS, Task
+from deployments.checkpoints.catalog import MAX_CUSTOM_TURBO_STEPS, Variant
+from serve_app.api.errors import unknown_fields
+from serve_app.api.intake.body import Body
+from serve_app.api.intake.openapi import request_schema
+from serve_app.api.intake.parsing import checked_request
+from serve_app.api.release_task.fields import (
+    ANY_VALUE,
+    FILES,
+    FREE_TEXT,
+    OUTPUT_FLAGS,
+    REQUEST_FIELDS,
+    WITHOUT_EFFECT,
+)
+from serve_app.api.release_task.lenient import Bounds, Leniency, number_in
+from serve_app.api.release_task.lookup import Fields
+from serve_app.api.release_task.songs import song_named
+from serve_app.request.capabilities import Limits
+from serve_app.request.errors import invalid
+from serve_app.request.fields import MAX_STEPS, flag_of
+from serve_app.request.schemas import GenerateRequest, Output
+
+DEFAULTS: Mapping[str, Any] = {"lm_cfg_scale": 2.5, "use_cot_caption": True, "use_cot_language": True}
+"""Defaults that differ from the job API's."""
+SILENT_TASKS = frozenset({Task.LEGO, Task.REPAINT, Task.COMPLETE, Task.COVER})
+"""Tasks that work on silence, too."""
+TASKS = {"cover-nofsq": Task.COVER, "repainting": Task.REPAINT, "audio2audio": Task.COVER}
+"""Other names of tasks."""
+FORMATS = {"m4a": "aac"}
+"""Other names of audio formats."""
+SONG_PATHS = ("src_audio_path", "reference_audio_path")
+"""Fields that may name a song of this server."""
+WHOLE_SOURCE = "repainting_end is not after repainting_start: the whole source was renewed."
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A request of the job API, with the files of the body that it uses."""
+
+    request: GenerateRequest
+    uploads: dict[str, BinaryIO]
+    notes: tuple[str, ...] = ()
+    """One sentence for each value that was changed or has no effect."""
+
+
+class RequestMapper:
+    """Translates bodies, with the limits of one server."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._schema: dict[str, Any] = request_schema(limits)["properties"]
+        is_distilled = any(dit.variant is Variant.TURBO for dit in limits.dits)
+        self._most_timesteps = MAX_CUSTOM_TURBO_STEPS if is_distilled else MAX_STEPS
+
+    def __call__(self, body: Body, strict: bool, defaults: Mapping[str, Any] = DEFAULTS) -> Mapped:
+        """The request in a body. Where `strict`, bad values and unknown names are refused as by the job API.
+
+        Raises RequestValidationError.
+        """
+        fields = Fields(body)
+        if strict and (refusal := unknown_fields(fields.unknown)):
+            raise refusal
+        leniency = Leniency()
+        values = _translated(fields, leniency, strict)
+        if not strict:
+            values = self._usable(values, leniency, defaults)
+        uploads = _used_uploads(fields, values, leniency)
+        _note_fields_without_effect(fields, leniency)
+        request = checked_request({**defaults, **values}, self._limits)
+        return Mapped(request, uploads, tuple(leniency.notes))
+
+    def _usable(
+        self, values: dict[str, Any], leniency: Leniency, defaults: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The values, each replaced by the nearest that the job API takes; those without one are left out."""
+        usable = {
+            name: used
+            for name, value in values.items()
+            if (used := self._usable_value(name, value, leniency)) is not None
+        }
+        _settle_interval(usable, leniency)
+        _settle_window(usable, leniency)
+        if "seed" in usable:
+            songs = usable.get("batch_size", defaults.get("batch_size", self._limits.default_batch_size))
+            usable["seed"] = leniency.seeds(usable["seed"], songs if isinstance(songs, int) else 1)
+        return usable
+
+    def _usable_value(self, name: str, value: Any, leniency: Leniency) -> Any:
+        schema = self._schema[name]
+        match name:
+            case "model":
+                model = leniency.choice(name, value, (*self._limits.choices["model"], "default"))
+                return None if model == "default" else model
+            case "lm_model_path" | "lm_backend":
+                return leniency.choice(name, value, self._limits.choices[name])
+            case "infer_method" | "repaint_mode" | "chunk_mask_mode":
+                return leniency.choice(name, value, tuple(schema["enum"]))
+            case "vocal_language":
+                return leniency.language(value)
+            case "key_scale":
+                return leniency.key(value)
+            case "time_signature":
+                return leniency.metre(value)
+            case "track_name":
+                names = leniency.known_names(name, [value], TRACKS)
+                return value if names == [value] else (names or [None])[0]
+            case "track_classes":
+                return leniency.known_names(name, value, TRACKS)
+            case "bpm" | "audio_duration":
+                return leniency.positive(name, value, _bounds(schema))
+            case "lm_top_p":  # beyond its range it is off
+                return leniency.share(name, value)
+            case "batch_size":
+                return leniency.number(name, value, Bounds(True, 1, self._limits.max_batch_size))
+            case "timesteps":
+                return leniency.timesteps(value, self._most_timesteps)
+            case "seed" | "repainting_end":  # they depend on other fields
+                return value
+        if name in FREE_TEXT:
+            return leniency.text("prompt" if name == "caption" else name, value, schema["maxLength"])
+        if schema.get("type") == "boolean":
+            return leniency.flag(name, value)
+        if (bounds := Bounds.of(schema)) is not None:
+            return leniency.number(name, value, bounds)
+        return value
+
+
+def _bounds(schema: Mapping[str, Any]) -> Bounds:
+    bounds = Bounds.of(schema)
+    assert bounds is not None
+    return bounds
+
+
+def _translated(fields: Fields, leniency: Leniency, strict: bool) -> dict[str, Any]:
+    """The given values, with the names of tasks, formats, outputs and songs that the job API knows."""
+    values = {name: value for name in REQUEST_FIELDS if (value := fields.get(name)) is not None}
+    if flag_of(fields.get("instrumental")):
+        values["lyrics"] = INSTRUMENTAL
+    if "caption" not in values and "global_caption" in values:
+        values["caption"] = values["global_caption"]
+    for flag, output in OUTPUT_FLAGS.items():
+        if flag_of(fields.get(flag)):
+            values.setdefault("output", output)
+    if isinstance(task := values.get("task_type"), str):
+        word = task.strip().lower()
+        values["task_type"] = TASKS.get(word, word)
+        if word == "cover-nofsq":
+            leniency.note("task_type cover-nofsq was made as cover.")
+    if isinstance(audio_format := values.get("audio_format"), str):
+        word = audio_format.strip().lower()
+        values["audio_format"] = FORMATS.get(word, word)
+    for name in SONG_PATHS:
+        if isinstance(path := values.get(name), str) and (song := song_named(path)):
+            values[name] = song.path
+    if not strict and isinstance(values.get("use_format"), str) and flag_of(values["use_format"]) is None:
+        del values["use_format"]  # its alias `format` is an audio format where it is no flag
+    return values
+
+
+def _settle_interval(values: dict[str, Any], leniency: Leniency) -> None:
+    """Drop an interval of guidance that ends before it starts."""
+    start, end = values.get("cfg_interval_start", 0.0), values.get("cfg_interval_end", 1.0)
+    if _are_numbers(start, end) and end < start:
+        values.pop("cfg_interval_start", None)
+        values.pop("cfg_interval_end", None)
+        leniency.note("cfg_interval_end is before cfg_interval_start: guidance acts at all timesteps.")
+
+
+def _settle_window(values: dict[str, Any], leniency: Leniency) -> None:
+    """Resolve the end of a repaint: -1, and 0 where the start is not negative, mean the end of the source."""
+    start, end = values.get("repainting_start", 0.0), values.pop("repainting_end", None)
+    if end is None:
+        return
+    end = leniency.number("repainting_end", end, Bounds(whole=False))
+    if end is None or end == -1 or (end == 0 and _are_numbers(start) and start >= 0):
+        return
+    if not _are_numbers(start, end):
+        values["repainting_end"] = end
+    elif end <= start:
+        values.pop("repainting_start", None)
+        if _task(values) in WINDOW_TASKS:
+            leniency.note(WHOLE_SOURCE)
+    else:
+        values["repainting_end"] = leniency.number("repainting_end", end, Bounds(whole=False, low=0.0))
+
+
+def renewing_all(mapped: Mapped) -> Mapped:
+    """The same request with a repaint of the whole source."""
+    request = mapped.request.model_copy(update={"repainting_start": 0.0, "repainting_end": None})
+    return replace(mapped, request=request, notes=(*mapped.notes, WHOLE_SOURCE))
+
+
+def _task(values: Mapping[str, Any]) -> str:
+    """The task by its name, which may be none that exists; a value that is no name is refused later."""
+    task = values.get("task_type", Task.TEXT2MUSIC)
+    return task if isinstance(task, str) else Task.TEXT2MUSIC
+
+
+def _are_numbers(*values: Any) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def _used_uploads(fields: Fields, values: dict[str, Any], leniency: Leniency) -> dict[str, BinaryIO]:
+    """The uploads that the request uses; settles the fields that depend on the source.
+
+    A source that is not used is not even read: some clients upload a piece of silence with every request.
+    Raises RequestValidationError for a text in the place of a file, or a file in the place of a text.
+    """
+    task, output = _task(values), Output(values.get("output", Output.SONGS))
+    uploads = fields.files
+    takes_source = output.needs_source or (output is Output.SONGS and task in SOURCE_TASKS)
+    if not takes_source:
+        had_source = uploads.pop("src_audio", None) or values.pop("src_audio_path", None)
+        if had_source and task == Task.TEXT2MUSIC:
+            leniency.note(f"The source audio was ignored: task_type is {Task.TEXT2MUSIC}.")
+    for name in FILES:
+        if name not in uploads and (takes_source or name != "src_audio") and fields.get(name) is not None:
+            raise invalid(name, "Input should be a file, uploaded as multipart/form-data", "file_type")
+    for name in fields.misplaced_files:
+        raise invalid(name, "Input should be text, not a file", "string_type")
+    has_source = "src_audio" in uploads or "src_audio_path" in values
+    if values.get("audio_code_string") and not (takes_source and has_source):
+        values["thinking"] = True  # given codes are always used
+    if task in SILENT_TASKS:
+        values["allow_silent_source"] = True
+    return uploads
+
+
+def _note_fields_without_effect(fields: Fields, leniency: Leniency) -> None:
+    """One sentence about all fields that change nothing and were given another value than the usual one."""
+    named = [
+        name
+        for name, usual in WITHOUT_EFFECT.items()
+        if (value := fields.get(name)) is not None and not _is_usual(value, usual)
+    ]
+    if named:
+        leniency.note(f"Without effect on this server: {', '.join(named)}.")
+
+
+def _is_usual(value: Any, usual: Any) -> bool:
+    if usual is ANY_VALUE:
+        return True
+    if isinstance(usual, bool):
+        return flag_of(value) is usual
+    if isinstance(usual, int | float):
+        return number_in(value) == usual
+    return bool(value == usual)

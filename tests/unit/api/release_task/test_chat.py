@@ -1,0 +1,377 @@
+"""Chat completions: what a message asks for, the plain and the streamed answer, and clients that leave."""
+
+import asyncio
+import base64
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from configs.settings import Settings
+from serve_app.api import readiness
+from serve_app.api.app import create_app
+from serve_app.api.release_task.chat import route
+from serve_app.api.release_task.chat.request import split_text
+from serve_app.api.service import Readiness
+from serve_app.request.spec import JobSpec
+from serve_app.storage import AudioStorage
+from tests.asgi_client import Asking
+from tests.unit.api.conftest import LocalJobService, wav_bytes
+from tests.unit.api.release_task.conftest import CONTENT, Finish
+
+CHAT = "/v1/chat/completions"
+URL = f"data:audio/mpeg;base64,{base64.b64encode(CONTENT).decode()}"
+
+
+def user(content: Any, **fields: Any) -> dict[str, Any]:
+    """A body with one message."""
+    return {"messages": [{"role": "user", "content": content}], **fields}
+
+
+async def until_submitted(service: LocalJobService, jobs: int = 1) -> None:
+    async with asyncio.timeout(30):
+        while len(service.jobs) < jobs:  # noqa: ASYNC110, nobody else tells
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def chat(http: httpx.AsyncClient, service: LocalJobService, finish: Finish) -> Any:
+    """Sends a body and ends its job with songs; the answer."""
+
+    async def send(body: dict[str, Any], songs: int = 1, path: str = CHAT, **changes: Any) -> httpx.Response:
+        before = len(service.jobs)
+        asked = asyncio.create_task(http.post(path, json=body))
+        try:
+            await until_submitted(service, before + 1)
+            finish(songs, **changes)
+            return await asked
+        finally:
+            asked.cancel()
+
+    return send
+
+
+@pytest.fixture
+def specify(http: httpx.AsyncClient, service: LocalJobService) -> Any:
+    """Sends a body and cancels its job; the specification of the job."""
+
+    async def send(body: dict[str, Any]) -> JobSpec:
+        before = len(service.jobs)
+        asked = asyncio.create_task(http.post(CHAT, json=body))
+        try:
+            await until_submitted(service, before + 1)
+            spec = service.last
+            service.tracker.cancel(service.jobs[-1].job_id)
+            assert (await asked).status_code == 500
+            return spec
+        finally:
+            asked.cancel()
+
+    return send
+
+
+async def test_a_plain_answer(chat: Any, service: LocalJobService) -> None:
+    for path in (CHAT, f"/api{CHAT}"):
+        answer = await chat(user("a sad song", model="acestep/acestep-v15-turbo"), path=path)
+        body = answer.json()
+        job_id = service.jobs[-1].job_id
+        assert answer.status_code == 200
+        assert (body["object"], body["model"], body["task_id"]) == (
+            "chat.completion", "acestep/acestep-v15-turbo", job_id,
+        )  # fmt: skip
+        assert body["id"] == f"chatcmpl-{job_id.replace('-', '')}"
+        (choice,) = body["choices"]
+        assert (choice["index"], choice["finish_reason"]) == (0, "stop")
+        message = choice["message"]
+        assert message["role"] == "assistant"
+        assert message["content"].splitlines() == [
+            "## Metadata", "**Caption:** a sad song of the LM", "**BPM:** 72", "**Duration:** 10s",
+            "**Key:** C Major", "", "## Lyrics", "[Verse]", "The LM sings",
+        ]  # fmt: skip
+        assert message["audio"] == [{"type": "audio_url", "audio_url": {"url": URL}}]
+        assert message["audio_codes"] is None
+        usage = body["usage"]
+        assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"] > 0
+
+
+async def test_every_song_of_a_batch_and_its_codes(chat: Any, service: LocalJobService) -> None:
+    body = user("a song", batch_size=2)
+    codes = ["<|audio_code_1|>", "<|audio_code_2|>"]
+    answer = await chat(body, songs=2, audio_codes=codes, metas={"lyrics": "[Instrumental]"})
+    message = answer.json()["choices"][0]["message"]
+    assert [part["audio_url"]["url"] for part in message["audio"]] == [URL, URL]
+    assert message["audio_codes"] == "\n".join(codes)
+    assert "## Lyrics" not in message["content"]
+    assert service.jobs[-1].job_id
+
+
+@pytest.mark.parametrize(
+    ("audio_format", "media_type"), [("wav", "audio/wav"), ("flac", "audio/flac"), ("aac", "audio/mp4")]
+)
+async def test_the_type_of_the_song(chat: Any, audio_format: str, media_type: str) -> None:
+    answer = await chat(user("a song", audio_config={"format": audio_format}))
+    (part,) = answer.json()["choices"][0]["message"]["audio"]
+    assert part["audio_url"]["url"].startswith(f"data:{media_type};base64,")
+
+
+async def test_defaults_and_fields(specify: Any) -> None:
+    spec = await specify(user("a song"))
+    request = spec.request
+    assert (request.caption, request.lyrics, request.batch_size) == ("a song", "", 1)
+    assert (request.lm_cfg_scale, spec.dit, request.use_random_seed) == (2.0, "acestep-v15-turbo", True)
+    config = {
+        "duration": 7, "bpm": 90, "key_scale": "D minor", "time_signature": "3/4", "vocal_language": "de",
+        "instrumental": True, "format": "wav",
+    }  # fmt: skip
+    fields = {"temperature": 0.5, "top_p": 0.8, "top_k": 30, "seed": 5, "max_tokens": 9, "stop": ["x"]}
+    fields |= {"model": "other/model", "modalities": ["audio"], "audio_config": config}
+    spec = await specify(user("a song", **fields))
+    request = spec.request
+    assert (request.audio_duration, request.bpm, request.key_scale) == (7.0, 90, "D minor")
+    assert (request.time_signature, request.vocal_language, request.audio_format) == ("3/4", "de", "wav")
+    assert (request.lm_temperature, request.lm_top_p, request.lm_top_k) == (0.5, 0.8, 30)
+    assert request.lyrics == "[inst]"
+    assert spec.seeds == (5,)
+    assert len(spec.notes) == 1
+    assert "model" in spec.notes[0]
+
+
+async def test_fields_of_release_task_work_as_there(specify: Any) -> None:
+    spec = await specify(user("a", thinking=True, shift=2, inference_steps=500, seed="1,2,3", batch_size=3))
+    assert (spec.request.thinking, spec.request.shift, spec.seeds) == (True, 2.0, (1, 2, 3))
+    assert spec.request.inference_steps == 200
+    spec = await specify(user("a", param_obj={"bpm": 70}, audioFormat="flac"))
+    assert (spec.request.bpm, spec.request.audio_format) == (70, "flac")
+    spec = await specify({"audio_codes": "<|audio_code_5|>"})
+    assert spec.codes == ((5,),)
+
+
+LYRICS = "la la la\nda da da\n\nna na na\nha ha ha"
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt", "lyrics"),
+    [
+        ("a sad song", "a sad song", ""),
+        ("<prompt>folk</prompt><lyrics>la la</lyrics>", "folk", "la la"),
+        ("<PROMPT> folk </PROMPT>\n<Lyrics>\nla\nla\n</Lyrics>", "folk", "la\nla"),
+        ("<prompt>folk</prompt> and more", "folk", ""),
+        ("a folk song <lyrics>la la</lyrics> please", "a folk song  please", "la la"),
+        ("[Verse 1]\nla la", "", "[Verse 1]\nla la"),
+        ("[PRE-CHORUS]\nla la", "", "[PRE-CHORUS]\nla la"),
+        ("[inst]", "", "[inst]"),
+        (LYRICS, "", LYRICS),
+        ("one\ntwo\nthree", "one\ntwo\nthree", ""),
+        ("\n".join(["a very long line " * 5] * 4), "\n".join(["a very long line " * 5] * 4), ""),
+        ("<prompt>open", "<prompt>open", ""),
+    ],
+)
+def test_what_a_text_is(text: str, prompt: str, lyrics: str) -> None:
+    assert split_text(text) == (prompt, lyrics)
+
+
+async def test_where_the_text_goes(specify: Any) -> None:
+    assert (await specify(user("[verse] la"))).request.lyrics == "[verse] la"
+    spec = await specify(user(LYRICS, lyrics="other words"))
+    assert (spec.request.caption, spec.request.lyrics) == (LYRICS, "other words")
+    spec = await specify(user(LYRICS, sample_mode=True))
+    assert (spec.request.sample_query, spec.request.lyrics, spec.request.caption) == (LYRICS, "", "")
+    assert (await specify(user("", sample_mode=True))).request.sample_mode
+    messages = [
+        {"role": "user", "content": "the first"},
+        {"role": "assistant", "content": "a song"},
+        {"role": "user", "content": [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]},
+        {"role": "system", "content": "not this"},
+    ]
+    assert (await specify({"messages": messages})).request.caption == "one\ntwo"
+
+
+def audio(data: str) -> dict[str, Any]:
+    return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
+
+
+async def test_where_recordings_go(specify: Any) -> None:
+    data = base64.b64encode(wav_bytes()).decode()
+    text = {"type": "text", "text": "a song"}
+    spec = await specify(user([text, audio(data)]))
+    assert (spec.source, spec.reference is not None) == (None, True)
+    url = f"data:audio/wav;base64,{data}"
+    spec = await specify(user([text, audio(url)], task_type="cover"))
+    assert (spec.source is not None, spec.reference) == (True, None)
+    spec = await specify(user([audio(data), audio(url), text], task_type="repaint"))
+    assert spec.source
+    assert spec.reference
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"messages": []},
+        user(""),
+        user([]),
+        {"messages": [{"role": "system", "content": "a song"}]},
+        user([audio("no base64!")]),
+        user([audio("")]),
+        user([{"type": "input_audio"}]),
+        user([audio(base64.b64encode(b"not a song").decode())]),
+    ],
+)
+async def test_nothing_to_make(
+    http: httpx.AsyncClient, service: LocalJobService, body: dict[str, Any]
+) -> None:
+    answer = await http.post(CHAT, json=body)
+    problem = answer.json()
+    assert (answer.status_code, problem["code"], problem["data"]) == (400, 400, None)
+    assert problem["error"] == {
+        "message": problem["detail"], "type": "invalid_request_error", "param": None, "code": 400,
+    }  # fmt: skip
+    assert service.jobs == []
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        ({"json": {"messages": "a song"}}, 422),
+        ({"json": {"messages": [5]}}, 422),
+        ({"json": user(5)}, 422),
+        ({"json": user("a", audio_config="wav")}, 422),
+        ({"json": user("a", audio_config={"format": "midi"})}, 422),
+        ({"json": user("a", task_type="cover")}, 422),
+        ({"data": {"prompt": "a"}}, 415),
+        ({"content": "a song"}, 415),
+        ({"content": "{", "headers": {"Content-Type": "application/json"}}, 400),
+    ],
+)
+async def test_bodies_that_are_no_chat(http: httpx.AsyncClient, options: dict[str, Any], status: int) -> None:
+    answer = await http.post(CHAT, **options)
+    assert answer.status_code == status
+    assert answer.json()["error"]["message"] == answer.json()["detail"]
+    assert isinstance(answer.json()["detail"], str)
+
+
+async def test_a_server_that_is_not_ready(
+    http: httpx.AsyncClient, service: LocalJobService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "FRESH_SECONDS", 0.0)
+    service.parts["Generator"] = Readiness.AWAY
+    answer = await http.post(CHAT, json=user("a song"))
+    assert (answer.status_code, answer.json()["error"]["type"]) == (503, "server_error")
+    assert int(answer.headers["retry-after"]) > 0
+    assert service.jobs == []
+
+
+async def test_a_failed_song(http: httpx.AsyncClient, service: LocalJobService) -> None:
+    asked = asyncio.create_task(http.post(CHAT, json=user("a song")))
+    await until_submitted(service)
+    claim = service.claim()
+    service.tracker.fail(claim.job.job_id, claim.token, "The sound was silent.", retryable=False)
+    answer = await asked
+    assert (answer.status_code, answer.json()["error"]["message"]) == (500, "The sound was silent.")
+
+
+async def test_a_song_that_takes_too_long_is_cancelled(
+    http: httpx.AsyncClient, service: LocalJobService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(route, "PATIENCE_SECONDS", 0.02)
+    answer = await http.post(CHAT, json=user("a song"))
+    assert (answer.status_code, answer.json()["code"]) == (504, 504)
+    await until_cancelled(service)
+
+
+async def until_cancelled(service: LocalJobService) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            view = service.tracker.view(service.jobs[-1].job_id)
+            if view and view.state == "cancelled":
+                return
+            await asyncio.sleep(0.005)
+
+
+# Streams
+
+
+def events(content: bytes) -> list[Any]:
+    """The data of each event; `[DONE]` as text."""
+    texts = content.decode().split("\n\n")
+    assert texts.pop() == ""
+    assert all(text.startswith("data: ") and "\n" not in text for text in texts)
+    return [json.loads(text[6:]) if text != "data: [DONE]" else "[DONE]" for text in texts]
+
+
+async def test_a_stream(chat: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(route, "SIGN_OF_LIFE_SECONDS", 0.001)
+    codes = ["<|audio_code_1|>", None]
+    answer = await chat(user("a song", stream=True, batch_size=2), songs=2, audio_codes=codes)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert (answer.headers["cache-control"], answer.headers["x-accel-buffering"]) == ("no-store", "no")
+    *chunks, done = events(answer.content)
+    assert done == "[DONE]"
+    assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
+    assert len({(chunk["id"], chunk["created"], chunk["model"]) for chunk in chunks}) == 1
+    choices = [chunk["choices"] for chunk in chunks]
+    assert all(len(choice) == 1 and choice[0]["index"] == 0 for choice in choices)
+    deltas = [choice[0]["delta"] for choice in choices]
+    assert deltas[0] == {"role": "assistant", "content": ""}
+    told = [delta for delta in deltas[1:] if delta != {"content": "."}]
+    assert told[0]["content"].startswith("\n\n## Metadata\n**Caption:**")
+    song = {"audio": [{"type": "audio_url", "audio_url": {"url": URL}}]}
+    assert told[1:] == [song, song, {"content": "\n\n[audio_codes]<|audio_code_1|>[/audio_codes]"}, {}]
+    assert [choice[0]["finish_reason"] for choice in choices] == [None] * (len(chunks) - 1) + ["stop"]
+
+
+async def test_signs_of_life_in_a_stream(
+    service: LocalJobService,
+    settings: Settings,
+    storage: AudioStorage,
+    finish: Finish,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(route, "SIGN_OF_LIFE_SECONDS", 0.01)
+    asking = stream(service, settings, storage)
+    async with asyncio.timeout(30):
+        while asking.body.count(b'{"content": "."}') < 3:  # noqa: ASYNC110, nobody else tells
+            await asyncio.sleep(0.005)
+    finish()
+    async with asyncio.timeout(30):
+        while b"[DONE]" not in asking.body:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    asking.leave()
+    await asking.answered
+    assert service.tracker.view(service.jobs[0].job_id).state == "succeeded"
+
+
+async def test_a_failed_stream(http: httpx.AsyncClient, service: LocalJobService) -> None:
+    asked = asyncio.create_task(http.post(CHAT, json=user("a song", stream=True)))
+    await until_submitted(service)
+    claim = service.claim()
+    service.tracker.fail(claim.job.job_id, claim.token, "The sound was silent.", retryable=False)
+    *_, error, last, done = events((await asked).content)
+    assert error["choices"][0]["delta"] == {"content": "\n\nError: The sound was silent."}
+    assert (last["choices"][0]["delta"], last["choices"][0]["finish_reason"]) == ({}, "error")
+    assert done == "[DONE]"
+
+
+def stream(
+    service: LocalJobService, settings: Settings, storage: AudioStorage, streams: bool = True
+) -> Asking:
+    app = create_app(service, settings, storage)
+    headers = {"content-type": "application/json", "host": "server"}
+    asking = Asking(app, "POST", CHAT, headers)
+    asking.send(json.dumps(user("a song", stream=streams)).encode(), more=False)
+    return asking
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_the_job_of_a_client_that_leaves_is_cancelled(
+    service: LocalJobService, settings: Settings, storage: AudioStorage, streams: bool
+) -> None:
+    asking = stream(service, settings, storage, streams)
+    await until_submitted(service)
+    if streams:
+        await asking.begun.wait()
+    service.claim()
+    asking.leave()
+    await until_cancelled(service)
+    await asking.answered

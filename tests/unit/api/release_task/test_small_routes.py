@@ -1,0 +1,173 @@
+"""What the server tells about itself in the ACE-Step API, its examples, and its LoRA routes."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from serve_app.api import readiness
+from serve_app.api.release_task.samples import examples
+from serve_app.api.routes import server
+from serve_app.api.service import Condition, Readiness
+from tests.unit.api.conftest import LocalJobService
+from tests.unit.api.release_task.conftest import Finish, Submit
+
+DIT = "acestep-v15-turbo"
+LM = "acestep-5Hz-lm-0.6B"
+
+
+@pytest.fixture
+def parts(service: LocalJobService, monkeypatch: pytest.MonkeyPatch) -> dict[str, Readiness]:
+    """The readiness of the parts, which is asked for at each call."""
+    monkeypatch.setattr(readiness, "FRESH_SECONDS", 0.0)
+    service.parts = dict.fromkeys(("JobTracker", "LanguageModel", "Generator", "Codec"), Readiness.READY)
+    return service.parts
+
+
+async def told(http: httpx.AsyncClient, path: str, method: str = "GET", **options: Any) -> dict[str, Any]:
+    answer = await http.request(method, path, **options)
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["code"], answer.json()["error"]) == (200, None)
+    return answer.json()["data"]
+
+
+async def test_health_tells_which_models_can_serve(
+    http: httpx.AsyncClient, parts: dict[str, Readiness]
+) -> None:
+    expected = {
+        "status": "ok",
+        "service": "acestep-serve",
+        "version": "1.0",
+        "models_initialized": True,
+        "llm_initialized": True,
+        "loaded_model": DIT,
+        "loaded_lm_model": LM,
+    }
+    assert await told(http, "/health") == await told(http, "/api/health", "POST") == expected
+    parts |= {"Generator": Readiness.AWAY, "LanguageModel": Readiness.AWAY}
+    away = await told(http, "/health")
+    assert (away["models_initialized"], away["llm_initialized"], away["loaded_model"]) == (False, False, None)
+    top = (await http.get("/health")).json()
+    assert (top["status"], top["service"]) == ("ok", "acestep-serve")
+    assert (await http.head("/health")).status_code == 200
+
+
+async def test_health_waits_for_nobody(http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(_: readiness.KnownCondition) -> Condition:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(server, "HEALTH_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(readiness.KnownCondition, "__call__", never)
+    assert (await told(http, "/health"))["models_initialized"] is False
+
+
+async def test_stats(http: httpx.AsyncClient, submit: Submit, finish: Finish) -> None:
+    await submit({})
+    finish()
+    await submit({})
+    for method in ("GET", "POST"):
+        stats = await told(http, "/v1/stats", method)
+        assert stats["jobs"] == {"total": 2, "queued": 1, "running": 0, "succeeded": 1, "failed": 0}
+        assert (stats["queue_size"], stats["queue_maxsize"]) == (1, 200)
+        assert stats["avg_job_seconds"] >= 0
+    assert (await http.get("/v1/stats")).json()["queue_length"] == 1
+
+
+async def test_models(http: httpx.AsyncClient) -> None:
+    for method, path in (("GET", "/v1/models"), ("POST", "/api/v1/models")):
+        body = (await http.request(method, path)).json()
+        assert "code" not in body
+        assert (body["object"], body["default_model"]) == ("list", DIT)
+        (model,) = body["data"]
+        assert (model["id"], model["name"], model["context_length"]) == (f"acestep/{DIT}", DIT, 4096)
+        assert model["id"].split("/")[1] == DIT
+        assert (model["input_modalities"], model["output_modalities"]) == (
+            ["text", "audio"],
+            ["audio", "text"],
+        )
+        assert model["max_output_length"] == 20
+        assert model["pricing"] == {"prompt": "0", "completion": "0", "request": "0"}
+        assert isinstance(model["created"], int)
+
+
+async def test_the_inventory(http: httpx.AsyncClient, parts: dict[str, Readiness]) -> None:
+    for method in ("GET", "POST"):
+        told_now = await told(http, "/v1/model_inventory", method)
+        (model,) = told_now["models"]
+        assert (model["name"], model["is_default"], model["is_loaded"]) == (DIT, True, True)
+        assert model["supported_task_types"] == ["text2music", "cover", "repaint"]
+        assert told_now["lm_models"] == [{"name": LM, "is_loaded": True}]
+        assert (told_now["default_model"], told_now["loaded_lm_model"]) == (DIT, LM)
+        assert told_now["llm_initialized"]
+    parts["Generator"] = Readiness.AWAY
+    assert not (await told(http, "/v1/model_inventory"))["models"][0]["is_loaded"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"model": DIT}, {"model": f"acestep/{DIT}", "slot": 2, "init_llm": True, "lm_model_path": LM}],
+)
+@pytest.mark.usefixtures("parts")
+async def test_loading_what_is_served_changes_nothing(http: httpx.AsyncClient, body: dict[str, Any]) -> None:
+    loaded = await told(http, "/v1/init", "POST", json=body)
+    assert (loaded["slot"], loaded["loaded_model"], loaded["loaded_lm_model"]) == (
+        body.get("slot", 1),
+        DIT,
+        LM,
+    )
+    assert (loaded["llm_initialized"], len(loaded["models"]), len(loaded["lm_models"])) == (True, 1, 1)
+    assert loaded["message"]
+
+
+async def test_no_other_model_is_loaded(http: httpx.AsyncClient) -> None:
+    for body in ({"model": "acestep-v17"}, {"lm_model_path": "acestep-5Hz-lm-70B"}):
+        answer = await http.post("/v1/init", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (400, 400)
+        assert DIT in answer.json()["error"] or LM in answer.json()["error"]
+    for slot in (0, 4, "x", True, 1.5):
+        assert (await http.post("/v1/init", json={"slot": slot})).status_code == 422
+    assert (await told(http, "/v1/reinitialize", "POST"))["reloaded"] == []
+
+
+async def test_examples_of_songs(http: httpx.AsyncClient) -> None:
+    assert len(examples()) >= 20
+    assert len({example["language"] for example in examples()}) >= 10
+    for options in ({}, {"json": {}}, {"json": {"sample_type": "simple_mode"}}):
+        simple = await told(http, "/create_random_sample", "POST", **options)
+        assert set(simple) == {"description", "instrumental", "vocal_language"}
+    whole = await told(http, "/create_random_sample", "POST", data={"sample_type": "custom"})
+    assert set(whole) == {
+        "think", "caption", "lyrics", "bpm", "duration", "keyscale", "language", "timesignature",
+    }  # fmt: skip
+    assert isinstance(whole["bpm"], int)
+    assert isinstance(whole["duration"], int)
+
+
+async def test_every_example_is_a_song_that_this_server_makes(submit: Submit) -> None:
+    for example in examples():
+        spec = await submit(
+            {name: example[name] for name in example if name != "description"} | {"duration": 5}
+        )
+        assert spec.notes == ()
+
+
+async def test_lora_routes_of_a_server_without_adapters(http: httpx.AsyncClient) -> None:
+    status = await told(http, "/v1/lora/status")
+    assert (status["lora_loaded"], status["use_lora"], status["adapters"]) == (False, False, [])
+    assert status["synthetic_default_mode"] is False
+    assert "⚠️" in (await told(http, "/v1/lora/unload", "POST"))["message"]
+    refused = [
+        ("/v1/lora/load", {"lora_path": "folk"}, 400),
+        ("/v1/lora/load", {}, 422),
+        ("/v1/lora/toggle", {"use_lora": True}, 400),
+        ("/v1/lora/toggle", {}, 422),
+        ("/v1/lora/scale", {"scale": 0.5}, 400),
+        ("/v1/lora/scale", {"scale": 1.5}, 422),
+        ("/v1/lora/scale", {"scale": "much"}, 422),
+    ]
+    for path, body, code in refused:
+        answer = await http.post(path, json=body)
+        assert (answer.status_code, answer.json()["code"]) == (code, code)
+    assert (await http.post("/v1/lora/load", json={"lora_path": "x"})).json()["error"].startswith("❌ ")
