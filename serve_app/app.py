@@ -17,6 +17,7 @@ from deployments.common.meter import Meter
 from deployments.common.tracing import span_recorder
 from deployments.generator.deployment import Generator
 from deployments.language_model.deployment import LanguageModel
+from serve_app.announcement import announce, proxy_address
 from serve_app.api.app import create_app
 from serve_app.execution.models import HandleModels
 from serve_app.execution.runner import Runners
@@ -64,6 +65,7 @@ class Ingress:
             self._storage,
             self._spans,
             lambda outdated: self._meter.set(metrics.API_KEYS_OUTDATED, outdated),
+            lambda: announce(self._service.condition, proxy_address),
         )
 
     def check_health(self) -> None:
