@@ -57,6 +57,8 @@ ANY_VALUE = object()
 """Stands for every value of a field that never makes a difference."""
 
 WITHOUT_EFFECT: Mapping[str, Any] = {
+    "lora_name": None,
+    "lora_scale": 1.0,
     "use_cot_metas": True,
     "constrained_decoding": True,
     "constrained_decoding_debug": False,
