@@ -124,7 +124,7 @@ def add_error_handlers(app: FastAPI, answer: AnswerProblem = detail_alone) -> No
 
 
 def problem_of(error: Exception) -> Problem:
-    """What clients are told about an exception of one of the `EXPECTED` types. Faults are logged."""
+    """The problem to tell clients about, for one of the `EXPECTED` exceptions. Faults are logged."""
     match error:
         case RequestValidationError():
             errors = error.errors()

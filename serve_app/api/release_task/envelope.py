@@ -30,7 +30,7 @@ def enveloped_problem(problem: Problem) -> Response:
 
 
 def sentence(problem: Problem) -> str:
-    """What is wrong, in one line: "bpm: …; seed: …" for invalid fields."""
+    """The problem in one line: "bpm: …; seed: …" for invalid fields."""
     if isinstance(problem.detail, str):
         return problem.detail
     return "; ".join(f"{_field(error)}: {error['msg']}" for error in problem.detail)

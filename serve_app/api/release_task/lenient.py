@@ -1,4 +1,4 @@
-"""How a bad value is met: the nearest value that the job API takes, or the default, with a note for the user.
+"""Bad values become the nearest that the job API takes, or the default, with a note for the user.
 
 Clients of the ACE-Step API expect a server that takes nearly everything. A value of another JSON type than
 its field's (an object as a prompt) is left as it is, and the job API refuses it.

@@ -136,7 +136,7 @@ def _metas(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _information(result: dict[str, Any]) -> str:
-    """How the songs were made, and all notes on the request."""
+    """The way in which the songs were made, and all notes on the request."""
     _, _, notes = result["status_message"].partition("! ")
     return "; ".join(filter(None, [result["generation_info"], notes]))
 

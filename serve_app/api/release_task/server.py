@@ -1,4 +1,4 @@
-"""What is served: `/v1/model_inventory`, `/v1/init`, `/v1/reinitialize`, and routes that are not."""
+"""The models that are served, requests to load others, and the routes that are not served."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -71,7 +71,7 @@ def new_completion(job_id: str, model: str) -> Completion:
 
 
 def described(result: dict[str, Any]) -> str:
-    """What a song is, in Markdown."""
+    """A description of a song in Markdown."""
     facts = {
         "Caption": result["metas"].get("caption"),
         "BPM": result["bpm"],

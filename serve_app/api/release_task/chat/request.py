@@ -37,7 +37,7 @@ LYRIC_LINE_LENGTH = 60
 
 @dataclass(frozen=True)
 class Message:
-    """What the last user message says."""
+    """The content of the last user message."""
 
     text: str = ""
     recordings: list[bytes] = field(default_factory=list)

@@ -40,7 +40,7 @@ from serve_app.jobs.model import JobState, JobView
 from serve_app.request.capabilities import Limits
 
 PATIENCE_SECONDS = 600.0
-"""How long a song may take; then the job is cancelled."""
+"""Time that a song may take; then its job is cancelled."""
 LONGEST_WAIT_SECONDS = 60.0
 """Time that the tracker waits for a change at once."""
 SIGN_OF_LIFE_SECONDS = 2.0

@@ -1,4 +1,4 @@
-"""Who may use the ACE-Step API, from which web pages, through which doors, and what errors look like."""
+"""Access to the ACE-Step API: keys, web pages, its two doors, and the form of its errors."""
 
 import logging
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What the server tells about itself in the ACE-Step API, its examples, and its LoRA routes."""
+"""The server tells about itself in the ACE-Step API; its examples, and its LoRA routes."""
 
 import asyncio
 from typing import Any
