@@ -26,7 +26,7 @@ from benchmarks.random_vae import CHANNELS, random_vae
 from configs.domain import LATENT_RATE
 from configs.settings import CodecSettings
 from deployments.codec.engine import VaeEngine
-from deployments.common.messages import Latents
+from deployments.common.latents_store import Latents
 from deployments.common.processor import keep_freed_memory
 from deployments.common.stored_recordings import Samples
 

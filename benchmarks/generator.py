@@ -43,6 +43,7 @@ from deployments.common.processor import engine_thread, keep_freed_memory
 from deployments.common.processor_share import ProcessorShare, Share
 from deployments.generator.batcher import StepBatcher
 from deployments.generator.engine import GeneratorEngine, Song, Velocities
+from deployments.generator.tasks import NO_RECORDINGS, RecordingLatents
 from deployments.generator.text_encoder import PromptTokenizer, TextEncoder
 from deployments.tiny_checkpoints.tokenizer import END_OF_TEXT
 
@@ -83,9 +84,9 @@ class TimedEngine(GeneratorEngine):
         self.frames: list[int] = []
         """The latent frames of each song in each forward."""
 
-    def start(self, request: DenoiseRequest) -> Song:
+    def start(self, request: DenoiseRequest, recordings: RecordingLatents = NO_RECORDINGS) -> Song:
         started = time.perf_counter()
-        song = super().start(request)
+        song = super().start(request, recordings)
         self.prepared.append((started, time.perf_counter()))
         return song
 

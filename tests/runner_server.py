@@ -22,8 +22,10 @@ from deployments.common.messages import (
     Metadata,
     PlanRequest,
     Progress,
+    RecordingRefs,
     SongDescription,
     TokenizeRequest,
+    UsedOptions,
 )
 from serve_app.execution.runner import Runners
 from serve_app.jobs.durable_tracker import DurableTracker
@@ -97,12 +99,12 @@ class Models:
         return AudioCodes(CODES)
 
     async def denoise(
-        self, dit: str, requests: tuple[DenoiseRequest, ...]
+        self, dit: str, requests: tuple[DenoiseRequest, ...], _recordings: RecordingRefs
     ) -> AsyncGenerator[tuple[int, Progress | DenoisedLatents], None]:
         self.dits.append(dit)
         await self._enter("denoising")
         for item in range(len(requests)):
-            yield item, DenoisedLatents(None, 8, None)  # Nobody listens to these callbacks here.
+            yield item, DenoisedLatents(None, UsedOptions(8, None))  # Nobody reads these latents.
 
     async def decode(self, request: DecodeRequest) -> AsyncGenerator[Progress | AudioFile, None]:
         yield Progress("decoding", 0, 1)

@@ -13,9 +13,10 @@ import torch
 
 from configs.domain import INSTRUCTIONS, Task
 from configs.settings import GeneratorSettings, ModelSettings
-from deployments.common.messages import DenoisedLatents, DenoiseRequest, Metadata
+from deployments.common.messages import DenoiseRequest, Metadata
 from deployments.generator.batcher import StepBatcher
-from deployments.generator.engine import GeneratorEngine, Song, Velocities, load_engine
+from deployments.generator.engine import FinishedSong, GeneratorEngine, Song, Velocities, load_engine
+from deployments.generator.tasks import NO_RECORDINGS, RecordingLatents
 
 CHECKPOINTS = Path(__file__).parent / "data" / "dit" / "ckpt"
 CHANNELS = 8
@@ -57,12 +58,12 @@ class WatchedEngine(GeneratorEngine):
         self.full_starts = 0
         """Number of starts that find the memory full of cached data."""
 
-    def start(self, request: DenoiseRequest) -> Song:
+    def start(self, request: DenoiseRequest, recordings: RecordingLatents = NO_RECORDINGS) -> Song:
         self.events.append("start")
         time.sleep(self.start_seconds)
         if self.full_starts:
             raise torch.OutOfMemoryError("no room for a prompt")
-        return super().start(request)
+        return super().start(request, recordings)
 
     def free_memory(self) -> None:
         self.full_starts = max(0, self.full_starts - 1)
@@ -87,20 +88,24 @@ def loaded(variant: str) -> GeneratorEngine:
     return load_engine(models, f"original/acestep-v15-{variant}", GeneratorSettings())
 
 
-def latents_alone(variant: str, request: DenoiseRequest) -> np.ndarray:
+def latents_alone(
+    variant: str, request: DenoiseRequest, recordings: RecordingLatents = NO_RECORDINGS
+) -> np.ndarray:
     engine = loaded(variant)
-    song = engine.start(request)
+    song = engine.start(request, recordings)
     while not song.trajectory.done:
         engine.step([song])
     return engine.finish(song).latents
 
 
-async def run(batcher: StepBatcher, *requests: DenoiseRequest) -> list[np.ndarray]:
+async def run(
+    batcher: StepBatcher, *requests: DenoiseRequest, recordings: RecordingLatents = NO_RECORDINGS
+) -> list[np.ndarray]:
     """Return the latents of one job's songs."""
     found: dict[int, np.ndarray] = {}
-    async with aclosing(batcher.run(requests)) as news:
+    async with aclosing(batcher.run(requests, recordings)) as news:
         async for item, answer in news:
-            if isinstance(answer, DenoisedLatents):
+            if isinstance(answer, FinishedSong):
                 found[item] = answer.latents
     return [found[item] for item in range(len(requests))]
 

@@ -17,9 +17,9 @@ from benchmarks.random_generator import random_generator
 from benchmarks.random_vae import CHANNELS, random_vae
 from configs.domain import INSTRUCTIONS, LATENT_RATE, Task, latent_frames
 from deployments.codec.engine import VaeEngine
-from deployments.common.messages import DenoisedLatents, DenoiseRequest, Metadata, Sampling
+from deployments.common.messages import DenoiseRequest, Metadata, Sampling
 from deployments.generator.batcher import StepBatcher
-from deployments.generator.engine import GeneratorEngine
+from deployments.generator.engine import FinishedSong, GeneratorEngine
 from deployments.generator.text_encoder import PromptTokenizer, TextEncoder
 from deployments.language_model.sampling import draw
 
@@ -122,7 +122,7 @@ def run_out_of_memory(sizes: Sizes) -> Iterator[Figures]:
 async def _finished(batcher: StepBatcher, requests: list[DenoiseRequest]) -> int:
     async def one(request: DenoiseRequest) -> int:
         async with aclosing(batcher.run([request])) as news:
-            return sum([isinstance(answer, DenoisedLatents) async for _, answer in news])
+            return sum([isinstance(answer, FinishedSong) async for _, answer in news])
 
     return sum(await asyncio.gather(*map(one, requests)))
 

@@ -1,6 +1,6 @@
 """The Codec deployment: it encodes recordings to latents and decodes latents to finished audio files.
 
-Waveforms stay inside the replica; requests and answers carry latents and storage URIs.
+Waveforms stay inside the replica; requests and answers carry references to latents and storage URIs.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from ray import serve
 from configs import metrics
 from configs.settings import Settings
 from deployments.common.job_calls import JobCalls
+from deployments.common.latents_store import LatentsStore
 from deployments.common.messages import AudioFile, DecodeRequest, EncodedAudio, EncodeRequest, Progress
 from deployments.common.meter import Meter
 from deployments.common.processor import (
@@ -73,6 +74,7 @@ class Codec:
 
             self._engine = thread.submit(loaded_engine).result()
         keep_freed_memory()  # after loading, so that only memory freed by tiles is kept
+        self._store = LatentsStore()
         self._calls = JobCalls(settings.tracing, "Codec")
         self._meter = Meter(metrics.CODEC_METRICS)
         self._batcher = TileBatcher(
@@ -94,15 +96,19 @@ class Codec:
             async with aclosing(self._batcher.run(tiled)) as tiles_done:
                 async for _ in tiles_done:
                     pass
-            return EncodedAudio(tiled.result.T, gain)
+            return EncodedAudio(await self._store.put(tiled.result.T), gain)
 
     async def decode(self, request: DecodeRequest) -> AsyncGenerator[Progress | AudioFile, None]:
-        """Yield progress, then the finished file. Raises JobError if the song is silent or not finite."""
+        """Yield progress, then the finished file.
+
+        Raises JobError if the song is silent or not finite, ray.exceptions.ObjectLostError if its latents are
+        lost.
+        """
         from deployments.codec.files.file_work import write_song
 
         with self._calls.call("decode", request.origin, "tiles") as enter:
             start = time.monotonic()
-            tiled = self._engine.decoding(request.latents)
+            tiled = self._engine.decoding(await request.latents.read())
             async with aclosing(self._batcher.run(tiled)) as tiles_done:
                 async for done in tiles_done:
                     yield Progress("decoding", done, len(tiled.tiles))
@@ -119,6 +125,9 @@ class Codec:
 
     def check_health(self) -> None:
         self._batcher.check()
+
+    async def __del__(self) -> None:
+        await self._store.linger()
 
     def _count(self, forward: "TileForward") -> None:
         self._meter.count(metrics.VAE_FORWARDS)

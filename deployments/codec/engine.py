@@ -13,7 +13,7 @@ from deployments.checkpoints.errors import CheckpointError
 from deployments.checkpoints.vae_modules import AutoencoderOobleck
 from deployments.codec.folding import compiled_snake, fold
 from deployments.codec.tiles import Tile, cut_into_tiles, even_width
-from deployments.common.messages import Latents
+from deployments.common.latents_store import Latents
 
 if TYPE_CHECKING:
     from deployments.common.stored_recordings import Samples

@@ -1,20 +1,16 @@
 """Requests and answers between the pipeline and the model deployments.
 
-They are frozen dataclasses with numpy arrays for latents, so that the ingress reads them without torch.
-`compose` and `decode` answer with a stream: any number of `Progress`, then one result. `denoise` takes all
-items of a job at once and answers with one stream for all, in pairs (item, progress or result).
+They are frozen dataclasses without torch. Latents travel as references (`latents_store`), so that they go
+from the replica that made them straight to the one that reads them. `compose` and `decode` answer with a
+stream: any number of `Progress`, then one result. `denoise` takes all items of a job at once and answers with
+one stream for all, in pairs (item, progress or result).
 """
 
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-import numpy as np
-import numpy.typing as npt
-
 from configs.domain import NO_USER_INPUT, Task
-
-Latents = npt.NDArray[np.float32]
-"""[frames, channels] at 25 Hz; 64 channels in the official checkpoints."""
+from deployments.common.latents_store import LatentsRef
 
 Stage = Literal["planning", "composing", "denoising", "decoding", "encoding"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -244,8 +240,8 @@ class DiffusionOptions:
 class DenoiseRequest:
     """Asks the DiT to denoise one item.
 
-    `codes` takes precedence over `source`. `source` is [frames, channels] or absent (silence); codes and
-    sources shorter than `frames` are padded with silence latents, longer ones cropped.
+    `codes` takes precedence over the source of the job's `RecordingRefs`. Codes and sources shorter than
+    `frames` are padded with silence latents, longer ones cropped.
     """
 
     task: Task
@@ -258,10 +254,7 @@ class DenoiseRequest:
     frames: int
     seed: int
     codes: tuple[int, ...] | None = None
-    source: Latents | None = None
     window: Window | None = None
-    reference: Latents | None = None
-    """[750, channels] latents of the timbre reference; None is silence."""
     global_caption: str = ""
     """Description of the whole song beside that of the track, for checkpoints for stems."""
     options: DiffusionOptions = DiffusionOptions()
@@ -269,17 +262,35 @@ class DenoiseRequest:
 
 
 @dataclass(frozen=True)
-class DenoisedLatents:
-    """The result of `denoise`, with the options that the model really used."""
+class RecordingRefs:
+    """The latents of a job's recordings, which all its items share; None stands for silence."""
 
-    latents: Latents
+    source: LatentsRef | None = None
+    """[frames, channels]"""
+    reference: LatentsRef | None = None
+    """[750, channels] of the timbre reference."""
+
+
+@dataclass(frozen=True)
+class UsedOptions:
+    """How the DiT really denoised an item."""
+
     steps: int
     guidance_scale: float | None
     """None if the model takes no guidance (distilled checkpoints)."""
     truncated: tuple[str, ...] = ()
     """Texts cut to the DiT's token limits: any of "caption", "lyrics"."""
     timesteps: tuple[float, ...] = ()
-    """The schedule that was used, without its final 0."""
+    """The schedule, without its final 0."""
+
+
+@dataclass(frozen=True)
+class DenoisedLatents:
+    """The result of `denoise` for one item."""
+
+    latents: LatentsRef
+    """[frames, channels]"""
+    used: UsedOptions
 
 
 @dataclass(frozen=True)
@@ -307,7 +318,7 @@ class EncodeRequest:
 class EncodedAudio:
     """The result of `encode`. `latents` is None if the recording is silent; the DiT then gets none."""
 
-    latents: Latents | None
+    latents: LatentsRef | None
     gain: float = 1.0
     """The factor by which the source's samples were multiplied."""
 
@@ -316,9 +327,9 @@ class EncodedAudio:
 class TokenizeRequest:
     """Asks the Generator for the audio codes of a recording's latents."""
 
-    latents: Latents
+    latents: LatentsRef
     window: Window | None = None
-    """The part to tokenize; None is all of it."""
+    """The part to tokenize, which may end after the recording; None is all of it."""
     origin: Origin = Origin()
 
 
@@ -343,7 +354,7 @@ class Splice:
 class DecodeRequest:
     """Asks the codec to decode the latents of one item into an audio file at `uri`."""
 
-    latents: Latents
+    latents: LatentsRef
     seconds: float
     """The file has exactly round(48,000 × seconds) samples per channel."""
     audio_format: str

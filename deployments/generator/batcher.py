@@ -12,22 +12,18 @@ from functools import partial
 from typing import TypeVar
 
 from deployments.common.engine_loop import EngineLoop
-from deployments.common.messages import (
-    AudioCodes,
-    DenoisedLatents,
-    DenoiseRequest,
-    Progress,
-    TokenizeRequest,
-)
+from deployments.common.latents_store import Latents
+from deployments.common.messages import AudioCodes, DenoiseRequest, Progress, Window
 from deployments.common.processor import engine_thread
 from deployments.common.processor_share import FixedShare, Share
 from deployments.common.stall_watch import STALLED_SECONDS
 from deployments.generator.core_pool import CorePool
-from deployments.generator.engine import GeneratorEngine
+from deployments.generator.engine import FinishedSong, GeneratorEngine
 from deployments.generator.measurements import Forward
 from deployments.generator.scheduling import StepBatch, StepScheduler
 from deployments.generator.step_queue import DenoiseJob, ItemUpdate, QueuedSong, StepQueue
 from deployments.generator.stepping import StepOutcome, make_step, prepare_next
+from deployments.generator.tasks import NO_RECORDINGS, RecordingLatents
 
 _FIXED = FixedShare()
 
@@ -70,12 +66,14 @@ class StepBatcher:
         self._loop = EngineLoop("DiT", "a step", self._run_jobs)
         self._last_step_seconds = 0.0
 
-    async def run(self, requests: Sequence[DenoiseRequest]) -> AsyncGenerator[ItemUpdate, None]:
-        """Yield (item index, update) for one job: progress before and after steps, and once the latents.
+    async def run(
+        self, requests: Sequence[DenoiseRequest], recordings: RecordingLatents = NO_RECORDINGS
+    ) -> AsyncGenerator[ItemUpdate, None]:
+        """Yield (item index, update) for one job: progress before and after steps, and once the song.
 
         Raises the exception of the first song that fails.
         """
-        job = DenoiseJob(requests)
+        job = DenoiseJob(requests, recordings)
         self._arrived.append(job)
         self._loop.wake()
         finished = 0
@@ -84,15 +82,15 @@ class StepBatcher:
                 update = await job.updates.get()
                 if isinstance(update, Exception):
                     raise update
-                finished += isinstance(update[1], DenoisedLatents)
+                finished += isinstance(update[1], FinishedSong)
                 yield update
         finally:
             self._remove(job)
 
-    async def tokenize(self, request: TokenizeRequest) -> AudioCodes:
+    async def tokenize(self, latents: Latents, window: Window | None) -> AudioCodes:
         """The audio codes of a recording, computed between two steps of the songs."""
         try:
-            work = partial(self._engine.tokenize, request)
+            work = partial(self._engine.tokenize, latents, window)
             return await self._call(work, self._thread, self._threads_beside_pool())
         except Exception as error:
             self._loop.note_failure(error)

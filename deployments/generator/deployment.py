@@ -9,11 +9,13 @@ from ray import serve
 from configs import metrics
 from configs.settings import Settings
 from deployments.common.job_calls import JobCalls
+from deployments.common.latents_store import LatentsStore
 from deployments.common.messages import (
     AudioCodes,
     DenoisedLatents,
     DenoiseRequest,
     Progress,
+    RecordingRefs,
     TokenizeRequest,
 )
 from deployments.common.meter import Meter
@@ -28,6 +30,7 @@ from deployments.common.processor_share import share_of
 
 if TYPE_CHECKING:
     from deployments.generator.measurements import Forward
+    from deployments.generator.tasks import RecordingLatents
 
 _PROGRESS_SECONDS = 0.25
 """Minimum time between two progress messages of a song.
@@ -57,6 +60,7 @@ class Generator:
             use_threads(settings.generator.threads)
             engine = thread.submit(load_engine, settings.models, checkpoint, settings.generator).result()
         keep_freed_memory()  # after loading, whose memory has gone back to the kernel
+        self._store = LatentsStore()
         self._calls = JobCalls(settings.tracing, "Generator")
         self._meter = Meter(metrics.GENERATOR_METRICS)
         self._batcher = StepBatcher(
@@ -69,22 +73,30 @@ class Generator:
         )
 
     async def denoise(
-        self, requests: tuple[DenoiseRequest, ...]
+        self, requests: tuple[DenoiseRequest, ...], recordings: RecordingRefs
     ) -> AsyncGenerator[tuple[int, Progress | DenoisedLatents], None]:
         """Yield (item index, progress) and once (item index, latents) for each item of a job.
 
-        Raises JobError if the latents of an item are unusable.
+        Raises JobError if the latents of an item are unusable, ray.exceptions.ObjectLostError if those of a
+        recording are lost.
         """
         with self._calls.call("denoise", requests[0].origin, "preparing") as enter:
-            async with aclosing(self._batcher.run(requests)) as news:
-                async for item in news:
+            latents = await _read(recordings)
+            async with aclosing(self._batcher.run(requests, latents)) as news:
+                async for item, update in news:
                     enter("steps")
-                    yield item
+                    if isinstance(update, Progress):
+                        yield item, update
+                    else:
+                        yield item, DenoisedLatents(await self._store.put(update.latents), update.used)
 
     async def tokenize(self, request: TokenizeRequest) -> AudioCodes:
-        """The audio codes of a recording's latents, five a second."""
+        """The audio codes of a recording's latents, five a second.
+
+        Raises ray.exceptions.ObjectLostError if the latents are lost.
+        """
         with self._calls.call("tokenize", request.origin):
-            return await self._batcher.tokenize(request)
+            return await self._batcher.tokenize(await request.latents.read(), request.window)
 
     def ready(self) -> str:
         """The name of the loaded checkpoint."""
@@ -92,6 +104,9 @@ class Generator:
 
     def check_health(self) -> None:
         self._batcher.check()
+
+    async def __del__(self) -> None:
+        await self._store.linger()
 
     def _count(self, forward: "Forward") -> None:
         self._meter.count(metrics.DIT_FORWARDS)
@@ -101,3 +116,13 @@ class Generator:
         self._meter.count(metrics.DIT_TOKEN_SLOTS, forward.token_slots)
         self._meter.count(metrics.DIT_FRAMES, forward.frames)
         self._meter.count(metrics.DIT_PADDING_FRAMES, forward.padding_frames)
+
+
+async def _read(recordings: RecordingRefs) -> "RecordingLatents":
+    from deployments.generator.tasks import RecordingLatents
+
+    source, reference = recordings.source, recordings.reference
+    return RecordingLatents(
+        None if source is None else await source.read(),
+        None if reference is None else await reference.read(),
+    )

@@ -4,7 +4,7 @@ engine = load_engine(settings.models, "acestep-v15-turbo", settings.generator)
 song = engine.start(request)
 while not song.trajectory.done:
     engine.step([song])
-denoised = engine.finish(song)
+finished = engine.finish(song)
 """
 
 from collections.abc import Callable, Sequence
@@ -19,13 +19,8 @@ from deployments.checkpoints.errors import CheckpointError
 from deployments.checkpoints.loading import DiTModules, load_dit, load_text_encoder, load_tokenizer
 from deployments.checkpoints.location import checkpoint_folder
 from deployments.common.errors import JobError
-from deployments.common.messages import (
-    AudioCodes,
-    DenoisedLatents,
-    DenoiseRequest,
-    TokenizeRequest,
-    Window,
-)
+from deployments.common.latents_store import Latents
+from deployments.common.messages import AudioCodes, DenoiseRequest, UsedOptions, Window
 from deployments.common.precision import engine_dtype
 from deployments.generator.conditioning import ConditionEncoder
 from deployments.generator.forward import PackedTransformer
@@ -39,7 +34,7 @@ from deployments.generator.prompts import (
     stem_caption,
 )
 from deployments.generator.schedules import Schedule, renoising_levels, schedule
-from deployments.generator.tasks import TaskContext, TaskContexts
+from deployments.generator.tasks import NO_RECORDINGS, RecordingLatents, TaskContext, TaskContexts
 from deployments.generator.text_encoder import PromptTokenizer, PromptTokens, TextEncoder
 from deployments.generator.trajectory import (
     Condition,
@@ -79,6 +74,14 @@ class Song:
     trajectory: Trajectory
     guidance_scale: float | None
     truncated: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FinishedSong:
+    """The latents of a song after its last step."""
+
+    latents: Latents
+    used: UsedOptions
 
 
 def load_engine(models: "ModelSettings", dit: str, settings: "GeneratorSettings") -> "GeneratorEngine":
@@ -130,13 +133,13 @@ class GeneratorEngine:
         self._transformer.warm_up()
 
     @torch.inference_mode()
-    def start(self, request: DenoiseRequest) -> Song:
-        """Encode the texts and the source and draw the noise."""
+    def start(self, request: DenoiseRequest, recordings: RecordingLatents = NO_RECORDINGS) -> Song:
+        """Encode the texts and the recordings and draw the noise."""
         caption = self._caption_tokens(request, request.instruction)
         lyrics = self.tokenizer(lyric_prompt(request.lyrics, request.language), MAX_LYRIC_TOKENS)
-        reference = None if request.reference is None else self.contexts.tensor(request.reference)
+        reference = None if recordings.reference is None else self.contexts.tensor(recordings.reference)
         prefix = self._conditions.prefix(lyrics.ids, reference)
-        source = self.contexts(request)
+        source = self.contexts(request, recordings.source)
         timesteps = self._timesteps(request, source)
         generator = torch.Generator(self._device).manual_seed(request.seed)
         draw = self._noise_source(generator, request.frames)
@@ -158,10 +161,10 @@ class GeneratorEngine:
         return Song(trajectory, scale, tuple(truncated))
 
     @torch.inference_mode()
-    def tokenize(self, request: TokenizeRequest) -> AudioCodes:
-        """The audio codes of a recording."""
-        window = request.window or Window(0, len(request.latents))
-        return AudioCodes(self.contexts.codes_of(request.latents[window.start : window.end]))
+    def tokenize(self, latents: Latents, window: Window | None = None) -> AudioCodes:
+        """The audio codes of a recording, or of the part of it that is inside the window."""
+        part = latents if window is None else latents[window.start : window.end]
+        return AudioCodes(self.contexts.codes_of(part))
 
     def step(self, songs: Sequence[Song]) -> None:
         """Move each song by one step."""
@@ -200,18 +203,14 @@ class GeneratorEngine:
         return StepSize(tokens, frames, frames - sum(len(row.latents) for row in rows))
 
     @torch.inference_mode()
-    def finish(self, song: Song) -> DenoisedLatents:
+    def finish(self, song: Song) -> FinishedSong:
         """The latents of a song that is done. Raises JobError if they are empty or not finite."""
         latents = song.trajectory.latents
         if not torch.isfinite(latents).all() or not latents.any():
             raise JobError("The model made no sound from this request: its output was empty or not finite.")
-        return DenoisedLatents(
-            latents.cpu().numpy(),
-            song.trajectory.steps,
-            song.guidance_scale,
-            song.truncated,
-            song.trajectory.timesteps,
-        )
+        trajectory = song.trajectory
+        used = UsedOptions(trajectory.steps, song.guidance_scale, song.truncated, trajectory.timesteps)
+        return FinishedSong(latents.cpu().numpy(), used)
 
     @property
     def _device(self) -> torch.device:

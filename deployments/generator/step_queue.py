@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from deployments.common.messages import DenoisedLatents, DenoiseRequest, Progress
-from deployments.generator.engine import GeneratorEngine, Song
+from deployments.common.messages import DenoiseRequest, Progress
+from deployments.generator.engine import FinishedSong, GeneratorEngine, Song
+from deployments.generator.tasks import NO_RECORDINGS, RecordingLatents
 
-ItemUpdate = tuple[int, Progress | DenoisedLatents]
-"""(item index, progress or latents)"""
+ItemUpdate = tuple[int, Progress | FinishedSong]
+"""(item index, progress or finished song)"""
 
 
 @dataclass(eq=False)
@@ -18,6 +19,7 @@ class DenoiseJob:
     """The songs of one job."""
 
     requests: Sequence[DenoiseRequest]
+    recordings: RecordingLatents = NO_RECORDINGS
     songs: list[Song] = field(default_factory=list)
     """The prepared songs, in the order of `requests`."""
     updates: asyncio.Queue[ItemUpdate | Exception] = field(default_factory=asyncio.Queue)
@@ -27,7 +29,7 @@ class DenoiseJob:
         return len(self.songs) == len(self.requests)
 
     def prepare_next(self, engine: GeneratorEngine) -> None:
-        self.songs.append(engine.start(self.requests[len(self.songs)]))
+        self.songs.append(engine.start(self.requests[len(self.songs)], self.recordings))
 
 
 @dataclass(eq=False)

@@ -8,14 +8,13 @@ import torch
 
 from deployments.common.bisection import run_bisected
 from deployments.common.errors import JobError
-from deployments.common.messages import DenoisedLatents
-from deployments.generator.engine import GeneratorEngine, Song, Velocities
+from deployments.generator.engine import FinishedSong, GeneratorEngine, Song, Velocities
 from deployments.generator.step_queue import DenoiseJob
 
 TOO_LARGE = "This song is too long for the memory of the server's model."
 
-StepOutcome = DenoisedLatents | Exception | None
-"""A finished song's latents, the exception with which it failed, or None if it goes on."""
+StepOutcome = FinishedSong | Exception | None
+"""A finished song, the exception with which it failed, or None if it goes on."""
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,24 @@ import torch
 
 from configs.domain import SOURCE_TASKS, WINDOW_TASKS, Task
 from deployments.checkpoints.loading import DiTModules
-from deployments.common.messages import DenoiseRequest, Latents, Window
+from deployments.common.latents_store import Latents
+from deployments.common.messages import DenoiseRequest, Window
 
 REFERENCE_FRAMES = 750
 """Frames of the timbre reference (30 s)."""
+
+
+@dataclass(frozen=True)
+class RecordingLatents:
+    """The latents of a job's recordings; None stands for silence."""
+
+    source: Latents | None = None
+    """[frames, channels]"""
+    reference: Latents | None = None
+    """[750, channels] of the timbre reference."""
+
+
+NO_RECORDINGS = RecordingLatents()
 
 
 @dataclass(frozen=True)
@@ -57,9 +71,10 @@ class TaskContexts:
         """`latents` on the model's device in its dtype."""
         return torch.tensor(latents, device=self._silence.device, dtype=self._silence.dtype)
 
-    def __call__(self, request: DenoiseRequest) -> TaskContext:
+    def __call__(self, request: DenoiseRequest, source: Latents | None) -> TaskContext:
+        """`source` is the latents of the source recording, [frames, channels]."""
         silence = self.silence(request.frames)
-        clean = None if request.source is None else self._fit(self.tensor(request.source), request.frames)
+        clean = None if source is None else self._fit(self.tensor(source), request.frames)
         window = self._window(request)
         if request.codes is not None:
             content = self._fit(self.latents_of(request.codes), request.frames)

@@ -21,7 +21,9 @@ _UNAVAILABLE = (
     ray.exceptions.RayActorError,
     ray.exceptions.WorkerCrashedError,
     ray.exceptions.NodeDiedError,
-    ray.exceptions.ObjectLostError,
+    ray.exceptions.ObjectLostError,  # also where the replica that stored latents has ended
+    ray.exceptions.ObjectStoreFullError,
+    ray.exceptions.OutOfDiskError,
     ray.exceptions.OutOfMemoryError,
     ray.exceptions.TaskCancelledError,
     ray.exceptions.RaySystemError,

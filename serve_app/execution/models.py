@@ -18,6 +18,7 @@ from deployments.common.messages import (
     Metadata,
     PlanRequest,
     Progress,
+    RecordingRefs,
     SongDescription,
     TokenizeRequest,
 )
@@ -39,7 +40,7 @@ class Models(Protocol):
     async def tokenize(self, dit: str, request: TokenizeRequest) -> AudioCodes: ...
 
     def denoise(
-        self, dit: str, requests: tuple[DenoiseRequest, ...]
+        self, dit: str, requests: tuple[DenoiseRequest, ...], recordings: RecordingRefs
     ) -> AsyncGenerator[tuple[int, Progress | DenoisedLatents], None]: ...
 
     def decode(self, request: DecodeRequest) -> AsyncGenerator[Progress | AudioFile, None]: ...
@@ -81,9 +82,9 @@ class HandleModels:
         return codes
 
     def denoise(
-        self, dit: str, requests: tuple[DenoiseRequest, ...]
+        self, dit: str, requests: tuple[DenoiseRequest, ...], recordings: RecordingRefs
     ) -> AsyncGenerator[tuple[int, Progress | DenoisedLatents], None]:
-        return _stream(_served("music model", dit, self._generators).denoise, requests)
+        return _stream(_served("music model", dit, self._generators).denoise, requests, recordings)
 
     def decode(self, request: DecodeRequest) -> AsyncGenerator[Progress | AudioFile, None]:
         return _stream(self._codec.decode, request)
@@ -109,9 +110,9 @@ async def _call(method: Any, request: object) -> Any:
         raise
 
 
-async def _stream(method: Any, request: object) -> AsyncGenerator[Any, None]:
+async def _stream(method: Any, *arguments: object) -> AsyncGenerator[Any, None]:
     """The answers of a streaming deployment method. Closing the generator cancels the call in the replica."""
-    response = method.options(stream=True).remote(request)
+    response = method.options(stream=True).remote(*arguments)
     try:
         async for answer in response:
             yield answer

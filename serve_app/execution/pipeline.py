@@ -15,8 +15,8 @@ from deployments.common.messages import (
     DenoisedLatents,
     DenoiseRequest,
     EncodeRequest,
-    Latents,
     Origin,
+    RecordingRefs,
     Splice,
 )
 from serve_app.execution.analysis import analyse
@@ -39,10 +39,9 @@ from serve_app.request.song_plan import SongPlan
 
 @dataclass(frozen=True)
 class Recordings:
-    """Latents of the user's recordings; None where there is no recording or it is silent."""
+    """The user's recordings as the models need them."""
 
-    source: Latents | None
-    reference: Latents | None
+    latents: RecordingRefs
     gain: float = 1.0
     """Factor that was applied to the source before it was encoded."""
 
@@ -60,7 +59,8 @@ async def run_job(attempt: Attempt) -> FinishedJob:
     recordings = await encode(attempt, source)
     latents = await denoise(attempt, song, codes, recordings)
     files = await decode(attempt, song, latents, recordings.gain)
-    result = job_result(attempt.job, song, codes, latents, files, attempt.timings, attempt.settings)
+    used = [item.used for item in latents]
+    result = job_result(attempt.job, song, codes, used, files, attempt.timings, attempt.settings)
     return FinishedJob(result, tuple(file.uri for file in files), sum(file.byte_count for file in files))
 
 
@@ -108,7 +108,7 @@ async def encode(attempt: Attempt, source: SourceAudio | None) -> Recordings:
             if spec.reference:
                 request = EncodeRequest(spec.reference.uri, "reference", spec.seeds[0], origin=origin)
                 reference = (await attempt.models.encode(request)).latents
-    return Recordings(latents, reference, gain)
+    return Recordings(RecordingRefs(latents, reference), gain)
 
 
 async def denoise(
@@ -130,9 +130,7 @@ async def denoise(
             frames=frames,
             seed=spec.seeds[item],
             codes=codes[item],
-            source=recordings.source,
             window=song.span.window(frames) if song.span else None,
-            reference=recordings.reference,
             global_caption=spec.request.global_caption,
             options=diffusion_options(spec.request),
             origin=origin,
@@ -140,7 +138,9 @@ async def denoise(
 
     with attempt.stage("denoising") as origin:
         questions = tuple(question(item, origin) for item in range(len(spec.seeds)))
-        return await attempt.all_items(DenoisedLatents, attempt.models.denoise(attempt.dit, questions))
+        return await attempt.all_items(
+            DenoisedLatents, attempt.models.denoise(attempt.dit, questions, recordings.latents)
+        )
 
 
 async def decode(

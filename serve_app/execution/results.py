@@ -7,7 +7,7 @@ from configs.domain import code_token
 from configs.settings import Settings
 from deployments.checkpoints.catalog import DiTCheckpoint, Variant, dit_checkpoint
 from deployments.common.audio_formats import extension
-from deployments.common.messages import AudioFile, DenoisedLatents
+from deployments.common.messages import AudioFile, UsedOptions
 from serve_app.jobs.model import Job
 from serve_app.request.planning import dit_model, language_model, words_for_dit
 from serve_app.request.schemas import GenerateRequest, Output
@@ -30,7 +30,7 @@ def job_result(
     job: Job,
     song: SongPlan,
     codes: list[tuple[int, ...] | None],
-    latents: list[DenoisedLatents],
+    used: list[UsedOptions],
     files: list[AudioFile],
     timings: dict[str, float],
     settings: Settings,
@@ -45,8 +45,8 @@ def job_result(
         "first_audio_path": paths[0],
         "second_audio_path": paths[1] if len(paths) > 1 else None,
         "audio_paths": paths,
-        "generation_info": _generation_info(job, latents[0], timings, settings, seeds),
-        "status_message": " ".join([SUCCESS, *_notes(job, song, latents)]),
+        "generation_info": _generation_info(job, used[0], timings, settings, seeds),
+        "status_message": " ".join([SUCCESS, *_notes(job, song, used)]),
         "seed_value": seeds,
         **_facts(request, song, words_for_dit(request, song)),
         "lm_model": language_model(request, settings.models) if has_answer else None,
@@ -120,13 +120,13 @@ def _composed(job: Job, codes: list[tuple[int, ...] | None]) -> bool:
 
 
 def _generation_info(
-    job: Job, latents: DenoisedLatents, timings: dict[str, float], settings: Settings, seeds: str
+    job: Job, used: UsedOptions, timings: dict[str, float], settings: Settings, seeds: str
 ) -> str:
     request = job.spec.request
     dit = dit_checkpoint(dit_model(job.spec, settings.models), settings.models.folder)
     parts = [
-        f"Steps: {latents.steps}, Scale: {request.guidance_scale}, Seeds: {seeds}",
-        f"{_schedule(request, latents, dit)}, Method: {request.infer_method}",
+        f"Steps: {used.steps}, Scale: {request.guidance_scale}, Seeds: {seeds}",
+        f"{_schedule(request, used, dit)}, Method: {request.infer_method}",
     ]
     runs_its_table = dit.variant is Variant.TURBO and request.timesteps is None
     if runs_its_table and request.inference_steps != dit.default_steps:
@@ -135,22 +135,22 @@ def _generation_info(
             f"instead of {request.inference_steps}"
         )
     if job.spec.source and request.cover_noise_strength > 0:
-        parts.append(f"The source under noise took the place of the first steps: {latents.steps} were left")
-    if latents.guidance_scale is None:
+        parts.append(f"The source under noise took the place of the first steps: {used.steps} were left")
+    if used.guidance_scale is None:
         parts.append(f"{dit.name} is distilled and takes no guidance: Scale has no effect")
     parts.append(f"DiT: {dit.name}, LM: {language_model(request, settings.models)}")
     parts.append("Seconds: " + ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in timings.items()))
     return "; ".join(parts)
 
 
-def _schedule(request: GenerateRequest, latents: DenoisedLatents, dit: DiTCheckpoint) -> str:
+def _schedule(request: GenerateRequest, used: UsedOptions, dit: DiTCheckpoint) -> str:
     if request.timesteps is None or not dit.takes_timesteps:
         return f"Shift: {dit.shift(request.shift)}"
-    return "Timesteps: " + " ".join(f"{t:.4g}" for t in latents.timesteps)
+    return "Timesteps: " + " ".join(f"{t:.4g}" for t in used.timesteps)
 
 
-def _notes(job: Job, song: SongPlan, latents: list[DenoisedLatents]) -> list[str]:
-    cut = sorted({text for item in latents for text in item.truncated})
+def _notes(job: Job, song: SongPlan, used: list[UsedOptions]) -> list[str]:
+    cut = sorted({text for item in used for text in item.truncated})
     notes = [*job.spec.notes, *song.notes]
     if cut:
         notes.append(f"Too long for the music model and cut to its limit: {', '.join(cut)}.")

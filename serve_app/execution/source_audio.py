@@ -34,8 +34,7 @@ class SourceAudio:
         if latents is None or source is None:
             return None
         start = round((span.pad_left if span else 0.0) * LATENT_RATE)
-        end = start + max(1, round(source.seconds * LATENT_RATE))
-        window = Window(start, min(end, len(latents)))
+        window = Window(start, start + max(1, round(source.seconds * LATENT_RATE)))
         request = TokenizeRequest(latents, window, origin)
         return (await self._models.tokenize(self._dit, request)).codes
 

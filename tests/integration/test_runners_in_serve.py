@@ -1,17 +1,31 @@
-"""Runners in a real replica. Their thread calls other deployments while the replica's loop is busy."""
+"""Runners in a real replica. Their thread calls other deployments while the replica's loop is busy.
+
+Latents go from one deployment to the next through Ray's object store.
+"""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import ray
 from ray import serve
 
 from configs.settings import Settings
-from deployments.common.messages import AudioFile, DecodeRequest, DenoisedLatents, DenoiseRequest, Progress
+from deployments.common.latents_store import LatentsStore
+from deployments.common.messages import (
+    AudioFile,
+    DecodeRequest,
+    DenoisedLatents,
+    DenoiseRequest,
+    Progress,
+    RecordingRefs,
+    UsedOptions,
+)
 from serve_app.execution.models import HandleModels
 from serve_app.execution.runner import Runners
 from serve_app.execution.runner_thread import RunnerThread
@@ -21,10 +35,13 @@ from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec
 from serve_app.storage import AudioStorage
 from tests.job_tracking import WORK
+from tests.latents import random_latents
 from tests.runner_server import GIVEN
 
 LEASE_SECONDS = 2.0
 STEPS = 100
+FRAMES = 15_000
+"""Of a song of 600 s."""
 PATIENCE_SECONDS = 60.0
 
 
@@ -33,11 +50,12 @@ class Generator:
     """Yields steps until told to finish a job, and records the jobs whose calls were cancelled."""
 
     def __init__(self) -> None:
+        self._store = LatentsStore()
         self._finished: set[str] = set()
         self._cancelled: list[str] = []
 
     async def denoise(
-        self, requests: tuple[DenoiseRequest, ...]
+        self, requests: tuple[DenoiseRequest, ...], _recordings: RecordingRefs
     ) -> AsyncGenerator[tuple[int, Progress | DenoisedLatents], None]:
         job_id = requests[0].origin.job_id
         step = 0
@@ -49,10 +67,13 @@ class Generator:
         except BaseException:
             self._cancelled.append(job_id)
             raise
-        yield 0, DenoisedLatents(None, 8, None)
+        yield 0, DenoisedLatents(await self._store.put(random_latents(FRAMES)), UsedOptions(8, None))
 
     async def finish(self, job_id: str) -> None:
         self._finished.add(job_id)
+
+    async def die(self) -> None:
+        os._exit(1)
 
     async def cancelled(self) -> list[str]:
         return self._cancelled
@@ -60,9 +81,30 @@ class Generator:
 
 @serve.deployment(name="Codec", ray_actor_options={"num_cpus": 0}, graceful_shutdown_timeout_s=1)
 class Codec:
+    """Reads the latents of a job as soon as it may; the size of its file is theirs."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, asyncio.Event] = {}
+        self._called: set[str] = set()
+
     async def decode(self, request: DecodeRequest) -> AsyncGenerator[Progress | AudioFile, None]:
+        job_id = request.origin.job_id
+        self._called.add(job_id)
         yield Progress("decoding", 0, 1)
-        yield AudioFile(request.uri, 0, {"encoding": 0.0})
+        if job_id in self._held:
+            await self._held[job_id].wait()
+        latents = await request.latents.read()
+        assert np.array_equal(latents, random_latents(FRAMES))
+        yield AudioFile(request.uri, latents.nbytes, {"encoding": 0.0})
+
+    async def hold(self, job_id: str) -> None:
+        self._held[job_id] = asyncio.Event()
+
+    async def go_on(self, job_id: str) -> None:
+        self._held[job_id].set()
+
+    async def was_called(self, job_id: str) -> bool:
+        return job_id in self._called
 
 
 @serve.deployment(name="Ingress", ray_actor_options={"num_cpus": 0}, graceful_shutdown_timeout_s=20)
@@ -101,11 +143,11 @@ class Jobs:
     async def cancel(self, job_id: str) -> None:
         await self._tracker.cancel(job_id)
 
-    async def reach(self, job_id: str, state: JobState, progress: float = 0.0) -> JobView:
+    async def reach(self, job_id: str, state: JobState, progress: float = 0.0, attempt: int = 0) -> JobView:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             view = await self._tracker.view(job_id)
-            if view.state is state and view.progress >= progress:
+            if view.state is state and view.progress >= progress and view.attempt >= attempt:
                 return view
             await asyncio.sleep(0.05)
         raise AssertionError(f"the job did not get there: {view}")
@@ -133,6 +175,11 @@ def ingress(settings: Settings) -> Iterator[Any]:
 @pytest.fixture
 def generator(ingress: Any) -> Any:
     return serve.get_deployment_handle("Generator", ingress.app_name)
+
+
+@pytest.fixture
+def codec(ingress: Any) -> Any:
+    return serve.get_deployment_handle("Codec", ingress.app_name)
 
 
 @pytest.fixture
@@ -166,11 +213,35 @@ async def test_a_cancelled_job_stops_the_call_in_another_replica(generator: Any,
     raise AssertionError("the call goes on")
 
 
+async def test_latents_that_are_lost_with_their_replica_cost_an_attempt_and_no_job(
+    generator: Any, codec: Any, jobs: Jobs
+) -> None:
+    await codec.hold.remote("lost")
+    await jobs.submit("lost")
+    await jobs.reach("lost", JobState.RUNNING, progress=0.5)
+    await generator.finish.remote("lost")
+    await eventually_true(codec.was_called, "lost")
+    await asyncio.gather(_answer(generator.die.remote()), return_exceptions=True)
+    assert await generator.cancelled.remote() == []  # a new replica, so its end is known everywhere
+    await codec.go_on.remote("lost")
+    await jobs.reach("lost", JobState.RUNNING, attempt=2)
+    await generator.finish.remote("lost")  # to the replica that took the place of the lost one
+    assert (await jobs.reach("lost", JobState.SUCCEEDED)).attempt == 2
+
+
 async def test_a_replica_that_is_shut_down_hands_its_job_back(ingress: Any, jobs: Jobs) -> None:
     await jobs.submit("unfinished")
     await jobs.reach("unfinished", JobState.RUNNING, progress=0.5)
     await asyncio.to_thread(serve.delete, ingress.app_name)
     assert (await jobs.reach("unfinished", JobState.QUEUED)).attempt == 0
+
+
+async def eventually_true(ask: Any, job_id: str) -> None:
+    for _ in range(1000):
+        if await ask.remote(job_id):
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"this did not come true of job {job_id}")
 
 
 async def _answer(response: Any) -> Any:

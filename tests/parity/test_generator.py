@@ -21,6 +21,7 @@ from configs.settings import GeneratorSettings, ModelSettings
 from deployments.common.messages import DenoiseRequest, DiffusionOptions, Metadata, RepaintMode, Window
 from deployments.generator.engine import GeneratorEngine, Song, load_engine
 from deployments.generator.prompts import caption_prompt, lyric_prompt
+from deployments.generator.tasks import RecordingLatents
 
 TOLERANCE = 5e-5
 GOLDEN = Path(os.environ.get("GOLDEN_DIR", Path(__file__).parents[1] / "data")) / "dit"
@@ -54,7 +55,8 @@ def test_latents_equal_the_original_models(variant: str, name: str, layout: str)
     engine = engine_of(variant, layout)
     golden = tensors("golden", variant)[name]
     scenario = SCENARIOS[variant][name]
-    songs = [engine.start(request_of(variant, scenario, seed)) for seed in scenario["seeds"]]
+    recordings = recordings_of(variant, scenario)
+    songs = [engine.start(request_of(variant, scenario, seed), recordings) for seed in scenario["seeds"]]
     take_noise_like_the_original(songs, scenario)
     latents = torch.stack([run(engine, song) for song in songs])
     assert (latents - golden).abs().max() <= TOLERANCE
@@ -84,8 +86,9 @@ def test_codes_and_covers_reach_the_dit_like_the_original(variant: str, layout: 
     engine, given = engine_of(variant, layout), tensors("inputs", variant)
     scenario = {"task_type": "cover", "frames": 250, "source": "codes"}
     with torch.inference_mode():
-        from_codes = engine.contexts(request_of(variant, scenario, seed=0))
-        from_source = engine.contexts(request_of(variant, scenario | {"source": "source_latents"}, seed=0))
+        from_codes = engine.contexts(request_of(variant, scenario, seed=0), None)
+        plain = request_of(variant, scenario | {"source": None}, seed=0)
+        from_source = engine.contexts(plain, given["src_lat"].numpy())
     channels = given["hints"].shape[-1]
     assert torch.allclose(from_codes.context[:, :channels], given["hints"], atol=1e-5)
     assert torch.allclose(from_source.context[:, :channels], given["src_fsq"], atol=1e-5)
@@ -112,17 +115,13 @@ def run(engine: GeneratorEngine, song: Song) -> torch.Tensor:
 
 def request_of(variant: str, scenario: dict[str, Any], seed: int) -> DenoiseRequest:
     """The request that the scenario's recorded parameters describe."""
-    inputs, given = INPUTS[variant], tensors("inputs", variant)
+    inputs = INPUTS[variant]
     fields = caption_fields(inputs[f"prompt_{scenario['task_type']}"])
     language, lyrics = lyric_fields(inputs["lyric_prompt"])
     conditions: dict[str, Any] = {}
     options: dict[str, Any] = {}
     if scenario["source"] == "codes":
         conditions["codes"] = tuple(inputs["codes"])
-    elif scenario["source"] == "source_latents":
-        conditions["source"] = given["src_lat"].numpy()
-    if scenario.get("reference_latents"):
-        conditions["reference"] = given["refer"].numpy()
     if repaint := scenario.get("repaint"):
         conditions["window"] = Window(*repaint["window_frames"])
         options["repaint_mode"] = RepaintMode(repaint["injection_ratio"], repaint["crossfade_frames"], None)
@@ -151,6 +150,15 @@ def request_of(variant: str, scenario: dict[str, Any], seed: int) -> DenoiseRequ
         seed=seed,
         options=DiffusionOptions(**options),
         **conditions,
+    )
+
+
+def recordings_of(variant: str, scenario: dict[str, Any]) -> RecordingLatents:
+    """The recordings that the scenario's recorded parameters name."""
+    given = tensors("inputs", variant)
+    return RecordingLatents(
+        given["src_lat"].numpy() if scenario["source"] == "source_latents" else None,
+        given["refer"].numpy() if scenario.get("reference_latents") else None,
     )
 
 

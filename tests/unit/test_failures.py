@@ -7,6 +7,9 @@ from deployments.common.errors import EngineError, JobError
 from serve_app.execution.failures import INTERNAL, UNAVAILABLE, Failure, TimeLimitError, classify, frames_of
 from serve_app.jobs.storing.store import StoreError
 
+OWNER_DIED = ray.exceptions.OwnerDiedError("ab" * 28, b"", "")
+"""What the reader of an object gets once the replica that stored it has ended."""
+
 
 def raised_in_a_deployment(
     cause: Exception, remote: str = "Traceback: /srv/secret.py line 1"
@@ -28,6 +31,8 @@ def raised_by_ray(cause: Exception, remote: str) -> ray.exceptions.RayTaskError:
         (KeyError("somebody's lyrics"), INTERNAL, False, "internal"),
         (ray.exceptions.ActorDiedError(), UNAVAILABLE, True, "unavailable"),
         (ray.exceptions.ActorUnavailableError("gone", None), UNAVAILABLE, True, "unavailable"),
+        (raised_by_ray(OWNER_DIED, "Traceback"), UNAVAILABLE, True, "unavailable"),
+        (raised_in_a_deployment(ray.exceptions.OutOfDiskError()), UNAVAILABLE, True, "unavailable"),
         (TimeoutError(), UNAVAILABLE, True, "unavailable"),
         (StoreError("the disk is full"), UNAVAILABLE, True, "unavailable"),
         (raised_in_a_deployment(PermissionError("/srv/secret.wav")), UNAVAILABLE, True, "unavailable"),

@@ -17,7 +17,9 @@ from deployments.common.messages import (
     EncodedAudio,
     EncodeRequest,
     Progress,
+    RecordingRefs,
     TokenizeRequest,
+    UsedOptions,
     Window,
 )
 from serve_app.execution.attempt import Attempt
@@ -28,9 +30,10 @@ from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec, Recording
 from serve_app.storage import AudioStorage
 from tests.job_records import a_job
+from tests.latents import HeldLatents
 from tests.runner_server import GIVEN, Models
 
-LATENTS = np.zeros((128, 64), np.float32)
+LATENTS = HeldLatents(np.zeros((128, 64), np.float32))
 GAIN = 12.5
 MISSING = {"bpm": None, "key_scale": "", "time_signature": ""}
 
@@ -52,9 +55,10 @@ class Codec(Models):
         return await super().tokenize(dit, request)
 
     async def denoise(
-        self, _dit: str, requests: tuple[DenoiseRequest, ...]
+        self, _dit: str, _requests: tuple[DenoiseRequest, ...], recordings: RecordingRefs
     ) -> AsyncGenerator[tuple[int, Progress | DenoisedLatents], None]:
-        yield 0, DenoisedLatents(requests[0].source, 8, None)
+        assert recordings.source is not None
+        yield 0, DenoisedLatents(recordings.source, UsedOptions(8, None))
 
     async def decode(self, request: DecodeRequest) -> AsyncGenerator[Progress | AudioFile, None]:
         self.decoded = request

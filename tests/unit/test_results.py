@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
 
 from configs.settings import ModelSettings, Settings
 from deployments.checkpoints.catalog import OFFICIAL_DITS
-from deployments.common.messages import AudioFile, DenoisedLatents, Metadata
+from deployments.common.messages import AudioFile, Metadata, UsedOptions
 from serve_app.execution.results import job_result
 from serve_app.jobs.model import Job, Place
 from serve_app.request.draft import draft_of
@@ -32,12 +31,12 @@ def result_of(
 ) -> dict[str, Any]:
     """The result of a job whose latents came back with these steps, scale and timesteps."""
     job = Job("id", spec, Work(), Place(0, 0.0, 1), created_at=0.0)
-    latents = DenoisedLatents(np.zeros((128, 8), np.float32), steps, scale, timesteps=timesteps)
+    used = UsedOptions(steps, scale, timesteps=timesteps)
     return job_result(
         job,
         song_plan(draft_of(job.spec), Metadata(duration=5.0), lm_answered=False),
         [None],
-        [latents],
+        [used],
         [AudioFile("file:///0.mp3", 1)],
         {"denoising": 1.0},
         Settings(models=models),

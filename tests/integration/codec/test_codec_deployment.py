@@ -15,18 +15,20 @@ from deployments.common.errors import JobError
 from deployments.common.messages import AudioFile, DecodeRequest, EncodeRequest, Progress, Splice
 from tests.decoded_audio import decoded_file, stored_recording
 from tests.encoded_audio import music
-from tests.latents import LATENT_CHANNELS, random_latents
+from tests.latents import LATENT_CHANNELS, HeldLatents, HeldLatentsStore, random_latents
 
 
 @pytest.fixture(scope="module")
 def codec(codec_settings: Settings) -> Any:
     """Return an instance of the class that Serve runs in a replica."""
-    return Codec.func_or_class(codec_settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("deployments.codec.deployment.LatentsStore", HeldLatentsStore)
+        return Codec.func_or_class(codec_settings)
 
 
 @pytest.fixture(scope="module")
-def latents() -> np.ndarray:
-    return random_latents(128)
+def latents() -> HeldLatents:
+    return HeldLatents(random_latents(128))
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ async def decode(codec: Any, request: DecodeRequest) -> list[Progress | AudioFil
 
 
 async def test_latents_become_a_file_with_progress_on_the_way(
-    codec: Any, latents: np.ndarray, tmp_path: Path
+    codec: Any, latents: HeldLatents, tmp_path: Path
 ):
     uri = str(tmp_path / "job" / "1" / "0.wav")
     *progress, file = await decode(codec, DecodeRequest(latents, 5.1, "wav", uri))
@@ -68,13 +70,13 @@ async def test_latents_become_a_file_with_progress_on_the_way(
 
 
 @pytest.mark.parametrize("audio_format", FORMATS)
-async def test_every_format_is_written(codec: Any, latents: np.ndarray, tmp_path: Path, audio_format: str):
+async def test_every_format_is_written(codec: Any, latents: HeldLatents, tmp_path: Path, audio_format: str):
     uri = str(tmp_path / f"song.{FORMATS[audio_format].extension}")
     await decode(codec, DecodeRequest(latents, 2.0, audio_format, uri))
     assert abs(decoded_file(uri).shape[1] - 96_000) < 1_024
 
 
-async def test_the_same_latents_give_the_same_bytes(codec: Any, latents: np.ndarray, tmp_path: Path):
+async def test_the_same_latents_give_the_same_bytes(codec: Any, latents: HeldLatents, tmp_path: Path):
     paths = [tmp_path / name for name in ("first.wav", "second.wav")]
     for path in paths:
         await decode(codec, DecodeRequest(latents, 5.0, "wav", str(path)))
@@ -83,7 +85,7 @@ async def test_the_same_latents_give_the_same_bytes(codec: Any, latents: np.ndar
 
 @pytest.mark.parametrize("audio_format", ["wav", "flac"])
 async def test_a_repaint_keeps_the_source_outside_its_window(
-    codec: Any, latents: np.ndarray, recording: str, tmp_path: Path, audio_format: str
+    codec: Any, latents: HeldLatents, recording: str, tmp_path: Path, audio_format: str
 ):
     uri = str(tmp_path / f"song.{audio_format}")
     await decode(codec, DecodeRequest(latents, 4.0, audio_format, uri, Splice(recording, 1.0, 2.0)))
@@ -95,11 +97,12 @@ async def test_a_repaint_keeps_the_source_outside_its_window(
 
 async def test_a_source_is_padded_and_encoded_whole(codec: Any, recording: str):
     plain = await codec.encode(EncodeRequest(recording, "source"))
-    assert plain.latents.shape == (100, LATENT_CHANNELS)
-    assert plain.latents.dtype == np.float32
-    longer = await codec.encode(EncodeRequest(recording, "source", pad_left=1.0, pad_right=0.5))
-    assert longer.latents.shape == (138, LATENT_CHANNELS)
-    assert np.allclose(longer.latents[35:115], plain.latents[10:90], atol=1e-4)
+    latents = await plain.latents.read()
+    assert (latents.shape, latents.dtype) == ((100, LATENT_CHANNELS), np.float32)
+    padded = await codec.encode(EncodeRequest(recording, "source", pad_left=1.0, pad_right=0.5))
+    longer = await padded.latents.read()
+    assert longer.shape == (138, LATENT_CHANNELS)
+    assert np.allclose(longer[35:115], latents[10:90], atol=1e-4)
 
 
 async def test_sources_of_which_a_part_is_renewed_are_heard_alike_however_quiet_they_are(
@@ -112,13 +115,13 @@ async def test_sources_of_which_a_part_is_renewed_are_heard_alike_however_quiet_
         encoded[level] = await codec.encode(EncodeRequest(str(path), "source", renewed=(1.0, 2.0)))
     assert encoded[0.1].gain > 1
     assert encoded[0.001].gain == pytest.approx(100 * encoded[0.1].gain)
-    assert np.allclose(encoded[0.001].latents, encoded[0.1].latents, atol=1e-3)
+    quiet, loud = [await encoded[level].latents.read() for level in (0.001, 0.1)]
+    assert np.allclose(quiet, loud, atol=1e-3)
 
 
 async def test_a_reference_has_750_frames_of_the_seeds_choice(codec: Any, recording: str):
-    first, other = [
-        (await codec.encode(EncodeRequest(recording, "reference", seed))).latents for seed in (1, 2)
-    ]
+    encoded = [await codec.encode(EncodeRequest(recording, "reference", seed)) for seed in (1, 2)]
+    first, other = [await each.latents.read() for each in encoded]
     assert first.shape == other.shape == (750, LATENT_CHANNELS)
     assert not np.array_equal(first, other)
 
@@ -138,14 +141,14 @@ async def test_a_file_that_is_no_recording_fails_the_job_in_plain_words(codec: A
 
 
 async def test_latents_that_are_not_finite_fail_the_job_and_leave_no_file(codec: Any, tmp_path: Path):
-    broken = random_latents(128) * np.float32(np.nan)
+    broken = HeldLatents(random_latents(128) * np.float32(np.nan))
     with pytest.raises(JobError, match="not finite"):
         await decode(codec, DecodeRequest(broken, 5.0, "wav", str(tmp_path / "song.wav")))
     assert listing(tmp_path) == []
 
 
-async def test_a_cancelled_song_leaves_no_file(codec: Any, latents: np.ndarray, tmp_path: Path):
-    long = np.concatenate([latents] * 3)
+async def test_a_cancelled_song_leaves_no_file(codec: Any, latents: HeldLatents, tmp_path: Path):
+    long = HeldLatents(np.concatenate([latents.latents] * 3))
     request = DecodeRequest(long, 15.0, "mp3", str(tmp_path / "song.mp3"))
     for last_stage in ("decoding", "encoding"):
         async with asyncio.timeout(60):

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,15 +11,18 @@ import pytest
 from configs.domain import INSTRUCTIONS, Task, latent_frames
 from configs.settings import GeneratorSettings, ModelSettings, Settings
 from deployments.common.errors import JobError
+from deployments.common.latents_store import Latents
 from deployments.common.messages import (
     DenoisedLatents,
     DenoiseRequest,
     DiffusionOptions,
     Metadata,
     Progress,
+    RecordingRefs,
     Window,
 )
 from deployments.generator.deployment import Generator
+from tests.latents import HeldLatents, HeldLatentsStore
 from tests.watched_engine import CHANNELS, SONG, changed, noise
 
 
@@ -28,30 +32,45 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Generator:
     settings = Settings(models=models, generator=GeneratorSettings(threads=1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("deployments.generator.deployment._PROGRESS_SECONDS", 0.0)  # Every step is reported.
+        patch.setattr("deployments.generator.deployment.LatentsStore", HeldLatentsStore)
         return Generator.func_or_class(settings, models.dits[0])  # Serve runs this class in a replica.
 
 
-async def latents(generator: Generator, request: DenoiseRequest) -> np.ndarray:
-    return (await answer(generator, request)).latents
+async def latents(generator: Generator, request: DenoiseRequest, **recordings: Latents | None) -> Latents:
+    return await (await answer(generator, request, **recordings)).latents.read()
 
 
-async def answer(generator: Generator, request: DenoiseRequest) -> DenoisedLatents:
-    async with aclosing(generator.denoise((request,))) as stream:
+async def answer(
+    generator: Generator, request: DenoiseRequest, **recordings: Latents | None
+) -> DenoisedLatents:
+    refs = {name: None if held is None else HeldLatents(held) for name, held in recordings.items()}
+    async with aclosing(generator.denoise((request,), RecordingRefs(**refs))) as stream:
         *progress, result = [answer async for item, answer in stream if item == 0]
     assert isinstance(result, DenoisedLatents)
-    assert progress == [Progress("denoising", step, result.steps) for step in range(result.steps + 1)]
+    steps = result.used.steps
+    assert progress == [Progress("denoising", step, steps) for step in range(steps + 1)]
     return result
 
 
-async def same(generator: Generator, left: DenoiseRequest, right: DenoiseRequest) -> bool:
-    return np.array_equal(await latents(generator, left), await latents(generator, right))
+async def same(
+    generator: Generator, left: DenoiseRequest, right: DenoiseRequest, **recordings: Latents | None
+) -> bool:
+    """Tell whether both make the same latents; only the second request has recordings."""
+    return np.array_equal(await latents(generator, left), await latents(generator, right, **recordings))
+
+
+async def changes_nothing(generator: Generator, changes: dict[str, Any]) -> bool:
+    """Tell whether SONG stays the same with other fields and recordings."""
+    recordings = {name: changes[name] for name in ("source", "reference") if name in changes}
+    fields = {name: value for name, value in changes.items() if name not in recordings}
+    return await same(generator, SONG, replace(SONG, **fields), **recordings)
 
 
 async def test_a_song_has_the_asked_frames_and_says_how_it_was_made(generator: Generator) -> None:
     result = await answer(generator, changed(SONG, inference_steps=50, guidance_scale=7.0))
-    assert result.latents.shape == (150, CHANNELS)
-    assert result.latents.dtype == np.float32
-    assert (result.steps, result.guidance_scale, result.truncated) == (8, None, ())
+    found, used = await result.latents.read(), result.used
+    assert (found.shape, found.dtype) == ((150, CHANNELS), np.float32)
+    assert (used.steps, used.guidance_scale, used.truncated) == (8, None, ())
 
 
 @pytest.mark.parametrize("seconds", [0.5, 5.12, 5.16, 16.9, 32.5, 40.5])
@@ -84,7 +103,7 @@ async def test_the_seed_decides_everything(generator: Generator) -> None:
     ],
 )
 async def test_every_condition_is_heard(generator: Generator, change: dict[str, object]) -> None:
-    assert not await same(generator, SONG, replace(SONG, **change))
+    assert not await changes_nothing(generator, change)
 
 
 @pytest.mark.parametrize(
@@ -99,33 +118,36 @@ async def test_every_condition_is_heard(generator: Generator, change: dict[str, 
 async def test_what_a_task_does_not_use_changes_nothing(
     generator: Generator, change: dict[str, object]
 ) -> None:
-    assert await same(generator, SONG, replace(SONG, **change))
+    assert await changes_nothing(generator, change)
 
 
 async def test_codes_win_over_the_source(generator: Generator) -> None:
     coded = replace(SONG, task=Task.COVER, codes=(1, 2, 3), instruction=INSTRUCTIONS[Task.COVER])
-    assert await same(generator, coded, replace(coded, source=noise(150, seed=3)))
+    assert await same(generator, coded, coded, source=noise(150, seed=3))
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.5])
 async def test_cover_strength_fades_the_source(generator: Generator, strength: float) -> None:
-    cover = replace(SONG, task=Task.COVER, source=noise(150, seed=3), instruction=INSTRUCTIONS[Task.COVER])
-    assert not await same(generator, cover, changed(cover, audio_cover_strength=strength))
+    cover, source = replace(SONG, task=Task.COVER, instruction=INSTRUCTIONS[Task.COVER]), noise(150, seed=3)
+    whole = await latents(generator, cover, source=source)
+    faded = await latents(generator, changed(cover, audio_cover_strength=strength), source=source)
+    assert not np.array_equal(whole, faded)
 
 
 @pytest.mark.parametrize("frames", [40, 150, 500])
 async def test_sources_and_codes_of_any_length_fit_the_song(generator: Generator, frames: int) -> None:
     for task in (Task.COVER, Task.REPAINT, Task.LEGO, Task.EXTRACT, Task.COMPLETE):
-        request = replace(SONG, task=task, source=noise(frames, seed=3), window=Window(20, 400))
-        assert (await latents(generator, request)).shape == (150, CHANNELS)
+        request = replace(SONG, task=task, window=Window(20, 400))
+        found = await latents(generator, request, source=noise(frames, seed=3))
+        assert found.shape == (150, CHANNELS)
     coded = replace(SONG, codes=tuple(range(frames // 5)))
     assert (await latents(generator, coded)).shape == (150, CHANNELS)
 
 
 async def test_a_repaint_keeps_the_source_far_from_its_window(generator: Generator) -> None:
     given = noise(150, seed=3)
-    request = replace(SONG, task=Task.REPAINT, source=given, window=Window(60, 90))
-    result = await latents(generator, request)
+    request = replace(SONG, task=Task.REPAINT, window=Window(60, 90))
+    result = await latents(generator, request, source=given)
     assert np.array_equal(result[:40], given[:40])
     assert np.array_equal(result[110:], given[110:])
     assert not np.allclose(result[60:90], given[60:90], atol=0.1)
@@ -133,14 +155,14 @@ async def test_a_repaint_keeps_the_source_far_from_its_window(generator: Generat
 
 async def test_cut_texts_are_reported(generator: Generator) -> None:
     request = replace(SONG, caption="a song " * 300, lyrics="la " * 3000)
-    assert (await answer(generator, request)).truncated == ("caption", "lyrics")
+    assert (await answer(generator, request)).used.truncated == ("caption", "lyrics")
 
 
 async def test_a_failing_song_fails_alone(generator: Generator) -> None:
-    broken = replace(SONG, task=Task.COMPLETE, source=np.full((150, CHANNELS), np.nan, np.float32))
+    broken, no_numbers = replace(SONG, task=Task.COMPLETE), np.full((150, CHANNELS), np.nan, np.float32)
     alone = await latents(generator, SONG)
     good, bad = await asyncio.gather(
-        latents(generator, SONG), answer(generator, broken), return_exceptions=True
+        latents(generator, SONG), answer(generator, broken, source=no_numbers), return_exceptions=True
     )
     assert np.allclose(good, alone, rtol=0, atol=5e-5)
     assert isinstance(bad, JobError)
@@ -155,7 +177,7 @@ async def test_a_short_song_does_not_wait_for_a_long_one(generator: Generator) -
 
     async with asyncio.TaskGroup() as songs:
         long = songs.create_task(ends("long", replace(SONG, frames=1500)))
-        async with aclosing(generator.denoise((replace(SONG, frames=1500),))) as stream:
+        async with aclosing(generator.denoise((replace(SONG, frames=1500),), RecordingRefs())) as stream:
             await anext(stream)  # Both long songs are being made.
         songs.create_task(ends("short", changed(SONG, timesteps=(1.0, 0.5))))
         assert not long.done()
@@ -167,7 +189,7 @@ async def test_a_cancelled_song_stops_within_a_step_and_the_next_one_starts(gene
     third_step = asyncio.Event()
 
     async def watch() -> None:
-        async with aclosing(generator.denoise((replace(SONG, frames=1500),))) as stream:
+        async with aclosing(generator.denoise((replace(SONG, frames=1500),), RecordingRefs())) as stream:
             async for _, answer in stream:
                 seen.append(answer)
                 if len(seen) == 3:

@@ -11,6 +11,7 @@ import torch
 from configs.domain import Task
 from deployments.common.errors import JobError
 from deployments.generator.batcher import StepBatcher
+from deployments.generator.tasks import RecordingLatents
 from tests.watched_engine import (
     CHANNELS,
     LONG,
@@ -72,11 +73,11 @@ async def test_a_song_that_the_model_cannot_do_fails_alone() -> None:
 
 
 async def test_a_job_fails_with_its_first_failing_song() -> None:
-    broken = replace(SONG, task=Task.COMPLETE, source=np.full((150, CHANNELS), np.nan, np.float32))
+    no_numbers = RecordingLatents(np.full((150, CHANNELS), np.nan, np.float32))
     engine = WatchedEngine("turbo")
     batcher = StepBatcher(engine, UNLIMITED)
     with pytest.raises(JobError):
-        await run(batcher, SONG, broken)
+        await run(batcher, SONG, replace(SONG, task=Task.COMPLETE), recordings=no_numbers)
     assert len(await run(batcher, SONG)) == 1
 
 
@@ -84,7 +85,7 @@ async def test_a_prompt_that_cannot_be_encoded_fails_its_job_only() -> None:
     batcher = StepBatcher(WatchedEngine("turbo"), UNLIMITED)
     good, bad = await asyncio.gather(
         run(batcher, SONG),
-        run(batcher, replace(SONG, reference=noise(750, 0)[:, :3])),
+        run(batcher, SONG, recordings=RecordingLatents(reference=noise(750, 0)[:, :3])),
         return_exceptions=True,
     )
     assert len(good) == 1

@@ -16,7 +16,7 @@ from deployments.generator.prompts import stem_caption
 from deployments.generator.tasks import TaskContexts
 from tests.watched_engine import CHANNELS, CHECKPOINTS, SONG, changed, noise
 
-LEGO = replace(SONG, task=Task.LEGO, source=noise(150, seed=1), window=Window(50, 100))
+LEGO = replace(SONG, task=Task.LEGO, window=Window(50, 100))
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_only_a_model_for_stems_works_on_the_whole_song_and_never_in_a_repaint(
 ) -> None:
     request: DenoiseRequest = changed(replace(LEGO, task=task), chunk_mask_mode=mode)
     with torch.inference_mode():
-        context = TaskContexts(modules, stems)(request)
+        context = TaskContexts(modules, stems)(request, noise(150, seed=1))
     mask = context.context[:, CHANNELS:].numpy()
     assert np.count_nonzero(mask.any(axis=1)) == masked
     assert context.window == Window(50, 100)

@@ -12,6 +12,7 @@ from configs.domain import INSTRUCTIONS, Task
 from deployments.common.messages import DenoiseRequest, DiffusionOptions, Progress, RepaintMode, Window
 from deployments.generator.batcher import StepBatcher
 from deployments.generator.measurements import Forward
+from deployments.generator.tasks import RecordingLatents
 from tests.recording_share import RecordingShare
 from tests.watched_engine import (
     LONG,
@@ -26,12 +27,16 @@ from tests.watched_engine import (
 )
 
 
-def any_request(rng: random.Random) -> DenoiseRequest:
-    """Return a song with any length, task, prompt, schedule and guidance."""
+def any_job(rng: random.Random) -> tuple[DenoiseRequest, RecordingLatents]:
+    """Return a song with any length, task, prompt, schedule and guidance, with or without recordings."""
     frames = rng.choice([1, 40, 77, 128, 150, 150, 151, 250, 333, 500])
     task = rng.choice([*Task])
     start = rng.randrange(frames)
-    return replace(
+    recordings = RecordingLatents(
+        source=noise(frames, rng.randrange(1000)) if task is not Task.TEXT2MUSIC else None,
+        reference=noise(750, rng.randrange(1000)) if rng.random() < 0.3 else None,
+    )
+    request = replace(
         SONG,
         task=task,
         instruction=INSTRUCTIONS[task],
@@ -39,10 +44,10 @@ def any_request(rng: random.Random) -> DenoiseRequest:
         lyrics="la " * rng.randint(1, 120),
         frames=frames,
         seed=rng.randrange(1000),
-        codes=tuple(rng.randrange(64_000) for _ in range(frames // 5)) if rng.random() < 0.2 else None,
-        source=noise(frames, rng.randrange(1000)) if task is not Task.TEXT2MUSIC else None,
+        codes=tuple(rng.randrange(64_000) for _ in range(max(1, frames // 5)))
+        if rng.random() < 0.2
+        else None,
         window=Window(start, rng.randint(start + 1, frames)),
-        reference=noise(750, rng.randrange(1000)) if rng.random() < 0.3 else None,
         options=DiffusionOptions(
             inference_steps=rng.randint(1, 12),
             guidance_scale=rng.choice([1.0, 3.0, 7.0]),
@@ -56,6 +61,7 @@ def any_request(rng: random.Random) -> DenoiseRequest:
             repaint_mode=RepaintMode(rng.random(), rng.randrange(20), None),
         ),
     )
+    return request, recordings
 
 
 @pytest.mark.parametrize("tokens_per_forward", [1500, UNLIMITED])
@@ -64,13 +70,15 @@ async def test_24_mixed_jobs_together_make_what_each_makes_alone(
     variant: str, tokens_per_forward: int
 ) -> None:
     rng = random.Random(variant)
-    requests = [any_request(rng) for _ in range(24)]
+    jobs = [any_job(rng) for _ in range(24)]
     engine = WatchedEngine(variant)
     batcher = StepBatcher(engine, tokens_per_forward)
-    together = await asyncio.gather(*(run(batcher, request) for request in requests))
+    together = await asyncio.gather(
+        *(run(batcher, request, recordings=recordings) for request, recordings in jobs)
+    )
     assert max(len(songs) for songs in engine.forwards) > 3
-    for request, (latents,) in zip(requests, together, strict=True):
-        assert np.abs(latents - latents_alone(variant, request)).max() <= ROUNDING
+    for (request, recordings), (latents,) in zip(jobs, together, strict=True):
+        assert np.abs(latents - latents_alone(variant, request, recordings)).max() <= ROUNDING
 
 
 @pytest.mark.parametrize("earlier_steps", [1, 4, 7])

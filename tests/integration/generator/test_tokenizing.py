@@ -11,6 +11,7 @@ from deployments.checkpoints.location import EMBEDDED
 from deployments.common.messages import TokenizeRequest, Window
 from deployments.generator.deployment import Generator
 from deployments.generator.tasks import TaskContexts
+from tests.latents import HeldLatents
 from tests.watched_engine import noise
 
 CODES = 300
@@ -20,14 +21,14 @@ CODES = 300
 def generator(tmp_path_factory: pytest.TempPathFactory) -> Generator:
     models = ModelSettings(source="random", folder=tmp_path_factory.mktemp("models"))
     settings = Settings(models=models, generator=GeneratorSettings(threads=1))
-    return Generator.func_or_class(settings)  # the class that Serve runs in a replica
+    return Generator.func_or_class(settings, models.dits[0])  # Serve runs this class in a replica.
 
 
 @pytest.mark.parametrize(("frames", "codes"), [(150, 30), (151, 31), (3, 1)])
 async def test_a_recording_has_a_code_for_each_five_frames(
     generator: Generator, frames: int, codes: int
 ) -> None:
-    heard = (await generator.tokenize(TokenizeRequest(noise(frames, seed=1)))).codes
+    heard = (await generator.tokenize(TokenizeRequest(HeldLatents(noise(frames, seed=1))))).codes
     assert len(heard) == codes
     assert all(0 <= code < CODE_COUNT for code in heard)
     assert len(set(heard)) > 1 or codes == 1
@@ -35,9 +36,12 @@ async def test_a_recording_has_a_code_for_each_five_frames(
 
 async def test_only_the_window_is_heard(generator: Generator) -> None:
     latents = noise(150, seed=1)
-    part = await generator.tokenize(TokenizeRequest(latents, Window(25, 75)))
-    assert part == await generator.tokenize(TokenizeRequest(latents[25:75]))
-    assert part.codes == (await generator.tokenize(TokenizeRequest(latents))).codes[5:15]
+    whole, inside = HeldLatents(latents), HeldLatents(latents[25:75])
+    part = await generator.tokenize(TokenizeRequest(whole, Window(25, 75)))
+    assert part == await generator.tokenize(TokenizeRequest(inside))
+    assert part.codes == (await generator.tokenize(TokenizeRequest(whole))).codes[5:15]
+    end = await generator.tokenize(TokenizeRequest(whole, Window(100, 200)))
+    assert end == await generator.tokenize(TokenizeRequest(whole, Window(100, 150)))
 
 
 def test_codes_of_the_embedded_model_come_back_from_their_latents(capsys: pytest.CaptureFixture[str]) -> None:

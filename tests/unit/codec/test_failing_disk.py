@@ -22,6 +22,7 @@ from serve_app.storage import BLOCK_BYTES, AudioStorage
 from tests.decoded_audio import decoded
 from tests.encoded_audio import music
 from tests.faulty_disk import KINDS, Fault, faulty_disk
+from tests.latents import HeldLatents
 
 SECONDS = 0.5
 NEVER = 1 << 30
@@ -45,7 +46,7 @@ def clear(folder: str) -> None:
 
 
 def write(folder: str, audio_format: str) -> None:
-    latents = np.zeros((25, 64), np.float32)
+    latents = HeldLatents(np.zeros((25, 64), np.float32))
     request = DecodeRequest(latents, SECONDS, audio_format, f"{folder}/job/1/0.{audio_format}")
     write_song(music(SECONDS), request, lambda _: None)
 
