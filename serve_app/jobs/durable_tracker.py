@@ -302,6 +302,8 @@ class DurableTracker:
             if self._opening is None:
                 self._opening = asyncio.create_task(self._begin())
             return await asyncio.shield(self._opening)
+        if isinstance(problem := self._opened[1].problem, StoreTakenError):
+            raise problem  # The write that found it is about to note it.
         return self._opened
 
     async def _begin(self) -> _Opened:
