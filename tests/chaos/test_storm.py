@@ -1,19 +1,46 @@
 """Every kind of process is killed with SIGKILL. An accepted job ends once, with the music of a calm run."""
 
+import json
 import random
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from serve_app.local_server import local_server
-from tests.chaos.site import PROCESSES, site_of
+from tests.chaos.site import PATIENCE_SECONDS, PROCESSES, Site, site_of
 from tests.chaos.songs import Song, songs
 from tests.chaos.storm import chaos_config, compare, in_turns, ride_out
 
 SONGS = 5
 JOBS = 10
+TASKS = 16
+"""Jobs that clients of the ACE-Step API submit at once."""
 SEED = 2026
+
+
+def release_tasks(site: Site, count: int) -> list[str]:
+    """Ids of tasks that were submitted at once."""
+    song = {"prompt": "a song between two lives", "audio_duration": 1, "batch_size": 1}
+    with ThreadPoolExecutor(count) as clients:
+        answers = [clients.submit(site.ask, "POST", "/release_task", json=song) for _ in range(count)]
+    return [answer.result().json()["data"]["task_id"] for answer in answers]
+
+
+def wait_until_finished(site: Site, tasks: list[str], count: int) -> list[dict[str, Any]]:
+    """The rows of the tasks, once so many have succeeded. None may fail."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        rows = site.ask("POST", "/query_result", json={"task_id_list": tasks}).json()["data"]
+        statuses = [row["status"] for row in rows]
+        assert set(statuses) <= {0, 1}, rows
+        if statuses.count(1) >= count:
+            return list(rows)
+        assert time.monotonic() < deadline, f"fewer than {count} tasks succeeded: {statuses}"
+        time.sleep(0.1)
 
 
 def test_jobs_survive_the_loss_of_every_process_and_of_all_at_once(
@@ -40,6 +67,8 @@ def test_jobs_survive_the_loss_of_every_process_and_of_all_at_once(
             assert max(storm.attempts) > 1
             assert compare(list(made.values()), undisturbed * (JOBS // SONGS)) == []
             waiting = [site.submit(song, f"restart-{index}") for index, song in enumerate(requests)]
+            tasks = release_tasks(site, TASKS)
+            wait_until_finished(site, tasks, TASKS // 4)
             site.kill_all()
         with local_server(config, tmp_path / "second.log") as server:
             site = site_of(server, http)
@@ -47,5 +76,10 @@ def test_jobs_survive_the_loss_of_every_process_and_of_all_at_once(
             assert compare([Song.of(site, results[job_id]) for job_id in waiting], undisturbed) == []
             kept = site.finished(list(made))
             assert {job_id: Song.of(site, result) for job_id, result in kept.items()} == made
+            rows = wait_until_finished(site, tasks, TASKS)
+            assert [len(json.loads(row["result"])) for row in rows] == [1] * TASKS
+            files = {json.loads(row["result"])[0]["file"] for row in rows}
+            assert all(site.ask("GET", file).content for file in files)
+            assert len(files) == TASKS
             counts = site.ask("GET", "/v1/stats").json()["jobs"]
-            assert counts["succeeded"] == sum(counts.values()) == SONGS + JOBS + SONGS
+            assert counts["succeeded"] == sum(counts.values()) == SONGS + JOBS + SONGS + TASKS

@@ -25,6 +25,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from serve_app.api.release_task.fields import KNOWN
 from serve_app.execution.failures import INTERNAL, UNAVAILABLE
 from tests.encoded_audio import music, sound_file
 from tests.live_server import GuardedServer
@@ -83,6 +84,12 @@ class Sender:
         self._came(response.status_code, response.content)
         assert response.status_code < 500, (response.status_code, response.text, body)
         assert response.json()
+
+    def send(self, method: str, path: str, **options: Any) -> requests.Response:
+        """The answer to a request as `requests` takes it."""
+        response = self.session.request(method, self.url + path, timeout=TIMEOUT_SECONDS, **options)
+        self._came(response.status_code, response.content)
+        return response
 
     def _name_a_real_job(self, case: Case) -> None:
         case.path_parameters["job_id"] = self._random.choice(self._jobs)
@@ -192,3 +199,101 @@ def test_mutated_bodies(guarded: GuardedServer) -> None:
         sender.send_body(mutated(draw, body), content_type)
     assert {200, 400, 422} <= set(sender.statuses)
     print(f"\n{MUTATIONS} mutated bodies: {dict(sender.statuses)}")
+
+
+STRANGE: tuple[Any, ...] = (
+    *(None, "", "null", "none", "undefined", "auto", "N/A", "maybe", "1", "-1", "1.5", "NaN", "9" * 400),
+    *(0, -1, 1, 2.5, 10**30, -(10**30), 1e308, True, False, [], {}, [1, [2]], {"a": {"b": []}}),
+    *("\ud800", "nul \0", "♯♭", "<|im_end|>", "[verse]\nla\nla\nla\nla", "<prompt>a</prompt>", "x" * 5_000),
+    *(
+        "/etc/passwd",
+        "/v1/audio?path=/tmp/acestep-serve/x/0.mp3",
+        "data:audio/wav;base64,UklGRg==",
+        "{",
+        "[1",
+    ),
+    *("cover", "repaint", "lego", "mp3", "m4a", "sde", "acestep/acestep-v15-turbo", "en-US", "1,2,-1"),
+)
+"""Values that some field does not expect."""
+MESSAGE_PARTS: tuple[Any, ...] = (
+    "a song",
+    [{"type": "text", "text": "a song"}, {"type": "input_audio", "input_audio": {"data": "UklGRg=="}}],
+    [{"type": "input_audio", "input_audio": {"data": "?"}}],
+    [{"type": "text"}, 5],
+)
+RELEASE_ROUTES = {
+    "/release_task": tuple(sorted(KNOWN)),
+    "/query_result": ("task_id_list", "task_ids", "task_id"),
+    "/v1/audio": ("path",),
+    "/v1/chat/completions": (
+        "messages",
+        "stream",
+        "audio_config",
+        "seed",
+        "lyrics",
+        "sample_mode",
+        "task_type",
+    ),
+    "/format_input": ("prompt", "lyrics", "param_obj", "temperature", "duration"),
+    "/v1/create_sample": ("query", "instrumental", "vocal_language", "temperature"),
+    "/create_random_sample": ("sample_type",),
+    "/v1/init": ("model", "slot", "init_llm", "lm_model_path"),
+    "/v1/lora/load": ("lora_path", "adapter_name"),
+    "/v1/lora/scale": ("scale", "adapter_name"),
+    "/v1/lora/toggle": ("use_lora",),
+    "/cancel_task": ("task_id",),
+    **dict.fromkeys(
+        ("/health", "/v1/stats", "/v1/models", "/v1/model_inventory", "/v1/lora/status"), ("slot",)
+    ),
+    **dict.fromkeys(("/v1/lora/unload", "/v1/reinitialize", "/cleanup/x", "/v1/training/start"), ("a",)),
+}
+"""The routes of the ACE-Step API, and fields that each takes."""
+
+
+def release_call(draw: random.Random, path: str) -> dict[str, Any]:
+    """The options of a call with some strange values, in one of the forms of a body."""
+    names = draw.choices(RELEASE_ROUTES[path], k=draw.choice((0, 1, 1, 2, 5)))
+    fields = {name: draw.choice(STRANGE) for name in names}
+    if draw.random() < 0.2:
+        fields["param_obj"] = draw.choice((dict(fields), json.dumps(fields), "{"))
+    if path in {"/release_task", "/v1/chat/completions"}:
+        fields |= {"audio_duration": 1, "batch_size": 1}
+    if path == "/v1/chat/completions" and draw.random() < 0.5:
+        fields["messages"] = [{"role": "user", "content": draw.choice(MESSAGE_PARTS)}]
+    headers = {"X-Strict": "1"} if draw.random() < 0.1 else {}
+    kind = draw.random()
+    if kind < 0.4:
+        return {"data": json.dumps(fields), "headers": {**headers, "Content-Type": "application/json"}}
+    if kind < 0.6:
+        return {"data": {name: str(value).encode("utf-8", "replace") for name, value in fields.items()}}
+    if kind < 0.7:
+        song = ("a.wav", sound_file(music(0.2), "WAV", "PCM_16")[: draw.choice((99, 20_000))])
+        return {
+            "files": {"src_audio": song},
+            "data": {"task_type": draw.choice(("cover", "text2music", "x"))},
+        }
+    if kind < 0.9:
+        content_type = draw.choice(("application/json", "text/plain", "multipart/form-data; boundary=cut"))
+        return {"data": mutated(draw, json.dumps(fields).encode()), "headers": {"Content-Type": content_type}}
+    return {"headers": headers}
+
+
+def test_calls_of_the_ace_step_api(guarded: GuardedServer) -> None:
+    draw = random.Random(3_000)
+    sender = Sender(guarded)
+    routes = list(RELEASE_ROUTES)
+    for number in range(CASES):
+        # Half of the calls go to the route with the most fields.
+        path = "/release_task" if number % 2 else routes[number // 2 % len(routes)]
+        options = release_call(draw, path)
+        method = draw.choice(("GET", "POST", "POST", "POST"))
+        answer = sender.send(method, draw.choice(("", "/api")) + path + draw.choice(("", "", "/")), **options)
+        assert answer.status_code < 500, (path, options, answer.text)
+        assert not 300 <= answer.status_code < 400
+        if answer.headers["Content-Type"] == "application/json":
+            body = answer.json()
+            assert body.get("code", 200) == answer.status_code, (path, options, answer.text)
+            if answer.status_code != 200:
+                assert isinstance(body["detail"], str)
+    assert {200, 400, 422} <= set(sender.statuses)
+    print(f"\n{CASES} calls of the ACE-Step API: {dict(sender.statuses)}")
