@@ -12,6 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 32 << 10
 READING = {"GET", "HEAD", "OPTIONS"}
+EXPOSED = "Content-Disposition, Content-Range, ETag, Retry-After, X-Request-ID"
+"""The response headers that pages of allowed origins may read; CORSMiddleware names them to all pages."""
 _ANY_PORT = "(:[0-9]{1,5})?"
 
 
@@ -27,7 +29,6 @@ def add_guard(app: FastAPI, cors_origins: Sequence[str], hosts: Sequence[str]) -
             allow_origin_regex=origins,
             allow_methods=["GET", "HEAD", "POST", "DELETE", "OPTIONS"],
             allow_headers=["*"],
-            expose_headers=["Content-Disposition", "Content-Range", "ETag", "Retry-After", "X-Request-ID"],
         )
 
 
@@ -53,9 +54,14 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        from_page = self._origins.fullmatch(Headers(scope=scope).get("origin", ""))
+
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Content-Type-Options"] = "nosniff"
+                headers = MutableHeaders(scope=message)
+                headers["X-Content-Type-Options"] = "nosniff"
+                if from_page:
+                    headers["Access-Control-Expose-Headers"] = EXPOSED
             await send(message)
 
         size = sum(len(name) + len(value) for name, value in scope["headers"])

@@ -16,7 +16,7 @@ from deployments.generator.batcher import StepBatcher
 from deployments.generator.engine import Song, Velocities
 from deployments.generator.measurements import Forward
 from deployments.generator.step_queue import StepQueue
-from tests.integration.generator.test_step_batcher import any_request
+from tests.integration.generator.test_step_batcher import any_job
 from tests.recording_share import RecordingShare
 from tests.watched_engine import LONG, ROUNDING, SONG, UNLIMITED, WatchedEngine, latents_alone, run
 
@@ -86,13 +86,15 @@ class HangingEngine(WatchedEngine):
 @pytest.mark.parametrize("tokens_per_forward", [1500, UNLIMITED])
 async def test_24_mixed_jobs_make_what_each_makes_alone(cores: int, tokens_per_forward: int) -> None:
     rng = random.Random(cores)
-    requests = [any_request(rng) for _ in range(24)]
+    jobs = [any_job(rng) for _ in range(24)]
     engine = MeetingEngine("base", cores)
     batcher = StepBatcher(engine, tokens_per_forward, share=RecordingShare(cores))
-    together = await asyncio.gather(*(run(batcher, request) for request in requests))
+    together = await asyncio.gather(
+        *(run(batcher, request, recordings=recordings) for request, recordings in jobs)
+    )
     assert engine.most_at_once == cores
-    for request, (latents,) in zip(requests, together, strict=True):
-        assert np.abs(latents - latents_alone("base", request)).max() <= ROUNDING
+    for (request, recordings), (latents,) in zip(jobs, together, strict=True):
+        assert np.abs(latents - latents_alone("base", request, recordings)).max() <= ROUNDING
 
 
 @pytest.mark.parametrize("songs_of_a_job", [1, 2, 4])
