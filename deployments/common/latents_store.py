@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import ray
 
 Latents = npt.NDArray[np.float32]
 """[frames, channels] at 25 Hz; 64 channels in the official checkpoints."""
@@ -56,6 +55,8 @@ class LatentsStore:
 
     async def put(self, latents: Latents) -> LatentsRef:
         """Copy latents to the object store. Raises ray.exceptions.ObjectStoreFullError."""
+        import ray  # here, because messages are also read before Ray's environment is set, and without Ray
+
         object_ref = await asyncio.to_thread(ray.put, latents)
         self._last_put = time.monotonic()
         self._held.append(object_ref)

@@ -6,6 +6,7 @@ import weakref
 
 import numpy as np
 import pytest
+import ray
 
 from deployments.common import latents_store
 from deployments.common.latents_store import LatentsStore
@@ -13,7 +14,7 @@ from deployments.common.latents_store import LatentsStore
 
 @pytest.fixture(autouse=True)
 def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latents_store.ray, "put", lambda latents: latents)
+    monkeypatch.setattr(ray, "put", lambda latents: latents)
     monkeypatch.setattr(latents_store, "LINGER_SECONDS", 0.3)
     monkeypatch.setattr(latents_store, "HELD_SECONDS", 0.3)
 

@@ -1,4 +1,6 @@
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,3 +90,17 @@ def test_the_token_that_this_user_keeps_is_used(home: Path, monkeypatch: pytest.
     monkeypatch.setattr("os.environ", found)
     prepare_to_join(None)
     assert found["RAY_AUTH_MODE"] == "token"
+
+
+def test_a_command_reads_its_config_file_before_it_imports_ray() -> None:
+    """Ray reads its environment when it is imported, so `prepare_to_join` would come too late."""
+    program = """
+import sys
+from pathlib import Path
+from serve_app.admin import commands, running_tracker
+from serve_app.admin.config_files import read_application
+read_application(Path("serve_config.yaml"))
+sys.exit("ray" in sys.modules)
+"""
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", program], cwd=root, check=True)
