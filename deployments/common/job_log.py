@@ -3,6 +3,8 @@
 import logging
 from typing import Any
 
+from deployments.common.errors import JobError
+
 logger = logging.getLogger("ray.serve")
 
 
@@ -29,3 +31,20 @@ def log_event(event: str, job_id: str, level: int = logging.INFO, **fields: Any)
 def about(job_id: str) -> dict[str, str]:
     """The `extra` of a log line about a job, for lines that are not events."""
     return {"music_job_id": job_id}
+
+
+def refusals_are_no_faults() -> None:
+    """Let this process log a call that raised JobError as information, without a traceback.
+
+    Serve logs every exception of a deployment as an error with its traceback, and watchers of a server's log
+    take a traceback for a server that failed.
+    """
+    logger.addFilter(_without_traceback)  # A filter that is there already is not added again.
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    if record.exc_info and isinstance(record.exc_info[1], JobError):
+        record.levelno, record.levelname = logging.INFO, "INFO"
+        record.msg, record.args = "The call was refused (%s).", (type(record.exc_info[1]).__name__,)
+        record.exc_info = None
+    return True

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from ray._common.formatters import JSONFormatter
 
-from deployments.common.job_log import log_event, logger
+from deployments.common.errors import EngineError, UntrainedError
+from deployments.common.job_log import log_event, logger, refusals_are_no_faults
 from serve_app.jobs.job_log import JobLog
 from serve_app.jobs.storing.journal import Journal
 from serve_app.jobs.tracker import JobTracker
@@ -112,3 +113,20 @@ def test_other_ends(records: list[logging.LogRecord], end: Any, event: str, leve
     tracking.tracker.claim("token")
     end(tracking.tracker, job_id)
     assert (said(records)[-1]["event"], records[-1].levelno) == (event, level)
+
+
+@pytest.mark.parametrize(
+    ("raised", "is_fault"), [(UntrainedError("not trained"), False), (EngineError("x"), True)]
+)
+def test_a_refused_call_is_logged_without_a_traceback_and_a_fault_with_one(
+    records: list[logging.LogRecord], raised: Exception, is_fault: bool
+) -> None:
+    """Serve logs exceptions of deployments in this way."""
+    refusals_are_no_faults()
+    try:
+        raise raised
+    except Exception:
+        logger.exception("Request failed.")
+    (record,) = records
+    assert (record.levelno == logging.ERROR) == is_fault
+    assert ("Traceback" in logging.Formatter().format(record)) == is_fault
