@@ -172,6 +172,13 @@ class Leniency:
             seeds += [RANDOM_SEED] * (songs - len(seeds))
         return ",".join(map(str, seeds))
 
+    def codes(self, value: Any, songs: int) -> Any:
+        """Audio codes of at most `songs` songs."""
+        if not isinstance(value, list) or len(value) <= max(songs, 1):
+            return value
+        self.note(f"audio_code_string has {len(value)} entries for {songs} songs: the others were left out.")
+        return value[: max(songs, 1)]
+
     def _seed(self, entry: int | float | str) -> int:
         number = number_in(entry)
         if number is None or math.isinf(number):

@@ -1,6 +1,7 @@
 """Look-up of fields in a body: at its top level, then in the objects that may hold fields, too.
 
-Null and the empty text mean "not given", and do not hide a value of the same name elsewhere.
+Null, the empty text and arrays of nothing else mean "not given", and do not hide a value of the same name
+elsewhere.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ from serve_app.api.release_task.fields import (
     SPELLINGS,
     UNKNOWN_FACTS,
 )
+from serve_app.request.fields import flag_of
 
 _ARRAYS = frozenset({*ARRAY_FIELDS, "seed"})
 """Fields that may be arrays: in JSON, as JSON text, or as a repeated field of a form."""
@@ -43,8 +45,11 @@ class Fields:
         """The value of a field; None where it is not given."""
         for level in self._levels:
             for spelling in SPELLINGS[name]:
-                if _is_given(name, value := level.get(spelling)):
-                    return array_in_form(value) if name in _ARRAYS and isinstance(value, str) else value
+                value = level.get(spelling)
+                if name in _ARRAYS and isinstance(value, str):
+                    value = array_in_form(value)
+                if is_given(name, value) and (spelling != "format" or _is_flag(value)):
+                    return value
         return None
 
     @property
@@ -75,18 +80,26 @@ class Fields:
                     yield ("object", name)
 
 
-def _is_given(name: str, value: Any) -> bool:
+def is_given(name: str, value: Any) -> bool:
+    """Whether a value of a field counts as given. `name` is the field's name in the job API."""
     if value is None or value == "":
         return False
+    if name in _ARRAYS and isinstance(value, list):
+        return any(entry is not None and entry != "" for entry in value)
     if name in FREE_TEXT or not isinstance(value, str):
         return True
     word = value.strip().lower()
     return bool(word) and word not in ABSENT and not (name in FACTS and word in UNKNOWN_FACTS)
 
 
+def _is_flag(value: Any) -> bool:
+    """Whether a value of `format` is a flag. As any other text it means an audio format to some clients."""
+    return not isinstance(value, str) or flag_of(value) is not None
+
+
 def _form_values(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: array_in_form(value) if name in _ARRAYS else last_in_form(value)
+        name: array_in_form(value) if name in _ARRAY_SPELLINGS else last_in_form(value)
         for name, value in values.items()
     }
 

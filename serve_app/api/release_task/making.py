@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from serve_app.api.access.callers import Caller
 from serve_app.api.intake.submission import Arrival, Submission
 from serve_app.api.release_task.calls import Call
-from serve_app.api.release_task.mapping import DEFAULTS, Mapped, RequestMapper, renewing_all
+from serve_app.api.release_task.mapping import DEFAULTS, Mapped, RequestMapper
 from serve_app.api.responses import SubmitResponse
 from serve_app.api.threads import WorkerPool
 from serve_app.request.errors import invalid
@@ -51,8 +51,8 @@ class JobMaker:
             fields = {str(item["loc"][-1]) for item in error.errors()}
             if strict or fields != {"repainting_end"}:
                 raise
-        # Only the length of the source could tell that the repaint begins behind its end.
-        return await self._submit(renewing_all(mapped), call, arrival, idempotency_key)
+        # Only the length of the source could tell that the window does not fit.
+        return await self._submit(self._mapper.with_fitting_window(mapped), call, arrival, idempotency_key)
 
     async def _submit(
         self, mapped: Mapped, call: Call, arrival: Arrival, idempotency_key: str | None

@@ -71,13 +71,29 @@ class RequestMapper:
         if strict and (refusal := unknown_fields(fields.unknown)):
             raise refusal
         leniency = Leniency()
-        values = _translated(fields, leniency, strict)
+        values = _translated(fields, leniency)
         if not strict:
             values = self._usable(values, leniency, defaults)
         uploads = _used_uploads(fields, values, leniency)
         _note_fields_without_effect(fields, leniency)
         request = checked_request({**defaults, **values}, self._limits)
         return Mapped(request, uploads, tuple(leniency.notes))
+
+    def with_fitting_window(self, mapped: Mapped) -> Mapped:
+        """The same request with a window that fits, after it was refused because of `repainting_end`.
+
+        An end that makes the song too long moves to the greatest length. Without an end, the window begins
+        behind the source, and the whole source is renewed.
+        """
+        start, end = mapped.request.repainting_start, mapped.request.repainting_end
+        if end is None:
+            return _renewing_all(mapped)
+        last = self._limits.max_duration - max(0.0, -start)
+        note = f"repainting_end '{end:g}' became {last:g}, because the song would be too long."
+        noted = replace(mapped, notes=(*mapped.notes, note))
+        if last <= start:
+            return _renewing_all(noted)
+        return replace(noted, request=mapped.request.model_copy(update={"repainting_end": last}))
 
     def _usable(
         self, values: dict[str, Any], leniency: Leniency, defaults: Mapping[str, Any]
@@ -90,16 +106,25 @@ class RequestMapper:
         }
         _settle_interval(usable, leniency)
         _settle_window(usable, leniency)
+        songs = self._songs(usable, defaults)
         if "seed" in usable:
-            songs = usable.get("batch_size", defaults.get("batch_size", self._limits.default_batch_size))
-            usable["seed"] = leniency.seeds(usable["seed"], songs if isinstance(songs, int) else 1)
+            usable["seed"] = leniency.seeds(usable["seed"], songs)
+        if "audio_code_string" in usable:
+            usable["audio_code_string"] = leniency.codes(usable["audio_code_string"], songs)
         return usable
+
+    def _songs(self, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> int:
+        """The number of songs, or 1 for an analysis."""
+        if Output(values.get("output", Output.SONGS)) is not Output.SONGS:
+            return 1
+        songs = values.get("batch_size", defaults.get("batch_size", self._limits.default_batch_size))
+        return songs if isinstance(songs, int) else 1
 
     def _usable_value(self, name: str, value: Any, leniency: Leniency) -> Any:
         schema = self._schema[name]
         match name:
             case "model":
-                model = leniency.choice(name, value, (*self._limits.choices["model"], "default"))
+                model = leniency.choice(name, str(value), (*self._limits.choices["model"], "default"))
                 return None if model == "default" else model
             case "lm_model_path" | "lm_backend":
                 return leniency.choice(name, value, self._limits.choices[name])
@@ -141,7 +166,7 @@ def _bounds(schema: Mapping[str, Any]) -> Bounds:
     return bounds
 
 
-def _translated(fields: Fields, leniency: Leniency, strict: bool) -> dict[str, Any]:
+def _translated(fields: Fields, leniency: Leniency) -> dict[str, Any]:
     """The given values, with the names of tasks, formats, outputs and songs that the job API knows."""
     values = {name: value for name in REQUEST_FIELDS if (value := fields.get(name)) is not None}
     if flag_of(fields.get("instrumental")):
@@ -162,8 +187,6 @@ def _translated(fields: Fields, leniency: Leniency, strict: bool) -> dict[str, A
     for name in SONG_PATHS:
         if isinstance(path := values.get(name), str) and (song := song_named(path)):
             values[name] = song.path
-    if not strict and isinstance(values.get("use_format"), str) and flag_of(values["use_format"]) is None:
-        del values["use_format"]  # its alias `format` is an audio format where it is no flag
     return values
 
 
@@ -194,7 +217,7 @@ def _settle_window(values: dict[str, Any], leniency: Leniency) -> None:
         values["repainting_end"] = leniency.number("repainting_end", end, Bounds(whole=False, low=0.0))
 
 
-def renewing_all(mapped: Mapped) -> Mapped:
+def _renewing_all(mapped: Mapped) -> Mapped:
     """The same request with a repaint of the whole source."""
     request = mapped.request.model_copy(update={"repainting_start": 0.0, "repainting_end": None})
     return replace(mapped, request=request, notes=(*mapped.notes, WHOLE_SOURCE))
@@ -220,8 +243,8 @@ def _used_uploads(fields: Fields, values: dict[str, Any], leniency: Leniency) ->
     uploads = fields.files
     takes_source = output.needs_source or (output is Output.SONGS and task in SOURCE_TASKS)
     if not takes_source:
-        had_source = uploads.pop("src_audio", None) or values.pop("src_audio_path", None)
-        if had_source and task == Task.TEXT2MUSIC:
+        sources = uploads.pop("src_audio", None), values.pop("src_audio_path", None)
+        if any(sources) and task == Task.TEXT2MUSIC:
             leniency.note(f"The source audio was ignored: task_type is {Task.TEXT2MUSIC}.")
     for name in FILES:
         if name not in uploads and (takes_source or name != "src_audio") and fields.get(name) is not None:

@@ -61,9 +61,10 @@ def finished_items(view: JobView, result: dict[str, Any], sign: Sign) -> list[di
         "metas": _metas(result),
         "status_message": ANALYSES.get(output, result["status_message"]),
     }
-    if output in ANALYSES:
-        return [{**common, **_analysis(output, common["metas"], result)}]
     seeds = result["seed_value"].split(", ")
+    if output in ANALYSES:
+        numbered = {"seed_value": seeds[0], "audio_codes": "", "index": 0}
+        return [{**common, **numbered, **_analysis(output, common["metas"], result)}]
     return [
         {
             **common,

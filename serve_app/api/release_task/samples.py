@@ -9,6 +9,7 @@ import yaml
 from fastapi import APIRouter, HTTPException, Request
 from starlette.responses import Response
 
+from configs.domain import INSTRUMENTAL
 from configs.settings import ApiSettings
 from serve_app.api.access.capacity import ClientSlots, Slots
 from serve_app.api.errors import RETRY_SECONDS
@@ -65,7 +66,7 @@ def samples_router(
         return answer(
             {
                 "caption": song.caption,
-                "lyrics": song.lyrics if asked.lyrics or song.lyrics != asked.lyrics else "",
+                "lyrics": song.lyrics if asked.lyrics or song.lyrics != INSTRUMENTAL else "",
                 "bpm": song.bpm,
                 "key_scale": song.key_scale,
                 "time_signature": song.time_signature,

@@ -43,7 +43,7 @@ def tasks_router(
             await maker.admit(caller, idempotency_key)
 
         async with calls.read(request, admit) as call:
-            if not call.body.values and not call.body.files and not is_of_known_type(request):
+            if not call.body.text_bytes and not is_of_known_type(request):
                 raise unsupported_type()
             accepted = await maker.make(call, arrival, strict=x_strict, idempotency_key=idempotency_key)
         return answer(
@@ -101,6 +101,7 @@ async def _views(service: JobService, ids: list[str]) -> dict[str, JobView | Non
 def _task_ids(call: Call) -> Iterator[str]:
     """The ids in any of the forms that clients send: an array, JSON text of one, commas, or a bare id.
 
+    An empty or null entry of an array is the empty id, which no job has.
     Raises RequestValidationError.
     """
     for name in ("task_id_list", "taskIdList", "task_ids", "taskIds", "task_id", "taskId"):
@@ -113,6 +114,9 @@ def _task_ids(call: Call) -> Iterator[str]:
     if len(ids) > MAX_IDS:
         raise invalid(name, f"Input should have at most {MAX_IDS:,} ids")
     for one in ids:
+        if one is None:
+            yield ""
+            continue
         if isinstance(one, bool) or not isinstance(one, str | int):
             raise invalid(name, "Input should be an array of ids, also as JSON text or separated by commas")
         yield str(one)
@@ -121,7 +125,7 @@ def _task_ids(call: Call) -> Iterator[str]:
 def _listed(given: Any) -> Iterator[Any]:
     if isinstance(given, list):
         for entry in given:
-            yield from _listed(entry) if isinstance(entry, str) else [entry]
+            yield from (list(_listed(entry)) or [""]) if isinstance(entry, str) else [entry]
     elif isinstance(given, str) and given.lstrip().startswith(("[", '"')):
         try:
             parsed = bounded_json(given)

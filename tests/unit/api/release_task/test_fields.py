@@ -217,6 +217,11 @@ async def test_bodies_that_are_none(
     assert service.jobs == []
 
 
+@pytest.mark.parametrize("content", ["{}", '{"ai_token": "K"}'])
+async def test_an_empty_object_needs_no_type(submit: Submit, content: str) -> None:
+    assert (await submit(content=content)).request == (await submit({})).request
+
+
 async def test_an_empty_body_of_a_known_type_asks_for_all_defaults(submit: Submit) -> None:
     spec = await submit(content=b"", headers={"Content-Type": "application/json"})
     assert spec.request == (await submit({})).request
@@ -233,6 +238,15 @@ async def test_an_empty_body_of_a_known_type_asks_for_all_defaults(submit: Submi
 async def test_arrays_in_forms(submit: Submit, sent: Any, meant: Any) -> None:
     spec = await submit(data={"track_classes": sent})
     assert spec.request.track_classes == meant
+
+
+async def test_arrays_in_forms_under_each_of_their_names(submit: Submit) -> None:
+    for name in ("instruments", "trackClasses", "completeTrackClasses"):
+        spec = await submit(data={name: ["drums", "bass"]})
+        assert spec.request.track_classes == ("drums", "bass"), name
+    for name in ("audio_codes", "audioCodeString"):
+        assert (await submit(data={name: [CODES, "7"]})).codes == ((5, 6), (7,)), name
+    assert (await submit(data={"custom_timesteps": ["1", "0.5"]})).request.timesteps == (1.0, 0.5)
 
 
 @pytest.mark.parametrize("sent", [["1", "2"], "[1, 2]", "1,2"])
@@ -294,6 +308,18 @@ async def test_malformed_codes_are_refused(http: httpx.AsyncClient) -> None:
     assert answer.json()["detail"].startswith("audio_code_string: ")
 
 
+async def test_empty_codes_are_no_codes(submit: Submit) -> None:
+    for nothing in ([""], [None], [], ""):
+        spec = await submit({"audio_code_string": nothing})
+        assert (spec.request.thinking, spec.codes) == (False, ()), nothing
+
+
+async def test_codes_are_cut_to_the_batch(submit: Submit) -> None:
+    spec = await submit({"audio_codes": [str(song) for song in range(16)], "batch_size": 16})
+    assert spec.codes == tuple((song,) for song in range(8))
+    assert "audio_code_string has 16 entries for 8 songs: the others were left out." in spec.notes
+
+
 async def test_a_seed_counts_only_without_random_seeds(submit: Submit) -> None:
     spec = await submit({"seed": 5})
     assert "seed was ignored: use_random_seed is true." in spec.notes
@@ -310,6 +336,14 @@ async def test_lists_of_seeds_fit_the_batch(submit: Submit) -> None:
     spec = await submit({"seed": "1,2", "use_random_seed": False, "batch_size": 4})
     assert (spec.seeds[:2], len(spec.seeds)) == ((1, 2), 4)
     assert "random" in notes_of(spec)
+
+
+async def test_an_analysis_has_one_seed_and_no_list_is_no_seed(submit: Submit) -> None:
+    spec = await submit({"analysis_only": True, "use_random_seed": False, "seed": "1,2"})
+    assert spec.seeds == (1,)
+    assert "left out" in notes_of(spec)
+    spec = await submit({"seed": [], "use_random_seed": False, "batch_size": 2})
+    assert (len(spec.seeds), spec.notes) == (2, ())
 
 
 @pytest.mark.parametrize("audio_format", ["mp3", "wav", "flac", "wav32", "ogg", "opus", "aac", "MP3"])
@@ -380,6 +414,26 @@ async def test_a_window_that_ends_before_it_begins_is_the_whole_source(
     assert "the whole source was renewed" in notes_of(spec)
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "window", "whole"),
+    [
+        ("1", "30", (1.0, 20.0), False),
+        ("-4", "30", (-4.0, 16.0), False),
+        ("25", "30", (0.0, None), True),
+    ],
+)
+async def test_a_window_that_makes_the_song_too_long_is_bounded(
+    submit: Submit, start: str, end: str, window: tuple[float, float | None], whole: bool
+) -> None:
+    spec = await submit(
+        data={"task_type": "repaint", "repainting_start": start, "repainting_end": end},
+        files={"src_audio": ("a.wav", wav_bytes(2.0))},
+    )
+    assert (spec.request.repainting_start, spec.request.repainting_end) == window
+    assert "repainting_end '30' became" in notes_of(spec)
+    assert ("the whole source was renewed" in notes_of(spec)) == whole
+
+
 async def test_unknown_tracks_are_dropped(submit: Submit) -> None:
     spec = await submit({"track_name": "kazoo", "track_classes": ["Drums", "spoons"]})
     assert (spec.request.track_name, spec.request.track_classes) == (None, ("drums",))
@@ -404,12 +458,18 @@ async def test_the_model_is_found_by_its_name(submit: Submit, name: str) -> None
     spec = await submit({name: "ACE-Step/acestep-v17"})
     assert spec.dit == "acestep-v15-turbo"
     assert "acestep-v17" in notes_of(spec)
+    for sent in (5, True, ["acestep-v15-turbo"], {"name": "a"}):
+        spec = await submit({name: sent})
+        assert spec.dit == "acestep-v15-turbo"
+        assert "model" in notes_of(spec)
 
 
 @pytest.mark.parametrize("sent", ["mp3", "wav", "json"])
 async def test_format_is_a_flag_or_nothing(submit: Submit, sent: str) -> None:
     spec = await submit({"format": sent, "prompt": "a"})
     assert (spec.request.use_format, spec.request.audio_format, spec.notes) == (False, "mp3", ())
+    spec = await submit({"format": sent, "metas": {"use_format": True}, "prompt": "a"})
+    assert spec.request.use_format
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ from typing import Any
 import httpx
 import pytest
 
+from configs.domain import INSTRUMENTAL
 from serve_app.api import readiness
 from serve_app.api.release_task.samples import examples
 from serve_app.api.routes import server
 from serve_app.api.service import Condition, Readiness
+from serve_app.request.song_plan import SongWords
 from tests.unit.api.conftest import LocalJobService
 from tests.unit.api.release_task.conftest import Finish, Submit
 
@@ -171,3 +173,14 @@ async def test_lora_routes_of_a_server_without_adapters(http: httpx.AsyncClient)
         answer = await http.post(path, json=body)
         assert (answer.status_code, answer.json()["code"]) == (code, code)
     assert (await http.post("/v1/lora/load", json={"lora_path": "x"})).json()["error"].startswith("❌ ")
+
+
+async def test_formatting_leaves_empty_lyrics_empty(
+    http: httpx.AsyncClient, service: LocalJobService
+) -> None:
+    fields = {"bpm": 90, "key": "D minor", "time_signature": "3/4", "duration": 7}
+    service.words = SongWords("a better song", INSTRUMENTAL, "en")
+    for lyrics, meant in (("", ""), (INSTRUMENTAL, INSTRUMENTAL)):
+        sent = {"prompt": "a song", "lyrics": lyrics, "param_obj": fields}
+        song = await told(http, "/format_input", "POST", json=sent)
+        assert (song["caption"], song["lyrics"], song["bpm"]) == ("a better song", meant, 90)

@@ -97,6 +97,7 @@ async def test_a_finished_analysis(
     (row,) = await query(http, job_id)
     (item,) = row["items"]
     assert (row["status"], item["file"], item["status_message"]) == (1, "", message)
+    assert (item["seed_value"], item["index"]) == ("7", 0)
     assert item["generation_info"].endswith("The language model could not hear.")
     described = {"genres": "folk", "genre": "folk", "caption": "a sad song of the LM", "bpm": 72}
     if made != "codes":
@@ -164,6 +165,19 @@ async def test_as_many_rows_as_ids_in_their_order(http: httpx.AsyncClient) -> No
     assert [row["task_id"] for row in answer.json()["data"]] == ids
     for empty in ({"json": {}}, {"json": {"task_id_list": []}}, {}):
         assert (await http.post("/query_result", **empty)).json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"json": {"task_id_list": ["a", "", None, " "]}},
+        {"json": {"task_id_list": '["a", "", null, ""]'}},
+        {"data": {"task_id_list": '["a", null, null, ""]'}},
+    ],
+)
+async def test_an_empty_entry_has_a_row_too(http: httpx.AsyncClient, body: dict[str, Any]) -> None:
+    rows = (await http.post("/query_result", **body)).json()["data"]
+    assert [(row["task_id"], row["status"]) for row in rows] == [("a", 2), ("", 2), ("", 2), ("", 2)]
 
 
 async def test_too_many_ids_and_strange_ids_are_refused(http: httpx.AsyncClient) -> None:
@@ -249,6 +263,9 @@ async def test_text2music_does_not_read_its_source(submit: Submit) -> None:
         spec = await submit(data={"prompt": "a"}, files={"ctx_audio": ("a.wav", content)})
         assert spec.source is None
         assert spec.notes == ("The source audio was ignored: task_type is text2music.",)
+    both = {"prompt": "a", "src_audio_path": "/no/such/file.wav"}
+    spec = await submit(data=both, files={"src_audio": ("a.wav", b"not a song")})
+    assert (spec.source, spec.request.src_audio_path) == (None, None)
 
 
 @pytest.mark.parametrize("name", ["src_audio", "ctx_audio", "srcAudio", "ctxAudio"])
