@@ -33,10 +33,7 @@ class Call:
 
     def value(self, name: str) -> Any:
         """A value by name, of a repeated form field the last one; None where it is not given."""
-        value = self.body.values.get(name)
-        if self.body.is_form and isinstance(value, list):
-            value = value[-1]
-        return None if value == "" else value
+        return value_in(self.body, name)
 
 
 class CallReader:
@@ -64,8 +61,22 @@ class CallReader:
         `admit` is given for calls that make jobs: it refuses a caller early, and only these calls are limited
         in number. Raises HTTPException with 400, 401, 408, 413 or 415, or CapacityError.
         """
+        async with self.read_anonymous(request, admit, max_text_bytes) as (body, token):
+            yield Call(self.caller(request, token), body)
+
+    @asynccontextmanager
+    async def read_anonymous(
+        self,
+        request: Request,
+        admit: Callable[[Caller], Awaitable[None]] | None = None,
+        max_text_bytes: int = MAX_TEXT_BYTES,
+    ) -> AsyncIterator[tuple[Body, Any]]:
+        """The body of a call without its key, and the key in the body, before the caller is identified.
+
+        Arguments and errors are those of `read`, except that nothing is refused with 401.
+        """
         if request.method in {"GET", "HEAD"}:
-            yield Call(self.caller(request), Body(dict(request.query_params), is_form=True))
+            yield Body(dict(request.query_params), is_form=True), None
             return
         known = self._callers.recognise(request, keys_in_headers(request))
         may_have_files = is_multipart(request)
@@ -76,25 +87,33 @@ class CallReader:
             if admit is not None and known is not None and may_have_files:
                 await admit(known)
             async with self._bodies.read(request, tolerant=True, max_text_bytes=max_text_bytes) as body:
-                body, token = _without_token(body)
-                yield Call(known or self._caller_with(request, token), body)
+                yield _without_token(body)
 
     async def authenticated(self, request: Request) -> Caller:
         """The sender of a call whose values do not matter, as a dependency of routes."""
         async with self.read(request) as call:
             return call.caller
 
-    def caller(self, request: Request, *tokens: str) -> Caller:
-        """The sender of a request, by its headers or one of the tokens. Raises HTTPException with 401."""
-        keys = [*keys_in_headers(request), *tokens]
+    def caller(self, request: Request, *tokens: Any) -> Caller:
+        """The sender of a request, by its headers or one of the tokens, which are values as they were sent.
+
+        Raises HTTPException with 401.
+        """
+        texts = (token for token in tokens if isinstance(token, str) and token.isascii())
+        keys = [*keys_in_headers(request), *texts]
         caller = self._callers.recognise(request, keys)
         if caller is None:
             problem = "This API key is unknown" if any(keys) else "An API key is needed"
             raise no_key(f"{problem}: {HOW_TO}")
         return caller
 
-    def _caller_with(self, request: Request, token: Any) -> Caller:
-        return self.caller(request, token if isinstance(token, str) and token.isascii() else "")
+
+def value_in(body: Body, name: str) -> Any:
+    """A value by name, of a repeated form field the last one; None where it is not given."""
+    value = body.values.get(name)
+    if body.is_form and isinstance(value, list):
+        value = value[-1]
+    return None if value == "" else value
 
 
 def keys_in_headers(request: Request) -> Iterator[str]:

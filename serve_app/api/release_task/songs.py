@@ -66,8 +66,10 @@ def song_named(text: str) -> NamedSong | None:
 
 def _song(text: str) -> NamedSong | None:
     value = _without_host(text)
-    if value.startswith(f"{ROUTE}?path="):
-        value = unquote(value.partition("?path=")[2].partition("&")[0])
+    route, _, query = value.partition("?")
+    if route.removesuffix("/") == ROUTE:
+        pairs = (pair.partition("=") for pair in query.split("&"))
+        value = next((unquote(path) for name, _, path in pairs if name == "path"), value)
     match = _HERE.fullmatch(value) or _JOB_API.fullmatch(value)
     if match is None:
         return None

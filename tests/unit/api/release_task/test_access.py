@@ -136,6 +136,30 @@ async def test_a_signed_address_opens_a_song(keyed: httpx.AsyncClient, alices_fi
     assert (await keyed.get(f"{unsigned}&ai_token={KEYS['bob']}")).status_code == 404
 
 
+async def test_each_method_opens_a_song_by_the_same_rule(keyed: httpx.AsyncClient, alices_file: str) -> None:
+    signed = alices_file.partition("?path=")[2]
+    unsigned = "/".join([*signed.split("/")[:4], "0.mp3"])
+
+    async def opened(path: str, method: str, token: str = "", **options: Any) -> int:
+        query = {"ai_token": token} if token else {}
+        if method == "POST":
+            options["json"] = {"path": path, **options.get("json", {})}
+        else:
+            query["path"] = path
+        return (await keyed.request(method, "/v1/audio", params=query, **options)).status_code
+
+    for method in ("GET", "HEAD", "POST"):
+        assert await opened(signed, method) == 200
+        assert await opened(signed, method, headers=BOB) == 200
+        assert await opened(unsigned, method) == 401
+        assert await opened(unsigned, method, headers=ALICE) == 200
+        assert await opened(unsigned, method, KEY) == 200
+        assert await opened(unsigned, method, KEYS["bob"]) == 404
+        assert await opened(unsigned, method, "ключ") == 401
+    assert await opened(unsigned, "POST", json={"ai_token": KEY}) == 200
+    assert await opened(unsigned, "POST", json={"ai_token": KEYS["bob"]}) == 404
+
+
 async def test_a_forged_or_expired_signature_opens_nothing(
     keyed: httpx.AsyncClient, alices_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
