@@ -65,6 +65,10 @@ class Completion:
         }
         return f"data: {json.dumps(data)}\n\n".encode("ascii")
 
+    def failure(self, problem: str) -> bytes:
+        """The last events of a stream without songs, except for `DONE`."""
+        return self.chunk({"content": f"\n\nError: {problem}"}) + self.chunk({}, "error")
+
 
 def new_completion(job_id: str, model: str) -> Completion:
     return Completion(job_id, model, int(time.time()))

@@ -14,6 +14,8 @@ from configs.domain import SOURCE_TASKS, Task
 from deployments.common.temporary_files import temporary_files
 from serve_app.api.intake.body import Body
 from serve_app.api.intake.multipart import MEMORY_BYTES
+from serve_app.api.release_task.fields import SPELLINGS
+from serve_app.api.release_task.lookup import Fields, is_given
 from serve_app.api.release_task.mapping import DEFAULTS, TASKS
 from serve_app.request.errors import invalid
 from serve_app.request.fields import flag_of
@@ -25,6 +27,18 @@ CHAT_FIELDS = ("messages", "stream", "stream_options", "modalities", "max_tokens
 SAMPLING = {"temperature": "lm_temperature", "top_p": "lm_top_p", "top_k": "lm_top_k"}
 AUDIO_CONFIG = {"format": "audio_format", "duration": "audio_duration"}
 """Fields of `audio_config` whose names mean something else at the top level."""
+FIELD_NAMES = {spelling: name for name, spellings in SPELLINGS.items() for spelling in spellings}
+"""The name of a field in the job API, by each of its spellings."""
+MATERIAL = (
+    "caption",
+    "global_caption",
+    "lyrics",
+    "sample_query",
+    "audio_code_string",
+    "src_audio_path",
+    "reference_audio_path",
+)
+"""Fields of which each one is enough to make a song from."""
 INSTRUMENTAL = "[inst]"
 NOTHING_TO_MAKE = "There is nothing to make: send a text, lyrics, audio, or sample_mode"
 
@@ -67,18 +81,20 @@ def chat_request(body: dict[str, Any]) -> ChatRequest:
     if config is not None and not isinstance(config, dict):
         raise invalid("audio_config", "Input should be an object", "dict_type")
     given: dict[str, Any] = config or {}
-    for name, value in given.items():
-        if value is not None and value != "":
-            values[AUDIO_CONFIG.get(name, name)] = value
+    for sent, value in given.items():
+        name = AUDIO_CONFIG.get(sent, FIELD_NAMES.get(sent, sent))
+        if is_given(name, value):
+            values[SPELLINGS.get(name, (name,))[0]] = value
     for name, target in SAMPLING.items():
         if (drawn := values.pop(name, None)) is not None:
             values.setdefault(target, drawn)
-    if values.get("seed") not in (None, ""):
-        values.setdefault("use_random_seed", False)
-    _place_text(message.text, values)
-    files = _placed(message.recordings, values)
-    wanted = ("prompt", "caption", "lyrics", "sample_query", "audio_codes", "audio_code_string")
-    if not files and not flag_of(values.get("sample_mode")) and not any(map(values.get, wanted)):
+    fields = Fields(Body(values))
+    if fields.get("seed") is not None and fields.get("use_random_seed") is None:
+        values["use_random_seed"] = False
+    values |= _placed_text(message.text, fields)
+    files = _placed(message.recordings, fields)
+    fields = Fields(Body(values))
+    if not files and not flag_of(fields.get("sample_mode")) and not any(map(fields.get, MATERIAL)):
         raise HTTPException(400, NOTHING_TO_MAKE)
     model = body.get("model")
     return ChatRequest(
@@ -120,21 +136,20 @@ def _recordings(parts: list[dict[str, Any]]) -> Iterator[bytes]:
             raise HTTPException(400, "input_audio.data should be base64 or a data URL") from error
 
 
-def _place_text(text: str, values: dict[str, Any]) -> None:
-    """Put the text of the message into the fields that it is meant for."""
-    config_is_instrumental = bool(flag_of(values.pop("instrumental", None)))
-    if flag_of(values.get("sample_mode")):
-        if text:
-            values["sample_query"] = text
-    elif text and values.get("lyrics"):
-        values["prompt"] = text
-    elif text:
-        prompt, lyrics = split_text(text)
-        if prompt or not values.get("prompt"):
-            values["prompt"] = prompt
-        values["lyrics"] = lyrics
-    if config_is_instrumental:
-        values["lyrics"] = INSTRUMENTAL
+def _placed_text(text: str, fields: Fields) -> dict[str, Any]:
+    """The text of the message by the names of the fields that it is meant for."""
+    placed: dict[str, Any] = {}
+    if flag_of(fields.get("sample_mode")):
+        placed["sample_query"] = text
+    elif fields.get("lyrics"):
+        placed["prompt"] = text
+    else:
+        placed["prompt"], placed["lyrics"] = split_text(text)
+    placed = {name: words for name, words in placed.items() if words}
+    if flag_of(fields.get("instrumental")):
+        # Chat completions have a word of their own, so the flag itself must not act as well.
+        placed |= {"lyrics": INSTRUMENTAL, "instrumental": False}
+    return placed
 
 
 def split_text(text: str) -> tuple[str, str]:
@@ -154,9 +169,9 @@ def _tag(name: str) -> re.Pattern[str]:
     return re.compile(rf"<{name}>((?:(?!</?{name}>).)*)</{name}>", re.IGNORECASE | re.DOTALL)
 
 
-def _placed(recordings: list[bytes], values: dict[str, Any]) -> dict[str, BinaryIO]:
+def _placed(recordings: list[bytes], fields: Fields) -> dict[str, BinaryIO]:
     """The recordings as files, by the fields that they are meant for. A song from text has no source."""
-    task = str(values.get("task_type") or values.get("taskType") or Task.TEXT2MUSIC).strip().lower()
+    task = str(fields.get("task_type") or Task.TEXT2MUSIC).strip().lower()
     names = (
         ("src_audio", "reference_audio") if TASKS.get(task, task) in SOURCE_TASKS else ("reference_audio",)
     )

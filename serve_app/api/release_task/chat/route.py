@@ -1,6 +1,7 @@
 """`/v1/chat/completions`: a job, and its songs in the answer."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
@@ -10,6 +11,7 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from starlette.types import Receive, Scope, Send
 
 from serve_app.api.access.callers import Caller
 from serve_app.api.downloads import Downloads
@@ -29,15 +31,19 @@ from serve_app.api.release_task.chat.answer import (
     new_completion,
 )
 from serve_app.api.release_task.chat.request import CHAT_DEFAULTS, ChatRequest, chat_request
+from serve_app.api.release_task.envelope import sentence
 from serve_app.api.release_task.making import JobMaker
 from serve_app.api.release_task.rows import CANCELLED_TASK, UNKNOWN_TASK
 from serve_app.api.routes.server import MODEL_PREFIX
-from serve_app.api.service import JobService
+from serve_app.api.service import JobService, UnavailableError
 from serve_app.api.streams import WatchedResponse, unless_client_leaves
 from serve_app.api.threads import WorkerPool
 from serve_app.jobs.errors import JobEndedError
 from serve_app.jobs.model import JobState, JobView
+from serve_app.jobs.storing.store import StoreError
 from serve_app.request.capabilities import Limits
+
+logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 600.0
 """Time that a song may take; then its job is cancelled."""
@@ -45,6 +51,10 @@ LONGEST_WAIT_SECONDS = 60.0
 """Time that the tracker waits for a change at once."""
 SIGN_OF_LIFE_SECONDS = 2.0
 """Interval of the dots in a stream."""
+AWAY = (StoreError, UnavailableError)
+"""Errors of a tracker that cannot be reached, for example because it restarts."""
+AWAY_SECONDS = 0.5
+"""Time between two calls to a tracker that cannot be reached."""
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -108,8 +118,9 @@ def chat_router(
                     file.close()
         completion = new_completion(accepted.job_id, asked.model or f"{MODEL_PREFIX}{limits.dits[0].name}")
         if asked.stream:
-            return WatchedResponse(
-                _stream(completion), media_type="text/event-stream", headers=STREAM_HEADERS
+            watch = _Watch(service, completion.job_id, departures)
+            return _JobResponse(
+                _stream(completion, watch), watch, media_type="text/event-stream", headers=STREAM_HEADERS
             )
         return await unless_client_leaves(request, _plain(completion, asked))
 
@@ -125,25 +136,27 @@ def chat_router(
         songs = [await _song(view, index) for index in range(len(view.files))]
         return AsciiJSONResponse(completion.plain(view.result, songs, asked.text))
 
-    async def _stream(completion: Completion) -> AsyncGenerator[bytes, None]:
-        yield completion.chunk({"role": "assistant", "content": ""})
-        async with _Watch(service, completion.job_id, departures) as watch:
-            deadline = time.monotonic() + PATIENCE_SECONDS
-            while (view := await watch.ended(SIGN_OF_LIFE_SECONDS)) is None and not watch.is_over:
-                if time.monotonic() > deadline:
-                    break
-                yield completion.chunk({"content": "."})
-        if view is None or view.result is None or view.state is not JobState.SUCCEEDED:
-            error = (view.error if view else "The song was not ready in time") or CANCELLED_TASK
-            yield completion.chunk({"content": f"\n\nError: {error}"})
-            yield completion.chunk({}, "error")
-        else:
-            yield completion.chunk({"content": f"\n\n{described(view.result)}"})
-            for index in range(len(view.files)):
-                yield completion.chunk({"audio": [await _song(view, index)]})
-            if codes := codes_of(view.result):
-                yield completion.chunk({"content": f"\n\n[audio_codes]{codes}[/audio_codes]"})
-            yield completion.chunk({}, "stop")
+    async def _stream(completion: Completion, watch: _Watch) -> AsyncGenerator[bytes, None]:
+        try:
+            async with watch:
+                yield completion.chunk({"role": "assistant", "content": ""})
+                deadline = time.monotonic() + PATIENCE_SECONDS
+                while (view := await watch.ended(SIGN_OF_LIFE_SECONDS)) is None and not watch.is_over:
+                    if time.monotonic() > deadline:
+                        break
+                    yield completion.chunk({"content": "."})
+            if view is None or view.result is None or view.state is not JobState.SUCCEEDED:
+                error = (view.error if view else "The song was not ready in time") or CANCELLED_TASK
+                yield completion.failure(error)
+            else:
+                yield completion.chunk({"content": f"\n\n{described(view.result)}"})
+                for index in range(len(view.files)):
+                    yield completion.chunk({"audio": [await _song(view, index)]})
+                if codes := codes_of(view.result):
+                    yield completion.chunk({"content": f"\n\n[audio_codes]{codes}[/audio_codes]"})
+                yield completion.chunk({}, "stop")
+        except EXPECTED as error:  # too late for another status
+            yield completion.failure(sentence(problem_of(error)))
         yield DONE
 
     async def _song(view: JobView, index: int) -> dict[str, Any]:
@@ -162,34 +175,62 @@ class _Watch:
         self._departures = departures
         self.is_over = False
         """Whether the job has ended. Then it may also be unknown, because its record was deleted."""
+        self._is_left = False
 
     async def __aenter__(self) -> "_Watch":
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self.is_over:
+        if self.is_over or self._is_left:
             return
+        self._is_left = True
         # The context is empty because Serve cancels all calls that belong to a request whose client left.
         departure = asyncio.create_task(self._cancel(), context=Context())
         self._departures.add(departure)
         departure.add_done_callback(self._departures.discard)
 
     async def ended(self, seconds: float) -> JobView | None:
-        """The job when it has ended; None where it has not within `seconds`, or is unknown."""
+        """The job when it has ended; None where it has not within `seconds`, or is unknown.
+
+        While the tracker cannot be reached, the job counts as not ended.
+        """
         deadline = time.monotonic() + seconds
         while True:
             left = max(0.0, deadline - time.monotonic())
-            view = await self._service.wait_change(self._job_id, None, min(left, LONGEST_WAIT_SECONDS))
-            if view is None or view.state.is_final:
-                break
+            try:
+                view = await self._service.wait_change(self._job_id, None, min(left, LONGEST_WAIT_SECONDS))
+            except AWAY:
+                await asyncio.sleep(min(left, AWAY_SECONDS))
+            else:
+                if view is None or view.state.is_final:
+                    break
             if time.monotonic() >= deadline:
                 return None
         self.is_over = True
         return view
 
     async def _cancel(self) -> None:
-        with suppress(JobEndedError):
-            await self._service.cancel(self._job_id)
+        deadline = time.monotonic() + LONGEST_WAIT_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                with suppress(JobEndedError):
+                    await self._service.cancel(self._job_id)
+                return
+            except AWAY:
+                await asyncio.sleep(AWAY_SECONDS)
+        logger.warning("job %s could not be cancelled after its client had left", self._job_id)
+
+
+class _JobResponse(WatchedResponse):
+    """A stream about a job, which is cancelled also where the client has left before the first event."""
+
+    def __init__(self, content: AsyncGenerator[bytes, None], watch: _Watch, **options: Any) -> None:
+        super().__init__(content, **options)
+        self._watch = watch
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._watch:
+            await super().__call__(scope, receive, send)
 
 
 def _bad_audio(error: RequestValidationError) -> HTTPException | None:

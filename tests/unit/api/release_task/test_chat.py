@@ -11,11 +11,13 @@ import pytest
 from configs.settings import Settings
 from serve_app.api import readiness
 from serve_app.api.app import create_app
+from serve_app.api.downloads import Downloads
 from serve_app.api.release_task.chat import route
 from serve_app.api.release_task.chat.request import split_text
-from serve_app.api.service import Readiness
+from serve_app.api.service import Readiness, UnavailableError
+from serve_app.jobs.storing.store import StoreError
 from serve_app.request.spec import JobSpec
-from serve_app.storage import AudioStorage
+from serve_app.storage import AudioStorage, StorageError
 from tests.asgi_client import Asking
 from tests.unit.api.conftest import LocalJobService, wav_bytes
 from tests.unit.api.release_task.conftest import CONTENT, Finish
@@ -187,6 +189,47 @@ async def test_where_the_text_goes(specify: Any) -> None:
     assert (await specify({"messages": messages})).request.caption == "one\ntwo"
 
 
+async def test_fields_are_found_under_each_of_their_names(specify: Any) -> None:
+    for fields in ({"sampleMode": True}, {"param_obj": {"sample_mode": "true"}}):
+        spec = await specify(user(LYRICS, **fields))
+        assert (spec.request.sample_query, spec.request.lyrics) == (LYRICS, "")
+    spec = await specify(user(LYRICS, param_obj={"lyrics": "other words"}))
+    assert (spec.request.caption, spec.request.lyrics) == (LYRICS, "other words")
+    data = base64.b64encode(wav_bytes()).decode()
+    spec = await specify(user([audio(data)], metas={"taskType": "cover"}))
+    assert (spec.source is not None, spec.reference) == (True, None)
+    spec = await specify(user("a", param_obj={"instrumental": True, "seed": 5}))
+    assert (spec.request.lyrics, spec.seeds) == ("[inst]", (5,))
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "meant"),
+    [
+        ({"param_obj": {"prompt": "a song"}}, "caption", "a song"),
+        ({"description": "a song"}, "sample_query", "a song"),
+        ({"metas": {"lyrics": "la la"}}, "lyrics", "la la"),
+        ({"paramObj": {"sampleMode": True}}, "sample_mode", True),
+        ({"audioCodes": "5,6"}, "thinking", True),
+    ],
+)
+async def test_each_place_of_something_to_make(
+    specify: Any, fields: dict[str, Any], name: str, meant: Any
+) -> None:
+    assert getattr((await specify(fields)).request, name) == meant
+
+
+@pytest.mark.parametrize("name", ["src_audio_path", "refAudioPath"])
+async def test_a_song_of_this_server_is_something_to_make(http: httpx.AsyncClient, name: str) -> None:
+    answer = await http.post(CHAT, json={name: "/no/such/song.mp3", "task_type": "cover"})
+    assert (answer.status_code, "upload the file" in answer.json()["detail"]) == (422, True)
+
+
+async def test_an_unknown_fact_of_the_audio_config_hides_nothing(specify: Any) -> None:
+    config = {"bpm": "auto", "duration": "N/A", "key": "D minor"}
+    spec = await specify(user("a", bpm=90, duration=7, key_scale="C major", audio_config=config))
+    assert (spec.request.bpm, spec.request.audio_duration, spec.request.key_scale) == (90, 7.0, "D minor")
+
+
 def audio(data: str) -> dict[str, Any]:
     return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
 
@@ -211,6 +254,7 @@ async def test_where_recordings_go(specify: Any) -> None:
         {"messages": []},
         user(""),
         user([]),
+        user("", audio_codes=[""]),
         {"messages": [{"role": "system", "content": "a song"}]},
         user([audio("no base64!")]),
         user([audio("")]),
@@ -361,6 +405,50 @@ def stream(
     asking = Asking(app, "POST", CHAT, headers)
     asking.send(json.dumps(user("a song", stream=streams)).encode(), more=False)
     return asking
+
+
+@pytest.mark.parametrize("error", [StoreError("away"), UnavailableError("JobTracker")])
+@pytest.mark.parametrize("streams", [True, False])
+async def test_a_tracker_that_restarts_ends_no_answer(
+    chat: Any, service: LocalJobService, monkeypatch: pytest.MonkeyPatch, streams: bool, error: Exception
+) -> None:
+    monkeypatch.setattr(route, "AWAY_SECONDS", 0.001)
+    wait_change = service.wait_change
+    faults = [error] * 3
+
+    async def failing_thrice(*arguments: Any) -> Any:
+        if faults:
+            raise faults.pop()
+        return await wait_change(*arguments)
+
+    monkeypatch.setattr(service, "wait_change", failing_thrice)
+    answer = await chat(user("a song", stream=streams))
+    assert (answer.status_code, faults) == (200, [])
+    assert URL in answer.text
+
+
+async def test_an_error_after_the_first_chunk_ends_the_stream_in_order(
+    chat: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lost(*_: Any) -> Any:
+        raise StorageError("the disk is away")
+
+    monkeypatch.setattr(Downloads, "whole", lost)
+    answer = await chat(user("a song", stream=True))
+    *_, error, last, done = events(answer.content)
+    told = error["choices"][0]["delta"]["content"]
+    assert told.startswith("\n\nError: The server cannot reach its audio files")
+    assert (last["choices"][0]["delta"], last["choices"][0]["finish_reason"]) == ({}, "error")
+    assert done == "[DONE]"
+
+
+async def test_the_job_of_a_client_that_left_before_the_first_chunk_is_cancelled(
+    service: LocalJobService, settings: Settings, storage: AudioStorage
+) -> None:
+    asking = stream(service, settings, storage)
+    asking.leave()
+    await asking.answered
+    await until_cancelled(service)
 
 
 @pytest.mark.parametrize("streams", [True, False])
