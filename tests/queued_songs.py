@@ -22,7 +22,7 @@ def queue_of(*jobs: list[int]) -> StepQueue:
     """Return a queue of jobs that joined one after the other, with songs of these lengths in tokens."""
     queue = StepQueue(lambda song: song.trajectory.frames)
     for frames in jobs:
-        queue.join(DenoiseJob((), [song(count) for count in frames]))
+        queue.join(DenoiseJob((), songs=[song(count) for count in frames]))
     return queue
 
 

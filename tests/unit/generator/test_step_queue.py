@@ -32,7 +32,7 @@ def test_nobody_who_comes_late_overtakes_a_song_that_is_due() -> None:
     queue = queue_of([400])
     for _ in range(5):
         step(queue, queue.take(room=1))  # Time passes.
-    queue.join(DenoiseJob((), [song(300)]))
+    queue.join(DenoiseJob((), songs=[song(300)]))
     assert sizes(queue.take(room=1)) == [400]
 
 
