@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+from collections.abc import MutableMapping
 from typing import Any
 
 import httpx
@@ -397,12 +398,27 @@ async def test_a_failed_stream(http: httpx.AsyncClient, service: LocalJobService
     assert done == "[DONE]"
 
 
+class Stuck(Asking):
+    """A client that takes no message of one type, and none after it."""
+
+    refused = ""
+
+    async def _send(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == self.refused:
+            await asyncio.Event().wait()
+        await super()._send(message)
+
+
 def stream(
-    service: LocalJobService, settings: Settings, storage: AudioStorage, streams: bool = True
+    service: LocalJobService,
+    settings: Settings,
+    storage: AudioStorage,
+    streams: bool = True,
+    client: type[Asking] = Asking,
 ) -> Asking:
     app = create_app(service, settings, storage)
     headers = {"content-type": "application/json", "host": "server"}
-    asking = Asking(app, "POST", CHAT, headers)
+    asking = client(app, "POST", CHAT, headers)
     asking.send(json.dumps(user("a song", stream=streams)).encode(), more=False)
     return asking
 
@@ -442,10 +458,16 @@ async def test_an_error_after_the_first_chunk_ends_the_stream_in_order(
     assert done == "[DONE]"
 
 
+@pytest.mark.parametrize("refused", ["http.response.start", "http.response.body"])
 async def test_the_job_of_a_client_that_left_before_the_first_chunk_is_cancelled(
-    service: LocalJobService, settings: Settings, storage: AudioStorage
+    service: LocalJobService,
+    settings: Settings,
+    storage: AudioStorage,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: str,
 ) -> None:
-    asking = stream(service, settings, storage)
+    monkeypatch.setattr(Stuck, "refused", refused)
+    asking = stream(service, settings, storage, client=Stuck)
     asking.leave()
     await asking.answered
     await until_cancelled(service)
