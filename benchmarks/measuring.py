@@ -86,6 +86,7 @@ def show(title: str, table: Table) -> None:
 
 def write_json(path: Path | None, figures: Mapping[str, Any]) -> None:
     if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_suffix(".part")
         aside.write_text(json.dumps(figures, indent=2) + "\n")
         aside.replace(path)  # whoever ends this process finds whole figures

@@ -100,8 +100,11 @@ def copy_code(folder: Path) -> None:
 def pack(course: Course, work: Path, folder: Path) -> None:
     """Put everything that has to travel into `folder`, beside other files that are already there.
 
-    Raises ParcelError if a result of an earlier stage is missing, or if everything together is too large.
+    Raises ParcelError if a result of an earlier stage is missing, if there are fewer blocks than durations of
+    songs, or if everything together is too large.
     """
+    if course.recipe.blocks < len(course.recipe.durations):
+        raise ParcelError(f"{len(course.recipe.durations)} blocks are needed, one for each duration of songs")
     travel = TRAVELS[course.stage]
     missing = [name for name in travel.needs if not (work / name).exists()]
     if missing:

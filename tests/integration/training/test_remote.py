@@ -149,6 +149,12 @@ def test_a_stage_is_packed_when_those_before_it_are_done(tmp_path: Path) -> None
         pack(TEACHER, tmp_path, tmp_path / "packed")
 
 
+def test_every_duration_needs_a_block(home: Path, tmp_path: Path) -> None:
+    few = Course("teacher", quick=False, effort=1.0, blocks=len(FULL.durations) - 1)
+    with pytest.raises(ParcelError, match="6 blocks are needed, one for each duration"):
+        pack(few, home, tmp_path / "packed")
+
+
 def test_an_older_state_does_not_replace_a_newer_one(work: Path, home: Path, tmp_path: Path) -> None:
     pack(TEACHER, home, tmp_path / "packed")
     (home / "teacher").symlink_to(work / "teacher")

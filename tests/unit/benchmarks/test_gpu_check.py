@@ -29,7 +29,7 @@ BLOCKED = ("av", "pydantic", "ray", "soundfile", "vllm", "xgrammar")
 
 
 def test_a_dry_run_runs_every_part_where_only_torch_and_diffusers_are_installed(tmp_path: Path) -> None:
-    file = tmp_path / "figures.json"
+    file = tmp_path / "new" / "figures.json"
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.gpu_check", "--dry-run", "--json", str(file)],
         cwd=PROJECT_ROOT,
