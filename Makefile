@@ -25,11 +25,11 @@ run: environment
 check: environment lint
 	$(PYTEST) -m "not slow" tests/unit tests/parity
 
-# Twelve minutes: what CI runs, on real engines and servers.
+# 15 to 18 minutes: what CI runs, on real engines and servers.
 test: environment lint
 	$(PYTEST) -m "not slow"
 
-# Half an hour: everything, with 3,000 fuzzed requests.
+# Some 40 minutes, computed: everything, with 3,000 fuzzed requests.
 test-all: environment lint
 	FUZZ_CASES=3000 $(PYTEST)
 
