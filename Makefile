@@ -21,7 +21,7 @@ PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 run: environment
 	$(BIN)/python -m serve_app.run --config $(CONFIG) $(if $(MODELS),--models $(MODELS)) $(if $(ONCE),--once)
 
-# Three minutes: what needs no server.
+# Three to four minutes: what needs no server.
 check: environment lint
 	$(PYTEST) -m "not slow" tests/unit tests/parity
 
