@@ -65,13 +65,13 @@ def sample(sizes: Sizes) -> Iterator[Figures]:
     torch.manual_seed(0)
     logits = 2 * torch.randn(rows, tokens, device=sizes.device)
     history = [list(range(min(1500, tokens))) for _ in range(rows)]
-    for named, changes in {
-        "default": {},
-        "top-k 50": {"top_k": 50},
-        "penalty 1.1": {"repetition_penalty": 1.1},
-        "greedy": {"temperature": 0.0},
+    for named, sampling in {
+        "default": Sampling(seed=0),
+        "top-k 50": Sampling(seed=0, top_k=50),
+        "penalty 1.1": Sampling(seed=0, repetition_penalty=1.1),
+        "greedy": Sampling(seed=0, temperature=0.0),
     }.items():
-        samplings = [replace(Sampling(seed=seed), **changes) for seed in range(rows)]  # type: ignore[arg-type]
+        samplings = [replace(sampling, seed=seed) for seed in range(rows)]
         taken = milliseconds(partial(draw, logits, samplings, history), sizes.device, sizes.repeats)
         together = draw(logits, samplings, history).tolist()
         alone = [

@@ -15,7 +15,7 @@ class LanguageModelMetrics(EngineObserver):
     def __init__(self) -> None:
         self._meter = Meter(metrics.LANGUAGE_MODEL_METRICS)
         self._rows = self._row_slots = 0
-        """Of steps that have not been counted yet."""
+        """Rows and room for rows in steps that the metrics do not count yet."""
         self._lock = threading.Lock()
 
     def began(self, guided: bool) -> None:

@@ -31,7 +31,7 @@ async def _codes(attempt: Attempt) -> tuple[int, ...]:
 
 
 async def _described(attempt: Attempt, codes: tuple[int, ...]) -> SongPlan:
-    """What is known about the source, with the LM's description where the job asks for it."""
+    """Return the known metadata of the source. The LM's description is added where the job asks for it."""
     if attempt.job.checkpoint.plan is not None:
         return attempt.job.checkpoint.plan
     draft = attempt.draft

@@ -40,7 +40,7 @@ def chaos_config(folder: Path) -> dict[str, Any]:
 
 @dataclass
 class Storm:
-    """What happened in a storm, for the printed report."""
+    """Collects the events of a storm for the printed report."""
 
     killed: Counter[str] = field(default_factory=Counter)
     attempts: Counter[int] = field(default_factory=Counter)

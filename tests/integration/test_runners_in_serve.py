@@ -41,7 +41,7 @@ from tests.runner_server import GIVEN
 LEASE_SECONDS = 2.0
 STEPS = 100
 FRAMES = 15_000
-"""Of a song of 600 s."""
+"""A song of 600 s has this many latent frames."""
 PATIENCE_SECONDS = 60.0
 
 

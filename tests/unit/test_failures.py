@@ -8,7 +8,7 @@ from serve_app.execution.failures import INTERNAL, UNAVAILABLE, Failure, TimeLim
 from serve_app.jobs.storing.store import StoreError
 
 OWNER_DIED = ray.exceptions.OwnerDiedError("ab" * 28, b"", "")
-"""What the reader of an object gets once the replica that stored it has ended."""
+"""Ray raises this error for an object whose storing replica has ended."""
 
 
 def raised_in_a_deployment(

@@ -1,4 +1,4 @@
-"""What a job needs before sound is made (contract §1.3), one row per rule."""
+"""A request decides the task, the duration and what the LM is asked (contract §1.3), one test per rule."""
 
 import dataclasses
 from typing import Any

@@ -17,7 +17,7 @@ from vllm.model_executor.layers.linear import UnquantizedLinearMethod
 _LARGEST_EXPONENT = 15
 """Weights are scaled to less than 2**15, the largest power of two that a float16 can hold."""
 _LARGEST_ERROR = 2.0**-25
-"""What a scaled weight may lose: a part in 2**39 of the largest weight."""
+"""Largest rounding error allowed for a scaled weight, which is at most 2**-39 of the largest weight."""
 _KERNELS = "fbgemm"
 """The kernels with float16 weights, on x86 processors with AVX2."""
 

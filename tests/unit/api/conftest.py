@@ -42,7 +42,7 @@ class LocalJobService:
         self.counted: list[tuple[GenerateRequest, int]] = []
         self.planned: list[Draft] = []
         self.words: SongWords | None = None
-        """What the LM writes in place of a request's words."""
+        """The caption and lyrics that the LM is made to write for a request."""
         self.parts = {"JobTracker": Readiness.READY, "Generator": Readiness.READY}
         self.no_room: str | None = None
         """Why the store takes no new jobs."""

@@ -1,4 +1,4 @@
-"""What the log says of a GPU's decode steps."""
+"""The log tells whether decode steps on a GPU use CUDA graphs."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Which answers the grammars of captions and descriptions let the LM write, by the engines' own matcher."""
+"""The grammars of captions and descriptions allow the right answers; the engines' own matcher decides."""
 
 import pytest
 import xgrammar

@@ -1,4 +1,4 @@
-"""Which songs form a batch."""
+"""A training batch is drawn from songs of one duration."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is carried between machines arrives whole, or is refused."""
+"""A parcel arrives whole on the other machine, or is refused."""
 
 import json
 from pathlib import Path
