@@ -1,7 +1,8 @@
 """A server under attack: its processes, its memory, and users who repeat requests that fail."""
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +57,16 @@ class Site:
         assert answer.status_code == 200, f"job {job_id} was lost: {answer.text}"
         found: dict[str, Any] = answer.json()
         return found
+
+    def follow(self, job_id: str) -> Iterator[dict[str, Any]]:
+        """Yield a job as it is and after each change, up to its end or the loss of the connection."""
+        with (
+            suppress(httpx.TransportError),
+            self.http.stream("GET", f"{self.url}/v1/jobs/{job_id}/events") as answer,
+        ):
+            for line in answer.iter_lines():
+                if line.startswith("data: "):
+                    yield json.loads(line.removeprefix("data: "))
 
     def finished(self, job_ids: list[str]) -> dict[str, dict[str, Any]]:
         """Return the results of these jobs, all of which must succeed."""

@@ -113,7 +113,7 @@ def compare(found: list[Song], expected: list[Song]) -> list[str]:
 def _wait_for_work(site: Site, job_ids: list[str], stage: str | None) -> None:
     """Wait until one of the last jobs runs (at `stage`, if one is given), or until all of them have ended."""
     for job_id in job_ids[-8:]:
-        while (job := site.job(job_id))["status"] in {"queued", "running"}:
+        for job in site.follow(job_id):
             if job["status"] == "running" and stage in {None, job["stage"]}:
                 return
 

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import httpx
 import yaml
 
 from serve_app.local_server import local_server
-from tests.chaos.site import PATIENCE_SECONDS, Site, site_of
+from tests.chaos.site import site_of
 from tests.live_server import tiny_config
 from tests.ports import free_port
 from tests.ray_nodes import RayNodes
@@ -45,13 +44,6 @@ def redeploy(config: dict[str, Any], folder: Path, address: str) -> None:
     )
 
 
-def wait_until_ended(site: Site, job_ids: list[str], count: int) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while site.ended(job_ids) < count:
-        assert time.monotonic() < deadline, f"fewer than {count} jobs ended"
-        time.sleep(0.2)
-
-
 def test_a_new_release_and_new_settings_lose_no_job_and_make_none_twice(
     ray_nodes: Callable[..., RayNodes], tmp_path: Path
 ) -> None:
@@ -72,7 +64,7 @@ def test_a_new_release_and_new_settings_lose_no_job_and_make_none_twice(
             )
 
         submit_until(JOBS // 2)
-        wait_until_ended(site, job_ids, 1)
+        site.finished(job_ids[:1])
         application["runtime_env"] = {"env_vars": {"RELEASE": "2"}}  # Every replica starts anew.
         application["args"]["jobs"]["queue_limit"] = 77
         redeploy(config, tmp_path, nodes.address)
