@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 EMBEDDED = Path(__file__).parent / "embedded"
 """The trained checkpoints that come with the code (training/MODEL_CARD.md)."""
-BUILT_VERSION = 2
+BUILT_VERSION = 3
 """Version of the builders. Raise it when one of them changes, so that older folders are built again."""
 
 _NO_CODE = ["*.py"]

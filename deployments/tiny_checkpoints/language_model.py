@@ -14,11 +14,11 @@ from deployments.tiny_checkpoints.tokenizer import train_tokenizer
 
 SEED = 20_260_101
 TEXT_TOKENS = 1024
-END_SCALE = 3.0
+END_SCALE = 1.8
 """Factor of the embedding of the token that ends a text.
 
-The embedding is also the row of the output layer, so this token is drawn about every tenth time, as if texts
-had some ten tokens. Other random weights would draw it every thousandth time and write for many seconds.
+The embedding is also the row of the output layer, so this token is drawn about every sixtieth time, and a text
+has some sixty tokens. Other random weights would draw it every thousandth time and write for many seconds.
 """
 CODE_TOKENS = 65_535
 """Code tokens of the official vocabulary; the codec knows the first 64,000."""
@@ -108,7 +108,7 @@ def tokenizer_spec(bpe: dict[str, Any]) -> dict[str, Any]:
 def write_random_weights(folder: Path, config: dict[str, Any]) -> None:
     """Write `config.json` and `model.safetensors` of a Qwen3 with random weights of the config's dtype.
 
-    Where the config names an `eos_token_id`, texts end after a few tokens (END_SCALE).
+    Where the config names an `eos_token_id`, texts end after some sixty tokens (END_SCALE).
     """
     import torch
     from safetensors.torch import save_file
