@@ -39,6 +39,8 @@ class Expected:
     """
     expires_at: float = 0.0
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    seen_progress: float = 0.0
+    """The progress at the last poll."""
 
 
 class ModelledTracker(RuleBasedStateMachine):
@@ -156,6 +158,13 @@ class ModelledTracker(RuleBasedStateMachine):
                 assert view.eta_seconds is not None
                 assert math.isfinite(view.eta_seconds)
                 assert view.eta_seconds >= 0
+
+    @invariant()
+    def progress_never_falls(self) -> None:
+        for job_id, job in self.jobs.items():
+            progress = self.view(job_id).progress
+            assert job.seen_progress <= progress <= 1
+            job.seen_progress = progress
 
     @invariant()
     def a_running_job_has_one_owner(self) -> None:

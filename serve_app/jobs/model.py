@@ -106,7 +106,9 @@ class Job:
     state: JobState = JobState.QUEUED
     stage: str = "queued"
     progress: float = 0.0
-    """0…1 over the whole job."""
+    """0…1 over the whole job, of its last attempt."""
+    best_progress: float = 0.0
+    """The greatest progress of all attempts. Polls see it, so what they see never falls."""
     started_at: float | None = None
     finished_at: float | None = None
     attempt: int = 0
@@ -164,10 +166,20 @@ class Job:
             claimed_at=now,
         )
 
+    @property
+    def shown_progress(self) -> float:
+        """The progress that polls see; records of earlier releases have no best one."""
+        return max(self.progress, self.best_progress)
+
     def requeued(self) -> "Job":
         """Return the record of the job without its lease, queued again."""
         return self.with_(
-            state=JobState.QUEUED, stage="queued", progress=0.0, lease_token=None, lease_expires_at=None
+            state=JobState.QUEUED,
+            stage="queued",
+            progress=0.0,
+            best_progress=self.shown_progress,
+            lease_token=None,
+            lease_expires_at=None,
         )
 
     def with_(self, **changes: Any) -> "Job":
@@ -233,7 +245,7 @@ class JobView:
             sequence=job.place.sequence,
             state=job.state,
             stage=job.stage,
-            progress=job.progress,
+            progress=job.shown_progress,
             created_at=job.created_at,
             started_at=job.started_at,
             finished_at=job.finished_at,

@@ -1,6 +1,7 @@
 """The progress of a running job: the stage of its slowest item, and a fraction of the whole."""
 
 import asyncio
+import math
 from itertools import accumulate
 
 from deployments.common.messages import STAGES, Progress, Stage
@@ -15,6 +16,19 @@ STAGE_SHARES: dict[Stage, float] = {
 """Assumed fraction of a job's time by stage; the sum is 1."""
 
 _BEFORE = dict(zip(STAGES, accumulate((0.0, *(STAGE_SHARES[stage] for stage in STAGES))), strict=False))
+
+STORED_STEP = 0.25
+"""What a job's best progress passes by until its record is written again."""
+
+
+def stored_steps(progress: float) -> int:
+    """Return the number of steps, of which the last may have only begun, that a job has made."""
+    return math.ceil(progress / STORED_STEP)
+
+
+def not_below(stored: float) -> float:
+    """Return the least progress that no poll has exceeded, where the record held `stored`."""
+    return stored_steps(stored) * STORED_STEP
 
 
 def fraction_of_stage(stage: str, fraction: float) -> float:

@@ -40,6 +40,7 @@ from serve_app.jobs.forecast.forecast import Forecast
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, Checkpoint, Claim, Job, JobState, JobView, NewJob, TrackerStats
 from serve_app.jobs.observer import JobObserver, Load
+from serve_app.jobs.progress import not_below, stored_steps
 from serve_app.jobs.queue.admission import Admission
 from serve_app.jobs.queue.fairness import FairClock
 from serve_app.jobs.queue.job_queue import JobQueue
@@ -215,15 +216,20 @@ class JobTracker:
     def heartbeat(self, job_id: str, token: str, stage: str, progress: float) -> bool:
         """Renew a lease and note the job's progress; False if the lease is lost and the work must stop.
 
-        This is kept in memory only: a restarted tracker gives every runner a new lease.
+        A restarted tracker gives every runner a new lease, so the record is written only where the best
+        progress enters another of the steps by which a restart raises it (`serve_app.jobs.progress`).
         """
         job = self._leased_job(job_id, token)
         if job is None:
             return False
         now = self._steady()
         expires_at = now + self._settings.lease_seconds
-        renewed = job.with_(stage=stage, progress=progress, lease_expires_at=expires_at)
-        self._book.remember(renewed)
+        best = max(progress, job.shown_progress)
+        renewed = job.with_(stage=stage, progress=progress, best_progress=best, lease_expires_at=expires_at)
+        if stored_steps(best) > stored_steps(job.best_progress):
+            self._book.save(renewed)
+        else:
+            self._book.remember(renewed)
         self._forecast.heard(renewed, now)
         return True
 
@@ -350,7 +356,8 @@ class JobTracker:
             self._fair.restore(job)
             self._admission.restored(job)
             if job.state is JobState.RUNNING:
-                job = job.with_(lease_expires_at=self._steady() + self._settings.lease_seconds)
+                expires_at = self._steady() + self._settings.lease_seconds
+                job = job.with_(best_progress=not_below(job.best_progress), lease_expires_at=expires_at)
                 self._forecast.resumed(job, self._steady())
             self._book.remember(job)
             if job.state is JobState.QUEUED:

@@ -98,6 +98,7 @@ jobs = st.builds(
     idempotency=st.none() | st.builds(IdempotencyKey, texts, texts),
     state=st.sampled_from(JobState),
     progress=shares,
+    best_progress=shares,
     started_at=st.none() | finite,
     finished_at=st.none() | finite,
     attempt=st.integers(0, 9),

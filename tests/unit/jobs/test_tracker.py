@@ -114,6 +114,46 @@ def test_heartbeats_keep_the_lease_and_carry_progress(tracking: Tracking) -> Non
     assert (view(tracking, job).stage, view(tracking, job).progress) == ("denoising", 0.5)
 
 
+def test_progress_never_falls_in_another_attempt_or_with_another_tracker(tracking: Tracking) -> None:
+    job = tracking.submit()
+    tracking.tracker.claim("first")
+    seen = [view(tracking, job).progress]
+
+    def look() -> None:
+        seen.append(view(tracking, job).progress)
+
+    for progress in (0.1, 0.4, 0.6):
+        tracking.tracker.heartbeat(job, "first", "denoising", progress)
+        look()
+    assert seen == [0.0, 0.1, 0.4, 0.6]
+    tracking.restart()  # It knows that the progress was at most 0.75.
+    look()
+    tracking.tracker.heartbeat(job, "first", "denoising", 0.7)
+    tracking.tracker.fail(job, "first", "no codec", retryable=True)
+    look()
+    tracking.restart()
+    look()
+    tracking.tracker.claim("second")
+    tracking.tracker.heartbeat(job, "second", "planning", 0.05)
+    look()
+    assert seen[4:] == [0.75] * 4
+    tracking.tracker.heartbeat(job, "second", "decoding", 0.8)
+    assert finish(tracking, job, "second")
+    look()
+    assert seen[8:] == [1.0]
+
+
+def test_few_heartbeats_write_a_record(tracking: Tracking) -> None:
+    job = tracking.submit()
+    tracking.tracker.claim("token")
+    written = 0
+    for step in range(100):
+        tracking.flush()
+        tracking.tracker.heartbeat(job, "token", "denoising", step / 100)
+        written += not tracking.journal.is_written(job)
+    assert written == 4
+
+
 def test_a_job_that_loses_every_runner_fails_after_the_last_attempt(tracking: Tracking) -> None:
     job = tracking.submit()
     for attempt in range(3):
