@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from configs.settings import TracingSettings
-from deployments.common.job_log import log_event, refusals_are_no_faults
+from deployments.common.job_log import expected_failures_need_no_traceback, log_event
 from deployments.common.messages import Origin
 from deployments.common.tracing import child_of, span_recorder
 
@@ -17,7 +17,7 @@ class JobCalls:
     """Records the calls of one replica."""
 
     def __init__(self, settings: TracingSettings, deployment: str) -> None:
-        refusals_are_no_faults()
+        expected_failures_need_no_traceback()
         self._spans = span_recorder(settings, deployment)
         self._deployment = deployment
 

@@ -107,7 +107,11 @@ class Lease:
             try:
                 async with asyncio.timeout_at(renewed + self._settings.lease_seconds):
                     kept = await self._tracker.heartbeat(
-                        self._job_id, self._token, self._progress.stage, self._progress.fraction
+                        self._job_id,
+                        self._token,
+                        self._progress.stage,
+                        self._progress.fraction,
+                        self._progress.steps,
                     )
             except TRACKER_AWAY as error:
                 if loop.time() >= renewed + self._settings.lease_seconds:

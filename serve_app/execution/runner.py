@@ -181,10 +181,11 @@ class Runners:
         """Delete the songs of an attempt without a result; otherwise they stay until the job ends."""
         try:
             await asyncio.to_thread(self._storage.delete_attempt, job.job_id, job.attempt)
-        except OSError:
-            logger.exception(
-                "the storage did not delete the songs of an attempt without a result of job %s",
+        except OSError as error:
+            logger.error(
+                "the storage did not delete the songs of an attempt without a result of job %s: %s",
                 job.job_id,
+                error,
                 extra=about(job.job_id),
             )
 

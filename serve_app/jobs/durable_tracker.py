@@ -23,7 +23,7 @@ from serve_app.jobs.housekeeping.leftovers import Leftovers
 from serve_app.jobs.housekeeping.purge import Purge, Purged, purge
 from serve_app.jobs.housekeeping.webhooks import WebhookSender
 from serve_app.jobs.mode import Mode
-from serve_app.jobs.model import Accepted, Checkpoint, Claim, JobState, JobView, NewJob, TrackerStats
+from serve_app.jobs.model import Accepted, Checkpoint, Claim, JobState, JobView, NewJob, Steps, TrackerStats
 from serve_app.jobs.observer import JobObserver
 from serve_app.jobs.storing.disk import free_bytes, written_folders
 from serve_app.jobs.storing.journal import Journal
@@ -143,9 +143,11 @@ class DurableTracker:
             except TimeoutError:
                 return None
 
-    async def heartbeat(self, job_id: str, token: str, stage: str, progress: float) -> bool:
+    async def heartbeat(
+        self, job_id: str, token: str, stage: str, progress: float, steps: Steps | None = None
+    ) -> bool:
         tracker, _ = await self._open()
-        kept = tracker.heartbeat(job_id, token, stage, progress)
+        kept = tracker.heartbeat(job_id, token, stage, progress, steps)
         self._notify(job_id)
         return kept
 
@@ -508,6 +510,8 @@ class DurableTracker:
                 return
             except StoreError as error:
                 logger.warning("the job tracker's housekeeping waits for the job store: %s", error)
+            except OSError as error:
+                logger.error("the job tracker's housekeeping waits for the storage: %s", error)
             except Exception:
                 logger.exception("the job tracker's housekeeping failed; trying again in %g s", seconds)
 

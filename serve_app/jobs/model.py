@@ -58,6 +58,13 @@ class NewJob:
     """W3C context of the span of its submit; None where the job is not traced."""
 
 
+class Steps(NamedTuple):
+    """How much of a stage is done, in units of its own, by the song that has the most left."""
+
+    done: int
+    total: int
+
+
 class Place(NamedTuple):
     """The sort key of the queue. It is computed at the submit, so a requeued job returns to its place."""
 
@@ -107,6 +114,8 @@ class Job:
     stage: str = "queued"
     progress: float = 0.0
     """0…1 over the whole job, of its last attempt."""
+    steps: Steps | None = None
+    """The steps of its stage; None where the stage has none, or has just begun."""
     best_progress: float = 0.0
     """The greatest progress of all attempts. Polls see it, so what they see never falls."""
     started_at: float | None = None
@@ -159,6 +168,7 @@ class Job:
         return self.with_(
             state=JobState.RUNNING,
             stage="planning",
+            steps=None,
             started_at=now if self.started_at is None else self.started_at,
             attempt=self.attempt + 1,
             lease_token=token,
@@ -177,6 +187,7 @@ class Job:
             state=JobState.QUEUED,
             stage="queued",
             progress=0.0,
+            steps=None,
             best_progress=self.shown_progress,
             lease_token=None,
             lease_expires_at=None,
@@ -222,6 +233,7 @@ class JobView:
     state: JobState
     stage: str
     progress: float
+    steps: Steps | None
     created_at: float
     started_at: float | None
     finished_at: float | None
@@ -246,6 +258,7 @@ class JobView:
             state=job.state,
             stage=job.stage,
             progress=job.shown_progress,
+            steps=job.steps,
             created_at=job.created_at,
             started_at=job.started_at,
             finished_at=job.finished_at,

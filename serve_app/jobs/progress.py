@@ -5,6 +5,7 @@ import math
 from itertools import accumulate
 
 from deployments.common.messages import STAGES, Progress, Stage
+from serve_app.jobs.model import Steps
 
 STAGE_SHARES: dict[Stage, float] = {
     "planning": 0.05,
@@ -61,6 +62,16 @@ class JobProgress:
     def stage(self) -> Stage:
         """The earliest stage that any item is in."""
         return min((item.stage for item in self._items), key=STAGES.index)
+
+    @property
+    def steps(self) -> Steps:
+        """The steps of the item that has the most of the stage left."""
+        stage = self.stage
+        slowest = min(
+            (item for item in self._items if item.stage == stage),
+            key=lambda item: item.done / max(item.total, 1),
+        )
+        return Steps(slowest.done, slowest.total)
 
     @property
     def fraction(self) -> float:

@@ -38,7 +38,17 @@ from serve_app.jobs.forecast.demand import Arrivals, demand
 from serve_app.jobs.forecast.eta import HISTORY_JOBS, SpeedHistory
 from serve_app.jobs.forecast.forecast import Forecast
 from serve_app.jobs.mode import Mode
-from serve_app.jobs.model import Accepted, Checkpoint, Claim, Job, JobState, JobView, NewJob, TrackerStats
+from serve_app.jobs.model import (
+    Accepted,
+    Checkpoint,
+    Claim,
+    Job,
+    JobState,
+    JobView,
+    NewJob,
+    Steps,
+    TrackerStats,
+)
 from serve_app.jobs.observer import JobObserver, Load
 from serve_app.jobs.progress import not_below, stored_steps
 from serve_app.jobs.queue.admission import Admission
@@ -213,7 +223,9 @@ class JobTracker:
         self._observer.claimed(claimed)
         return Claim(claimed, token)
 
-    def heartbeat(self, job_id: str, token: str, stage: str, progress: float) -> bool:
+    def heartbeat(
+        self, job_id: str, token: str, stage: str, progress: float, steps: Steps | None = None
+    ) -> bool:
         """Renew a lease and note the job's progress; False if the lease is lost and the work must stop.
 
         A restarted tracker gives every runner a new lease, so the record is written only where the best
@@ -225,7 +237,13 @@ class JobTracker:
         now = self._steady()
         expires_at = now + self._settings.lease_seconds
         best = max(progress, job.shown_progress)
-        renewed = job.with_(stage=stage, progress=progress, best_progress=best, lease_expires_at=expires_at)
+        renewed = job.with_(
+            stage=stage,
+            progress=progress,
+            steps=steps,
+            best_progress=best,
+            lease_expires_at=expires_at,
+        )
         if stored_steps(best) > stored_steps(job.best_progress):
             self._book.save(renewed)
         else:

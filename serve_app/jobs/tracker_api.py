@@ -14,7 +14,7 @@ from configs.metrics import FailureKind
 from serve_app.jobs.housekeeping.leftovers import Leftovers
 from serve_app.jobs.housekeeping.purge import Purge, Purged
 from serve_app.jobs.mode import Mode
-from serve_app.jobs.model import Accepted, Checkpoint, Claim, JobState, JobView, NewJob, TrackerStats
+from serve_app.jobs.model import Accepted, Checkpoint, Claim, JobState, JobView, NewJob, Steps, TrackerStats
 from serve_app.jobs.storing.store import SetAside
 
 
@@ -77,10 +77,12 @@ class TrackerApi(Protocol):
     async def claim(self, token: str, timeout: float, /) -> Claim | None:
         """Lease the next job under the runner's new token; None if there is none within `timeout` seconds."""
 
-    async def heartbeat(self, job_id: str, token: str, stage: str, progress: float, /) -> bool:
+    async def heartbeat(
+        self, job_id: str, token: str, stage: str, progress: float, steps: Steps | None = None, /
+    ) -> bool:
         """Renew a lease and note the job's progress; False if the lease is lost and the work must stop.
 
-        Heartbeats are kept in memory only.
+        `steps` are those of the stage. Few heartbeats are written to the store.
         """
 
     async def lease_lost(self, job_id: str, token: str, timeout: float, /) -> bool:

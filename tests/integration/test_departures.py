@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 
@@ -60,17 +61,40 @@ def departures(client: Client, job_id: str, song: str) -> Iterator[tuple[bytes, 
     yield headers(http, f"GET {song} HTTP/1.1"), 0
 
 
+def departures_of_ace_step_clients(client: Client, song: str) -> Iterator[tuple[bytes, int]]:
+    """The same for the ACE-Step API, where a client that leaves a chat cancels its song."""
+    http = client.http
+
+    def post(path: str, body: dict[str, Any], sent: float = 1.0) -> bytes:
+        data = json.dumps(body).encode()
+        fields = {"Content-Type": "application/json", "Content-Length": str(len(data))}
+        return headers(http, f"POST {path} HTTP/1.1", **fields) + data[: round(sent * len(data))]
+
+    chat = {"messages": [{"role": "user", "content": "a song"}], "audio_config": {"duration": 20}}
+    yield post("/v1/chat/completions", chat), 0
+    yield post("/v1/chat/completions", chat, sent=0.5), 0
+    yield post("/v1/chat/completions", {**chat, "stream": True}), 0
+    yield post("/v1/chat/completions", {**chat, "stream": True}), 400
+    yield post("/v1/chat/completions", {**chat, "stream": True, "thinking": True, "batch_size": 4}), 400
+    yield post("/format_input", {"prompt": "a song", "lyrics": "la la"}), 0
+    yield post("/v1/create_sample", {"query": "a song"}), 0
+    yield post("/release_task", {"prompt": "a song"}, sent=0.5), 0
+    yield post("/query_result", {"task_id_list": ["a"] * 900}), 0
+    job_id, _, file = song.removeprefix("/v1/audio/").partition("/")
+    yield headers(http, f"GET /v1/audio?path=/tmp/acestep-serve/{job_id}/{file} HTTP/1.1"), 1
+
+
 def test_who_leaves_is_no_error(server: Client) -> None:
     song = server.make(audio_duration=2, batch_size=1, audio_format="wav")["first_audio_path"]
     job_id = server.submit(audio_duration=20, batch_size=8)
     before = {log: log.stat().st_size for log in server.logs}
-    kinds = list(departures(server, job_id, song))
+    kinds = [*departures(server, job_id, song), *departures_of_ace_step_clients(server, song)]
     threads = [threading.Thread(target=leave_after, args=(server.http, *kind)) for kind in kinds * CLIENTS]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    server.cancel(job_id)
+    server.cancel_all()
     server.make(audio_duration=1, batch_size=1)
     told = written_since(before, server.logs)
     entries = [json.loads(line) for line in told.splitlines() if line.startswith("{")]

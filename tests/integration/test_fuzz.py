@@ -29,7 +29,7 @@ from serve_app.api.release_task.fields import KNOWN
 from serve_app.execution.failures import INTERNAL, UNAVAILABLE
 from tests.encoded_audio import music, sound_file
 from tests.live_server import GuardedServer
-from tests.server_logs import tracebacks_in
+from tests.server_logs import tracebacks_in, written_since
 
 CASES = int(os.environ.get("FUZZ_CASES", "240"))
 SEED = int(os.environ.get("FUZZ_SEED", "5"))
@@ -59,6 +59,7 @@ def still_works(guarded: GuardedServer) -> Iterator[None]:
     assert not {job["error"] for job in failed} & {INTERNAL, UNAVAILABLE}
     guarded.alice.make(audio_duration=1, batch_size=1)
     assert tracebacks_in(guarded.log) == ""
+    assert tracebacks_in(written_since({}, guarded.alice.logs)) == ""
 
 
 class Sender:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from ray._common.formatters import JSONFormatter
 
-from deployments.common.errors import EngineError, UntrainedError
-from deployments.common.job_log import log_event, logger, refusals_are_no_faults
+from deployments.common.errors import EngineError, StorageError, UntrainedError
+from deployments.common.job_log import expected_failures_need_no_traceback, log_event, logger
 from serve_app.jobs.job_log import JobLog
 from serve_app.jobs.storing.journal import Journal
 from serve_app.jobs.tracker import JobTracker
@@ -116,17 +116,26 @@ def test_other_ends(records: list[logging.LogRecord], end: Any, event: str, leve
 
 
 @pytest.mark.parametrize(
-    ("raised", "is_fault"), [(UntrainedError("not trained"), False), (EngineError("x"), True)]
+    ("raised", "level", "says"),
+    [
+        (UntrainedError("not trained"), logging.INFO, "UntrainedError"),
+        (StorageError("no disk"), logging.ERROR, "no disk"),
+        (EngineError("words of a user"), logging.ERROR, "test_job_log.py"),
+        (ZeroDivisionError("x"), logging.ERROR, "Traceback"),
+    ],
 )
-def test_a_refused_call_is_logged_without_a_traceback_and_a_fault_with_one(
-    records: list[logging.LogRecord], raised: Exception, is_fault: bool
+def test_only_an_unexpected_failure_of_a_call_is_logged_with_a_traceback(
+    records: list[logging.LogRecord], raised: Exception, level: int, says: str
 ) -> None:
     """Serve logs exceptions of deployments in this way."""
-    refusals_are_no_faults()
+    expected_failures_need_no_traceback()
     try:
         raise raised
     except Exception:
         logger.exception("Request failed.")
     (record,) = records
-    assert (record.levelno == logging.ERROR) == is_fault
-    assert ("Traceback" in logging.Formatter().format(record)) == is_fault
+    text = logging.Formatter().format(record)
+    assert record.levelno == level
+    assert says in text
+    assert ("Traceback" in text) == isinstance(raised, ZeroDivisionError)
+    assert "words of a user" not in text

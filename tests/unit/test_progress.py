@@ -13,6 +13,8 @@ def test_the_slowest_item_names_the_stage_and_the_mean_is_the_fraction() -> None
     progress.update(1, Progress("denoising", 4, 8))
     assert progress.stage == "denoising"
     assert round(progress.fraction, 4) == round((0.75 + 0.4 + 0.35 / 2) / 2, 4)
+    progress.update(0, Progress("denoising", 2, 8))
+    assert progress.steps == (2, 8)
 
 
 def test_progress_never_goes_back_over_a_job() -> None:

@@ -18,6 +18,7 @@ RUNNING = JobView(
     state=JobState.RUNNING,
     stage="composing",
     progress=0.1,
+    steps=None,
     created_at=0.0,
     started_at=1.0,
     finished_at=None,

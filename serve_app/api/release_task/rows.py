@@ -111,6 +111,9 @@ def _item(status: int, created: int, stage: str, error: str | None = None) -> di
 def _progress_text(view: JobView) -> str:
     if view.state is JobState.QUEUED:
         return f"Waiting, position {view.queue_position}"
+    if view.stage == "denoising" and view.steps:
+        step = min(view.steps.done + 1, view.steps.total)
+        return f"Denoising, step {step} of {view.steps.total}"
     return f"{view.stage.capitalize()}, {view.progress:.0%} of the task done"
 
 

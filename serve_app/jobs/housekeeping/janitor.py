@@ -190,8 +190,10 @@ class Janitor:
     def _delete_abandoned(self, job_id: str) -> bool:
         try:
             self._storage.delete_job(job_id)
-        except OSError:
-            logger.exception("the storage did not let go of what job %s left", job_id, extra=about(job_id))
+        except OSError as error:
+            logger.error(
+                "the storage did not let go of what job %s left: %s", job_id, error, extra=about(job_id)
+            )
             return False
         return True
 
@@ -207,10 +209,11 @@ class Janitor:
     def _worked(job: Job, delete: Callable[[Job], None]) -> bool:
         try:
             delete(job)
-        except OSError:
-            logger.exception(
-                "the storage did not delete files of job %s; trying again",
+        except OSError as error:
+            logger.error(
+                "the storage did not delete files of job %s; trying again: %s",
                 job.job_id,
+                error,
                 extra=about(job.job_id),
             )
             return False

@@ -68,8 +68,8 @@ def sign_in(storage: AudioStorage, store: str, clock: RetentionClock) -> bool:
         clock.remember(_offset(note, boot))
     try:
         storage.sign_in(store, json.dumps({"boot": boot, "clock_offset": clock.offset}).encode())
-    except StorageError:
-        logger.exception("the job store %s could not sign in to the storage; trying again", store)
+    except StorageError as error:
+        logger.error("the job store %s could not sign in to the storage; trying again: %s", store, error)
     return note is None
 
 

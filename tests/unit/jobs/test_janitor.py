@@ -1,6 +1,9 @@
 """Deletion by age. Time is simulated; files and journal are real."""
 
 import asyncio
+import io
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from serve_app.jobs.housekeeping.janitor import ABANDONED_SECONDS, SCAN_SECONDS
 from serve_app.jobs.model import JobState
 from tests.housekeeping import DAY, SONG_BYTES, Housekeeping
 from tests.job_tracking import Clock
+from tests.server_logs import tracebacks_in
 
 
 @pytest.fixture
@@ -113,8 +117,18 @@ async def test_folders_of_requests_that_never_entered_the_queue_go_after_an_hour
     assert house.files() == sorted(["a-users-own-folder/notes", f"{kept}/source"])
 
 
-async def test_a_file_that_cannot_be_deleted_stops_no_other(
-    house: Housekeeping, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """Everything that is logged, as it stands in the server's log."""
+    written = io.StringIO()
+    handler, logger = logging.StreamHandler(written), logging.getLogger("ray.serve")
+    logger.addHandler(handler)
+    yield written
+    logger.removeHandler(handler)
+
+
+async def test_a_file_that_cannot_be_deleted_stops_no_other_and_is_logged_in_a_line(
+    house: Housekeeping, monkeypatch: pytest.MonkeyPatch, log: io.StringIO
 ) -> None:
     stuck, other = house.finish(), house.finish()
     delete_job = house.storage.delete_job
@@ -129,6 +143,9 @@ async def test_a_file_that_cannot_be_deleted_stops_no_other(
     house.clock.now += DAY + 1
     await house.sweep()
     assert house.files() == [f"{stuck}/2/0.wav"]
+    (line,) = (line for line in log.getvalue().splitlines() if "did not delete" in line)
+    assert stuck in line
+    assert tracebacks_in(log.getvalue()) == ""
     monkeypatch.undo()
     await house.sweep()
     assert house.files() == []

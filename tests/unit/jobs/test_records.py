@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from configs.domain import Task
 from deployments.common.messages import Metadata
-from serve_app.jobs.model import Callback, Checkpoint, IdempotencyKey, Job, JobState, Place
+from serve_app.jobs.model import Callback, Checkpoint, IdempotencyKey, Job, JobState, Place, Steps
 from serve_app.jobs.storing.records import UPGRADES, job_from_json, parts_to_json, record_to_json
 from serve_app.jobs.storing.store import StoreError
 from serve_app.request.repainting import RepaintSpan
@@ -99,6 +99,7 @@ jobs = st.builds(
     state=st.sampled_from(JobState),
     progress=shares,
     best_progress=shares,
+    steps=st.none() | st.builds(Steps, counts, counts),
     started_at=st.none() | finite,
     finished_at=st.none() | finite,
     attempt=st.integers(0, 9),

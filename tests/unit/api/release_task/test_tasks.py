@@ -9,6 +9,7 @@ import pytest
 from serve_app.api.release_task.rows import UNKNOWN_TASK
 from serve_app.api.release_task.tasks import MAX_IDS
 from serve_app.jobs.mode import Mode
+from serve_app.jobs.model import Steps
 from tests.unit.api.conftest import LocalJobService, wav_bytes
 from tests.unit.api.release_task.conftest import Finish, Submit, query
 
@@ -55,6 +56,13 @@ async def test_a_waiting_and_a_running_task(
     assert (row["status"], row["queue_position"]) == (0, 0)
     assert row["progress_text"] == "Denoising, 50% of the task done"
     assert (row["items"][0]["stage"], row["items"][0]["progress"]) == ("denoising", 0.5)
+    for done, text in ((0, "step 1 of 8"), (3, "step 4 of 8"), (8, "step 8 of 8")):
+        service.tracker.heartbeat(first, claim.token, "denoising", 0.5, Steps(done, 8))
+        (row,) = await query(http, first)
+        assert row["progress_text"] == f"Denoising, {text}"
+    service.tracker.heartbeat(first, claim.token, "decoding", 0.8, Steps(1, 3))
+    (row,) = await query(http, first)
+    assert row["progress_text"] == "Decoding, 80% of the task done"
 
 
 async def test_a_finished_task(http: httpx.AsyncClient, submit: Submit, finish: Finish) -> None:
