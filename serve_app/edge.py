@@ -11,12 +11,14 @@ import re
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve_app.api.errors import Problem
 from serve_app.api.intake.body import check_declared_text
+from serve_app.api.refusals import refusal
 from serve_app.api.streams import FLOW_EXTENSION, SENT
 from serve_app.entrance import HOLD_SECONDS, STUCK_SECONDS, Entrance
+from serve_app.serve_errors import ServeErrors
 
 REQUEST_ID = "x-request-id"
 CONTROL_HEADERS = frozenset(
@@ -51,7 +53,7 @@ class Edge:
     """
 
     def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+        self._app = ServeErrors(app)
         self._entrance = Entrance()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +68,8 @@ class Edge:
             check_declared_text(HTTPConnection(scope))
         except HTTPException as error:
             # The body would pass through Serve at once, as one object, before the application refuses it.
-            await JSONResponse({"detail": error.detail}, error.status_code)(scope, receive, send)
+            problem = Problem(error.status_code, error.detail)
+            await refusal(scope["path"], problem)(scope, receive, send)
             return
         host, _ = scope.get("client") or ("", 0)
         await self._entrance.enter(host)

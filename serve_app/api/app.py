@@ -21,6 +21,7 @@ from serve_app.api.intake.submission import Submission
 from serve_app.api.intake.writing import Writing
 from serve_app.api.jobs import VisibleJobs
 from serve_app.api.readiness import KnownCondition
+from serve_app.api.refusals import refusal
 from serve_app.api.release_task.app import Doors, release_task_app
 from serve_app.api.release_task.calls import CallReader
 from serve_app.api.routes.audio import audio_router
@@ -85,9 +86,8 @@ def create_app(
         pools,
         slots,
     )
-    add_error_handlers(app)
+    add_error_handlers(app, refusal)
     app.add_middleware(Doors, inner=release_task)
-    app.router.default = release_task  # answers what no route serves, so that all clients can read the error
     add_guard(app, settings.api.cors_origins, settings.api.hosts)
     for router in (
         generate_router(submission, callers, limits, settings.api, bodies, slots),

@@ -60,8 +60,8 @@ class Problem:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-AnswerProblem = Callable[[Problem], Response]
-"""Makes the response to a problem."""
+AnswerProblem = Callable[[str, Problem], Response]
+"""Makes the response to a problem of a request, by the request's path."""
 
 
 def detail_alone(problem: Problem) -> Response:
@@ -108,12 +108,12 @@ def _described(error: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def add_error_handlers(app: FastAPI, answer: AnswerProblem = detail_alone) -> None:
+def add_error_handlers(app: FastAPI, answer: AnswerProblem) -> None:
     """Register handlers for the exceptions that routes raise. `answer` gives the errors their form."""
     app.add_middleware(InternalErrors, answer=answer)
 
-    async def expected(_: Request, error: Exception) -> Response:
-        return answer(problem_of(error))
+    async def expected(request: Request, error: Exception) -> Response:
+        return answer(request.scope["path"], problem_of(error))
 
     for kind in EXPECTED:
         app.add_exception_handler(kind, expected)
@@ -133,27 +133,27 @@ def problem_of(error: Exception) -> Problem:
         case HTTPException():
             return Problem(error.status_code, str(error.detail), error.headers or {})
         case CapacityError():
-            return _later(error.status, error.message, error.retry_after)
+            return later(error.status, error.message, error.retry_after)
         case LimitError():
-            return _later(429, error.message, error.retry_after)
+            return later(429, error.message, error.retry_after)
         case DrainingError():
-            return _later(503, "The server takes no new jobs at the moment", DRAINING_RETRY_SECONDS)
+            return later(503, "The server takes no new jobs at the moment", DRAINING_RETRY_SECONDS)
         case NoRoomError():
-            return _later(503, error.message, NO_ROOM_RETRY_SECONDS)
+            return later(503, error.message, NO_ROOM_RETRY_SECONDS)
         case IdempotencyConflictError():
             return Problem(409, "This Idempotency-Key was used for another request within the last 24 hours")
         case JobEndedError():
             return Problem(409, f"The job has already {error.state}")
         case StoreError() | UnavailableError():
             logger.warning("a request could not be answered: %s", type(error).__name__)
-            return _later(503, "The server cannot reach its jobs at the moment", RETRY_SECONDS)
+            return later(503, "The server cannot reach its jobs at the moment", RETRY_SECONDS)
         case StorageError():
             logger.error("the audio storage failed: %s", error)
-            return _later(503, "The server cannot reach its audio files at the moment", RETRY_SECONDS)
+            return later(503, "The server cannot reach its audio files at the moment", RETRY_SECONDS)
         case OSError():
             # As in `execution.failures`, this counts as a fault of the machine that a retry may not meet.
             logger.error("the operating system refused something:\n%s", _places(error))
-            return _later(503, "The server cannot use its files at the moment", RETRY_SECONDS)
+            return later(503, "The server cannot use its files at the moment", RETRY_SECONDS)
     raise error
 
 
@@ -174,7 +174,8 @@ EXPECTED: tuple[type[Exception], ...] = (
 """The exceptions of routes that `problem_of` describes."""
 
 
-def _later(status: int, problem: str, seconds: float) -> Problem:
+def later(status: int, problem: str, seconds: float) -> Problem:
+    """A problem that is gone after some seconds."""
     whole_seconds = str(max(1, math.ceil(seconds)))
     return Problem(status, f"{problem}; try again in {whole_seconds} s", {"Retry-After": whole_seconds})
 
@@ -187,7 +188,7 @@ class InternalErrors:
     it.)
     """
 
-    def __init__(self, app: ASGIApp, answer: AnswerProblem = detail_alone) -> None:
+    def __init__(self, app: ASGIApp, answer: AnswerProblem) -> None:
         self._app = app
         self._answer = answer
 
@@ -216,7 +217,8 @@ class InternalErrors:
                 raise RuntimeError("the answer had begun when it failed") from None
         else:
             return
-        await self._answer(Problem(500, "Internal server error"))(scope, receive, send)
+        answer = self._answer(scope["path"], Problem(500, "Internal server error"))
+        await answer(scope, receive, send)
 
 
 def _places(error: BaseException) -> str:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve_app.api.errors import Problem
+from serve_app.api.refusals import refusal
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 32 << 10
@@ -67,13 +69,13 @@ class Guard:
         size = sum(len(name) + len(value) for name, value in scope["headers"])
         if len(scope["headers"]) > MAX_HEADERS or size > MAX_HEADER_BYTES:
             detail = f"The headers are more than {MAX_HEADERS} or larger than {MAX_HEADER_BYTES:,} bytes"
-            await JSONResponse({"detail": detail}, 431)(scope, receive, answer)
+            await refusal(scope["path"], Problem(431, detail))(scope, receive, answer)
         elif self._hosts and _host_name(Headers(scope=scope)) not in self._hosts:
             detail = "This server has other names; `api.hosts` lists those that it answers to"
-            await JSONResponse({"detail": detail}, 421)(scope, receive, answer)
+            await refusal(scope["path"], Problem(421, detail))(scope, receive, answer)
         elif scope["method"] not in READING and not self._welcome(Headers(scope=scope)):
             detail = "Pages of this origin may not use the server; `api.cors_origins` names those that may"
-            await JSONResponse({"detail": detail}, 403)(scope, receive, answer)
+            await refusal(scope["path"], Problem(403, detail))(scope, receive, answer)
         else:
             await self._app(scope, receive, answer)
 

@@ -16,10 +16,10 @@ from serve_app.api.errors import add_error_handlers
 from serve_app.api.intake.submission import Submission
 from serve_app.api.intake.writing import Writing
 from serve_app.api.readiness import KnownCondition
+from serve_app.api.refusals import PREFIX, is_of_job_api, refusal, without_prefix
 from serve_app.api.release_task.audio import audio_router
 from serve_app.api.release_task.calls import CallReader
 from serve_app.api.release_task.chat.route import chat_router
-from serve_app.api.release_task.envelope import enveloped_problem
 from serve_app.api.release_task.lora import lora_router
 from serve_app.api.release_task.making import JobMaker
 from serve_app.api.release_task.mapping import RequestMapper
@@ -30,8 +30,6 @@ from serve_app.api.routes.server import health_router, server_router
 from serve_app.api.service import JobService
 from serve_app.api.threads import WorkerPools
 from serve_app.request.capabilities import Limits
-
-PREFIX = "/api"
 
 
 def release_task_app(
@@ -49,13 +47,13 @@ def release_task_app(
 ) -> FastAPI:
     """The application with all routes."""
     app = FastAPI(openapi_url=None, redirect_slashes=False)
-    add_error_handlers(app, enveloped_problem)
+    add_error_handlers(app, refusal)
     mapper = RequestMapper(limits)
     maker = JobMaker(submission, mapper, pools.bodies)
     for router in (
         tasks_router(service, calls, maker, tokens),
         audio_router(service, calls, downloads, tokens),
-        samples_router(calls, mapper, writing, limits, settings.api, slots),
+        samples_router(calls, mapper, submission, writing, limits, settings.api, slots),
         inventory_router(known_condition, calls, limits),
         lora_router(calls),
         chat_router(service, calls, maker, downloads, known_condition, limits, pools.bodies),
@@ -75,7 +73,7 @@ def release_task_app(
 
 
 class Doors:
-    """ASGI middleware: leads requests for the ACE-Step API to its application, all others on.
+    """ASGI middleware: leads requests for the job API on, and all others to the ACE-Step API's application.
 
     Each route has two doors, with and without `/api`, and a slash at the end makes no difference.
     """
@@ -84,14 +82,13 @@ class Doors:
         """`inner` is the ACE-Step API."""
         self._app = app
         self._inner = inner
-        self._paths = [route.path_regex for route in inner.routes if isinstance(route, APIRoute)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            path = scope["path"]
-            behind_prefix = path == PREFIX or path.startswith(f"{PREFIX}/")
-            plain = (path.removeprefix(PREFIX) if behind_prefix else path).rstrip("/") or "/"
-            if behind_prefix or any(pattern.match(plain) for pattern in self._paths):
-                await self._inner({**scope, "path": plain}, receive, send)
-                return
-        await self._app(scope, receive, send)
+        if scope["type"] != "http" or is_of_job_api(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        plain = without_prefix(scope["path"])
+        root = PREFIX if scope["path"].startswith(f"{PREFIX}/") or scope["path"] == PREFIX else ""
+        # Routes are looked up below the root path; errors have their form by the whole path.
+        inside = {**scope, "path": root + plain, "root_path": root}
+        await self._inner(inside, receive, send)

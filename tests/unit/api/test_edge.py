@@ -122,7 +122,7 @@ async def test_orders_to_serve_end_at_the_edge(name: bytes, value: bytes, kept: 
 
     (middleware,) = middlewares()
     edge = middleware.cls(serve, *middleware.args, **middleware.kwargs)
-    scope = {"type": "http", "path": "/health", "headers": [(name, value), (b"host", b"server")]}
+    scope = {"type": "http", "path": "/-/healthz", "headers": [(name, value), (b"host", b"server")]}
     await edge(scope, None, None)
     assert seen == [[*([(name, value)] if kept else []), (b"host", b"server")]]
     assert len(scope["headers"]) == 2

@@ -3,14 +3,13 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from contextvars import Context
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
 from serve_app.api.access.callers import Caller
@@ -24,7 +23,6 @@ from serve_app.api.release_task.calls import CallReader
 from serve_app.api.release_task.chat.answer import (
     DONE,
     Completion,
-    chat_problem,
     codes_of,
     data_url,
     described,
@@ -58,21 +56,6 @@ AWAY_SECONDS = 0.5
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-class ChatRoute(APIRoute):
-    """A route whose errors have the form of chat completions."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handler = super().get_route_handler()
-
-        async def with_error_object(request: Request) -> Response:
-            try:
-                return await handler(request)
-            except EXPECTED as error:
-                return chat_problem(problem_of(error))
-
-        return with_error_object
-
-
 def chat_router(
     service: JobService,
     calls: CallReader,
@@ -83,7 +66,7 @@ def chat_router(
     pool: WorkerPool,
 ) -> APIRouter:
     """Chat completions. The job is cancelled when the client leaves. `pool` parses large bodies."""
-    router = APIRouter(route_class=ChatRoute)
+    router = APIRouter()
     departures: set[asyncio.Task[Any]] = set()
 
     @router.post(CHAT)
