@@ -10,6 +10,20 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 
+class TextsTooLongError(RequestValidationError):
+    """The texts of a request do not fit the context of the language model."""
+
+
+class WindowTooLongError(RequestValidationError):
+    """A repaint would make the song longer than the server's maximum."""
+
+    def __init__(self, field: str, message: str, nearest: float) -> None:
+        """`nearest` is the value of `field` with which the song has the greatest length."""
+        super().__init__([{"loc": ("body", field), "msg": message, "type": "value_error"}])
+        self.field = field
+        self.nearest = nearest
+
+
 def invalid(field: str, message: str, kind: str = "value_error") -> RequestValidationError:
     """A validation error (422) that names one field of the body."""
     return RequestValidationError([{"loc": ("body", field), "msg": message, "type": kind}])

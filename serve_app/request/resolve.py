@@ -7,7 +7,7 @@ from configs.domain import CODE_RATE, Task, code_count
 from serve_app.request.capabilities import Limits
 from serve_app.request.codes import codes_per_song
 from serve_app.request.draft import Draft, draft_of, source_seconds, works_on_source
-from serve_app.request.errors import invalid
+from serve_app.request.errors import WindowTooLongError, invalid
 from serve_app.request.fields import MAX_SEED, RANDOM_SEED
 from serve_app.request.notes import moved_start, without_effect
 from serve_app.request.schemas import GenerateRequest, Output
@@ -91,10 +91,11 @@ def _checked_draft(spec: JobSpec, limits: Limits) -> Draft:
         raise invalid("repainting_end", f"The repainted part {error}") from error
     span = draft.span
     if span and spec.source and span.total_seconds(spec.source.seconds) > limits.max_duration:
-        raise invalid(
-            "repainting_start" if span.pad_left > span.pad_right else "repainting_end",
-            f"The extended song would be longer than {limits.max_duration:g} seconds",
-        )
+        message = f"The extended song would be longer than {limits.max_duration:g} seconds"
+        if span.pad_left > span.pad_right:
+            room = limits.max_duration - spec.source.seconds - span.pad_right
+            raise WindowTooLongError("repainting_start", message, min(0.0, -room))
+        raise WindowTooLongError("repainting_end", message, limits.max_duration - span.pad_left)
     return draft
 
 

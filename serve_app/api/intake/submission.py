@@ -23,7 +23,7 @@ from serve_app.jobs.model import Accepted, IdempotencyKey, NewJob
 from serve_app.jobs.tracing import client_context, submit_context
 from serve_app.recordings.decoder import DecodedRecording, RecordingDecoder
 from serve_app.request.capabilities import Limits, apply_limits
-from serve_app.request.errors import invalid
+from serve_app.request.errors import TextsTooLongError, invalid
 from serve_app.request.planning import unconditional_text
 from serve_app.request.resolve import job_draft
 from serve_app.request.schemas import GenerateRequest
@@ -190,25 +190,25 @@ class Submission:
             await self._pools.storage.run(self._storage.delete_job, new.job_id)
 
     async def check_prompt(self, request: GenerateRequest) -> None:
-        """The LM's prompts and the codes of the longest song must fit its context (contract §1.2).
+        """Raises TextsTooLongError where `prompt_fits` says no (contract §1.2)."""
+        if not await self.prompt_fits(request):
+            name = "lyrics" if len(request.lyrics) > len(request.caption) else "caption"
+            message = (
+                f"The text and the {self._limits.max_code_count} audio codes of the longest song do not fit "
+                f"the {self._limits.max_model_len} tokens of the language model"
+            )
+            raise TextsTooLongError([{"loc": ("body", name), "msg": message, "type": "value_error"}])
 
-        Raises RequestValidationError.
-        """
+    async def prompt_fits(self, request: GenerateRequest) -> bool:
+        """Whether the LM's prompts and the codes of the longest song fit its context."""
         context, codes = self._limits.max_model_len, self._limits.max_code_count
-        texts = {"caption": request.caption, "lyrics": request.lyrics}
         # A token has at least one byte, so the LM's tokenizer is needed only for long texts.
         sizes = [
             len(text.encode()) + PROMPT_OVERHEAD_TOKENS
-            for text in ("".join(texts.values()), unconditional_text(request))
+            for text in (request.caption + request.lyrics, unconditional_text(request))
         ]
-        if max(sizes) + codes <= context and sum(sizes) <= context:
-            return
-        if not await self._service.prompt_fits(request, codes):
-            raise invalid(
-                max(texts, key=lambda name: len(texts[name])),
-                f"The text and the {codes} audio codes of the longest song do not fit the {context} tokens "
-                "of the language model",
-            )
+        fits = max(sizes) + codes <= context and sum(sizes) <= context
+        return fits or await self._service.prompt_fits(request, codes)
 
 
 def _parsed(body: Body, limits: Limits, strict: bool) -> tuple[GenerateRequest, dict[str, BinaryIO]]:

@@ -1,6 +1,7 @@
 """Making of jobs from calls: translate → submit, with the errors that clients of this API expect."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -8,11 +9,20 @@ from fastapi.exceptions import RequestValidationError
 from serve_app.api.access.callers import Caller
 from serve_app.api.intake.submission import Arrival, Submission
 from serve_app.api.release_task.calls import Call
-from serve_app.api.release_task.mapping import DEFAULTS, Mapped, RequestMapper
+from serve_app.api.release_task.mapping import (
+    DEFAULTS,
+    Mapped,
+    RequestMapper,
+    renewing_all,
+    with_fitting_window,
+)
+from serve_app.api.release_task.shortening import shortened
 from serve_app.api.responses import SubmitResponse
 from serve_app.api.threads import WorkerPool
-from serve_app.request.errors import invalid
+from serve_app.request.errors import TextsTooLongError, WindowTooLongError, invalid
 
+MAX_REPAIRS = 4
+"""Refusals that are mended, one after the other: texts, the start and the end of a window, and its length."""
 NO_SUCH_AUDIO = "The server has no such audio for you: upload the file instead"
 
 
@@ -45,14 +55,26 @@ class JobMaker:
         mapped = await self._pool.run_unless_short(
             call.body.text_bytes, self._mapper, call.body, strict, defaults
         )
-        try:
-            return await self._submit(mapped, call, arrival, idempotency_key)
-        except RequestValidationError as error:
-            fields = {str(item["loc"][-1]) for item in error.errors()}
-            if strict or fields != {"repainting_end"}:
-                raise
-        # Only the length of the source could tell that the window does not fit.
-        return await self._submit(self._mapper.with_fitting_window(mapped), call, arrival, idempotency_key)
+        for _ in range(0 if strict else MAX_REPAIRS):
+            try:
+                return await self._submit(mapped, call, arrival, idempotency_key)
+            except RequestValidationError as error:
+                mapped = await self._repaired(mapped, error)
+        return await self._submit(mapped, call, arrival, idempotency_key)
+
+    async def _repaired(self, mapped: Mapped, error: RequestValidationError) -> Mapped:
+        """The request without what it was refused for, which only its source or the LM's tokens could tell.
+
+        Raises the error where it has another cause.
+        """
+        if isinstance(error, WindowTooLongError):
+            return with_fitting_window(mapped, error)
+        if isinstance(error, TextsTooLongError):
+            request, notes = await shortened(mapped.request, self._submission.prompt_fits)
+            return replace(mapped, request=request, notes=(*mapped.notes, *notes))
+        if {str(item["loc"][-1]) for item in error.errors()} == {"repainting_end"}:
+            return renewing_all(mapped)  # without an end, the window begins behind the source
+        raise error
 
     async def _submit(
         self, mapped: Mapped, call: Call, arrival: Arrival, idempotency_key: str | None

@@ -26,7 +26,7 @@ from serve_app.api.release_task.lenient import Bounds, Leniency, number_in
 from serve_app.api.release_task.lookup import Fields
 from serve_app.api.release_task.songs import song_named
 from serve_app.request.capabilities import Limits
-from serve_app.request.errors import invalid
+from serve_app.request.errors import WindowTooLongError, invalid
 from serve_app.request.fields import MAX_STEPS, flag_of
 from serve_app.request.schemas import GenerateRequest, Output
 
@@ -78,22 +78,6 @@ class RequestMapper:
         _note_fields_without_effect(fields, leniency)
         request = checked_request({**defaults, **values}, self._limits)
         return Mapped(request, uploads, tuple(leniency.notes))
-
-    def with_fitting_window(self, mapped: Mapped) -> Mapped:
-        """The same request with a window that fits, after it was refused because of `repainting_end`.
-
-        An end that makes the song too long moves to the greatest length. Without an end, the window begins
-        behind the source, and the whole source is renewed.
-        """
-        start, end = mapped.request.repainting_start, mapped.request.repainting_end
-        if end is None:
-            return _renewing_all(mapped)
-        last = self._limits.max_duration - max(0.0, -start)
-        note = f"repainting_end '{end:g}' became {last:g}, because the song would be too long."
-        noted = replace(mapped, notes=(*mapped.notes, note))
-        if last <= start:
-            return _renewing_all(noted)
-        return replace(noted, request=mapped.request.model_copy(update={"repainting_end": last}))
 
     def _usable(
         self, values: dict[str, Any], leniency: Leniency, defaults: Mapping[str, Any]
@@ -217,7 +201,18 @@ def _settle_window(values: dict[str, Any], leniency: Leniency) -> None:
         values["repainting_end"] = leniency.number("repainting_end", end, Bounds(whole=False, low=0.0))
 
 
-def _renewing_all(mapped: Mapped) -> Mapped:
+def with_fitting_window(mapped: Mapped, error: WindowTooLongError) -> Mapped:
+    """The same request with the greatest length of a song, after it was refused because it is longer."""
+    field, nearest = error.field, error.nearest
+    given: float = getattr(mapped.request, field)
+    note = f"{field} '{given:g}' became {nearest:g}, because the song would be too long."
+    request = mapped.request.model_copy(update={field: nearest})
+    moved = replace(mapped, request=request, notes=(*mapped.notes, note))
+    start, end = request.repainting_start, request.repainting_end
+    return renewing_all(moved) if end is not None and end <= start else moved
+
+
+def renewing_all(mapped: Mapped) -> Mapped:
     """The same request with a repaint of the whole source."""
     request = mapped.request.model_copy(update={"repainting_start": 0.0, "repainting_end": None})
     return replace(mapped, request=request, notes=(*mapped.notes, WHOLE_SOURCE))

@@ -14,12 +14,15 @@ from configs.settings import ApiSettings
 from serve_app.api.access.capacity import ClientSlots, Slots
 from serve_app.api.errors import RETRY_SECONDS
 from serve_app.api.intake.body import Body
+from serve_app.api.intake.submission import Submission
 from serve_app.api.intake.writing import Writing, format_request, sample_request
 from serve_app.api.release_task.calls import Call, CallReader
 from serve_app.api.release_task.envelope import answer
 from serve_app.api.release_task.mapping import RequestMapper
+from serve_app.api.release_task.shortening import shortened
 from serve_app.api.responses import WrittenSongResponse
 from serve_app.request.capabilities import Limits
+from serve_app.request.errors import TextsTooLongError
 from serve_app.request.schemas import GenerateRequest
 
 EXAMPLES = Path(__file__).with_name("examples.yaml")
@@ -43,6 +46,7 @@ WRITTEN_FROM = (
 def samples_router(
     calls: CallReader,
     mapper: RequestMapper,
+    submission: Submission,
     writing: Writing,
     limits: Limits,
     settings: ApiSettings,
@@ -62,7 +66,12 @@ def samples_router(
     async def format_input(request: Request) -> Response:
         async with calls.read(request) as call:
             asked = format_request(Body(_fields(call, mapper)), limits, strict=False)
-        song = await written(call, asked)
+        try:
+            song = await written(call, asked)
+        except TextsTooLongError:  # The LM reads what it can, and the words stay as they are.
+            short, _ = await shortened(asked, submission.prompt_fits)
+            song = await written(call, short.model_copy(update={"use_format": False}))
+            song = song.model_copy(update={"caption": asked.caption, "lyrics": asked.lyrics})
         return answer(
             {
                 "caption": song.caption,

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from configs.domain import INSTRUMENTAL
+from serve_app.api.intake.submission import Submission
 from serve_app.api.release_task.fields import NAMES, REQUEST_FIELDS
 from serve_app.request.schemas import GenerateRequest, Output
 from tests.unit.api.conftest import LocalJobService, wav_bytes
@@ -432,6 +433,62 @@ async def test_a_window_that_makes_the_song_too_long_is_bounded(
     assert (spec.request.repainting_start, spec.request.repainting_end) == window
     assert "repainting_end '30' became" in notes_of(spec)
     assert ("the whole source was renewed" in notes_of(spec)) == whole
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "window"),
+    [
+        ("-100", "-1", (-18.0, None)),
+        ("-100", "1", (-18.0, 1.0)),
+        ("-100", "5", (-15.0, 5.0)),
+        ("-1e9", "30", (0.0, 20.0)),
+    ],
+)
+async def test_a_window_that_begins_too_long_before_the_source_is_bounded(
+    submit: Submit, start: str, end: str, window: tuple[float, float | None]
+) -> None:
+    spec = await submit(
+        data={"task_type": "repaint", "repainting_start": start, "repainting_end": end},
+        files={"src_audio": ("a.wav", wav_bytes(2.0))},
+    )
+    assert (spec.request.repainting_start, spec.request.repainting_end) == window
+    assert f"repainting_start '{float(start):g}' became {window[0]:g}" in notes_of(spec)
+
+
+@pytest.fixture
+def small_context(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A language model that reads few characters; their number."""
+    most = 1_000
+
+    async def fits(_: Submission, request: GenerateRequest) -> bool:
+        return len(request.caption + request.lyrics) <= most
+
+    monkeypatch.setattr(Submission, "prompt_fits", fits)
+    return most
+
+
+async def test_strict_requests_keep_their_window_and_their_texts(
+    http: httpx.AsyncClient, small_context: int
+) -> None:
+    window = {"task_type": "repaint", "repainting_start": "-100"}
+    files = {"src_audio": ("a.wav", wav_bytes(2.0))}
+    texts = {"lyrics": "a" * 2 * small_context}
+    for options in ({"data": window, "files": files}, {"json": texts}):
+        answer = await http.post("/release_task", headers={"X-Strict": "1"}, **options)
+        assert answer.status_code == 422
+
+
+@pytest.mark.parametrize(("caption", "kept_caption"), [("a" * 200, 200), ("a" * 1_500, 1_000)])
+async def test_texts_that_the_language_model_cannot_read_are_cut(
+    submit: Submit, small_context: int, caption: str, kept_caption: int
+) -> None:
+    """Lyrics go first. The cut is found by halving, so it is not exact."""
+    spec = await submit({"prompt": caption, "lyrics": "b" * 9_000, "thinking": True})
+    room = small_context - kept_caption
+    assert 0.9 * kept_caption <= len(spec.request.caption) <= kept_caption
+    assert 0.9 * room <= len(spec.request.lyrics) <= room
+    assert "lyrics was cut to" in notes_of(spec)
+    assert ("prompt was cut to" in notes_of(spec)) == (kept_caption < len(caption))
 
 
 async def test_unknown_tracks_are_dropped(submit: Submit) -> None:

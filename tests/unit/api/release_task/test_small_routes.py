@@ -7,11 +7,17 @@ import httpx
 import pytest
 
 from configs.domain import INSTRUMENTAL
+from configs.settings import Settings
 from serve_app.api import readiness
+from serve_app.api.app import create_app
+from serve_app.api.intake.submission import Submission
 from serve_app.api.release_task.samples import examples
 from serve_app.api.routes import server
 from serve_app.api.service import Condition, Readiness
-from serve_app.request.song_plan import SongWords
+from serve_app.request.draft import Draft
+from serve_app.request.schemas import GenerateRequest
+from serve_app.request.song_plan import SongPlan, SongWords
+from serve_app.storage import AudioStorage
 from tests.unit.api.conftest import LocalJobService
 from tests.unit.api.release_task.conftest import Finish, Submit
 
@@ -173,6 +179,61 @@ async def test_lora_routes_of_a_server_without_adapters(http: httpx.AsyncClient)
         answer = await http.post(path, json=body)
         assert (answer.status_code, answer.json()["code"]) == (code, code)
     assert (await http.post("/v1/lora/load", json={"lora_path": "x"})).json()["error"].startswith("❌ ")
+
+
+async def test_texts_that_are_too_long_to_be_rewritten_come_back_unchanged(
+    http: httpx.AsyncClient, service: LocalJobService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fits(_: Submission, request: GenerateRequest) -> bool:
+        return len(request.caption + request.lyrics) <= 1_000
+
+    monkeypatch.setattr(Submission, "prompt_fits", fits)
+    lyrics = "word " * 1_000
+    song = await told(http, "/format_input", "POST", json={"prompt": "a song", "lyrics": lyrics})
+    assert (song["caption"], song["lyrics"], song["bpm"]) == ("a song", lyrics, 90)
+    (draft,) = service.planned
+    assert len(draft.spec.request.lyrics) < 1_000
+    assert not draft.spec.request.use_format
+
+
+@pytest.mark.parametrize("path", ["/format_input", "/v1/create_sample", "/create_random_sample"])
+async def test_a_full_queue_refuses_no_texts(http: httpx.AsyncClient, path: str) -> None:
+    """They make no job, and wait behind none."""
+    while (await http.post("/release_task", json={})).status_code == 200:
+        pass
+    assert (await http.post(path, json={"prompt": "a"})).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/format_input", "/v1/create_sample"])
+async def test_a_client_has_so_many_texts_written_at_once(
+    service: LocalJobService,
+    settings: Settings,
+    storage: AudioStorage,
+    path: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    plan = LocalJobService.plan
+
+    async def slow_plan(self: LocalJobService, draft: Draft) -> SongPlan:
+        begun.set()
+        await go_on.wait()
+        return await plan(self, draft)
+
+    monkeypatch.setattr(LocalJobService, "plan", slow_plan)
+    api = settings.api.model_copy(update={"client_requests": 1})
+    app = create_app(service, settings.model_copy(update={"api": api}), storage)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as http:
+        first = asyncio.create_task(http.post(path, json={"prompt": "a"}))
+        await begun.wait()
+        refused = await http.post(path, json={"prompt": "a"})
+        body = refused.json()
+        assert (refused.status_code, body["code"], body["data"]) == (429, 429, None)
+        assert body["error"] == body["detail"]
+        assert refused.headers["retry-after"] == "5"
+        go_on.set()
+        assert (await first).status_code == 200
+        assert (await http.post(path, json={"prompt": "a"})).status_code == 200
 
 
 async def test_formatting_leaves_empty_lyrics_empty(
