@@ -7,10 +7,11 @@ import torch
 from configs.domain import CODE_COUNT
 from configs.settings import GeneratorSettings, ModelSettings, Settings
 from deployments.checkpoints.loading import load_dit
-from deployments.checkpoints.location import EMBEDDED
+from deployments.checkpoints.location import EMBEDDED, checkpoint_folder
 from deployments.common.messages import TokenizeRequest, Window
 from deployments.generator.deployment import Generator
 from deployments.generator.tasks import TaskContexts
+from tests.exact_tokenizer import make_exact
 from tests.latents import HeldLatents
 from tests.watched_engine import noise
 
@@ -18,8 +19,12 @@ CODES = 300
 
 
 @pytest.fixture(scope="module")
-def generator(tmp_path_factory: pytest.TempPathFactory) -> Generator:
-    models = ModelSettings(source="random", folder=tmp_path_factory.mktemp("models"))
+def models(tmp_path_factory: pytest.TempPathFactory) -> ModelSettings:
+    return ModelSettings(source="random", folder=tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def generator(models: ModelSettings) -> Generator:
     settings = Settings(models=models, generator=GeneratorSettings(threads=1))
     return Generator.func_or_class(settings, models.dits[0])  # Serve runs this class in a replica.
 
@@ -42,6 +47,17 @@ async def test_only_the_window_is_heard(generator: Generator) -> None:
     assert part.codes == (await generator.tokenize(TokenizeRequest(whole))).codes[5:15]
     end = await generator.tokenize(TokenizeRequest(whole, Window(100, 200)))
     assert end == await generator.tokenize(TokenizeRequest(whole, Window(100, 150)))
+
+
+def test_codes_come_back_from_their_latents_where_the_tokenizer_is_exact(models: ModelSettings) -> None:
+    modules = load_dit(checkpoint_folder(models, models.dits[0]), "cpu", torch.float32)
+    make_exact(modules)
+    contexts = TaskContexts(modules)
+    codes = tuple(np.random.default_rng(3).permutation(CODE_COUNT)[:2_000].tolist())
+    with torch.inference_mode():
+        latents = contexts.latents_of(codes).numpy()
+        assert latents.shape[0] == 5 * len(codes)
+        assert contexts.codes_of(latents) == codes
 
 
 def test_codes_of_the_embedded_model_come_back_from_their_latents(capsys: pytest.CaptureFixture[str]) -> None:
