@@ -26,7 +26,7 @@ class ServeErrors:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"].startswith(OF_SERVE):
+        if scope["type"] != "http" or scope["path"].startswith(OF_SERVE):
             await self._app(scope, receive, send)
             return
         begun = False

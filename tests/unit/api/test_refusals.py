@@ -29,16 +29,14 @@ PATHS = {
 """A route of each form of errors, also as it is written with the prefix or a slash."""
 JSON = {"Content-Type": "application/json"}
 CHAT_BODY = {"messages": [{"role": "user", "content": "a song"}]}
-BODY_SECONDS = 0.05
 
 
 @pytest.fixture
 def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings with a key, one name, a small queue and little patience."""
+    """Settings with a key, one name and small limits."""
     monkeypatch.setenv(KEYS_VARIABLE, str([{"name": "alice", "sha256": digest_of(KEY)}]))
     changes = {
         "hosts": ("server",),
-        "body_timeout_seconds": BODY_SECONDS,
         "client_requests": 2,
         "uploads_bytes": 4_000_000,
     }
@@ -136,7 +134,11 @@ async def test_bodies_that_cannot_be_used(
 
 
 @each_path
-async def test_a_body_that_does_not_come(server: Any, path: str) -> None:
+async def test_a_body_that_does_not_come(
+    service: LocalJobService, settings: Settings, storage: AudioStorage, path: str
+) -> None:
+    api = settings.api.model_copy(update={"body_timeout_seconds": 0.05})
+    server = Edge(create_app(service, settings.model_copy(update={"api": api}), storage))
     headers = {**JSON, "Host": "server", "Authorization": f"Bearer {KEY}", "Content-Length": "9"}
     asking = Asking(server, "POST", path, headers)
     await asking.answered
