@@ -374,8 +374,8 @@ class JobTracker:
             self._fair.restore(job)
             self._admission.restored(job)
             if job.state is JobState.RUNNING:
-                expires_at = self._steady() + self._settings.lease_seconds
-                job = job.with_(best_progress=not_below(job.best_progress), lease_expires_at=expires_at)
+                job = job.with_(lease_expires_at=self._steady() + self._settings.lease_seconds)
+                job = job.with_(best_progress=not_below(job.best_progress))
                 self._forecast.resumed(job, self._steady())
             self._book.remember(job)
             if job.state is JobState.QUEUED:
