@@ -7,6 +7,7 @@ import json
 import math
 import os
 import random
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -300,3 +301,22 @@ def test_calls_of_the_ace_step_api(guarded: GuardedServer) -> None:
                 assert isinstance(body["detail"], str)
     assert {200, 400, 422} <= set(sender.statuses)
     print(f"\n{CASES} calls of the ACE-Step API: {dict(sender.statuses)}")
+
+
+def test_cancelling_at_any_moment(guarded: GuardedServer) -> None:
+    """Whatever a job is doing when it is cancelled, the module's last check finds no traceback of it."""
+    draw = random.Random(4_000 + SEED)
+    ends: Counter[int] = Counter()
+    for _ in range(CASES // 24):
+        job_id = guarded.alice.submit(
+            thinking=draw.random() < 0.5,
+            sample_mode=draw.random() < 0.2,
+            batch_size=draw.choice((1, 2)),
+            audio_duration=draw.choice((1, 4, 10)),
+            audio_format=draw.choice(("mp3", "wav", "flac")),
+        )
+        time.sleep(draw.uniform(0, 1.5))
+        ends[guarded.alice.http.delete(f"/v1/jobs/{job_id}").status_code] += 1
+    assert set(ends) <= {200, 409}
+    assert ends[200]
+    print(f"\n{CASES // 24} jobs were cancelled: {dict(ends)}")
