@@ -17,8 +17,9 @@ TEXT_TOKENS = 1024
 END_SCALE = 1.8
 """Factor of the embedding of the token that ends a text.
 
-The embedding is also the row of the output layer, so this token is drawn about every sixtieth time, and a text
-has some sixty tokens. Other random weights would draw it every thousandth time and write for many seconds.
+The embedding is also the row of the output layer, so this token is drawn about every sixtieth time, and a
+text has some sixty tokens. Other random weights would draw it every thousandth time and write for many
+seconds.
 """
 CODE_TOKENS = 65_535
 """Code tokens of the official vocabulary; the codec knows the first 64,000."""
