@@ -87,10 +87,11 @@ def samples_router(
     @router.post("/v1/create_sample")
     async def create_sample(request: Request) -> Response:
         async with calls.read(request) as call:
-            fields = {"vocal_language": "unknown", **_fields(call, mapper)}
+            own = {"query": call.value("query"), "instrumental": call.value("instrumental")}
+            fields = {"vocal_language": "unknown", **_fields(call, mapper, sample_query=own["query"])}
+            own["query"] = fields.pop("sample_query", None)
             fields = {name: fields[name] for name in fields if name not in {"caption", "lyrics"}}
-            query = {name: call.value(name) for name in ("query", "instrumental")}
-            asked = sample_request(Body({**fields, **query}), limits, strict=False)
+            asked = sample_request(Body({**fields, **own}), limits, strict=False)
         song = await written(call, asked)
         return answer(
             {
@@ -116,13 +117,17 @@ def samples_router(
     return router
 
 
-def _fields(call: Call, mapper: RequestMapper) -> dict[str, Any]:
-    """The given fields of the song by their names in the job API. Raises RequestValidationError."""
-    values = dict(call.body.values)
+def _fields(call: Call, mapper: RequestMapper, sample_query: Any = None) -> dict[str, Any]:
+    """The given fields of the song by their names in the job API, and `sample_query`, all read leniently.
+
+    Raises RequestValidationError.
+    """
+    values = {**call.body.values, "sample_query": sample_query}
     if (temperature := values.pop("temperature", None)) is not None:
         values.setdefault("lm_temperature", temperature)
     request = mapper(Body(values, is_form=call.body.is_form), strict=False).request
-    return {name: getattr(request, name) for name in WRITTEN_FROM if name in request.model_fields_set}
+    names = (*WRITTEN_FROM, "sample_query")
+    return {name: getattr(request, name) for name in names if name in request.model_fields_set}
 
 
 def random_sample(simple: bool) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """The server tells about itself in the ACE-Step API; its examples, and its LoRA routes."""
 
 import asyncio
+import json
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -15,7 +17,7 @@ from serve_app.api.release_task.samples import examples
 from serve_app.api.routes import server
 from serve_app.api.service import Condition, Readiness
 from serve_app.request.draft import Draft
-from serve_app.request.schemas import GenerateRequest
+from serve_app.request.schemas import MAX_CAPTION_LENGTH, GenerateRequest
 from serve_app.request.song_plan import SongPlan, SongWords
 from serve_app.storage import AudioStorage
 from tests.unit.api.conftest import LocalJobService
@@ -194,6 +196,27 @@ async def test_texts_that_are_too_long_to_be_rewritten_come_back_unchanged(
     (draft,) = service.planned
     assert len(draft.spec.request.lyrics) < 1_000
     assert not draft.spec.request.use_format
+
+
+@pytest.mark.parametrize(
+    ("query", "heard"),
+    [("a" * 16_000, "a" * MAX_CAPTION_LENGTH), ("nul \0 and \ud800", "nul  and "), (None, "")],
+    ids=["too long", "no characters", "none"],
+)
+@pytest.mark.parametrize("form", [False, True], ids=["JSON", "form"])
+async def test_a_sentence_about_a_song_is_read_leniently(
+    http: httpx.AsyncClient, service: LocalJobService, query: Any, heard: str, form: bool
+) -> None:
+    if form:
+        text = "" if query is None else str(query)
+        content = f"query={quote(text, errors='replace')}"
+        heard = heard.replace("and ", "and ?") if "nul" in heard else heard
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    else:
+        content, headers = json.dumps({"query": query}), {}
+    assert (await http.post("/v1/create_sample", content=content, headers=headers)).status_code == 200
+    (draft,) = service.planned
+    assert draft.spec.request.sample_query == heard
 
 
 @pytest.mark.parametrize("path", ["/format_input", "/v1/create_sample", "/create_random_sample"])
