@@ -14,6 +14,7 @@ from configs import metrics
 from configs.settings import Settings
 from deployments.codec.deployment import Codec
 from deployments.common.meter import Meter
+from deployments.common.processor import collect_garbage_rarely
 from deployments.common.tracing import span_recorder
 from deployments.generator.deployment import Generator
 from deployments.language_model.deployment import LanguageModel
@@ -45,6 +46,7 @@ class Ingress:
         generators: Mapping[str, DeploymentHandle[Any]],
         codec: DeploymentHandle[Any],
     ) -> None:
+        collect_garbage_rarely()
         self._settings = settings
         # Serve starts replicas only for the newest version of an application, so replacing is safe here.
         replace_outdated_tracker(settings)

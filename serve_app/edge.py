@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deployments.common.processor import collect_garbage_rarely
 from serve_app.api.errors import Problem
 from serve_app.api.intake.body import check_declared_text
 from serve_app.api.refusals import refusal
@@ -55,6 +56,7 @@ class Edge:
     def __init__(self, app: ASGIApp) -> None:
         self._app = ServeErrors(app)
         self._entrance = Entrance()
+        collect_garbage_rarely()  # here, because Serve sets a threshold before it makes its middlewares
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
