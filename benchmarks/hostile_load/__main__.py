@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.end_to_end.statistics import percentile
+from benchmarks.hostile_load.accounting import Spent
 from benchmarks.hostile_load.siege import (
     ALONE,
     BESIEGED,
+    CONTROL,
     MIB,
     SONGS,
     SONGS_BESIEGED,
@@ -24,6 +26,8 @@ from benchmarks.hostile_load.siege import (
 from benchmarks.measuring import show, write_json
 
 LIMIT_MS = 50.0
+ANSWERING = ("ProxyActor", "Ingress", f"{CONTROL}: ProxyActor", f"{CONTROL}: Web")
+"""The processes that answer `/health`, and those of the control."""
 
 
 def main() -> int:
@@ -36,7 +40,8 @@ def main() -> int:
     figures = measure()
     tables = {
         "GET /health, and the same of an application that does nothing (control)": health_table(figures),
-        "Cores that each process took": cores_table(figures),
+        "Cores that everybody took": cores_table(figures),
+        "How long a thread waits for each turn on a core, ms": waits_table(figures),
         "Largest resident memory of each process, MiB": memory_table(figures),
         "What the strangers were answered": [
             {"request": kind, "count": number} for kind, number in sorted(figures.answers.items())
@@ -74,12 +79,26 @@ def health_table(figures: Measurement) -> list[dict[str, Any]]:
 
 
 def cores_table(figures: Measurement) -> list[dict[str, Any]]:
-    """Return how many cores each process took, largest first."""
-    last = figures.phase(BESIEGED)
+    """Return how many cores everybody on the machine took, largest first, and how many were left."""
+    rows: dict[str, dict[str, float]] = {}
+    for phase in figures.phases:
+        seconds = {name: spent.seconds for name, spent in phase.account.processes.items()}
+        for name, taken in (seconds | dict(phase.account.machine)).items():
+            rows.setdefault(name, {})[phase.name] = taken / (phase.ended - phase.began)
+    machine = figures.phase(BESIEGED).account.machine
+    shown = [name for name, cores in rows.items() if max(cores.values()) >= 0.02 and name not in machine]
+    shown.sort(key=lambda name: -max(rows[name].values()))
+    return [{"who": name, **rows[name]} for name in [*shown, *machine]]
+
+
+def waits_table(figures: Measurement) -> list[dict[str, Any]]:
+    """Return how long a thread that was ready waited for a core, of the processes that answer requests."""
     return [
-        {"process": name, **{phase.name: phase.cores.get(name, 0.0) for phase in figures.phases}}
-        for name in sorted(last.cores, key=lambda name: -last.cores[name])
-        if max(phase.cores.get(name, 0.0) for phase in figures.phases) >= 0.02
+        {
+            "process": name,
+            **{phase.name: phase.account.processes.get(name, Spent()).wait_ms for phase in figures.phases},
+        }
+        for name in ANSWERING
     ]
 
 

@@ -25,7 +25,9 @@ def probing(port: int, path: str) -> Iterator[Times]:
     """Ask meanwhile; the times are there after the block."""
     times: Times = []
     command = [sys.executable, "-m", "benchmarks.hostile_load.probe", str(port), path]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     try:
         yield times
     finally:

@@ -15,15 +15,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from select import select
 from typing import Any
 
 import httpx
 import psutil
 import yaml
 
-from benchmarks.end_to_end.processes import family, processor_seconds, role
+from benchmarks.end_to_end.processes import family, role
 from benchmarks.end_to_end.servers import administer, free_port, idle_config
 from benchmarks.end_to_end.statistics import percentile
+from benchmarks.hostile_load.accounting import Account
 from benchmarks.hostile_load.probe import Times, probing
 from benchmarks.song_server import result_of
 from configs.settings import PROJECT_ROOT
@@ -41,6 +43,8 @@ SAMPLE_SECONDS = 1.0
 LOSSES = ("attempt_ended", "lease_lost", "lease_not_watched")
 """Events in the logs of the tracker and the runners."""
 MIB = 1 << 20
+CONTROL, STRANGERS = "control", "strangers"
+"""Groups of processes that are not the server's."""
 SONG = {"audio_duration": SECONDS, "batch_size": 1, "thinking": True}
 DOWNLOADED = {"audio_duration": 120, "batch_size": 1, "audio_format": "wav"}
 
@@ -63,8 +67,8 @@ class Phase:
     ended: float
     songs: int
     """How many songs were made in it."""
-    cores: dict[str, float]
-    """How many cores each kind of process took."""
+    account: Account
+    """What each kind of process took of the machine's cores in it."""
     memory: dict[str, int]
     """The largest resident set of each kind of process, in bytes."""
 
@@ -122,6 +126,7 @@ class _Siege:
         self._server = server
         self._control = control
         self._figures = Measurement()
+        self._groups = {"": server.process.pid, CONTROL: control.process.pid}
 
     def measured(self) -> Measurement:
         with httpx.Client(base_url=self._server.url, timeout=120) as http:
@@ -140,6 +145,7 @@ class _Siege:
                 jobs = [_submit(http, SONG) for _ in range(SONGS)]
                 followed = _submit(http, SONG)
                 with _strangers(_port(self._server), followed, downloaded) as strangers:
+                    self._groups[STRANGERS] = strangers.process.pid
                     with self._phase(ARRIVAL):
                         strangers.until_connected()
                     with self._phase(BESIEGED):
@@ -156,13 +162,11 @@ class _Siege:
     def _phase(self, name: str) -> Iterator[list[int]]:
         """Measure meanwhile; the block appends how many songs were made."""
         made: list[int] = []
-        pid = self._server.process.pid
-        before, began = processor_seconds(pid), time.monotonic()
-        with _memory(pid) as peaks:
+        before, began = Account.now(self._groups), time.monotonic()
+        with _memory(self._server.process.pid) as peaks:
             yield made
-        ended, after = time.monotonic(), processor_seconds(pid)
-        cores = {name: (spent - before.get(name, 0.0)) / (ended - began) for name, spent in after.items()}
-        self._figures.phases.append(Phase(name, began, ended, sum(made), cores, peaks))
+        ended, after = time.monotonic(), Account.now(self._groups)
+        self._figures.phases.append(Phase(name, began, ended, sum(made), after.since(before), peaks))
 
     def _finished(self, jobs: Sequence[str]) -> int:
         """Return how many of the jobs made a song within LIMIT_SECONDS."""
@@ -199,15 +203,21 @@ class _Strangers:
     def until_connected(self) -> None:
         """Wait until all event streams are open, at most CONNECTED_SECONDS."""
         assert self.process.stdout is not None
-        with ThreadPoolExecutor(1) as pool, suppress(TimeoutError):
-            pool.submit(self.process.stdout.readline).result(CONNECTED_SECONDS)
+        # Only the line that tells so comes before the end, so nothing of it can be in a buffer already.
+        select([self.process.stdout], [], [], CONNECTED_SECONDS)
 
 
 @contextmanager
 def _strangers(port: int, followed_job: str, song_path: str) -> Iterator[_Strangers]:
     """Let a process of strangers in; what they were answered is there after the block."""
     command = [sys.executable, "-m", "benchmarks.hostile_load.strangers", str(port), followed_job, song_path]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # the kernel shares the cores among sessions first, then within each
+    )
     strangers = _Strangers(process)
     try:
         yield strangers
