@@ -8,15 +8,18 @@ import pytest
 from deployments.common.processor import collect_garbage_rarely
 from serve_app.edge import Edge
 
-OBJECTS = 1_000_000
-"""Objects that a few hundred open requests have together."""
+OBJECTS = 100_000
+"""Objects that a hundred open requests have together."""
 
 
 @pytest.fixture(autouse=True)
 def usual_collector() -> Iterator[None]:
+    """Set the defaults of Python, and hide the objects of other tests, among which new ones would be few."""
     usual = gc.get_threshold()
     gc.set_threshold(700, 10, 10)
+    gc.freeze()
     yield
+    gc.unfreeze()
     gc.set_threshold(*usual)
 
 
