@@ -14,8 +14,10 @@ It needs the extra `training`.
 """
 
 import argparse
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -144,11 +146,13 @@ def order(request: Request, wishes: Mapping[str, Any]) -> Order:
     return Order({**request.body(), **wishes}, {})
 
 
-def order_from_codes(request: Request) -> Order:
-    """Return an order with the rendered song's codes. The language model then has no influence."""
-    return Order(
-        {**request.body(), "task_type": "cover", "thinking": False}, {"src_audio": request.rendered()}
-    )
+def order_from_codes(request: Request, **wishes: Any) -> Order:
+    """Return an order with the rendered song's codes and further fields.
+
+    The language model then has no influence.
+    """
+    cover = {"task_type": "cover", "thinking": False}
+    return Order({**request.body(), **cover, **wishes}, {"src_audio": request.rendered()})
 
 
 def answered(url: str, orders: Iterable[Order]) -> list[Answer]:
@@ -179,17 +183,29 @@ def main() -> None:
     options.add_argument("--vae", type=Path, help="folder of the codec that rendered songs go through")
     options.add_argument("--thinking", action=argparse.BooleanOptionalAction, default=True)
     options.add_argument("--lm-cfg-scale", type=float, nargs="+", help="guidance of the LM; a row for each")
+    options.add_argument(
+        "--fields",
+        type=json.loads,
+        nargs="+",
+        default=[{}],
+        help="objects of further fields of the requests, in JSON; rows for each",
+    )
+    options.add_argument("--from-codes-alone", action="store_true", help="leave the LM's own songs out")
     options.add_argument("--requests", type=int, default=REQUESTS)
     options.add_argument("--json", type=Path, help="also write the figures to this file")
     chosen = options.parse_args()
     asked = requests(chosen.requests)
     table = []
     if chosen.url:
-        for wishes in _variants(chosen.thinking, chosen.lm_cfg_scale):
-            orders = [order(request, wishes) for request in asked]
-            table += rows(f"generated, {_in_words(wishes)}", asked, answered(chosen.url, orders))
-        heard = answered(chosen.url, map(order_from_codes, asked))
-        table += rows("generated from codes of the rendered", asked, heard)
+        for fields, wishes in product(chosen.fields, _variants(chosen.thinking, chosen.lm_cfg_scale)):
+            if not chosen.from_codes_alone:
+                orders = [order(request, wishes | fields) for request in asked]
+                name = f"generated, {_in_words(wishes | fields)}"
+                table += rows(name, asked, answered(chosen.url, orders))
+        for fields in chosen.fields:
+            heard = answered(chosen.url, (order_from_codes(request, **fields) for request in asked))
+            name = ", ".join(filter(None, ("generated from codes of the rendered", _in_words(fields))))
+            table += rows(name, asked, heard)
     if chosen.vae:
         codec = VaeEngine(load_vae(chosen.vae, "cpu", torch.float32))
         decoded = [listen(through(codec, request.rendered()), SECONDS) for request in asked]

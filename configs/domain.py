@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import Literal
 
 SAMPLE_RATE = 48_000
 """Sample rate of every waveform inside the server, in Hz; all of them are stereo."""
@@ -100,6 +101,17 @@ TRACK_INSTRUCTIONS = {
 def track_names(tracks: Iterable[str]) -> str:
     """Tracks in the spelling of TRACK_INSTRUCTIONS."""
     return " | ".join(track.upper() for track in tracks)
+
+
+SamplingVersion = Literal["2026-01", "2026-08"]
+"""The rules by which the original of that month turns a request into steps and corrects them.
+
+2026-01: turbo models run their trained schedule whatever is asked for, base models ignore `timesteps`, and no
+step is corrected. 2026-08: turbo models run the steps and the shift that are asked for, base models take
+`timesteps`, and each step of a turbo model is corrected in the wavelet domain unless the request says no.
+"""
+EARLIER_SAMPLING: SamplingVersion = "2026-01"
+NEWEST_SAMPLING: SamplingVersion = "2026-08"
 
 
 def code_token(code: int) -> str:

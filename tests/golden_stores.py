@@ -17,7 +17,7 @@ from typing import Any
 
 import redis
 
-from configs.domain import Task
+from configs.domain import EARLIER_SAMPLING, Task
 from deployments.common.messages import Metadata
 from serve_app.jobs.model import Callback, Checkpoint, IdempotencyKey, Job, JobState, Place
 from serve_app.jobs.storing.redis_store import RedisJobStore
@@ -30,8 +30,10 @@ from serve_app.request.work import Work
 from tests.redis_server import RedisServer
 
 FOLDER = Path(__file__).parent / "data" / "job_store"
-LAYOUTS = ("layout_1b", "layout_1c", "layout_2", "layout_2b")
+LAYOUTS = ("layout_1b", "layout_1c", "layout_2", "layout_2b", "layout_2c")
 """Names of the files with the jobs below; the newest is last."""
+BEFORE_SAMPLING = LAYOUTS[: LAYOUTS.index("layout_2c")]
+"""Names of the files whose requests name no version of sampling."""
 BEFORE_MODELS = "layout_1b"
 """Name of the files whose jobs name no DiT and whose work is not divided between checkpoints."""
 
@@ -124,12 +126,19 @@ def golden_jobs() -> dict[str, Job]:
 
 def jobs_of(layout: str) -> dict[str, Job]:
     """Return the jobs of a golden file as this release reads them."""
-    if layout != BEFORE_MODELS:
-        return golden_jobs()
-    return {
-        job_id: job.with_(spec=replace(job.spec, dit=None), work=replace(job.work, models={}))
-        for job_id, job in golden_jobs().items()
-    }
+    jobs = golden_jobs()
+    if layout in BEFORE_SAMPLING:
+        jobs = {job_id: job.with_(spec=_sampled_earlier(job.spec)) for job_id, job in jobs.items()}
+    if layout == BEFORE_MODELS:
+        jobs = {
+            job_id: job.with_(spec=replace(job.spec, dit=None), work=replace(job.work, models={}))
+            for job_id, job in jobs.items()
+        }
+    return jobs
+
+
+def _sampled_earlier(spec: JobSpec) -> JobSpec:
+    return replace(spec, request=spec.request.model_copy(update={"sampling": EARLIER_SAMPLING}))
 
 
 def restore_sqlite(name: str, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import torch
 
+from deployments.common.messages import DiffusionOptions
 from deployments.generator.engine import Song
 from deployments.generator.step_queue import DenoiseJob, QueuedSong, StepQueue
 from deployments.generator.trajectory import Condition, Trajectory
@@ -10,12 +11,13 @@ CHANNELS = 4
 STEPS = 8
 
 
-def song(frames: int, steps: int = STEPS) -> Song:
+def song(frames: int, steps: int = STEPS, heun_steps: int = 0) -> Song:
     """Return a song of noise, which takes one token a frame."""
     noise = torch.zeros(frames, CHANNELS)
     condition = Condition(torch.zeros(1, 8), torch.zeros(frames, 2 * CHANNELS))
     timesteps = tuple(1 - step / steps for step in range(steps))
-    return Song(Trajectory(noise, noise, timesteps, condition), None, ())
+    trajectory = Trajectory(noise, noise, timesteps, condition, heun_steps=heun_steps)
+    return Song(trajectory, DiffusionOptions(), None, ())
 
 
 def queue_of(*jobs: list[int]) -> StepQueue:

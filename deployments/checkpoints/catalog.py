@@ -10,16 +10,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from configs.domain import Task
+from configs.domain import EARLIER_SAMPLING, SamplingVersion, Task
 
 UNIFIED_REPO = "ACE-Step/Ace-Step1.5"
 """The repository that holds the default turbo model, the VAE, the text encoder and the 1.7B LM as
 subfolders."""
 
 TURBO_STEPS = 8
-"""Steps of the distilled checkpoints' trained schedule; they run no other number of steps."""
+"""Steps of the distilled checkpoints' trained schedule."""
+MAX_TURBO_STEPS = 20
+"""The most steps that a distilled checkpoint runs, as in the original's user interface."""
 TURBO_SHIFTS = (1.0, 2.0, 3.0)
-"""The shifts that turbo checkpoints were trained for; others are rounded to the nearest of them."""
+"""The shifts that turbo checkpoints were trained for. The sampling of 2026-01 takes no others."""
 MAX_CUSTOM_TURBO_STEPS = 20
 """Maximum length of a custom schedule for a turbo checkpoint: the distinct timesteps in its trained
 schedules."""
@@ -67,16 +69,24 @@ class DiTCheckpoint:
         return TURBO_STEPS if self.variant is Variant.TURBO else 50
 
     @property
-    def takes_timesteps(self) -> bool:
-        """Whether the DiT can run a custom schedule."""
-        return self.variant is not Variant.BASE
+    def is_corrected(self) -> bool:
+        """Whether its steps are corrected in the wavelet domain where a request leaves that open."""
+        return self.variant is Variant.TURBO
 
-    def shift(self, asked: float | None) -> float:
+    def takes_timesteps(self, sampling: SamplingVersion) -> bool:
+        """Whether the DiT can run a custom schedule."""
+        return self.variant is not Variant.BASE or sampling != EARLIER_SAMPLING
+
+    def shift(self, asked: float | None, sampling: SamplingVersion) -> float:
         """The shift that the DiT uses if `asked` is requested; None requests its default."""
         shift = self.default_shift if asked is None else asked
-        if self.variant is Variant.TURBO:
+        if self.variant is Variant.TURBO and sampling == EARLIER_SAMPLING:
             return min(TURBO_SHIFTS, key=lambda trained: abs(trained - shift))
         return shift
+
+    def corrects(self, asked: bool | None, sampling: SamplingVersion) -> bool:
+        """Whether steps are corrected if `asked` is requested; None requests the default."""
+        return asked if asked is not None else self.is_corrected and sampling != EARLIER_SAMPLING
 
 
 def _default_shift(variant: Variant) -> float:

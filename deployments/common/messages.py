@@ -9,7 +9,7 @@ one stream for all, in pairs (item, progress or result).
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from configs.domain import NO_USER_INPUT, Task
+from configs.domain import NEWEST_SAMPLING, NO_USER_INPUT, SamplingVersion, Task
 from deployments.common.latents_store import LatentsRef
 
 Stage = Literal["planning", "composing", "denoising", "decoding", "encoding"]
@@ -18,6 +18,15 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 
 InferMethod = Literal["ode", "sde"]
 """How the DiT goes from noise to music: `ode` follows the velocities alone, `sde` adds noise at each step."""
+
+SamplerMode = Literal["euler", "heun"]
+"""How a step of `ode` follows the velocities: `heun` averages the one at its beginning and one at its end."""
+
+CorrectionMode = Literal["double", "low", "high", "pix"]
+"""The bands of a wavelet transform that are corrected after each step; `pix` stands for no transform."""
+
+Wavelet = Literal["haar", "db4", "sym8", "db8"]
+"""The wavelets that the original offers, by their names in PyWavelets."""
 
 
 @dataclass(frozen=True)
@@ -202,8 +211,11 @@ class RepaintMode:
     """Crossfade into the source's own waveform outside the window; None keeps the decoded waveform there."""
 
 
-ChunkMaskMode = Literal["auto", "explicit"]
-"""Whether a model for stems works on the whole song (`auto`) or on the window alone."""
+ChunkMaskMode = Literal["auto", "explicit", "all"]
+"""The part of the song on which the DiT is told to work: all of it, or the window alone (`explicit`).
+
+`auto` is the whole song for models for stems, except in a repaint, and the window for other models.
+"""
 
 REPAINT_MODES = {
     "conservative": RepaintMode(1.0, 25, 0.05),
@@ -222,8 +234,25 @@ class DiffusionOptions:
     shift: float | None = None
     """Warps the schedule towards noise; None is what the checkpoint was trained for."""
     timesteps: tuple[float, ...] | None = None
-    """A schedule of the user's own, from 1 downwards. Only turbo (snapped) and sft checkpoints take one."""
+    """A schedule of the user's own, from 1 downwards; turbo checkpoints run the nearest of their training."""
+    sampling: SamplingVersion = NEWEST_SAMPLING
     infer_method: InferMethod = "ode"
+    sampler_mode: SamplerMode = "euler"
+    """It has no effect with `sde`."""
+    velocity_norm_threshold: float = 0.0
+    """Above 0 no velocity is longer than this multiple of the latents."""
+    velocity_ema_factor: float = 0.0
+    """The share of the velocity of the step before in that of each step."""
+    dcw_enabled: bool | None = None
+    """Whether each step is corrected in the wavelet domain; None is what suits the checkpoint."""
+    dcw_mode: CorrectionMode = "double"
+    dcw_scaler: float = 0.05
+    dcw_high_scaler: float = 0.02
+    """The strength of the correction of the high band in the mode `double`."""
+    dcw_wavelet: Wavelet = "haar"
+    latent_rescale: float = 1.0
+    latent_shift: float = 0.0
+    """The finished latents become latents × `latent_rescale` + `latent_shift`."""
     use_adg: bool = False
     """Angle-based guidance instead of the default adaptive projected guidance."""
     cfg_interval_start: float = 0.0
@@ -233,7 +262,33 @@ class DiffusionOptions:
     """Above 0 the source itself, noised to 1 - strength, is where denoising begins."""
     repaint_mode: RepaintMode = REPAINT_MODES["balanced"]
     chunk_mask_mode: ChunkMaskMode = "auto"
-    """Only checkpoints for stems know `auto`, and not in a repaint."""
+    cover_nofsq: bool = False
+    """Whether a cover follows the latents of its source, and not what the source's codes say of them."""
+
+
+@dataclass(frozen=True)
+class Retake:
+    """A variation of a song: part of its noise is exchanged for other noise."""
+
+    seed: int
+    """The seed of the other noise."""
+    variance: float
+    """How much is exchanged: 0 is nothing, 1 is all."""
+
+
+@dataclass(frozen=True)
+class Morph:
+    """A clip, which is the source of the job, becomes the song of the request."""
+
+    caption: str
+    """The words of the clip, as in `lyrics`."""
+    lyrics: str
+    first_share: float = 0.0
+    """The share of the steps that is left out; the song keeps what they decide of the clip."""
+    end_share: float = 1.0
+    """The share of the steps after which the song goes its own way."""
+    draws: int = 1
+    """Forwards of each step, along whose mean it goes."""
 
 
 @dataclass(frozen=True)
@@ -253,6 +308,8 @@ class DenoiseRequest:
     """The metadata for the DiT's prompt; its duration is that of the whole song."""
     frames: int
     seed: int
+    retake: Retake | None = None
+    morph: Morph | None = None
     codes: tuple[int, ...] | None = None
     window: Window | None = None
     global_caption: str = ""
@@ -282,6 +339,8 @@ class UsedOptions:
     """Texts cut to the DiT's token limits: any of "caption", "lyrics"."""
     timesteps: tuple[float, ...] = ()
     """The schedule, without its final 0."""
+    is_corrected: bool = False
+    """Whether the steps were corrected in the wavelet domain."""
 
 
 @dataclass(frozen=True)
@@ -351,6 +410,17 @@ class Splice:
 
 
 @dataclass(frozen=True)
+class Finish:
+    """The level and the ends of a finished song."""
+
+    peak_db: float | None = -1.0
+    """The peak in dB below full scale. None leaves the level, unless the song would clip."""
+    fade_in: float = 0.0
+    """Seconds, as in `fade_out`; 0 is no fade."""
+    fade_out: float = 0.0
+
+
+@dataclass(frozen=True)
 class DecodeRequest:
     """Asks the codec to decode the latents of one item into an audio file at `uri`."""
 
@@ -360,6 +430,7 @@ class DecodeRequest:
     audio_format: str
     uri: str
     splice: Splice | None = None
+    finish: Finish = Finish()
     origin: Origin = Origin()
 
 

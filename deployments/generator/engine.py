@@ -7,8 +7,9 @@ while not song.trajectory.done:
 finished = engine.finish(song)
 """
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,12 +21,21 @@ from deployments.checkpoints.loading import DiTModules, load_dit, load_text_enco
 from deployments.checkpoints.location import checkpoint_folder
 from deployments.common.errors import JobError
 from deployments.common.latents_store import Latents
-from deployments.common.messages import AudioCodes, DenoiseRequest, UsedOptions, Window
+from deployments.common.messages import (
+    AudioCodes,
+    DenoiseRequest,
+    DiffusionOptions,
+    Morph,
+    UsedOptions,
+    Window,
+)
 from deployments.common.precision import engine_dtype
 from deployments.generator.conditioning import ConditionEncoder
+from deployments.generator.correction import StepCorrection
 from deployments.generator.forward import PackedTransformer
 from deployments.generator.guidance import Guidance
 from deployments.generator.model_arithmetic import ModelArithmetic
+from deployments.generator.morphing import Branch, MorphSteps, MorphTrajectory
 from deployments.generator.prompts import (
     MAX_CAPTION_TOKENS,
     MAX_LYRIC_TOKENS,
@@ -33,7 +43,7 @@ from deployments.generator.prompts import (
     lyric_prompt,
     stem_caption,
 )
-from deployments.generator.schedules import Schedule, renoising_levels, schedule
+from deployments.generator.schedules import Schedule, heun_steps, renoising_levels, schedule
 from deployments.generator.tasks import NO_RECORDINGS, RecordingLatents, TaskContext, TaskContexts
 from deployments.generator.text_encoder import PromptTokenizer, PromptTokens, TextEncoder
 from deployments.generator.trajectory import (
@@ -43,6 +53,7 @@ from deployments.generator.trajectory import (
     Renoising,
     Trajectory,
 )
+from deployments.generator.velocities import VelocityControl
 
 if TYPE_CHECKING:
     from configs.settings import GeneratorSettings, ModelSettings
@@ -52,6 +63,8 @@ _SWITCHING_TASKS = frozenset({Task.COVER, Task.EXTRACT, Task.COMPLETE})
 
 Tasks with a window are left out: they would lose the part of the source that they keep.
 """
+
+AnyTrajectory = Trajectory | MorphTrajectory
 
 Velocities = list[torch.Tensor]
 """The velocity [frames, channels] of each row of one song."""
@@ -71,9 +84,12 @@ class StepSize:
 class Song:
     """One item of a job while it is denoised."""
 
-    trajectory: Trajectory
+    trajectory: AnyTrajectory
+    options: DiffusionOptions
     guidance_scale: float | None
+    """None if the model takes no guidance."""
     truncated: tuple[str, ...]
+    """The texts that were cut."""
 
 
 @dataclass(frozen=True)
@@ -134,31 +150,93 @@ class GeneratorEngine:
 
     @torch.inference_mode()
     def start(self, request: DenoiseRequest, recordings: RecordingLatents = NO_RECORDINGS) -> Song:
-        """Encode the texts and the recordings and draw the noise."""
+        """Encode the texts and the recordings and draw the noise. A morph without a clip is a song."""
         caption = self._caption_tokens(request, request.instruction)
         lyrics = self.tokenizer(lyric_prompt(request.lyrics, request.language), MAX_LYRIC_TOKENS)
         reference = None if recordings.reference is None else self.contexts.tensor(recordings.reference)
         prefix = self._conditions.prefix(lyrics.ids, reference)
         source = self.contexts(request, recordings.source)
         timesteps = self._timesteps(request, source)
+        condition = Condition(self._conditions.states(prefix, caption.ids), source.context)
+        truncated = [name for name, text in (("caption", caption), ("lyrics", lyrics)) if text.truncated]
+        scale = request.options.guidance_scale if self.checkpoint.takes_guidance else None
+        trajectory: AnyTrajectory
+        if request.morph is not None and source.clean is not None:
+            trajectory = self._morph(request, request.morph, source, reference, timesteps, condition)
+        else:
+            trajectory = self._trajectory(
+                request,
+                source,
+                timesteps,
+                condition,
+                self._cover_switch(request, source, prefix, len(caption.ids), len(timesteps)),
+            )
+        return Song(trajectory, request.options, scale, tuple(truncated))
+
+    def _trajectory(
+        self,
+        request: DenoiseRequest,
+        source: TaskContext,
+        timesteps: Schedule,
+        condition: Condition,
+        switch: CoverSwitch | None,
+    ) -> Trajectory:
         generator = torch.Generator(self._device).manual_seed(request.seed)
         draw = self._noise_source(generator, request.frames)
-        noise = draw()
-        guidance = self._guidance(request)
-        trajectory = Trajectory(
+        noise = self._varied(draw(), request)
+        options = request.options
+        return Trajectory(
             noise,
             self._beginning(request, source, noise, timesteps[0]),
             timesteps,
-            Condition(self._conditions.states(prefix, caption.ids), source.context),
+            condition,
             unconditional=self._conditions.unconditional,
-            guidance=guidance,
-            switch=self._cover_switch(request, source, prefix, len(caption.ids), len(timesteps)),
+            guidance=self._guidance(options),
+            switch=switch,
             kept=self._kept_source(request, source, len(timesteps)),
             renoising=self._renoising(request, timesteps, draw),
+            control=_control(options),
+            correction=self._correction(options),
+            heun_steps=heun_steps(
+                self.checkpoint.variant, options.sampler_mode, options.infer_method, len(timesteps)
+            ),
         )
-        truncated = [name for name, text in (("caption", caption), ("lyrics", lyrics)) if text.truncated]
-        scale = request.options.guidance_scale if self.checkpoint.takes_guidance else None
-        return Song(trajectory, scale, tuple(truncated))
+
+    def _morph(
+        self,
+        request: DenoiseRequest,
+        morph: Morph,
+        source: TaskContext,
+        reference: torch.Tensor | None,
+        timesteps: Schedule,
+        condition: Condition,
+    ) -> MorphTrajectory:
+        """The morph of the clip in `source` into the song of `condition`."""
+        assert source.clean is not None
+        lyrics = self.tokenizer(lyric_prompt(morph.lyrics, request.language), MAX_LYRIC_TOKENS)
+        caption = self._caption_tokens(replace(request, caption=morph.caption), request.instruction)
+        states = self._conditions.states(self._conditions.prefix(lyrics.ids, reference), caption.ids)
+        options = replace(request.options, use_adg=False)
+        song, clip = (
+            Branch(
+                words,
+                Condition(self._conditions.unconditional, source.context),
+                self._guidance(options),
+                _control(options),
+            )
+            for words in (condition, Condition(states, source.context))
+        )
+        seed = request.seed if request.retake is None else request.retake.seed
+        draw = self._noise_source(torch.Generator(self._device).manual_seed(seed), request.frames)
+        steps = len(timesteps)
+        return MorphTrajectory(
+            source.clean.float(),
+            timesteps,
+            song,
+            clip,
+            MorphSteps(int(steps * morph.first_share), int(steps * morph.end_share), morph.draws),
+            draw,
+        )
 
     @torch.inference_mode()
     def tokenize(self, latents: Latents, window: Window | None = None) -> AudioCodes:
@@ -205,11 +283,19 @@ class GeneratorEngine:
     @torch.inference_mode()
     def finish(self, song: Song) -> FinishedSong:
         """The latents of a song that is done. Raises JobError if they are empty or not finite."""
-        latents = song.trajectory.latents
+        latents, options = song.trajectory.latents, song.options
         if not torch.isfinite(latents).all() or not latents.any():
             raise JobError("The model made no sound from this request: its output was empty or not finite.")
+        if (options.latent_rescale, options.latent_shift) != (1.0, 0.0):
+            latents = latents * options.latent_rescale + options.latent_shift
         trajectory = song.trajectory
-        used = UsedOptions(trajectory.steps, song.guidance_scale, song.truncated, trajectory.timesteps)
+        used = UsedOptions(
+            trajectory.steps,
+            song.guidance_scale,
+            song.truncated,
+            trajectory.timesteps,
+            trajectory.is_corrected,
+        )
         return FinishedSong(latents.cpu().numpy(), used)
 
     @property
@@ -231,10 +317,13 @@ class GeneratorEngine:
         return schedule(
             self.checkpoint.variant,
             request.options.inference_steps,
-            self.checkpoint.default_shift if request.options.shift is None else request.options.shift,
+            self.checkpoint.shift(request.options.shift, request.options.sampling),
             request.options.timesteps,
-            begin=1.0 if source.clean is None else 1.0 - request.options.cover_noise_strength,
+            begin=1.0
+            if source.clean is None or request.morph is not None
+            else 1.0 - request.options.cover_noise_strength,
             arithmetic=ModelArithmetic(self._dtype),
+            sampling=request.options.sampling,
         )
 
     def _beginning(
@@ -251,11 +340,27 @@ class GeneratorEngine:
             0
         ].float()
 
-    def _guidance(self, request: DenoiseRequest) -> Guidance | None:
-        if not self.checkpoint.takes_guidance or request.options.guidance_scale <= 1.0:
+    def _varied(self, noise: torch.Tensor, request: DenoiseRequest) -> torch.Tensor:
+        """`noise` with the share of a retake's own in it. The mixture is as strong as its parts."""
+        if request.retake is None:
+            return noise
+        generator = torch.Generator(self._device).manual_seed(request.retake.seed)
+        angle = request.retake.variance * math.pi / 2
+        other = self._noise_source(generator, request.frames)()
+        return math.cos(angle) * noise + math.sin(angle) * other
+
+    def _guidance(self, options: DiffusionOptions) -> Guidance | None:
+        if not self.checkpoint.takes_guidance or options.guidance_scale <= 1.0:
             return None
-        interval = (request.options.cfg_interval_start, request.options.cfg_interval_end)
-        return Guidance(request.options.guidance_scale, interval, request.options.use_adg)
+        interval = (options.cfg_interval_start, options.cfg_interval_end)
+        return Guidance(options.guidance_scale, interval, options.use_adg)
+
+    def _correction(self, options: DiffusionOptions) -> StepCorrection | None:
+        if not self.checkpoint.corrects(options.dcw_enabled, options.sampling):
+            return None
+        return StepCorrection(
+            options.dcw_mode, options.dcw_scaler, options.dcw_high_scaler, options.dcw_wavelet
+        )
 
     def _cover_switch(
         self, request: DenoiseRequest, source: TaskContext, prefix: torch.Tensor, tokens: int, steps: int
@@ -291,3 +396,7 @@ class GeneratorEngine:
         if request.options.infer_method == "ode":
             return None
         return Renoising(renoising_levels(self.checkpoint.variant, timesteps), draw)
+
+
+def _control(options: DiffusionOptions) -> VelocityControl:
+    return VelocityControl(options.velocity_norm_threshold, options.velocity_ema_factor)

@@ -3,6 +3,8 @@
 Sources: APG, arXiv 2410.02416 (diffusers' implementation); ADG, the angle-based guidance of ACE-Step 1.5.
 """
 
+import copy
+
 import torch
 from diffusers.guiders.adaptive_projected_guidance import MomentumBuffer, normalized_guidance
 
@@ -48,6 +50,26 @@ class Guidance:
             norm_dim=1,  # per channel, over the song's own frames
         )
         return guided[0]
+
+    def copy(self) -> "Guidance":
+        """The same guidance, whose momentum goes its own way from here on."""
+        return copy.deepcopy(self)
+
+    def add_momentum(self, difference: torch.Tensor) -> None:
+        """Move the momentum by a difference between conditional and unconditional velocity alone."""
+        self._momentum.update(difference)
+
+    def combine_at_end(
+        self, cond: torch.Tensor, uncond: torch.Tensor, latents: torch.Tensor, timestep: float
+    ) -> torch.Tensor:
+        """The guided velocity at the end of a step of Heun's method, where nothing is limited.
+
+        The momentum stays as it is. Where the clean estimate is all that is left (`timestep` 0) there is no
+        angle to turn.
+        """
+        if self._use_adg and timestep > 0:
+            return adg(cond, uncond, latents, timestep, self.scale)
+        return uncond + self.scale * (cond - uncond)
 
 
 def adg(

@@ -9,7 +9,15 @@ job's work from the same schedules without rounding.
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from deployments.checkpoints.catalog import MAX_CUSTOM_TURBO_STEPS, TURBO_SHIFTS, TURBO_STEPS, Variant
+from configs.domain import EARLIER_SAMPLING, NEWEST_SAMPLING, SamplingVersion
+from deployments.checkpoints.catalog import (
+    MAX_CUSTOM_TURBO_STEPS,
+    MAX_TURBO_STEPS,
+    TURBO_SHIFTS,
+    TURBO_STEPS,
+    Variant,
+)
+from deployments.common.messages import InferMethod, SamplerMode
 
 Schedule = tuple[float, ...]
 
@@ -44,18 +52,21 @@ def schedule(
     timesteps: Sequence[float] | None = None,
     begin: float = 1.0,
     arithmetic: Arithmetic = EXACT,
+    sampling: SamplingVersion = NEWEST_SAMPLING,
 ) -> Schedule:
     """The timesteps of one song, computed with `arithmetic`, starting with the one nearest to `begin`.
 
-    Turbo ignores `steps`: it uses its trained table for `shift`, or `timesteps` rounded to the values of its
-    tables. sft uses `timesteps` as they are; base ignores them.
+    Turbo runs at most 20 `steps`, and rounds `timesteps` to the values of its trained tables; base and sft
+    use `timesteps` as they are. In the sampling of 2026-01 turbo runs its trained table for the nearest
+    `shift`, whatever `steps` is, and base ignores `timesteps`.
     """
     custom = _without_final_zeros(timesteps or ())
     if variant is Variant.TURBO:
-        table = _turbo_schedule(shift, custom)
+        table = _turbo_schedule(steps, shift, custom, sampling)
         return arithmetic.rounded(table)[_nearest_index(begin, table) :]
-    takes_custom = variant is Variant.SFT and custom
-    chosen = arithmetic.rounded(custom) if takes_custom else arithmetic.shifted(steps, shift)
+    if sampling == EARLIER_SAMPLING and variant is Variant.BASE:
+        custom = ()
+    chosen = arithmetic.rounded(custom) if custom else arithmetic.shifted(steps, shift)
     return chosen[_nearest_index(begin, chosen) :]
 
 
@@ -69,15 +80,24 @@ def renoising_levels(variant: Variant, timesteps: Schedule) -> Schedule:
     return tuple(1.0 - (k + 1) / len(timesteps) for k in range(len(timesteps)))
 
 
+def heun_steps(variant: Variant, mode: SamplerMode, method: InferMethod, steps: int) -> int:
+    """How many of the first of `steps` steps follow Heun's method. Turbo ends with one of Euler's."""
+    if mode == "euler" or method == "sde":
+        return 0
+    return steps - 1 if variant is Variant.TURBO else steps
+
+
 def warped(timesteps: Any, shift: float) -> Any:
     """Timesteps shifted towards noise, a float or a tensor: shift·t / (1 + (shift - 1)·t) for each t."""
     return shift * timesteps / (1.0 + (shift - 1.0) * timesteps)
 
 
-def _turbo_schedule(shift: float, custom: Schedule) -> Schedule:
+def _turbo_schedule(steps: int, shift: float, custom: Schedule, sampling: SamplingVersion) -> Schedule:
     if custom:
         return tuple(_nearest(t, _TURBO_LEVELS) for t in custom[:MAX_CUSTOM_TURBO_STEPS])
-    return _TURBO_TABLES[_nearest(shift, TURBO_SHIFTS)]
+    if sampling == EARLIER_SAMPLING:
+        return _TURBO_TABLES[_nearest(shift, TURBO_SHIFTS)]
+    return EXACT.shifted(min(steps, MAX_TURBO_STEPS), shift)
 
 
 def _nearest(value: float, levels: Sequence[float]) -> float:

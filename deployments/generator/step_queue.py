@@ -98,7 +98,7 @@ class StepQueue:
         """Add all songs of a job."""
         for item, song in enumerate(job.songs):
             tokens = self._tokens(song)
-            deadline = self._clock + song.trajectory.steps * tokens
+            deadline = self._clock + song.trajectory.forwards * tokens
             insort(self._queued, QueuedSong(job, item, deadline, tokens), key=lambda queued: queued.deadline)
 
     def leave(self, job: DenoiseJob) -> None:

@@ -80,7 +80,7 @@ class TaskContexts:
             content = self._fit(self.latents_of(request.codes), request.frames)
         elif clean is None or request.task not in SOURCE_TASKS:
             content = silence
-        elif request.task is Task.COVER:
+        elif request.task is Task.COVER and not request.options.cover_nofsq:
             content = self._through_codes(clean)
         elif request.task is Task.REPAINT:
             content = clean.clone()
@@ -94,8 +94,9 @@ class TaskContexts:
 
     def masks_everything(self, request: DenoiseRequest) -> bool:
         """Whether the mask covers the whole song instead of the window."""
-        is_auto = request.options.chunk_mask_mode == "auto"
-        return self._is_for_stems and is_auto and request.task is not Task.REPAINT
+        mode = request.options.chunk_mask_mode
+        is_auto = mode == "auto" and self._is_for_stems and request.task is not Task.REPAINT
+        return is_auto or mode == "all"
 
     def _window(self, request: DenoiseRequest) -> Window:
         whole = Window(0, request.frames)

@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from deployments.generator.correction import StepCorrection
 from deployments.generator.guidance import Guidance
 from deployments.generator.schedules import Schedule
+from deployments.generator.velocities import FREE, VelocityControl
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,10 +84,21 @@ class Renoising:
     """Returns new noise [frames, channels]."""
 
 
-class Trajectory:
-    """The state of one song between two steps.
+@dataclass(frozen=True)
+class Prediction:
+    """The first half of a step of Heun's method: where Euler's method would go."""
 
-    `rows` returns the inputs of the DiT for the next step, and `advance` takes its outputs.
+    velocity: torch.Tensor
+    """[frames, channels] at the beginning of the step."""
+    latents: torch.Tensor
+    """[frames, channels] at the end of it."""
+
+
+class Trajectory:
+    """The state of one song between two forwards.
+
+    `rows` returns the inputs of the DiT for the next forward, and `advance` takes its outputs. A step takes
+    one forward, and two in Heun's method.
     """
 
     def __init__(
@@ -100,10 +113,14 @@ class Trajectory:
         switch: CoverSwitch | None = None,
         kept: KeptSource | None = None,
         renoising: Renoising | None = None,
+        control: VelocityControl = FREE,
+        correction: StepCorrection | None = None,
+        heun_steps: int = 0,
     ) -> None:
         """`noise` and `start` are [frames, channels] float32; `start` is at noise level `timesteps[0]`.
 
-        `unconditional` is the model's null condition embedding [1, hidden], which guidance needs.
+        `unconditional` is the model's null condition embedding [1, hidden], which guidance needs. The first
+        `heun_steps` steps follow Heun's method.
         """
         self.latents = start
         self.timesteps = timesteps
@@ -114,6 +131,13 @@ class Trajectory:
         self._switch = switch
         self._kept = kept
         self._unconditional = unconditional
+        self._control = control
+        self._correction = correction
+        self._heun_steps = heun_steps
+        self._predicted: Prediction | None = None
+        """The first half of the present step, while its second half is open."""
+        self._velocity_before: torch.Tensor | None = None
+        """The velocity of the last step."""
         self.conditions: tuple[Condition, ...] = ()
         """The present condition and the one without it; a new tuple when they change."""
         self._set_condition(condition)
@@ -122,6 +146,15 @@ class Trajectory:
     @property
     def steps(self) -> int:
         return len(self.timesteps)
+
+    @property
+    def forwards(self) -> int:
+        """Number of forwards of all steps."""
+        return self.steps + self._heun_steps
+
+    @property
+    def is_corrected(self) -> bool:
+        return self._correction is not None
 
     @property
     def done(self) -> bool:
@@ -138,15 +171,22 @@ class Trajectory:
 
     def rows(self) -> list[Row]:
         """The conditional row, followed by the unconditional row while guidance acts."""
-        timestep = self.timesteps[self.step]
-        rows = [Row(self.latents, timestep, self._condition)]
+        latents, timestep = self.latents, self.timesteps[self.step]
+        if self._predicted is not None:
+            latents, timestep = self._predicted.latents, self._following
+        rows = [Row(latents, timestep, self._condition)]
         if (
             self._guidance is not None
             and self._without_condition is not None
             and self._guidance.acts_at(timestep)
         ):
-            rows.append(Row(self.latents, timestep, self._without_condition))
+            rows.append(Row(latents, timestep, self._without_condition))
         return rows
+
+    @property
+    def _following(self) -> float:
+        """The timestep at which the present step ends."""
+        return self.timesteps[self.step + 1] if self.step + 1 < self.steps else 0.0
 
     def _switch_if_due(self) -> None:
         if self._switch is not None and self.step == self._switch.step:
@@ -164,20 +204,54 @@ class Trajectory:
         self.conditions = (condition,) if without is None else (condition, without)
 
     def advance(self, velocities: Sequence[torch.Tensor]) -> None:
-        """Take one step along the velocities [frames, channels] of `rows()`."""
-        timestep = self.timesteps[self.step]
+        """Go on with the velocities [frames, channels] of `rows()`."""
+        if self._predicted is not None:
+            self._finish_heun_step(velocities, self._predicted)
+            return
+        velocity = self._controlled(self._guided(velocities), self.latents, self._velocity_before)
+        if self.step < self._heun_steps:
+            timestep = self.timesteps[self.step]
+            self._predicted = Prediction(velocity, self.latents - velocity * (timestep - self._following))
+        else:
+            self._step(velocity, velocity)
+
+    def _guided(self, velocities: Sequence[torch.Tensor]) -> torch.Tensor:
+        if len(velocities) == 1 or self._guidance is None:
+            return velocities[0]
+        return self._guidance.combine(velocities[0], velocities[1], self.latents, self.timesteps[self.step])
+
+    def _finish_heun_step(self, velocities: Sequence[torch.Tensor], predicted: Prediction) -> None:
         velocity = velocities[0]
         if len(velocities) == 2 and self._guidance is not None:
-            velocity = self._guidance.combine(velocities[0], velocities[1], self.latents, timestep)
-        following = self.timesteps[self.step + 1] if self.step + 1 < self.steps else 0.0
-        if self._renoising is not None and self.step + 1 < self.steps:
-            clean = self.latents - velocity * timestep
+            velocity = self._guidance.combine_at_end(
+                velocities[0], velocities[1], predicted.latents, self._following
+            )
+        velocity = self._controlled(velocity, predicted.latents, predicted.velocity)
+        self._predicted = None
+        self._step((predicted.velocity + velocity) / 2, predicted.velocity)
+
+    def _controlled(
+        self, velocity: torch.Tensor, latents: torch.Tensor, before: torch.Tensor | None
+    ) -> torch.Tensor:
+        return self._control.smoothed(self._control.limited(velocity, latents), before)
+
+    def _step(self, velocity: torch.Tensor, first_velocity: torch.Tensor) -> None:
+        """Take the present step along `velocity`, which was `first_velocity` where the step began."""
+        timestep, following = self.timesteps[self.step], self._following
+        is_last = self.step + 1 == self.steps
+        clean = self.latents - first_velocity * timestep
+        if self._renoising is not None and not is_last:
             following = self._renoising.levels[self.step]
-            self.latents = following * self._renoising.draw() + (1.0 - following) * clean
+            latents = following * self._renoising.draw() + (1.0 - following) * clean
         else:
-            self.latents = self.latents - velocity * (timestep - following)
+            latents = self.latents - velocity * (timestep - following)
+        # A last step of Euler's method ends at the clean estimate, where there is nothing to correct.
+        if self._correction is not None and (not is_last or self.step < self._heun_steps):
+            latents = self._correction.corrected(latents, clean, timestep)
         if self._kept is not None and self.step < self._kept.injection_steps:
-            self.latents = self._kept.inject(self.latents, self._noise, following)
+            latents = self._kept.inject(latents, self._noise, following)
+        self.latents = latents
+        self._velocity_before = velocity
         self.step += 1
         self._switch_if_due()
         if self.done and self._kept is not None:

@@ -51,9 +51,10 @@ class DiTModel(Answer):
     is_default: bool
     tasks: list[Task] = Field(description="Values of `task_type` that it can do.")
     takes_guidance: bool = Field(description="Whether `guidance_scale` has an effect.")
-    default_steps: int = Field(description="Denoising steps that suit it; distilled models run no others.")
+    default_steps: int = Field(description="Denoising steps that suit it.")
     default_shift: float = Field(description="`shift` that it was trained for.")
     takes_timesteps: bool = Field(description="Whether `timesteps` has an effect.")
+    is_corrected: bool = Field(description="Whether its steps are corrected where `dcw_enabled` is null.")
 
 
 class LanguageModel(Answer):

@@ -27,8 +27,10 @@ from serve_app.execution.source_audio import SourceAudio
 from serve_app.jobs.model import Job
 from serve_app.request.planning import (
     diffusion_options,
+    finish,
     instruction,
     repaint_mode,
+    retake,
     sampling,
     words_for_dit,
     words_of,
@@ -129,6 +131,7 @@ async def denoise(
             metadata=song.item_metadata(item),
             frames=frames,
             seed=spec.seeds[item],
+            retake=retake(spec, item),
             codes=codes[item],
             window=song.span.window(frames) if song.span else None,
             global_caption=spec.request.global_caption,
@@ -156,6 +159,7 @@ async def decode(
             audio_format=request.audio_format,
             uri=attempt.storage.result_uri(job.job_id, job.attempt, item, request.audio_format),
             splice=_splice(attempt.job, song, source_gain),
+            finish=finish(request),
             origin=origin,
         )
 

@@ -1,11 +1,12 @@
 """The `result` object of a finished job, which polls return."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from configs.domain import code_token
+from configs.domain import EARLIER_SAMPLING, code_token
 from configs.settings import Settings
-from deployments.checkpoints.catalog import DiTCheckpoint, Variant, dit_checkpoint
+from deployments.checkpoints.catalog import MAX_TURBO_STEPS, DiTCheckpoint, Variant, dit_checkpoint
 from deployments.common.audio_formats import extension
 from deployments.common.messages import AudioFile, UsedOptions
 from serve_app.jobs.model import Job
@@ -53,6 +54,7 @@ def job_result(
         "dit_model": dit_model(job.spec, settings.models),
         "audio_codes": [None if run is None else _written(run) for run in codes],
         "timings": _rounded(timings),
+        "sampling": request.sampling,
     }
 
 
@@ -83,6 +85,7 @@ def analysis_result(
         "dit_model": None if codes is None else dit_model(job.spec, settings.models),
         "audio_codes": [None if codes is None else _written(codes)],
         "timings": _rounded(timings),
+        "sampling": None,
     }
 
 
@@ -127,13 +130,9 @@ def _generation_info(
     parts = [
         f"Steps: {used.steps}, Scale: {request.guidance_scale}, Seeds: {seeds}",
         f"{_schedule(request, used, dit)}, Method: {request.infer_method}",
+        f"Sampling: {request.sampling}, " + ", ".join(_sampler(job, used)),
+        *_changed_steps(request, dit),
     ]
-    runs_its_table = dit.variant is Variant.TURBO and request.timesteps is None
-    if runs_its_table and request.inference_steps != dit.default_steps:
-        parts.append(
-            f"{dit.name} is distilled and ran its trained {dit.default_steps} steps "
-            f"instead of {request.inference_steps}"
-        )
     if job.spec.source and request.cover_noise_strength > 0:
         parts.append(f"The source under noise took the place of the first steps: {used.steps} were left")
     if used.guidance_scale is None:
@@ -144,9 +143,44 @@ def _generation_info(
 
 
 def _schedule(request: GenerateRequest, used: UsedOptions, dit: DiTCheckpoint) -> str:
-    if request.timesteps is None or not dit.takes_timesteps:
-        return f"Shift: {dit.shift(request.shift)}"
+    if request.timesteps is None or not dit.takes_timesteps(request.sampling):
+        return f"Shift: {dit.shift(request.shift, request.sampling)}"
     return "Timesteps: " + " ".join(f"{t:.4g}" for t in used.timesteps)
+
+
+def _changed_steps(request: GenerateRequest, dit: DiTCheckpoint) -> Iterator[str]:
+    """A sentence where a distilled model ran another number of steps than was asked for."""
+    if dit.variant is not Variant.TURBO or request.timesteps is not None:
+        return
+    asked = request.inference_steps
+    if request.sampling == EARLIER_SAMPLING and asked != dit.default_steps:
+        yield f"{dit.name} is distilled and ran its trained {dit.default_steps} steps instead of {asked}"
+    elif request.sampling != EARLIER_SAMPLING and asked > MAX_TURBO_STEPS:
+        yield f"{dit.name} is distilled and ran {MAX_TURBO_STEPS} steps, its most, instead of {asked}"
+
+
+def _sampler(job: Job, used: UsedOptions) -> Iterator[str]:
+    """The correction, and the options of the sampler and of the finished latents that were used."""
+    request = job.spec.request
+    yield f"DCW: {_correction(request)}" if used.is_corrected else "DCW: off"
+    if request.sampler_mode != "euler" and request.infer_method == "ode":
+        yield f"Sampler: {request.sampler_mode}"
+    if request.velocity_norm_threshold > 0:
+        yield f"Velocity norm: {request.velocity_norm_threshold:g}"
+    if request.velocity_ema_factor > 0:
+        yield f"Velocity EMA: {request.velocity_ema_factor:g}"
+    if (request.latent_rescale, request.latent_shift) != (1.0, 0.0):
+        yield f"Latents: × {request.latent_rescale:g} + {request.latent_shift:g}"
+    if job.spec.retake_seeds:
+        seeds = " ".join(map(str, job.spec.retake_seeds))
+        yield f"Retake: {request.retake_variance:g} of seeds {seeds}"
+
+
+def _correction(request: GenerateRequest) -> str:
+    words = [request.dcw_mode, f"{request.dcw_scaler:g}"]
+    if request.dcw_mode == "double":
+        words.append(f"{request.dcw_high_scaler:g}")
+    return " ".join(words if request.dcw_mode == "pix" else [*words, request.dcw_wavelet])
 
 
 def _notes(job: Job, song: SongPlan, used: list[UsedOptions]) -> list[str]:

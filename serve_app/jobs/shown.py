@@ -43,6 +43,11 @@ class JobResult(Answer):
     dit_model: str | None = Field(description="The music model; null where none was used.")
     audio_codes: list[str | None] = Field(description="Audio codes of each song; null where it has none.")
     timings: dict[str, float] = Field(description="Seconds per stage.")
+    sampling: str | None = Field(
+        None,
+        description="The version of sampling that made the songs; null without songs, and in results of "
+        "earlier releases.",
+    )
 
 
 class JobResponse(Answer):

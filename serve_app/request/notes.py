@@ -6,12 +6,17 @@ from configs.domain import INSTRUCTIONS, SOURCE_TASKS, Task
 from deployments.checkpoints.catalog import DiTCheckpoint
 from serve_app.request.fields import RANDOM_SEED
 from serve_app.request.schemas import GenerateRequest, Output
+from serve_app.request.timesteps import steps_turned_back
 from serve_app.request.writing import rewritable, wants_sample
 
 _GUIDANCE_FIELDS = ("use_adg", "cfg_interval_start", "cfg_interval_end")
+_CORRECTION_FIELDS = ("dcw_mode", "dcw_scaler", "dcw_high_scaler", "dcw_wavelet")
+_MODES_OF = {"dcw_high_scaler": {"double"}, "dcw_wavelet": {"double", "low", "high"}}
+"""Modes of the correction that use a field, for fields that not every mode uses."""
 _TASKS_OF = {
     "repaint_mode": {Task.REPAINT},
     "repaint_strength": {Task.REPAINT},
+    "cover_nofsq": {Task.COVER},
     "track_name": {Task.LEGO, Task.EXTRACT},
     "track_classes": {Task.COMPLETE},
 }
@@ -34,6 +39,8 @@ def without_effect(
         yield "use_format was ignored: there is no caption and there are no lyrics to rewrite."
     yield from _of_the_source(request, has_source, has_codes, is_source_silent)
     yield from _of_the_schedule(request, dit)
+    yield from _of_the_sampler(request, dit, has_source and request.task_type in SOURCE_TASKS)
+    yield from _of_the_output(request)
     yield from _of_the_task(request, has_source)
     yield from _of_stems(request, dit)
 
@@ -67,13 +74,47 @@ def _of_the_source(
 
 
 def _of_the_schedule(request: GenerateRequest, dit: DiTCheckpoint) -> Iterator[str]:
-    if request.timesteps is not None and not dit.takes_timesteps:
-        yield f"timesteps was ignored: {dit.name} runs its own schedule."
+    if request.timesteps is not None and not dit.takes_timesteps(request.sampling):
+        yield f"timesteps was ignored: {dit.name} runs its own schedule in the sampling {request.sampling}."
     elif request.timesteps is not None and request.shift is not None:
         yield "shift was ignored: timesteps was given."
     if not dit.takes_guidance:
         for name in _given(request, _GUIDANCE_FIELDS):
             yield f"{name} was ignored: {dit.name} takes no guidance."
+
+
+def _of_the_sampler(request: GenerateRequest, dit: DiTCheckpoint, has_source: bool) -> Iterator[str]:
+    if request.sampler_mode != "euler" and request.infer_method == "sde":
+        yield f"sampler_mode was ignored: infer_method is {request.infer_method}."
+    if not dit.corrects(request.dcw_enabled, request.sampling):
+        for name in _given(request, _CORRECTION_FIELDS):
+            yield f"{name} was ignored: no step is corrected, because {_why_uncorrected(request, dit)}."
+        return
+    for name in _given(request, _MODES_OF):
+        if request.dcw_mode not in _MODES_OF[name]:
+            yield f"{name} was ignored: dcw_mode is {request.dcw_mode}."
+    if turned_back := steps_turned_back(request, dit, has_source):
+        yield (
+            f"The correction took back more than {turned_back} of the steps went: fewer steps or a smaller "
+            "dcw_scaler may sound better."
+        )
+
+
+def _why_uncorrected(request: GenerateRequest, dit: DiTCheckpoint) -> str:
+    if request.dcw_enabled is False:
+        return "dcw_enabled is false"
+    if dit.is_corrected:
+        return f"sampling is {request.sampling} and dcw_enabled was not given"
+    return f"{dit.name} is better without and dcw_enabled was not given"
+
+
+def _of_the_output(request: GenerateRequest) -> Iterator[str]:
+    if not request.enable_normalization:
+        for name in _given(request, ("normalization_db",)):
+            yield f"{name} was ignored: enable_normalization is false."
+    if request.retake_variance == 0:
+        for name in _given(request, ("retake_seed",)):
+            yield f"{name} was ignored: retake_variance is 0."
 
 
 def _of_the_task(request: GenerateRequest, has_source: bool) -> Iterator[str]:

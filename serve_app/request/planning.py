@@ -7,9 +7,11 @@ from configs.settings import ModelSettings
 from deployments.common.messages import (
     REPAINT_MODES,
     DiffusionOptions,
+    Finish,
     Metadata,
     PlanRequest,
     RepaintMode,
+    Retake,
     Sampling,
 )
 from serve_app.request.draft import Draft
@@ -81,6 +83,19 @@ def diffusion_options(request: GenerateRequest) -> DiffusionOptions:
     """The request's fields for the DiT, which have the same names in both; the repaint mode by its name."""
     options = {option.name: getattr(request, option.name) for option in fields(DiffusionOptions)}
     return DiffusionOptions(**options | {"repaint_mode": repaint_mode(request)})
+
+
+def retake(spec: JobSpec, item: int) -> Retake | None:
+    """The variation that an item is; None where it is the song of its seed alone."""
+    if not spec.retake_seeds:
+        return None
+    return Retake(spec.retake_seeds[item], spec.request.retake_variance)
+
+
+def finish(request: GenerateRequest) -> Finish:
+    """The level and the fades of the request's songs."""
+    peak_db = request.normalization_db if request.enable_normalization else None
+    return Finish(peak_db, request.fade_in_duration, request.fade_out_duration)
 
 
 def repaint_mode(request: GenerateRequest) -> RepaintMode:

@@ -27,9 +27,11 @@ def job_draft(
         _check_without_source(request, codes)
     uses_source = works_on_source(request) and source is not None
     uses_codes = request.output is Output.SONGS and request.thinking and not uses_source
+    varies = request.output is Output.SONGS and request.retake_variance > 0
     spec = JobSpec(
         request=request.model_copy(update={"audio_code_string": ""}),  # it has been parsed and may be long
         seeds=song_seeds(request, batch_size),
+        retake_seeds=seeds_per_song("retake_seed", request.retake_seed, batch_size) if varies else (),
         codes=_usable_codes(request, codes, limits) if uses_codes else (),
         source=source if uses_source else None,
         reference=reference,
@@ -59,11 +61,19 @@ def takes_silence(request: GenerateRequest) -> bool:
 def song_seeds(request: GenerateRequest, batch_size: int) -> tuple[int, ...]:
     """One seed per item (contract §1.2). Raises RequestValidationError where a list has another length."""
     given = (RANDOM_SEED,) if request.use_random_seed else request.seed
+    return seeds_per_song("seed", given, batch_size)
+
+
+def seeds_per_song(field: str, given: tuple[int, ...], batch_size: int) -> tuple[int, ...]:
+    """One seed per item of those that `field` gives: a list, or the first one.
+
+    Raises RequestValidationError where a list has another length.
+    """
     if len(given) == 1:
         first = _decided(given[0])
         return tuple((first + song) % (MAX_SEED + 1) for song in range(batch_size))
     if len(given) != batch_size:
-        raise invalid("seed", f"A list should have one seed per song: {batch_size}, not {len(given)}")
+        raise invalid(field, f"A list should have one seed per song: {batch_size}, not {len(given)}")
     return tuple(map(_decided, given))
 
 

@@ -8,10 +8,18 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from configs.domain import CODE_COUNT, INSTRUCTIONS, LANGUAGES, NO_USER_INPUT, Task
+from configs.domain import (
+    CODE_COUNT,
+    INSTRUCTIONS,
+    LANGUAGES,
+    NEWEST_SAMPLING,
+    NO_USER_INPUT,
+    SamplingVersion,
+    Task,
+)
 from configs.settings import Backend
-from deployments.checkpoints.catalog import MAX_CUSTOM_TURBO_STEPS
-from deployments.common.messages import ChunkMaskMode, InferMethod
+from deployments.checkpoints.catalog import MAX_CUSTOM_TURBO_STEPS, MAX_TURBO_STEPS
+from deployments.common.messages import ChunkMaskMode, CorrectionMode, InferMethod, SamplerMode, Wavelet
 from serve_app.request.fields import (
     MAX_SEED,
     MAX_STEPS,
@@ -144,10 +152,24 @@ class GenerateRequest(BaseModel):
         8,
         ge=1,
         le=MAX_STEPS,
-        description="Denoising steps. Distilled (turbo) models always run their trained table.",
+        description=f"Denoising steps. Distilled (turbo) models run at most {MAX_TURBO_STEPS}, and were "
+        "trained for 8.",
     )
     guidance_scale: Number = Field(
         7.0, ge=0, le=30, description="Guidance scale of the music model. Turbo models ignore it."
+    )
+    retake_variance: Number = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Above 0, a variation of the song that `seed` makes: this share of its noise is "
+        "exchanged for that of `retake_seed`. 1 exchanges all.",
+    )
+    retake_seed: Seeds = Field(
+        (RANDOM_SEED,),
+        description="Seed of the variation, in the forms of `seed`: song i uses retake_seed + i, and -1 is "
+        "random.",
+        json_schema_extra={"default": RANDOM_SEED},
     )
     use_random_seed: Flag = Field(True, description="true: `seed` is ignored and every song is different.")
     seed: Seeds = Field(
@@ -236,16 +258,70 @@ class GenerateRequest(BaseModel):
     shift: Shift | None = Field(
         None,
         description="Above 1 more steps are near the noise, where the structure is decided; null is the "
-        "value for which the model was trained. Turbo models take the nearest of 1, 2 and 3.",
+        "value for which the model was trained.",
     )
     timesteps: Timesteps | None = Field(
         None,
         description="A schedule that replaces `inference_steps` and `shift`: timesteps from 1 (noise) "
         f"downwards; the final 0 may be left out. Turbo models take at most {MAX_CUSTOM_TURBO_STEPS} and use "
-        "the nearest ones of their training; base models ignore it.",
+        "the nearest ones of their training.",
+    )
+    sampling: SamplingVersion = Field(
+        NEWEST_SAMPLING,
+        description="The version of ACE-Step's sampling, by its month. 2026-01 repeats earlier songs: turbo "
+        "models run their 8 trained steps and the nearest of the shifts 1, 2 and 3, base models ignore "
+        "`timesteps`, and nothing is corrected unless `dcw_enabled` is true.",
     )
     infer_method: InferMethod = Field(
         "ode", description="ode follows only the model's velocities; sde adds fresh noise at every step."
+    )
+    sampler_mode: SamplerMode = Field(
+        "euler",
+        description="heun asks the model twice in each step, for the velocities at its beginning and at its "
+        "end, and follows their mean; it takes twice as long. With `infer_method` sde it has no effect.",
+    )
+    velocity_norm_threshold: Number = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="Above 0, velocities are shortened to this multiple of the length of the latents; try "
+        "2.0. 0 sets no limit.",
+    )
+    velocity_ema_factor: Number = Field(
+        0.0,
+        ge=0,
+        le=0.99,
+        description="The share of the step before in the velocity of each step; try 0.1. 0 is off.",
+    )
+    dcw_enabled: Flag | None = Field(
+        None,
+        description="Whether each step is corrected in the wavelet domain (DCW, arXiv 2604.16044). null is "
+        "what suits the model: true for turbo models, false for the others.",
+    )
+    dcw_mode: CorrectionMode = Field(
+        "double",
+        description="The bands that are corrected: low, high, or double for both; pix corrects the latents "
+        "themselves, equally strongly in all steps.",
+    )
+    dcw_scaler: Number = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="The strength of the correction; useful up to 0.1. Of `double` it is that of the low "
+        "band.",
+    )
+    dcw_high_scaler: Number = Field(
+        0.02, ge=0, le=1, description="The strength in the high band, for `dcw_mode` double alone."
+    )
+    dcw_wavelet: Wavelet = Field("haar", description="The wavelet that divides the bands.")
+    latent_rescale: Number = Field(
+        1.0,
+        ge=0.01,
+        le=10,
+        description="Factor of the finished latents before they are decoded; 1 leaves them.",
+    )
+    latent_shift: Number = Field(
+        0.0, ge=-10, le=10, description="What is added to the finished latents after `latent_rescale`."
     )
     use_adg: Flag = Field(
         False,
@@ -283,8 +359,13 @@ class GenerateRequest(BaseModel):
     )
     chunk_mask_mode: ChunkMaskMode = Field(
         "auto",
-        description="auto lets a model for stems work on the whole song, explicit on the window alone. "
-        "Other models, and every repaint, always work on the window.",
+        description="The part of the song on which the model is told to work: explicit is the window alone, "
+        "all is the whole song. auto is all for models for stems, except in a repaint, and else explicit.",
+    )
+    cover_nofsq: Flag = Field(
+        False,
+        description="true: a cover follows the latents of its source, and so keeps more of it; false: what "
+        "the audio codes of the source say.",
     )
     global_caption: Text = Field(
         "",
@@ -297,6 +378,21 @@ class GenerateRequest(BaseModel):
     )
     track_classes: Tracks = Field(
         (), description="The tracks that `complete` adds, as an array or separated by commas."
+    )
+
+    enable_normalization: Flag = Field(
+        True,
+        description="true: the peak of each song becomes `normalization_db`; false: a song is only turned "
+        "down where it would clip.",
+    )
+    normalization_db: Number = Field(
+        -1.0, ge=-60, le=0, description="The peak of each song, in dB below full scale."
+    )
+    fade_in_duration: Number = Field(
+        0.0, ge=0, le=600, description="Seconds in which the song fades in, from silence."
+    )
+    fade_out_duration: Number = Field(
+        0.0, ge=0, le=600, description="Seconds in which the song fades out, to silence."
     )
 
     callback_url: CallbackUrl | None = Field(

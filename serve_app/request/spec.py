@@ -31,6 +31,8 @@ class JobSpec:
     reference: Recording | None = None
     dit: str | None = None
     """The DiT that makes the songs; None in records of earlier releases, whose servers had only one."""
+    retake_seeds: tuple[int, ...] = ()
+    """The seeds of the variations, one for each item; empty where the songs are none."""
     notes: tuple[str, ...] = ()
     """Sentences for `status_message` about fields without effect and damaged recordings."""
 

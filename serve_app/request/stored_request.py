@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ConfigDict, PlainSerializer, PlainValidator, TypeAdapter
 from typing_extensions import TypedDict
 
-from configs.domain import Task
+from configs.domain import EARLIER_SAMPLING, SamplingVersion, Task
 from serve_app.request.schemas import GenerateRequest, Output
 
 
@@ -26,7 +26,7 @@ _Seeds = Annotated[
 
 
 class _RequestFields(TypedDict, total=False):
-    """A field that is missing in an older record takes the API's default.
+    """A field that is missing in an older record takes the API's default, apart from `sampling`.
 
     An unknown field comes from a later release. Such a record counts as unreadable, because the job would
     make different music without the field.
@@ -52,6 +52,8 @@ class _RequestFields(TypedDict, total=False):
     audio_code_string: str | tuple[str, ...]
     inference_steps: int
     guidance_scale: float
+    retake_variance: float
+    retake_seed: _Seeds
     use_random_seed: bool
     seed: _Seeds
     batch_size: int | None
@@ -75,7 +77,18 @@ class _RequestFields(TypedDict, total=False):
     audio_cover_strength: float
     shift: float | None
     timesteps: tuple[float, ...] | None
+    sampling: SamplingVersion
     infer_method: str
+    sampler_mode: str
+    velocity_norm_threshold: float
+    velocity_ema_factor: float
+    dcw_enabled: bool | None
+    dcw_mode: str
+    dcw_scaler: float
+    dcw_high_scaler: float
+    dcw_wavelet: str
+    latent_rescale: float
+    latent_shift: float
     use_adg: bool
     cfg_interval_start: float
     cfg_interval_end: float
@@ -83,9 +96,14 @@ class _RequestFields(TypedDict, total=False):
     repaint_mode: str
     repaint_strength: float
     chunk_mask_mode: str
+    cover_nofsq: bool
     global_caption: str
     track_name: str | None
     track_classes: tuple[str, ...]
+    enable_normalization: bool
+    normalization_db: float
+    fade_in_duration: float
+    fade_out_duration: float
     callback_url: str | None
     priority: int
 
@@ -96,7 +114,8 @@ _FIELDS = TypeAdapter(_RequestFields)
 def _read(stored: Any) -> GenerateRequest:
     if isinstance(stored, GenerateRequest):
         return stored
-    fields: dict[str, Any] = {**_FIELDS.validate_python(stored)}
+    # A job that was accepted before there were versions of sampling makes the song that it was promised.
+    fields: dict[str, Any] = {"sampling": EARLIER_SAMPLING, **_FIELDS.validate_python(stored)}
     return GenerateRequest.model_construct(**fields)
 
 

@@ -3,12 +3,12 @@
 from configs.domain import LATENT_RATE, code_count, latent_frames
 from deployments.checkpoints.catalog import DiTCheckpoint
 from deployments.common.messages import STAGES, Stage
-from deployments.generator.schedules import schedule
 from serve_app.request.capabilities import Limits
 from serve_app.request.draft import Draft
 from serve_app.request.planning import plan_request, unasked_duration
 from serve_app.request.schemas import Output
 from serve_app.request.spec import JobSpec
+from serve_app.request.timesteps import forward_timesteps
 from serve_app.request.work import StageWork, Work, stage_of_model
 from serve_app.request.writing import wants_sample
 
@@ -62,13 +62,9 @@ def _analysis_work(language_model: str | None) -> Work:
 
 
 def denoising_rows(spec: JobSpec, dit: DiTCheckpoint) -> int:
-    """DiT rows of one song over all steps: one per step, and a second one where guidance acts."""
+    """DiT rows of one song over all forwards: one each, and a second one where guidance acts."""
     request = spec.request
-    begin = 1.0 if spec.source is None else 1.0 - request.cover_noise_strength
-    timesteps = schedule(
-        dit.variant, request.inference_steps, dit.shift(request.shift), request.timesteps, begin
-    )
+    asked = forward_timesteps(request, dit, has_source=spec.source is not None)
     if not dit.takes_guidance or request.guidance_scale <= 1.0:
-        return len(timesteps)
-    guided = sum(request.cfg_interval_start <= t <= request.cfg_interval_end for t in timesteps)
-    return len(timesteps) + guided
+        return len(asked)
+    return len(asked) + sum(request.cfg_interval_start <= t <= request.cfg_interval_end for t in asked)

@@ -79,7 +79,7 @@ def test_songs_of_a_task(server: Client) -> None:
 def test_values_that_cannot_be_run_as_they_are(server: Client) -> None:
     wrong = {
         "prompt": "a song", "bpm": 9_999, "language": "Klingon", "model": "acestep-v99", "lm_backend": "mlx",
-        "seed": "many", "inference_steps": 0, "key": "x" * 50, "dcw_enabled": True, "metas": "{",
+        "seed": "many", "inference_steps": 0, "key": "x" * 50, "dcw_mode": "all", "metas": "{",
     }  # fmt: skip
     (item,) = finished(server, release(server, {**wrong, **SHORT}))
     for name in (
@@ -89,7 +89,7 @@ def test_values_that_cannot_be_run_as_they_are(server: Client) -> None:
         "lm_backend",
         "inference_steps",
         "key_scale",
-        "dcw_enabled",
+        "dcw_mode",
     ):
         assert name in item["generation_info"], name
     assert item["dit_model"] == "acestep-v15-turbo"

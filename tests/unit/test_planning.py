@@ -6,16 +6,25 @@ from typing import Any
 import pytest
 
 from configs.domain import INSTRUCTIONS, INSTRUMENTAL, Task
-from deployments.common.messages import REPAINT_MODES, DiffusionOptions, Metadata, RepaintMode
+from deployments.common.messages import (
+    REPAINT_MODES,
+    DiffusionOptions,
+    Finish,
+    Metadata,
+    RepaintMode,
+    Retake,
+)
 from serve_app.request.draft import draft_of
 from serve_app.request.planning import (
     FALLBACK_DURATION,
     diffusion_options,
     fallback_plan,
+    finish,
     instruction,
     lyrics_for_models,
     plan_request,
     repaint_mode,
+    retake,
     sampling,
     song_plan,
 )
@@ -164,12 +173,39 @@ def test_every_diffusion_option_is_the_requests_own() -> None:
         "cfg_interval_start": 0.2,
         "cfg_interval_end": 0.9,
         "cover_noise_strength": 0.3,
+        "sampling": "2026-01",
+        "sampler_mode": "heun",
+        "velocity_norm_threshold": 2.0,
+        "velocity_ema_factor": 0.1,
+        "dcw_enabled": True,
+        "dcw_mode": "low",
+        "dcw_scaler": 0.1,
+        "dcw_high_scaler": 0.2,
+        "dcw_wavelet": "sym8",
+        "latent_rescale": 0.9,
+        "latent_shift": 0.1,
+        "chunk_mask_mode": "all",
+        "cover_nofsq": True,
     }
     request = GenerateRequest(**options, repaint_mode="conservative")
     assert diffusion_options(request) == DiffusionOptions(
         **options, repaint_mode=REPAINT_MODES["conservative"]
     )
     assert diffusion_options(GenerateRequest()) == DiffusionOptions()
+    assert {*options, "repaint_mode"} == {option.name for option in dataclasses.fields(DiffusionOptions)}
+
+
+def test_the_level_and_the_fades_are_the_requests_own() -> None:
+    assert finish(GenerateRequest()) == Finish()
+    asked = GenerateRequest(normalization_db=-3, fade_in_duration=0.5, fade_out_duration=2)
+    assert finish(asked) == Finish(-3.0, 0.5, 2.0)
+    assert finish(GenerateRequest(enable_normalization=False)).peak_db is None
+
+
+def test_each_item_of_a_retake_has_a_seed_of_its_own() -> None:
+    varied = JobSpec(GenerateRequest(retake_variance=0.3), (1, 2), retake_seeds=(7, 8))
+    assert [retake(varied, item) for item in (0, 1)] == [Retake(7, 0.3), Retake(8, 0.3)]
+    assert retake(JobSpec(GenerateRequest(), (1,)), 0) is None
 
 
 @pytest.mark.parametrize(

@@ -27,11 +27,16 @@ def generation_info(
 
 
 def result_of(
-    spec: JobSpec, steps: int, scale: float | None, *timesteps: float, models: ModelSettings
+    spec: JobSpec,
+    steps: int,
+    scale: float | None,
+    *timesteps: float,
+    models: ModelSettings,
+    is_corrected: bool = False,
 ) -> dict[str, Any]:
     """The result of a job whose latents came back with these steps, scale and timesteps."""
     job = Job("id", spec, Work(), Place(0, 0.0, 1), created_at=0.0)
-    used = UsedOptions(steps, scale, timesteps=timesteps)
+    used = UsedOptions(steps, scale, timesteps=timesteps, is_corrected=is_corrected)
     return job_result(
         job,
         song_plan(draft_of(job.spec), Metadata(duration=5.0), lm_answered=False),
@@ -52,8 +57,7 @@ def test_it_begins_like_the_documents(dit: str) -> None:
     ("dit", "asked", "shift"),
     [
         ("acestep-v15-turbo", None, 3.0),
-        ("acestep-v15-turbo", 1.4, 1.0),
-        ("acestep-v15-turbo", 5, 3.0),
+        ("acestep-v15-turbo", 1.4, 1.4),
         ("acestep-v15-turbo-shift1", None, 1.0),
         ("acestep-v15-base", None, 1.0),
         ("acestep-v15-sft", 2.6, 2.6),
@@ -63,11 +67,45 @@ def test_the_shift_is_the_one_that_was_run(dit: str, asked: float | None, shift:
     assert f"; Shift: {shift}, Method: ode;" in generation_info(dit, 8, shift=asked)
 
 
-def test_a_distilled_model_says_that_it_runs_its_own_steps_without_guidance() -> None:
-    info = generation_info("acestep-v15-turbo", 8, inference_steps=50, infer_method="sde")
+def test_a_distilled_model_says_that_it_has_most_steps_and_takes_no_guidance() -> None:
+    info = generation_info("acestep-v15-turbo", 20, inference_steps=50, infer_method="sde")
     assert "Method: sde" in info
-    assert "ran its trained 8 steps instead of 50" in info
+    assert "ran 20 steps, its most, instead of 50" in info
     assert "Scale has no effect" in info
+    assert "instead of" not in generation_info("acestep-v15-turbo", 16, inference_steps=16)
+
+
+def test_in_2026_01_a_distilled_model_ran_its_own_steps_and_shift() -> None:
+    info = generation_info("acestep-v15-turbo", 8, inference_steps=16, shift=2.6, sampling="2026-01")
+    assert "; Shift: 3.0, " in info
+    assert "ran its trained 8 steps instead of 16" in info
+    assert "; Sampling: 2026-01, DCW: off; " in info
+
+
+def test_the_sampling_and_its_options_are_shown_as_they_were_run() -> None:
+    settings = ModelSettings(dits=("acestep-v15-turbo",))
+
+    def shown(is_corrected: bool = True, **fields: Any) -> str:
+        spec = JobSpec(GenerateRequest(**fields), seeds=(7,), retake_seeds=(9,) if fields else ())
+        result = result_of(spec, 8, None, models=settings, is_corrected=is_corrected)
+        assert result["sampling"] == "2026-08"
+        return str(result["generation_info"]).split("; ")[2]
+
+    assert shown() == "Sampling: 2026-08, DCW: double 0.05 0.02 haar"
+    assert shown(is_corrected=False) == "Sampling: 2026-08, DCW: off"
+    assert shown(
+        dcw_mode="low",
+        dcw_wavelet="db4",
+        sampler_mode="heun",
+        velocity_norm_threshold=2,
+        velocity_ema_factor=0.1,
+        latent_rescale=0.9,
+        latent_shift=-0.1,
+        retake_variance=0.3,
+    ) == (
+        "Sampling: 2026-08, DCW: low 0.05 db4, Sampler: heun, Velocity norm: 2, Velocity EMA: 0.1, "
+        "Latents: × 0.9 + -0.1, Retake: 0.3 of seeds 9"
+    )
 
 
 def test_other_models_have_nothing_to_excuse() -> None:
@@ -84,7 +122,8 @@ def test_a_schedule_of_the_users_own_is_shown_as_it_was_run() -> None:
 
 
 def test_a_model_that_runs_its_own_schedule_shows_its_shift() -> None:
-    assert "; Shift: 1.0, " in generation_info("acestep-v15-base", 8, timesteps="1,0.5")
+    info = generation_info("acestep-v15-base", 8, timesteps="1,0.5", sampling="2026-01")
+    assert "; Shift: 1.0, " in info
 
 
 def test_steps_that_the_source_took_are_explained() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from configs.domain import NEWEST_SAMPLING
 from configs.settings import ModelSettings, Settings
 from deployments.checkpoints.catalog import OFFICIAL_DITS, Variant
 from deployments.common.messages import STAGES
@@ -97,12 +98,23 @@ def test_an_unknown_length_is_no_longer_than_the_lm_may_choose(limits: Limits) -
 @pytest.mark.parametrize(
     ("dit", "fields", "rows"),
     [
-        (TURBO, {"inference_steps": 50, "guidance_scale": 9}, 8),
+        (TURBO, {"inference_steps": 5, "guidance_scale": 9}, 5),
+        (TURBO, {"inference_steps": 50}, 20),
+        (TURBO, {"inference_steps": 50, "sampling": "2026-01"}, 8),
+        (TURBO, {"sampler_mode": "heun"}, 15),
+        (TURBO, {"sampler_mode": "heun", "infer_method": "sde"}, 8),
         (TURBO, {"timesteps": "1,0.7,0.4,0"}, 3),
         (BASE, {"inference_steps": 50}, 100),
         (BASE, {"inference_steps": 50, "guidance_scale": 1}, 50),
         (BASE, {"inference_steps": 10, "cfg_interval_start": 0.55}, 15),
-        (BASE, {"inference_steps": 10, "timesteps": "1,0.5", "guidance_scale": 1}, 10),
+        (BASE, {"inference_steps": 10, "sampler_mode": "heun"}, 40),
+        (BASE, {"inference_steps": 10, "sampler_mode": "heun", "cfg_interval_start": 0.55}, 20 + 5 + 4),
+        (BASE, {"inference_steps": 10, "timesteps": "1,0.5", "guidance_scale": 1}, 2),
+        (
+            BASE,
+            {"inference_steps": 10, "timesteps": "1,0.5", "guidance_scale": 1, "sampling": "2026-01"},
+            10,
+        ),
         (SFT, {"inference_steps": 10, "timesteps": "1,0.5", "guidance_scale": 1}, 2),
     ],
 )
@@ -118,5 +130,6 @@ def test_a_source_under_noise_takes_the_place_of_as_many_steps_as_the_generator_
 ) -> None:
     dit = {Variant.TURBO: TURBO, Variant.BASE: BASE, Variant.SFT: SFT}[variant]
     fields = {"cover_noise_strength": strength, "shift": shift, "inference_steps": 30, "guidance_scale": 1}
-    run = schedule(variant, 30, dit.shift(shift), begin=1.0 - strength, arithmetic=ModelArithmetic())
+    asked = dit.shift(shift, NEWEST_SAMPLING)
+    run = schedule(variant, 30, asked, begin=1.0 - strength, arithmetic=ModelArithmetic())
     assert denoising_rows(spec(source=20.0, task_type="cover", **fields), dit) == len(run)

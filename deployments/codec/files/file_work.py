@@ -30,10 +30,10 @@ def recording_to_encode(request: EncodeRequest) -> tuple[Samples, float]:
 def write_song(waveform: Samples, request: DecodeRequest, report: Report) -> int:
     """Finish the decoder's `waveform`, write the requested file and return its size in bytes."""
     if request.splice is None:
-        song = finished_song(waveform, request.seconds)
+        song = finished_song(waveform, request.seconds, request.finish)
     else:
         source = _stored_recording(request.splice.uri, "source")
-        song = finished_repaint(waveform, request.seconds, source, request.splice)
+        song = finished_repaint(waveform, request.seconds, source, request.splice, request.finish)
     with new_stored_file(request.uri) as file:
         write(song, request.audio_format, file, report)
         return file.seek(0, 2)

@@ -1,30 +1,39 @@
-"""From the decoder's waveform to the samples of the file: length, level and splice (contract §1.4)."""
+"""From the decoder's waveform to the samples of the file: length, level, splice and fades (contract §1.4)."""
 
 import numpy as np
 
 from configs.domain import SAMPLE_RATE, sample_count
-from deployments.codec.files.loudness import limited, normalised, peak
+from deployments.codec.files.loudness import FULL_SCALE, faded, limited, magnitude, normalised, peak
 from deployments.codec.files.recordings import padded
 from deployments.common.errors import JobError
-from deployments.common.messages import Splice
+from deployments.common.messages import Finish, Splice
 from deployments.common.stored_recordings import Samples
 
 _INAUDIBLE_PEAK = 1e-5
 """At or below this peak an output counts as silent and the song as failed, as in the original model."""
 
 
-def finished_song(waveform: Samples, seconds: float) -> Samples:
-    """The first round(48,000 × seconds) samples of a new song [2, samples], at -1 dBFS."""
-    return normalised(_cropped(waveform, seconds))
+def finished_song(waveform: Samples, seconds: float, finish: Finish) -> Samples:
+    """The first round(48,000 × seconds) samples of a new song [2, samples], with its level and its fades."""
+    song = _cropped(waveform, seconds)
+    if finish.peak_db is None:
+        levelled = limited(song, FULL_SCALE)
+    else:
+        levelled = normalised(song, magnitude(finish.peak_db))
+    return _with_fades(levelled, finish)
 
 
-def finished_repaint(waveform: Samples, seconds: float, source: Samples, splice: Splice) -> Samples:
+def finished_repaint(
+    waveform: Samples, seconds: float, source: Samples, splice: Splice, finish: Finish
+) -> Samples:
     """The source [2, samples] with its samples in the window of `splice` replaced by those of `waveform`.
 
     The source keeps its level. The new part is turned down by the factor by which the source was turned up
-    for the model, and further to -1 dBFS if it is louder. The window has a crossfade before and after it.
-    Outside of these the samples are the source's own, and beyond the source's end they are silence.
+    for the model, and further to the peak of `finish` if it is louder. The window has a crossfade before and
+    after it. Outside of these the samples are the source's own, and beyond the source's end they are silence.
+    Fades are those of the whole song.
     """
+    ceiling = FULL_SCALE if finish.peak_db is None else magnitude(finish.peak_db)
     renewed = _cropped(waveform, seconds) / np.float32(splice.gain)
     length = renewed.shape[1]
     kept = padded(source, splice.pad_left, splice.pad_right)[:, :length]
@@ -33,8 +42,13 @@ def finished_repaint(waveform: Samples, seconds: float, source: Samples, splice:
     first, last = np.flatnonzero(share)[[0, -1]]
     part = slice(first, last + 1)
     song = kept.copy()
-    song[:, part] = share[part] * limited(renewed[:, part]) + (1 - share[part]) * kept[:, part]
-    return song
+    song[:, part] = share[part] * limited(renewed[:, part], ceiling) + (1 - share[part]) * kept[:, part]
+    return _with_fades(song, finish)
+
+
+def _with_fades(song: Samples, finish: Finish) -> Samples:
+    fade_in, fade_out = sample_count(finish.fade_in), sample_count(finish.fade_out)
+    return faded(song, fade_in, fade_out) if fade_in or fade_out else song
 
 
 def _cropped(waveform: Samples, seconds: float) -> Samples:

@@ -7,8 +7,9 @@ import numpy as np
 from configs.domain import sample_count
 from deployments.common.stored_recordings import SILENCE_PEAK, Samples
 
+FULL_SCALE = 1.0
 TARGET_PEAK = 10 ** (-1 / 20)
-"""-1 dBFS."""
+"""-1 dBFS, below which a source stays when it is turned up for the model."""
 USUAL_LEVEL = 10 ** (-20 / 20)
 """Root mean square of -20 dBFS. In two channels this is about -18 LUFS, the reference level of ReplayGain;
 most released music is louder. The embedded model generates music at about this level."""
@@ -25,10 +26,15 @@ def peak(samples: Samples) -> float:
     return float(np.abs(samples).max(initial=0.0))
 
 
-def normalised(samples: Samples) -> Samples:
-    """`samples` scaled to a peak of -1 dBFS; silence stays silence."""
+def magnitude(decibels: float) -> float:
+    """The magnitude of a level in dB relative to full scale."""
+    return float(10 ** (decibels / 20))
+
+
+def normalised(samples: Samples, target: float) -> Samples:
+    """`samples` scaled to a peak of `target`; silence stays silence."""
     loudest = peak(samples)
-    return samples if loudest < SILENCE_PEAK else samples * np.float32(TARGET_PEAK / loudest)
+    return samples if loudest < SILENCE_PEAK else samples * np.float32(target / loudest)
 
 
 def gain_to_usual_level(source: Samples, start: float, end: float) -> float:
@@ -66,6 +72,16 @@ def _level(parts: list[Samples]) -> float:
     return math.sqrt(powers[powers >= _PAUSE * powers.mean()].mean())
 
 
-def limited(samples: Samples) -> Samples:
-    """`samples`, scaled to a peak of -1 dBFS if they are louder."""
-    return normalised(samples) if peak(samples) > TARGET_PEAK else samples
+def limited(samples: Samples, ceiling: float) -> Samples:
+    """`samples`, scaled to a peak of `ceiling` if they are louder."""
+    return normalised(samples, ceiling) if peak(samples) > ceiling else samples
+
+
+def faded(samples: Samples, fade_in: int, fade_out: int) -> Samples:
+    """`samples` [channels, samples] with linear fades of so many samples at the beginning and the end."""
+    length = samples.shape[1]
+    gain = np.ones(length, np.float32)
+    for count, share in ((fade_in, gain), (fade_out, gain[::-1])):
+        count = min(count, length)
+        share[:count] *= np.linspace(0, 1, count, dtype=np.float32)
+    return samples * gain

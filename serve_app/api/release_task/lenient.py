@@ -157,7 +157,7 @@ class Leniency:
                 self.note(f"{name} {_shown(sent)} is none of {', '.join(known)}: it was left out.")
         return [word for _, word in words if word in known]
 
-    def seeds(self, value: Any, songs: int) -> Any:
+    def seeds(self, name: str, value: Any, songs: int) -> Any:
         """Seeds as the job API takes them: one, or one for each of `songs`; -1 is random."""
         if isinstance(value, str):
             entries: Any = value.rstrip(", ").split(",")
@@ -165,10 +165,10 @@ class Leniency:
             entries = value if isinstance(value, list) else [value]
         if any(isinstance(entry, bool) or not isinstance(entry, int | float | str) for entry in entries):
             return value
-        seeds = [self._seed(entry) for entry in entries[: max(songs, 1)]]
+        seeds = [self._seed(name, entry) for entry in entries[: max(songs, 1)]]
         if len(entries) > 1 and len(entries) != songs:
             fate = "the others were left out" if len(entries) > songs else "the others are random"
-            self.note(f"seed has {len(entries)} entries for {songs} songs: {fate}.")
+            self.note(f"{name} has {len(entries)} entries for {songs} songs: {fate}.")
             seeds += [RANDOM_SEED] * (songs - len(seeds))
         return ",".join(map(str, seeds))
 
@@ -179,18 +179,18 @@ class Leniency:
         self.note(f"audio_code_string has {len(value)} entries for {songs} songs: the others were left out.")
         return value[: max(songs, 1)]
 
-    def _seed(self, entry: int | float | str) -> int:
+    def _seed(self, name: str, entry: int | float | str) -> int:
         number = number_in(entry)
         if number is None or math.isinf(number):
             if str(entry).strip():
-                self.note(f"seed {_shown(entry)} was not readable: it is random.")
+                self.note(f"{name} {_shown(entry)} was not readable: it is random.")
             return RANDOM_SEED
         seed = _exact(entry) if number == int(number) else int(number)
         if seed < 0:
             return RANDOM_SEED
         used = seed % (MAX_SEED + 1)
         if used != number:
-            self.note(f"seed {_shown(entry)} became {used}.")
+            self.note(f"{name} {_shown(entry)} became {used}.")
         return used
 
     def _moved(self, name: str, value: Any, number: float, bounds: Bounds) -> float:

@@ -24,7 +24,7 @@ from serve_app.api.release_task.fields import (
 )
 from serve_app.request.fields import flag_of
 
-_ARRAYS = frozenset({*ARRAY_FIELDS, "seed"})
+_ARRAYS = frozenset({*ARRAY_FIELDS, "seed", "retake_seed"})
 """Fields that may be arrays: in JSON, as JSON text, or as a repeated field of a form."""
 _ARRAY_SPELLINGS = frozenset(spelling for name in _ARRAYS for spelling in SPELLINGS[name])
 _FILES = frozenset(spelling for name in FILES for spelling in SPELLINGS[name])

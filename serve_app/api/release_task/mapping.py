@@ -38,6 +38,8 @@ TASKS = {"cover-nofsq": Task.COVER, "repainting": Task.REPAINT, "audio2audio": T
 """Other names of tasks."""
 FORMATS = {"m4a": "aac"}
 """Other names of audio formats."""
+SEEDS = ("seed", "retake_seed")
+"""Fields with a seed for each song."""
 SONG_PATHS = ("src_audio_path", "reference_audio_path")
 """Fields that may name a song of this server."""
 WHOLE_SOURCE = "repainting_end is not after repainting_start: the whole source was renewed."
@@ -71,7 +73,7 @@ class RequestMapper:
         if strict and (refusal := unknown_fields(fields.unknown)):
             raise refusal
         leniency = Leniency()
-        values = _translated(fields, leniency)
+        values = _translated(fields)
         if not strict:
             values = self._usable(values, leniency, defaults)
         uploads = _used_uploads(fields, values, leniency)
@@ -90,9 +92,11 @@ class RequestMapper:
         }
         _settle_interval(usable, leniency)
         _settle_window(usable, leniency)
+        _settle_level(usable, leniency, _bounds(self._schema["normalization_db"]))
         songs = self._songs(usable, defaults)
-        if "seed" in usable:
-            usable["seed"] = leniency.seeds(usable["seed"], songs)
+        for name in SEEDS:
+            if name in usable:
+                usable[name] = leniency.seeds(name, usable[name], songs)
         if "audio_code_string" in usable:
             usable["audio_code_string"] = leniency.codes(usable["audio_code_string"], songs)
         return usable
@@ -112,7 +116,15 @@ class RequestMapper:
                 return None if model == "default" else model
             case "lm_model_path" | "lm_backend":
                 return leniency.choice(name, value, self._limits.choices[name])
-            case "infer_method" | "repaint_mode" | "chunk_mask_mode":
+            case (
+                "infer_method"
+                | "repaint_mode"
+                | "chunk_mask_mode"
+                | "sampling"
+                | "sampler_mode"
+                | "dcw_mode"
+                | "dcw_wavelet"
+            ):
                 return leniency.choice(name, value, tuple(schema["enum"]))
             case "vocal_language":
                 return leniency.language(value)
@@ -133,11 +145,11 @@ class RequestMapper:
                 return leniency.number(name, value, Bounds(True, 1, self._limits.max_batch_size))
             case "timesteps":
                 return leniency.timesteps(value, self._most_timesteps)
-            case "seed" | "repainting_end":  # they depend on other fields
+            case "seed" | "retake_seed" | "repainting_end" | "normalization_db":  # settled with others
                 return value
         if name in FREE_TEXT:
             return leniency.text("prompt" if name == "caption" else name, value, schema["maxLength"])
-        if schema.get("type") == "boolean":
+        if any(option.get("type") == "boolean" for option in schema.get("anyOf", [schema])):
             return leniency.flag(name, value)
         if (bounds := Bounds.of(schema)) is not None:
             return leniency.number(name, value, bounds)
@@ -150,7 +162,7 @@ def _bounds(schema: Mapping[str, Any]) -> Bounds:
     return bounds
 
 
-def _translated(fields: Fields, leniency: Leniency) -> dict[str, Any]:
+def _translated(fields: Fields) -> dict[str, Any]:
     """The given values, with the names of tasks, formats, outputs and songs that the job API knows."""
     values = {name: value for name in REQUEST_FIELDS if (value := fields.get(name)) is not None}
     if flag_of(fields.get("instrumental")):
@@ -164,7 +176,7 @@ def _translated(fields: Fields, leniency: Leniency) -> dict[str, Any]:
         word = task.strip().lower()
         values["task_type"] = TASKS.get(word, word)
         if word == "cover-nofsq":
-            leniency.note("task_type cover-nofsq was made as cover.")
+            values["cover_nofsq"] = True
     if isinstance(audio_format := values.get("audio_format"), str):
         word = audio_format.strip().lower()
         values["audio_format"] = FORMATS.get(word, word)
@@ -199,6 +211,21 @@ def _settle_window(values: dict[str, Any], leniency: Leniency) -> None:
             leniency.note(WHOLE_SOURCE)
     else:
         values["repainting_end"] = leniency.number("repainting_end", end, Bounds(whole=False, low=0.0))
+
+
+def _settle_level(values: dict[str, Any], leniency: Leniency, bounds: Bounds) -> None:
+    """Resolve the peak of the songs: the original does not normalise to one above full scale."""
+    if "normalization_db" not in values:
+        return
+    number = number_in(values["normalization_db"])
+    if number is not None and number > 0 and not isinstance(values["normalization_db"], bool):
+        del values["normalization_db"]
+        values["enable_normalization"] = False
+        leniency.note(f"normalization_db '{number:g}' is above 0: the songs were not normalised.")
+        return
+    peak = leniency.number("normalization_db", values.pop("normalization_db"), bounds)
+    if peak is not None:
+        values["normalization_db"] = peak
 
 
 def with_fitting_window(mapped: Mapped, error: WindowTooLongError) -> Mapped:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, HTTPException
 
-from configs.domain import LANGUAGES
+from configs.domain import LANGUAGES, NEWEST_SAMPLING
 from configs.settings import Settings
 from deployments.checkpoints.location import trained_tasks
 from deployments.common.audio_formats import FORMATS
@@ -145,7 +145,8 @@ def _models(settings: Settings, limits: Limits, started_at: int) -> ModelsRespon
                 takes_guidance=dit.takes_guidance,
                 default_steps=dit.default_steps,
                 default_shift=dit.default_shift,
-                takes_timesteps=dit.takes_timesteps,
+                takes_timesteps=dit.takes_timesteps(NEWEST_SAMPLING),
+                is_corrected=dit.is_corrected,
             )
             for dit in limits.dits
         ],

@@ -10,6 +10,7 @@ from configs.domain import latent_frames
 from deployments.checkpoints.errors import CheckpointError
 from deployments.codec.engine import VaeEngine
 from deployments.codec.files.finishing import finished_song
+from deployments.common.messages import Finish
 from tests.latents import LATENT_CHANNELS, random_latents
 
 
@@ -46,7 +47,7 @@ def test_songs_of_odd_lengths_are_exact_to_the_sample(vae: AutoencoderOobleck, s
     decoded = VaeEngine(deepcopy(vae), tile_frames=512, shared_forwards=False).decode(
         random_latents(latent_frames(seconds))
     )
-    assert finished_song(decoded, seconds).shape == (2, round(seconds * 48_000))
+    assert finished_song(decoded, seconds, Finish()).shape == (2, round(seconds * 48_000))
 
 
 @pytest.mark.parametrize(("samples", "frames"), [(1, 1), (1_920, 1), (1_921, 2), (48_000, 25), (125_000, 66)])

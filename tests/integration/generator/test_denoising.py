@@ -19,6 +19,7 @@ from deployments.common.messages import (
     Metadata,
     Progress,
     RecordingRefs,
+    Retake,
     Window,
 )
 from deployments.generator.deployment import Generator
@@ -70,7 +71,7 @@ async def test_a_song_has_the_asked_frames_and_says_how_it_was_made(generator: G
     result = await answer(generator, changed(SONG, inference_steps=50, guidance_scale=7.0))
     found, used = await result.latents.read(), result.used
     assert (found.shape, found.dtype) == ((150, CHANNELS), np.float32)
-    assert (used.steps, used.guidance_scale, used.truncated) == (8, None, ())
+    assert (used.steps, used.guidance_scale, used.truncated) == (20, None, ())
 
 
 @pytest.mark.parametrize("seconds", [0.5, 5.12, 5.16, 16.9, 32.5, 40.5])
@@ -99,7 +100,12 @@ async def test_the_seed_decides_everything(generator: Generator) -> None:
         {"reference": noise(750, seed=3)},
         {"task": Task.COVER, "source": noise(150, seed=3)},
         {"task": Task.REPAINT, "source": noise(150, seed=3), "window": Window(50, 100)},
+        {"retake": Retake(8, 0.2)},
         {"options": DiffusionOptions(shift=1.0)},
+        {"options": DiffusionOptions(inference_steps=7)},
+        {"options": DiffusionOptions(dcw_enabled=False)},
+        {"options": DiffusionOptions(sampler_mode="heun")},
+        {"options": DiffusionOptions(latent_shift=0.1)},
     ],
 )
 async def test_every_condition_is_heard(generator: Generator, change: dict[str, object]) -> None:
@@ -111,6 +117,8 @@ async def test_every_condition_is_heard(generator: Generator, change: dict[str, 
     [
         {"task": Task.COVER, "source": None},
         {"options": DiffusionOptions(audio_cover_strength=0.0)},
+        {"options": DiffusionOptions(cover_nofsq=True)},
+        {"retake": Retake(8, 0.0)},
         {"window": Window(50, 100)},
         {"source": noise(150, seed=3)},
     ],

@@ -4,12 +4,22 @@ import asyncio
 import random
 from contextlib import aclosing
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from configs.domain import INSTRUCTIONS, Task
-from deployments.common.messages import DenoiseRequest, DiffusionOptions, Progress, RepaintMode, Window
+from deployments.common.messages import (
+    CorrectionMode,
+    DenoiseRequest,
+    DiffusionOptions,
+    Progress,
+    RepaintMode,
+    Retake,
+    Wavelet,
+    Window,
+)
 from deployments.generator.batcher import StepBatcher
 from deployments.generator.measurements import Forward
 from deployments.generator.tasks import RecordingLatents
@@ -48,6 +58,7 @@ def any_job(rng: random.Random) -> tuple[DenoiseRequest, RecordingLatents]:
         if rng.random() < 0.2
         else None,
         window=Window(start, rng.randint(start + 1, frames)),
+        retake=Retake(rng.randrange(1000), rng.random()) if rng.random() < 0.2 else None,
         options=DiffusionOptions(
             inference_steps=rng.randint(1, 12),
             guidance_scale=rng.choice([1.0, 3.0, 7.0]),
@@ -59,6 +70,15 @@ def any_job(rng: random.Random) -> tuple[DenoiseRequest, RecordingLatents]:
             cfg_interval_end=rng.choice([0.8, 1.0]),
             cover_noise_strength=rng.choice([0.0, 0.4]),
             repaint_mode=RepaintMode(rng.random(), rng.randrange(20), None),
+            sampling=rng.choice(["2026-01", "2026-08"]),
+            sampler_mode=rng.choice(["euler", "heun"]),
+            velocity_norm_threshold=rng.choice([0.0, 0.8]),
+            velocity_ema_factor=rng.choice([0.0, 0.2]),
+            dcw_enabled=rng.choice([None, False, True]),
+            dcw_mode=rng.choice(get_args(CorrectionMode)),
+            dcw_wavelet=rng.choice(get_args(Wavelet)),
+            latent_rescale=rng.choice([1.0, 0.5]),
+            cover_nofsq=rng.random() < 0.2,
         ),
     )
     return request, recordings

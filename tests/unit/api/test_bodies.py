@@ -80,6 +80,8 @@ ONE_OF_EACH: dict[str, Any] = {
     "audio_code_string": "1,2,3",
     "inference_steps": 200,
     "guidance_scale": 0.0,
+    "retake_variance": 0.5,
+    "retake_seed": (4,),
     "use_random_seed": False,
     "seed": (0,),
     "batch_size": 1,
@@ -103,7 +105,18 @@ ONE_OF_EACH: dict[str, Any] = {
     "lm_guide_metadata": True,
     "shift": 2.5,
     "timesteps": (1.0, 0.5),
+    "sampling": "2026-01",
     "infer_method": "sde",
+    "sampler_mode": "heun",
+    "velocity_norm_threshold": 2.0,
+    "velocity_ema_factor": 0.1,
+    "dcw_enabled": False,
+    "dcw_mode": "pix",
+    "dcw_scaler": 0.0,
+    "dcw_high_scaler": 1.0,
+    "dcw_wavelet": "db8",
+    "latent_rescale": 0.5,
+    "latent_shift": -0.5,
     "use_adg": True,
     "cfg_interval_start": 0.25,
     "cfg_interval_end": 0.75,
@@ -111,13 +124,18 @@ ONE_OF_EACH: dict[str, Any] = {
     "repaint_mode": "conservative",
     "repaint_strength": 0.25,
     "chunk_mask_mode": "explicit",
+    "cover_nofsq": True,
     "global_caption": "a band",
     "track_name": "backing_vocals",
     "track_classes": ("drums", "bass"),
+    "enable_normalization": False,
+    "normalization_db": -3.0,
+    "fade_in_duration": 0.5,
+    "fade_out_duration": 2.0,
     "callback_url": "https://example.com/hook",
     "priority": 0,
 }
-AS_SENT = {"seed": 0, "timesteps": "1,0.5", "track_classes": "drums,bass"}
+AS_SENT = {"seed": 0, "retake_seed": 4, "timesteps": "1,0.5", "track_classes": "drums,bass"}
 """Texts and numbers that stand for several values."""
 
 

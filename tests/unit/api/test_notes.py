@@ -17,7 +17,16 @@ def notes(dit: str, has_source: bool, **fields: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("dit", "fields", "ignored"),
     [
-        ("base", {"timesteps": "1,0.5"}, "timesteps"),
+        ("base", {"timesteps": "1,0.5", "sampling": "2026-01"}, "timesteps"),
+        ("turbo", {"sampler_mode": "heun", "infer_method": "sde"}, "sampler_mode"),
+        ("turbo", {"dcw_scaler": 0.1, "dcw_enabled": False}, "dcw_scaler"),
+        ("turbo", {"dcw_mode": "low", "sampling": "2026-01"}, "dcw_mode"),
+        ("base", {"dcw_wavelet": "db4"}, "dcw_wavelet"),
+        ("turbo", {"dcw_high_scaler": 0.1, "dcw_mode": "high"}, "dcw_high_scaler"),
+        ("turbo", {"dcw_wavelet": "db4", "dcw_mode": "pix"}, "dcw_wavelet"),
+        ("turbo", {"normalization_db": -3, "enable_normalization": False}, "normalization_db"),
+        ("turbo", {"retake_seed": 3}, "retake_seed"),
+        ("turbo", {"cover_nofsq": True}, "cover_nofsq"),
         ("turbo", {"timesteps": "1,0.5", "shift": 2}, "shift"),
         ("turbo", {"use_adg": True}, "use_adg"),
         ("turbo", {"cfg_interval_start": 0.2}, "cfg_interval_start"),
@@ -44,8 +53,35 @@ def test_one_sentence_names_the_field(dit: str, fields: dict[str, Any], ignored:
         ("turbo", {"task_type": "cover", "cover_noise_strength": 0.3}),
         ("turbo", {"task_type": "repaint", "repaint_mode": "aggressive"}),
         ("base", {"task_type": "extract", "track_name": "vocals"}),
+        ("base", {"timesteps": "1,0.5", "dcw_enabled": True, "dcw_scaler": 0.01}),
+        ("turbo", {"sampler_mode": "heun", "dcw_mode": "low", "dcw_wavelet": "sym8"}),
+        ("turbo", {"task_type": "cover", "cover_nofsq": True}),
+        ("turbo", {"retake_variance": 0.3, "retake_seed": 4, "fade_in_duration": 1}),
         ("base", {"task_type": "complete", "track_classes": "drums,bass"}),
     ],
 )
 def test_nothing_is_said_about_what_counts(dit: str, fields: dict[str, Any]) -> None:
     assert notes(dit, has_source="task_type" in fields, **fields) == []
+
+
+@pytest.mark.parametrize(
+    ("dit", "fields", "steps"),
+    [
+        ("turbo", {}, 0),
+        ("turbo", {"inference_steps": 20}, 9),
+        ("turbo", {"inference_steps": 20, "sampling": "2026-01"}, 0),
+        ("turbo", {"inference_steps": 20, "sampler_mode": "heun"}, 0),
+        ("turbo", {"inference_steps": 20, "infer_method": "sde"}, 0),
+        ("base", {"inference_steps": 50, "shift": 3}, 0),
+        ("base", {"inference_steps": 50, "shift": 3, "dcw_enabled": True}, 31),
+        ("base", {"inference_steps": 20, "shift": 1, "dcw_enabled": True}, 0),
+        ("base", {"inference_steps": 20, "shift": 1, "dcw_enabled": True, "dcw_scaler": 0.06}, 2),
+    ],
+)
+def test_a_correction_that_turns_steps_back_is_named(dit: str, fields: dict[str, Any], steps: int) -> None:
+    found = notes(dit, has_source=False, **fields)
+    if steps == 0:
+        assert found == []
+    else:
+        (note,) = found
+        assert note.startswith(f"The correction took back more than {steps} of the steps went")

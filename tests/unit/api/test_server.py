@@ -34,6 +34,7 @@ async def test_models(http: httpx.AsyncClient) -> None:
             "default_steps": 8,
             "default_shift": 3.0,
             "takes_timesteps": True,
+            "is_corrected": True,
         }
     ]
     assert models["lm_models"] == [

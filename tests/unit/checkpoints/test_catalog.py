@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.domain import Task
+from configs.domain import EARLIER_SAMPLING, NEWEST_SAMPLING, Task
 from deployments.checkpoints.catalog import (
     HUB_REPOS,
     OFFICIAL_DITS,
@@ -41,15 +41,28 @@ def test_official_checkpoints(name: str, variant: Variant, steps: int, shift: fl
         ("acestep-v15-base", 2.6, 2.6),
     ],
 )
-def test_turbo_models_snap_the_shift_to_what_they_learned(
+def test_in_2026_01_turbo_models_snap_the_shift_to_what_they_learned(
     name: str, asked: float | None, shift: float
 ) -> None:
-    assert OFFICIAL_DITS[name].shift(asked) == shift
+    checkpoint = OFFICIAL_DITS[name]
+    assert checkpoint.shift(asked, EARLIER_SAMPLING) == shift
+    assert checkpoint.shift(asked, NEWEST_SAMPLING) == (checkpoint.default_shift if asked is None else asked)
 
 
-def test_only_base_models_take_no_timesteps() -> None:
+def test_only_base_models_took_no_timesteps() -> None:
     for checkpoint in OFFICIAL_DITS.values():
-        assert checkpoint.takes_timesteps == (checkpoint.variant is not Variant.BASE)
+        assert checkpoint.takes_timesteps(EARLIER_SAMPLING) == (checkpoint.variant is not Variant.BASE)
+        assert checkpoint.takes_timesteps(NEWEST_SAMPLING)
+
+
+def test_the_steps_of_turbo_models_are_corrected_unless_version_or_request_say_no() -> None:
+    for checkpoint in OFFICIAL_DITS.values():
+        is_turbo = checkpoint.variant is Variant.TURBO
+        assert checkpoint.corrects(None, NEWEST_SAMPLING) == is_turbo
+        assert not checkpoint.corrects(None, EARLIER_SAMPLING)
+        for sampling in (EARLIER_SAMPLING, NEWEST_SAMPLING):
+            assert checkpoint.corrects(True, sampling)
+            assert not checkpoint.corrects(False, sampling)
 
 
 def test_only_base_models_do_every_task() -> None:

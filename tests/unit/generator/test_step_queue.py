@@ -16,6 +16,13 @@ def test_the_shortest_goes_first_with_all_that_fit_beside_it() -> None:
     assert sizes(queue_of([500], [100], [300]).take(room=400)) == [100, 300]
 
 
+def test_a_song_of_heuns_method_counts_all_its_forwards() -> None:
+    queue = queue_of()
+    queue.join(DenoiseJob((), songs=[song(100, heun_steps=STEPS)]))
+    queue.join(DenoiseJob((), songs=[song(150)]))
+    assert sizes(queue.take(room=1)) == [150]
+
+
 def test_a_song_larger_than_the_room_goes_alone() -> None:
     assert sizes(queue_of([500], [600]).take(room=400)) == [500]
 

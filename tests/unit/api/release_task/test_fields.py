@@ -31,6 +31,8 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "use_cot_language": ("0", False),
     "inference_steps": ("6", 6),
     "guidance_scale": ("3.5", 3.5),
+    "retake_variance": ("0.5", 0.5),
+    "retake_seed": ("43", (43,)),
     "use_random_seed": ("false", False),
     "seed": ("42", (42,)),
     "batch_size": ("3", 3),
@@ -50,7 +52,18 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "audio_cover_strength": ("0.5", 0.5),
     "shift": ("2", 2.0),
     "timesteps": ("[1, 0.5]", (1.0, 0.5)),
+    "sampling": ("2026-01", "2026-01"),
     "infer_method": ("sde", "sde"),
+    "sampler_mode": ("heun", "heun"),
+    "velocity_norm_threshold": ("2", 2.0),
+    "velocity_ema_factor": ("0.1", 0.1),
+    "dcw_enabled": ("false", False),
+    "dcw_mode": ("low", "low"),
+    "dcw_scaler": ("0.02", 0.02),
+    "dcw_high_scaler": ("0.06", 0.06),
+    "dcw_wavelet": ("db4", "db4"),
+    "latent_rescale": ("0.9", 0.9),
+    "latent_shift": ("-0.1", -0.1),
     "use_adg": ("true", True),
     "cfg_interval_start": ("0.25", 0.25),
     "cfg_interval_end": ("0.75", 0.75),
@@ -58,9 +71,14 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "repaint_mode": ("aggressive", "aggressive"),
     "repaint_strength": ("0.75", 0.75),
     "chunk_mask_mode": ("explicit", "explicit"),
+    "cover_nofsq": ("true", True),
     "global_caption": ("the whole song", "the whole song"),
     "track_name": ("drums", "drums"),
     "track_classes": ("drums,bass", ("drums", "bass")),
+    "enable_normalization": ("false", False),
+    "normalization_db": ("-3", -3.0),
+    "fade_in_duration": ("0.5", 0.5),
+    "fade_out_duration": ("2", 2.0),
     "callback_url": ("https://example.com/done", "https://example.com/done"),
 }
 """A value of each field as a form sends it, and what it becomes."""
@@ -373,7 +391,8 @@ async def test_m4a_is_aac_and_an_unknown_format_is_refused(http: httpx.AsyncClie
 async def test_tasks(submit: Submit, sent: str, meant: str) -> None:
     spec = await submit(data={"task_type": sent}, files={"src_audio": ("a.wav", wav_bytes())})
     assert spec.request.task_type == meant
-    assert ("cover-nofsq" in notes_of(spec)) == (sent == "cover-nofsq")
+    assert spec.request.cover_nofsq == (sent == "cover-nofsq")
+    assert spec.notes == ()
 
 
 @pytest.mark.parametrize("task", ["stem_separation", "continuation", "lego", "extract", "complete"])
@@ -558,10 +577,10 @@ async def test_an_analysis_of_words_needs_no_recording(submit: Submit) -> None:
 
 async def test_fields_without_effect_are_named_once(submit: Submit) -> None:
     spec = await submit(
-        {"eta": 0.5, "dcw_enabled": "true", "get_lrc": True, "env": "production", "user_id": "u1"}
+        {"eta": 0.5, "flow_edit_morph": "true", "get_lrc": True, "env": "production", "user_id": "u1"}
     )
     (note,) = spec.notes
-    assert note == "Without effect on this server: eta, dcw_enabled, get_lrc."
+    assert note == "Without effect on this server: eta, flow_edit_morph, get_lrc."
 
 
 async def test_their_usual_values_are_not_worth_a_word(submit: Submit) -> None:

@@ -56,6 +56,23 @@ CASES: list[tuple[str, Any, str, Any]] = [
     ("time_signature", "waltz", "time_signature", ""),
     ("time_signature", "4/0", "time_signature", ""),
     ("infer_method", "heun", "infer_method", "ode"),
+    ("retake_seed", "many", "retake_seed", (-1,)),
+    ("retake_variance", 2, "retake_variance", 1.0),
+    ("sampling", "2031-01", "sampling", "2026-08"),
+    ("sampler_mode", "rk4", "sampler_mode", "euler"),
+    ("velocity_norm_threshold", -1, "velocity_norm_threshold", 0.0),
+    ("velocity_ema_factor", 1, "velocity_ema_factor", 0.99),
+    ("dcw_enabled", "perhaps", "dcw_enabled", None),
+    ("dcw_mode", "triple", "dcw_mode", "double"),
+    ("dcw_scaler", -0.1, "dcw_scaler", 0.0),
+    ("dcw_high_scaler", 2, "dcw_high_scaler", 1.0),
+    ("dcw_wavelet", "bior4.4", "dcw_wavelet", "haar"),
+    ("latent_rescale", 0, "latent_rescale", 0.01),
+    ("latent_shift", 99, "latent_shift", 10.0),
+    ("normalization_db", -90, "normalization_db", -60.0),
+    ("normalization_db", "loud", "normalization_db", -1.0),
+    ("fade_in_duration", -1, "fade_in_duration", 0.0),
+    ("fade_out_duration", "1e9", "fade_out_duration", 600.0),
     ("repaint_mode", "gentle", "repaint_mode", "balanced"),
     ("chunk_mask_mode", "none of them", "chunk_mask_mode", "auto"),
     ("lm_backend", "mlx", "lm_backend", "vllm"),
@@ -89,6 +106,12 @@ async def test_a_bad_value_has_a_near_one_and_a_note(
 
 def _ascii(name: str, value: str) -> str:
     return f'{{"{name}": "' + value.encode("unicode_escape").decode().replace("\\x", "\\u00") + '"}'
+
+
+async def test_a_peak_above_full_scale_switches_normalisation_off(submit: Submit) -> None:
+    spec = await submit({"normalization_db": 3})
+    assert (spec.request.enable_normalization, spec.request.normalization_db) == (False, -1.0)
+    assert spec.notes[0] == "normalization_db '3' is above 0: the songs were not normalised."
 
 
 @pytest.mark.parametrize(
