@@ -133,7 +133,7 @@ def _generation_info(
         f"Sampling: {request.sampling}, " + ", ".join(_sampler(job, used)),
         *_changed_steps(request, dit),
     ]
-    if job.spec.source and request.cover_noise_strength > 0:
+    if job.spec.source and request.cover_noise_strength > 0 and not request.is_morph:
         parts.append(f"The source under noise took the place of the first steps: {used.steps} were left")
     if used.guidance_scale is None:
         parts.append(f"{dit.name} is distilled and takes no guidance: Scale has no effect")
@@ -171,6 +171,11 @@ def _sampler(job: Job, used: UsedOptions) -> Iterator[str]:
         yield f"Velocity EMA: {request.velocity_ema_factor:g}"
     if (request.latent_rescale, request.latent_shift) != (1.0, 0.0):
         yield f"Latents: × {request.latent_rescale:g} + {request.latent_shift:g}"
+    if job.spec.source and request.is_morph:
+        yield (
+            f"Morph: {request.flow_edit_n_min:g} to {request.flow_edit_n_max:g}, "
+            f"{request.flow_edit_n_avg} forwards a step"
+        )
     if job.spec.retake_seeds:
         seeds = " ".join(map(str, job.spec.retake_seeds))
         yield f"Retake: {request.retake_variance:g} of seeds {seeds}"

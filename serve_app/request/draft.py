@@ -52,7 +52,7 @@ def draft_of(spec: JobSpec) -> Draft:
 def works_on_source(request: GenerateRequest) -> bool:
     """Whether the request uses source audio, if it has any."""
     if request.output is Output.SONGS:
-        return request.task_type in SOURCE_TASKS
+        return request.task_type in SOURCE_TASKS or request.is_morph
     return request.output.needs_source
 
 

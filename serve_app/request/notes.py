@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
-from configs.domain import INSTRUCTIONS, SOURCE_TASKS, Task
+from configs.domain import INSTRUCTIONS, Task
 from deployments.checkpoints.catalog import DiTCheckpoint
+from serve_app.request.draft import works_on_source
 from serve_app.request.fields import RANDOM_SEED
 from serve_app.request.schemas import GenerateRequest, Output
 from serve_app.request.timesteps import steps_turned_back
@@ -11,6 +12,22 @@ from serve_app.request.writing import rewritable, wants_sample
 
 _GUIDANCE_FIELDS = ("use_adg", "cfg_interval_start", "cfg_interval_end")
 _CORRECTION_FIELDS = ("dcw_mode", "dcw_scaler", "dcw_high_scaler", "dcw_wavelet")
+_MORPH_FIELDS = (
+    "flow_edit_source_caption",
+    "flow_edit_source_lyrics",
+    "flow_edit_n_min",
+    "flow_edit_n_max",
+    "flow_edit_n_avg",
+)
+_UNUSED_BY_MORPHS = (
+    "dcw_enabled",
+    *_CORRECTION_FIELDS,
+    "sampler_mode",
+    "infer_method",
+    "use_adg",
+    "retake_variance",
+    "audio_cover_strength",
+)
 _MODES_OF = {"dcw_high_scaler": {"double"}, "dcw_wavelet": {"double", "low", "high"}}
 """Modes of the correction that use a field, for fields that not every mode uses."""
 _TASKS_OF = {
@@ -39,9 +56,13 @@ def without_effect(
         yield "use_format was ignored: there is no caption and there are no lyrics to rewrite."
     yield from _of_the_source(request, has_source, has_codes, is_source_silent)
     yield from _of_the_schedule(request, dit)
-    yield from _of_the_sampler(request, dit, has_source and request.task_type in SOURCE_TASKS)
+    if request.is_morph:
+        yield from _of_a_morph(request)
+    else:
+        yield from _of_the_sampler(request, dit, has_source and works_on_source(request))
     yield from _of_the_output(request)
     yield from _of_the_task(request, has_source)
+    yield from _of_morphs(request)
     yield from _of_stems(request, dit)
 
 
@@ -56,7 +77,7 @@ def _of_the_source(
     request: GenerateRequest, has_source: bool, has_codes: bool, is_source_silent: bool
 ) -> Iterator[str]:
     task = request.task_type
-    uses_source = has_source and task in SOURCE_TASKS
+    uses_source = has_source and works_on_source(request)
     if has_source and not uses_source:
         yield f"The source audio was ignored: task_type is {task}."
     if uses_source:
@@ -100,6 +121,11 @@ def _of_the_sampler(request: GenerateRequest, dit: DiTCheckpoint, has_source: bo
         )
 
 
+def _of_a_morph(request: GenerateRequest) -> Iterator[str]:
+    for name in _given(request, _UNUSED_BY_MORPHS):
+        yield f"{name} was ignored: a morph does not use it."
+
+
 def _why_uncorrected(request: GenerateRequest, dit: DiTCheckpoint) -> str:
     if request.dcw_enabled is False:
         return "dcw_enabled is false"
@@ -112,15 +138,17 @@ def _of_the_output(request: GenerateRequest) -> Iterator[str]:
     if not request.enable_normalization:
         for name in _given(request, ("normalization_db",)):
             yield f"{name} was ignored: enable_normalization is false."
-    if request.retake_variance == 0:
+    if request.retake_variance == 0 and not request.is_morph:
         for name in _given(request, ("retake_seed",)):
             yield f"{name} was ignored: retake_variance is 0."
 
 
 def _of_the_task(request: GenerateRequest, has_source: bool) -> Iterator[str]:
     task = request.task_type
-    if request.cover_noise_strength > 0 and not (has_source and task in SOURCE_TASKS):
+    if request.cover_noise_strength > 0 and not (has_source and works_on_source(request)):
         yield "cover_noise_strength was ignored: there is no source audio to begin with."
+    elif request.cover_noise_strength > 0 and request.is_morph:
+        yield "cover_noise_strength was ignored: a morph begins with its source."
     for name in _given(request, _TASKS_OF):
         if task not in _TASKS_OF[name]:
             yield f"{name} was ignored: task_type is {task}."
@@ -129,6 +157,15 @@ def _of_the_task(request: GenerateRequest, has_source: bool) -> Iterator[str]:
                 yield f"repaint_strength was ignored: repaint_mode is {request.repaint_mode}."
         elif name != "repaint_mode" and request.instruction != INSTRUCTIONS[Task.TEXT2MUSIC]:
             yield f"{name} was ignored: instruction was given."
+
+
+def _of_morphs(request: GenerateRequest) -> Iterator[str]:
+    if request.is_morph:
+        return
+    if request.flow_edit_morph:
+        yield f"flow_edit_morph was ignored: task_type is {request.task_type}."
+    for name in _given(request, _MORPH_FIELDS):
+        yield f"{name} was ignored: the song is no morph."
 
 
 def _of_stems(request: GenerateRequest, dit: DiTCheckpoint) -> Iterator[str]:

@@ -9,6 +9,7 @@ from deployments.common.messages import (
     DiffusionOptions,
     Finish,
     Metadata,
+    Morph,
     PlanRequest,
     RepaintMode,
     Retake,
@@ -90,6 +91,21 @@ def retake(spec: JobSpec, item: int) -> Retake | None:
     if not spec.retake_seeds:
         return None
     return Retake(spec.retake_seeds[item], spec.request.retake_variance)
+
+
+def morph(spec: JobSpec) -> Morph | None:
+    """The words and the steps of a morph; None where the song is none."""
+    request = spec.request
+    if spec.source is None or not request.is_morph:
+        return None
+    instrumental = is_instrumental(request.flow_edit_source_lyrics)
+    return Morph(
+        request.flow_edit_source_caption,
+        INSTRUMENTAL if instrumental else request.flow_edit_source_lyrics,
+        request.flow_edit_n_min,
+        request.flow_edit_n_max,
+        request.flow_edit_n_avg,
+    )
 
 
 def finish(request: GenerateRequest) -> Finish:

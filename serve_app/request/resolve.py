@@ -27,7 +27,8 @@ def job_draft(
         _check_without_source(request, codes)
     uses_source = works_on_source(request) and source is not None
     uses_codes = request.output is Output.SONGS and request.thinking and not uses_source
-    varies = request.output is Output.SONGS and request.retake_variance > 0
+    is_reseeded = request.is_morph and request.retake_seed != (RANDOM_SEED,)
+    varies = request.output is Output.SONGS and (request.retake_variance > 0 or is_reseeded)
     spec = JobSpec(
         request=request.model_copy(update={"audio_code_string": ""}),  # it has been parsed and may be long
         seeds=song_seeds(request, batch_size),
@@ -85,6 +86,8 @@ def _check_without_source(request: GenerateRequest, codes: tuple[tuple[int, ...]
     """Raises RequestValidationError if the request needs source audio."""
     if request.output.needs_source:
         raise invalid("src_audio", f"Output {request.output} requires source audio", "missing")
+    if request.is_morph:
+        raise invalid("src_audio", "A morph requires source audio", "missing")
     if not works_on_source(request):
         return
     if request.task_type is not Task.COVER:

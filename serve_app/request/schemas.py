@@ -380,6 +380,34 @@ class GenerateRequest(BaseModel):
         (), description="The tracks that `complete` adds, as an array or separated by commas."
     )
 
+    flow_edit_morph: Flag = Field(
+        False,
+        description="true: the source audio becomes the song of `caption` and `lyrics`, and keeps what these "
+        "have in common with `flow_edit_source_caption` and `flow_edit_source_lyrics`. For text2music and "
+        "cover; neither codes nor corrections are used.",
+    )
+    flow_edit_source_caption: Text = Field(
+        "", max_length=MAX_CAPTION_LENGTH, description="Description of the source audio of a morph."
+    )
+    flow_edit_source_lyrics: Text = Field(
+        "", max_length=MAX_LYRICS_LENGTH, description="Lyrics of the source audio of a morph, as in `lyrics`."
+    )
+    flow_edit_n_min: Number = Field(
+        0.0,
+        ge=0,
+        le=0.99,
+        description="The share of the steps that a morph leaves out, from the first on: what they decide is "
+        "kept.",
+    )
+    flow_edit_n_max: Number = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="The share of the steps after which a morph goes away from its source.",
+    )
+    flow_edit_n_avg: Integer = Field(
+        1, ge=1, le=8, description="Forwards of each step of a morph, along whose mean it goes."
+    )
     enable_normalization: Flag = Field(
         True,
         description="true: the peak of each song becomes `normalization_db`; false: a song is only turned "
@@ -404,6 +432,12 @@ class GenerateRequest(BaseModel):
         le=MAX_PRIORITY,
         description="Jobs with a higher priority run first. Above 0 only for API keys that allow it.",
     )
+
+    @property
+    def is_morph(self) -> bool:
+        """Whether the source becomes the song. Other tasks than text2music and cover have no morphs."""
+        is_song = self.output is Output.SONGS and self.task_type in (Task.TEXT2MUSIC, Task.COVER)
+        return self.flow_edit_morph and is_song
 
     @field_validator("cfg_interval_end")
     @classmethod

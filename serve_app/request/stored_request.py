@@ -100,6 +100,12 @@ class _RequestFields(TypedDict, total=False):
     global_caption: str
     track_name: str | None
     track_classes: tuple[str, ...]
+    flow_edit_morph: bool
+    flow_edit_source_caption: str
+    flow_edit_source_lyrics: str
+    flow_edit_n_min: float
+    flow_edit_n_max: float
+    flow_edit_n_avg: int
     enable_normalization: bool
     normalization_db: float
     fade_in_duration: float

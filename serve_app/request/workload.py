@@ -3,12 +3,13 @@
 from configs.domain import LATENT_RATE, code_count, latent_frames
 from deployments.checkpoints.catalog import DiTCheckpoint
 from deployments.common.messages import STAGES, Stage
+from deployments.generator.schedules import Schedule
 from serve_app.request.capabilities import Limits
 from serve_app.request.draft import Draft
 from serve_app.request.planning import plan_request, unasked_duration
-from serve_app.request.schemas import Output
+from serve_app.request.schemas import GenerateRequest, Output
 from serve_app.request.spec import JobSpec
-from serve_app.request.timesteps import forward_timesteps
+from serve_app.request.timesteps import forward_timesteps, step_timesteps
 from serve_app.request.work import StageWork, Work, stage_of_model
 from serve_app.request.writing import wants_sample
 
@@ -64,7 +65,22 @@ def _analysis_work(language_model: str | None) -> Work:
 def denoising_rows(spec: JobSpec, dit: DiTCheckpoint) -> int:
     """DiT rows of one song over all forwards: one each, and a second one where guidance acts."""
     request = spec.request
-    asked = forward_timesteps(request, dit, has_source=spec.source is not None)
+    has_source = spec.source is not None
+    if has_source and request.is_morph:
+        return _morph_rows(request, dit)
+    return _rows_at(forward_timesteps(request, dit, has_source), request, dit)
+
+
+def _rows_at(timesteps: Schedule, request: GenerateRequest, dit: DiTCheckpoint) -> int:
     if not dit.takes_guidance or request.guidance_scale <= 1.0:
-        return len(asked)
-    return len(asked) + sum(request.cfg_interval_start <= t <= request.cfg_interval_end for t in asked)
+        return len(timesteps)
+    guided = sum(request.cfg_interval_start <= t <= request.cfg_interval_end for t in timesteps)
+    return len(timesteps) + guided
+
+
+def _morph_rows(request: GenerateRequest, dit: DiTCheckpoint) -> int:
+    """DiT rows of one morph: two for each draw while it follows its source, and then one for each step."""
+    steps = step_timesteps(request, dit, has_source=False)
+    first, end = (int(len(steps) * share) for share in (request.flow_edit_n_min, request.flow_edit_n_max))
+    morphing = 2 * request.flow_edit_n_avg * _rows_at(steps[first:end], request, dit)
+    return morphing + _rows_at(steps[max(first, end) :], request, dit)

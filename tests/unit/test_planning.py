@@ -11,6 +11,7 @@ from deployments.common.messages import (
     DiffusionOptions,
     Finish,
     Metadata,
+    Morph,
     RepaintMode,
     Retake,
 )
@@ -22,6 +23,7 @@ from serve_app.request.planning import (
     finish,
     instruction,
     lyrics_for_models,
+    morph,
     plan_request,
     repaint_mode,
     retake,
@@ -200,6 +202,18 @@ def test_the_level_and_the_fades_are_the_requests_own() -> None:
     asked = GenerateRequest(normalization_db=-3, fade_in_duration=0.5, fade_out_duration=2)
     assert finish(asked) == Finish(-3.0, 0.5, 2.0)
     assert finish(GenerateRequest(enable_normalization=False)).peak_db is None
+
+
+def test_the_words_of_a_morph_are_those_of_its_source() -> None:
+    fields: dict[str, Any] = {"flow_edit_morph": True, "flow_edit_source_caption": "a march"}
+    source = Recording("file:///source.wav", 5.0)
+    asked = GenerateRequest(**fields, flow_edit_n_min=0.25, flow_edit_n_max=0.75, flow_edit_n_avg=2)
+    assert morph(JobSpec(asked, (1,), source=source)) == Morph("a march", INSTRUMENTAL, 0.25, 0.75, 2)
+    with_words = GenerateRequest(**fields, flow_edit_source_lyrics="left, right", task_type="cover")
+    assert morph(JobSpec(with_words, (1,), source=source)) == Morph("a march", "left, right")
+    assert morph(JobSpec(asked, (1,))) is None
+    repaint = GenerateRequest(**fields, task_type="repaint")
+    assert morph(JobSpec(repaint, (1,), source=source)) is None
 
 
 def test_each_item_of_a_retake_has_a_seed_of_its_own() -> None:

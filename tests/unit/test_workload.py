@@ -122,6 +122,21 @@ def test_the_dit_is_asked_once_a_step_and_twice_under_guidance(dit, fields, rows
     assert denoising_rows(spec(**fields), dit) == rows
 
 
+@pytest.mark.parametrize(
+    ("dit", "fields", "rows"),
+    [
+        (TURBO, {}, 16),
+        (TURBO, {"flow_edit_n_avg": 3}, 48),
+        (TURBO, {"flow_edit_n_min": 0.25, "flow_edit_n_max": 0.5}, 2 * 2 + 4),
+        (TURBO, {"flow_edit_n_min": 0.5, "flow_edit_n_max": 0.25}, 4),
+        (BASE, {"inference_steps": 10}, 40),
+    ],
+)
+def test_a_morph_asks_for_its_source_too(dit, fields, rows: int) -> None:
+    morph = spec(source=20.0, flow_edit_morph=True, sampler_mode="heun", **fields)
+    assert denoising_rows(morph, dit) == rows
+
+
 @pytest.mark.parametrize("variant", list(Variant))
 @pytest.mark.parametrize("strength", [0.0, 0.2, 0.5, 0.83, 1.0])
 @pytest.mark.parametrize("shift", [None, 1.0, 3.0])

@@ -79,12 +79,6 @@ WITHOUT_EFFECT: Mapping[str, Any] = {
     "momentum": None,
     "guidance_variant": None,
     "guidance_params": None,
-    "flow_edit_morph": False,
-    "flow_edit_source_caption": "",
-    "flow_edit_source_lyrics": "",
-    "flow_edit_n_min": 0.0,
-    "flow_edit_n_max": 1.0,
-    "flow_edit_n_avg": 1,
     "mp3_bitrate": "192k",
     "mp3_sample_rate": 48_000,
     "get_scores": False,
@@ -96,7 +90,16 @@ WITHOUT_EFFECT: Mapping[str, Any] = {
 """Accepted fields that change nothing, with the value that asks for what happens anyway; None is unknown."""
 
 FREE_TEXT = frozenset(
-    {"caption", "lyrics", "instruction", "sample_query", "global_caption", "lm_negative_prompt"}
+    {
+        "caption",
+        "lyrics",
+        "instruction",
+        "sample_query",
+        "global_caption",
+        "lm_negative_prompt",
+        "flow_edit_source_caption",
+        "flow_edit_source_lyrics",
+    }
 )
 """Fields in which `null`, `none` and `undefined` are words."""
 ABSENT = frozenset({"null", "none", "undefined"})

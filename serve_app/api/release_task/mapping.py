@@ -263,7 +263,7 @@ def _used_uploads(fields: Fields, values: dict[str, Any], leniency: Leniency) ->
     """
     task, output = _task(values), Output(values.get("output", Output.SONGS))
     uploads = fields.files
-    takes_source = output.needs_source or (output is Output.SONGS and task in SOURCE_TASKS)
+    takes_source = output.needs_source or (output is Output.SONGS and _works_on_source(task, values))
     if not takes_source:
         sources = uploads.pop("src_audio", None), values.pop("src_audio_path", None)
         if any(sources) and task == Task.TEXT2MUSIC:
@@ -279,6 +279,11 @@ def _used_uploads(fields: Fields, values: dict[str, Any], leniency: Leniency) ->
     if task in SILENT_TASKS:
         values["allow_silent_source"] = True
     return uploads
+
+
+def _works_on_source(task: str, values: Mapping[str, Any]) -> bool:
+    is_morph = flag_of(values.get("flow_edit_morph")) is True
+    return task in SOURCE_TASKS or (task == Task.TEXT2MUSIC and is_morph)
 
 
 def _note_fields_without_effect(fields: Fields, leniency: Leniency) -> None:

@@ -27,6 +27,9 @@ def notes(dit: str, has_source: bool, **fields: Any) -> list[str]:
         ("turbo", {"normalization_db": -3, "enable_normalization": False}, "normalization_db"),
         ("turbo", {"retake_seed": 3}, "retake_seed"),
         ("turbo", {"cover_nofsq": True}, "cover_nofsq"),
+        ("turbo", {"flow_edit_n_avg": 2}, "flow_edit_n_avg"),
+        ("turbo", {"flow_edit_morph": True, "task_type": "repaint"}, "flow_edit_morph"),
+        ("turbo", {"flow_edit_morph": True, "task_type": "cover", "sampler_mode": "heun"}, "sampler_mode"),
         ("turbo", {"timesteps": "1,0.5", "shift": 2}, "shift"),
         ("turbo", {"use_adg": True}, "use_adg"),
         ("turbo", {"cfg_interval_start": 0.2}, "cfg_interval_start"),
@@ -56,6 +59,10 @@ def test_one_sentence_names_the_field(dit: str, fields: dict[str, Any], ignored:
         ("base", {"timesteps": "1,0.5", "dcw_enabled": True, "dcw_scaler": 0.01}),
         ("turbo", {"sampler_mode": "heun", "dcw_mode": "low", "dcw_wavelet": "sym8"}),
         ("turbo", {"task_type": "cover", "cover_nofsq": True}),
+        (
+            "turbo",
+            {"task_type": "text2music", "flow_edit_morph": True, "flow_edit_n_avg": 2},
+        ),
         ("turbo", {"retake_variance": 0.3, "retake_seed": 4, "fade_in_duration": 1}),
         ("base", {"task_type": "complete", "track_classes": "drums,bass"}),
     ],
@@ -68,14 +75,14 @@ def test_nothing_is_said_about_what_counts(dit: str, fields: dict[str, Any]) -> 
     ("dit", "fields", "steps"),
     [
         ("turbo", {}, 0),
-        ("turbo", {"inference_steps": 20}, 9),
+        ("turbo", {"inference_steps": 20}, 7),
         ("turbo", {"inference_steps": 20, "sampling": "2026-01"}, 0),
         ("turbo", {"inference_steps": 20, "sampler_mode": "heun"}, 0),
         ("turbo", {"inference_steps": 20, "infer_method": "sde"}, 0),
         ("base", {"inference_steps": 50, "shift": 3}, 0),
         ("base", {"inference_steps": 50, "shift": 3, "dcw_enabled": True}, 31),
         ("base", {"inference_steps": 20, "shift": 1, "dcw_enabled": True}, 0),
-        ("base", {"inference_steps": 20, "shift": 1, "dcw_enabled": True, "dcw_scaler": 0.06}, 2),
+        ("base", {"inference_steps": 20, "shift": 1, "dcw_enabled": True, "dcw_scaler": 0.06}, 1),
     ],
 )
 def test_a_correction_that_turns_steps_back_is_named(dit: str, fields: dict[str, Any], steps: int) -> None:

@@ -172,9 +172,8 @@ def _tag(name: str) -> re.Pattern[str]:
 def _placed(recordings: list[bytes], fields: Fields) -> dict[str, BinaryIO]:
     """The recordings as files, by the fields that they are meant for. A song from text has no source."""
     task = str(fields.get("task_type") or Task.TEXT2MUSIC).strip().lower()
-    names = (
-        ("src_audio", "reference_audio") if TASKS.get(task, task) in SOURCE_TASKS else ("reference_audio",)
-    )
+    has_source = TASKS.get(task, task) in SOURCE_TASKS or bool(flag_of(fields.get("flow_edit_morph")))
+    names = ("src_audio", "reference_audio") if has_source else ("reference_audio",)
     return {name: _file(data) for name, data in zip(names, recordings, strict=False)}
 
 

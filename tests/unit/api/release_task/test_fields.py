@@ -75,6 +75,12 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "global_caption": ("the whole song", "the whole song"),
     "track_name": ("drums", "drums"),
     "track_classes": ("drums,bass", ("drums", "bass")),
+    "flow_edit_morph": ("false", False),
+    "flow_edit_source_caption": ("a march", "a march"),
+    "flow_edit_source_lyrics": ("none", "none"),
+    "flow_edit_n_min": ("0.25", 0.25),
+    "flow_edit_n_max": ("0.75", 0.75),
+    "flow_edit_n_avg": ("2", 2),
     "enable_normalization": ("false", False),
     "normalization_db": ("-3", -3.0),
     "fade_in_duration": ("0.5", 0.5),
@@ -395,6 +401,16 @@ async def test_tasks(submit: Submit, sent: str, meant: str) -> None:
     assert spec.notes == ()
 
 
+async def test_a_morph_of_text2music_takes_its_source(http: httpx.AsyncClient, submit: Submit) -> None:
+    morph = {"flow_edit_morph": "true", "thinking": "true", "prompt": "a waltz"}
+    spec = await submit(data=morph, files={"src_audio": ("a.wav", wav_bytes())})
+    assert (spec.request.task_type, spec.request.is_morph) == ("text2music", True)
+    assert spec.source is not None
+    answer = await http.post("/release_task", json=morph)
+    assert answer.status_code == 422
+    assert "src_audio" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("task", ["stem_separation", "continuation", "lego", "extract", "complete"])
 async def test_what_the_model_cannot_do_is_refused_with_what_it_can(
     http: httpx.AsyncClient, task: str
@@ -577,10 +593,10 @@ async def test_an_analysis_of_words_needs_no_recording(submit: Submit) -> None:
 
 async def test_fields_without_effect_are_named_once(submit: Submit) -> None:
     spec = await submit(
-        {"eta": 0.5, "flow_edit_morph": "true", "get_lrc": True, "env": "production", "user_id": "u1"}
+        {"eta": 0.5, "mp3_bitrate": "320k", "get_lrc": True, "env": "production", "user_id": "u1"}
     )
     (note,) = spec.notes
-    assert note == "Without effect on this server: eta, flow_edit_morph, get_lrc."
+    assert note == "Without effect on this server: eta, mp3_bitrate, get_lrc."
 
 
 async def test_their_usual_values_are_not_worth_a_word(submit: Submit) -> None:
