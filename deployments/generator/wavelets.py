@@ -37,19 +37,22 @@ _LOW_PASS: dict[Wavelet, tuple[float, ...]] = {
 
 
 def low_band(signal: torch.Tensor, wavelet: Wavelet) -> torch.Tensor:
-    """The low band of `signal` [frames, channels] in float32, of the same shape."""
+    """The low band of `signal` [frames, channels] in float32, of the same shape.
+
+    Every second value is kept of the filtered signal, and zeros take the place of the others on the way back.
+    The filters are products with a matrix: a GPU rounds those of convolutions to TF32.
+    """
     frames = signal.shape[0]
-    filtered = _filter(wavelet, signal.device)
-    ends = filtered.shape[-1] - 2  # samples of the filter beyond each end of the signal
-    coefficients = (frames + ends + 1) // 2
-    channels = functional.pad(signal.T.float()[:, None], (ends, 2 * coefficients - frames))
-    # torch does not turn the filter of a convolution. So both ways need the reverse of `dec_lo`.
-    halved = functional.conv1d(channels, filtered, stride=2)
-    doubled = functional.conv_transpose1d(halved, filtered, stride=2)
-    return doubled[:, 0, ends : ends + frames].T
+    low_pass = _filter(wavelet, signal.device)
+    length = len(low_pass)
+    coefficients = (frames + length - 1) // 2
+    padded = functional.pad(signal.T.float(), (length - 2, 2 * coefficients - frames))
+    spread = padded.new_zeros(len(padded), 2 * coefficients + 1)
+    spread[:, 1::2] = padded.unfold(-1, length, 2) @ low_pass.flip(0)
+    return (spread.unfold(-1, length, 1) @ low_pass)[:, :frames].T
 
 
 @cache
 def _filter(wavelet: Wavelet, device: torch.device) -> torch.Tensor:
-    """[1, 1, length]: the low-pass filter in reverse."""
-    return torch.tensor(_LOW_PASS[wavelet][::-1], device=device)[None, None]
+    """[length]: the low-pass filter of the decomposition."""
+    return torch.tensor(_LOW_PASS[wavelet], device=device)
