@@ -8,7 +8,7 @@ import pytest
 
 from configs.domain import INSTRUMENTAL
 from serve_app.api.intake.submission import Submission
-from serve_app.api.release_task.fields import NAMES, REQUEST_FIELDS
+from serve_app.api.release_task.fields import FREE_TEXT, NAMES, REQUEST_FIELDS
 from serve_app.request.schemas import GenerateRequest, Output
 from tests.unit.api.conftest import LocalJobService, wav_bytes
 from tests.unit.api.release_task.conftest import Submit, notes_of
@@ -157,12 +157,7 @@ async def test_an_unreadable_object_is_ignored(submit: Submit, unreadable: Any) 
 
 @pytest.mark.parametrize("word", ["null", "None", "undefined", "", None])
 async def test_words_for_nothing(submit: Submit, word: Any) -> None:
-    names = [
-        name
-        for name in VALUES
-        if name
-        not in {"caption", "lyrics", "instruction", "sample_query", "global_caption", "lm_negative_prompt"}
-    ]
+    names = set(VALUES) - FREE_TEXT
     spec = await submit(dict.fromkeys(names, word))
     plain = await submit({})
     assert spec.request == plain.request
