@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
+from configs.domain import NEWEST_SAMPLING
 from configs.settings import ApiSettings, Settings
 from serve_app.api.app import create_app
 from serve_app.api.responses import (
@@ -92,7 +93,7 @@ def examples(models: ModelsResponse) -> dict[str, Example]:
         first_audio_path=path,
         second_audio_path=None,
         audio_paths=[path],
-        generation_info="Steps: 8, Scale: 7.0, Seeds: 42; Shift: 3.0, Method: ode; …",
+        generation_info="Steps: 8, Scale: 7.0, Seeds: 42; Shift: 3.0, Method: ode; Sampling: 2026-08, …",
         status_message="✅ Generation completed successfully!",
         seed_value="42",
         metas={**FACTS, **WORDS},
@@ -100,6 +101,7 @@ def examples(models: ModelsResponse) -> dict[str, Example]:
         dit_model="acestep-v15-turbo",
         audio_codes=["<|audio_code_35847|><|audio_code_60127|>…"],
         timings={"planning": 0.41, "composing": 2.02, "denoising": 1.13, "decoding": 1.35, "encoding": 0.12},
+        sampling=NEWEST_SAMPLING,
         **FACTS,
     )
     finished = {"status": JobState.SUCCEEDED, "finished_at": 1767225606.1, "eta_seconds": None}
