@@ -185,8 +185,9 @@ class StepBatcher:
             self._fail(queued.job, outcome)
             return
         trajectory, now = queued.song.trajectory, time.monotonic()
-        if trajectory.done or now - queued.reported_at >= self._progress_seconds:
-            queued.reported_at = now
+        is_due = trajectory.done or now - queued.reported_at >= self._progress_seconds
+        if is_due and trajectory.step > queued.reported_steps:
+            queued.reported_at, queued.reported_steps = now, trajectory.step
             progress = Progress("denoising", trajectory.step, trajectory.steps)
             queued.job.updates.put_nowait((queued.item, progress))
         if outcome is not None:

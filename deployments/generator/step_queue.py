@@ -46,6 +46,8 @@ class QueuedSong:
     """Whether a forward is computing its step."""
     reported_at: float = -inf
     """Time of its last progress update, on the monotonic clock."""
+    reported_steps: int = 0
+    """Steps that were done then. A forward may end within a step."""
 
     @property
     def song(self) -> Song:
