@@ -1,0 +1,177 @@
+// Plays the songs of a job ("takes"), one at a time. Changing the take goes on at the same position, and takes
+// are turned down to the quietest one, because the louder of two takes would always seem the better.
+
+import { ApiError } from "./api.js";
+import { measured } from "./analysis.js";
+
+/** Events: "change" after anything but the position became different. The position is read while it plays. */
+export class Deck extends EventTarget {
+  takes = [];
+  current = 0;
+  loop = false;
+  matched = true;
+  /** The selected region `{start, end}` in seconds; it may reach beyond both ends of the song. */
+  region = null;
+  #generation = 0;
+
+  /** Loads the songs of a job by their paths, the chosen one first. `again` gets new paths where they expired. */
+  async load(paths, chosen, again) {
+    this.stop();
+    const generation = (this.#generation += 1);
+    this.takes = paths.map((path) => ({ path, state: "loading", audio: null, song: null }));
+    this.current = Math.min(chosen, Math.max(0, paths.length - 1));
+    this.region = null;
+    this.#tell();
+    const order = [this.current, ...paths.keys()].filter((take, at, all) => all.indexOf(take) === at);
+    for (const item of order) {
+      const take = this.takes[item];
+      try {
+        take.song = await this.#measured(take, item, again);
+        take.state = "ready";
+      } catch (error) {
+        if (!(error instanceof ApiError)) throw error;
+        take.state = error.status === 404 ? "gone" : "lost";
+      }
+      if (generation !== this.#generation) return;
+      if (take.song) this.#prepare(take);
+      this.#tell();
+    }
+  }
+
+  async #measured(take, item, again) {
+    try {
+      return await measured(take.path);
+    } catch (error) {
+      if (error.status !== 401) throw error;
+      take.path = (await again())[item];
+      return measured(take.path);
+    }
+  }
+
+  #prepare(take) {
+    take.audio = new Audio(take.song.url);
+    take.audio.preload = "auto";
+    for (const event of ["play", "pause", "ended", "loadedmetadata"]) {
+      take.audio.addEventListener(event, () => this.#tell());
+    }
+    this.#setVolumes();
+  }
+
+  get take() {
+    return this.takes[this.current] ?? null;
+  }
+
+  get #audio() {
+    return this.take?.audio ?? null;
+  }
+
+  get playing() {
+    return Boolean(this.#audio && !this.#audio.paused);
+  }
+
+  get seconds() {
+    const known = this.take?.song?.seconds;
+    if (known) return known;
+    return Number.isFinite(this.#audio?.duration) ? this.#audio.duration : 0;
+  }
+
+  get position() {
+    return this.#audio?.currentTime ?? 0;
+  }
+
+  seek(seconds) {
+    if (!this.#audio) return;
+    this.#audio.currentTime = Math.min(Math.max(0, seconds), Math.max(0, this.seconds - 0.01));
+    this.dispatchEvent(new Event("seek"));
+  }
+
+  async play() {
+    if (!this.#audio) return;
+    const part = this.playedRegion;
+    if (part && (this.position < part.start || this.position >= part.end)) this.seek(part.start);
+    try {
+      await this.#audio.play();
+    } catch {
+      // The browser cannot play this format, or a pause came first: the button shows that nothing plays.
+    }
+  }
+
+  pause() {
+    this.#audio?.pause();
+  }
+
+  toggle() {
+    if (this.playing) this.pause();
+    else this.play();
+  }
+
+  /** Changes to another take at the same position. */
+  choose(item) {
+    if (item === this.current || !this.takes[item]) return;
+    const { playing, position } = this;
+    const before = this.#audio;
+    this.current = item;
+    this.seek(position);
+    if (playing) this.play();
+    before?.pause();
+    this.#tell();
+  }
+
+  setLoop(loop) {
+    this.loop = loop;
+    this.#tell();
+  }
+
+  setMatched(matched) {
+    this.matched = matched;
+    this.#setVolumes();
+    this.#tell();
+  }
+
+  select(region) {
+    const seconds = this.seconds;
+    this.region = region && seconds && region.end - region.start >= 0.05 ? region : null;
+    this.#tell();
+  }
+
+  /** The part of the selection that exists already, which a loop plays; null without one. */
+  get playedRegion() {
+    if (!this.loop) return null;
+    const start = Math.max(0, this.region?.start ?? 0);
+    const end = Math.min(this.seconds, this.region?.end ?? this.seconds);
+    return end - start > 0.05 ? { start, end } : { start: 0, end: this.seconds };
+  }
+
+  /** Called for each frame while a song plays: goes back to the start of the loop at its end. */
+  turn() {
+    const part = this.playedRegion;
+    if (part && this.#audio && (this.position >= part.end - 0.02 || this.#audio.ended)) {
+      this.seek(part.start);
+      this.play();
+    }
+  }
+
+  stop() {
+    this.#generation += 1;
+    for (const take of this.takes) {
+      if (!take.audio) continue;
+      take.audio.pause();
+      take.audio.removeAttribute("src");
+    }
+    this.takes = [];
+  }
+
+  #setVolumes() {
+    const known = this.takes.map((take) => take.song?.loudness).filter(Number.isFinite);
+    const quietest = Math.min(...known);
+    for (const take of this.takes) {
+      if (!take.audio) continue;
+      const excess = this.matched && Number.isFinite(take.song.loudness) ? take.song.loudness - quietest : 0;
+      take.audio.volume = 10 ** (-Math.max(0, excess) / 20);
+    }
+  }
+
+  #tell() {
+    this.dispatchEvent(new Event("change"));
+  }
+}

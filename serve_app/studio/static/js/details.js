@@ -1,0 +1,70 @@
+// <studio-details>: what is known about a song: its words, its metadata, its seeds and how long it took.
+
+import { el } from "./dom.js";
+import { clock, moment, number } from "./format.js";
+import { fieldLabel, languageName, t } from "./i18n.js";
+
+class Details extends HTMLElement {
+  #shown = "";
+
+  connectedCallback() {
+    if (this.list) return;
+    this.setAttribute("role", "region");
+    this.setAttribute("aria-label", t("details.title"));
+    this.list = el("dl", { class: "facts" });
+    this.loudness = el("dd", {});
+    this.append(el("h3", { class: "part-title" }, t("details.title")), this.list);
+  }
+
+  show(job, record) {
+    const result = job?.result ?? record?.result ?? null;
+    const known = JSON.stringify([job?.job_id, job?.status, Boolean(result), record?.id]);
+    if (known === this.#shown) return;
+    this.#shown = known;
+    this.hidden = !result;
+    if (!result) return;
+    const { metas } = result;
+    const rows = [
+      [t("details.message"), messageOf(result), "en"],
+      [fieldLabel("caption"), metas.caption],
+      [fieldLabel("lyrics"), metas.lyrics],
+      [fieldLabel("vocal_language"), metas.language && languageName(metas.language)],
+      [fieldLabel("audio_duration"), metas.duration && clock(metas.duration, true)],
+      [fieldLabel("bpm"), metas.bpm],
+      [fieldLabel("key_scale"), metas.keyscale],
+      [fieldLabel("time_signature"), metas.timesignature],
+      [t("details.genres"), metas.genres],
+      [fieldLabel("seed"), result.seed_value],
+      [fieldLabel("model"), result.dit_model],
+      [fieldLabel("lm_model_path"), result.lm_model],
+      [t("details.timings"), timingsOf(result)],
+      [t("details.made"), job?.finished_at ? moment(job.finished_at) : null],
+      [t("details.how"), result.generation_info, "en"],
+      [t("details.job"), job?.job_id ?? record?.id],
+    ];
+    const present = rows.filter(([, value]) => value !== null && value !== undefined && value !== "");
+    this.list.replaceChildren(
+      ...present.flatMap(([name, value, lang]) => [el("dt", {}, name), el("dd", { dir: "auto", lang }, String(value))]),
+    );
+    this.list.append(el("dt", {}, t("details.loudness")), this.loudness);
+  }
+
+  /** Shows the loudness of the take that plays. */
+  showTake(deck) {
+    const loudness = deck.take?.song?.loudness;
+    this.loudness.textContent = Number.isFinite(loudness) ? `${number(loudness, 1)} LUFS` : "–";
+  }
+}
+
+/** The server's remarks after its word of success, which needs no telling. */
+function messageOf(result) {
+  return (result.status_message ?? "").replace(/^[^!]*completed successfully!\s*/, "");
+}
+
+function timingsOf(result) {
+  return Object.entries(result.timings ?? {})
+    .map(([stage, seconds]) => `${t(`stage.${stage}`)} ${number(seconds, 2)} s`)
+    .join(" · ");
+}
+
+customElements.define("studio-details", Details);
