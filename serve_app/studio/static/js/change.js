@@ -29,7 +29,7 @@ class Change extends HTMLElement {
       const radio = el("input", { type: "radio", name, value, checked: value === "part", change: () => this.#showKind() });
       return el("label", {}, radio, el("span", {}, t(`change.${value}`)));
     };
-    this.kinds = el("div", { role: "radiogroup", "aria-label": t("change.what"), class: "segments" }, KINDS.map(kind));
+    this.kinds = el("div", { role: "radiogroup", "aria-label": t("change.what"), class: "segments kinds" }, KINDS.map(kind));
     this.panels = { part: this.#makePart(), cover: this.#makeCover(), reference: this.#makeReference(), again: this.#makeAgain() };
     this.error = el("p", { class: "error", role: "alert", "data-error-for": "change" });
     this.append(
@@ -77,7 +77,7 @@ class Change extends HTMLElement {
   }
 
   #makePart() {
-    const panel = (this.part = this.#makeFields("repaint", ["repaint_mode", "repaint_strength"]));
+    const panel = (this.partFields = this.#makeFields("repaint", ["repaint_mode", "repaint_strength"]));
     this.regionText = el("p", { class: "region-text", role: "status" });
     const add = (name, region) => el("button", { type: "button", class: "quiet bordered", click: () => this.#deck.select(region()) }, t(name));
     const adders = el(
@@ -92,7 +92,7 @@ class Change extends HTMLElement {
   }
 
   #makeCover() {
-    const panel = (this.cover = this.#makeFields("cover", ["audio_cover_strength", "cover_noise_strength"]));
+    const panel = (this.coverFields = this.#makeFields("cover", ["audio_cover_strength", "cover_noise_strength"]));
     this.coverButton = el("button", { type: "submit", class: "primary" }, t("change.makeCover"));
     panel.submit = () => this.#submitTask(panel, "cover", {});
     return this.#makePanel(panel, this.coverButton, el("p", { class: "note" }, t("change.coverNote")));
@@ -126,9 +126,9 @@ class Change extends HTMLElement {
 
   /** The song as the API names it, without the token of a signed address; null where the server has it no more. */
   get #source() {
-    const path = this.#job?.result?.audio_paths[this.#deck.current];
-    if (!path || this.#deck.take?.state === "gone") return null;
-    const { pathname } = address(path);
+    const { take } = this.#deck;
+    if (!take || take.state === "gone") return null;
+    const { pathname } = address(take.path);
     return pathname.slice(pathname.indexOf("/v1/audio/"));
   }
 
@@ -146,7 +146,7 @@ class Change extends HTMLElement {
     if (id !== this.#shownId || (metas && !this.filled)) {
       this.#shownId = id;
       this.filled = Boolean(metas);
-      for (const panel of [this.part, this.cover]) {
+      for (const panel of [this.partFields, this.coverFields]) {
         for (const field of Object.values(panel.fields)) field.value = null;
         panel.fields.caption.value = metas?.caption ?? record?.request?.caption ?? "";
         panel.fields.lyrics.value = metas?.lyrics ?? record?.request?.lyrics ?? "";
@@ -173,8 +173,8 @@ class Change extends HTMLElement {
     const source = this.#source;
     const isExtending = Boolean(region && (region.start < 0 || region.end > seconds));
     setText(this.partButton, t(isExtending ? "change.extend" : "change.repaint"));
-    this.partButton.disabled = !region || !source || !this.part.able.length;
-    this.coverButton.disabled = !source || !this.cover.able.length;
+    this.partButton.disabled = !region || !source || !this.partFields.able.length;
+    this.coverButton.disabled = !source || !this.coverFields.able.length;
     this.referenceButton.disabled = !source;
     const places = region ? { start: clock(region.start, true), end: clock(region.end, true) } : {};
     const key = !region ? "change.noRegion" : isExtending ? "change.extending" : "change.repainting";
@@ -187,7 +187,7 @@ class Change extends HTMLElement {
     const isExtending = region.start < 0 || region.end > seconds;
     // An end before the song means the part in front of it, which the API asks for with the end 0.
     const window = { repainting_start: region.start, repainting_end: Math.max(region.end, 0) };
-    this.#submitTask(this.part, isExtending ? "extend" : "repaint", window);
+    this.#submitTask(this.partFields, isExtending ? "extend" : "repaint", window);
   }
 
   #submitTask(panel, kind, window) {
@@ -206,7 +206,7 @@ class Change extends HTMLElement {
       ...panel.seed.request,
     };
     const given = Object.fromEntries(Object.entries(request).filter(([, value]) => value !== undefined && value !== null && value !== ""));
-    this.#submit({ request: given, parent: { id: this.#shownId, item: this.#deck.current }, kind }, panel);
+    this.#submit({ request: given, parent: this.#deck.take.owner, kind }, panel);
   }
 
   #again(kind) {

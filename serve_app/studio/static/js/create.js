@@ -120,9 +120,9 @@ class Create extends HTMLElement {
     // A choice of one is none: it would only take room.
     model.hidden = server.models.models.length < 2;
     lm.hidden = server.models.lm_models.length < 2;
-    this.making = el("div", { class: "block pair" }, count, this.seed.element, format, model, lm);
+    this.choices = el("div", { class: "block pair" }, this.seed.element, model, lm);
     this.thinking = el("div", { class: "block" }, this.#elements("thinking"));
-    return el("div", {}, this.making, this.thinking);
+    return el("div", {}, el("div", { class: "block pair" }, count, format), this.choices, this.thinking);
   }
 
   #makeRecordings() {
@@ -166,7 +166,7 @@ class Create extends HTMLElement {
     const isSimple = this.#mode === "simple";
     const isWritten = this.hasAttribute("data-written");
     this.sentenceBlock.hidden = !isSimple;
-    for (const part of [this.words, this.facts]) part.hidden = isSimple && !isWritten;
+    for (const part of [this.words, this.facts, this.choices]) part.hidden = isSimple && !isWritten;
     for (const part of [this.thinking, this.recordingsBlock, this.advanced]) part.hidden = isSimple;
     setText(this.write, t(isWritten ? "create.writeAgain" : "create.write"));
     setText(this.make, t(isSimple && !isWritten ? "create.makeAtOnce" : "create.make"));
@@ -180,9 +180,9 @@ class Create extends HTMLElement {
     const model = musicModel(this.fields.get("model").value);
     const ignored = [...(model.takes_guidance ? [] : GUIDANCE), ...(model.takes_timesteps ? [] : ["timesteps"])];
     for (const name of [...GUIDANCE, "timesteps"]) {
-      this.fields.get(name)?.element.classList.toggle("is-ignored", ignored.includes(name));
+      const remark = ignored.includes(name) ? t("create.ignored", { model: model.name }) : "";
+      this.fields.get(name)?.showRemark(remark);
     }
-    this.advanced.dataset.ignored = t("create.ignored", { model: model.name });
   }
 
   #keep() {
@@ -237,17 +237,16 @@ class Create extends HTMLElement {
     recording.input.focus();
   }
 
+  /** Lets the language model write the song. What it wrote before, and what custom mode holds, is no wish. */
   async #write() {
+    if (this.write.getAttribute("aria-disabled") === "true") return;
     this.#clearErrors();
-    const { audio_duration, bpm, key_scale, time_signature, vocal_language, lm_model_path } = this.#values;
-    // What the model wrote before is no wish: only a first draft has facts that the user gave.
-    const wished = this.hasAttribute("data-written") ? {} : { audio_duration, bpm, key_scale, time_signature };
-    const request = { ...wished, vocal_language, lm_model_path, ...this.seed.request };
+    const { vocal_language } = this.#values;
     const query = this.sentence.value.trim();
     this.#busy(this.write, true);
     try {
       const instrumental = this.lyrics.instrumental.checked;
-      const song = await postJson("v1/music/sample", { ...request, query, instrumental });
+      const song = await postJson("v1/music/sample", defined({ query, instrumental, vocal_language }));
       const { caption, lyrics, vocal_language: language, ...facts } = song;
       this.#fill({ caption, lyrics, ...facts });
       const isSung = !this.lyrics.instrumental.checked && language !== "unknown";
@@ -277,11 +276,11 @@ class Create extends HTMLElement {
     const format = { audio_format: this.fields.get("audio_format").shown };
     const isSimple = this.#mode === "simple";
     if (isSimple && !this.hasAttribute("data-written")) {
-      const { vocal_language, batch_size, model, lm_model_path } = values;
+      const { vocal_language, batch_size } = values;
       const instrumental = this.lyrics.instrumental.checked ? { lyrics: INSTRUMENTAL } : {};
       const sentence = this.sentence.value.trim();
       const wish = sentence ? { sample_query: sentence } : { sample_mode: true };
-      return defined({ ...wish, vocal_language, batch_size, model, lm_model_path, ...this.seed.request, ...instrumental, ...format });
+      return defined({ ...wish, vocal_language, batch_size, ...instrumental, ...format });
     }
     if (!isSimple) return defined({ ...values, ...common, ...format });
     const names = ["caption", "vocal_language", "audio_duration", "bpm", "key_scale", "time_signature", "batch_size", "model", "lm_model_path"];

@@ -14,19 +14,22 @@ export class Deck extends EventTarget {
   region = null;
   #generation = 0;
 
-  /** Loads the songs of a job by their paths, the chosen one first. `again` gets new paths where they expired. */
-  async load(paths, chosen, again) {
+  /**
+   * Loads takes, the chosen one first. Each is `{path, name, owner}`, where `owner` says which song it is as
+   * `{id, item}`. `again` gets the new path of a take whose signed path has expired.
+   */
+  async load(takes, chosen, again) {
     this.stop();
     const generation = (this.#generation += 1);
-    this.takes = paths.map((path) => ({ path, state: "loading", audio: null, song: null }));
-    this.current = Math.min(chosen, Math.max(0, paths.length - 1));
+    this.takes = takes.map((take) => ({ ...take, state: "loading", audio: null, song: null }));
+    this.current = Math.min(chosen, Math.max(0, takes.length - 1));
     this.region = null;
     this.#tell();
-    const order = [this.current, ...paths.keys()].filter((take, at, all) => all.indexOf(take) === at);
+    const order = [...takes.keys()].sort((a, b) => (b === this.current) - (a === this.current));
     for (const item of order) {
       const take = this.takes[item];
       try {
-        take.song = await this.#measured(take, item, again);
+        take.song = await this.#measured(take, again);
         take.state = "ready";
       } catch (error) {
         if (!(error instanceof ApiError)) throw error;
@@ -38,12 +41,12 @@ export class Deck extends EventTarget {
     }
   }
 
-  async #measured(take, item, again) {
+  async #measured(take, again) {
     try {
       return await measured(take.path);
     } catch (error) {
       if (error.status !== 401) throw error;
-      take.path = (await again())[item];
+      take.path = await again(take.owner);
       return measured(take.path);
     }
   }

@@ -4,6 +4,9 @@ import { el } from "./dom.js";
 import { clock, moment, number } from "./format.js";
 import { fieldLabel, languageName, t } from "./i18n.js";
 
+const LONG_TEXT = 600;
+const LONG_LINES = 14;
+
 class Details extends HTMLElement {
   #shown = "";
 
@@ -44,7 +47,7 @@ class Details extends HTMLElement {
     ];
     const present = rows.filter(([, value]) => value !== null && value !== undefined && value !== "");
     this.list.replaceChildren(
-      ...present.flatMap(([name, value, lang]) => [el("dt", {}, name), el("dd", { dir: "auto", lang }, String(value))]),
+      ...present.flatMap(([name, value, lang]) => [el("dt", {}, name), factOf(value, lang)]),
     );
     this.list.append(el("dt", {}, t("details.loudness")), this.loudness);
   }
@@ -54,6 +57,13 @@ class Details extends HTMLElement {
     const loudness = deck.take?.song?.loudness;
     this.loudness.textContent = Number.isFinite(loudness) ? `${number(loudness, 1)} LUFS` : "–";
   }
+}
+
+/** A value. A long one scrolls in itself, which must be possible by keyboard, too. */
+function factOf(value, lang) {
+  const text = String(value);
+  const isLong = text.length > LONG_TEXT || text.split("\n").length > LONG_LINES;
+  return el("dd", { dir: "auto", lang, class: isLong ? "long" : null, tabindex: isLong ? "0" : null }, text);
 }
 
 /** The server's remarks after its word of success, which needs no telling. */

@@ -3,6 +3,7 @@
 import { el, newId, setText } from "./dom.js";
 import { fieldLabel, t } from "./i18n.js";
 import { apiKey, keepKey } from "./key.js";
+import { writeSetting } from "./settings.js";
 
 /** Opens a dialog and returns what closes it. The promise has the value of the button that was pressed. */
 function open(title, body, { closable = true } = {}) {
@@ -91,7 +92,10 @@ export function showShortcuts() {
   const box = el("input", {
     type: "checkbox",
     checked: root.dataset.shortcuts !== "off",
-    change: () => (root.dataset.shortcuts = box.checked ? "on" : "off"),
+    change: () => {
+      root.dataset.shortcuts = box.checked ? "on" : "off";
+      writeSetting("shortcuts", root.dataset.shortcuts);
+    },
   });
   const rows = SHORTCUTS.flatMap(([keys, what]) => [el("dt", {}, el("kbd", {}, keys)), el("dd", {}, t(what))]);
   open(t("keys.title"), el("div", { class: "panel" }, el("dl", { class: "facts" }, rows), el("label", { class: "switch" }, box, t("keys.on"))));

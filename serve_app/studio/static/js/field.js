@@ -16,6 +16,7 @@ export class Field {
     this.facts = describe(name);
     this.label = label ?? fieldLabel(name);
     const id = newId(name);
+    this.remark = el("p", { class: "note", role: "status" });
     this.error = el("p", { class: "error", role: "alert", id: `${id}-error`, "data-error-for": name });
     this.helpText = el("p", { class: "help", id: `${id}-help`, hidden: !openHelp }, this.#help());
     this.input = this.#makeInput(id, { options, suggestions, rows, placeholder: placeholder ?? "" });
@@ -37,6 +38,7 @@ export class Field {
       { class: isFlag ? "field field-flag" : "field", "data-field": name },
       ...parts,
       this.helpText,
+      this.remark,
       this.error,
     );
     this.#changed();
@@ -63,6 +65,11 @@ export class Field {
     setText(this.error, message);
     if (message) this.input.setAttribute("aria-invalid", "true");
     else this.input.removeAttribute("aria-invalid");
+  }
+
+  /** Shows a remark of the page about the field; the empty text takes it away. */
+  showRemark(text) {
+    setText(this.remark, text);
   }
 
   /** A sentence about what the number would have to be, where the text in the control is no number. */

@@ -1,6 +1,6 @@
 // Times and names as people read them.
 
-import { language, t } from "./i18n.js";
+import { locale, t } from "./i18n.js";
 
 /** Seconds as minutes and seconds: 83.4 → "1:23"; with `tenths` "1:23.4". Before zero with a minus sign. */
 export function clock(seconds, tenths = false) {
@@ -20,8 +20,8 @@ export function span(seconds) {
   return t("span.days", { n, count: n });
 }
 
-const shortTime = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
-const today = new Intl.DateTimeFormat(language, { timeStyle: "short" });
+const shortTime = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
+const today = new Intl.DateTimeFormat(locale, { timeStyle: "short" });
 
 /** A moment, given in epoch seconds: the time of today, or else the date. */
 export function moment(seconds) {
@@ -30,7 +30,7 @@ export function moment(seconds) {
 }
 
 export function number(value, digits = 0) {
-  return value.toLocaleString(language, { maximumFractionDigits: digits, minimumFractionDigits: digits });
+  return value.toLocaleString(locale, { maximumFractionDigits: digits, minimumFractionDigits: digits });
 }
 
 const LONGEST_TITLE = 70;

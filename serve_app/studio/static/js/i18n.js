@@ -13,6 +13,9 @@ export const language = chosenLanguage();
 const texts = LANGUAGES[language];
 const plural = new Intl.PluralRules(language);
 
+/** How numbers and times are written: as the browser wishes, if that is in the language of the page. */
+export const locale = (navigator.languages ?? []).find((tag) => tag.startsWith(language)) ?? language;
+
 function chosenLanguage() {
   const wished = [readSetting("language"), ...(navigator.languages ?? [])];
   const known = wished.map((tag) => String(tag).slice(0, 2)).find((tag) => tag in LANGUAGES);
@@ -40,9 +43,20 @@ export function fieldLabel(name) {
   return texts.fields[name] ?? EN.fields[name] ?? capitalized(name.replaceAll("_", " "));
 }
 
-/** Returns the help of a field: a translation of what the server says, or else the server's own words. */
+/**
+ * Returns the help of a field: a translation of what the server says, or else the server's own words. Those
+ * speak about JSON; here the names of fields become their labels, and true, false and null what one sees.
+ */
 export function fieldHelp(name, description) {
-  return texts.help[name] ?? description ?? "";
+  const translated = texts.help[name];
+  if (translated) return translated;
+  const text = (description ?? "")
+    .replace(/`([a-z_]+)`/g, (whole, word) => (word in EN.fields ? `“${fieldLabel(word)}”` : word))
+    .replace(/`/g, "")
+    .replace(/\btrue: (\w)/g, (_, letter) => `On: ${letter}`)
+    .replace(/\bfalse: (\w)/g, (_, letter) => `Off: ${letter}`)
+    .replace(/\bnull\b/g, "empty");
+  return capitalized(text);
 }
 
 /** Returns the name of a value of a field, such as a task; values without a name show themselves. */

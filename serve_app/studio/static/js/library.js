@@ -141,6 +141,7 @@ class Library extends HTMLElement {
     if (!file) return;
     try {
       say(t("library.imported", { count: songs.import(await file.text()) }));
+      if ([...songs.records.keys()].some((id) => !jobs.byId.has(id))) this.filter.value = "remembered";
       this.#show();
     } catch {
       say(t("library.noProject"));

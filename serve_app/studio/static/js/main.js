@@ -22,6 +22,7 @@ const root = document.documentElement;
 
 async function start() {
   root.lang = language;
+  root.dataset.shortcuts = readSetting("shortcuts") ?? "on";
   const waiting = el("p", { class: "waiting", role: "status" }, t("start.waiting"));
   document.body.replaceChildren(el("main", {}, el("h1", { class: "visually-hidden" }, t("app.name")), waiting));
   await meetPatiently(waiting);
@@ -145,6 +146,10 @@ function listen({ create, player, library }) {
   addEventListener("edit", ({ detail: { request, origin } }) => {
     location.hash = "#/create";
     create.edit(request, origin);
+  });
+  jobs.addEventListener("change", () => {
+    const { length } = jobs.open;
+    document.title = length ? `(${length}) ${t("app.name")}` : t("app.name");
   });
   jobs.addEventListener("ended", ({ detail: job }) => {
     songs.finish(job);

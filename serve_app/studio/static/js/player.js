@@ -206,10 +206,10 @@ class Player extends HTMLElement {
 
   /** Lets the server make the chosen take once more in another format, and offers it when it is there. */
   async #convert() {
-    const record = songs.get(this.#jobId);
-    const item = this.deck.current;
-    const request = { ...exactly(record, item), audio_format: this.downloadAs.value };
-    await this.#submit({ request, parent: { id: record.id, item }, kind: "format", files: uploadsOf(record) ?? {} });
+    const { owner } = this.deck.take;
+    const record = songs.get(owner.id);
+    const request = { ...exactly(record, owner.item), audio_format: this.downloadAs.value };
+    await this.#submit({ request, parent: owner, kind: "format", files: uploadsOf(record) ?? {} });
   }
 
   async #submit(making) {
@@ -225,20 +225,37 @@ class Player extends HTMLElement {
   async #load(paths) {
     const jobId = (this.#loaded = this.#jobId);
     this.waveform.showSpectrum(this.spectrum.getAttribute("aria-pressed") === "true");
-    this.#makeTakes(paths.length);
     this.#makeFormats(paths[0]);
-    await this.deck.load(paths, this.wanted, async () => (await jobs.find(jobId, { again: true })).result.audio_paths);
+    const own = paths.map((path, item) => ({ path, name: takeName(item), owner: { id: jobId, item } }));
+    const takes = [...own, ...(await this.#before())];
+    if (jobId !== this.#jobId) return;
+    this.#makeTakes(takes);
+    const again = async ({ id, item }) => (await jobs.find(id, { again: true })).result.audio_paths[item];
+    await this.deck.load(takes, this.wanted, again);
   }
 
-  #makeTakes(count) {
+  /** The song that this one was made from, to be heard beside it; nothing where the server has it no more. */
+  async #before() {
+    const parent = songs.get(this.#jobId)?.parent;
+    if (!parent) return [];
+    try {
+      const path = (await jobs.find(parent.id)).result?.audio_paths[parent.item];
+      return path ? [{ path, name: t("player.before"), owner: parent }] : [];
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      return [];
+    }
+  }
+
+  #makeTakes(takes) {
     const name = newId("take");
-    const take = (item) => {
+    const choice = (take, item) => {
       const radio = el("input", { type: "radio", name, value: item, change: () => this.#chooseTake(item) });
-      return el("label", {}, radio, el("span", {}, takeName(item)));
+      return el("label", {}, radio, el("span", {}, take.name));
     };
-    this.takes.replaceChildren(...Array.from({ length: count }, (_, item) => take(item)));
-    this.takes.hidden = count < 2;
-    this.matched.hidden = count < 2;
+    this.takes.replaceChildren(...takes.map(choice));
+    this.takes.hidden = takes.length < 2;
+    this.matched.hidden = takes.length < 2;
   }
 
   #chooseTake(item) {
@@ -248,30 +265,30 @@ class Player extends HTMLElement {
 
   /** Fills the list of formats; the one that the song has is the first. */
   #makeFormats(path) {
-    const own = this.#ownFormat(path);
+    const own = this.#ownFormat(path, this.#jobId);
     const formats = Object.entries(server.models.audio_formats).sort(([a], [b]) => (b === own) - (a === own));
     this.downloadAs.replaceChildren(...formats.map(([name, text]) => el("option", { value: name }, text)));
     this.downloadAs.value = own;
   }
 
-  #ownFormat(path) {
-    const asked = songs.get(this.#jobId)?.request?.audio_format;
+  #ownFormat(path, jobId) {
+    const asked = songs.get(jobId)?.request?.audio_format;
     if (asked) return asked;
     const extension = address(path).pathname.split(".").pop();
     return { m4a: "aac" }[extension] ?? extension;
   }
 
   #showDownload() {
-    const path = this.#job?.result?.audio_paths[this.deck.current];
-    if (!path) return;
-    const isOwn = this.downloadAs.value === this.#ownFormat(path);
-    const take = this.deck.take;
+    const { take } = this.deck;
+    if (!take) return;
+    const { path, owner } = take;
+    const isOwn = this.downloadAs.value === this.#ownFormat(path, owner.id);
     this.download.hidden = !isOwn;
     this.convert.hidden = isOwn;
-    this.download.href = take?.song?.url ?? address(path).href;
+    this.download.href = take.song?.url ?? address(path).href;
     const extension = address(path).pathname.split(".").pop();
-    const name = titleOf(this.#job, songs.get(this.#jobId)).replace(/[^\p{L}\p{N} _-]/gu, "").trim().slice(0, 60) || "song";
-    this.download.setAttribute("download", `${name} ${takeName(this.deck.current)}.${extension}`);
+    const name = titleOf(jobs.byId.get(owner.id), songs.get(owner.id)).replace(/[^\p{L}\p{N} _-]/gu, "").trim().slice(0, 60) || "song";
+    this.download.setAttribute("download", `${name} ${takeName(owner.item)}.${extension}`);
   }
 
   #toggleSpectrum() {

@@ -87,12 +87,12 @@ class Waveform extends HTMLElement {
   update() {
     const song = this.#deck.take?.song ?? null;
     const seconds = this.#seconds;
-    if (song !== this.#shown?.song || seconds !== this.#shown?.seconds) {
-      if (seconds !== this.#shown?.seconds) this.#view = this.#whole;
-      this.#shown = { song, seconds };
-      this.#anchor = null;
-      this.draw();
-    }
+    const { region } = this.#deck;
+    if (seconds !== this.#shown?.seconds) this.#view = this.#whole;
+    const isSame = song === this.#shown?.song && seconds === this.#shown?.seconds && region === this.#shown?.region;
+    if (song !== this.#shown?.song) this.#anchor = null;
+    this.#shown = { song, seconds, region };
+    if (!isSame) this.draw();
     this.#placeSelection();
     this.follow();
   }
@@ -219,6 +219,7 @@ class Waveform extends HTMLElement {
       if (seconds && to > from) pen.fillRect(from, AXIS_HEIGHT, to - from, height - AXIS_HEIGHT);
     }
     if (!seconds) return;
+    this.#drawPluses(pen, width, height, colour);
     const { from, to } = this.#view;
     const step = TICKS.find((tick) => (tick / (to - from)) * width > 64) ?? 300;
     pen.font = "11px system-ui, sans-serif";
@@ -236,13 +237,33 @@ class Waveform extends HTMLElement {
     }
   }
 
+  /** A plus before and after the song: more music can be asked for there. */
+  #drawPluses(pen, width, height, colour) {
+    const middle = AXIS_HEIGHT + (height - AXIS_HEIGHT) / 2;
+    pen.strokeStyle = colour("--edge");
+    pen.lineWidth = 1.5;
+    for (const [from, to] of [[0, this.#x(0)], [this.#x(this.#seconds), width]]) {
+      const at = (from + to) / 2;
+      if (to - from < 16) continue;
+      pen.beginPath();
+      pen.moveTo(at - 5, middle);
+      pen.lineTo(at + 5, middle);
+      pen.moveTo(at, middle - 5);
+      pen.lineTo(at, middle + 5);
+      pen.stroke();
+    }
+    pen.lineWidth = 1;
+  }
+
   #drawOutline(pen, width, colour) {
     const peaks = this.#deck.take?.song?.peaks;
     const top = AXIS_HEIGHT;
     const height = this.canvas.clientHeight - top;
     const middle = top + height / 2;
-    pen.fillStyle = colour("--wave");
     if (!peaks) return;
+    const { region } = this.#deck;
+    const [plain, marked] = [colour("--wave"), colour("--accent")];
+    const inside = region ? [this.#x(region.start), this.#x(region.end)] : [0, 0];
     const { from, to } = this.#view;
     const perPixel = ((to - from) / width) * PEAKS_PER_SECOND;
     const count = peaks.length / 2;
@@ -258,6 +279,7 @@ class Waveform extends HTMLElement {
         high = Math.max(high, peaks[2 * at + 1]);
       }
       const scale = height * 0.47;
+      pen.fillStyle = x >= inside[0] && x < inside[1] ? marked : plain;
       pen.fillRect(x, middle - high * scale, 1, Math.max(1, (high - low) * scale));
     }
   }

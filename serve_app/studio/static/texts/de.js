@@ -143,6 +143,7 @@ const page = {
   "player.empty": "Noch nichts zu hören",
   "player.emptyHint": "Erstellen Sie ein Stück, oder wählen Sie eines aus Ihren Stücken.",
   "player.takes": "Fassungen",
+  "player.before": "Vorher",
   "player.position": "Stelle",
   "player.positionOf": "{position} von {whole}",
   "player.play": "Abspielen",

@@ -143,6 +143,7 @@ const page = {
   "player.empty": "Nothing to hear yet",
   "player.emptyHint": "Make a song, or choose one from your songs.",
   "player.takes": "Takes",
+  "player.before": "Before",
   "player.position": "Position",
   "player.positionOf": "{position} of {whole}",
   "player.play": "Play",
