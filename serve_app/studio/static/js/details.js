@@ -1,8 +1,9 @@
-// <studio-details>: what is known about a song: its words, its metadata, its seeds and how long it took.
+// <studio-details>: what is known about a song: its words, its metadata, its seeds and how long it took. Before
+// there is a result it shows what was asked for.
 
 import { el } from "./dom.js";
 import { clock, moment, number } from "./format.js";
-import { fieldLabel, languageName, t } from "./i18n.js";
+import { fieldLabel, languageName, t, valueLabel } from "./i18n.js";
 
 const LONG_TEXT = 600;
 const LONG_LINES = 14;
@@ -24,10 +25,18 @@ class Details extends HTMLElement {
     const known = JSON.stringify([job?.job_id, job?.status, Boolean(result), record?.id]);
     if (known === this.#shown) return;
     this.#shown = known;
-    this.hidden = !result;
-    if (!result) return;
+    const rows = result ? this.#found(job, record, result) : askedFor(record?.request ?? {});
+    const present = rows.filter(([, value]) => value !== null && value !== undefined && value !== "");
+    this.hidden = !present.length;
+    this.list.replaceChildren(
+      ...present.flatMap(([name, value, lang]) => [el("dt", {}, name), factOf(value, lang)]),
+    );
+    if (job?.result) this.list.append(el("dt", {}, t("details.loudness")), this.loudness);
+  }
+
+  #found(job, record, result) {
     const { metas } = result;
-    const rows = [
+    return [
       [t("details.message"), messageOf(result), "en"],
       [fieldLabel("caption"), metas.caption],
       [fieldLabel("lyrics"), metas.lyrics],
@@ -45,11 +54,6 @@ class Details extends HTMLElement {
       [t("details.how"), result.generation_info, "en"],
       [t("details.job"), job?.job_id ?? record?.id],
     ];
-    const present = rows.filter(([, value]) => value !== null && value !== undefined && value !== "");
-    this.list.replaceChildren(
-      ...present.flatMap(([name, value, lang]) => [el("dt", {}, name), factOf(value, lang)]),
-    );
-    this.list.append(el("dt", {}, t("details.loudness")), this.loudness);
   }
 
   /** Shows the loudness of the take that plays. */
@@ -57,6 +61,14 @@ class Details extends HTMLElement {
     const loudness = deck.take?.song?.loudness;
     this.loudness.textContent = Number.isFinite(loudness) ? `${number(loudness, 1)} LUFS` : "–";
   }
+}
+
+/** The fields of a request, by their labels. */
+function askedFor(request) {
+  return Object.entries(request).map(([name, value]) => {
+    const text = typeof value === "boolean" ? t(value ? "details.yes" : "details.no") : valueLabel(name, value);
+    return [name === "sample_query" ? t("create.sentence") : fieldLabel(name), text];
+  });
 }
 
 /** A value. A long one scrolls in itself, which must be possible by keyboard, too. */

@@ -176,6 +176,7 @@ class Player extends HTMLElement {
     const isKnown = Boolean(job?.result ?? record?.result);
     this.more.hidden = isEmpty || !(isKnown || record);
     this.change.show(job, record);
+    this.change.hidden ||= Boolean(job && isOpen(job));
     this.details.show(job, record, this.deck);
     this.history.show(this.#jobId);
     if (paths.length && this.#loaded !== this.#jobId) this.#load(paths);

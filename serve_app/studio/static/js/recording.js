@@ -10,7 +10,7 @@ export class Recording {
   /** `name` is "src_audio" or "reference_audio". */
   constructor(name) {
     this.name = name;
-    this.path = new Field(`${name}_path`, { placeholder: t("recording.path") });
+    this.path = new Field(`${name}_path`, { placeholder: t("recording.path"), rows: 0 });
     const id = newId("file");
     this.input = el("input", { type: "file", id, accept: "audio/*,video/mp4,.flac,.opus,.w64,.caf,.mka", change: () => this.#changed() });
     this.chosen = el("span", { class: "file-name", dir: "auto" });

@@ -32,6 +32,7 @@ export function exactly(record, item = null) {
   const pick = (list) => (item === null ? list : [list[item]]);
   const codes = pick(audio_codes ?? []);
   const seeds = pick(seed_value.split(", ").filter(Boolean));
+  const isOnSource = Boolean(request.task_type && request.task_type !== "text2music");
   const isGiven = codes.length && codes.every(Boolean);
   return {
     ...request,
@@ -43,9 +44,9 @@ export function exactly(record, item = null) {
       key_scale: metas.keyscale,
       time_signature: metas.timesignature,
     }),
-    // A song that works on a recording is as long as the recording says.
-    ...(request.src_audio_path ? {} : known({ audio_duration: metas.duration })),
-    ...(isGiven ? { thinking: true, audio_code_string: codes } : {}),
+    // A song that works on a recording follows that, which also says how long it is.
+    ...(isOnSource ? {} : known({ audio_duration: metas.duration })),
+    ...(isGiven && !isOnSource ? { thinking: true, audio_code_string: codes } : {}),
     batch_size: item === null ? count : 1,
     use_random_seed: false,
     seed: seeds.join(","),

@@ -54,5 +54,6 @@ function kindOf(variants) {
   if (first.enum) return { kind: "choice", variant: first };
   if (first.type === "array") return { kind: first.items?.enum ? "choices" : "text", variant: first };
   if (first.type === "integer" || first.type === "number") return { kind: "number", variant: first };
-  return { kind: (first.maxLength ?? 0) >= LONG_TEXT ? "long text" : "text", variant: first };
+  const isLong = (first.maxLength ?? 0) >= LONG_TEXT && first.format !== "uri";
+  return { kind: isLong ? "long text" : "text", variant: first };
 }

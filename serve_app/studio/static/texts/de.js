@@ -120,7 +120,7 @@ const page = {
 
   "library.title": "Bibliothek",
   "library.search": "Suchen",
-  "library.searchHint": "Worte, Texte, Tonarten suchen",
+  "library.searchHint": "Suchen",
   "library.show": "Zeigen",
   "library.all": "Alle",
   "library.succeeded": "Gelungen",
@@ -202,6 +202,8 @@ const page = {
   "details.made": "Fertig",
   "details.how": "Wie es gemacht wurde",
   "details.job": "Auftrag",
+  "details.yes": "ja",
+  "details.no": "nein",
   "details.loudness": "Lautheit",
 
   "history.title": "Verlauf",
@@ -246,6 +248,8 @@ const fields = {
   key_scale: "Tonart",
   time_signature: "Taktart",
   audio_duration: "Dauer",
+  use_random_seed: "Zufälliger Startwert",
+  sample_mode: "Vom Sprachmodell geschrieben",
   use_format: "Beschreibung und Text umschreiben",
   use_cot_caption: "Beschreibung umformulieren",
   use_cot_language: "Sprache wählen lassen",

@@ -120,7 +120,7 @@ const page = {
 
   "library.title": "Library",
   "library.search": "Search",
-  "library.searchHint": "Search words, lyrics, keys",
+  "library.searchHint": "Search",
   "library.show": "Show",
   "library.all": "All",
   "library.succeeded": "Succeeded",
@@ -202,6 +202,8 @@ const page = {
   "details.made": "Finished",
   "details.how": "How it was made",
   "details.job": "Job",
+  "details.yes": "yes",
+  "details.no": "no",
   "details.loudness": "Loudness",
 
   "history.title": "History",
@@ -246,6 +248,8 @@ const fields = {
   key_scale: "Key",
   time_signature: "Time signature",
   audio_duration: "Duration",
+  use_random_seed: "Random seed",
+  sample_mode: "Written by the language model",
   use_format: "Rewrite caption and lyrics",
   use_cot_caption: "Reword the caption",
   use_cot_language: "Choose the language",
