@@ -28,6 +28,11 @@ async function start() {
   await meetPatiently(waiting);
   const page = makePage();
   document.body.replaceChildren(page.header, page.banner, page.main, messages);
+  // The parts are made one after the other, so that the page can be drawn and answer in between.
+  for (const fill of page.fills) {
+    fill();
+    await pause(0);
+  }
   showConnection(page.banner);
   followAddress(page);
   acceptDrops(page.create);
@@ -61,9 +66,14 @@ function makePage() {
   const openJobs = el("studio-open-jobs");
   const library = el("studio-library");
   const songsTitle = el("h2", { class: "pane-title", tabindex: "-1" }, t("songs.title"));
-  const pane = (name, ...children) => el("section", { class: `pane pane-${name}`, "aria-label": t(`view.${name}`) }, el("div", { class: "pane-inner" }, ...children));
+  const fills = [];
+  const pane = (name, ...children) => {
+    const inner = el("div", { class: "pane-inner" });
+    fills.push(...children.map((child) => () => inner.append(child)));
+    return el("section", { class: `pane pane-${name}`, "aria-label": t(`view.${name}`) }, inner);
+  };
   const main = el("main", { class: "panes" }, pane("create", create), pane("song", player), pane("songs", songsTitle, openJobs, library));
-  return { create, player, library, songsTitle, main, header: makeHeader(), banner: el("p", { class: "banner", role: "status" }) };
+  return { fills, create, player, library, songsTitle, main, header: makeHeader(), banner: el("p", { class: "banner", role: "status" }) };
 }
 
 function makeHeader() {
