@@ -289,6 +289,9 @@ class ApiSettings(_Section):
         "`http://localhost:*` for any port; `null` for pages that were opened from a file, and for frames "
         "that any site can make.",
     )
+    studio: bool = Field(
+        True, description="Serve the studio, a page on which one makes music, at `/` (docs/studio.md)."
+    )
     hosts: tuple[str, ...] = Field(
         (),
         description="Names and addresses under which the server answers; empty: any. Without API keys this "

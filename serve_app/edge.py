@@ -31,10 +31,10 @@ CONTROL_HEADERS = frozenset(
     }
 )
 """Request headers that Serve 2.60 obeys, also when written with underscores."""
-UNQUEUED = frozenset({"/health", "/api/health", "/ready", "/-/healthz", "/-/routes"})
-"""Paths whose requests do not wait at the entrance: they tell whether the server works."""
-SONGS = ("/v1/audio", "/api/v1/audio")
-"""Beginnings of the paths whose responses are subject to flow control."""
+UNQUEUED = ("/health", "/ready", "/-/healthz", "/-/routes")
+"""Ends of the paths whose requests do not wait at the entrance: they tell whether the server works."""
+SONGS = "/v1/audio"
+"""Part of the paths whose responses are subject to flow control."""
 TOLD_BYTES = 512 << 10
 """Bytes sent after which the application is told."""
 
@@ -63,7 +63,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         scope = {**scope, "headers": [header for header in scope["headers"] if not _is_order(*header)]}
-        if scope["path"] in UNQUEUED:
+        if scope["path"].endswith(UNQUEUED):
             await self._app(scope, receive, send)
             return
         try:
@@ -83,7 +83,7 @@ class Edge:
             beginning.end()
 
     async def _queued(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not scope["path"].startswith(SONGS):
+        if SONGS not in scope["path"]:
             await self._app(scope, receive, send)
             return
         scope["extensions"] = {**scope.get("extensions", {}), FLOW_EXTENSION: {}}

@@ -32,6 +32,7 @@ class LocalServer:
     """A running server."""
 
     url: str
+    """Where the application answers, without a slash at the end."""
     process: subprocess.Popen[bytes]
     log_file: Path
 
@@ -81,7 +82,8 @@ def local_server(config: dict[str, Any], log_file: Path, ray_address: str = "loc
             preexec_fn=_take_interrupts,
         )
         try:
-            yield LocalServer(f"http://{host}:{port}", process, log_file)
+            prefix = config["applications"][0].get("route_prefix", "/").rstrip("/")
+            yield LocalServer(f"http://{host}:{port}{prefix}", process, log_file)
         finally:
             _stop(process)
 

@@ -24,8 +24,11 @@ EXAMPLE = {
     "audio_duration": 10,
     "batch_size": 1,
 }
-NEXT_STEPS = """
-Ask for another:
+STUDIO = """
+Make music in your browser:
+  {url}/
+"""
+NEXT_STEPS = """Or ask for a song from a shell:
   curl -s {url}/v1/music/generate -H 'Content-Type: application/json' \\
     -d '{{"caption": "slow piano ballad", "audio_duration": 20}}'
   curl -s {url}/v1/jobs/JOB_ID     # until it succeeded; then fetch {url} + first_audio_path
@@ -73,9 +76,12 @@ def _serve(server: LocalServer, once: bool) -> None:
         line.set_description_str(f"ready after {seconds:.0f} s")
     with httpx.Client(base_url=server.url, timeout=90) as client:
         song = _make_song(client)
+        has_studio = client.head("/").is_success
     print(f"\nYour song: {song.resolve()}")
     if once:
         return
+    if has_studio:
+        print(STUDIO.format(url=server.url))
     print(NEXT_STEPS.format(url=server.url, log=LOG_FILE))
     try:
         server.process.wait()

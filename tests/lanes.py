@@ -15,14 +15,16 @@ OWN_SERVERS = (
     "tests/integration/test_embedded_music.py",
     "tests/integration/test_placement_orders.py",
     "tests/integration/test_run.py",
+    "tests/integration/studio/test_restart.py",
 )
 """Long tests that start their own servers."""
+WITH_SHARED_SERVERS = ("tests/integration/test_", "tests/integration/studio/")
 
 
 def group_of(nodeid: str) -> str:
     """Return the group of a test: all that use the shared servers, all that use one training, or one file."""
     file = nodeid.partition("::")[0]
-    if file.startswith("tests/integration/test_") and not file.startswith(OWN_SERVERS):
+    if file.startswith(WITH_SHARED_SERVERS) and not file.startswith(OWN_SERVERS):
         return SERVERS
     if file.startswith("tests/integration/training/"):
         return "training"

@@ -20,6 +20,7 @@ from serve_app.api.intake.body import BodyReader
 from serve_app.api.intake.submission import Submission
 from serve_app.api.intake.writing import Writing
 from serve_app.api.jobs import VisibleJobs
+from serve_app.api.prefix import Prefix
 from serve_app.api.readiness import KnownCondition
 from serve_app.api.refusals import refusal
 from serve_app.api.release_task.app import Doors, release_task_app
@@ -34,6 +35,7 @@ from serve_app.api.service import JobService
 from serve_app.api.threads import WorkerPools
 from serve_app.request.capabilities import server_limits
 from serve_app.storage import AudioStorage
+from serve_app.studio.routes import studio_router
 
 
 def create_app(
@@ -89,6 +91,7 @@ def create_app(
     add_error_handlers(app, refusal)
     app.add_middleware(Doors, inner=release_task)
     add_guard(app, settings.api.cors_origins, settings.api.hosts)
+    app.add_middleware(Prefix)
     for router in (
         generate_router(submission, callers, limits, settings.api, bodies, slots),
         writing_router(
@@ -113,6 +116,9 @@ def create_app(
         )
     app.include_router(health_router(known_condition, limits))
     app.include_router(ready_router(known_condition))
+    if settings.api.studio:
+        redirects = settings.storage.redirect_seconds is not None
+        app.include_router(studio_router(downloads.redirect_origin if redirects else None))
     return app
 
 

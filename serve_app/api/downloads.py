@@ -2,13 +2,16 @@
 
 import hashlib
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request
 from starlette.responses import RedirectResponse, Response
 
 from deployments.common.audio_formats import FORMATS
+from deployments.common.errors import StorageError
 from serve_app.api.access.capacity import ClientSlots
 from serve_app.api.ranges import UnsatisfiableRangeError, byte_range
 from serve_app.api.results import ResultFile, result_file
@@ -27,6 +30,7 @@ class Downloads:
         """`pool` runs the blocking calls to the storage."""
         self._storage = storage
         self._pool = pool
+        self._redirect_origin: str | None = None
 
     async def redirect(self, view: JobView, index: str, extension: str, seconds: int) -> Response:
         """A redirect to the song in the storage. Raises HTTPException with 404."""
@@ -35,6 +39,15 @@ class Downloads:
             self._storage.signed_url, result.uri, seconds, result.media_type, result.name
         )
         return RedirectResponse(url, 302, {"cache-control": "no-store"})
+
+    async def redirect_origin(self) -> str | None:
+        """The origin that `redirect` leads to, for pages that have to name it; None while that is unknown."""
+        if self._redirect_origin is None:
+            uri = self._storage.result_uri("any", 0, 0, "mp3")
+            with suppress(StorageError):
+                url = urlsplit(await self._pool.run(self._storage.signed_url, uri, 1, "audio/mpeg", "any"))
+                self._redirect_origin = f"{url.scheme}://{url.netloc}"
+        return self._redirect_origin
 
     async def response(
         self,

@@ -1,6 +1,6 @@
 """The form of errors: it depends on the path alone, whichever part of the server refuses a request.
 
-The job API has paths of its own. All others belong to the ACE-Step API, also those that nothing serves, and
+The job API has paths of its own, and the studio's belong to it. All others belong to the ACE-Step API, also those that nothing serves, and
 so do all behind its prefix.
 """
 
@@ -16,7 +16,7 @@ from serve_app.api.release_task.envelope import enveloped_problem
 PREFIX = "/api"
 """Behind it stand all paths of the ACE-Step API once more."""
 
-_JOB_API = re.compile(r"/v1/(music|jobs)(/.*)?|/v1/audio/.+|/(ready|docs|redoc|openapi\.json)(/.*)?")
+_JOB_API = re.compile(r"(/v1/(music|jobs)(/.*)?|/v1/audio/.+|/(studio|ready|docs|redoc|openapi\.json)(/.*)?)?")
 
 
 def refusal(path: str, problem: Problem) -> Response:

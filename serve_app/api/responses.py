@@ -107,6 +107,8 @@ class ModelsResponse(Answer):
     default_batch_size: int = Field(description="Songs per job where `batch_size` is null.")
     max_batch_size: int
     max_upload_bytes: int = Field(description="Largest request body.")
+    result_seconds: float = Field(description="Seconds after a job's end for which its songs are kept.")
+    record_seconds: float = Field(description="Seconds after a job's end for which it can be polled.")
 
 
 _MODE = "Mode set by the operator: `open`, `draining` (takes no new jobs) or `paused` (begins no job)."

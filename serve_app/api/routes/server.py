@@ -168,4 +168,6 @@ def _models(settings: Settings, limits: Limits, started_at: int) -> ModelsRespon
         default_batch_size=limits.default_batch_size,
         max_batch_size=limits.max_batch_size,
         max_upload_bytes=settings.api.max_upload_bytes,
+        result_seconds=settings.storage.result_seconds,
+        record_seconds=settings.storage.record_seconds,
     )

@@ -11,6 +11,7 @@ import pytest
 from configs.settings import Settings
 from serve_app.api.access.audio_tokens import AudioTokens
 from serve_app.api.access.keys import KEYS_VARIABLE, digest_of
+from serve_app.api.app import create_app
 from serve_app.storage import AudioStorage
 from tests.audio import write_recording
 from tests.unit.api.conftest import LocalJobService
@@ -227,3 +228,16 @@ async def test_openapi_says_how_a_key_is_sent(http: httpx.AsyncClient) -> None:
     for path, operations in document["paths"].items():
         for operation in operations.values():
             assert ("401" in operation["responses"]) == (path not in {"/health", "/ready"})
+
+
+async def test_under_a_prefix_the_tokens_of_songs_are_valid(
+    song: Callable[[], Any], service: LocalJobService, settings: Settings, storage: AudioStorage
+) -> None:
+    path = await song()
+    app = create_app(service, settings, storage)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False, root_path="/music")
+    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+        job = (await client.get(f"/music/v1/jobs/{path.split('/')[3]}", headers=ALICE)).json()
+        (signed,) = job["result"]["audio_paths"]
+        assert (await client.get(f"/music{signed}")).status_code == 200
+        assert (await client.get(f"/music{path}")).status_code == 401

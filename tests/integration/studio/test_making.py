@@ -1,0 +1,185 @@
+"""A user of the studio makes songs: from one sentence, with every field, and with mistakes."""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from tests.live_server import Client
+from tests.studio_page import PATIENCE_MS, Studio
+
+SENTENCE = "A slow waltz about the last tram home"
+NOT_SHOWN = {"sample_mode", "sample_query", "use_random_seed"}
+"""Fields that the mode, the sentence and the seed stand for."""
+ONLY_WITH_A_SOURCE = {
+    "src_audio_path",
+    "reference_audio_path",
+    "task_type",
+    "output",
+    "track_name",
+    "track_classes",
+}
+"""Fields that ask for a recording. The tests of changes use them."""
+VALUES: dict[str, Any] = {
+    "caption": "warm lo-fi house",
+    "lyrics": "[Verse]\nHello world",
+    "vocal_language": "de",
+    "audio_duration": "5",
+    "bpm": "97",
+    "key_scale": "D minor",
+    "time_signature": "3/4",
+    "batch_size": "2",
+    "seed": "41",
+    "audio_format": "wav",
+    "thinking": True,
+    "use_format": True,
+    "use_cot_caption": True,
+    "use_cot_language": True,
+    "inference_steps": "6",
+    "guidance_scale": "5.5",
+    "shift": "2",
+    "timesteps": "1, 0.75, 0.5, 0.25",
+    "infer_method": "sde",
+    "use_adg": True,
+    "cfg_interval_start": "0.1",
+    "cfg_interval_end": "0.9",
+    "instruction": "Fill the audio with a song",
+    "lm_backend": None,
+    "lm_temperature": "0.7",
+    "lm_cfg_scale": "1.5",
+    "lm_guide_metadata": True,
+    "lm_negative_prompt": "noise",
+    "lm_top_k": "40",
+    "lm_top_p": "0.8",
+    "lm_repetition_penalty": "1.1",
+    "audio_code_string": "",
+    "allow_silent_source": True,
+    "repainting_start": "1",
+    "repainting_end": "2",
+    "repaint_mode": "aggressive",
+    "repaint_strength": "0.25",
+    "audio_cover_strength": "0.5",
+    "cover_noise_strength": "0.5",
+    "chunk_mask_mode": "explicit",
+    "global_caption": "a whole song",
+    "callback_url": "",
+    "priority": "0",
+}
+"""What the test enters into each field; None keeps the choice, because the server has only one."""
+
+
+def enter(field: Locator, value: Any) -> None:
+    """Enter a value into the control of a field, whichever kind it has."""
+    if value is True:
+        field.get_by_role("checkbox").first.check()
+    elif field.locator("select").count():
+        if value is not None:
+            field.locator("select").select_option(value)
+    else:
+        field.locator("input, textarea").first.fill(value)
+
+
+def test_a_song_from_one_sentence(studio: Studio, server: Client) -> None:
+    studio.create.get_by_role("radio", name="Simple").check(force=True)
+    studio.create.get_by_label("Your song in one sentence").fill(SENTENCE)
+    studio.create.get_by_role("button", name="Write the song").click()
+    # What was written is shown, and the user changes it.
+    caption = studio.field("caption").locator("textarea")
+    expect(caption).not_to_have_value("")
+    caption.fill(f"{caption.input_value()}, with a trumpet")
+    studio.fill(audio_duration="5", batch_size="1")
+    job_id = studio.make()
+    studio.until_playable(job_id)
+    job = server.wait(job_id)
+    assert job["result"]["metas"]["caption"].endswith(", with a trumpet")
+    assert job["result"]["duration"] == 5
+
+
+def test_a_sentence_is_enough(studio: Studio, server: Client) -> None:
+    studio.create.get_by_role("radio", name="Simple").check(force=True)
+    studio.create.get_by_label("Your song in one sentence").fill(SENTENCE)
+    job_id = studio.make()
+    assert studio.submitted[-1]["sample_query"] == SENTENCE
+    assert server.cancel(job_id)["status"] == "cancelled"
+
+
+def test_every_field_of_the_api_has_a_control_and_is_sent(studio: Studio, server: Client) -> None:
+    document = server.http.get("/openapi.json").json()
+    fields = set(document["components"]["schemas"]["GenerateRequest"]["properties"])
+    studio.custom()
+    shown = {block.get_attribute("data-field") for block in studio.create.locator("[data-field]").all()}
+    assert shown == fields - NOT_SHOWN
+    for fold in studio.create.locator("details").all():
+        fold.evaluate("(details) => { details.open = true }")
+    entered = fields - NOT_SHOWN - ONLY_WITH_A_SOURCE
+    one_model = {"model", "lm_model_path"}
+    assert set(VALUES) == entered - one_model
+    for name, value in VALUES.items():
+        enter(studio.field(name), value)
+    job_id = studio.make()
+    sent = studio.submitted[-1]
+    changed = {name: value for name, value in VALUES.items() if value not in (None, "", "0")}
+    assert set(changed) <= set(sent)
+    numbers = {name: float(value) for name, value in changed.items() if str(value).replace(".", "").isdigit()}
+    assert {name: float(sent[name]) for name in numbers} == numbers
+    result = server.wait(job_id)["result"]
+    assert (result["bpm"], result["keyscale"], result["duration"]) == (97, "D minor", 5)
+    assert result["seed_value"] == "41, 42"
+    assert [path.rpartition(".")[2] for path in result["audio_paths"]] == ["wav", "wav"]
+    studio.until_playable(job_id)
+
+
+def test_ranges_defaults_and_help_are_those_of_the_server(studio: Studio, server: Client) -> None:
+    schema = server.http.get("/openapi.json").json()["components"]["schemas"]["GenerateRequest"]["properties"]
+    studio.custom()
+    checked = 0
+    for name, facts in schema.items():
+        numbers = [
+            kind for kind in (facts, *facts.get("anyOf", ())) if kind.get("type") in {"integer", "number"}
+        ]
+        control = studio.field(name).locator("input[type=number]")
+        if not numbers or not control.count():
+            continue
+        (number, *_) = numbers
+        for limit, attribute in (("minimum", "min"), ("maximum", "max")):
+            if limit in number:
+                assert float(control.get_attribute(attribute) or "nan") == number[limit], name
+        if facts.get("default") not in (None, -1):
+            assert float(control.input_value()) == facts["default"], name
+        assert facts["description"][:40] in (studio.field(name).locator(".help").text_content() or "")
+        checked += 1
+    assert checked >= 12
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("bpm", "7"), ("key_scale", "H major"), ("timesteps", "0.1, 0.9")]
+)
+def test_what_is_wrong_is_said_beside_the_field(
+    studio: Studio, server: Client, name: str, value: str
+) -> None:
+    before = server.http.get("/v1/jobs", params={"limit": 1}).json()["jobs"]
+    studio.custom()
+    studio.create.get_by_text("Advanced").click()
+    studio.fill(caption="a song", **{name: value})
+    studio.create.locator("button[type=submit]").click()
+    error = studio.error_of(name)
+    expect(error).not_to_be_empty(timeout=PATIENCE_MS)
+    expect(error).to_be_visible()
+    control = studio.field(name).locator("input, textarea").first
+    expect(control).to_have_attribute("aria-invalid", "true")
+    assert error.get_attribute("id") in (control.get_attribute("aria-describedby") or "").split()
+    control.fill("")
+    expect(error).to_be_empty()
+    assert server.http.get("/v1/jobs", params={"limit": 1}).json()["jobs"] == before
+
+
+def test_a_full_queue_is_said_at_the_button(studio: Studio) -> None:
+    """The answer is the API's, given here in its place: filling the shared server's queue would take a minute."""
+    detail = "The queue is full; try again in 9 s"
+    studio.page.route(
+        "**/v1/music/generate", lambda route: route.fulfill(status=429, json={"detail": detail})
+    )
+    studio.custom()
+    studio.fill(caption="a song")
+    studio.create.locator("button[type=submit]").click()
+    expect(studio.create.locator('[data-error-for="form"]')).to_contain_text(detail)
