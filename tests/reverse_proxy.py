@@ -1,4 +1,4 @@
-"""A reverse proxy as operators put it in front of the server: with TLS, under a path prefix, or interrupted."""
+"""A reverse proxy as operators put it before the server: with TLS, under a path prefix, or interrupted."""
 
 import asyncio
 import ssl

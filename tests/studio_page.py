@@ -15,8 +15,8 @@ SONG_MS = 240_000
 """Time for a song, on a machine that does other work, too."""
 GENERATE = "/v1/music/generate"
 REPORT_VIOLATIONS = """
-addEventListener("securitypolicyviolation", (event) =>
-  reportViolation(`${event.violatedDirective}: ${event.blockedURI} ${event.sourceFile}:${event.lineNumber} ${event.sample}`));
+addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI, sourceFile, sample }) =>
+  reportViolation([violatedDirective, blockedURI, sourceFile, sample].join(" ")));
 """
 
 expect.set_options(timeout=PATIENCE_MS)

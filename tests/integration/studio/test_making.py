@@ -174,7 +174,7 @@ def test_what_is_wrong_is_said_beside_the_field(
 
 
 def test_a_full_queue_is_said_at_the_button(studio: Studio) -> None:
-    """The answer is the API's, given here in its place: filling the shared server's queue would take a minute."""
+    """The test answers in the place of the API: filling the shared server's queue would take a minute."""
     detail = "The queue is full; try again in 9 s"
     studio.page.route(
         "**/v1/music/generate", lambda route: route.fulfill(status=429, json={"detail": detail})

@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.integration.studio.conftest import OpenStudio
+from tests.integration.conftest import OpenStudio
 from tests.live_server import Client
 from tests.reverse_proxy import reverse_proxy
 from tests.studio_page import SONG_MS, Studio

@@ -1,4 +1,4 @@
-"""The files of the studio as the server sends them: types, ETags, compression, and what a browser is forbidden."""
+"""The files of the studio as they are sent: types, ETags, compression, and what a browser is forbidden."""
 
 import gzip
 import os
@@ -229,7 +229,11 @@ def test_the_files_are_part_of_the_distribution() -> None:
     project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())
     patterns = project["tool"]["setuptools"]["package-data"]["serve_app.studio"]
     package = STATIC.parent
-    packed = {name for pattern in patterns for name in glob(pattern, root_dir=package, recursive=True)}
+    packed = {
+        name
+        for pattern in patterns
+        for name in glob(pattern, root_dir=package, recursive=True)  # noqa: PTH207, as setuptools does
+    }
     assert {f"static/{name}" for name in FILES} <= packed
 
 
