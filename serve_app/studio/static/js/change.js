@@ -242,7 +242,8 @@ class Change extends HTMLElement {
 
   #edit() {
     const record = this.#record;
-    this.#toForm(record ? wishes(record) : {}, "again");
+    const { audio_code_string: _codes, ...wished } = record ? wishes(record) : {};
+    this.#toForm(wished, "again");
   }
 
   #useAsReference() {

@@ -36,7 +36,8 @@ class Create extends HTMLElement {
       this.#makeEnd(),
     );
     const heading = el("h2", { class: "pane-title", tabindex: "-1" }, t("create.title"));
-    this.append(heading, this.form);
+    const anew = el("button", { type: "button", class: "quiet", click: () => this.edit({}) }, t("create.anew"));
+    this.append(el("div", { class: "pane-head" }, heading, anew), this.form);
     this.form.addEventListener("input", () => this.#changed());
     this.form.addEventListener("change", () => this.#changed());
     this.#restore();
@@ -108,7 +109,11 @@ class Create extends HTMLElement {
   }
 
   #makeSong() {
-    this.words = el("div", { class: "block" }, this.#elements("caption", "lyrics"));
+    this.rewrite = el("button", { type: "button", class: "quiet bordered", click: () => this.#rewrite() }, t("create.rewrite"));
+    this.rewritten = el("p", { class: "note", role: "status" });
+    const rewriting = el("div", { class: "buttons" }, this.rewrite);
+    rewriting.hidden = !languageModel("").trained_tasks.includes("format");
+    this.words = el("div", { class: "block" }, this.#elements("caption", "lyrics"), rewriting, this.rewritten);
     const voice = el("div", { class: "block pair voice" }, this.lyrics.voice, this.#elements("vocal_language"));
     this.facts = el("div", { class: "block pair" }, this.#elements("audio_duration", "bpm", "key_scale", "time_signature"));
     return el("div", {}, this.words, voice, this.facts);
@@ -205,7 +210,9 @@ class Create extends HTMLElement {
   }
 
   #fill(values) {
-    for (const [name, field] of this.fields) if (name in values) field.value = values[name];
+    for (const [name, field] of this.fields) {
+      if (name in values && !["lyrics", "seed"].includes(name)) field.value = values[name];
+    }
     if ("lyrics" in values) this.lyrics.value = values.lyrics;
     if ("seed" in values) this.seed.value = values.seed;
   }
@@ -216,9 +223,11 @@ class Create extends HTMLElement {
     this.lyrics.value = "";
     this.seed.value = "";
     this.toggleAttribute("data-written", false);
+    setText(this.written, "");
+    this.#clearErrors();
     this.sentence.value = request.sample_query ?? "";
     this.#fill(request);
-    this.#setMode(request.sample_query ? "simple" : "custom");
+    if (origin) this.#setMode(request.sample_query ? "simple" : "custom");
     this.#origin = origin;
     this.from.hidden = !origin;
     if (origin) setText(this.from, t("create.from", { title: origin.title }));
@@ -239,26 +248,42 @@ class Create extends HTMLElement {
 
   /** Lets the language model write the song. What it wrote before, and what custom mode holds, is no wish. */
   async #write() {
-    if (this.write.getAttribute("aria-disabled") === "true") return;
-    this.#clearErrors();
     const { vocal_language } = this.#values;
-    const query = this.sentence.value.trim();
-    this.#busy(this.write, true);
+    const instrumental = this.lyrics.instrumental.checked;
+    const wish = defined({ query: this.sentence.value.trim(), instrumental, vocal_language });
+    if (await this.#takeWritten("v1/music/sample", wish, this.write, this.written)) {
+      this.toggleAttribute("data-written", true);
+      this.#changed();
+      this.fields.get("caption").focus();
+    }
+  }
+
+  /** Lets the language model rewrite caption and lyrics and complete the facts. */
+  async #rewrite() {
+    const { caption, vocal_language, audio_duration, bpm, key_scale, time_signature } = this.#values;
+    const facts = { vocal_language, audio_duration, bpm, key_scale, time_signature };
+    const wish = defined({ caption, lyrics: this.lyrics.value, ...facts });
+    if (await this.#takeWritten("v1/music/format", wish, this.rewrite, this.rewritten)) this.#changed();
+  }
+
+  /** Asks for a song as text and puts it into the fields. Returns whether there was one. */
+  async #takeWritten(path, wish, button, remarks) {
+    if (button.getAttribute("aria-disabled") === "true") return false;
+    this.#clearErrors();
+    this.#busy(button, true);
     try {
-      const instrumental = this.lyrics.instrumental.checked;
-      const song = await postJson("v1/music/sample", defined({ query, instrumental, vocal_language }));
+      const song = await postJson(path, wish);
       const { caption, lyrics, vocal_language: language, ...facts } = song;
       this.#fill({ caption, lyrics, ...facts });
       const isSung = !this.lyrics.instrumental.checked && language !== "unknown";
       if (isSung) this.fields.get("vocal_language").value = language;
-      this.toggleAttribute("data-written", true);
-      setText(this.written, [t("create.written"), ...song.notes].join(" "));
-      this.#changed();
-      this.fields.get("caption").focus();
+      setText(remarks, [t("create.written"), ...song.notes].join(" "));
+      return true;
     } catch (error) {
       this.#show(error);
+      return false;
     } finally {
-      this.#busy(this.write, false);
+      this.#busy(button, false);
     }
   }
 

@@ -80,7 +80,7 @@ const SHORTCUTS = [
   ["1–9", "keys.take"],
   ["L", "keys.loop"],
   ["S", "keys.spectrogram"],
-  ["[ , ]", "keys.mark"],
+  ["I, O", "keys.mark"],
   ["← →", "keys.seek"],
   ["Shift + ← →", "keys.stretch"],
   ["Esc", "keys.clear"],

@@ -47,7 +47,8 @@ export class Field {
   /** The value to send, or undefined where the server's default is meant. */
   get value() {
     const value = this.#read();
-    return same(value, this.initial) ? undefined : value;
+    const isGiven = value !== "" && value !== null && !same(value, this.initial);
+    return isGiven ? value : undefined;
   }
 
   /** The value as the control shows it, also where it is the default. */

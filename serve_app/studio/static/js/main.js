@@ -127,7 +127,8 @@ function showConnection(banner) {
 /** Shows the pane and the song that the address names: #/create, #/songs, #/song/JOB/ITEM. */
 function followAddress({ create, player, library, songsTitle, main }) {
   const show = (isByUser) => {
-    const [, view = "", jobId, item] = location.hash.split("/");
+    const [, view = "", name = "", item] = location.hash.split("/");
+    const jobId = /^[\w-]+$/.test(name) ? name : null;
     const known = ["create", "song", "songs"].includes(view) ? view : "create";
     if (known !== "song") main.dataset.side = known;
     main.dataset.view = known;
@@ -136,8 +137,8 @@ function followAddress({ create, player, library, songsTitle, main }) {
       else link.removeAttribute("aria-current");
     }
     if (known === "song" && jobId) {
-      player.open(decodeURIComponent(jobId), Number(item) || 0);
-      library.mark(decodeURIComponent(jobId));
+      player.open(jobId, Number(item) || 0);
+      library.mark(jobId);
       document.querySelector('.views a[data-view="song"]').href = location.hash;
     }
     const headings = { create: create.querySelector("h2"), songs: songsTitle, song: player.querySelector("h2:not([hidden])") };

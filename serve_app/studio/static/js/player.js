@@ -362,8 +362,8 @@ class Player extends HTMLElement {
       j: () => this.deck.seek(this.deck.position - 5),
       k: () => this.deck.toggle(),
       ";": () => this.deck.seek(this.deck.position + 5),
-      "[": () => this.#mark("start"),
-      "]": () => this.#mark("end"),
+      i: () => this.#mark("start"),
+      o: () => this.#mark("end"),
     };
     const action = actions[event.key.toLowerCase()] ?? (this.deck.takes[take] && (() => this.#chooseTake(take)));
     if (!action || (event.key === " " && isPressing)) return;

@@ -43,7 +43,7 @@ class Songs extends EventTarget {
     this.records.set(record.id, complete);
     while (!writeJson(this.#prefix + record.id, complete) && this.records.size > 1) this.#forgetOldest();
     while (this.records.size > MOST_SONGS) this.#forgetOldest();
-    this.dispatchEvent(new Event("change"));
+    this.#tell();
   }
 
   /** Keeps what the server told about a song that has ended. */
@@ -54,11 +54,6 @@ class Songs extends EventTarget {
     const count = job.result.audio_paths.length;
     const result = { metas, seed_value, audio_codes: codes, generation_info, lm_model, dit_model, count };
     this.remember({ id: job.job_id, created: job.created_at, result });
-  }
-
-  forget() {
-    this.#records = null;
-    this.dispatchEvent(new Event("change"));
   }
 
   /** The songs that were made from a song, oldest first. */
@@ -96,6 +91,16 @@ class Songs extends EventTarget {
     return records.length;
   }
 
+  /** Tells once of all changes of a moment. */
+  #tell() {
+    if (this.telling) return;
+    this.telling = true;
+    queueMicrotask(() => {
+      this.telling = false;
+      this.dispatchEvent(new Event("change"));
+    });
+  }
+
   #forgetOldest() {
     const oldest = [...this.records.values()].reduce((a, b) => (a.created <= b.created ? a : b));
     this.records.delete(oldest.id);
@@ -107,12 +112,15 @@ class Songs extends EventTarget {
 function isRecord(value) {
   const isObject = (thing) => typeof thing === "object" && thing !== null && !Array.isArray(thing);
   const isParent = (thing) => thing === null || (isObject(thing) && typeof thing.id === "string");
+  const isPlain = (thing) => thing === null || ["string", "number", "boolean"].includes(typeof thing);
+  const isResult = (thing) =>
+    isObject(thing) && isObject(thing.metas) && Object.values(thing.metas).every(isPlain) && typeof thing.seed_value === "string";
   return (
     isObject(value) &&
     /^[\w-]{1,64}$/.test(value.id) &&
     isParent(value.parent ?? null) &&
     (value.request === null || isObject(value.request)) &&
-    (value.result === null || isObject(value.result)) &&
+    (value.result === null || isResult(value.result)) &&
     Number.isFinite(value.created)
   );
 }

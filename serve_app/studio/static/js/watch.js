@@ -61,14 +61,6 @@ class Jobs extends EventTarget {
     this.take(await answer.json());
   }
 
-  /** Forgets everything, because another user begins. */
-  clear() {
-    for (const stop of this.#streams.values()) stop.abort();
-    this.byId.clear();
-    this.#announce(null);
-    this.#wake();
-  }
-
   /** Watches until the page is closed. */
   async run() {
     addEventListener("online", () => this.#wake());

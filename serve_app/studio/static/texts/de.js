@@ -31,6 +31,8 @@ const page = {
   "key.forget": "Schlüssel vergessen",
 
   "create.title": "Erstellen",
+  "create.anew": "Neu beginnen",
+  "create.rewrite": "Das Modell umschreiben lassen",
   "create.mode": "Modus",
   "create.simple": "Einfach",
   "create.custom": "Eigene Angaben",

@@ -31,6 +31,8 @@ const page = {
   "key.forget": "Forget the key",
 
   "create.title": "Create",
+  "create.anew": "Start anew",
+  "create.rewrite": "Let the model rewrite this",
   "create.mode": "Mode",
   "create.simple": "Simple",
   "create.custom": "Custom",
