@@ -1,8 +1,10 @@
 // Plays the songs of a job ("takes"), one at a time. Changing the take goes on at the same position, and takes
 // are turned down to the quietest one, because the louder of two takes would always seem the better.
 
-import { ApiError } from "./api.js";
+import { ApiError, pause } from "./api.js";
 import { measured } from "./analysis.js";
+
+const RETRY_MILLISECONDS = 3000;
 
 /** Events: "change" after anything but the position became different. The position is read while it plays. */
 export class Deck extends EventTarget {
@@ -28,16 +30,24 @@ export class Deck extends EventTarget {
     const order = [...takes.keys()].sort((a, b) => (b === this.current) - (a === this.current));
     for (const item of order) {
       const take = this.takes[item];
-      try {
-        take.song = await this.#measured(take, again);
-        take.state = "ready";
-      } catch (error) {
-        if (!(error instanceof ApiError)) throw error;
-        take.state = error.status === 404 ? "gone" : "lost";
+      while (!["ready", "gone"].includes(take.state)) {
+        await this.#fetch(take, again);
+        if (generation !== this.#generation) return;
+        this.#tell();
+        if (take.state === "lost") await pause(RETRY_MILLISECONDS);
       }
-      if (generation !== this.#generation) return;
-      if (take.song) this.#prepare(take);
-      this.#tell();
+    }
+  }
+
+  /** Fetches a take. Its state is "ready" then, "gone" where the server has it no more, or else "lost". */
+  async #fetch(take, again) {
+    try {
+      take.song = await this.#measured(take, again);
+      take.state = "ready";
+      this.#prepare(take);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      take.state = error.status === 404 ? "gone" : "lost";
     }
   }
 

@@ -167,7 +167,7 @@ const page = {
   "player.convert": "In diesem Format erstellen",
   "player.loading": "Wird geladen …",
   "player.gone": "Der Server hat dieses Stück gelöscht. Seine Angaben sind noch da, es lässt sich also wieder erstellen.",
-  "player.lost": "Das Stück konnte nicht geladen werden. Öffnen Sie es gleich noch einmal.",
+  "player.lost": "Das Stück konnte nicht geladen werden; neuer Versuch …",
   "player.noPicture": "Dieser Browser kann das Format nicht dekodieren. Laden Sie das Stück herunter, oder erstellen Sie es in einem anderen Format.",
   "player.notThere": "Dieses Stück ist nicht (oder nicht mehr) auf dem Server.",
   "player.tryAgain": "Noch einmal versuchen",

@@ -167,7 +167,7 @@ const page = {
   "player.convert": "Make in this format",
   "player.loading": "Loading …",
   "player.gone": "The server has deleted this song. Its parameters are still here, so it can be made again.",
-  "player.lost": "The song could not be loaded. Open it again in a moment.",
+  "player.lost": "The song could not be loaded; trying again …",
   "player.noPicture": "This browser cannot decode this format. Download the song, or make it in another format.",
   "player.notThere": "This song is not on the server, or no longer.",
   "player.tryAgain": "Try again",
