@@ -66,8 +66,7 @@ class Details extends HTMLElement {
 /** The fields of a request, by their labels. */
 function askedFor(request) {
   return Object.entries(request).map(([name, value]) => {
-    const text = typeof value === "boolean" ? t(value ? "details.yes" : "details.no") : valueLabel(name, value);
-    return [name === "sample_query" ? t("create.sentence") : fieldLabel(name), text];
+    return [name === "sample_query" ? t("create.sentence") : fieldLabel(name), valueLabel(name, value)];
   });
 }
 

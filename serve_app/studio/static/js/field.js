@@ -1,7 +1,7 @@
 // One field of the API as a control: label, help, input and the server's error, all from its description.
 
 import { el, newId, setText } from "./dom.js";
-import { fieldHelp, fieldLabel, t, valueLabel } from "./i18n.js";
+import { fieldHelp, fieldLabel, locale, t, valueLabel } from "./i18n.js";
 import { field as describe } from "./server.js";
 
 /** A control for the field `name`. `value` is undefined while it stands at the server's default. */
@@ -87,11 +87,12 @@ export class Field {
   #help() {
     const { name, description, min, max, kind, default: first } = this.facts;
     const facts = [];
-    if (kind === "number" && min !== null && max !== null) facts.push(t("field.range", { min, max }));
-    else if (kind === "number" && max !== null) facts.push(t("field.max", { max }));
-    if (!["", null, undefined].includes(first) && !Array.isArray(first) && kind !== "flag") {
-      facts.push(t("field.default", { value: valueLabel(name, first) }));
-    }
+    const written = (value) => (typeof value === "number" ? value.toLocaleString(locale) : value);
+    if (kind === "number" && min !== null && max !== null) {
+      facts.push(t("field.range", { min: written(min), max: written(max) }));
+    } else if (kind === "number" && max !== null) facts.push(t("field.max", { max: written(max) }));
+    const isShort = ["number", "choice", "text"].includes(kind) && !["", -1, null, undefined].includes(first);
+    if (isShort) facts.push(t("field.default", { value: valueLabel(name, written(first)) }));
     return [fieldHelp(name, description), ...facts].filter(Boolean).join(" ");
   }
 
@@ -110,7 +111,7 @@ export class Field {
       return select;
     }
     if (kind === "number") {
-      const fine = min !== null && max !== null && max - min <= 1 ? "0.05" : step === "any" ? "0.5" : step;
+      const fine = min !== null && max !== null && max - min <= 1 ? "0.01" : step === "any" ? "0.5" : step;
       const input = el("input", { type: "number", id, min, max, step: fine, inputmode: "decimal", placeholder });
       input.value = this.facts.default ?? "";
       return input;

@@ -61,6 +61,7 @@ export function fieldHelp(name, description) {
 
 /** Returns the name of a value of a field, such as a task; values without a name show themselves. */
 export function valueLabel(field, value) {
+  if (["true", "false"].includes(String(value))) return t(`value.${value}`);
   return texts.values[`${field}.${value}`] ?? EN.values[`${field}.${value}`] ?? String(value);
 }
 

@@ -16,14 +16,25 @@ export const RECORDINGS = ["src_audio_path", "reference_audio_path"];
 export const TASK = [
   ...["task_type", "repainting_start", "repainting_end", "repaint_mode", "repaint_strength"],
   ...["audio_cover_strength", "cover_noise_strength", "track_name", "track_classes", "global_caption"],
-  ...["chunk_mask_mode", "allow_silent_source"],
+  ...["chunk_mask_mode", "cover_nofsq", "allow_silent_source"],
 ];
 
 const ADVANCED = {
   writing: ["use_format", "use_cot_caption", "use_cot_language", "output"],
   music: [
     ...["inference_steps", "guidance_scale", "shift", "timesteps", "infer_method", "use_adg"],
-    ...["cfg_interval_start", "cfg_interval_end", "instruction"],
+    ...["cfg_interval_start", "cfg_interval_end", "instruction", "sampling", "sampler_mode"],
+    ...["velocity_norm_threshold", "velocity_ema_factor"],
+  ],
+  correction: ["dcw_enabled", "dcw_mode", "dcw_scaler", "dcw_high_scaler", "dcw_wavelet"],
+  variation: ["retake_variance", "retake_seed"],
+  morph: [
+    ...["flow_edit_morph", "flow_edit_source_caption", "flow_edit_source_lyrics"],
+    ...["flow_edit_n_min", "flow_edit_n_max", "flow_edit_n_avg"],
+  ],
+  finish: [
+    ...["enable_normalization", "normalization_db", "fade_in_duration", "fade_out_duration"],
+    ...["latent_rescale", "latent_shift"],
   ],
   language: [
     ...["lm_temperature", "lm_cfg_scale", "lm_top_k", "lm_top_p", "lm_repetition_penalty"],

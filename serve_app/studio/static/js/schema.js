@@ -27,17 +27,18 @@ function fieldOf(name, property, openapi) {
   const variants = (property.anyOf ?? [property]).map((variant) => resolved(variant, openapi));
   const proper = variants.filter((variant) => variant.type !== "null");
   const { kind, variant } = kindOf(proper);
+  const isOpenFlag = kind === "flag" && proper.length < variants.length;
   const lowest = variant.exclusiveMinimum ?? null;
   return {
     name,
-    kind,
+    kind: isOpenFlag ? "choice" : kind, // yes, no, or what the model finds best
     default: property.default ?? null,
     nullable: proper.length < variants.length,
     min: variant.minimum ?? lowest,
     max: variant.maximum ?? null,
     step: variant.type === "integer" ? 1 : "any",
     maxLength: variant.maxLength ?? null,
-    options: variant.enum ?? variant.items?.enum ?? null,
+    options: isOpenFlag ? ["true", "false"] : (variant.enum ?? variant.items?.enum ?? null),
     description: property.description ?? "",
   };
 }
