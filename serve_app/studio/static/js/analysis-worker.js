@@ -88,7 +88,10 @@ function highPass(rate) {
 }
 
 function biquad([b0, b1, b2, a1, a2]) {
-  let x1 = 0, x2 = 0, y1 = 0, y2 = 0;
+  let x1 = 0,
+    x2 = 0,
+    y1 = 0,
+    y2 = 0;
   return (x) => {
     const y = b0 * x + b1 * x1 + b2 * x2 - a1 * y1 - a2 * y2;
     [x2, x1, y2, y1] = [x1, x, y1, y];
@@ -106,7 +109,10 @@ function spectrogram(channels, rate) {
   const decibels = new Float32Array(columns * ROWS);
   const re = new Float64Array(WINDOW);
   const im = new Float64Array(WINDOW);
-  const shape = Float64Array.from({ length: WINDOW }, (_, at) => 0.5 - 0.5 * Math.cos((2 * Math.PI * at) / WINDOW));
+  const shape = Float64Array.from(
+    { length: WINDOW },
+    (_, at) => 0.5 - 0.5 * Math.cos((2 * Math.PI * at) / WINDOW),
+  );
   const edges = Array.from({ length: ROWS + 1 }, (_, row) => {
     const hz = LOWEST_HZ * (rate / 2 / LOWEST_HZ) ** (row / ROWS);
     return (hz * WINDOW) / rate;

@@ -33,7 +33,10 @@ export function measured(path) {
 }
 
 function forget(name) {
-  kept.get(name).then((song) => URL.revokeObjectURL(song.url), () => {});
+  kept.get(name).then(
+    (song) => URL.revokeObjectURL(song.url),
+    () => {},
+  );
   kept.delete(name);
 }
 
@@ -47,7 +50,8 @@ async function measure(path) {
     return { url, blob, seconds: null, peaks: null, loudness: null, spectrum: null };
   }
   const channels = [];
-  for (let at = 0; at < Math.min(2, sound.numberOfChannels); at += 1) channels.push(sound.getChannelData(at).slice());
+  for (let at = 0; at < Math.min(2, sound.numberOfChannels); at += 1)
+    channels.push(sound.getChannelData(at).slice());
   return { url, blob, seconds: sound.duration, ...(await asked(channels, sound.sampleRate)) };
 }
 
@@ -76,6 +80,9 @@ function asked(channels, rate) {
   lastId += 1;
   return new Promise((resolve) => {
     waiting.set(lastId, resolve);
-    worker.postMessage({ id: lastId, channels, rate }, channels.map((samples) => samples.buffer));
+    worker.postMessage(
+      { id: lastId, channels, rate },
+      channels.map((samples) => samples.buffer),
+    );
   });
 }

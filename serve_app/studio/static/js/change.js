@@ -26,11 +26,26 @@ class Change extends HTMLElement {
     this.setAttribute("aria-labelledby", title);
     const name = newId("kind");
     const kind = (value) => {
-      const radio = el("input", { type: "radio", name, value, checked: value === "part", change: () => this.#showKind() });
+      const radio = el("input", {
+        type: "radio",
+        name,
+        value,
+        checked: value === "part",
+        change: () => this.#showKind(),
+      });
       return el("label", {}, radio, el("span", {}, t(`change.${value}`)));
     };
-    this.kinds = el("div", { role: "radiogroup", "aria-label": t("change.what"), class: "segments kinds" }, KINDS.map(kind));
-    this.panels = { part: this.#makePart(), cover: this.#makeCover(), reference: this.#makeReference(), again: this.#makeAgain() };
+    this.kinds = el(
+      "div",
+      { role: "radiogroup", "aria-label": t("change.what"), class: "segments kinds" },
+      KINDS.map(kind),
+    );
+    this.panels = {
+      part: this.#makePart(),
+      cover: this.#makeCover(),
+      reference: this.#makeReference(),
+      again: this.#makeAgain(),
+    };
     this.error = el("p", { class: "error", role: "alert", "data-error-for": "change" });
     this.append(
       el("h3", { class: "part-title", id: title }, t("change.title")),
@@ -51,7 +66,9 @@ class Change extends HTMLElement {
     const fields = {
       caption: new Field("caption", { rows: 3 }),
       lyrics: new Field("lyrics", { rows: 5 }),
-      ...Object.fromEntries(names.filter((name) => server.fields.has(name)).map((name) => [name, new Field(name)])),
+      ...Object.fromEntries(
+        names.filter((name) => server.fields.has(name)).map((name) => [name, new Field(name)]),
+      ),
       batch_size: new Field("batch_size", { placeholder: String(server.models.default_batch_size) }),
     };
     if (able.length > 1) fields.model = new Field("model", { options: able.map((model) => [model, model]) });
@@ -66,7 +83,12 @@ class Change extends HTMLElement {
       ...(panel.able.length ? [] : [el("p", { class: "note" }, t("change.noModel"))]),
       caption.element,
       lyrics.element,
-      el("div", { class: "pair" }, Object.values(rest).map((field) => field.element), panel.seed.element),
+      el(
+        "div",
+        { class: "pair" },
+        Object.values(rest).map((field) => field.element),
+        panel.seed.element,
+      ),
       el("div", { class: "buttons" }, button),
     );
     form.addEventListener("submit", (event) => {
@@ -79,7 +101,12 @@ class Change extends HTMLElement {
   #makePart() {
     const panel = (this.partFields = this.#makeFields("repaint", ["repaint_mode", "repaint_strength"]));
     this.regionText = el("p", { class: "region-text", role: "status" });
-    const add = (name, region) => el("button", { type: "button", class: "quiet bordered", click: () => this.#deck.select(region()) }, t(name));
+    const add = (name, region) =>
+      el(
+        "button",
+        { type: "button", class: "quiet bordered", click: () => this.#deck.select(region()) },
+        t(name),
+      );
     const adders = el(
       "div",
       { class: "buttons" },
@@ -92,19 +119,32 @@ class Change extends HTMLElement {
   }
 
   #makeCover() {
-    const panel = (this.coverFields = this.#makeFields("cover", ["audio_cover_strength", "cover_noise_strength"]));
+    const panel = (this.coverFields = this.#makeFields("cover", [
+      "audio_cover_strength",
+      "cover_noise_strength",
+    ]));
     this.coverButton = el("button", { type: "submit", class: "primary" }, t("change.makeCover"));
     panel.submit = () => this.#submitTask(panel, "cover", {});
     return this.#makePanel(panel, this.coverButton, el("p", { class: "note" }, t("change.coverNote")));
   }
 
   #makeReference() {
-    this.referenceButton = el("button", { type: "button", class: "primary", click: () => this.#useAsReference() }, t("change.reference"));
-    return el("div", { class: "panel" }, el("p", { class: "note" }, t("change.referenceNote")), el("div", { class: "buttons" }, this.referenceButton));
+    this.referenceButton = el(
+      "button",
+      { type: "button", class: "primary", click: () => this.#useAsReference() },
+      t("change.reference"),
+    );
+    return el(
+      "div",
+      { class: "panel" },
+      el("p", { class: "note" }, t("change.referenceNote")),
+      el("div", { class: "buttons" }, this.referenceButton),
+    );
   }
 
   #makeAgain() {
-    const button = (name, action, look = "secondary") => el("button", { type: "button", class: look, click: action }, t(name));
+    const button = (name, action, look = "secondary") =>
+      el("button", { type: "button", class: look, click: action }, t(name));
     this.exactButton = button("change.exactly", () => this.#again("exact"));
     this.anewButton = button("change.anew", () => this.#again("again"));
     this.againNote = el("p", { class: "note" });
@@ -112,7 +152,13 @@ class Change extends HTMLElement {
       "div",
       { class: "panel" },
       this.againNote,
-      el("div", { class: "buttons" }, this.exactButton, this.anewButton, button("change.edit", () => this.#edit(), "quiet bordered")),
+      el(
+        "div",
+        { class: "buttons" },
+        this.exactButton,
+        this.anewButton,
+        button("change.edit", () => this.#edit(), "quiet bordered"),
+      ),
     );
   }
 
@@ -192,9 +238,16 @@ class Change extends HTMLElement {
 
   #submitTask(panel, kind, window) {
     const { metas = {} } = this.#job.result;
-    const values = Object.fromEntries(Object.entries(panel.fields).map(([name, field]) => [name, field.value]));
+    const values = Object.fromEntries(
+      Object.entries(panel.fields).map(([name, field]) => [name, field.value]),
+    );
     const format = this.#record?.request?.audio_format ?? formatOf(this.#source);
-    const facts = { bpm: metas.bpm, key_scale: metas.keyscale, time_signature: metas.timesignature, vocal_language: metas.language };
+    const facts = {
+      bpm: metas.bpm,
+      key_scale: metas.keyscale,
+      time_signature: metas.timesignature,
+      vocal_language: metas.language,
+    };
     const request = {
       task_type: panel.task,
       src_audio_path: this.#source,
@@ -205,14 +258,21 @@ class Change extends HTMLElement {
       ...window,
       ...panel.seed.request,
     };
-    const given = Object.fromEntries(Object.entries(request).filter(([, value]) => value !== undefined && value !== null && value !== ""));
+    const given = Object.fromEntries(
+      Object.entries(request).filter(([, value]) => value !== undefined && value !== null && value !== ""),
+    );
     this.#submit({ request: given, parent: this.#deck.take.owner, kind }, panel);
   }
 
   #again(kind) {
     const record = this.#record;
     const request = kind === "exact" ? exactly(record) : anew(record);
-    this.#submit({ request, parent: { id: record.id, item: this.#deck.current }, kind, files: uploadsOf(record) ?? {} });
+    this.#submit({
+      request,
+      parent: { id: record.id, item: this.#deck.current },
+      kind,
+      files: uploadsOf(record) ?? {},
+    });
   }
 
   async #submit(making, panel = null) {
@@ -252,7 +312,12 @@ class Change extends HTMLElement {
   }
 
   #toForm(request, kind) {
-    const origin = { id: this.#shownId, item: this.#deck.current, kind, title: titleOf(this.#job, this.#record) };
+    const origin = {
+      id: this.#shownId,
+      item: this.#deck.current,
+      kind,
+      title: titleOf(this.#job, this.#record),
+    };
     this.dispatchEvent(new CustomEvent("edit", { bubbles: true, detail: { request, origin } }));
   }
 }

@@ -25,7 +25,11 @@ class Create extends HTMLElement {
   connectedCallback() {
     if (this.form) return;
     this.#makeFields();
-    this.form = el("form", { novalidate: true, "aria-label": t("create.title"), submit: (event) => this.#submit(event) });
+    this.form = el("form", {
+      novalidate: true,
+      "aria-label": t("create.title"),
+      submit: (event) => this.#submit(event),
+    });
     this.form.append(
       this.#makeModes(),
       this.#makeSentence(),
@@ -36,7 +40,11 @@ class Create extends HTMLElement {
       this.#makeEnd(),
     );
     const heading = el("h2", { class: "pane-title", tabindex: "-1" }, t("create.title"));
-    const anew = el("button", { type: "button", class: "quiet", click: () => this.edit({}) }, t("create.anew"));
+    const anew = el(
+      "button",
+      { type: "button", class: "quiet", click: () => this.edit({}) },
+      t("create.anew"),
+    );
     this.append(el("div", { class: "pane-head" }, heading, anew), this.form);
     this.form.addEventListener("input", () => this.#changed());
     this.form.addEventListener("change", () => this.#changed());
@@ -64,7 +72,9 @@ class Create extends HTMLElement {
       new Field("thinking", { label: t("create.thinking") }),
     ];
     const folded = [...TASK, ...advancedGroups(server.fields).flatMap(([, names]) => names)];
-    fields.push(...folded.filter((name) => server.fields.has(name)).map((name) => new Field(name, { openHelp: true })));
+    fields.push(
+      ...folded.filter((name) => server.fields.has(name)).map((name) => new Field(name, { openHelp: true })),
+    );
     this.fields = new Map(fields.map((field) => [field.name, field]));
     this.recordings = RECORDINGS.map((name) => new Recording(name.replace(/_path$/, "")));
     for (const recording of this.recordings) this.fields.set(recording.path.name, recording.path);
@@ -82,17 +92,37 @@ class Create extends HTMLElement {
       const radio = el("input", { type: "radio", name, value });
       return el("label", {}, radio, el("span", {}, t(`create.${value}`)));
     };
-    this.modes = el("div", { role: "radiogroup", "aria-label": t("create.mode"), class: "segments" }, mode("simple"), mode("custom"));
+    this.modes = el(
+      "div",
+      { role: "radiogroup", "aria-label": t("create.mode"), class: "segments" },
+      mode("simple"),
+      mode("custom"),
+    );
     return this.modes;
   }
 
   #makeSentence() {
     const id = newId("sentence");
-    this.sentence = el("textarea", { id, rows: 3, dir: "auto", class: "sentence", placeholder: t("create.sentenceExample") });
+    this.sentence = el("textarea", {
+      id,
+      rows: 3,
+      dir: "auto",
+      class: "sentence",
+      placeholder: t("create.sentenceExample"),
+    });
     this.sentence.maxLength = server.fields.get("sample_query")?.maxLength ?? 2048;
-    this.sentenceError = el("p", { class: "error", role: "alert", id: `${id}-error`, "data-error-for": "query" });
+    this.sentenceError = el("p", {
+      class: "error",
+      role: "alert",
+      id: `${id}-error`,
+      "data-error-for": "query",
+    });
     this.sentence.setAttribute("aria-describedby", `${id}-error`);
-    this.write = el("button", { type: "button", class: "secondary", click: () => this.#write() }, t("create.write"));
+    this.write = el(
+      "button",
+      { type: "button", class: "secondary", click: () => this.#write() },
+      t("create.write"),
+    );
     this.written = el("p", { class: "note", role: "status" });
     const canWrite = languageModel("").trained_tasks.includes("inspire");
     this.sentenceBlock = el(
@@ -109,13 +139,32 @@ class Create extends HTMLElement {
   }
 
   #makeSong() {
-    this.rewrite = el("button", { type: "button", class: "quiet bordered", click: () => this.#rewrite() }, t("create.rewrite"));
+    this.rewrite = el(
+      "button",
+      { type: "button", class: "quiet bordered", click: () => this.#rewrite() },
+      t("create.rewrite"),
+    );
     this.rewritten = el("p", { class: "note", role: "status" });
     const rewriting = el("div", { class: "buttons" }, this.rewrite);
     rewriting.hidden = !languageModel("").trained_tasks.includes("format");
-    this.words = el("div", { class: "block" }, this.#elements("caption", "lyrics"), rewriting, this.rewritten);
-    const voice = el("div", { class: "block pair voice" }, this.lyrics.voice, this.#elements("vocal_language"));
-    this.facts = el("div", { class: "block pair" }, this.#elements("audio_duration", "bpm", "key_scale", "time_signature"));
+    this.words = el(
+      "div",
+      { class: "block" },
+      this.#elements("caption", "lyrics"),
+      rewriting,
+      this.rewritten,
+    );
+    const voice = el(
+      "div",
+      { class: "block pair voice" },
+      this.lyrics.voice,
+      this.#elements("vocal_language"),
+    );
+    this.facts = el(
+      "div",
+      { class: "block pair" },
+      this.#elements("audio_duration", "bpm", "key_scale", "time_signature"),
+    );
     return el("div", {}, this.words, voice, this.facts);
   }
 
@@ -183,7 +232,10 @@ class Create extends HTMLElement {
   /** Marks the fields that have no effect with the chosen music model. */
   #showWhatTheModelIgnores() {
     const model = musicModel(this.fields.get("model").value);
-    const ignored = [...(model.takes_guidance ? [] : GUIDANCE), ...(model.takes_timesteps ? [] : ["timesteps"])];
+    const ignored = [
+      ...(model.takes_guidance ? [] : GUIDANCE),
+      ...(model.takes_timesteps ? [] : ["timesteps"]),
+    ];
     for (const name of [...GUIDANCE, "timesteps"]) {
       const remark = ignored.includes(name) ? t("create.ignored", { model: model.name }) : "";
       this.fields.get(name)?.showRemark(remark);
@@ -195,7 +247,11 @@ class Create extends HTMLElement {
     for (const [name, field] of this.fields) if (field.value !== undefined) values[name] = field.value;
     const { checked: instrumental } = this.lyrics.instrumental;
     const written = this.hasAttribute("data-written");
-    writeJson("draft", { mode: this.#mode, sentence: this.sentence.value, instrumental, written, values }, sessionStorage);
+    writeJson(
+      "draft",
+      { mode: this.#mode, sentence: this.sentence.value, instrumental, written, values },
+      sessionStorage,
+    );
   }
 
   #restore() {
@@ -308,7 +364,17 @@ class Create extends HTMLElement {
       return defined({ ...wish, vocal_language, batch_size, ...instrumental, ...format });
     }
     if (!isSimple) return defined({ ...values, ...common, ...format });
-    const names = ["caption", "vocal_language", "audio_duration", "bpm", "key_scale", "time_signature", "batch_size", "model", "lm_model_path"];
+    const names = [
+      "caption",
+      "vocal_language",
+      "audio_duration",
+      "bpm",
+      "key_scale",
+      "time_signature",
+      "batch_size",
+      "model",
+      "lm_model_path",
+    ];
     const song = Object.fromEntries(names.map((name) => [name, values[name]]));
     return defined({ ...song, ...common, ...format });
   }
@@ -324,7 +390,9 @@ class Create extends HTMLElement {
       return;
     }
     const isCustom = this.#mode === "custom";
-    const files = isCustom ? Object.fromEntries(this.recordings.map((recording) => [recording.name, recording.file])) : {};
+    const files = isCustom
+      ? Object.fromEntries(this.recordings.map((recording) => [recording.name, recording.file]))
+      : {};
     this.#busy(this.make, true);
     try {
       const { id, item, kind } = this.#origin ?? {};

@@ -8,8 +8,20 @@ import { writeSetting } from "./settings.js";
 /** Opens a dialog and returns what closes it. The promise has the value of the button that was pressed. */
 function open(title, body, { closable = true } = {}) {
   const id = newId("dialog");
-  const close = closable && el("button", { type: "button", class: "quiet", value: "", click: () => dialog.close("") }, t("dialog.close"));
-  const dialog = el("dialog", { "aria-labelledby": id }, el("h2", { id }, title), body, close ? el("div", { class: "buttons" }, close) : null);
+  const close =
+    closable &&
+    el(
+      "button",
+      { type: "button", class: "quiet", value: "", click: () => dialog.close("") },
+      t("dialog.close"),
+    );
+  const dialog = el(
+    "dialog",
+    { "aria-labelledby": id },
+    el("h2", { id }, title),
+    body,
+    close ? el("div", { class: "buttons" }, close) : null,
+  );
   if (!closable) dialog.addEventListener("cancel", (event) => event.preventDefault());
   document.body.append(dialog);
   const done = new Promise((resolve) => {
@@ -32,7 +44,13 @@ export function askForKey(wasRefused) {
 
 async function ask(wasRefused) {
   const id = newId("key");
-  const input = el("input", { type: "password", id, autocomplete: "off", spellcheck: "false", required: true });
+  const input = el("input", {
+    type: "password",
+    id,
+    autocomplete: "off",
+    spellcheck: "false",
+    required: true,
+  });
   const error = el("p", { class: "error", role: "alert", id: `${id}-error` });
   input.setAttribute("aria-describedby", `${id}-help ${id}-error`);
   const form = el(
@@ -53,8 +71,15 @@ async function ask(wasRefused) {
 
 /** Shows that a key is in use, and forgets it on demand. Resolves with whether it was forgotten. */
 export async function showKey() {
-  const forget = el("button", { type: "button", class: "secondary", click: () => dialog.close("forget") }, t("key.forget"));
-  const { dialog, done } = open(t("key.title"), el("div", { class: "panel" }, el("p", {}, t("key.inUse")), forget));
+  const forget = el(
+    "button",
+    { type: "button", class: "secondary", click: () => dialog.close("forget") },
+    t("key.forget"),
+  );
+  const { dialog, done } = open(
+    t("key.title"),
+    el("div", { class: "panel" }, el("p", {}, t("key.inUse")), forget),
+  );
   const isForgotten = (await done) === "forget" && apiKey() !== "";
   if (isForgotten) keepKey("");
   return isForgotten;
@@ -62,7 +87,8 @@ export async function showKey() {
 
 /** Asks what a dropped recording is for: "src_audio", "reference_audio", or "" for nothing. */
 export async function askPurpose(file) {
-  const choice = (name) => el("button", { type: "button", class: "secondary", click: () => dialog.close(name) }, fieldLabel(name));
+  const choice = (name) =>
+    el("button", { type: "button", class: "secondary", click: () => dialog.close(name) }, fieldLabel(name));
   const body = el(
     "div",
     { class: "panel" },
@@ -97,6 +123,17 @@ export function showShortcuts() {
       writeSetting("shortcuts", root.dataset.shortcuts);
     },
   });
-  const rows = SHORTCUTS.flatMap(([keys, what]) => [el("dt", {}, el("kbd", {}, keys)), el("dd", {}, t(what))]);
-  open(t("keys.title"), el("div", { class: "panel" }, el("dl", { class: "facts" }, rows), el("label", { class: "switch" }, box, t("keys.on"))));
+  const rows = SHORTCUTS.flatMap(([keys, what]) => [
+    el("dt", {}, el("kbd", {}, keys)),
+    el("dd", {}, t(what)),
+  ]);
+  open(
+    t("keys.title"),
+    el(
+      "div",
+      { class: "panel" },
+      el("dl", { class: "facts" }, rows),
+      el("label", { class: "switch" }, box, t("keys.on")),
+    ),
+  );
 }

@@ -100,19 +100,33 @@ export class Field {
     const { name, kind, min, max, step, options: allowed, nullable } = this.facts;
     if (kind === "flag") return el("input", { type: "checkbox", id, checked: this.facts.default === true });
     if (kind === "choices") return this.#makeChecks(id, allowed);
-    const choices = options ?? (allowed && [
-      ...(nullable ? [["", t("field.modelChooses")]] : []),
-      ...allowed.map((value) => [value, valueLabel(name, value)]),
-    ]);
+    const choices =
+      options ??
+      (allowed && [
+        ...(nullable ? [["", t("field.modelChooses")]] : []),
+        ...allowed.map((value) => [value, valueLabel(name, value)]),
+      ]);
     if (choices) {
-      const select = el("select", { id }, choices.map(([value, text]) => el("option", { value }, text)));
+      const select = el(
+        "select",
+        { id },
+        choices.map(([value, text]) => el("option", { value }, text)),
+      );
       select.value = this.facts.default ?? "";
       if (select.selectedIndex < 0) select.selectedIndex = 0;
       return select;
     }
     if (kind === "number") {
       const fine = min !== null && max !== null && max - min <= 1 ? "0.01" : step === "any" ? "0.5" : step;
-      const input = el("input", { type: "number", id, min, max, step: fine, inputmode: "decimal", placeholder });
+      const input = el("input", {
+        type: "number",
+        id,
+        min,
+        max,
+        step: fine,
+        inputmode: "decimal",
+        placeholder,
+      });
       input.value = this.facts.default ?? "";
       return input;
     }
@@ -122,7 +136,11 @@ export class Field {
       : el("input", { type: "text", id, dir: "auto", placeholder, autocomplete: "off", spellcheck: "false" });
     input.value = textOf(this.facts.default);
     if (suggestions) {
-      const list = el("datalist", { id: `${id}-list` }, suggestions.map((value) => el("option", { value })));
+      const list = el(
+        "datalist",
+        { id: `${id}-list` },
+        suggestions.map((value) => el("option", { value })),
+      );
       input.setAttribute("list", list.id);
       this.datalist = list;
       queueMicrotask(() => input.after(list));
@@ -140,26 +158,38 @@ export class Field {
 
   #makeHelpButton(id) {
     const about = t("field.about", { field: this.label });
-    const button = el("button", {
-      type: "button",
-      class: "help-button",
-      "aria-label": about,
-      "aria-expanded": "false",
-      "aria-controls": `${id}-help`,
-      click: () => {
-        this.helpText.hidden = !this.helpText.hidden;
-        button.setAttribute("aria-expanded", String(!this.helpText.hidden));
+    const button = el(
+      "button",
+      {
+        type: "button",
+        class: "help-button",
+        "aria-label": about,
+        "aria-expanded": "false",
+        "aria-controls": `${id}-help`,
+        click: () => {
+          this.helpText.hidden = !this.helpText.hidden;
+          button.setAttribute("aria-expanded", String(!this.helpText.hidden));
+        },
       },
-    }, "?");
+      "?",
+    );
     return button;
   }
 
   #makeChooser() {
-    const button = el("button", { type: "button", class: "quiet chooser", click: () => {
-      this.value = null;
-      this.input.dispatchEvent(new Event("input", { bubbles: true }));
-      this.input.focus();
-    } }, t("field.auto"));
+    const button = el(
+      "button",
+      {
+        type: "button",
+        class: "quiet chooser",
+        click: () => {
+          this.value = null;
+          this.input.dispatchEvent(new Event("input", { bubbles: true }));
+          this.input.focus();
+        },
+      },
+      t("field.auto"),
+    );
     button.setAttribute("aria-label", t("field.letModelChoose", { field: this.label }));
     return button;
   }
@@ -172,7 +202,8 @@ export class Field {
   #read() {
     const { kind } = this.facts;
     if (kind === "flag") return this.input.checked;
-    if (kind === "choices") return Array.from(this.input.querySelectorAll("input:checked"), (box) => box.value);
+    if (kind === "choices")
+      return Array.from(this.input.querySelectorAll("input:checked"), (box) => box.value);
     if (kind === "number") return this.input.value === "" ? null : this.input.valueAsNumber;
     return this.input.value;
   }

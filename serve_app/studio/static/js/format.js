@@ -40,7 +40,10 @@ export function titleOf(job, record) {
   const metas = job?.result?.metas ?? record?.result?.metas ?? {};
   const request = record?.request ?? {};
   const words = metas.requested_caption || request.caption || request.sample_query || metas.caption || "";
-  const first = String(words).trim().split(/[\n.!?。]/)[0].trim();
+  const first = String(words)
+    .trim()
+    .split(/[\n.!?。]/)[0]
+    .trim();
   const letters = Array.from(first);
   if (letters.length > LONGEST_TITLE) return `${letters.slice(0, LONGEST_TITLE).join("").trim()}…`;
   const created = job?.created_at ?? record?.created;

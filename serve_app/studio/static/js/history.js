@@ -36,7 +36,13 @@ class History extends HTMLElement {
       el("span", { class: "tree-what" }, whatItIs(record)),
       el("span", { class: "tree-when" }, moment(record.created)),
     );
-    const below = children.length ? el("ul", {}, children.map((child) => this.#branch(child, seen))) : null;
+    const below = children.length
+      ? el(
+          "ul",
+          {},
+          children.map((child) => this.#branch(child, seen)),
+        )
+      : null;
     return el("li", {}, link, below);
   }
 }
@@ -46,7 +52,10 @@ function whatItIs(record) {
   if (!record.parent) return titleOf(jobs.byId.get(record.id), record);
   const { repainting_start: start, repainting_end: end } = record.request ?? {};
   const part = Number.isFinite(start) && Number.isFinite(end) ? ` ${clock(start)}–${clock(end)}` : "";
-  const take = songs.get(record.parent.id)?.result?.count > 1 ? ` ${t("history.ofTake", { take: takeName(record.parent.item) })}` : "";
+  const take =
+    songs.get(record.parent.id)?.result?.count > 1
+      ? ` ${t("history.ofTake", { take: takeName(record.parent.item) })}`
+      : "";
   return `${t(`kind.${record.kind}`)}${part}${take}`;
 }
 

@@ -22,11 +22,25 @@ class Library extends HTMLElement {
     if (this.list) return;
     const searchId = newId("search");
     const filterId = newId("filter");
-    this.search = el("input", { type: "search", id: searchId, dir: "auto", placeholder: t("library.searchHint"), input: () => this.#show() });
-    this.filter = el("select", { id: filterId, change: () => this.load() }, FILTERS.map((name) => el("option", { value: name }, t(`library.${name}`))));
+    this.search = el("input", {
+      type: "search",
+      id: searchId,
+      dir: "auto",
+      placeholder: t("library.searchHint"),
+      input: () => this.#show(),
+    });
+    this.filter = el(
+      "select",
+      { id: filterId, change: () => this.load() },
+      FILTERS.map((name) => el("option", { value: name }, t(`library.${name}`))),
+    );
     this.list = el("ul", { class: "rows", "aria-labelledby": "library-title" });
     this.note = el("p", { class: "note", role: "status" });
-    this.more = el("button", { type: "button", class: "secondary", hidden: true, click: () => this.#loadPage() }, t("library.more"));
+    this.more = el(
+      "button",
+      { type: "button", class: "secondary", hidden: true, click: () => this.#loadPage() },
+      t("library.more"),
+    );
     this.append(
       el("h3", { class: "part-title", id: "library-title" }, t("library.title")),
       el(
@@ -49,12 +63,27 @@ class Library extends HTMLElement {
 
   #makeProject() {
     const id = newId("project");
-    this.file = el("input", { type: "file", id, class: "visually-hidden", tabindex: "-1", accept: "application/json,.json", change: () => this.#import() });
+    this.file = el("input", {
+      type: "file",
+      id,
+      class: "visually-hidden",
+      tabindex: "-1",
+      accept: "application/json,.json",
+      change: () => this.#import(),
+    });
     return el(
       "div",
       { class: "buttons project" },
-      el("button", { type: "button", class: "quiet bordered", click: () => this.#export() }, t("library.export")),
-      el("button", { type: "button", class: "quiet bordered", click: () => this.file.click() }, t("library.import")),
+      el(
+        "button",
+        { type: "button", class: "quiet bordered", click: () => this.#export() },
+        t("library.export"),
+      ),
+      el(
+        "button",
+        { type: "button", class: "quiet bordered", click: () => this.file.click() },
+        t("library.import"),
+      ),
       el("label", { for: id, class: "visually-hidden" }, t("library.file")),
       this.file,
     );
@@ -94,10 +123,16 @@ class Library extends HTMLElement {
   #show() {
     const entries = this.#entries();
     const rows = entries.slice(0, MOST_ROWS);
-    const key = JSON.stringify([rows.map(([job, record]) => [job?.job_id ?? record.id, job?.status, Boolean(record?.result)]), this.#current, Math.floor(Date.now() / 60_000)]);
+    const key = JSON.stringify([
+      rows.map(([job, record]) => [job?.job_id ?? record.id, job?.status, Boolean(record?.result)]),
+      this.#current,
+      Math.floor(Date.now() / 60_000),
+    ]);
     if (key === this.shownKey) return;
     this.shownKey = key;
-    const hadFocus = this.list.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    const hadFocus = this.list.contains(document.activeElement)
+      ? document.activeElement.getAttribute("href")
+      : null;
     this.list.replaceChildren(...rows.map(([job, record]) => this.#row(job, record)));
     if (hadFocus) this.list.querySelector(`[href="${CSS.escape(hadFocus)}"]`)?.focus();
     this.list.hidden = rows.length === 0;
@@ -110,7 +145,9 @@ class Library extends HTMLElement {
     const filter = this.filter.value;
     const ended = [...jobs.byId.values()].filter((job) => !isOpen(job));
     const known = ended.map((job) => [job, songs.get(job.job_id)]);
-    const remembered = [...songs.records.values()].filter((record) => !jobs.byId.has(record.id)).map((record) => [null, record]);
+    const remembered = [...songs.records.values()]
+      .filter((record) => !jobs.byId.has(record.id))
+      .map((record) => [null, record]);
     const fitting = known.filter(([job]) => filter === "all" || job.status === filter);
     const chosen = filter === "remembered" ? remembered : fitting;
     const wanted = this.search.value.trim().toLowerCase();
@@ -121,7 +158,16 @@ class Library extends HTMLElement {
 
   #row(job, record) {
     const id = job?.job_id ?? record.id;
-    const link = el("a", { class: "row-title", href: `#/song/${id}`, dir: "auto", "aria-current": id === this.#current ? "true" : null }, titleOf(job, record));
+    const link = el(
+      "a",
+      {
+        class: "row-title",
+        href: `#/song/${id}`,
+        dir: "auto",
+        "aria-current": id === this.#current ? "true" : null,
+      },
+      titleOf(job, record),
+    );
     return el(
       "li",
       { class: "row", "data-job": id, "data-status": job?.status ?? "remembered" },
@@ -153,7 +199,14 @@ class Library extends HTMLElement {
 /** Everything of a song that the search looks at. */
 function wordsOf(job, record) {
   const { metas = {} } = job?.result ?? record?.result ?? {};
-  const words = [titleOf(job, record), metas.caption, metas.lyrics, metas.genres, metas.keyscale, job?.job_id];
+  const words = [
+    titleOf(job, record),
+    metas.caption,
+    metas.lyrics,
+    metas.genres,
+    metas.keyscale,
+    job?.job_id,
+  ];
   return words.filter(Boolean).join("\n").toLowerCase();
 }
 
@@ -170,7 +223,9 @@ function factsOf(job, record) {
   if (left !== null && left <= 0) parts.push(t("library.expired"));
   else if (left !== null) parts.push(t("library.expiresIn", { time: span(left) }));
   const isSoon = left !== null && left > 0 && left < EXPIRES_SOON;
-  return parts.map((part, at) => [at ? " · " : "", isSoon && at === parts.length - 1 ? el("strong", {}, part) : part]).flat();
+  return parts
+    .map((part, at) => [at ? " · " : "", isSoon && at === parts.length - 1 ? el("strong", {}, part) : part])
+    .flat();
 }
 
 customElements.define("studio-library", Library);

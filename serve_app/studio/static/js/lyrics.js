@@ -66,7 +66,8 @@ export class Lyrics {
   #insert(tag) {
     const { input } = this.field;
     const before = input.value.slice(0, input.selectionStart);
-    const gap = before.trim() === "" ? "" : before.endsWith("\n\n") ? "" : before.endsWith("\n") ? "\n" : "\n\n";
+    const gap =
+      before.trim() === "" ? "" : before.endsWith("\n\n") ? "" : before.endsWith("\n") ? "\n" : "\n\n";
     input.setRangeText(`${gap}${tag}\n`, input.selectionStart, input.selectionEnd, "end");
     input.dispatchEvent(new Event("input", { bubbles: true }));
     input.focus();

@@ -24,7 +24,9 @@ async function start() {
   root.lang = language;
   root.dataset.shortcuts = readSetting("shortcuts") ?? "on";
   const waiting = el("p", { class: "waiting", role: "status" }, t("start.waiting"));
-  document.body.replaceChildren(el("main", {}, el("h1", { class: "visually-hidden" }, t("app.name")), waiting));
+  document.body.replaceChildren(
+    el("main", {}, el("h1", { class: "visually-hidden" }, t("app.name")), waiting),
+  );
   await meetPatiently(waiting);
   const page = makePage();
   document.body.replaceChildren(page.header, page.banner, page.main, messages);
@@ -72,21 +74,47 @@ function makePage() {
     fills.push(...children.map((child) => () => inner.append(child)));
     return el("section", { class: `pane pane-${name}`, "aria-label": t(`view.${name}`) }, inner);
   };
-  const main = el("main", { class: "panes" }, pane("create", create), pane("song", player), pane("songs", songsTitle, openJobs, library));
-  return { fills, create, player, library, songsTitle, main, header: makeHeader(), banner: el("p", { class: "banner", role: "status" }) };
+  const main = el(
+    "main",
+    { class: "panes" },
+    pane("create", create),
+    pane("song", player),
+    pane("songs", songsTitle, openJobs, library),
+  );
+  return {
+    fills,
+    create,
+    player,
+    library,
+    songsTitle,
+    main,
+    header: makeHeader(),
+    banner: el("p", { class: "banner", role: "status" }),
+  };
 }
 
 function makeHeader() {
   const link = (view, href) => el("a", { href, "data-view": view }, t(`view.${view}`));
-  const views = el("nav", { "aria-label": t("view.all"), class: "views" }, link("create", "#/create"), link("song", "#/song"), link("songs", "#/songs"));
+  const views = el(
+    "nav",
+    { "aria-label": t("view.all"), class: "views" },
+    link("create", "#/create"),
+    link("song", "#/song"),
+    link("songs", "#/songs"),
+  );
   const choice = (label, options, value, change) => {
     const id = newId("choice");
-    const select = el("select", { id, change: () => change(select.value) }, Object.entries(options).map(([code, text]) => el("option", { value: code }, text)));
+    const select = el(
+      "select",
+      { id, change: () => change(select.value) },
+      Object.entries(options).map(([code, text]) => el("option", { value: code }, text)),
+    );
     select.value = value;
     return [el("label", { for: id, class: "visually-hidden" }, label), select];
   };
   const themes = Object.fromEntries(THEMES.map((theme) => [theme, t(`theme.${theme}`)]));
-  const keyButton = apiKey() && el("button", { type: "button", class: "quiet", click: forgetKey }, t("key.title"));
+  const keyButton =
+    apiKey() && el("button", { type: "button", class: "quiet", click: forgetKey }, t("key.title"));
   return el(
     "header",
     { class: "top" },
@@ -97,7 +125,11 @@ function makeHeader() {
       { class: "tools" },
       choice(t("theme.label"), themes, readSetting("theme") ?? "system", changeTheme),
       choice(t("language.label"), LANGUAGE_NAMES, language, changeLanguage),
-      el("button", { type: "button", class: "quiet keyboard-button", click: showShortcuts }, t("keys.button")),
+      el(
+        "button",
+        { type: "button", class: "quiet keyboard-button", click: showShortcuts },
+        t("keys.button"),
+      ),
       keyButton || null,
     ),
   );
@@ -141,7 +173,11 @@ function followAddress({ create, player, library, songsTitle, main }) {
       library.mark(jobId);
       document.querySelector('.views a[data-view="song"]').href = location.hash;
     }
-    const headings = { create: create.querySelector("h2"), songs: songsTitle, song: player.querySelector("h2:not([hidden])") };
+    const headings = {
+      create: create.querySelector("h2"),
+      songs: songsTitle,
+      song: player.querySelector("h2:not([hidden])"),
+    };
     if (isByUser) headings[known]?.focus();
   };
   addEventListener("hashchange", () => show(true));
@@ -171,7 +207,9 @@ function listen({ create, player, library }) {
     await askForKey(apiKey() !== "");
     location.reload();
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => dispatchEvent(new Event("themechange")));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () =>
+    dispatchEvent(new Event("themechange")),
+  );
   addEventListener("focus", () => library.load());
 }
 

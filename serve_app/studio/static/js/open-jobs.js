@@ -16,7 +16,10 @@ class OpenJobs extends HTMLElement {
     if (this.list) return;
     this.count = el("span", { class: "count" });
     this.list = el("ul", { class: "rows", "aria-labelledby": "open-jobs-title" });
-    this.append(el("h3", { class: "part-title", id: "open-jobs-title" }, t("open.title"), " ", this.count), this.list);
+    this.append(
+      el("h3", { class: "part-title", id: "open-jobs-title" }, t("open.title"), " ", this.count),
+      this.list,
+    );
     jobs.addEventListener("change", () => this.#show());
     songs.addEventListener("change", () => this.#show());
     setInterval(() => this.#tick(), 1000);
@@ -47,7 +50,11 @@ class OpenJobs extends HTMLElement {
   #makeRow(job) {
     const bar = new ProgressBar(t("progress.label"));
     const link = el("a", { class: "row-title", href: `#/song/${job.job_id}`, dir: "auto" });
-    const cancel = el("button", { type: "button", class: "quiet icon-button", click: () => cancelJob(job.job_id) }, icon("close"));
+    const cancel = el(
+      "button",
+      { type: "button", class: "quiet icon-button", click: () => cancelJob(job.job_id) },
+      icon("close"),
+    );
     const head = el("div", { class: "row-head" }, link, cancel);
     const element = el("li", { class: "row", "data-job": job.job_id }, head, bar.element);
     const row = {

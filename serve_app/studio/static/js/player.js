@@ -29,14 +29,24 @@ class Player extends HTMLElement {
     if (this.empty) return;
     this.heading = el("h2", { class: "song-title", tabindex: "-1", dir: "auto" });
     this.subline = el("p", { class: "subline" });
-    this.empty = el("div", { class: "empty" }, el("p", { class: "empty-title" }, t("player.empty")), el("p", {}, t("player.emptyHint")));
+    this.empty = el(
+      "div",
+      { class: "empty" },
+      el("p", { class: "empty-title" }, t("player.empty")),
+      el("p", {}, t("player.emptyHint")),
+    );
     this.#makeStatus();
     this.#makeSound();
     this.change = el("studio-change");
     this.details = el("studio-details");
     this.history = el("studio-history");
     this.change.deck = this.deck;
-    this.more = el("div", { class: "more" }, this.change, el("div", { class: "more-side" }, this.details, this.history));
+    this.more = el(
+      "div",
+      { class: "more" },
+      this.change,
+      el("div", { class: "more-side" }, this.details, this.history),
+    );
     this.append(this.empty, this.heading, this.subline, this.status, this.sound, this.more);
     this.deck.addEventListener("change", () => this.#showDeck());
     this.deck.addEventListener("seek", () => this.#showPosition());
@@ -88,9 +98,19 @@ class Player extends HTMLElement {
   #makeStatus() {
     this.bar = new ProgressBar(t("progress.label"));
     this.statusText = el("p", { class: "status-text", dir: "auto" });
-    this.cancel = el("button", { type: "button", class: "secondary", click: () => cancelJob(this.#jobId) }, t("open.cancelShort"));
+    this.cancel = el(
+      "button",
+      { type: "button", class: "secondary", click: () => cancelJob(this.#jobId) },
+      t("open.cancelShort"),
+    );
     this.again = el("button", { type: "button", class: "primary", click: () => this.#makeAgain() });
-    this.status = el("div", { class: "status" }, this.bar.element, this.statusText, el("div", { class: "buttons" }, this.cancel, this.again));
+    this.status = el(
+      "div",
+      { class: "status" },
+      this.bar.element,
+      this.statusText,
+      el("div", { class: "buttons" }, this.cancel, this.again),
+    );
   }
 
   #makeSound() {
@@ -98,9 +118,17 @@ class Player extends HTMLElement {
     this.waveform = el("studio-waveform");
     this.waveform.deck = this.deck;
     const button = (name, drawing, action) =>
-      el("button", { type: "button", class: "quiet icon-button", "aria-label": t(name), title: t(name), click: action }, icon(drawing));
+      el(
+        "button",
+        { type: "button", class: "quiet icon-button", "aria-label": t(name), title: t(name), click: action },
+        icon(drawing),
+      );
     const toggle = (name, action) =>
-      el("button", { type: "button", class: "quiet toggle", "aria-pressed": "false", click: action }, t(name));
+      el(
+        "button",
+        { type: "button", class: "quiet toggle", "aria-pressed": "false", click: action },
+        t(name),
+      );
     this.playButton = el("button", { type: "button", class: "play", click: () => this.deck.toggle() });
     this.time = el("span", { class: "time" });
     this.loop = toggle("player.loop", () => this.deck.setLoop(!this.deck.loop));
@@ -121,24 +149,46 @@ class Player extends HTMLElement {
       button("player.zoomIn", "zoomIn", () => this.waveform.zoom(0.5)),
     );
     this.soundNote = el("p", { class: "note", role: "status" });
-    this.sound = el("div", { class: "sound" }, this.takes, this.waveform, transport, this.soundNote, this.#makeSelection());
+    this.sound = el(
+      "div",
+      { class: "sound" },
+      this.takes,
+      this.waveform,
+      transport,
+      this.soundNote,
+      this.#makeSelection(),
+    );
   }
 
   #makeSelection() {
     const edge = (name) => {
       const id = newId(name);
-      const input = el("input", { type: "number", id, step: "0.1", inputmode: "decimal", change: () => this.#selectionTyped() });
+      const input = el("input", {
+        type: "number",
+        id,
+        step: "0.1",
+        inputmode: "decimal",
+        change: () => this.#selectionTyped(),
+      });
       return [el("label", { for: id, class: "label" }, t(`player.${name}`)), input];
     };
     const [fromLabel, from] = edge("from");
     const [toLabel, to] = edge("to");
     this.from = from;
     this.to = to;
-    this.clear = el("button", { type: "button", class: "quiet", click: () => this.deck.select(null) }, t("player.clear"));
+    this.clear = el(
+      "button",
+      { type: "button", class: "quiet", click: () => this.deck.select(null) },
+      t("player.clear"),
+    );
     this.selectionText = el("span", { class: "selection-text" });
     this.downloadAs = el("select", { id: newId("format"), change: () => this.#showDownload() });
     this.download = el("a", { class: "secondary button", download: true }, t("player.download"));
-    this.convert = el("button", { type: "button", class: "secondary", click: () => this.#convert() }, t("player.convert"));
+    this.convert = el(
+      "button",
+      { type: "button", class: "secondary", click: () => this.#convert() },
+      t("player.convert"),
+    );
     return el(
       "div",
       { class: "under-wave" },
@@ -202,7 +252,12 @@ class Player extends HTMLElement {
     const record = songs.get(this.#jobId);
     const isKnown = Boolean(record.result);
     const request = isKnown ? exactly(record) : record.request;
-    await this.#submit({ request, parent: isKnown ? { id: record.id, item: 0 } : record.parent, kind: isKnown ? "exact" : record.kind, files: uploadsOf(record) ?? {} });
+    await this.#submit({
+      request,
+      parent: isKnown ? { id: record.id, item: 0 } : record.parent,
+      kind: isKnown ? "exact" : record.kind,
+      files: uploadsOf(record) ?? {},
+    });
   }
 
   /** Lets the server make the chosen take once more in another format, and offers it when it is there. */
@@ -288,7 +343,11 @@ class Player extends HTMLElement {
     this.convert.hidden = isOwn;
     this.download.href = take.song?.url ?? address(path).href;
     const extension = address(path).pathname.split(".").pop();
-    const name = titleOf(jobs.byId.get(owner.id), songs.get(owner.id)).replace(/[^\p{L}\p{N} _-]/gu, "").trim().slice(0, 60) || "song";
+    const name =
+      titleOf(jobs.byId.get(owner.id), songs.get(owner.id))
+        .replace(/[^\p{L}\p{N} _-]/gu, "")
+        .trim()
+        .slice(0, 60) || "song";
     this.download.setAttribute("download", `${name} ${takeName(owner.item)}.${extension}`);
   }
 
@@ -310,17 +369,22 @@ class Player extends HTMLElement {
     this.playButton.disabled = !take?.audio;
     this.loop.setAttribute("aria-pressed", String(deck.loop));
     this.matched.setAttribute("aria-pressed", String(deck.matched));
-    for (const radio of this.takes.querySelectorAll("input")) radio.checked = Number(radio.value) === deck.current;
+    for (const radio of this.takes.querySelectorAll("input"))
+      radio.checked = Number(radio.value) === deck.current;
     const notes = { loading: t("player.loading"), gone: t("player.gone"), lost: t("player.lost"), ready: "" };
     const isMute = take?.state === "ready" && !take.song.peaks;
     setText(this.soundNote, isMute ? t("player.noPicture") : (notes[take?.state] ?? ""));
     for (const input of [this.from, this.to]) if (input !== document.activeElement) input.value = "";
     if (region) {
-      if (this.from !== document.activeElement) this.from.value = region.start.toFixed(2).replace(/\.?0+$/, "");
+      if (this.from !== document.activeElement)
+        this.from.value = region.start.toFixed(2).replace(/\.?0+$/, "");
       if (this.to !== document.activeElement) this.to.value = region.end.toFixed(2).replace(/\.?0+$/, "");
     }
     this.clear.hidden = !region;
-    setText(this.selectionText, region ? t("player.selected", { time: number(region.end - region.start, 1) }) : t("player.dragHint"));
+    setText(
+      this.selectionText,
+      region ? t("player.selected", { time: number(region.end - region.start, 1) }) : t("player.dragHint"),
+    );
     this.#showDownload();
     this.#showPosition();
     this.details.showTake(deck);
@@ -351,7 +415,9 @@ class Player extends HTMLElement {
   /** Keys without Ctrl that work wherever nothing is being typed. */
   #shortcut(event) {
     if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented || this.sound.hidden) return;
-    const isTyping = event.target.closest("input:not([type=radio], [type=checkbox]), textarea, select, dialog, [contenteditable]");
+    const isTyping = event.target.closest(
+      "input:not([type=radio], [type=checkbox]), textarea, select, dialog, [contenteditable]",
+    );
     if (isTyping || document.documentElement.dataset.shortcuts === "off") return;
     const isPressing = event.target.closest("button, a, summary, input");
     const take = Number(event.key) - 1;
@@ -365,7 +431,8 @@ class Player extends HTMLElement {
       i: () => this.#mark("start"),
       o: () => this.#mark("end"),
     };
-    const action = actions[event.key.toLowerCase()] ?? (this.deck.takes[take] && (() => this.#chooseTake(take)));
+    const action =
+      actions[event.key.toLowerCase()] ?? (this.deck.takes[take] && (() => this.#chooseTake(take)));
     if (!action || (event.key === " " && isPressing)) return;
     event.preventDefault();
     action();
@@ -386,7 +453,8 @@ function sublineOf(job, record) {
   if (created) parts.push(moment(created));
   if (record && record.kind !== "new") parts.push(t(`kind.${record.kind}`));
   const left = expiresIn(job);
-  if (left !== null) parts.push(left > 0 ? t("library.expiresIn", { time: span(left) }) : t("library.expired"));
+  if (left !== null)
+    parts.push(left > 0 ? t("library.expiresIn", { time: span(left) }) : t("library.expired"));
   return parts.join(" · ");
 }
 

@@ -32,13 +32,24 @@ export class ProgressBar {
     this.fill = el("div", { class: "bar-fill" });
     this.bar = el(
       "div",
-      { class: "bar", role: "progressbar", "aria-label": label, "aria-valuemin": "0", "aria-valuemax": "100" },
+      {
+        class: "bar",
+        role: "progressbar",
+        "aria-label": label,
+        "aria-valuemin": "0",
+        "aria-valuemax": "100",
+      },
       this.fill,
     );
     this.stage = el("span", { class: "stage" });
     this.percent = el("span", { class: "percent" });
     this.time = el("span", { class: "time-left" });
-    this.element = el("div", { class: "progress" }, this.bar, el("p", { class: "progress-text" }, this.stage, this.percent, this.time));
+    this.element = el(
+      "div",
+      { class: "progress" },
+      this.bar,
+      el("p", { class: "progress-text" }, this.stage, this.percent, this.time),
+    );
   }
 
   update(job) {

@@ -12,7 +12,12 @@ export class Recording {
     this.name = name;
     this.path = new Field(`${name}_path`, { placeholder: t("recording.path"), rows: 0 });
     const id = newId("file");
-    this.input = el("input", { type: "file", id, accept: "audio/*,video/mp4,.flac,.opus,.w64,.caf,.mka", change: () => this.#changed() });
+    this.input = el("input", {
+      type: "file",
+      id,
+      accept: "audio/*,video/mp4,.flac,.opus,.w64,.caf,.mka",
+      change: () => this.#changed(),
+    });
     this.chosen = el("span", { class: "file-name", dir: "auto" });
     this.remove = el("button", { type: "button", class: "quiet", hidden: true, click: () => this.clear() });
     this.remove.append(t("recording.remove"));

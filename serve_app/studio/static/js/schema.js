@@ -19,7 +19,11 @@ export function readFields(openapi) {
 
 function resolved(schema, openapi) {
   if (!schema.$ref) return schema;
-  const target = schema.$ref.split("/").slice(1).reduce((node, key) => node?.[key], openapi) ?? {};
+  const target =
+    schema.$ref
+      .split("/")
+      .slice(1)
+      .reduce((node, key) => node?.[key], openapi) ?? {};
   return { ...target, ...schema };
 }
 
@@ -48,7 +52,8 @@ function kindOf(variants) {
   const [first] = variants;
   if (variants.length > 1) {
     // A field with several types (a seed or a list of seeds) is written as text, which the server reads.
-    const isLong = variants.every((variant) => ["string", "array"].includes(variant.type)) && !first.items?.maximum;
+    const isLong =
+      variants.every((variant) => ["string", "array"].includes(variant.type)) && !first.items?.maximum;
     return { kind: isLong ? "long text" : "text", variant: { type: "string" } };
   }
   if (first.type === "boolean") return { kind: "flag", variant: first };

@@ -33,6 +33,13 @@ export function modelsFor(task) {
 /** The description of a field; a field that this server does not have is a plain text. */
 export function field(name) {
   return (
-    server.fields.get(name) ?? { name, kind: "text", default: "", nullable: true, description: "", options: null }
+    server.fields.get(name) ?? {
+      name,
+      kind: "text",
+      default: "",
+      nullable: true,
+      description: "",
+      options: null,
+    }
   );
 }

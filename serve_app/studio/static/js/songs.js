@@ -79,7 +79,11 @@ class Songs extends EventTarget {
   /** All songs as the text of a project file. */
   exported() {
     const songs = [...this.records.values()].sort((a, b) => a.created - b.created);
-    return JSON.stringify({ format: PROJECT, version: 1, exported: new Date().toISOString(), songs }, null, 1);
+    return JSON.stringify(
+      { format: PROJECT, version: 1, exported: new Date().toISOString(), songs },
+      null,
+      1,
+    );
   }
 
   /** Takes in the songs of a project file and returns their number. Throws Error where it is none. */
@@ -114,7 +118,10 @@ function isRecord(value) {
   const isParent = (thing) => thing === null || (isObject(thing) && typeof thing.id === "string");
   const isPlain = (thing) => thing === null || ["string", "number", "boolean"].includes(typeof thing);
   const isResult = (thing) =>
-    isObject(thing) && isObject(thing.metas) && Object.values(thing.metas).every(isPlain) && typeof thing.seed_value === "string";
+    isObject(thing) &&
+    isObject(thing.metas) &&
+    Object.values(thing.metas).every(isPlain) &&
+    typeof thing.seed_value === "string";
   return (
     isObject(value) &&
     /^[\w-]{1,64}$/.test(value.id) &&

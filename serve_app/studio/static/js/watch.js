@@ -40,7 +40,8 @@ class Jobs extends EventTarget {
     if (before && !isOpen(before) && isOpen(job)) return; // an answer that was overtaken by a newer one
     this.byId.set(job.job_id, { ...job, told_at: performance.now() });
     this.#announce(job.job_id);
-    if (before && isOpen(before) && !isOpen(job)) this.dispatchEvent(new CustomEvent("ended", { detail: job }));
+    if (before && isOpen(before) && !isOpen(job))
+      this.dispatchEvent(new CustomEvent("ended", { detail: job }));
   }
 
   /** Takes in a job that was just submitted, and looks at once how it stands. */
@@ -65,7 +66,7 @@ class Jobs extends EventTarget {
   async run() {
     addEventListener("online", () => this.#wake());
     document.addEventListener("visibilitychange", () => this.#wake());
-    for (let failures = 0; ; ) {
+    for (let failures = 0; ;) {
       try {
         await this.#look();
         this.#connect(true);

@@ -89,7 +89,8 @@ class Waveform extends HTMLElement {
     const seconds = this.#seconds;
     const { region } = this.#deck;
     if (seconds !== this.#shown?.seconds) this.#view = this.#whole;
-    const isSame = song === this.#shown?.song && seconds === this.#shown?.seconds && region === this.#shown?.region;
+    const isSame =
+      song === this.#shown?.song && seconds === this.#shown?.seconds && region === this.#shown?.region;
     if (song !== this.#shown?.song) this.#anchor = null;
     this.#shown = { song, seconds, region };
     if (!isSame) this.draw();
@@ -110,7 +111,10 @@ class Waveform extends HTMLElement {
     this.stage.setAttribute("aria-valuemin", "0");
     this.stage.setAttribute("aria-valuemax", this.#seconds.toFixed(1));
     this.stage.setAttribute("aria-valuenow", String(shown));
-    const place = t("player.positionOf", { position: clock(position, true), whole: clock(this.#seconds, true) });
+    const place = t("player.positionOf", {
+      position: clock(position, true),
+      whole: clock(this.#seconds, true),
+    });
     this.stage.setAttribute("aria-valuetext", place);
   }
 
@@ -215,7 +219,10 @@ class Waveform extends HTMLElement {
     const height = this.canvas.clientHeight;
     const seconds = this.#seconds;
     pen.fillStyle = colour("--room");
-    for (const [from, to] of [[0, this.#x(0)], [this.#x(seconds), width]]) {
+    for (const [from, to] of [
+      [0, this.#x(0)],
+      [this.#x(seconds), width],
+    ]) {
       if (seconds && to > from) pen.fillRect(from, AXIS_HEIGHT, to - from, height - AXIS_HEIGHT);
     }
     if (!seconds) return;
@@ -242,7 +249,10 @@ class Waveform extends HTMLElement {
     const middle = AXIS_HEIGHT + (height - AXIS_HEIGHT) / 2;
     pen.strokeStyle = colour("--edge");
     pen.lineWidth = 1.5;
-    for (const [from, to] of [[0, this.#x(0)], [this.#x(this.#seconds), width]]) {
+    for (const [from, to] of [
+      [0, this.#x(0)],
+      [this.#x(this.#seconds), width],
+    ]) {
       const at = (from + to) / 2;
       if (to - from < 16) continue;
       pen.beginPath();
@@ -271,7 +281,10 @@ class Waveform extends HTMLElement {
     const stop = Math.min(width, Math.ceil(this.#x(this.#seconds)));
     for (let x = start; x < stop; x += 1) {
       const first = Math.max(0, Math.floor(from * PEAKS_PER_SECOND + x * perPixel));
-      const last = Math.min(count, Math.max(first + 1, Math.floor(from * PEAKS_PER_SECOND + (x + 1) * perPixel)));
+      const last = Math.min(
+        count,
+        Math.max(first + 1, Math.floor(from * PEAKS_PER_SECOND + (x + 1) * perPixel)),
+      );
       let low = 0;
       let high = 0;
       for (let at = first; at < last; at += 1) {
@@ -289,7 +302,12 @@ class Waveform extends HTMLElement {
     const pen = sized(this.spectrum, width, this.spectrum.clientHeight);
     if (!spectrum) return;
     const left = this.#x(0);
-    const picture = pictureOf(spectrum, rgb(colour("--paper")), rgb(colour("--accent")), rgb(colour("--ink")));
+    const picture = pictureOf(
+      spectrum,
+      rgb(colour("--paper")),
+      rgb(colour("--accent")),
+      rgb(colour("--ink")),
+    );
     pen.imageSmoothingEnabled = true;
     pen.drawImage(picture, left, 0, this.#x(this.#seconds) - left, this.spectrum.clientHeight);
   }
@@ -318,7 +336,9 @@ function pictureOf(spectrum, paper, accent, ink) {
   const image = pen.createImageData(columns, rows);
   const palette = Array.from({ length: 256 }, (_, level) => {
     const share = level / 255;
-    return share < 0.65 ? mixed(paper, accent, (share / 0.65) ** 1.5) : mixed(accent, ink, (share - 0.65) / 0.35);
+    return share < 0.65
+      ? mixed(paper, accent, (share / 0.65) ** 1.5)
+      : mixed(accent, ink, (share - 0.65) / 0.35);
   });
   for (let column = 0; column < columns; column += 1) {
     for (let row = 0; row < rows; row += 1) {

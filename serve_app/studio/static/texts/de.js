@@ -18,13 +18,15 @@ const page = {
   "language.unknown": "Das Modell wählt",
   "dialog.close": "Schließen",
 
-  "connection.lost": "Die Verbindung zum Server ist unterbrochen. Ihre Aufträge laufen dort weiter; neuer Versuch …",
+  "connection.lost":
+    "Die Verbindung zum Server ist unterbrochen. Ihre Aufträge laufen dort weiter; neuer Versuch …",
   "connection.back": "Der Server ist wieder da.",
   "error.offline": "Der Server antwortet nicht.",
   "error.status": "Der Server hat mit einem Fehler geantwortet ({status}).",
 
   "key.title": "API-Schlüssel",
-  "key.why": "Dieser Server verlangt einen API-Schlüssel. Er bleibt in diesem Tab und wird vergessen, wenn der Tab geschlossen wird.",
+  "key.why":
+    "Dieser Server verlangt einen API-Schlüssel. Er bleibt in diesem Tab und wird vergessen, wenn der Tab geschlossen wird.",
   "key.use": "Schlüssel verwenden",
   "key.refused": "Der Server kennt diesen Schlüssel nicht.",
   "key.inUse": "In diesem Tab wird ein Schlüssel verwendet.",
@@ -37,7 +39,8 @@ const page = {
   "create.simple": "Einfach",
   "create.custom": "Eigene Angaben",
   "create.sentence": "Ihr Stück in einem Satz",
-  "create.sentenceExample": "Ein langsamer Walzer über die letzte Straßenbahn, gesungen von einem müden Trompeter",
+  "create.sentenceExample":
+    "Ein langsamer Walzer über die letzte Straßenbahn, gesungen von einem müden Trompeter",
   "create.cannotWrite":
     "Das Sprachmodell dieses Servers wurde nicht dafür trainiert, Stücke zu schreiben: Es nimmt Ihren Satz als Beschreibung.",
   "create.write": "Stück schreiben",
@@ -45,7 +48,8 @@ const page = {
   "create.written": "Geschrieben. Ändern Sie, was Sie möchten, und lassen Sie es dann spielen.",
   "create.makeAtOnce": "Sofort erstellen",
   "create.make": "Musik erstellen",
-  "create.captionExample": "Stil, Instrumente, Stimmung, Stimme: warmer Lo-Fi-House, staubiges Schlagzeug, Rhodes, ohne Eile",
+  "create.captionExample":
+    "Stil, Instrumente, Stimmung, Stimme: warmer Lo-Fi-House, staubiges Schlagzeug, Rhodes, ohne Eile",
   "create.thinking": "Nachdenken: Das Sprachmodell komponiert zuerst",
   "create.recordings": "Aufnahmen",
   "create.dropHint": "Eine Aufnahme lässt sich auch irgendwo auf die Seite ziehen.",
@@ -98,7 +102,8 @@ const page = {
   "recording.size": "{mb} MB",
   "recording.tooLarge": "Der Server nimmt höchstens {mb} MB an.",
   "drop.title": "Wofür ist diese Aufnahme?",
-  "drop.explained": "Eine Vorlage wird verändert, gecovert oder verlängert. Eine Referenz leiht nur ihren Klang und Stil.",
+  "drop.explained":
+    "Eine Vorlage wird verändert, gecovert oder verlängert. Eine Referenz leiht nur ihren Klang und Stil.",
   "drop.noAudio": "Diese Datei ist keine Aufnahme.",
 
   "songs.title": "Stücke",
@@ -168,14 +173,17 @@ const page = {
   "player.to": "Bis",
   "player.clear": "Auswahl aufheben",
   "player.selected": "{time} s ausgewählt",
-  "player.dragHint": "Ziehen Sie über die Wellenform, um einen Teil zu wählen, oder über ein Ende hinaus für mehr Musik.",
+  "player.dragHint":
+    "Ziehen Sie über die Wellenform, um einen Teil zu wählen, oder über ein Ende hinaus für mehr Musik.",
   "player.downloadAs": "Herunterladen als",
   "player.download": "Herunterladen",
   "player.convert": "In diesem Format erstellen",
   "player.loading": "Wird geladen …",
-  "player.gone": "Der Server hat dieses Stück gelöscht. Seine Angaben sind noch da, es lässt sich also wieder erstellen.",
+  "player.gone":
+    "Der Server hat dieses Stück gelöscht. Seine Angaben sind noch da, es lässt sich also wieder erstellen.",
   "player.lost": "Das Stück konnte nicht geladen werden; neuer Versuch …",
-  "player.noPicture": "Dieser Browser kann das Format nicht dekodieren. Laden Sie das Stück herunter, oder erstellen Sie es in einem anderen Format.",
+  "player.noPicture":
+    "Dieser Browser kann das Format nicht dekodieren. Laden Sie das Stück herunter, oder erstellen Sie es in einem anderen Format.",
   "player.notThere": "Dieses Stück ist nicht (oder nicht mehr) auf dem Server.",
   "player.tryAgain": "Noch einmal versuchen",
   "player.wasCancelled": "Dieser Auftrag wurde abgebrochen.",
@@ -194,14 +202,18 @@ const page = {
   "change.repainting": "{start} bis {end} wird neu gemacht; der Rest bleibt, wie er ist.",
   "change.extending": "{start} bis {end} wird gemacht: Das Stück wird länger.",
   "change.makeCover": "Cover erstellen",
-  "change.coverNote": "Dieselbe Melodie und Form mit anderen Worten, Stimmen oder Instrumenten. So lang wie das Stück.",
+  "change.coverNote":
+    "Dieselbe Melodie und Form mit anderen Worten, Stimmen oder Instrumenten. So lang wie das Stück.",
   "change.referenceNote": "Ein neues Stück, das Klang und Stil von diesem folgt. Öffnet sich in „Erstellen“.",
   "change.exactly": "Genau so noch einmal",
   "change.anew": "Mit anderem Startwert",
   "change.edit": "In „Erstellen“ bearbeiten",
-  "change.againNote": "Genau so: dieselben Startwerte, Worte und Komposition. Anderer Startwert: dieselben Wünsche, andere Musik.",
-  "change.madeElsewhere": "Dieses Stück wurde nicht in diesem Browser erstellt: Nur Worte, Angaben und Codes sind bekannt.",
-  "change.uploadGone": "Seine Aufnahme wurde von einer früheren Seite hochgeladen und muss in „Erstellen“ neu gewählt werden.",
+  "change.againNote":
+    "Genau so: dieselben Startwerte, Worte und Komposition. Anderer Startwert: dieselben Wünsche, andere Musik.",
+  "change.madeElsewhere":
+    "Dieses Stück wurde nicht in diesem Browser erstellt: Nur Worte, Angaben und Codes sind bekannt.",
+  "change.uploadGone":
+    "Seine Aufnahme wurde von einer früheren Seite hochgeladen und muss in „Erstellen“ neu gewählt werden.",
   "change.noModel": "Kein Musikmodell dieses Servers kann das.",
 
   "details.title": "Einzelheiten",
@@ -352,7 +364,8 @@ const help = {
   guidance_scale: "Wie stark das Musikmodell dem Text folgt. Turbo-Modelle beachten das nicht.",
   seed: "Derselbe Startwert macht dieselbe Musik; Stück i verwendet Startwert + i. Leer ist zufällig. Eine Liste mit Kommas gibt jedem Stück einen eigenen.",
   batch_size: "Wie viele Stücke entstehen; leer ist die Vorgabe des Servers.",
-  model: "Das Musikmodell (DiT). Modelle unterscheiden sich in ihren Aufgaben, ihren Schritten und darin, ob sie Führung kennen.",
+  model:
+    "Das Musikmodell (DiT). Modelle unterscheiden sich in ihren Aufgaben, ihren Schritten und darin, ob sie Führung kennen.",
   lm_model_path: "Das Sprachmodell, das Metadaten und Codes schreibt.",
   lm_backend: "Programm, das das Sprachmodell ausführt.",
   lm_temperature: "Temperatur der Auswahl; 0 nimmt immer das Wahrscheinlichste.",
@@ -361,7 +374,8 @@ const help = {
     "An: Die Führung gilt auch für die Metadaten. Die Urheber des Modells haben das abgeschaltet, weil es Texte verzerrt.",
   lm_negative_prompt: "Was die Führung vermeiden soll.",
   lm_top_k: "Nur aus den k wahrscheinlichsten Zeichen wählen; 0 oder leer schaltet das ab.",
-  lm_top_p: "Nur aus den wahrscheinlichsten Zeichen mit dieser Gesamtwahrscheinlichkeit wählen; 1 schaltet das ab.",
+  lm_top_p:
+    "Nur aus den wahrscheinlichsten Zeichen mit dieser Gesamtwahrscheinlichkeit wählen; 1 schaltet das ab.",
   lm_repetition_penalty: "Strafe für wiederholte Zeichen; 1 schaltet sie ab.",
   reference_audio_path:
     "Aufnahme, deren Klang und Stil das Stück folgt: ein Pfad in den Audioordnern des Servers oder ein Ergebnis dieses Servers (/v1/audio/…).",
@@ -371,29 +385,37 @@ const help = {
     "Cover und Übermalen arbeiten an einer Vorlage; das Hinzufügen, Herauslösen und Vervollständigen von Spuren kann nur ein Modell, das dafür gemacht ist.",
   instruction: "Anweisung an das Musikmodell. Die Vorgabe wird durch die der Aufgabe ersetzt.",
   repainting_start: "Wo das Übermalen beginnt, in Sekunden der Vorlage; negativ setzt neue Musik davor.",
-  repainting_end: "Wo das Übermalen endet, in Sekunden der Vorlage; leer ist ihr Ende, dahinter kommt neue Musik hinzu.",
+  repainting_end:
+    "Wo das Übermalen endet, in Sekunden der Vorlage; leer ist ihr Ende, dahinter kommt neue Musik hinzu.",
   audio_cover_strength: "Anteil der Schritte, die der Vorlage oder den Audiocodes folgen.",
-  shift: "Über 1 liegen mehr Schritte beim Rauschen, wo die Form entschieden wird; leer ist der Wert, mit dem das Modell trainiert wurde.",
+  shift:
+    "Über 1 liegen mehr Schritte beim Rauschen, wo die Form entschieden wird; leer ist der Wert, mit dem das Modell trainiert wurde.",
   timesteps: "Eine Folge von Zeitschritten von 1 (Rauschen) abwärts anstelle von Schritten und Verschiebung.",
   infer_method: "ODE folgt nur dem Modell; SDE gibt in jedem Schritt frisches Rauschen hinzu.",
-  use_adg: "An: Führung nach Winkeln statt angepasster projizierter Führung. Turbo-Modelle kennen beide nicht.",
+  use_adg:
+    "An: Führung nach Winkeln statt angepasster projizierter Führung. Turbo-Modelle kennen beide nicht.",
   cfg_interval_start: "Niedrigster Zeitschritt, bei dem die Führung gilt. Entrauscht wird von 1 nach 0.",
   cfg_interval_end: "Höchster Zeitschritt, bei dem die Führung gilt.",
   cover_noise_strength:
     "Über 0 beginnt das Entrauschen mit der Vorlage unter Rauschen: Das Stück bleibt näher an ihr. 0 beginnt mit reinem Rauschen.",
   repaint_mode:
     "In welchen Schritten die Vorlage außerhalb des Fensters wiederhergestellt wird: vorsichtig in allen, ausgewogen in der ersten Hälfte, frei in keinem.",
-  repaint_strength: "Beim ausgewogenen Übermalen: wie weit es sich von der Vorlage entfernen darf, von 0 (vorsichtig) bis 1 (frei).",
+  repaint_strength:
+    "Beim ausgewogenen Übermalen: wie weit es sich von der Vorlage entfernen darf, von 0 (vorsichtig) bis 1 (frei).",
   chunk_mask_mode: "Nur für Modelle für Spuren: ob sie am ganzen Stück oder nur am Fenster arbeiten.",
   global_caption: "Beschreibung des ganzen Stücks neben der der Spur, für Modelle für Spuren.",
   track_name: "Die Spur, die hinzukommt oder herausgelöst wird; leer wählt das Modell.",
   track_classes: "Die Spuren, mit denen die Vorlage vervollständigt wird.",
-  retake_variance: "Über 0 entsteht eine Abwandlung des Stücks zu diesem Startwert: Dieser Anteil seines Rauschens wird ausgetauscht.",
+  retake_variance:
+    "Über 0 entsteht eine Abwandlung des Stücks zu diesem Startwert: Dieser Anteil seines Rauschens wird ausgetauscht.",
   retake_seed: "Startwert der Abwandlung; leer ist zufällig.",
   sampling: "Die Version von ACE-Steps Verfahren, nach ihrem Monat. Die frühere wiederholt ältere Stücke.",
-  sampler_mode: "Heun fragt das Modell in jedem Schritt zweimal und folgt dem Mittel; das dauert doppelt so lange.",
-  velocity_norm_threshold: "Über 0 werden Geschwindigkeiten auf dieses Vielfache der Länge der Latents gekürzt; etwa 2,0. 0 setzt keine Grenze.",
-  velocity_ema_factor: "Anteil des vorigen Schritts an der Geschwindigkeit jedes Schritts; etwa 0,1. 0 schaltet das ab.",
+  sampler_mode:
+    "Heun fragt das Modell in jedem Schritt zweimal und folgt dem Mittel; das dauert doppelt so lange.",
+  velocity_norm_threshold:
+    "Über 0 werden Geschwindigkeiten auf dieses Vielfache der Länge der Latents gekürzt; etwa 2,0. 0 setzt keine Grenze.",
+  velocity_ema_factor:
+    "Anteil des vorigen Schritts an der Geschwindigkeit jedes Schritts; etwa 0,1. 0 schaltet das ab.",
   dcw_enabled: "Ob jeder Schritt im Wavelet-Bereich korrigiert wird (DCW). Leer ist, was zum Modell passt.",
   dcw_mode: "Die Bänder, die korrigiert werden: tiefe, hohe oder beide; pix korrigiert die Latents selbst.",
   dcw_scaler: "Stärke der Korrektur; sinnvoll bis 0,1.",
@@ -401,19 +423,23 @@ const help = {
   dcw_wavelet: "Das Wavelet, das die Bänder trennt.",
   latent_rescale: "Faktor der fertigen Latents vor dem Dekodieren; 1 lässt sie, wie sie sind.",
   latent_shift: "Was danach zu den fertigen Latents hinzukommt.",
-  cover_nofsq: "An: Ein Cover folgt den Latents seiner Vorlage und behält mehr von ihr. Aus: Es folgt ihren Audiocodes.",
-  flow_edit_morph: "An: Die Vorlage wird zum Stück aus Beschreibung und Liedtext und behält, was diese mit denen der Vorlage gemeinsam haben.",
+  cover_nofsq:
+    "An: Ein Cover folgt den Latents seiner Vorlage und behält mehr von ihr. Aus: Es folgt ihren Audiocodes.",
+  flow_edit_morph:
+    "An: Die Vorlage wird zum Stück aus Beschreibung und Liedtext und behält, was diese mit denen der Vorlage gemeinsam haben.",
   flow_edit_source_caption: "Beschreibung der Vorlage einer Verwandlung.",
   flow_edit_source_lyrics: "Liedtext der Vorlage einer Verwandlung.",
   flow_edit_n_min: "Anteil der ersten Schritte, die eine Verwandlung auslässt: Was sie entscheiden, bleibt.",
   flow_edit_n_max: "Anteil der Schritte, nach dem sich eine Verwandlung von der Vorlage löst.",
   flow_edit_n_avg: "Durchläufe je Schritt einer Verwandlung, deren Mittel sie folgt.",
-  enable_normalization: "An: Die Spitze jedes Stücks bekommt den Pegel unten. Aus: Ein Stück wird nur leiser gemacht, wo es übersteuern würde.",
+  enable_normalization:
+    "An: Die Spitze jedes Stücks bekommt den Pegel unten. Aus: Ein Stück wird nur leiser gemacht, wo es übersteuern würde.",
   normalization_db: "Die Spitze jedes Stücks, in dB unter Vollaussteuerung.",
   fade_in_duration: "Sekunden, in denen das Stück aus der Stille einblendet.",
   fade_out_duration: "Sekunden, in denen das Stück in die Stille ausblendet.",
   callback_url: "Eine Adresse (http oder https), die den Auftrag erhält, wenn er beendet ist.",
-  priority: "Aufträge mit höherem Vorrang sind zuerst an der Reihe. Über 0 nur mit einem Schlüssel, der das erlaubt.",
+  priority:
+    "Aufträge mit höherem Vorrang sind zuerst an der Reihe. Über 0 nur mit einem Schlüssel, der das erlaubt.",
 };
 
 const values = {

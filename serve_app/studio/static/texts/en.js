@@ -45,7 +45,8 @@ const page = {
   "create.written": "Written. Change what you like, then make it.",
   "create.makeAtOnce": "Make it right away",
   "create.make": "Make music",
-  "create.captionExample": "Genre, instruments, mood, voice: warm lo-fi house, dusty drums, Rhodes piano, no hurry",
+  "create.captionExample":
+    "Genre, instruments, mood, voice: warm lo-fi house, dusty drums, Rhodes piano, no hurry",
   "create.thinking": "Thinking: the language model composes first",
   "create.recordings": "Recordings",
   "create.dropHint": "You can also drop a recording anywhere on the page.",
@@ -76,7 +77,8 @@ const page = {
   "field.default": "Default: {value}.",
   "field.notANumber": "This is not a number.",
 
-  "lyrics.placeholder": "[Verse]\nYour words, with a tag in front of each section.\nEmpty means instrumental.",
+  "lyrics.placeholder":
+    "[Verse]\nYour words, with a tag in front of each section.\nEmpty means instrumental.",
   "lyrics.tags": "Section tags",
   "lyrics.intro": "Intro",
   "lyrics.verse": "Verse",
@@ -175,7 +177,8 @@ const page = {
   "player.loading": "Loading …",
   "player.gone": "The server has deleted this song. Its parameters are still here, so it can be made again.",
   "player.lost": "The song could not be loaded; trying again …",
-  "player.noPicture": "This browser cannot decode this format. Download the song, or make it in another format.",
+  "player.noPicture":
+    "This browser cannot decode this format. Download the song, or make it in another format.",
   "player.notThere": "This song is not on the server, or no longer.",
   "player.tryAgain": "Try again",
   "player.wasCancelled": "This job was cancelled.",
@@ -194,14 +197,18 @@ const page = {
   "change.repainting": "{start} to {end} is made anew; the rest stays as it is.",
   "change.extending": "{start} to {end} is made: the song becomes longer.",
   "change.makeCover": "Make a cover",
-  "change.coverNote": "The same melody and structure with other words, voices or instruments. As long as the song.",
+  "change.coverNote":
+    "The same melody and structure with other words, voices or instruments. As long as the song.",
   "change.referenceNote": "A new song that follows the timbre and style of this one. Opens in Create.",
   "change.exactly": "Again exactly",
   "change.anew": "Again with another seed",
   "change.edit": "Edit in Create",
-  "change.againNote": "Exactly: the same seeds, words and composition. Another seed: the same wishes, other music.",
-  "change.madeElsewhere": "This song was not made in this browser: only its words, facts and codes are known.",
-  "change.uploadGone": "Its recording was uploaded from an earlier page and has to be chosen again, in Create.",
+  "change.againNote":
+    "Exactly: the same seeds, words and composition. Another seed: the same wishes, other music.",
+  "change.madeElsewhere":
+    "This song was not made in this browser: only its words, facts and codes are known.",
+  "change.uploadGone":
+    "Its recording was uploaded from an earlier page and has to be chosen again, in Create.",
   "change.noModel": "No music model of this server can do this.",
 
   "details.title": "Details",
