@@ -1,7 +1,7 @@
 """The form of errors: it depends on the path alone, whichever part of the server refuses a request.
 
-The job API has paths of its own, and the studio's belong to it. All others belong to the ACE-Step API, also those that nothing serves, and
-so do all behind its prefix.
+The job API has paths of its own, and the studio's count as such. All others belong to the ACE-Step API, also
+those that nothing serves, and so do all behind its prefix.
 """
 
 import re
