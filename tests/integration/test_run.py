@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -21,6 +22,8 @@ import soundfile
 import yaml
 
 from benchmarks.adherence import answered, order, requests, score
+from configs.settings import PROJECT_ROOT
+from tests.integration.conftest import OpenStudio
 from tests.live_server import embedded_config
 from tests.ports import free_port
 from tests.server_logs import tracebacks_in
@@ -40,6 +43,8 @@ ABSURD = (
     "]}>'\"`\\" * 500,
 )
 """Texts that no song has. They are asked about at temperatures from 0.1 on, ten times as high each."""
+README_PICTURE = PROJECT_ROOT / "docs" / "pictures" / "studio.png"
+"""The screenshot of the studio. With RENEW_PICTURES=1 the tests make it anew."""
 
 
 def processes_with(mark: str) -> list[str]:
@@ -125,6 +130,27 @@ def test_one_command_makes_a_song_and_goes_on_serving(run: Run) -> None:
     assert "ready after" in run.shown
     assert str(run.folder / "song.mp3") in run.shown
     assert httpx.get(f"{run.url}/ready", timeout=30).status_code == httpx.codes.OK
+
+
+def test_the_page_that_it_names_makes_a_song(run: Run, open_studio: OpenStudio, tmp_path: Path) -> None:
+    (address,) = re.findall(rf"^ *({re.escape(run.url)}/)$", run.shown, re.MULTILINE)
+    studio = open_studio(address, viewport={"width": 1440, "height": 900}, color_scheme="light")
+    studio.go()
+    studio.custom()
+    studio.fill(
+        caption="slow piano waltz with soft strings, in no hurry",
+        lyrics="[Intro]\n\n[Verse]\nThe last tram sings along the rails\n\n[Outro]",
+        audio_duration="24",
+        bpm="84",
+        seed="7",
+    )
+    studio.field("thinking").get_by_role("checkbox").check()
+    studio.until_playable(studio.make())
+    studio.drag_on_waveform(9, 15, 24)
+    studio.page.mouse.move(0, 0)
+    picture = README_PICTURE if os.environ.get("RENEW_PICTURES") else tmp_path / README_PICTURE.name
+    studio.page.screenshot(path=picture)
+    assert picture.stat().st_size > 20_000
 
 
 def test_songs_of_the_embedded_model_follow_their_words(run: Run) -> None:

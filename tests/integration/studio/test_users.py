@@ -2,7 +2,6 @@
 
 import re
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.integration.conftest import OpenStudio
@@ -80,11 +79,10 @@ def test_two_users_do_not_see_each_other(open_studio: OpenStudio, guarded: Guard
     expect(alice.page.get_by_text("a song of Alice's")).to_have_count(0)
 
 
-@pytest.mark.parametrize("prefix", ["/music", "/a/deep/one"])
 def test_behind_tls_and_under_a_prefix_songs_are_made_and_heard(
-    open_studio: OpenStudio, guarded: GuardedServer, prefix: str
+    open_studio: OpenStudio, guarded: GuardedServer
 ) -> None:
-    with reverse_proxy(str(guarded.anonymous.base_url), prefix, tls=True) as proxy:
+    with reverse_proxy(str(guarded.anonymous.base_url), "/studios/music", tls=True) as proxy:
         studio = open_studio(proxy.url, ignore_https_errors=True)
         studio.page.goto(studio.address)
         enter_key(studio, key_of(guarded.alice))

@@ -53,6 +53,7 @@ async def test_models(http: httpx.AsyncClient) -> None:
     assert (models["max_duration"], models["lm_max_duration"]) == (20.0, 20)
     assert (models["default_batch_size"], models["max_batch_size"]) == (2, 8)
     assert models["max_upload_bytes"] == 4_000_000
+    assert (models["result_seconds"], models["record_seconds"]) == (24 * 3600, 7 * 24 * 3600)
 
 
 async def test_every_dit_is_listed_with_its_own_abilities(
