@@ -2,6 +2,7 @@
 
 import { ApiError, address } from "./api.js";
 import { el, newId, setText } from "./dom.js";
+import { formatOf } from "./download.js";
 import { Field } from "./field.js";
 import { clock, titleOf } from "./format.js";
 import { t } from "./i18n.js";
@@ -241,7 +242,7 @@ class Change extends HTMLElement {
     const values = Object.fromEntries(
       Object.entries(panel.fields).map(([name, field]) => [name, field.value]),
     );
-    const format = this.#record?.request?.audio_format ?? formatOf(this.#source);
+    const format = formatOf(this.#deck.take);
     const facts = {
       bpm: metas.bpm,
       key_scale: metas.keyscale,
@@ -320,11 +321,6 @@ class Change extends HTMLElement {
     };
     this.dispatchEvent(new CustomEvent("edit", { bubbles: true, detail: { request, origin } }));
   }
-}
-
-function formatOf(path) {
-  const extension = path.split(".").pop();
-  return { m4a: "aac" }[extension] ?? extension;
 }
 
 customElements.define("studio-change", Change);

@@ -67,6 +67,9 @@ export class Deck extends EventTarget {
     for (const event of ["play", "pause", "ended", "loadedmetadata"]) {
       take.audio.addEventListener(event, () => this.#tell());
     }
+    take.audio.addEventListener("ended", () => {
+      if (this.loop && take === this.take) this.play();
+    });
     this.#setVolumes();
   }
 
