@@ -1,6 +1,6 @@
 // Fetching a song and measuring it: decoded by the browser, measured by the worker.
 
-import { ApiError, address, send } from "./api.js";
+import { ApiError, address, bodyOf, send } from "./api.js";
 import { t } from "./i18n.js";
 
 /** Samples per second that a song is decoded to for measuring; it plays from the original file. */
@@ -58,7 +58,7 @@ async function measure(path) {
 /** The file of a song. The signed path opens it without a key, and a storage elsewhere must not see the key. */
 async function songFile(path) {
   const url = address(path);
-  if (!url.searchParams.has("token")) return (await send(path)).blob();
+  if (!url.searchParams.has("token")) return bodyOf(await send(path), "blob");
   let response;
   try {
     response = await fetch(url);
@@ -66,7 +66,7 @@ async function songFile(path) {
     throw new ApiError(0, t("error.offline"));
   }
   if (!response.ok) throw new ApiError(response.status, t("error.status", { status: response.status }));
-  return response.blob();
+  return bodyOf(response, "blob");
 }
 
 function asked(channels, rate) {

@@ -70,12 +70,21 @@ async function errorOf(response) {
   return new ApiError(status, detail ?? t("error.status", { status: response.status }), retryAfter);
 }
 
+/** Reads the body of a response. Throws ApiError where the connection breaks before its end. */
+export async function bodyOf(response, form = "json") {
+  try {
+    return await response[form]();
+  } catch {
+    throw new ApiError(0, t("error.offline"));
+  }
+}
+
 export async function getJson(path, options) {
-  return (await send(path, options)).json();
+  return bodyOf(await send(path, options));
 }
 
 export async function postJson(path, value, options = {}) {
-  return (await send(path, { ...options, method: "POST", body: JSON.stringify(value) })).json();
+  return bodyOf(await send(path, { ...options, method: "POST", body: JSON.stringify(value) }));
 }
 
 /**
@@ -96,7 +105,7 @@ export async function submitJob(request, files = {}) {
   for (let attempt = 1; ; attempt += 1) {
     try {
       const response = await send("v1/music/generate", { method: "POST", body, headers });
-      return (await response.json()).job_id;
+      return (await bodyOf(response)).job_id;
     } catch (error) {
       if (error.status !== 0 || attempt === 4) throw error;
       await pause(attempt * 700);

@@ -9,7 +9,7 @@ import { t } from "./i18n.js";
 import { makeSong, uploadsOf } from "./making.js";
 import { anew, exactly, wishes } from "./requests.js";
 import { Seed } from "./seed.js";
-import { modelsFor, server } from "./server.js";
+import { modelsFor, musicModel, server } from "./server.js";
 import { songs } from "./songs.js";
 
 const KINDS = ["part", "cover", "reference", "again"];
@@ -239,6 +239,8 @@ class Change extends HTMLElement {
 
   #submitTask(panel, kind, window) {
     const { metas = {} } = this.#job.result;
+    const model = panel.fields.model?.shown ?? panel.able[0];
+    const { default_steps: steps } = musicModel(model);
     const values = Object.fromEntries(
       Object.entries(panel.fields).map(([name, field]) => [name, field.value]),
     );
@@ -253,9 +255,10 @@ class Change extends HTMLElement {
       task_type: panel.task,
       src_audio_path: this.#source,
       audio_format: format,
-      model: panel.able[0],
       ...facts,
       ...values,
+      model,
+      ...(steps === server.fields.get("inference_steps")?.default ? {} : { inference_steps: steps }),
       ...window,
       ...panel.seed.request,
     };

@@ -4,6 +4,7 @@
 import { ApiError, postJson } from "./api.js";
 import { el, newId, setText } from "./dom.js";
 import { Field } from "./field.js";
+import { metre } from "./format.js";
 import { INSTRUMENTAL, Lyrics } from "./lyrics.js";
 import { languageName, t } from "./i18n.js";
 import { makeSong } from "./making.js";
@@ -21,6 +22,8 @@ const GUIDANCE = ["guidance_scale", "use_adg", "cfg_interval_start", "cfg_interv
 class Create extends HTMLElement {
   /** The song that the form's wishes came from, as `{id, item}` and the kind of what is made from it. */
   #origin = null;
+  /** The music model that the number of steps suits. */
+  suited = musicModel("");
 
   connectedCallback() {
     if (this.form) return;
@@ -224,14 +227,18 @@ class Create extends HTMLElement {
     for (const part of [this.thinking, this.recordingsBlock, this.advanced]) part.hidden = isSimple;
     setText(this.write, t(isWritten ? "create.writeAgain" : "create.write"));
     setText(this.make, t(isSimple && !isWritten ? "create.makeAtOnce" : "create.make"));
-    this.#showWhatTheModelIgnores();
+    this.#followTheModel();
     clearTimeout(this.keeping);
     this.keeping = setTimeout(() => this.#keep(), 300);
   }
 
-  /** Marks the fields that have no effect with the chosen music model. */
-  #showWhatTheModelIgnores() {
+  /** Gives the steps the number that suits the chosen music model, and marks the fields that it ignores. */
+  #followTheModel() {
     const model = musicModel(this.fields.get("model").value);
+    const steps = this.fields.get("inference_steps");
+    const isOfTheLastModel = steps?.shown === this.suited.default_steps;
+    if (model !== this.suited && isOfTheLastModel) steps.value = model.default_steps;
+    this.suited = model;
     const ignored = [
       ...(model.takes_guidance ? [] : GUIDANCE),
       ...(model.takes_timesteps ? [] : ["timesteps"]),
@@ -330,7 +337,7 @@ class Create extends HTMLElement {
     try {
       const song = await postJson(path, wish);
       const { caption, lyrics, vocal_language: language, ...facts } = song;
-      this.#fill({ caption, lyrics, ...facts });
+      this.#fill({ caption, lyrics, ...facts, time_signature: metre(song.time_signature) });
       const isSung = !this.lyrics.instrumental.checked && language !== "unknown";
       if (isSung) this.fields.get("vocal_language").value = language;
       setText(remarks, [t("create.written"), ...song.notes].join(" "));

@@ -2,7 +2,7 @@
 // there is a result it shows what was asked for.
 
 import { el } from "./dom.js";
-import { clock, moment, number } from "./format.js";
+import { clock, metre, moment, number } from "./format.js";
 import { fieldLabel, languageName, t, valueLabel } from "./i18n.js";
 
 const LONG_TEXT = 600;
@@ -44,7 +44,7 @@ class Details extends HTMLElement {
       [fieldLabel("audio_duration"), metas.duration && clock(metas.duration, true)],
       [fieldLabel("bpm"), metas.bpm],
       [fieldLabel("key_scale"), metas.keyscale],
-      [fieldLabel("time_signature"), metas.timesignature],
+      [fieldLabel("time_signature"), metre(metas.timesignature)],
       [t("details.genres"), metas.genres],
       [fieldLabel("seed"), result.seed_value],
       [fieldLabel("model"), result.dit_model],

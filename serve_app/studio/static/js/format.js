@@ -50,6 +50,13 @@ export function titleOf(job, record) {
   return first || (created ? t("title.ofTime", { time: moment(created) }) : t("title.unknown"));
 }
 
+const METRES = { 2: "2/4", 3: "3/4", 4: "4/4", 6: "6/8" };
+
+/** A time signature as musicians write it; the language model writes "3" for "3/4". */
+export function metre(text) {
+  return METRES[text] ?? text;
+}
+
 /** The letter of a song of a batch: A, B, C, … */
 export function takeName(item) {
   return item < 26 ? String.fromCharCode(65 + item) : String(item + 1);

@@ -16,6 +16,15 @@ const PROJECT = "acestep-studio";
 class Songs extends EventTarget {
   #records = null;
 
+  constructor() {
+    super();
+    // Another tab of the same user remembered something.
+    addEventListener("storage", () => {
+      this.#records = null;
+      this.#tell();
+    });
+  }
+
   get records() {
     if (!this.#records) {
       this.#records = new Map();

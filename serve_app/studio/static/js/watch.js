@@ -1,7 +1,7 @@
 // Watches the jobs of this user. A browser opens six connections to a server, so only two jobs are followed by
 // event streams, those that end first; the lists of queued and of running jobs tell about all others.
 
-import { ApiError, getJson, pause, send } from "./api.js";
+import { ApiError, bodyOf, getJson, pause, send } from "./api.js";
 import { readEvents } from "./events.js";
 
 const STREAMS = 2;
@@ -59,7 +59,7 @@ class Jobs extends EventTarget {
   /** Cancels a job. Throws ApiError. */
   async cancel(jobId) {
     const answer = await send(`v1/jobs/${encodeURIComponent(jobId)}`, { method: "DELETE" });
-    this.take(await answer.json());
+    this.take(await bodyOf(answer));
   }
 
   /** Watches until the page is closed. */

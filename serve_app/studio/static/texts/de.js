@@ -226,7 +226,7 @@ const page = {
   "details.loudness": "Lautheit",
 
   "history.title": "Verlauf",
-  "history.ofTake": "von {take}",
+  "history.ofTake": "aus {take}",
   "kind.new": "Neues Stück",
   "kind.again": "Noch einmal, anderer Startwert",
   "kind.exact": "Genau so noch einmal",

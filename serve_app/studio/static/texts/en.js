@@ -221,7 +221,7 @@ const page = {
   "details.loudness": "Loudness",
 
   "history.title": "History",
-  "history.ofTake": "of {take}",
+  "history.ofTake": "from {take}",
   "kind.new": "New song",
   "kind.again": "Again, other seed",
   "kind.exact": "Again, exactly",
