@@ -108,7 +108,7 @@ class Library extends HTMLElement {
       const page = await getJson(`v1/jobs?limit=${PAGE}${status}${cursor}`);
       for (const job of page.jobs) {
         jobs.take(job);
-        if (!isOpen(job)) songs.finish(job);
+        if (!isOpen(job) && songs.get(job.job_id)) songs.finish(job);
       }
       this.#cursor = page.next_cursor;
       setText(this.note, "");

@@ -199,7 +199,7 @@ function listen({ create, player, library }) {
     document.title = length ? `(${length}) ${t("app.name")}` : t("app.name");
   });
   jobs.addEventListener("ended", ({ detail: job }) => {
-    songs.finish(job);
+    if (songs.get(job.job_id)) songs.finish(job);
     const title = titleOf(job, songs.get(job.job_id));
     if (job.job_id !== player.jobId) say(t(`ended.${job.status}`, { title }));
   });
