@@ -4,6 +4,7 @@ import { locale, t } from "./i18n.js";
 
 /** Seconds as minutes and seconds: 83.4 → "1:23"; with `tenths` "1:23.4". Before zero with a minus sign. */
 export function clock(seconds, tenths = false) {
+  if (!Number.isFinite(seconds)) return String(seconds); // a project file may hold anything
   const unit = tenths ? 10 : 1;
   const whole = Math.round(Math.abs(seconds) * unit) / unit;
   const minutes = Math.floor(whole / 60);

@@ -33,14 +33,16 @@ export function changeLanguage(code) {
  * object with the forms `one` and `other`, from which `count` chooses.
  */
 export function t(key, values = {}) {
-  let text = texts.page[key] ?? EN.page[key] ?? key;
+  let text = own(texts.page, key) ?? own(EN.page, key) ?? key;
   if (typeof text === "object") text = text[plural.select(values.count)] ?? text.other;
-  return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+  return text.replace(/\{(\w+)\}/g, (whole, name) =>
+    Object.hasOwn(values, name) ? String(values[name]) : whole,
+  );
 }
 
 /** Returns the label of a field of the API. A field that the texts do not know yet shows its own name. */
 export function fieldLabel(name) {
-  return texts.fields[name] ?? EN.fields[name] ?? capitalized(name.replaceAll("_", " "));
+  return own(texts.fields, name) ?? own(EN.fields, name) ?? capitalized(name.replaceAll("_", " "));
 }
 
 /**
@@ -73,6 +75,11 @@ export function languageName(code) {
   } catch {
     return code;
   }
+}
+
+/** What an object itself has under a name. Names come from files, too, and each object inherits "constructor". */
+function own(object, name) {
+  return Object.hasOwn(object, name) ? object[name] : undefined;
 }
 
 function capitalized(text) {

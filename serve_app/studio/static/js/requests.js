@@ -27,11 +27,11 @@ export function anew(record) {
  * its result, so that the language model chooses nothing anew. `item` asks for that song of the batch alone.
  */
 export function exactly(record, item = null) {
-  const { metas = {}, seed_value = "", audio_codes = [], count = 1 } = record.result ?? {};
+  const { metas = {}, seed_value = "", audio_codes, count = 1 } = record.result ?? {};
   const request = without(wishes(record), WRITING);
   const pick = (list) => (item === null ? list : [list[item]]);
-  const codes = pick(audio_codes ?? []);
-  const seeds = pick(seed_value.split(", ").filter(Boolean));
+  const codes = pick(Array.isArray(audio_codes) ? audio_codes : []);
+  const seeds = pick(String(seed_value).split(", ").filter(Boolean));
   const isOnSource = Boolean(request.task_type && request.task_type !== "text2music");
   const isGiven = codes.length && codes.every(Boolean);
   return {

@@ -55,6 +55,6 @@ function lastSeed() {
   const newest = [...songs.records.values()]
     .filter((record) => record.result?.seed_value)
     .reduce((a, b) => (a && a.created > b.created ? a : b), null);
-  const seed = newest?.result.seed_value.split(", ")[0];
+  const seed = newest && String(newest.result.seed_value).split(", ")[0];
   return seed ?? String(crypto.getRandomValues(new Uint32Array(1))[0] % SEEDS);
 }

@@ -127,10 +127,7 @@ function isRecord(value) {
   const isParent = (thing) => thing === null || (isObject(thing) && typeof thing.id === "string");
   const isPlain = (thing) => thing === null || ["string", "number", "boolean"].includes(typeof thing);
   const isResult = (thing) =>
-    isObject(thing) &&
-    isObject(thing.metas) &&
-    Object.values(thing.metas).every(isPlain) &&
-    typeof thing.seed_value === "string";
+    isObject(thing) && isObject(thing.metas) && Object.values(thing.metas).every(isPlain);
   return (
     isObject(value) &&
     /^[\w-]{1,64}$/.test(value.id) &&
