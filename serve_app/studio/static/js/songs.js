@@ -7,6 +7,7 @@ import { readJson, settingNames, writeJson, writeSetting } from "./settings.js";
 const MOST_SONGS = 400;
 const LONGEST_CODES = 60_000;
 const PROJECT = "acestep-studio";
+const KINDS = ["new", "again", "exact", "repaint", "extend", "cover", "reference", "format"];
 
 /**
  * A record is `{id, parent, kind, request, created, result}`. `parent` is `{id, item}` or null; `kind` is "new",
@@ -100,7 +101,9 @@ class Songs extends EventTarget {
     const project = JSON.parse(text);
     if (project?.format !== PROJECT || !Array.isArray(project.songs)) throw new Error("not a project");
     const records = project.songs.filter(isRecord);
-    for (const record of records) this.remember(record);
+    for (const record of records) {
+      this.remember({ ...record, kind: KINDS.includes(record.kind) ? record.kind : "new" });
+    }
     return records.length;
   }
 
