@@ -6,7 +6,9 @@ import { readEvents } from "./events.js";
 
 const STREAMS = 2;
 const BUSY_SECONDS = 2;
-const IDLE_SECONDS = 15;
+const IDLE_SECONDS = 4;
+/** Newest jobs that are looked at while none is open: short ones may begin and end between two looks. */
+const NEWEST = 5;
 const LONGEST_RETRY_SECONDS = 10;
 const OPEN_STATES = ["running", "queued"];
 
@@ -104,7 +106,8 @@ class Jobs extends EventTarget {
         this.#announce(jobId);
       }
     }
-    this.#followTheFirst();
+    if (this.open.length) this.#followTheFirst();
+    else (await getJson(`v1/jobs?limit=${NEWEST}`)).jobs.forEach((job) => this.take(job));
   }
 
   #followTheFirst() {
