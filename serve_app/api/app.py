@@ -14,6 +14,7 @@ from serve_app.api.access.audio_tokens import AudioTokens
 from serve_app.api.access.callers import Callers
 from serve_app.api.access.capacity import Slots
 from serve_app.api.access.guard import add_guard
+from serve_app.api.document import DOCUMENT, CompressedDocument
 from serve_app.api.downloads import Downloads
 from serve_app.api.errors import add_error_handlers, error_responses
 from serve_app.api.intake.body import BodyReader
@@ -63,6 +64,7 @@ def create_app(
         title="acestep-serve",
         version="1",
         description="Music by ACE-Step 1.5: submit a job, poll it, download the songs.",
+        openapi_url=DOCUMENT,
         lifespan=_running(submission, while_running),
     )
     slots = Slots(settings.api.open_requests)
@@ -89,6 +91,7 @@ def create_app(
         slots,
     )
     add_error_handlers(app, refusal)
+    app.add_middleware(CompressedDocument)
     app.add_middleware(Doors, inner=release_task)
     add_guard(app, settings.api.cors_origins, settings.api.hosts)
     app.add_middleware(Prefix)

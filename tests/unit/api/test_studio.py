@@ -220,6 +220,15 @@ async def test_the_page_is_not_part_of_the_api_document(http: httpx.AsyncClient)
     assert not [path for path in paths if path == "/" or path.startswith("/studio")]
 
 
+async def test_the_api_document_is_compressed_because_the_page_loads_it(http: httpx.AsyncClient) -> None:
+    plain = await http.get("/openapi.json")
+    compressed = await http.get("/openapi.json", headers={"Accept-Encoding": "gzip"})
+    assert "content-encoding" not in plain.headers
+    assert compressed.headers["content-encoding"] == "gzip"
+    assert int(compressed.headers["content-length"]) < len(plain.content) / 4
+    assert compressed.json() == plain.json()
+
+
 def test_all_files_together_are_small() -> None:
     sizes = {name: len(gzip.compress(file.plain.content, 9)) for name, file in FILES.items()}
     assert sum(sizes.values()) <= SIZE_LIMIT, sizes
