@@ -3,6 +3,7 @@
 Where STUDIO_PICTURES names a folder the pictures are kept there, otherwise in pytest's temporary one.
 """
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,11 +21,7 @@ THEMES = ("light", "dark")
 SIZE_LIMIT = 250_000
 """Bytes of everything that a cold start loads, compressed, without songs."""
 LONG_TASK_MS = 100
-WATCH_LONG_TASKS = """
-globalThis.longTasks = [];
-new PerformanceObserver((list) => longTasks.push(...list.getEntries().map((task) => task.duration)))
-  .observe({ type: "longtask", buffered: true });
-"""
+"""Time after which a user notices that the page does not answer."""
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +64,7 @@ def views(studio: Studio, song: str) -> Iterator[str]:
     studio.custom()
     yield "create-custom"
     for fold in studio.create.locator("details").all():
-        fold.evaluate("(details) => { details.open = true }")
+        fold.evaluate("(details) => { details.open = true; details.scrollIntoView() }")
     yield "create-advanced"
     for fold in studio.create.locator("details").all():
         fold.evaluate("(details) => { details.open = false }")
@@ -83,25 +80,17 @@ def views(studio: Studio, song: str) -> Iterator[str]:
     studio.listen.get_by_role("radio", name="Repaint or extend").check(force=True)
     page.evaluate("() => { location.hash = '#/songs' }")
     yield "songs"
-    page.get_by_role("button", name="Keyboard").click()
-    yield "keyboard"
-    page.keyboard.press("Escape")
+    if (button := page.get_by_role("button", name="Keyboard")).is_visible():
+        button.click()
+        yield "keyboard"
+        page.keyboard.press("Escape")
 
 
-def test_no_view_has_a_barrier(themed: Studio, song: str) -> None:
-    found = {}
-    # The narrow page shows one view at a time, the wide one all of them.
-    for width, height in (WIDTHS["phone"], WIDTHS["laptop"]):
-        themed.page.set_viewport_size({"width": width, "height": height})
-        for view in views(themed, song):
-            results = Axe().run(themed.page, options={"resultTypes": ["violations"]})
-            if results.violations_count:
-                found[view, width] = results.generate_report()
-    assert not found, "\n".join(map(str, found.items()))
-
-
-def test_every_view_is_photographed(themed: Studio, song: str, pictures: Path) -> None:
+def test_every_view_fits_has_no_barrier_and_is_photographed(
+    themed: Studio, song: str, pictures: Path
+) -> None:
     theme = themed.page.evaluate("() => document.documentElement.dataset.shown")
+    barriers = {}
     for name, (width, height) in WIDTHS.items():
         themed.page.set_viewport_size({"width": width, "height": height})
         for view in views(themed, song):
@@ -110,7 +99,13 @@ def test_every_view_is_photographed(themed: Studio, song: str, pictures: Path) -
                 "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
             )
             assert overflow <= 0, f"{view} is {overflow} pixels wider than a {name}"
-    assert len(list(pictures.glob(f"*-{theme}.png"))) == 7 * len(WIDTHS)
+            if name != "laptop":  # A phone shows one of its panes, a wall the same with more room.
+                continue
+            results = Axe().run(themed.page, options={"resultTypes": ["violations"]})
+            if results.violations_count:
+                barriers[view] = results.generate_report()
+    assert not barriers, "\n".join(map(str, barriers.items()))
+    assert len(list(pictures.glob(f"*-{theme}.png"))) == 7 * len(WIDTHS) - 1  # A phone has no keyboard.
 
 
 def test_a_start_is_small_and_quick(browser: Browser, server: Client) -> None:
@@ -134,25 +129,38 @@ def test_a_start_is_small_and_quick(browser: Browser, server: Client) -> None:
         assert sum(sizes) <= SIZE_LIMIT
 
 
-def test_twenty_jobs_do_not_make_the_page_slow(open_studio: OpenStudio, server: Client) -> None:
-    """Times of the page's own work are compared with those of the same page at rest, on the same machine."""
-    jobs = [server.submit(caption=f"song {number}", audio_duration=20, batch_size=1) for number in range(20)]
+def longest_tasks(trace: bytes) -> list[float]:
+    """Return the processor time of each task of the page's thread, longest first, in milliseconds."""
+    events = json.loads(trace)["traceEvents"]
+    threads = {
+        (event["pid"], event["tid"]): event["args"]["name"]
+        for event in events
+        if event["ph"] == "M" and event["name"] == "thread_name"
+    }
+    return sorted(
+        (
+            event.get("tdur", 0) / 1_000
+            for event in events
+            if event["ph"] == "X"
+            and event["name"] in {"RunTask", "ThreadControllerImpl::RunTask"}
+            and threads.get((event["pid"], event["tid"])) == "CrRendererMain"
+        ),
+        reverse=True,
+    )
+
+
+def test_no_task_is_long_while_twenty_jobs_are_live(
+    browser: Browser, open_studio: OpenStudio, server: Client
+) -> None:
+    """Processor time is counted, because other work on the machine stretches the time on the clock."""
+    jobs = [server.submit(caption=f"song {number}", audio_duration=120, batch_size=2) for number in range(20)]
     studio = open_studio(str(server.http.base_url))
-    studio.page.add_init_script(WATCH_LONG_TASKS)
-    session = studio.page.context.new_cdp_session(studio.page)
-    session.send("Performance.enable")
-
-    def busy() -> float:
-        metrics = session.send("Performance.getMetrics")["metrics"]
-        return float(next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration"))
-
+    browser.start_tracing(page=studio.page, categories=["toplevel"])
     studio.go("#/songs")
     expect(studio.row(jobs[-1]).first).to_be_attached()
-    studio.page.evaluate("() => { longTasks.length = 0 }")
-    before = busy()
-    studio.page.wait_for_timeout(5_000)
-    tasks = studio.page.evaluate("() => longTasks")
-    share = (busy() - before) / 5
+    studio.page.wait_for_timeout(4_000)
+    tasks = longest_tasks(browser.stop_tracing())
     server.cancel_all()
-    print(f"\ntwenty jobs: the page works {share:.1%} of the time; its long tasks: {tasks} ms")
-    assert share < 0.5
+    print(f"\ntwenty live jobs: of {len(tasks):,} tasks the longest take {tasks[:3]} ms")
+    assert len(tasks) > 100
+    assert tasks[0] <= LONG_TASK_MS

@@ -162,7 +162,7 @@ def test_ranges_defaults_and_help_are_those_of_the_server(studio: Studio, server
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("bpm", "7"), ("key_scale", "H major"), ("timesteps", "0.1, 0.9")]
+    ("name", "value"), [("bpm", "7"), ("audio_duration", "601"), ("timesteps", "0.1, 0.9")]
 )
 def test_what_is_wrong_is_said_beside_the_field(
     studio: Studio, server: Client, name: str, value: str

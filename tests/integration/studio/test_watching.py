@@ -24,7 +24,7 @@ def test_a_job_is_watched_to_its_end(studio: Studio, server: Client) -> None:
         }"""
     )
     studio.custom()
-    studio.fill(caption="watched", audio_duration="60", batch_size="2")
+    studio.fill(caption="watched", audio_duration="120", batch_size="2")
     studio.field("thinking").get_by_role("checkbox").check()
     job_id = studio.make()
     expect(studio.row(job_id).or_(studio.player(job_id)).first).to_be_attached()
@@ -60,12 +60,15 @@ def test_twenty_jobs_at_once_show_where_they_are(studio: Studio, server: Client)
 
 
 def test_a_reload_in_the_middle_changes_nothing(studio: Studio, server: Client) -> None:
+    before = [server.submit(**LONG) for _ in range(3)]
     studio.custom()
-    studio.fill(caption="reloaded", audio_duration="120", batch_size="1")
+    studio.fill(caption="reloaded", audio_duration="5", batch_size="1")
     job_id = studio.make()
     studio.page.reload()
     studio.ready()
-    expect(studio.player(job_id)).to_be_attached()
+    expect(studio.player(job_id)).to_have_attribute("data-status", "queued")
+    for other in before:
+        server.http.delete(f"/v1/jobs/{other}")
     studio.until_playable(job_id)
     assert server.wait(job_id)["status"] == "succeeded"
 
