@@ -9,7 +9,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, expect
 
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000
 """Time for anything that the page does by itself."""
 SONG_MS = 240_000
 """Time for a song, on a machine that does other work, too."""
