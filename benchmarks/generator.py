@@ -38,7 +38,7 @@ from benchmarks.random_generator import RandomGenerator, random_generator
 from benchmarks.words import lyrics, words
 from configs.domain import INSTRUCTIONS, Task, latent_frames
 from configs.settings import GeneratorSettings
-from deployments.common.messages import DenoiseRequest, Metadata
+from deployments.common.messages import DenoiseRequest, DiffusionOptions, Metadata
 from deployments.common.processor import engine_thread, keep_freed_memory
 from deployments.common.processor_share import ProcessorShare, Share
 from deployments.generator.batcher import StepBatcher
@@ -71,6 +71,7 @@ class Job:
             metadata=Metadata(duration=self.seconds),
             frames=latent_frames(self.seconds),
             seed=self.seed,
+            options=DiffusionOptions(dcw_enabled=False),  # The pipeline does not correct steps.
         )
 
 

@@ -29,6 +29,8 @@ class SongRequest(BaseModel):
     audio_format: str
     vocal_language: str = "en"
     use_random_seed: bool = False
+    sampling: str = "2026-01"
+    """The sampling of the server. The pipeline does not correct steps, as newer ones do."""
 
     @property
     def seeds(self) -> range:

@@ -136,13 +136,12 @@ def test_a_dropped_recording_is_uploaded(studio: Studio, server: Client, song: s
 
 
 def test_takes_are_compared_at_the_same_position(studio: Studio, server: Client) -> None:
-    job_id = server.submit(caption="two takes", audio_duration=6, batch_size=2)
+    job_id = server.submit(caption="two takes", audio_duration=30, batch_size=2, audio_format="wav")
     server.wait(job_id)
     studio.open_song(job_id)
     position = studio.listen.get_by_role("slider", name="Position")
-    position.press("End")
     for _ in range(3):
-        position.press("ArrowLeft")
+        position.press("ArrowRight")
     before = position.get_attribute("aria-valuenow")
     studio.listen.get_by_role("radio", name="B", exact=True).check(force=True)
     expect(studio.player(job_id)).to_have_attribute("data-item", "1")

@@ -19,8 +19,14 @@ ONLY_WITH_A_SOURCE = {
     "output",
     "track_name",
     "track_classes",
+    "flow_edit_morph",
+    "flow_edit_source_caption",
+    "flow_edit_source_lyrics",
+    "flow_edit_n_min",
+    "flow_edit_n_max",
+    "flow_edit_n_avg",
 }
-"""Fields that ask for a recording. The tests of changes use them."""
+"""Fields that ask for a recording. The tests of changes use some of them."""
 VALUES: dict[str, Any] = {
     "caption": "warm lo-fi house",
     "lyrics": "[Verse]\nHello world",
@@ -63,16 +69,37 @@ VALUES: dict[str, Any] = {
     "cover_noise_strength": "0.5",
     "chunk_mask_mode": "explicit",
     "global_caption": "a whole song",
+    "cover_nofsq": True,
+    "sampling": "2026-01",
+    "sampler_mode": None,
+    "velocity_norm_threshold": "2",
+    "velocity_ema_factor": "0.1",
+    "dcw_enabled": "true",
+    "dcw_mode": "low",
+    "dcw_scaler": "0.1",
+    "dcw_high_scaler": "0.03",
+    "dcw_wavelet": "db4",
+    "latent_rescale": "0.9",
+    "latent_shift": "0.01",
+    "retake_seed": "7",
+    "retake_variance": "0.3",
+    "enable_normalization": False,
+    "normalization_db": "-3",
+    "fade_in_duration": "0.5",
+    "fade_out_duration": "1",
     "callback_url": "",
     "priority": "0",
 }
-"""What the test enters into each field; None keeps the choice, because the server has only one."""
+"""What the test enters into each field; None keeps the choice.
+
+The server has one backend, and the sampler "heun" goes with no other `infer_method` than "ode".
+"""
 
 
 def enter(field: Locator, value: Any) -> None:
     """Enter a value into the control of a field, whichever kind it has."""
-    if value is True:
-        field.get_by_role("checkbox").first.check()
+    if isinstance(value, bool):
+        field.get_by_role("checkbox").first.set_checked(value)
     elif field.locator("select").count():
         if value is not None:
             field.locator("select").select_option(value)
