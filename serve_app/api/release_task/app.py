@@ -53,7 +53,7 @@ def release_task_app(
     for router in (
         tasks_router(service, calls, maker, tokens),
         audio_router(service, calls, downloads, tokens),
-        samples_router(calls, mapper, submission, writing, limits, settings.api, slots),
+        samples_router(calls, mapper, submission, writing, known_condition, limits, settings.api, slots),
         inventory_router(known_condition, calls, limits),
         lora_router(calls),
         chat_router(service, calls, maker, downloads, known_condition, limits, pools.bodies),

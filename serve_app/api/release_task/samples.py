@@ -16,6 +16,7 @@ from serve_app.api.errors import RETRY_SECONDS
 from serve_app.api.intake.body import Body
 from serve_app.api.intake.submission import Submission
 from serve_app.api.intake.writing import Writing, format_request, sample_request
+from serve_app.api.readiness import KnownCondition
 from serve_app.api.release_task.calls import Call, CallReader
 from serve_app.api.release_task.envelope import answer
 from serve_app.api.release_task.mapping import RequestMapper
@@ -48,6 +49,7 @@ def samples_router(
     mapper: RequestMapper,
     submission: Submission,
     writing: Writing,
+    known_condition: KnownCondition,
     limits: Limits,
     settings: ApiSettings,
     all_slots: Slots,
@@ -106,12 +108,17 @@ def samples_router(
         )
 
     async def written(call: Call, asked: GenerateRequest) -> WrittenSongResponse:
-        """The song that the LM writes. Raises HTTPException with 503 where metadata is missing."""
+        """The song that the LM writes, without what it could not write in time.
+
+        Raises HTTPException with 503 where metadata is missing because a part of the server is away.
+        """
         with slots.taken(call.caller.client.name):
             song = await writing.write(asked)
         if None in (song.bpm, song.key_scale, song.time_signature):
-            retry = {"Retry-After": f"{RETRY_SECONDS:g}"}
-            raise HTTPException(503, "The language model cannot be reached at the moment", retry)
+            condition = await known_condition()
+            if condition.away:
+                retry = {"Retry-After": f"{RETRY_SECONDS:g}"}
+                raise HTTPException(503, f"Not ready: {', '.join(condition.away)}", retry)
         return song
 
     return router

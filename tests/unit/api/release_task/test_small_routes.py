@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ from serve_app.api.release_task.samples import examples
 from serve_app.api.routes import server
 from serve_app.api.service import Condition, Readiness
 from serve_app.request.draft import Draft
+from serve_app.request.planning import song_plan
 from serve_app.request.schemas import MAX_CAPTION_LENGTH, GenerateRequest
 from serve_app.request.song_plan import SongPlan, SongWords
 from serve_app.storage import AudioStorage
@@ -225,6 +227,31 @@ async def test_a_full_queue_refuses_no_texts(http: httpx.AsyncClient, path: str)
     while (await http.post("/release_task", json={})).status_code == 200:
         pass
     assert (await http.post(path, json={"prompt": "a"})).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/format_input", "/v1/create_sample"])
+async def test_a_language_model_that_takes_too_long_leaves_the_input_as_it_is(
+    http: httpx.AsyncClient, parts: dict[str, Readiness], path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing_in_time(_: LocalJobService, draft: Draft) -> SongPlan:
+        return song_plan(draft, replace(draft.given, duration=30.0), lm_answered=False)
+
+    monkeypatch.setattr(LocalJobService, "plan", nothing_in_time)
+    fields = {"prompt": "a song", "lyrics": "la la", "param_obj": {"bpm": 77}}
+    song = await told(http, path, "POST", json=fields)
+    if path == "/format_input":
+        assert (song["caption"], song["lyrics"], song["bpm"], song["key_scale"]) == (
+            "a song",
+            "la la",
+            77,
+            None,
+        )
+    else:
+        assert (song["bpm"], song["keyscale"], song["timesignature"]) == (77, None, None)
+    parts["LanguageModel"] = Readiness.AWAY
+    away = await http.post(path, json=fields)
+    assert (away.status_code, away.json()["error"]) == (503, "Not ready: LanguageModel")
+    assert away.headers["retry-after"] == "5"
 
 
 @pytest.mark.parametrize("path", ["/format_input", "/v1/create_sample"])
