@@ -19,7 +19,7 @@ JOB_KEYS = {
 RESULT_KEYS = {
     "first_audio_path", "second_audio_path", "audio_paths", "generation_info", "status_message", "seed_value",
     "bpm", "duration", "genres", "keyscale", "timesignature", "metas", "lm_model", "dit_model", "audio_codes",
-    "timings",
+    "timings", "sampling",
 }  # fmt: skip
 
 
@@ -46,7 +46,8 @@ def test_example_is_accepted_and_its_job_succeeds(example: str, server: Client, 
     result = job["result"]
     assert set(result) == RESULT_KEYS
     assert result["status_message"].startswith("✅ Generation completed successfully!")
-    assert result["generation_info"].startswith("Steps: 8, Scale: 7.0")
+    asked = re.search(r"inference_steps\W+(\d+)", example)
+    assert result["generation_info"].startswith(f"Steps: {asked[1] if asked else 8}, Scale: 7.0")
     assert result["audio_paths"] == [result["first_audio_path"], result["second_audio_path"]]
     assert set(result["metas"]) >= {"bpm", "duration", "genres", "keyscale", "timesignature"}
     for path in result["audio_paths"]:
