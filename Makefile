@@ -21,11 +21,11 @@ PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 run: environment
 	$(BIN)/python -m serve_app.run --config $(CONFIG) $(if $(MODELS),--models $(MODELS)) $(if $(ONCE),--once)
 
-# Three to four minutes: what needs no server.
+# Three to six minutes: what needs no server.
 check: environment lint
 	$(PYTEST) -m "not slow" tests/unit tests/parity
 
-# 15 to 18 minutes: what CI runs, on real engines and servers.
+# 17 to 27 minutes: what CI runs, on real engines and servers.
 test: environment lint
 	$(PYTEST) -m "not slow"
 

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.integration.conftest import OpenStudio
@@ -24,7 +25,7 @@ def test_a_job_is_watched_to_its_end(studio: Studio, server: Client) -> None:
         }"""
     )
     studio.custom()
-    studio.fill(caption="watched", audio_duration="120", batch_size="2")
+    studio.fill(caption="watched", audio_duration="45", batch_size="1")
     studio.field("thinking").get_by_role("checkbox").check()
     job_id = studio.make()
     expect(studio.row(job_id).or_(studio.player(job_id)).first).to_be_attached()
@@ -47,6 +48,7 @@ def test_a_waiting_and_a_running_job_are_cancelled(studio: Studio, server: Clien
     server.cancel_all()
 
 
+@pytest.mark.slow
 def test_twenty_jobs_at_once_show_where_they_are(studio: Studio, server: Client) -> None:
     jobs = [server.submit(**SHORT) for _ in range(20)]
     studio.show("Songs")
@@ -79,7 +81,7 @@ def test_a_lost_connection_in_the_middle_loses_no_job(open_studio: OpenStudio, s
         studio = open_studio(proxy.url)
         studio.go()
         studio.custom()
-        studio.fill(caption="interrupted", audio_duration="60", batch_size="1")
+        studio.fill(caption="interrupted", audio_duration="20", batch_size="1")
         job_id = studio.make()
         proxy.cut()
         expect(studio.page.get_by_text("The connection to the server is lost")).to_be_visible()

@@ -93,6 +93,7 @@ async def test_stats(http: httpx.AsyncClient) -> None:
 async def test_health_and_readiness(
     http: httpx.AsyncClient, service: LocalJobService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(readiness, "RENEWED_SECONDS", 0.0)
     monkeypatch.setattr(readiness, "FRESH_SECONDS", 0.0)
     assert (await http.get("/ready")).json() == {
         "status": "ready",

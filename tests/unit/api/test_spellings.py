@@ -20,6 +20,8 @@ WHOLE_NUMBERS: dict[str, Any] = {
     "lm_top_k": 50,
     "priority": 0,
     "time_signature": "4",
+    "retake_seed": (7,),
+    "flow_edit_n_avg": 2,
 }
 """Every field that takes whole numbers."""
 

@@ -299,6 +299,7 @@ async def test_bodies_that_are_no_chat(http: httpx.AsyncClient, options: dict[st
 async def test_a_server_that_is_not_ready(
     http: httpx.AsyncClient, service: LocalJobService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(readiness, "RENEWED_SECONDS", 0.0)
     monkeypatch.setattr(readiness, "FRESH_SECONDS", 0.0)
     service.parts["Generator"] = Readiness.AWAY
     answer = await http.post(CHAT, json=user("a song"))

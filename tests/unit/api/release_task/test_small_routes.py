@@ -32,6 +32,7 @@ LM = "acestep-5Hz-lm-0.6B"
 @pytest.fixture
 def parts(service: LocalJobService, monkeypatch: pytest.MonkeyPatch) -> dict[str, Readiness]:
     """The readiness of the parts, which is asked for at each call."""
+    monkeypatch.setattr(readiness, "RENEWED_SECONDS", 0.0)
     monkeypatch.setattr(readiness, "FRESH_SECONDS", 0.0)
     service.parts = dict.fromkeys(("JobTracker", "LanguageModel", "Generator", "Codec"), Readiness.READY)
     return service.parts
