@@ -16,7 +16,7 @@ STARTING = "The server is starting"
 LOST = "The server lost the process that worked on the request"
 BUSY = "No process of the server can take the request"
 PROBLEMS = {404: STARTING, 408: LOST, 429: BUSY, 503: BUSY}
-"""What the proxy means by a status; while an application is deployed, it has every path."""
+"""The meaning of a status that the proxy sets; while an application is deployed, it has every path."""
 
 
 class ServeErrors:
@@ -47,6 +47,6 @@ class ServeErrors:
 
 
 def _sentence_for(start: Message) -> str | None:
-    """What to say in the place of an answer of the proxy; None for the application's answers."""
+    """The problem to tell in the place of an answer of the proxy; None for the application's answers."""
     content_type = Headers(raw=start["headers"]).get("content-type", "")
     return PROBLEMS.get(start["status"]) if content_type.startswith("text/plain") else None

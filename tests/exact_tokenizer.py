@@ -24,7 +24,7 @@ def make_exact(modules: DiTModules) -> None:
     numbers = len(quantizer.levels)
     hidden = pooler.embed_tokens.in_features
     norm = LARGE / hidden**0.5
-    """What the norms divide by."""
+    """The norms divide by this."""
     constant = torch.zeros(hidden)
     constant[numbers] = LARGE
 

@@ -1,4 +1,4 @@
-"""What servers wrote into their logs, and the tracebacks in it, which watchers take for a dead server."""
+"""The logs of servers, and the tracebacks in them, which watchers take for a dead server."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -18,7 +18,7 @@ OTHERS, NOBODY, ELSEWHERE = "other programs", "nobody (idle)", "other machines (
 
 @dataclass(frozen=True)
 class Spent:
-    """What the threads of some processes had taken and waited until a moment."""
+    """The processor time that threads of some processes had taken, and waited for, until a moment."""
 
     seconds: float = 0.0
     """Time on a core."""
@@ -42,7 +42,7 @@ class Spent:
 
 @dataclass(frozen=True)
 class Account:
-    """What everybody on the machine had taken until a moment, by name."""
+    """The processor time of every process on the machine until a moment, by name."""
 
     processes: Mapping[str, Spent]
     machine: Mapping[str, float]

@@ -68,7 +68,7 @@ class Phase:
     songs: int
     """How many songs were made in it."""
     account: Account
-    """What each kind of process took of the machine's cores in it."""
+    """The share of the machine's cores that each kind of process took in it."""
     memory: dict[str, int]
     """The largest resident set of each kind of process, in bytes."""
 

@@ -33,7 +33,7 @@ class Branch:
         """The velocity of the step before, as the mean of its draws."""
         self._velocities: list[torch.Tensor] = []
         self._differences: list[torch.Tensor] = []
-        """Of each draw of this step: the velocity, and what guidance made its momentum of."""
+        """For each draw of this step, its velocity and the value that guidance adds to its momentum."""
 
     def rows(self, latents: torch.Tensor, timestep: float) -> list[Row]:
         """The conditional row, followed by the unconditional row while guidance acts."""
@@ -100,7 +100,7 @@ class MorphTrajectory:
         self.conditions = song.conditions + source.conditions
         """All conditions of all rows; they stay the same objects to the end."""
         self._moves: list[torch.Tensor] = []
-        """What each draw of this step would move the song by."""
+        """The velocities by which the draws of this step would move the song."""
         self._begin_step()
 
     @property

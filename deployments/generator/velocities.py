@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import torch
 
 _TINY = 1e-10
-"""What the original adds to norms, so that it never divides by 0."""
+"""The original adds this to norms, so that it never divides by 0."""
 
 
 @dataclass(frozen=True)
 class VelocityControl:
-    """What is done to each velocity [frames, channels] before the song follows it."""
+    """Changes each velocity [frames, channels] before the song follows it."""
 
     norm_threshold: float = 0.0
     """The greatest norm of a velocity, as a multiple of the norm of the latents; 0 sets no limit."""

@@ -19,7 +19,7 @@ STAGE_SHARES: dict[Stage, float] = {
 _BEFORE = dict(zip(STAGES, accumulate((0.0, *(STAGE_SHARES[stage] for stage in STAGES))), strict=False))
 
 STORED_STEP = 0.25
-"""What a job's best progress passes by until its record is written again."""
+"""The best progress of a job grows by this much until its record is written again."""
 
 
 def stored_steps(progress: float) -> int:

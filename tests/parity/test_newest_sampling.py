@@ -3,7 +3,6 @@
 GOLDEN_DIR names another folder of scenarios (`tests.golden_dits`). Each one in it is run.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -33,15 +32,6 @@ each_scenario = pytest.mark.parametrize(
 )
 each_layout = pytest.mark.parametrize("layout", LAYOUTS)
 each_variant = pytest.mark.parametrize("variant", SCENARIOS)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """On models this small, threads only hinder each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_there_are_scenarios() -> None:

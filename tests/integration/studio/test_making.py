@@ -90,7 +90,7 @@ VALUES: dict[str, Any] = {
     "callback_url": "",
     "priority": "0",
 }
-"""What the test enters into each field; None keeps the choice.
+"""The test enters these values into the fields; None keeps the choice.
 
 The server has one backend, and the sampler "heun" goes with no other `infer_method` than "ode".
 """
