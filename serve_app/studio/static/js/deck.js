@@ -15,6 +15,8 @@ export class Deck extends EventTarget {
   /** The selected region `{start, end}` in seconds; it may reach beyond both ends of the song. */
   region = null;
   #generation = 0;
+  /** Where and whether the chosen take goes on once it is loaded, if it was chosen before that. */
+  #entry = { position: 0, playing: false };
 
   /**
    * Loads takes, the chosen one first. Each is `{path, name, owner}`, where `owner` says which song it is as
@@ -26,6 +28,7 @@ export class Deck extends EventTarget {
     this.takes = takes.map((take) => ({ ...take, state: "loading", audio: null, song: null }));
     this.current = Math.min(chosen, Math.max(0, takes.length - 1));
     this.region = null;
+    this.#entry = { position: 0, playing: false };
     this.#tell();
     const order = [...takes.keys()].sort((a, b) => (b === this.current) - (a === this.current));
     for (const item of order) {
@@ -71,6 +74,9 @@ export class Deck extends EventTarget {
       if (this.loop && take === this.take) this.play();
     });
     this.#setVolumes();
+    if (take !== this.take) return;
+    this.seek(this.#entry.position);
+    if (this.#entry.playing) this.play();
   }
 
   get take() {
@@ -92,7 +98,7 @@ export class Deck extends EventTarget {
   }
 
   get position() {
-    return this.#audio?.currentTime ?? 0;
+    return this.#audio?.currentTime ?? this.#entry.position;
   }
 
   seek(seconds) {
@@ -127,6 +133,7 @@ export class Deck extends EventTarget {
     const { playing, position } = this;
     const before = this.#audio;
     this.current = item;
+    this.#entry = { position, playing };
     this.seek(position);
     if (playing) this.play();
     before?.pause();

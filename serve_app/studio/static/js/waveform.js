@@ -107,9 +107,11 @@ class Waveform extends HTMLElement {
     this.cursor.hidden = !this.#seconds;
     this.cursor.style.transform = `translateX(${this.#x(position)}px)`;
     const shown = Math.round(position * 10) / 10;
-    if (this.stage.getAttribute("aria-valuenow") === String(shown)) return;
+    const last = this.#seconds.toFixed(1);
+    const isSaid = (name, value) => this.stage.getAttribute(name) === value;
+    if (isSaid("aria-valuenow", String(shown)) && isSaid("aria-valuemax", last)) return;
     this.stage.setAttribute("aria-valuemin", "0");
-    this.stage.setAttribute("aria-valuemax", this.#seconds.toFixed(1));
+    this.stage.setAttribute("aria-valuemax", last);
     this.stage.setAttribute("aria-valuenow", String(shown));
     const place = t("player.positionOf", {
       position: clock(position, true),
