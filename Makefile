@@ -21,15 +21,15 @@ PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 run: environment
 	$(BIN)/python -m serve_app.run --config $(CONFIG) $(if $(MODELS),--models $(MODELS)) $(if $(ONCE),--once)
 
-# Three to six minutes: what needs no server.
+# Some four minutes: what needs no server.
 check: environment lint
 	$(PYTEST) -m "not slow" tests/unit tests/parity
 
-# 17 to 27 minutes: what CI runs, on real engines and servers.
+# Some 26 minutes: what CI runs, on real engines and servers.
 test: environment lint
 	$(PYTEST) -m "not slow"
 
-# Some 40 minutes, computed: everything, with 3,000 fuzzed requests.
+# An hour or more, not measured: everything, with 3,000 fuzzed requests.
 test-all: environment lint
 	FUZZ_CASES=3000 $(PYTEST)
 
