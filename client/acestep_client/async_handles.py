@@ -1,0 +1,89 @@
+"""Handles of jobs and songs for asynchronous code: `AsyncJob` and `AsyncSong`."""
+
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from typing import Any
+
+from acestep_client import flows
+from acestep_client.answers import JobResult, JobSnapshot, Submitted
+from acestep_client.async_driver import AsyncDriver
+from acestep_client.jobs import AnyJob
+from acestep_client.songs import AnySong
+
+
+class AsyncSong(AnySong):
+    """A finished song. A notebook plays it once it has been read."""
+
+    def __init__(self, url: str, driver: AsyncDriver) -> None:
+        super().__init__(url)
+        self._driver = driver
+
+    async def read(self) -> bytes:
+        """Return the content of the file. It is fetched once. Raises AcestepError."""
+        if self._content is None:
+            self._content = await self._driver.run(flows.content, self.url)
+        return self._content
+
+    async def save(self, path: str | Path | None = None) -> Path:
+        """Write the song to a file, or under its own name into a folder, and return the path.
+
+        The file appears when it is complete. Raises AcestepError and OSError.
+        """
+        target = self._target(path)
+        await self._driver.run(flows.saved, self.url, target)
+        return target
+
+    def _repr_html_(self) -> str:
+        return self._player(self._content)
+
+
+class AsyncJob(AnyJob):
+    """A job of the server, for asynchronous code."""
+
+    def __init__(
+        self, job_id: str, driver: AsyncDriver, known: Submitted | JobSnapshot | None = None
+    ) -> None:
+        super().__init__(job_id, known)
+        self._driver = driver
+
+    @property
+    def songs(self) -> list[AsyncSong]:
+        """The songs; none before the job has succeeded."""
+        return [AsyncSong(url, self._driver) for url in self._song_urls]
+
+    async def refresh(self) -> JobSnapshot:
+        """Ask the server how the job stands."""
+        self._known = snapshot = await self._driver.run(flows.snapshot, self.id)
+        return snapshot
+
+    async def wait(
+        self, on_progress: Callable[[JobSnapshot], Any] | None = None, timeout: float | None = None
+    ) -> JobResult:
+        """Wait for the end of the job and return its result.
+
+        `on_progress`, which may be a coroutine function, is called at once, after each change and at least
+        every second. Raises JobFailedError, JobCancelledError, and WaitTimeoutError after `timeout` seconds,
+        in which case the job goes on.
+        """
+        self._known = await self._driver.run(flows.ended, self.id, on_progress, timeout)
+        return flows.result_of(self._known)
+
+    async def events(self) -> AsyncGenerator[JobSnapshot, None]:
+        """Yield the job as it stands, and again after each change, to its end."""
+        async for snapshot in self._driver.iterate(flows.events, self.id):
+            self._known = snapshot
+            yield snapshot
+
+    async def cancel(self) -> JobSnapshot:
+        """Cancel the job. Raises ConflictError if it has ended otherwise."""
+        self._known = snapshot = await self._driver.run(flows.cancelled, self.id)
+        return snapshot
+
+    async def save(self, folder: str | Path = ".") -> list[Path]:
+        """Write all songs into a folder and return their paths. A job that has not ended is waited for."""
+        if not self.has_ended or self.snapshot is None:
+            await self.wait()
+        return [await song.save(Path(folder) / song.name) for song in self.songs]
+
+    def _repr_html_(self) -> str:
+        return self._shown("".join(song._repr_html_() for song in self.songs))
