@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from acestep_client.answers import Stats as Stats
     from acestep_client.answers import WrittenSong as WrittenSong
     from acestep_client.async_client import AsyncClient as AsyncClient
+    from acestep_client.async_handles import AsyncBatch as AsyncBatch
     from acestep_client.async_handles import AsyncJob as AsyncJob
     from acestep_client.async_handles import AsyncSong as AsyncSong
     from acestep_client.client import Client as Client
@@ -40,8 +41,11 @@ if TYPE_CHECKING:
     from acestep_client.fields import SampleFields as SampleFields
     from acestep_client.fields import SongFields as SongFields
     from acestep_client.fields import UnderstandFields as UnderstandFields
+    from acestep_client.handles import Batch as Batch
     from acestep_client.handles import Job as Job
     from acestep_client.handles import Song as Song
+    from acestep_client.later_answers import BatchSnapshot as BatchSnapshot
+    from acestep_client.later_answers import Usage as Usage
     from acestep_client.retrying import Retries as Retries
     from acestep_client.uploads import Upload as Upload
 
@@ -85,6 +89,10 @@ MODULES = {
     "Song": "handles",
     "Retries": "retrying",
     "Upload": "uploads",
+    "BatchSnapshot": "later_answers",
+    "Usage": "later_answers",
+    "Batch": "handles",
+    "AsyncBatch": "async_handles",
 }
 """The module of each name that the package offers."""
 

@@ -1,6 +1,7 @@
 """`AsyncClient`: the server's API for asynchronous code."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from datetime import date
 from typing import Any, Self, Unpack
 
 import httpx
@@ -8,9 +9,10 @@ import httpx
 from acestep_client import flows
 from acestep_client.answers import Condition, JobStatus, Models, Stats, WrittenSong
 from acestep_client.async_driver import AsyncDriver
-from acestep_client.async_handles import AsyncJob
+from acestep_client.async_handles import AsyncBatch, AsyncJob
 from acestep_client.configuration import http_options
 from acestep_client.fields import FormatFields, SampleFields, SongFields, UnderstandFields
+from acestep_client.later_answers import Usage
 from acestep_client.retrying import Retries
 from acestep_client.uploads import Upload
 
@@ -101,6 +103,26 @@ class AsyncClient:
         """Yield your jobs, the newest first: all, or those with one status, and at most `limit`."""
         async for snapshot in self._driver.iterate(flows.jobs, status, limit):
             yield AsyncJob(snapshot.job_id, self._driver, snapshot)
+
+    async def submit_batch(
+        self,
+        requests: Iterable[SongFields],
+        *,
+        callback_url: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> AsyncBatch:
+        """Submit up to 1,000 requests, of which all become jobs or none does. They cannot have uploads."""
+        known = await self._driver.run(flows.submitted_batch, requests, callback_url, idempotency_key)
+        return AsyncBatch(known.batch_id, self._driver, [job.job_id for job in known.jobs])
+
+    def batch(self, batch_id: str) -> AsyncBatch:
+        """Return the handle of a batch, without asking the server."""
+        return AsyncBatch(batch_id, self._driver)
+
+    async def usage(self, first_day: date | str | None = None, last_day: date | str | None = None) -> Usage:
+        """Return what you used, by day in UTC, both days included; by default in the last 30 days."""
+        days = [None if day is None else str(day) for day in (first_day, last_day)]
+        return await self._driver.run(flows.usage, *days)
 
     async def models(self) -> Models:
         """Return the models, formats and limits of the server."""

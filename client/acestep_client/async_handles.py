@@ -1,13 +1,14 @@
 """Handles of jobs and songs for asynchronous code: `AsyncJob` and `AsyncSong`."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from acestep_client import flows
 from acestep_client.answers import JobResult, JobSnapshot, Submitted
 from acestep_client.async_driver import AsyncDriver
-from acestep_client.jobs import AnyJob
+from acestep_client.jobs import AnyBatch, AnyJob
+from acestep_client.later_answers import BatchSnapshot, Purged
 from acestep_client.songs import AnySong
 
 
@@ -79,6 +80,10 @@ class AsyncJob(AnyJob):
         self._known = snapshot = await self._driver.run(flows.cancelled, self.id)
         return snapshot
 
+    async def purge(self) -> Purged:
+        """Delete the job and all that the server keeps of it; one that has not ended is cancelled."""
+        return await self._driver.run(flows.purged, self.id)
+
     async def save(self, folder: str | Path = ".") -> list[Path]:
         """Write all songs into a folder and return their paths. A job that has not ended is waited for."""
         if not self.has_ended or self.snapshot is None:
@@ -87,3 +92,30 @@ class AsyncJob(AnyJob):
 
     def _repr_html_(self) -> str:
         return self._shown("".join(song._repr_html_() for song in self.songs))
+
+
+class AsyncBatch(AnyBatch):
+    """Jobs that were submitted together."""
+
+    def __init__(self, batch_id: str, driver: AsyncDriver, job_ids: Sequence[str] = ()) -> None:
+        super().__init__(batch_id, job_ids)
+        self._driver = driver
+
+    @property
+    def jobs(self) -> list[AsyncJob]:
+        """The jobs in the order of the requests; of a batch that was found by its id after `refresh`."""
+        return [AsyncJob(job_id, self._driver) for job_id in self.job_ids]
+
+    async def refresh(self) -> BatchSnapshot:
+        """Ask the server how the batch stands."""
+        return self._known(await self._driver.run(flows.batch, self.id))
+
+    async def wait(
+        self, on_progress: Callable[[BatchSnapshot], Any] | None = None, timeout: float | None = None
+    ) -> BatchSnapshot:
+        """Wait until all jobs have ended, however they do. Raises WaitTimeoutError after that time."""
+        return self._known(await self._driver.run(flows.ended_batch, self.id, on_progress, timeout))
+
+    async def cancel(self) -> BatchSnapshot:
+        """Cancel the jobs that have not ended."""
+        return self._known(await self._driver.run(flows.cancelled_batch, self.id))

@@ -1,6 +1,7 @@
 """`Client`: the server's API for ordinary code."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import date
 from typing import Any, Self, Unpack
 
 import httpx
@@ -10,7 +11,8 @@ from acestep_client.answers import Condition, JobStatus, Models, Stats, WrittenS
 from acestep_client.configuration import http_options
 from acestep_client.driver import Driver
 from acestep_client.fields import FormatFields, SampleFields, SongFields, UnderstandFields
-from acestep_client.handles import Job
+from acestep_client.handles import Batch, Job
+from acestep_client.later_answers import Usage
 from acestep_client.retrying import Retries
 from acestep_client.uploads import Upload
 
@@ -98,6 +100,26 @@ class Client:
         """Yield your jobs, the newest first: all, or those with one status, and at most `limit`."""
         for snapshot in self._driver.iterate(flows.jobs, status, limit):
             yield Job(snapshot.job_id, self._driver, snapshot)
+
+    def submit_batch(
+        self,
+        requests: Iterable[SongFields],
+        *,
+        callback_url: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Batch:
+        """Submit up to 1,000 requests, of which all become jobs or none does. They cannot have uploads."""
+        known = self._driver.run(flows.submitted_batch, requests, callback_url, idempotency_key)
+        return Batch(known.batch_id, self._driver, [job.job_id for job in known.jobs])
+
+    def batch(self, batch_id: str) -> Batch:
+        """Return the handle of a batch, without asking the server."""
+        return Batch(batch_id, self._driver)
+
+    def usage(self, first_day: date | str | None = None, last_day: date | str | None = None) -> Usage:
+        """Return what you used, by day in UTC, both days included; by default in the last 30 days."""
+        days = [None if day is None else str(day) for day in (first_day, last_day)]
+        return self._driver.run(flows.usage, *days)
 
     def models(self) -> Models:
         """Return the models, formats and limits of the server."""

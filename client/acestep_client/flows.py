@@ -7,7 +7,7 @@ tried as long as the rules allow.
 import json
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from time import monotonic
 from typing import IO, Any, TypeVar
@@ -36,6 +36,7 @@ from acestep_client.errors import (
     WaitTimeoutError,
     refusal,
 )
+from acestep_client.later_answers import BatchSnapshot, Purged, SubmittedBatch, Usage
 from acestep_client.retrying import Retries
 from acestep_client.uploads import Recording, Upload, path_on_server
 
@@ -48,6 +49,8 @@ QUIET_WAIT_SECONDS = 30.0
 """Seconds that a poll waits for a change where nobody wants to see the progress."""
 PROGRESS_WAIT_SECONDS = 1.0
 """The same where somebody does."""
+BATCH_WAIT_SECONDS = 2.0
+"""Seconds between two looks at a batch."""
 PAGE = 100
 """Jobs of one page of a list."""
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
@@ -183,6 +186,65 @@ def cancelled(retries: Retries, job_id: str) -> Flow[JobSnapshot]:
     return (yield from _asked(retries, Request("DELETE", _job(job_id)), JobSnapshot))
 
 
+def purged(retries: Retries, job_id: str) -> Flow[Purged]:
+    """Delete a job with all that is kept of it; one that has not ended is cancelled."""
+    return (yield from _asked(retries, Request("DELETE", _job(job_id), {"purge": "true"}), Purged))
+
+
+def submitted_batch(
+    retries: Retries,
+    requests: Iterable[Mapping[str, Any]],
+    callback_url: str | None,
+    idempotency_key: str | None,
+) -> Flow[SubmittedBatch]:
+    """Submit all jobs or none."""
+    body: dict[str, Any] = {"requests": [_repeatable(fields) for fields in requests]}
+    if callback_url is not None:
+        body["callback_url"] = callback_url
+    headers = {**STRICT, "Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+    request = Request("POST", "/v1/music/batch", headers=headers, body=body)
+    return (yield from _asked(retries, request, SubmittedBatch))
+
+
+def batch(retries: Retries, batch_id: str) -> Flow[BatchSnapshot]:
+    """Return a batch as it stands."""
+    return (yield from _asked(retries, Request("GET", _batch(batch_id)), BatchSnapshot))
+
+
+def cancelled_batch(retries: Retries, batch_id: str) -> Flow[BatchSnapshot]:
+    """Cancel all jobs of a batch that have not ended."""
+    return (yield from _asked(retries, Request("DELETE", _batch(batch_id)), BatchSnapshot))
+
+
+def ended_batch(
+    retries: Retries,
+    batch_id: str,
+    on_progress: Callable[[BatchSnapshot], Any] | None = None,
+    timeout: float | None = None,
+) -> Flow[BatchSnapshot]:
+    """Wait until all jobs of a batch have ended. Raises WaitTimeoutError after `timeout` seconds."""
+    deadline = None if timeout is None else monotonic() + timeout
+    while True:
+        current = yield from batch(retries, batch_id)
+        if on_progress is not None:
+            yield Tell(on_progress, current)
+        if current.is_ended:
+            return current
+        wait = BATCH_WAIT_SECONDS
+        if deadline is not None:
+            wait = min(wait, deadline - monotonic())
+            if wait <= 0:
+                raise WaitTimeoutError(f"the batch {batch_id} has not ended after {timeout:g} s")
+        yield Sleep(wait)
+
+
+def usage(retries: Retries, first_day: str | None, last_day: str | None) -> Flow[Usage]:
+    """Return what the caller used."""
+    given = {"from": first_day, "to": last_day}
+    parameters = {name: day for name, day in given.items() if day is not None}
+    return (yield from _asked(retries, Request("GET", "/v1/usage", parameters), Usage))
+
+
 def models(retries: Retries) -> Flow[Models]:
     """Return the models, formats and limits of the server."""
     return (yield from _asked(retries, Request("GET", "/v1/models"), Models))
@@ -281,6 +343,10 @@ def _unreachable(error: httpx.TransportError) -> UnreachableError:
 
 def _job(job_id: str) -> str:
     return f"/v1/jobs/{quote(job_id, safe='')}"
+
+
+def _batch(batch_id: str) -> str:
+    return f"/v1/batches/{quote(batch_id, safe='')}"
 
 
 def _request_for(path: str, fields: Mapping[str, Any], headers: Mapping[str, str]) -> Request:

@@ -1,13 +1,14 @@
 """Handles of jobs and songs: `Job` and `Song`."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 from acestep_client import flows
 from acestep_client.answers import JobResult, JobSnapshot, Submitted
 from acestep_client.driver import Driver
-from acestep_client.jobs import AnyJob
+from acestep_client.jobs import AnyBatch, AnyJob
+from acestep_client.later_answers import BatchSnapshot, Purged
 from acestep_client.songs import AnySong
 
 
@@ -76,6 +77,10 @@ class Job(AnyJob):
         self._known = snapshot = self._driver.run(flows.cancelled, self.id)
         return snapshot
 
+    def purge(self) -> Purged:
+        """Delete the job and all that the server keeps of it; one that has not ended is cancelled."""
+        return self._driver.run(flows.purged, self.id)
+
     def save(self, folder: str | Path = ".") -> list[Path]:
         """Write all songs into a folder and return their paths. A job that has not ended is waited for."""
         if not self.has_ended or self.snapshot is None:
@@ -84,3 +89,30 @@ class Job(AnyJob):
 
     def _repr_html_(self) -> str:
         return self._shown("".join(song._repr_html_() for song in self.songs))
+
+
+class Batch(AnyBatch):
+    """Jobs that were submitted together."""
+
+    def __init__(self, batch_id: str, driver: Driver, job_ids: Sequence[str] = ()) -> None:
+        super().__init__(batch_id, job_ids)
+        self._driver = driver
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The jobs in the order of the requests; of a batch that was found by its id after `refresh`."""
+        return [Job(job_id, self._driver) for job_id in self.job_ids]
+
+    def refresh(self) -> BatchSnapshot:
+        """Ask the server how the batch stands."""
+        return self._known(self._driver.run(flows.batch, self.id))
+
+    def wait(
+        self, on_progress: Callable[[BatchSnapshot], Any] | None = None, timeout: float | None = None
+    ) -> BatchSnapshot:
+        """Wait until all jobs have ended, however they do. Raises WaitTimeoutError after that time."""
+        return self._known(self._driver.run(flows.ended_batch, self.id, on_progress, timeout))
+
+    def cancel(self) -> BatchSnapshot:
+        """Cancel the jobs that have not ended."""
+        return self._known(self._driver.run(flows.cancelled_batch, self.id))

@@ -1,8 +1,10 @@
 """What the client knows of a job without asking, and how a notebook shows it."""
 
 import html
+from collections.abc import Sequence
 
 from acestep_client.answers import JobResult, JobSnapshot, JobStatus, Submitted
+from acestep_client.later_answers import BatchSnapshot
 
 
 class AnyJob:
@@ -55,3 +57,19 @@ class AnyJob:
             if value
         )
         return f"<table>{''.join(cells)}</table>{players}"
+
+
+class AnyBatch:
+    """What `Batch` and `AsyncBatch` share."""
+
+    def __init__(self, batch_id: str, job_ids: Sequence[str]) -> None:
+        self.id = batch_id
+        self.job_ids = tuple(job_ids)
+        """In the order of the requests, as far as they are known."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.id!r})"
+
+    def _known(self, snapshot: BatchSnapshot) -> BatchSnapshot:
+        self.job_ids = tuple(job.job_id for job in snapshot.jobs)
+        return snapshot
