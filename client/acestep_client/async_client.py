@@ -1,6 +1,7 @@
 """`AsyncClient`: the server's API for asynchronous code."""
 
 from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
 from datetime import date
 from typing import Any, Self, Unpack
 
@@ -101,8 +102,9 @@ class AsyncClient:
         self, status: JobStatus | None = None, limit: int | None = None
     ) -> AsyncIterator[AsyncJob]:
         """Yield your jobs, the newest first: all, or those with one status, and at most `limit`."""
-        async for snapshot in self._driver.iterate(flows.jobs, status, limit):
-            yield AsyncJob(snapshot.job_id, self._driver, snapshot)
+        async with aclosing(self._driver.iterate(flows.jobs, status, limit)) as snapshots:
+            async for snapshot in snapshots:
+                yield AsyncJob(snapshot.job_id, self._driver, snapshot)
 
     async def submit_batch(
         self,

@@ -1,6 +1,7 @@
 """Handles of jobs and songs for asynchronous code: `AsyncJob` and `AsyncSong`."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,11 @@ class AsyncJob(AnyJob):
 
     async def events(self) -> AsyncGenerator[JobSnapshot, None]:
         """Yield the job as it stands, and again after each change, to its end."""
-        async for snapshot in self._driver.iterate(flows.events, self.id):
-            self._known = snapshot
-            yield snapshot
+        # A loop that is left must close the connection at once, and not when the garbage is collected.
+        async with aclosing(self._driver.iterate(flows.events, self.id)) as snapshots:
+            async for snapshot in snapshots:
+                self._known = snapshot
+                yield snapshot
 
     async def cancel(self) -> JobSnapshot:
         """Cancel the job. Raises ConflictError if it has ended otherwise."""

@@ -5,11 +5,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias, cast
 
 from acestep_client.songs import AnySong
 
-Upload: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | AnySong"
+Upload: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | AnySong
 """A path on this machine, the content of a file, a file that is open for reading, or a song of the server.
 
 A song may also be given by its path on the server (`/v1/audio/…`). Open files are sent from where they are.
@@ -54,14 +54,13 @@ class Recording:
             yield self._content
 
 
-def _rewindable(file: BinaryIO) -> bytes | BinaryIO:
+def _rewindable(file: Any) -> bytes | BinaryIO:
     """The file itself where all of it is to be sent and it can be rewound; else what is left of it."""
+    if not isinstance(file.read(0), bytes):
+        raise TypeError("a recording must be opened in binary mode")
     try:
         if file.seekable() and file.tell() == 0:
-            return file
+            return cast(BinaryIO, file)
     except (AttributeError, OSError):
         pass
-    content = file.read()
-    if not isinstance(content, bytes):
-        raise TypeError("a recording must be open in binary mode")
-    return content
+    return cast(bytes, file.read())
