@@ -64,12 +64,12 @@ format: environment
 
 environment: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt constraints-gpu.txt
+$(INSTALLED): pyproject.toml client/pyproject.toml constraints.txt constraints-gpu.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(if $(filter gpu,$(EXTRA)),$(BIN)/python -m serve_app.gpu_host --before-install)
 	test -e $@ || $(BIN)/pip uninstall -qq --yes $(BUILDS)
 	rm -f .venv/.installed-*
-	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[$(EXTRA),dev]'
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[$(EXTRA),dev]' --editable client
 	$(if $(filter cpu,$(EXTRA)),$(BIN)/pip uninstall --quiet --yes $(UNUSABLE_ON_CPU))
 	$(if $(filter gpu,$(EXTRA)),$(BIN)/python -m serve_app.gpu_host)
 	touch $@

@@ -13,11 +13,11 @@ import random
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import httpx
 import matplotlib as mpl
 import numpy as np
 import soundfile
@@ -26,6 +26,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
+from acestep_client import Client, ConflictError, SongFields
 from benchmarks.prometheus import Panel, Prometheus, dashboard_panels, service_discovery
 from configs.settings import PROJECT_ROOT
 from serve_app.local_server import local_server
@@ -58,8 +59,8 @@ def main() -> int:
             prometheus = Prometheus(folder / "prometheus", [service_discovery(server.process.pid)])
             try:
                 began = time.time()
-                with httpx.Client(base_url=server.url, timeout=60) as http:
-                    _load(http, folder, 60 * chosen.minutes)
+                with Client(server.url) as client:
+                    _load(client, folder, 60 * chosen.minutes)
                 _draw_all(prometheus, began, time.time(), chosen.folder)
             finally:
                 prometheus.close()
@@ -76,7 +77,7 @@ def _config(folder: Path, port: int) -> dict[str, Any]:
     return config
 
 
-def _load(http: httpx.Client, folder: Path, seconds: float) -> None:
+def _load(client: Client, folder: Path, seconds: float) -> None:
     """Send jobs for this many seconds. Jobs that run then continue."""
     chance = random.Random(1)
     recording = folder / "recording.wav"
@@ -86,30 +87,26 @@ def _load(http: httpx.Client, folder: Path, seconds: float) -> None:
     while (passed := time.monotonic() - began) < seconds:
         if passed > seconds / 2:
             for _ in range(crowd):
-                _submit(http, _song(chance))
+                client.generate(**_song(chance))
             crowd = 0
-        job_id = _submit(http, _song(chance))
+        job = client.generate(**_song(chance))
         what = chance.random()
         if what < 0.1:
-            http.delete(f"/v1/jobs/{job_id}")
+            with suppress(ConflictError):  # it has ended already
+                job.cancel()
         elif what < 0.2:
-            lost = _submit(http, {"task_type": "cover", "src_audio_path": str(recording)})
-            shutil.rmtree(folder / "output" / lost, ignore_errors=True)
+            lost = client.generate(task_type="cover", src_audio_path=str(recording))
+            shutil.rmtree(folder / "output" / lost.id, ignore_errors=True)
         time.sleep(chance.expovariate(JOBS_PER_SECOND))
 
 
-def _song(chance: random.Random) -> dict[str, Any]:
+def _song(chance: random.Random) -> SongFields:
     return {
         "thinking": chance.random() < 0.8,
         "audio_duration": round(chance.uniform(5, 30), 1),
         "batch_size": chance.choice([1, 2, 2, 4]),
         "callback_url": "http://nobody.invalid/" if chance.random() < 0.2 else None,
     }
-
-
-def _submit(http: httpx.Client, fields: dict[str, Any]) -> str:
-    answer = http.post("/v1/music/generate", json=fields).raise_for_status()
-    return str(answer.json()["job_id"])
 
 
 def _draw_all(prometheus: Prometheus, began: float, ended: float, folder: Path) -> None:

@@ -15,12 +15,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import yaml
 
+from acestep_client import Client, Job, SongFields
 from benchmarks.measuring import show, write_json
-from benchmarks.song_server import result_of
 from configs.settings import PROJECT_ROOT
 from serve_app.local_server import local_server
 from serve_app.storage import SIGN_INS
@@ -29,7 +28,7 @@ WARM_UP = 20
 AT_ONCE = 8
 RETENTION_SECONDS = 10.0
 SETTLE_SECONDS = 30.0
-SONG = {
+SONG: SongFields = {
     "audio_duration": 1,
     "bpm": 100,
     "key_scale": "C Major",
@@ -55,8 +54,8 @@ def main() -> int:
         config = _config(folder)
         with local_server(config, folder / "serve.log") as server:
             server.wait_until_ready(lambda _seconds, _waiting_for: None)
-            with httpx.Client(base_url=server.url, timeout=60) as http:
-                rows, disk = _soak(http, psutil.Process(server.process.pid), folder / "output", chosen.jobs)
+            with Client(server.url) as client:
+                rows, disk = _soak(client, psutil.Process(server.process.pid), folder / "output", chosen.jobs)
     show("Resident memory and open files of each process", rows)
     show("Disk", disk)
     if chosen.json:
@@ -84,19 +83,19 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _soak(
-    http: httpx.Client, server: psutil.Process, storage: Path, jobs: int
+    client: Client, server: psutil.Process, storage: Path, jobs: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    _make(http, WARM_UP)
-    _let_all_expire(http)
+    _make(client, WARM_UP)
+    _let_all_expire(client)
     files_before, disk_before = _open_files(server), _folders(storage)
     started = time.monotonic()
-    _make(http, jobs // 5)
+    _make(client, jobs // 5)
     early = _resident(server)
-    _make(http, jobs - jobs // 5)
+    _make(client, jobs - jobs // 5)
     late = _resident(server)
     seconds = time.monotonic() - started
     most = _folders(storage)
-    _let_all_expire(http)
+    _let_all_expire(client)
     files_after = _open_files(server)
     rows = [
         {
@@ -125,21 +124,20 @@ def _soak(
     return rows, disk
 
 
-def _make(http: httpx.Client, count: int) -> None:
+def _make(client: Client, count: int) -> None:
     """Make this many songs, a few at once."""
-    waiting: list[str] = []
+    waiting: list[Job] = []
     for _ in range(count):
-        answer = http.post("/v1/music/generate", json=SONG).raise_for_status().json()
-        waiting.append(answer["job_id"])
+        waiting.append(client.generate(**SONG))
         if len(waiting) >= AT_ONCE:
-            result_of(http, waiting.pop(0))
-    for job_id in waiting:
-        result_of(http, job_id)
+            waiting.pop(0).wait()
+    for job in waiting:
+        job.wait()
 
 
-def _let_all_expire(http: httpx.Client) -> None:
+def _let_all_expire(client: Client) -> None:
     deadline = time.monotonic() + 2 * RETENTION_SECONDS + SETTLE_SECONDS
-    while any(http.get("/v1/stats").raise_for_status().json()["jobs"].values()):
+    while any(client.stats().jobs.values()):
         if time.monotonic() > deadline:
             raise RuntimeError("jobs did not expire")
         time.sleep(1)

@@ -18,16 +18,15 @@ from pathlib import Path
 from select import select
 from typing import Any
 
-import httpx
 import psutil
 import yaml
 
+from acestep_client import AcestepError, Client, Job, Retries, SongFields
 from benchmarks.end_to_end.processes import family, role
 from benchmarks.end_to_end.servers import administer, free_port, idle_config
 from benchmarks.end_to_end.statistics import percentile
 from benchmarks.hostile_load.accounting import Account
 from benchmarks.hostile_load.probe import Times, probing
-from benchmarks.song_server import result_of
 from configs.settings import PROJECT_ROOT
 from serve_app.local_server import LocalServer, local_server
 
@@ -45,8 +44,8 @@ LOSSES = ("attempt_ended", "lease_lost", "lease_not_watched")
 MIB = 1 << 20
 CONTROL, STRANGERS = "control", "strangers"
 """Groups of processes that are not the server's."""
-SONG = {"audio_duration": SECONDS, "batch_size": 1, "thinking": True}
-DOWNLOADED = {"audio_duration": 120, "batch_size": 1, "audio_format": "wav"}
+SONG: SongFields = {"audio_duration": SECONDS, "batch_size": 1, "thinking": True}
+DOWNLOADED: SongFields = {"audio_duration": 120, "batch_size": 1, "audio_format": "wav"}
 
 IDLE, ALONE, ARRIVAL, BESIEGED, SONGS_BESIEGED = (
     "idle",
@@ -129,8 +128,8 @@ class _Siege:
         self._groups = {"": server.process.pid, CONTROL: control.process.pid}
 
     def measured(self) -> Measurement:
-        with httpx.Client(base_url=self._server.url, timeout=120) as http:
-            downloaded = result_of(http, _submit(http, DOWNLOADED))["first_audio_path"]
+        with Client(self._server.url) as client:
+            (downloaded,) = client.generate(**DOWNLOADED).wait().audio_paths
             with (
                 probing(_port(self._server), "/health") as health,
                 probing(_port(self._control), "/ready") as control,
@@ -138,13 +137,13 @@ class _Siege:
                 with self._phase(IDLE):
                     time.sleep(QUIET_SECONDS)
                 with self._phase(ALONE) as made:
-                    made.append(self._finished([_submit(http, SONG) for _ in range(SONGS)]))
+                    made.append(self._finished([client.generate(**SONG) for _ in range(SONGS)]))
                 administer(
                     self._server.process.pid, "pause"
                 )  # so that the job which the strangers follow waits until they are there
-                jobs = [_submit(http, SONG) for _ in range(SONGS)]
-                followed = _submit(http, SONG)
-                with _strangers(_port(self._server), followed, downloaded) as strangers:
+                jobs = [client.generate(**SONG) for _ in range(SONGS)]
+                followed = client.generate(**SONG)
+                with _strangers(_port(self._server), followed.id, downloaded) as strangers:
                     self._groups[STRANGERS] = strangers.process.pid
                     with self._phase(ARRIVAL):
                         strangers.until_connected()
@@ -168,18 +167,17 @@ class _Siege:
         ended, after = time.monotonic(), Account.now(self._groups)
         self._figures.phases.append(Phase(name, began, ended, sum(made), after.since(before), peaks))
 
-    def _finished(self, jobs: Sequence[str]) -> int:
+    def _finished(self, jobs: Sequence[Job]) -> int:
         """Return how many of the jobs made a song within LIMIT_SECONDS."""
         began = time.monotonic()
         waiting, made = list(jobs), 0
-        with httpx.Client(base_url=self._server.url, timeout=10) as http:
+        with Client(self._server.url, retries=Retries(0)) as client:
             while waiting and time.monotonic() - began < LIMIT_SECONDS:
-                try:
-                    status = http.get(f"/v1/jobs/{waiting[0]}").raise_for_status().json()["status"]
-                except httpx.HTTPError:
-                    status = "unknown"  # the server is too busy to answer, or refuses to
-                if status in {"succeeded", "failed", "cancelled"}:
-                    made += status == "succeeded"
+                job = client.job(waiting[0].id)
+                with suppress(AcestepError):  # the server is too busy to answer, or refuses to
+                    job.refresh()
+                if job.has_ended:
+                    made += job.status == "succeeded"
                     waiting.pop(0)
                 else:
                     time.sleep(POLL_SECONDS)
@@ -248,10 +246,6 @@ def _memory(pid: int) -> Iterator[dict[str, int]]:
         finally:
             over.set()
         watching.result()
-
-
-def _submit(http: httpx.Client, song: dict[str, Any]) -> str:
-    return str(http.post("/v1/music/generate", json=song).raise_for_status().json()["job_id"])
 
 
 def _port(server: LocalServer) -> int:

@@ -66,7 +66,7 @@ def test_the_driver_that_is_asked_for_is_that_of_the_pinned_cuda() -> None:
 def test_make_installs_the_build_that_the_config_file_needs(config: Path, tmp_path: Path) -> None:
     # A copy is used, because this folder's own environment is up to date and make would do nothing.
     (tmp_path / "Makefile").symlink_to(PROJECT_ROOT / "Makefile")
-    for name in ("pyproject.toml", BOTH.name, GPU.name):
+    for name in ("pyproject.toml", "client", BOTH.name, GPU.name):
         (tmp_path / name).symlink_to(PROJECT_ROOT / name)
     made = subprocess.run(
         ["make", "-n", "environment", f"CONFIG={config}"],
