@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.domain import EARLIER_SAMPLING, SamplingVersion, Task
+from deployments.checkpoints.errors import CheckpointError
 
 UNIFIED_REPO = "ACE-Step/Ace-Step1.5"
 """The repository that holds the default turbo model, the VAE, the text encoder and the 1.7B LM as
@@ -162,6 +163,34 @@ HUB_REPOS = (
     | {VAE: UNIFIED_REPO, TEXT_ENCODER: UNIFIED_REPO}
 )
 """Every official checkpoint -> repository on the Hugging Face hub."""
+
+
+AlignmentHeads = tuple[tuple[int, int], ...]
+"""Heads of the DiT's cross-attention, as pairs (layer, head)."""
+
+ALIGNMENT_HEADS = "lyric_alignment_layers_config"
+"""Key in the config of a DiT that lists the heads in which its attention follows the lyrics, by layer."""
+_HEADS_OF_2B: AlignmentHeads = ((2, 6), (3, 10), (3, 11), (4, 3), (5, 8), (5, 9), (6, 8))
+"""The heads of the official 2B models, whose configs have no such key."""
+_SIZE_OF_2B = (24, 16)
+"""The layers of the official 2B models, and the heads of each."""
+
+
+def alignment_heads(config: Mapping[str, Any]) -> AlignmentHeads:
+    """The heads of a DiT that follow the lyrics; none if neither its config nor its size tells them.
+
+    XL models are larger and have other heads, so they need the key. Heads that the model does not have are
+    left out. Raises CheckpointError if the key is malformed.
+    """
+    layers, heads = config["num_hidden_layers"], config["num_attention_heads"]
+    listed = config.get(ALIGNMENT_HEADS)
+    if listed is None:
+        return _HEADS_OF_2B if (layers, heads) == _SIZE_OF_2B else ()
+    try:
+        found = sorted((int(layer), int(head)) for layer, of_layer in listed.items() for head in of_layer)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{ALIGNMENT_HEADS} should be lists of heads by layer: {error}") from error
+    return tuple((layer, head) for layer, head in found if 0 <= layer < layers and 0 <= head < heads)
 
 
 def variant_of(config: Mapping[str, Any]) -> Variant:

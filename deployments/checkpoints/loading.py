@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from deployments.checkpoints.catalog import Variant, dit_config_file, variant_of
+from deployments.checkpoints.catalog import (
+    AlignmentHeads,
+    Variant,
+    alignment_heads,
+    dit_config_file,
+    variant_of,
+)
 from deployments.checkpoints.diffusers_layout import DIFFUSERS_STEM, diffusers_arguments, diffusers_part
 from deployments.checkpoints.dit_modules import (
     AceStepAudioTokenDetokenizer,
@@ -74,6 +80,8 @@ class DiTModules:
     """It has the buffer `silence_latent` [1, 15000, channels]."""
     audio_tokenizer: AceStepAudioTokenizer
     audio_token_detokenizer: AceStepAudioTokenDetokenizer
+    alignment_heads: AlignmentHeads = ()
+    """The heads of the transformer's cross-attention that follow the lyrics."""
 
 
 def load_dit(folder: Path, device: str, dtype: torch.dtype) -> DiTModules:
@@ -90,7 +98,8 @@ def load_dit(folder: Path, device: str, dtype: torch.dtype) -> DiTModules:
         _pool_timbre_from_class_token(condition_encoder.timbre_encoder)
     for module in modules.values():
         require_materialised(module, folder)
-    return DiTModules(variant_of(read_config(dit_config_file(folder))), **modules)
+    config = read_config(dit_config_file(folder))
+    return DiTModules(variant_of(config), **modules, alignment_heads=alignment_heads(config))
 
 
 def load_text_encoder(folder: Path, device: str, dtype: torch.dtype) -> "Qwen3Model":

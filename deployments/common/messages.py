@@ -253,6 +253,8 @@ class DiffusionOptions:
     latent_rescale: float = 1.0
     latent_shift: float = 0.0
     """The finished latents become latents × `latent_rescale` + `latent_shift`."""
+    lyric_timestamps: bool = False
+    """Whether the finished song's attention tells when each line of its lyrics is sung."""
     use_adg: bool = False
     """Angle-based guidance instead of the default adaptive projected guidance."""
     cfg_interval_start: float = 0.0
@@ -328,6 +330,11 @@ class RecordingRefs:
     """[750, channels] of the timbre reference."""
 
 
+Untimed = Literal["model", "instrumental", "memory"]
+"""Why a song's lyrics have no times: the model has no heads that follow lyrics, nothing is sung, or the
+attention did not fit into memory."""
+
+
 @dataclass(frozen=True)
 class UsedOptions:
     """How the DiT really denoised an item."""
@@ -341,6 +348,33 @@ class UsedOptions:
     """The schedule, without its final 0."""
     is_corrected: bool = False
     """Whether the steps were corrected in the wavelet domain."""
+    untimed: Untimed | None = None
+    """Why there are no lyric timestamps, where they were asked for."""
+
+
+@dataclass(frozen=True)
+class TimedText:
+    """A piece of the lyrics, and when it is sung: its first and its last moment in seconds."""
+
+    text: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class TimedLyrics:
+    """When the lyrics of a song are sung, as the model's attention shows it."""
+
+    lines: tuple[TimedText, ...]
+    """The lines with their section tags; empty lines are left out."""
+    tokens: tuple[TimedText, ...]
+    """The tokens of the text encoder, which are words or parts of them."""
+    lrc: str
+    """The lines in the LRC format."""
+    score: float
+    """How well the song follows the lyrics, from 0 to 1."""
+    condition_score: float
+    """The same of pure noise: how well the lyrics align before there is any music."""
 
 
 @dataclass(frozen=True)
@@ -350,6 +384,8 @@ class DenoisedLatents:
     latents: LatentsRef
     """[frames, channels]"""
     used: UsedOptions
+    timed_lyrics: TimedLyrics | None = None
+    """None unless the request asked for them and the model could find them."""
 
 
 @dataclass(frozen=True)

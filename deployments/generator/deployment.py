@@ -1,5 +1,6 @@
 """The Generator deployment: makes the latents of songs from texts, codes and source latents."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from deployments.common.messages import (
     DenoiseRequest,
     Progress,
     RecordingRefs,
+    TimedLyrics,
     TokenizeRequest,
 )
 from deployments.common.meter import Meter
@@ -29,6 +31,7 @@ from deployments.common.processor import (
 from deployments.common.processor_share import share_of
 
 if TYPE_CHECKING:
+    from deployments.generator.engine import FinishedSong
     from deployments.generator.measurements import Forward
     from deployments.generator.tasks import RecordingLatents
 
@@ -88,7 +91,8 @@ class Generator:
                     if isinstance(update, Progress):
                         yield item, update
                     else:
-                        yield item, DenoisedLatents(await self._store.put(update.latents), update.used)
+                        stored = await self._store.put(update.latents)
+                        yield item, DenoisedLatents(stored, update.used, await _timed(update))
 
     async def tokenize(self, request: TokenizeRequest) -> AudioCodes:
         """The audio codes of a recording's latents, five a second.
@@ -116,6 +120,13 @@ class Generator:
         self._meter.count(metrics.DIT_TOKEN_SLOTS, forward.token_slots)
         self._meter.count(metrics.DIT_FRAMES, forward.frames)
         self._meter.count(metrics.DIT_PADDING_FRAMES, forward.padding_frames)
+
+
+async def _timed(song: "FinishedSong") -> TimedLyrics | None:
+    """The times of the song's lyrics, computed beside the forwards of other songs."""
+    from deployments.generator.lyrics.timing import timed_lyrics
+
+    return None if song.lyrics is None else await asyncio.to_thread(timed_lyrics, song.lyrics)
 
 
 async def _read(recordings: RecordingRefs) -> "RecordingLatents":

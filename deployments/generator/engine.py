@@ -9,6 +9,7 @@ finished = engine.finish(song)
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from deployments.common.messages import (
     DenoiseRequest,
     DiffusionOptions,
     Morph,
+    Untimed,
     UsedOptions,
     Window,
 )
@@ -34,6 +36,7 @@ from deployments.generator.conditioning import ConditionEncoder
 from deployments.generator.correction import StepCorrection
 from deployments.generator.forward import PackedTransformer
 from deployments.generator.guidance import Guidance
+from deployments.generator.lyrics.listener import HeardLyrics, LyricListener, SungLyrics
 from deployments.generator.model_arithmetic import ModelArithmetic
 from deployments.generator.morphing import Branch, MorphSteps, MorphTrajectory
 from deployments.generator.prompts import (
@@ -90,6 +93,8 @@ class Song:
     """None if the model takes no guidance."""
     truncated: tuple[str, ...]
     """The texts that were cut."""
+    lyrics: SungLyrics | Untimed | None = None
+    """The lyrics whose times are wanted, or why there will be none."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,8 @@ class FinishedSong:
 
     latents: Latents
     used: UsedOptions
+    lyrics: HeardLyrics | None = None
+    """The song's attention to its lyrics, where their times are wanted."""
 
 
 def load_engine(models: "ModelSettings", dit: str, settings: "GeneratorSettings") -> "GeneratorEngine":
@@ -142,6 +149,7 @@ class GeneratorEngine:
         self.tokenizer = tokenizer
         self.contexts = TaskContexts(modules, checkpoint.is_for_stems)
         self._conditions = ConditionEncoder(modules, text_encoder, self.contexts.silent_reference)
+        self._listener = LyricListener(self._transformer, modules.alignment_heads, tokenizer)
 
     @torch.inference_mode()
     def warm_up(self) -> None:
@@ -171,7 +179,13 @@ class GeneratorEngine:
                 condition,
                 self._cover_switch(request, source, prefix, len(caption.ids), len(timesteps)),
             )
-        return Song(trajectory, request.options, scale, tuple(truncated))
+        return Song(
+            trajectory,
+            request.options,
+            scale,
+            tuple(truncated),
+            self._listener.lyrics_of(request, lyrics, condition),
+        )
 
     def _trajectory(
         self,
@@ -296,7 +310,22 @@ class GeneratorEngine:
             trajectory.timesteps,
             trajectory.is_corrected,
         )
-        return FinishedSong(latents.cpu().numpy(), used)
+        heard = self._heard(song.lyrics, latents)
+        if isinstance(heard, str):
+            used, heard = replace(used, untimed=heard), None
+        return FinishedSong(latents.cpu().numpy(), used, heard)
+
+    def _heard(
+        self, lyrics: SungLyrics | Untimed | None, latents: torch.Tensor
+    ) -> HeardLyrics | Untimed | None:
+        """The attention of a finished song to its lyrics. A song without their times is still a song."""
+        if not isinstance(lyrics, SungLyrics):
+            return lyrics
+        frames = len(latents)
+        with suppress(torch.OutOfMemoryError, MemoryError):
+            return self._listener(lyrics, latents, lambda drawn: self._noise_source(drawn, frames)())
+        self.free_memory()
+        return "memory"
 
     @property
     def _device(self) -> torch.device:

@@ -6,8 +6,9 @@ called in the order of AceStepTransformer1DModel.forward, which cannot keep pack
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import accumulate, pairwise
 from threading import Lock, get_ident
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,12 +17,14 @@ import torch
 from diffusers.models.embeddings import get_1d_rotary_pos_embed
 from torch.nn.functional import linear
 
+from deployments.checkpoints.catalog import AlignmentHeads
 from deployments.checkpoints.dit_modules import AceStepTransformer1DModel
 from deployments.checkpoints.errors import CheckpointError
 from deployments.common.compilation import compiling
 from deployments.generator.attention import RowAttention
 from deployments.generator.kernels import Kernels, kernels_for
 from deployments.generator.layer import LayerWeights, Rotary, TimeEmbedding, modulated
+from deployments.generator.lyrics.listening_attention import ListenedRow, ListeningAttention
 from deployments.generator.trajectory import Condition, Row
 
 CACHED_CONDITION_TOKENS = 16_384
@@ -143,18 +146,51 @@ class PackedTransformer:
     def velocities(self, rows: Sequence[Row]) -> list[torch.Tensor]:
         """The velocity [frames, channels] in float32 of each row."""
         batch = self._batch_of(rows)
+        time, hidden = self._through_layers(rows, batch, len(self._layers))
+        shift, scale = (self._model.scale_shift_table + time.embedding[:, None]).unbind(1)
+        norm = self._model.norm_out
+        hidden = modulated(hidden, norm.weight, scale, shift, time, norm.eps)
+        predicted = linear(hidden, *self._out_of_tokens).float()
+        return self._unpack(predicted.reshape(self.patch_size * len(hidden), -1), batch)
+
+    def attention(self, rows: Sequence[Row], heads: AlignmentHeads, heard: slice) -> list[torch.Tensor]:
+        """How strongly each token of `rows` attends to the part `heard` of its condition's states.
+
+        Returns for each row the probabilities [heads, states, tokens] in the heads (layer, head) of
+        cross-attention. The layers after the last one of `heads` are not computed. Nothing is kept for
+        `velocities`, which is computed as before.
+        """
+        batch = self._new_batch(rows)
+        conditions = [batch.conditions[index] for index in batch.order]
+        ends = zip(
+            accumulate(batch.tokens),
+            accumulate(len(condition.encoder_states) for condition in conditions),
+            strict=True,
+        )
+        starts = [(0, 0), *ends]
+        packed = [
+            ListenedRow(slice(query, query_end), slice(key, key_end))
+            for (query, key), (query_end, key_end) in pairwise(starts)
+        ]
+        listening = ListeningAttention(batch.cross_attention, packed, heads, heard)
+        layers = 1 + max(layer for layer, _ in heads)
+        self._through_layers(rows, replace(batch, cross_attention=listening), layers)
+        found = dict(zip(batch.order, listening.found(), strict=True))
+        return [found[index] for index in range(len(rows))]
+
+    def _through_layers(
+        self, rows: Sequence[Row], batch: _Batch, count: int
+    ) -> tuple[TimeEmbedding, torch.Tensor]:
+        """The embedding of the rows' noise levels, and the tokens [tokens, hidden] after `count` layers."""
         packed_rows = [rows[index] for index in batch.order]
         time = self._time(packed_rows, batch)
         latents = self._pack([row.latents for row in packed_rows]).to(self.dtype)
         patches = torch.cat([batch.context, latents], -1).reshape(len(batch.row_of_token), -1)
         hidden = linear(patches, *self._into_tokens)
-        for weights, keys_values in zip(self._layers, batch.condition_keys_values, strict=True):
+        layers = list(zip(self._layers, batch.condition_keys_values, strict=True))
+        for weights, keys_values in layers[:count]:
             hidden = self._layer(weights, hidden, time, batch, keys_values)
-        shift, scale = (self._model.scale_shift_table + time.embedding[:, None]).unbind(1)
-        norm = self._model.norm_out
-        hidden = modulated(hidden, norm.weight, scale, shift, time, norm.eps)
-        predicted = linear(hidden, *self._out_of_tokens).float()
-        return self._unpack(predicted.reshape(len(latents), -1), batch)
+        return time, hidden
 
     def _layer(
         self,

@@ -11,7 +11,7 @@ from deployments.common.messages import Metadata
 MAX_CAPTION_TOKENS = 256
 MAX_LYRIC_TOKENS = 2048
 
-_END_OF_TEXT = "<|endoftext|>"
+END_OF_TEXT = "<|endoftext|>"
 _MISSING = "N/A"
 _MISSING_DURATION = "30 seconds"
 
@@ -35,7 +35,7 @@ def caption_prompt(instruction: str, caption: str, metadata: Metadata) -> Prompt
     if not instruction.endswith(":"):
         instruction += ":"
     body = f"# Instruction\n{instruction}\n\n# Caption\n{_bare(caption)}\n\n# Metas\n{_metas(metadata)}"
-    return Prompt(body, f"{_END_OF_TEXT}\n")
+    return Prompt(body, f"{END_OF_TEXT}\n")
 
 
 def stem_caption(instruction: str, caption: str, global_caption: str, works_on_window: bool) -> str:
@@ -51,7 +51,12 @@ def stem_caption(instruction: str, caption: str, global_caption: str, works_on_w
 
 def lyric_prompt(lyrics: str, language: str) -> Prompt:
     """The lyrics and their language."""
-    return Prompt(f"# Languages\n{language}\n\n# Lyric\n{lyrics}", _END_OF_TEXT)
+    return Prompt(lyric_header(language) + lyrics, END_OF_TEXT)
+
+
+def lyric_header(language: str) -> str:
+    """The part of the prompt before the lyrics."""
+    return f"# Languages\n{language}\n\n# Lyric\n"
 
 
 def _bare(caption: str) -> str:

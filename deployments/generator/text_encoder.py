@@ -1,6 +1,7 @@
 """Prompts -> token ids -> hidden states."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,20 @@ class PromptTokenizer:
         content += self._full.encode(prompt.ending, add_special_tokens=False).ids
         room = limit - len(self._appended)
         return PromptTokens((*content[:room], *self._appended), truncated=len(content) > room)
+
+    def plain(self, text: str) -> tuple[int, ...]:
+        """The ids of a text in which nothing is a control token."""
+        return tuple(self._plain.encode(text).ids)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of ids that are no control tokens. Half a character becomes a replacement character."""
+        decoded: str = self._plain.decode(list(ids), skip_special_tokens=False)
+        return decoded
+
+    def control(self, token: str) -> int | None:
+        """The id of a control token; None if the tokenizer has none of this name."""
+        found: int | None = self._full.token_to_id(token)
+        return found
 
 
 class TextEncoder:
