@@ -30,7 +30,7 @@ from serve_app.request.work import Work
 from tests.redis_server import RedisServer
 
 FOLDER = Path(__file__).parent / "data" / "job_store"
-LAYOUTS = ("layout_1b", "layout_1c", "layout_2", "layout_2b", "layout_2c")
+LAYOUTS = ("layout_1b", "layout_1c", "layout_2", "layout_2b", "layout_2c", "layout_2d")
 """Names of the files with the jobs below; the newest is last."""
 BEFORE_SAMPLING = LAYOUTS[: LAYOUTS.index("layout_2c")]
 """Names of the files whose requests name no version of sampling."""

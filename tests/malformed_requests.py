@@ -97,6 +97,7 @@ FIELDS = [
     _field("dcw_wavelet", "bior4.4", "sym8"),
     _field("latent_rescale", 0),
     _field("latent_shift", 10.5),
+    _field("lyric_timestamps", "perhaps"),
     _field("normalization_db", 0.5),
     _field("fade_in_duration", -1),
     _field("fade_out_duration", 601),

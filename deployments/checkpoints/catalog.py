@@ -182,7 +182,7 @@ def alignment_heads(config: Mapping[str, Any]) -> AlignmentHeads:
     XL models are larger and have other heads, so they need the key. Heads that the model does not have are
     left out. Raises CheckpointError if the key is malformed.
     """
-    layers, heads = config["num_hidden_layers"], config["num_attention_heads"]
+    layers, heads = config.get("num_hidden_layers", 0), config.get("num_attention_heads", 0)
     listed = config.get(ALIGNMENT_HEADS)
     if listed is None:
         return _HEADS_OF_2B if (layers, heads) == _SIZE_OF_2B else ()

@@ -1,5 +1,6 @@
 """Finding the folder of a checkpoint; the checkpoint is built or downloaded first if necessary."""
 
+import json
 import tempfile
 from collections.abc import Callable
 from importlib import import_module
@@ -10,20 +11,24 @@ from filelock import FileLock
 
 from deployments.checkpoints.catalog import (
     HUB_REPOS,
+    OFFICIAL_DITS,
     TEXT_ENCODER,
     UNIFIED_REPO,
     VAE,
     LanguageModelTask,
+    alignment_heads,
+    dit_config_file,
     language_model_tasks,
 )
 from deployments.checkpoints.errors import CheckpointError
+from deployments.checkpoints.official_shapes import official_config
 
 if TYPE_CHECKING:
     from configs.settings import ModelSettings
 
 EMBEDDED = Path(__file__).parent / "embedded"
 """The trained checkpoints that come with the code (training/MODEL_CARD.md)."""
-BUILT_VERSION = 3
+BUILT_VERSION = 4
 """Version of the builders. Raise it when one of them changes, so that older folders are built again."""
 
 _NO_CODE = ["*.py"]
@@ -68,6 +73,18 @@ def checkpoint_folder(models: "ModelSettings", name: str) -> Path:
 def trained_tasks(models: "ModelSettings", name: str) -> frozenset[LanguageModelTask]:
     """The tasks that the LM `name` was trained for, as far as this machine knows. Nothing is downloaded."""
     return language_model_tasks((EMBEDDED if models.source == "embedded" else models.folder) / name)
+
+
+def follows_lyrics(models: "ModelSettings", name: str) -> bool:
+    """Whether the DiT `name` has heads that follow the lyrics, as far as this machine knows.
+
+    Nothing is downloaded or built: an official checkpoint that is not here is judged by its name. Raises
+    CheckpointError if the config is malformed.
+    """
+    file = dit_config_file((EMBEDDED if models.source == "embedded" else models.folder) / name)
+    if file.exists():
+        return bool(alignment_heads(json.loads(file.read_text())))
+    return name in OFFICIAL_DITS and bool(alignment_heads(official_config(name)))
 
 
 def _built(models_folder: Path, name: str) -> Path:

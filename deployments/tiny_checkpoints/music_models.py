@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from configs.domain import AUDIO_CHANNELS, SAMPLE_RATE, SAMPLES_PER_LATENT
+from deployments.checkpoints.catalog import ALIGNMENT_HEADS
 from deployments.checkpoints.key_map import SILENCE_FILE, Component, module_arguments, to_original
 from deployments.checkpoints.loading import MODULE_CLASSES
 from deployments.checkpoints.vae_modules import AutoencoderOobleck
@@ -62,6 +63,7 @@ _DIT_CONFIG: dict[str, Any] = {
     "fsq_dim": _HIDDEN_SIZE,
     "fsq_input_levels": [8, 8, 8, 5, 5, 5],
     "fsq_input_num_quantizers": 1,
+    ALIGNMENT_HEADS: {"1": [0, 3], "2": [1], "3": [2]},
 }
 
 _VAE_CONFIG: dict[str, Any] = {

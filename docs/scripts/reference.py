@@ -102,6 +102,7 @@ def examples(models: ModelsResponse) -> dict[str, Example]:
         audio_codes=["<|audio_code_35847|><|audio_code_60127|>…"],
         timings={"planning": 0.41, "composing": 2.02, "denoising": 1.13, "decoding": 1.35, "encoding": 0.12},
         sampling=NEWEST_SAMPLING,
+        lyric_timestamps=None,
         **FACTS,
     )
     finished = {"status": JobState.SUCCEEDED, "finished_at": 1767225606.1, "eta_seconds": None}

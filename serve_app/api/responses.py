@@ -55,6 +55,7 @@ class DiTModel(Answer):
     default_shift: float = Field(description="`shift` that it was trained for.")
     takes_timesteps: bool = Field(description="Whether `timesteps` has an effect.")
     is_corrected: bool = Field(description="Whether its steps are corrected where `dcw_enabled` is null.")
+    follows_lyrics: bool = Field(description="Whether `lyric_timestamps` has an effect.")
 
 
 class LanguageModel(Answer):

@@ -63,7 +63,8 @@ async def run_job(attempt: Attempt) -> FinishedJob:
     latents = await denoise(attempt, song, codes, recordings)
     files = await decode(attempt, song, latents, recordings.gain)
     used = [item.used for item in latents]
-    result = job_result(attempt.job, song, codes, used, files, attempt.timings, attempt.settings)
+    timed = [item.timed_lyrics for item in latents]
+    result = job_result(attempt.job, song, codes, used, files, attempt.timings, attempt.settings, timed)
     return FinishedJob(result, tuple(file.uri for file in files), sum(file.byte_count for file in files))
 
 

@@ -1,14 +1,14 @@
 """The `result` object of a finished job, which polls return."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from configs.domain import EARLIER_SAMPLING, code_token
 from configs.settings import Settings
 from deployments.checkpoints.catalog import MAX_TURBO_STEPS, DiTCheckpoint, Variant, dit_checkpoint
 from deployments.common.audio_formats import extension
-from deployments.common.messages import AudioFile, UsedOptions
+from deployments.common.messages import AudioFile, TimedLyrics, Untimed, UsedOptions
 from serve_app.jobs.model import Job
 from serve_app.request.planning import dit_model, language_model, words_for_dit
 from serve_app.request.schemas import GenerateRequest, Output
@@ -16,6 +16,13 @@ from serve_app.request.song_plan import SongPlan, SongWords
 
 SUCCESS = "✅ Generation completed successfully!"
 ANALYSED = "✅ Analysis completed successfully!"
+UNTIMED: Mapping[Untimed, str] = {
+    "model": "lyric_timestamps was ignored: {dit} has no attention that follows lyrics.",
+    "instrumental": "lyric_timestamps was ignored: nothing is sung.",
+    "memory": "Lyric timestamps are missing: the song and its lyrics are too long for the memory of the "
+    "server's model.",
+}
+"""Notes on songs whose lyrics have no times."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +42,12 @@ def job_result(
     files: list[AudioFile],
     timings: dict[str, float],
     settings: Settings,
+    timed: Sequence[TimedLyrics | None] = (),
 ) -> dict[str, Any]:
-    """The result object of the contract (§2), as plain JSON values."""
+    """The result object of the contract (§2), as plain JSON values.
+
+    `timed` is the times of each song's lyrics, where they were asked for.
+    """
     request = job.spec.request
     seeds = ", ".join(map(str, job.spec.seeds))
     suffix = extension(request.audio_format)
@@ -47,7 +58,7 @@ def job_result(
         "second_audio_path": paths[1] if len(paths) > 1 else None,
         "audio_paths": paths,
         "generation_info": _generation_info(job, used[0], timings, settings, seeds),
-        "status_message": " ".join([SUCCESS, *_notes(job, song, used)]),
+        "status_message": " ".join([SUCCESS, *_notes(job, song, used, settings)]),
         "seed_value": seeds,
         **_facts(request, song, words_for_dit(request, song)),
         "lm_model": language_model(request, settings.models) if has_answer else None,
@@ -55,6 +66,7 @@ def job_result(
         "audio_codes": [None if run is None else _written(run) for run in codes],
         "timings": _rounded(timings),
         "sampling": request.sampling,
+        "lyric_timestamps": list(map(_plain, timed)) if request.lyric_timestamps else None,
     }
 
 
@@ -86,6 +98,7 @@ def analysis_result(
         "audio_codes": [None if codes is None else _written(codes)],
         "timings": _rounded(timings),
         "sampling": None,
+        "lyric_timestamps": None,
     }
 
 
@@ -108,6 +121,10 @@ def _facts(request: GenerateRequest, song: SongPlan, words: SongWords | None) ->
         "output": request.output.value,
     }
     return {**facts, "metas": metas}
+
+
+def _plain(timed: TimedLyrics | None) -> dict[str, Any] | None:
+    return None if timed is None else asdict(timed)
 
 
 def _written(codes: tuple[int, ...]) -> str:
@@ -188,9 +205,11 @@ def _correction(request: GenerateRequest) -> str:
     return " ".join(words if request.dcw_mode == "pix" else [*words, request.dcw_wavelet])
 
 
-def _notes(job: Job, song: SongPlan, used: list[UsedOptions]) -> list[str]:
+def _notes(job: Job, song: SongPlan, used: list[UsedOptions], settings: Settings) -> list[str]:
     cut = sorted({text for item in used for text in item.truncated})
     notes = [*job.spec.notes, *song.notes]
     if cut:
         notes.append(f"Too long for the music model and cut to its limit: {', '.join(cut)}.")
+    dit = dit_model(job.spec, settings.models)
+    notes += sorted({UNTIMED[item.untimed].format(dit=dit) for item in used if item.untimed})
     return notes

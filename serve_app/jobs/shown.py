@@ -14,6 +14,26 @@ class Answer(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class TimedText(Answer):
+    """A piece of the lyrics, and when it is sung."""
+
+    text: str
+    start: float = Field(description="Seconds.")
+    end: float = Field(description="Seconds.")
+
+
+class LyricTimestamps(Answer):
+    """When the lyrics of a song are sung, as the music model's attention shows it."""
+
+    lrc: str = Field(description="The lines in the LRC format, `[mm:ss.xx]line`, which players read.")
+    lines: list[TimedText] = Field(description="The lines and section tags; empty lines are left out.")
+    tokens: list[TimedText] = Field(description="The tokens of the text encoder: words and parts of them.")
+    score: float = Field(description="How well the song follows the lyrics, from 0 to 1.")
+    condition_score: float = Field(
+        description="The same before there is any music: how well the lyrics align with pure noise."
+    )
+
+
 class JobResult(Answer):
     """The songs of a job, and how they were made."""
 
@@ -47,6 +67,11 @@ class JobResult(Answer):
         None,
         description="The version of sampling that made the songs; null without songs, and in results of "
         "earlier releases.",
+    )
+    lyric_timestamps: list[LyricTimestamps | None] | None = Field(
+        None,
+        description="For each song, when its lyrics are sung, or null where that is not known; null where "
+        "the request did not ask for it.",
     )
 
 

@@ -323,6 +323,11 @@ class GenerateRequest(BaseModel):
     latent_shift: Number = Field(
         0.0, ge=-10, le=10, description="What is added to the finished latents after `latent_rescale`."
     )
+    lyric_timestamps: Flag = Field(
+        False,
+        description="true: the result tells when each line of the lyrics is sung, as LRC text, and how well "
+        "the song follows them. Only of models whose attention follows lyrics (`GET /v1/models`).",
+    )
     use_adg: Flag = Field(
         False,
         description="true: angle-based guidance instead of adaptive projected guidance. Turbo models use "

@@ -89,6 +89,7 @@ class _RequestFields(TypedDict, total=False):
     dcw_wavelet: str
     latent_rescale: float
     latent_shift: float
+    lyric_timestamps: bool
     use_adg: bool
     cfg_interval_start: float
     cfg_interval_end: float

@@ -186,6 +186,7 @@ def test_every_diffusion_option_is_the_requests_own() -> None:
         "dcw_wavelet": "sym8",
         "latent_rescale": 0.9,
         "latent_shift": 0.1,
+        "lyric_timestamps": True,
         "chunk_mask_mode": "all",
         "cover_nofsq": True,
     }

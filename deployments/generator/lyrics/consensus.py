@@ -48,6 +48,6 @@ def _keep_above_twice(values: Matrix, medians: Matrix) -> None:
 
 
 def _softmax(values: Matrix, axis: int) -> Matrix:
-    powers = np.exp(values - values.max(axis=axis, keepdims=True))
+    powers: Matrix = np.exp(values - values.max(axis=axis, keepdims=True))
     powers /= powers.sum(axis=axis, keepdims=True)
     return powers

@@ -62,6 +62,7 @@ def finished_items(view: JobView, result: dict[str, Any], sign: Sign) -> list[di
         "status_message": ANALYSES.get(output, result["status_message"]),
     }
     seeds = result["seed_value"].split(", ")
+    timed = result.get("lyric_timestamps") or []
     if output in ANALYSES:
         numbered = {"seed_value": seeds[0], "audio_codes": "", "index": 0}
         return [{**common, **numbered, **_analysis(output, common["metas"], result)}]
@@ -72,6 +73,7 @@ def finished_items(view: JobView, result: dict[str, Any], sign: Sign) -> list[di
             "seed_value": seeds[index],
             "audio_codes": result["audio_codes"][index] or "",
             "index": index,
+            **({"lrc": timed[index]["lrc"]} if index < len(timed) and timed[index] else {}),
         }
         for index, path in enumerate(result["audio_paths"])
     ]

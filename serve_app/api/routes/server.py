@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, HTTPException
 
 from configs.domain import LANGUAGES, NEWEST_SAMPLING
 from configs.settings import Settings
-from deployments.checkpoints.location import trained_tasks
+from deployments.checkpoints.location import follows_lyrics, trained_tasks
 from deployments.common.audio_formats import FORMATS
 from serve_app.api.errors import RETRY_SECONDS, error_responses
 from serve_app.api.readiness import KnownCondition
@@ -147,6 +147,7 @@ def _models(settings: Settings, limits: Limits, started_at: int) -> ModelsRespon
                 default_shift=dit.default_shift,
                 takes_timesteps=dit.takes_timesteps(NEWEST_SAMPLING),
                 is_corrected=dit.is_corrected,
+                follows_lyrics=follows_lyrics(settings.models, dit.name),
             )
             for dit in limits.dits
         ],

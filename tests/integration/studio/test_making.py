@@ -81,6 +81,7 @@ VALUES: dict[str, Any] = {
     "dcw_wavelet": "db4",
     "latent_rescale": "0.9",
     "latent_shift": "0.01",
+    "lyric_timestamps": True,
     "retake_seed": "7",
     "retake_variance": "0.3",
     "enable_normalization": False,

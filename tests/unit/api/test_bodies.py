@@ -117,6 +117,7 @@ ONE_OF_EACH: dict[str, Any] = {
     "dcw_wavelet": "db8",
     "latent_rescale": 0.5,
     "latent_shift": -0.5,
+    "lyric_timestamps": True,
     "use_adg": True,
     "cfg_interval_start": 0.25,
     "cfg_interval_end": 0.75,

@@ -33,6 +33,7 @@ RESULT: dict[str, Any] = {
     "audio_codes": [None],
     "timings": {"denoising": 1.5},
     "sampling": "2026-08",
+    "lyric_timestamps": None,
 }
 
 

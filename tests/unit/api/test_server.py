@@ -35,6 +35,7 @@ async def test_models(http: httpx.AsyncClient) -> None:
             "default_shift": 3.0,
             "takes_timesteps": True,
             "is_corrected": True,
+            "follows_lyrics": False,  # the embedded one
         }
     ]
     assert models["lm_models"] == [

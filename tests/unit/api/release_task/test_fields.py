@@ -64,6 +64,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "dcw_wavelet": ("db4", "db4"),
     "latent_rescale": ("0.9", 0.9),
     "latent_shift": ("-0.1", -0.1),
+    "lyric_timestamps": ("true", True),
     "use_adg": ("true", True),
     "cfg_interval_start": ("0.25", 0.25),
     "cfg_interval_end": ("0.75", 0.75),
