@@ -1,6 +1,7 @@
 """Songs through the real graph: every kind of request, end to end over HTTP."""
 
 import io
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -262,3 +263,15 @@ def test_progress_passes_through_the_stages_in_their_order(server: Client) -> No
     assert len(set(running)) >= 2
     assert job["result"]["timings"].keys() == set(STAGES)
     assert (job["stage"], job["progress"], job["queue_position"], job["eta_seconds"]) == ("done", 1, 0, None)
+
+
+def test_the_result_tells_when_lyrics_are_sung(server: Client) -> None:
+    lyrics = "[verse]\nfirst line\nsecond line"
+    asked = {**FIXED, "batch_size": 2, "audio_duration": 3, "lyrics": lyrics, "lyric_timestamps": True}
+    job_id = server.submit(**asked)
+    songs = server.wait(job_id)["result"]["lyric_timestamps"]
+    assert [[line["text"] for line in song["lines"]] for song in songs] == 2 * [lyrics.split("\n")]
+    (row,) = server.http.post("/query_result", json={"task_id_list": [job_id]}).json()["data"]
+    assert [item["lrc"] for item in json.loads(row["result"])] == [song["lrc"] for song in songs]
+    (dit, *_) = server.http.get("/v1/models").json()["models"]
+    assert dit["follows_lyrics"]

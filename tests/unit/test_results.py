@@ -1,14 +1,23 @@
 """`generation_info` reports what was really done."""
 
+import json
 from typing import Any
 
 import pytest
 
 from configs.settings import ModelSettings, Settings
 from deployments.checkpoints.catalog import OFFICIAL_DITS
-from deployments.common.messages import AudioFile, Metadata, UsedOptions
+from deployments.common.messages import (
+    AudioFile,
+    Metadata,
+    TimedLyrics,
+    TimedText,
+    Untimed,
+    UsedOptions,
+)
 from serve_app.execution.results import job_result
 from serve_app.jobs.model import Job, Place
+from serve_app.jobs.shown import JobResult
 from serve_app.request.draft import draft_of
 from serve_app.request.planning import song_plan
 from serve_app.request.schemas import GenerateRequest
@@ -33,10 +42,12 @@ def result_of(
     *timesteps: float,
     models: ModelSettings,
     is_corrected: bool = False,
+    untimed: Untimed | None = None,
+    timed: TimedLyrics | None = None,
 ) -> dict[str, Any]:
     """The result of a job whose latents came back with these steps, scale and timesteps."""
     job = Job("id", spec, Work(), Place(0, 0.0, 1), created_at=0.0)
-    used = UsedOptions(steps, scale, timesteps=timesteps, is_corrected=is_corrected)
+    used = UsedOptions(steps, scale, timesteps=timesteps, is_corrected=is_corrected, untimed=untimed)
     return job_result(
         job,
         song_plan(draft_of(job.spec), Metadata(duration=5.0), lm_answered=False),
@@ -45,6 +56,7 @@ def result_of(
         [AudioFile("file:///0.mp3", 1)],
         {"denoising": 1.0},
         Settings(models=models),
+        [timed],
     )
 
 
@@ -148,3 +160,43 @@ def test_the_language_model_is_the_one_that_the_job_asked_for() -> None:
     assert "LM: acestep-5Hz-lm-0.6B" in generation_info("acestep-v15-turbo", 8)
     info = generation_info("acestep-v15-turbo", 8, lm_model_path="acestep-5Hz-lm-4B")
     assert "LM: acestep-5Hz-lm-4B" in info
+
+
+ASKED = JobSpec(GenerateRequest(lyrics="La", lyric_timestamps=True), seeds=(7,))
+
+
+def test_the_times_of_the_lyrics_are_part_of_the_result() -> None:
+    line = TimedText("La", 0.5, 1.5)
+    timed = TimedLyrics((line,), (line,), "[00:00.50]La", score=0.75, condition_score=0.25)
+    result = result_of(ASKED, 8, None, models=ModelSettings(), timed=timed)
+    spoken = {"text": "La", "start": 0.5, "end": 1.5}
+    assert json.loads(json.dumps(result["lyric_timestamps"])) == [
+        {
+            "lrc": "[00:00.50]La",
+            "lines": [spoken],
+            "tokens": [spoken],
+            "score": 0.75,
+            "condition_score": 0.25,
+        }
+    ]
+    assert JobResult.model_validate(result).lyric_timestamps is not None
+
+
+def test_a_result_has_no_times_that_were_not_asked_for() -> None:
+    spec = JobSpec(GenerateRequest(lyrics="La"), seeds=(7,))
+    assert result_of(spec, 8, None, models=ModelSettings())["lyric_timestamps"] is None
+
+
+@pytest.mark.parametrize(
+    ("untimed", "words"),
+    [
+        ("model", "lyric_timestamps was ignored: acestep-v15-turbo has no attention that follows lyrics."),
+        ("instrumental", "lyric_timestamps was ignored: nothing is sung."),
+        ("memory", "Lyric timestamps are missing: the song and its lyrics are too long for the memory"),
+    ],
+)
+def test_a_note_says_why_there_are_no_times(untimed: Untimed, words: str) -> None:
+    models = ModelSettings(dits=("acestep-v15-turbo",))
+    result = result_of(ASKED, 8, None, models=models, untimed=untimed)
+    assert words in result["status_message"]
+    assert result["lyric_timestamps"] == [None]

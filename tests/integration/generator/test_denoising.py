@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from configs.domain import INSTRUCTIONS, Task, latent_frames
+from configs.domain import INSTRUCTIONS, INSTRUMENTAL, Task, latent_frames
 from configs.settings import GeneratorSettings, ModelSettings, Settings
 from deployments.common.errors import JobError
 from deployments.common.latents_store import Latents
@@ -214,3 +214,27 @@ async def test_a_cancelled_song_stops_within_a_step_and_the_next_one_starts(gene
 
 async def test_the_replica_names_its_checkpoint(generator: Generator) -> None:
     assert generator.ready() == "acestep-v15-turbo"
+
+
+SUNG = changed(replace(SONG, lyrics="[verse]\nla la la\nda da\n"), lyric_timestamps=True)
+
+
+async def test_the_times_of_lyrics_are_found_and_change_no_song(generator: Generator) -> None:
+    timed, plain = [await answer(generator, song) for song in (SUNG, changed(SUNG, lyric_timestamps=False))]
+    assert np.array_equal(await timed.latents.read(), await plain.latents.read())
+    assert (plain.timed_lyrics, plain.used.untimed, timed.used.untimed) == (None, None, None)
+    lyrics = timed.timed_lyrics
+    assert lyrics is not None
+    assert [line.text for line in lyrics.lines] == ["[verse]", "la la la", "da da"]
+    assert lyrics.lrc.count("\n") == 2
+    times = [time for token in lyrics.tokens for time in (token.start, token.end)]
+    assert times == sorted(times)
+    assert times[0] >= 0
+    assert times[-1] < 6.0
+    assert all(0 <= score <= 1 for score in (lyrics.score, lyrics.condition_score))
+    assert "".join(token.text for token in lyrics.tokens) == "[verse]\nla la la\nda da\n"
+
+
+async def test_a_song_without_words_has_no_times_and_says_so(generator: Generator) -> None:
+    result = await answer(generator, replace(SUNG, lyrics=INSTRUMENTAL))
+    assert (result.timed_lyrics, result.used.untimed) == (None, "instrumental")

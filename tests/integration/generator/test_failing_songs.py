@@ -11,6 +11,7 @@ import torch
 from configs.domain import Task
 from deployments.common.errors import JobError
 from deployments.generator.batcher import StepBatcher
+from deployments.generator.lyrics.listener import LyricListener
 from deployments.generator.tasks import RecordingLatents
 from tests.watched_engine import (
     CHANNELS,
@@ -19,6 +20,7 @@ from tests.watched_engine import (
     SONG,
     UNLIMITED,
     WatchedEngine,
+    changed,
     latents_alone,
     noise,
     run,
@@ -105,3 +107,29 @@ async def test_a_hanging_forward_is_noticed() -> None:
             batcher.check(stalled_seconds=0.0)
         other.cancel()
         await asyncio.gather(other, return_exceptions=True)
+
+
+async def test_a_song_whose_attention_finds_no_room_is_finished_without_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = WatchedEngine("turbo")
+    listener = LyricListener(engine._transformer, ((1, 0),), engine.tokenizer)
+    monkeypatch.setattr(engine, "_listener", listener)
+    monkeypatch.setattr(engine._transformer, "attention", out_of_memory)
+    song = engine.start(changed(SONG, lyric_timestamps=True))
+    while not song.trajectory.done:
+        engine.step([song])
+    finished = engine.finish(song)
+    assert np.array_equal(finished.latents, latents_alone("turbo", SONG))
+    assert (finished.lyrics, finished.used.untimed) == (None, "memory")
+
+
+def out_of_memory(*_: object) -> list[torch.Tensor]:
+    raise torch.OutOfMemoryError("no room for the attention")
+
+
+async def test_a_model_without_heads_for_lyrics_says_so() -> None:
+    engine = WatchedEngine("turbo")
+    song = engine.start(changed(SONG, lyric_timestamps=True, inference_steps=1))
+    engine.step([song])
+    assert engine.finish(song).used.untimed == "model"

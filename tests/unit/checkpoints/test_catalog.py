@@ -4,14 +4,19 @@ from pathlib import Path
 import pytest
 
 from configs.domain import EARLIER_SAMPLING, NEWEST_SAMPLING, Task
+from configs.settings import ModelSettings
 from deployments.checkpoints.catalog import (
+    ALIGNMENT_HEADS,
     HUB_REPOS,
     OFFICIAL_DITS,
     UNIFIED_REPO,
     Variant,
+    alignment_heads,
     dit_checkpoint,
     variant_of,
 )
+from deployments.checkpoints.errors import CheckpointError
+from deployments.checkpoints.location import follows_lyrics
 
 
 @pytest.mark.parametrize(
@@ -93,3 +98,50 @@ def test_an_own_checkpoint_says_in_its_config_what_it_is(tmp_path: Path, config_
 
 def test_an_own_checkpoint_elsewhere_counts_as_turbo(tmp_path: Path) -> None:
     assert dit_checkpoint("mine", tmp_path).tasks == OFFICIAL_DITS["acestep-v15-turbo"].tasks
+
+
+SIZE_OF_2B = {"num_hidden_layers": 24, "num_attention_heads": 16}
+SIZE_OF_XL = {"num_hidden_layers": 32, "num_attention_heads": 32}
+
+
+@pytest.mark.parametrize(
+    ("config", "heads"),
+    [
+        (SIZE_OF_2B, ((2, 6), (3, 10), (3, 11), (4, 3), (5, 8), (5, 9), (6, 8))),
+        (SIZE_OF_2B | {ALIGNMENT_HEADS: {"1": [2]}}, ((1, 2),)),
+        (SIZE_OF_2B | {ALIGNMENT_HEADS: {}}, ()),
+        (SIZE_OF_XL, ()),
+        (SIZE_OF_XL | {ALIGNMENT_HEADS: {"10": [31], "3": [27, 18]}}, ((3, 18), (3, 27), (10, 31))),
+        (SIZE_OF_XL | {ALIGNMENT_HEADS: {"3": [32, 1], "32": [0], "-1": [0]}}, ((3, 1),)),
+        ({}, ()),
+    ],
+)
+def test_the_heads_that_follow_lyrics_are_those_of_the_config_or_of_the_2b_model(
+    config: dict[str, object], heads: tuple[tuple[int, int], ...]
+) -> None:
+    assert alignment_heads(config) == heads
+
+
+@pytest.mark.parametrize("listed", [[2, 3], {"two": [6]}, {"2": 6}, {"2": [None]}])
+def test_heads_that_are_no_lists_by_layer_are_an_error(listed: object) -> None:
+    with pytest.raises(CheckpointError, match="lists of heads by layer"):
+        alignment_heads(SIZE_OF_2B | {ALIGNMENT_HEADS: listed})
+
+
+def test_official_models_that_are_not_here_follow_lyrics_if_they_have_the_2b_size(tmp_path: Path) -> None:
+    models = ModelSettings(source="hub", folder=tmp_path)
+    able = {name for name in OFFICIAL_DITS if follows_lyrics(models, name)}
+    assert able == {name for name in OFFICIAL_DITS if "-xl-" not in name}
+
+
+def test_the_embedded_model_does_not_follow_lyrics(tmp_path: Path) -> None:
+    assert not follows_lyrics(ModelSettings(source="embedded", folder=tmp_path), "acestep-v15-turbo")
+
+
+def test_an_own_checkpoint_says_in_its_config_whether_it_follows_lyrics(tmp_path: Path) -> None:
+    models = ModelSettings(source="folder", folder=tmp_path)
+    assert not follows_lyrics(models, "mine")
+    (tmp_path / "mine").mkdir()
+    config = {"num_hidden_layers": 4, "num_attention_heads": 4, ALIGNMENT_HEADS: {"1": [0]}}
+    (tmp_path / "mine" / "config.json").write_text(json.dumps(config))
+    assert follows_lyrics(models, "mine")

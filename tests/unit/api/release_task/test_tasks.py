@@ -87,6 +87,16 @@ async def test_a_finished_task(http: httpx.AsyncClient, submit: Submit, finish: 
     assert [item["audio_codes"] for item in row["items"]] == ["<|audio_code_1|>", ""]
 
 
+async def test_a_song_whose_lyrics_are_timed_has_lrc_and_other_songs_have_no_such_key(
+    http: httpx.AsyncClient, submit: Submit, finish: Finish
+) -> None:
+    await submit({"lyrics": "La", "lyric_timestamps": True})
+    timed = {"lrc": "[00:00.50]La", "lines": [], "tokens": [], "score": 0.5, "condition_score": 0.25}
+    (row,) = await query(http, finish(songs=2, lyric_timestamps=[timed, None]))
+    assert [item.get("lrc") for item in row["items"]] == ["[00:00.50]La", None]
+    assert "lrc" not in row["items"][1]
+
+
 ANALYSES = [
     ("codes", "Audio Codes Extraction Success"),
     ("description", "Full Hardware Analysis Success"),
