@@ -242,8 +242,9 @@ class Create extends HTMLElement {
     const ignored = [
       ...(model.takes_guidance ? [] : GUIDANCE),
       ...(model.takes_timesteps ? [] : ["timesteps"]),
+      ...(model.follows_lyrics ? [] : ["lyric_timestamps"]),
     ];
-    for (const name of [...GUIDANCE, "timesteps"]) {
+    for (const name of [...GUIDANCE, "timesteps", "lyric_timestamps"]) {
       const remark = ignored.includes(name) ? t("create.ignored", { model: model.name }) : "";
       this.fields.get(name)?.showRemark(remark);
     }

@@ -4,6 +4,7 @@ import { el, icon, newId, setText } from "./dom.js";
 import "./download.js";
 import { clock, number } from "./format.js";
 import { t } from "./i18n.js";
+import "./timed-lyrics.js";
 import "./waveform.js";
 
 const JUMP_SECONDS = 5;
@@ -20,8 +21,10 @@ class Sound extends HTMLElement {
     this.download = el("studio-download");
     this.download.deck = this.#deck;
     this.note = el("p", { class: "note", role: "status" });
+    this.lyrics = el("studio-timed-lyrics");
+    this.lyrics.deck = this.#deck;
     const below = el("div", { class: "under-wave" }, this.#makeSelection(), this.download);
-    this.append(this.takes, this.waveform, this.#makeTransport(), this.note, below);
+    this.append(this.takes, this.waveform, this.#makeTransport(), this.note, this.lyrics, below);
     this.#deck.addEventListener("change", () => this.#show());
     this.#deck.addEventListener("seek", () => this.#showPosition());
     this.#show();
@@ -162,6 +165,7 @@ class Sound extends HTMLElement {
 
   #showPosition() {
     setText(this.time, `${clock(this.#deck.position)} / ${clock(this.#deck.seconds)}`);
+    this.lyrics.follow();
   }
 }
 

@@ -175,6 +175,8 @@ const page = {
   "player.selected": "{time} s ausgewählt",
   "player.dragHint":
     "Ziehen Sie über die Wellenform, um einen Teil zu wählen, oder über ein Ende hinaus für mehr Musik.",
+  "timed.title": "Zeilen des Liedtexts",
+  "timed.save": "Zeiten speichern (LRC)",
   "player.downloadAs": "Herunterladen als",
   "player.download": "Herunterladen",
   "player.convert": "In diesem Format erstellen",
@@ -324,6 +326,7 @@ const fields = {
   dcw_wavelet: "Wavelet",
   latent_rescale: "Faktor der Latents",
   latent_shift: "Versatz der Latents",
+  lyric_timestamps: "Zeiten des Liedtexts",
   cover_nofsq: "Der Vorlage genau folgen",
   flow_edit_morph: "Vorlage verwandeln",
   flow_edit_source_caption: "Beschreibung der Vorlage",
@@ -423,6 +426,8 @@ const help = {
   dcw_wavelet: "Das Wavelet, das die Bänder trennt.",
   latent_rescale: "Faktor der fertigen Latents vor dem Dekodieren; 1 lässt sie, wie sie sind.",
   latent_shift: "Was danach zu den fertigen Latents hinzukommt.",
+  lyric_timestamps:
+    "An: Das Ergebnis sagt, wann jede Zeile gesungen wird, wenn das Modell dem Liedtext folgt. Das Stück bleibt gleich.",
   cover_nofsq:
     "An: Ein Cover folgt den Latents seiner Vorlage und behält mehr von ihr. Aus: Es folgt ihren Audiocodes.",
   flow_edit_morph:
