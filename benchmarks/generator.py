@@ -41,6 +41,7 @@ from configs.settings import GeneratorSettings
 from deployments.common.messages import DenoiseRequest, DiffusionOptions, Metadata
 from deployments.common.processor import engine_thread, keep_freed_memory
 from deployments.common.processor_share import ProcessorShare, Share
+from deployments.generator.adapters.mounting import Mount
 from deployments.generator.batcher import StepBatcher
 from deployments.generator.engine import GeneratorEngine, Song, Velocities
 from deployments.generator.tasks import NO_RECORDINGS, RecordingLatents
@@ -85,9 +86,14 @@ class TimedEngine(GeneratorEngine):
         self.frames: list[int] = []
         """The latent frames of each song in each forward."""
 
-    def start(self, request: DenoiseRequest, recordings: RecordingLatents = NO_RECORDINGS) -> Song:
+    def start(
+        self,
+        request: DenoiseRequest,
+        recordings: RecordingLatents = NO_RECORDINGS,
+        mount: Mount | None = None,
+    ) -> Song:
         started = time.perf_counter()
-        song = super().start(request, recordings)
+        song = super().start(request, recordings, mount)
         self.prepared.append((started, time.perf_counter()))
         return song
 

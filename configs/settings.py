@@ -106,6 +106,11 @@ class ModelSettings(_Section):
     )
     text_encoder: str = Field("Qwen3-Embedding-0.6B", description="Text encoder (original layout).")
     vae: str = Field("vae", description="VAE checkpoint (original layout).")
+    adapters: tuple[PathOrUrl, ...] = Field(
+        (),
+        description="Folders of adapters (LoRA, DoRA, LoKr) that requests may name, as paths or fsspec URIs "
+        "(docs/adapters.md). Every node reads them.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -208,6 +213,12 @@ class GeneratorSettings(_Section):
         ge=1,
         description="Tokens in one forward: each song has 12.5 per second, twice that if it is guided. "
         "A song with more tokens steps alone.",
+    )
+    adapter_bytes: int = Field(
+        1 << 30,
+        ge=1,
+        description="Bytes of the device's memory for adapters. Those in use stay; of the others the least "
+        "recently used go first.",
     )
     compiled: bool = Field(
         True,

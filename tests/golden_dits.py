@@ -18,6 +18,8 @@ from safetensors.torch import load_file
 
 from configs.domain import SamplingVersion, Task
 from configs.settings import GeneratorSettings, ModelSettings
+from deployments.checkpoints.adapters.folders import adapter_files
+from deployments.checkpoints.adapters.reading import Adapter, read_adapter
 from deployments.common.messages import (
     DenoiseRequest,
     DiffusionOptions,
@@ -27,6 +29,7 @@ from deployments.common.messages import (
     Retake,
     Window,
 )
+from deployments.generator.adapters.mounting import DeviceAdapter, Mount
 from deployments.generator.engine import GeneratorEngine, Song, load_engine
 from deployments.generator.tasks import RecordingLatents
 
@@ -63,6 +66,9 @@ CHECKPOINTS = folder("dit") / "ckpt"
 INPUTS: dict[str, dict[str, Any]] = json.loads((folder("dit") / "inputs" / "inputs.json").read_text())
 
 
+ADAPTERS = folder("dit_newest") / "adapters"
+
+
 def scenarios(name: str) -> dict[str, dict[str, Scenario]]:
     """The scenarios of a folder, by variant and name."""
     found: dict[str, dict[str, Scenario]] = json.loads((folder(name) / "golden" / "golden.json").read_text())
@@ -94,11 +100,33 @@ def songs_of(
     """The songs of a scenario, which draw noise where the original did."""
     recordings = recordings_of(variant, scenario)
     songs = [
-        engine.start(request_of(variant, scenario, item, sampling), recordings)
+        engine.start(
+            request_of(variant, scenario, item, sampling), recordings, mount_of(engine, scenario, item)
+        )
         for item in range(len(scenario["seeds"]))
     ]
     _take_noise_like_the_original(songs, scenario)
     return songs
+
+
+def mount_of(engine: GeneratorEngine, scenario: Scenario, item: int) -> Mount | None:
+    """The adapters of one song of a scenario."""
+    asked = scenario.get("adapters")
+    if not asked:
+        return None
+    return engine.mounter.mount([(adapter_on(engine, each["name"]), each["scale"]) for each in asked[item]])
+
+
+def adapter_on(engine: GeneratorEngine, name: str) -> DeviceAdapter:
+    """The golden adapter of that name, on the engine's device."""
+    return engine.mounter.on_device(golden_adapter(name))
+
+
+@cache
+def golden_adapter(name: str) -> Adapter:
+    """The adapter in the folder of goldens whose file or folder has this name."""
+    file = adapter_files([str(ADAPTERS)])[name.removesuffix(".safetensors")]
+    return read_adapter(file.content(), file.outline)
 
 
 def run(engine: GeneratorEngine, songs: Sequence[Song]) -> torch.Tensor:

@@ -14,6 +14,7 @@ import torch
 from configs.domain import INSTRUCTIONS, Task
 from configs.settings import GeneratorSettings, ModelSettings
 from deployments.common.messages import DenoiseRequest, Metadata
+from deployments.generator.adapters.mounting import Mount
 from deployments.generator.batcher import StepBatcher
 from deployments.generator.engine import FinishedSong, GeneratorEngine, Song, Velocities, load_engine
 from deployments.generator.tasks import NO_RECORDINGS, RecordingLatents
@@ -58,12 +59,17 @@ class WatchedEngine(GeneratorEngine):
         self.full_starts = 0
         """Number of starts that find the memory full of cached data."""
 
-    def start(self, request: DenoiseRequest, recordings: RecordingLatents = NO_RECORDINGS) -> Song:
+    def start(
+        self,
+        request: DenoiseRequest,
+        recordings: RecordingLatents = NO_RECORDINGS,
+        mount: Mount | None = None,
+    ) -> Song:
         self.events.append("start")
         time.sleep(self.start_seconds)
         if self.full_starts:
             raise torch.OutOfMemoryError("no room for a prompt")
-        return super().start(request, recordings)
+        return super().start(request, recordings, mount)
 
     def free_memory(self) -> None:
         self.full_starts = max(0, self.full_starts - 1)

@@ -294,6 +294,27 @@ class Morph:
 
 
 @dataclass(frozen=True)
+class AdapterUse:
+    """An adapter that changes the DiT for a song."""
+
+    name: str
+    scale: float = 1.0
+    """The factor of its change."""
+
+
+@dataclass(frozen=True)
+class UsedAdapter:
+    """An adapter with which an item was made."""
+
+    name: str
+    scale: float
+    identity: str
+    """SHA-256 of its numbers: two adapters of one name differ in it."""
+    warnings: tuple[str, ...] = ()
+    """Sentences about its file."""
+
+
+@dataclass(frozen=True)
 class DenoiseRequest:
     """Asks the DiT to denoise one item.
 
@@ -317,6 +338,8 @@ class DenoiseRequest:
     global_caption: str = ""
     """Description of the whole song beside that of the track, for checkpoints for stems."""
     options: DiffusionOptions = DiffusionOptions()
+    adapters: tuple[AdapterUse, ...] = ()
+    """They add up. All items of a job have the same."""
     origin: Origin = Origin()
 
 
@@ -350,6 +373,7 @@ class UsedOptions:
     """Whether the steps were corrected in the wavelet domain."""
     untimed: Untimed | None = None
     """Why there are no lyric timestamps, where they were asked for."""
+    adapters: tuple[UsedAdapter, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from deployments.common.messages import AudioCodes, DenoiseRequest, Progress, Wi
 from deployments.common.processor import engine_thread
 from deployments.common.processor_share import FixedShare, Share
 from deployments.common.stall_watch import STALLED_SECONDS
+from deployments.generator.adapters.mounting import Mount
 from deployments.generator.core_pool import CorePool
 from deployments.generator.engine import FinishedSong, GeneratorEngine
 from deployments.generator.measurements import Forward
@@ -67,13 +68,16 @@ class StepBatcher:
         self._last_step_seconds = 0.0
 
     async def run(
-        self, requests: Sequence[DenoiseRequest], recordings: RecordingLatents = NO_RECORDINGS
+        self,
+        requests: Sequence[DenoiseRequest],
+        recordings: RecordingLatents = NO_RECORDINGS,
+        mount: Mount | None = None,
     ) -> AsyncGenerator[ItemUpdate, None]:
         """Yield (item index, update) for one job: progress before and after steps, and once the song.
 
-        Raises the exception of the first song that fails.
+        `mount` are the adapters of all its songs. Raises the exception of the first song that fails.
         """
-        job = DenoiseJob(requests, recordings)
+        job = DenoiseJob(requests, recordings, mount)
         self._arrived.append(job)
         self._loop.wake()
         finished = 0

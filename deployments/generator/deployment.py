@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ray import serve
@@ -57,6 +58,8 @@ class Generator:
         thread = engine_thread("dit")
         let_gpu_memory_grow(settings.generator.device)
         with loading():
+            from deployments.checkpoints.adapters.shelf import AdapterShelf
+            from deployments.generator.adapters.store import AdapterStore
             from deployments.generator.batcher import StepBatcher
             from deployments.generator.engine import load_engine
 
@@ -74,25 +77,32 @@ class Generator:
             share_of(settings.generator.device, settings.generator.threads),
             _PROGRESS_SECONDS,
         )
+        self._adapters = AdapterStore(
+            AdapterShelf(settings.models.adapters), engine.mounter, settings.generator.adapter_bytes
+        )
 
     async def denoise(
         self, requests: tuple[DenoiseRequest, ...], recordings: RecordingRefs
     ) -> AsyncGenerator[tuple[int, Progress | DenoisedLatents], None]:
         """Yield (item index, progress) and once (item index, latents) for each item of a job.
 
-        Raises JobError if the latents of an item are unusable, ray.exceptions.ObjectLostError if those of a
-        recording are lost.
+        Raises JobError if the latents of an item are unusable or an adapter is,
+        ray.exceptions.ObjectLostError if those of a recording are lost.
         """
         with self._calls.call("denoise", requests[0].origin, "preparing") as enter:
             latents = await _read(recordings)
-            async with aclosing(self._batcher.run(requests, latents)) as news:
+            async with (
+                self._adapters.mounted(requests[0].adapters) as adapters,
+                aclosing(self._batcher.run(requests, latents, adapters.mount)) as news,
+            ):
                 async for item, update in news:
                     enter("steps")
                     if isinstance(update, Progress):
                         yield item, update
                     else:
+                        used = replace(update.used, adapters=adapters.used)
                         stored = await self._store.put(update.latents)
-                        yield item, DenoisedLatents(stored, update.used, await _timed(update))
+                        yield item, DenoisedLatents(stored, used, await _timed(update))
 
     async def tokenize(self, request: TokenizeRequest) -> AudioCodes:
         """The audio codes of a recording's latents, five a second.

@@ -32,6 +32,7 @@ from deployments.common.messages import (
     Window,
 )
 from deployments.common.precision import engine_dtype
+from deployments.generator.adapters.mounting import Mount, Mounter
 from deployments.generator.conditioning import ConditionEncoder
 from deployments.generator.correction import StepCorrection
 from deployments.generator.forward import PackedTransformer
@@ -120,7 +121,7 @@ def load_engine(models: "ModelSettings", dit: str, settings: "GeneratorSettings"
     engine = GeneratorEngine(checkpoint, modules, text_encoder, tokenizer, settings.compiled)
     if settings.device == "cuda":
         torch.cuda.empty_cache()  # weights that were copied into joined matrices
-    engine.warm_up()
+    engine.warm_up(with_adapters=bool(models.adapters))
     return engine
 
 
@@ -152,20 +153,28 @@ class GeneratorEngine:
         self._listener = LyricListener(self._transformer, modules.alignment_heads, tokenizer)
 
     @torch.inference_mode()
-    def warm_up(self) -> None:
+    def warm_up(self, with_adapters: bool = False) -> None:
         """Compile what a GPU runs compiled, before the first song. Raises RuntimeError."""
-        self._transformer.warm_up()
+        self._transformer.warm_up(with_adapters)
 
     @torch.inference_mode()
-    def start(self, request: DenoiseRequest, recordings: RecordingLatents = NO_RECORDINGS) -> Song:
-        """Encode the texts and the recordings and draw the noise. A morph without a clip is a song."""
+    def start(
+        self,
+        request: DenoiseRequest,
+        recordings: RecordingLatents = NO_RECORDINGS,
+        mount: Mount | None = None,
+    ) -> Song:
+        """Encode the texts and the recordings and draw the noise. A morph without a clip is a song.
+
+        `mount` are the adapters of the request (`mounter`).
+        """
         caption = self._caption_tokens(request, request.instruction)
         lyrics = self.tokenizer(lyric_prompt(request.lyrics, request.language), MAX_LYRIC_TOKENS)
         reference = None if recordings.reference is None else self.contexts.tensor(recordings.reference)
         prefix = self._conditions.prefix(lyrics.ids, reference)
         source = self.contexts(request, recordings.source)
         timesteps = self._timesteps(request, source)
-        condition = Condition(self._conditions.states(prefix, caption.ids), source.context)
+        condition = Condition(self._conditions.states(prefix, caption.ids), source.context, mount)
         truncated = [name for name, text in (("caption", caption), ("lyrics", lyrics)) if text.truncated]
         scale = request.options.guidance_scale if self.checkpoint.takes_guidance else None
         trajectory: AnyTrajectory
@@ -177,7 +186,7 @@ class GeneratorEngine:
                 source,
                 timesteps,
                 condition,
-                self._cover_switch(request, source, prefix, len(caption.ids), len(timesteps)),
+                self._cover_switch(request, source, prefix, len(caption.ids), len(timesteps), mount),
             )
         return Song(
             trajectory,
@@ -234,11 +243,11 @@ class GeneratorEngine:
         song, clip = (
             Branch(
                 words,
-                Condition(self._conditions.unconditional, source.context),
+                words.without_words(self._conditions.unconditional),
                 self._guidance(options),
                 _control(options),
             )
-            for words in (condition, Condition(states, source.context))
+            for words in (condition, replace(condition, encoder_states=states))
         )
         seed = request.seed if request.retake is None else request.retake.seed
         draw = self._noise_source(torch.Generator(self._device).manual_seed(seed), request.frames)
@@ -328,6 +337,11 @@ class GeneratorEngine:
         return "memory"
 
     @property
+    def mounter(self) -> Mounter:
+        """Prepares adapters for `start`. Unlike the rest of the engine it may be used on any thread."""
+        return self._transformer.mounter
+
+    @property
     def _device(self) -> torch.device:
         return self._transformer.device
 
@@ -392,7 +406,13 @@ class GeneratorEngine:
         )
 
     def _cover_switch(
-        self, request: DenoiseRequest, source: TaskContext, prefix: torch.Tensor, tokens: int, steps: int
+        self,
+        request: DenoiseRequest,
+        source: TaskContext,
+        prefix: torch.Tensor,
+        tokens: int,
+        steps: int,
+        mount: Mount | None,
     ) -> CoverSwitch | None:
         """The step after which a cover goes on as text2music.
 
@@ -405,7 +425,8 @@ class GeneratorEngine:
         caption = self._caption_tokens(request, INSTRUCTIONS[Task.TEXT2MUSIC])
         states = self._conditions.states(prefix, caption.ids[:tokens])
         return CoverSwitch(
-            int(steps * request.options.audio_cover_strength), Condition(states, source.silent_context)
+            int(steps * request.options.audio_cover_strength),
+            Condition(states, source.silent_context, mount),
         )
 
     def _kept_source(self, request: DenoiseRequest, source: TaskContext, steps: int) -> KeptSource | None:

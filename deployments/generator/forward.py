@@ -5,7 +5,7 @@ products as if they were one long row; attention is computed for each row alone.
 called in the order of AceStepTransformer1DModel.forward, which cannot keep packed rows apart.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate, pairwise
@@ -15,12 +15,14 @@ from weakref import WeakKeyDictionary
 
 import torch
 from diffusers.models.embeddings import get_1d_rotary_pos_embed
-from torch.nn.functional import linear
+from torch.nn.functional import linear, silu
 
 from deployments.checkpoints.catalog import AlignmentHeads
 from deployments.checkpoints.dit_modules import AceStepTransformer1DModel
 from deployments.checkpoints.errors import CheckpointError
 from deployments.common.compilation import compiling
+from deployments.generator.adapters.mounting import Level, Mount, Mounter
+from deployments.generator.adapters.products import Added, MountedProduct, RunProduct, adding, changed
 from deployments.generator.attention import RowAttention
 from deployments.generator.kernels import Kernels, kernels_for
 from deployments.generator.layer import LayerWeights, Rotary, TimeEmbedding, modulated
@@ -37,6 +39,7 @@ _CACHED_LEVELS = 256
 
 _WARM_UP = (((1.0,), 74), ((1.0,), 106), ((1.0, 0.5), 138), ((1.0, 0.5, 0.25), 170))
 """(noise levels, frames of the shortest row); torch.compile takes a size for a constant until it changes."""
+_NO_ADAPTERS: Mapping[str, tuple[MountedProduct, ...]] = {}
 
 _KeysValues = tuple[torch.Tensor, torch.Tensor]
 
@@ -60,6 +63,19 @@ class _Batch:
     rotary: Rotary
     condition_keys_values: tuple[_KeysValues, ...]
     """For each layer's cross-attention, [condition tokens of all rows, kv_heads, head_dim]."""
+    runs: tuple["_Run", ...]
+    """Where rows have adapters; empty without any."""
+    added: tuple[Added, ...]
+    """The products of the adapters in each layer; empty without any."""
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Neighbouring rows with the same adapters."""
+
+    tokens: slice
+    """Their part of all tokens."""
+    mount: Mount
 
 
 class PackedTransformer:
@@ -91,6 +107,8 @@ class PackedTransformer:
         self._kernels = kernels or kernels_for(self.device, self.dtype, model.config.sliding_window, compiled)
         windowed = [kind == "sliding_attention" for kind in model.layer_types]
         self._layers = [LayerWeights.of(*each) for each in zip(model.layers, windowed, strict=True)]
+        self.mounter = Mounter(model, model.config)
+        """Prepares adapters for this DiT."""
         self._into_tokens = _patches_to_tokens(model.proj_in_conv)
         self._out_of_tokens = _tokens_to_patches(model.proj_out_conv)
         self._time_of_level = lru_cache(_CACHED_LEVELS)(self._new_time_of_level)
@@ -105,27 +123,32 @@ class PackedTransformer:
         """Tokens that `row` adds to a forward. Its condition adds none: its keys and values are cached."""
         return -(-row.latents.shape[0] // self.patch_size)
 
-    def warm_up(self) -> None:
+    def warm_up(self, with_adapters: bool = False) -> None:
         """Compile the kernels for rows of any lengths and noise levels in one batch.
 
-        Raises RuntimeError where this machine can't compile.
+        `with_adapters` compiles also those for batches in which rows have adapters. Raises RuntimeError where
+        this machine can't compile.
         """
         if not self._kernels.compiled:
             return
+        nothing = Mount(tuple({} for _ in self._layers), {})
         with compiling("generator.compiled"):
-            for levels, frames in _WARM_UP:
-                self.velocities([self._some_row(level, frames + 8 * row) for row, level in enumerate(levels)])
+            for mount in (None, nothing) if with_adapters else (None,):
+                for levels, frames in _WARM_UP:
+                    self.velocities(
+                        [self._some_row(level, frames + 8 * row, mount) for row, level in enumerate(levels)]
+                    )
         with self._batches_lock:
             self._batches.clear()
 
-    def _some_row(self, level: float, frames: int) -> Row:
+    def _some_row(self, level: float, frames: int, mount: Mount | None) -> Row:
         def zeros(width: int) -> torch.Tensor:
             return torch.zeros(frames, width, device=self.device, dtype=self.dtype)
 
         config = self._model.config
         channels = config.audio_acoustic_hidden_dim
         condition = Condition(
-            zeros(self._model.condition_embedder.in_features), zeros(config.in_channels - channels)
+            zeros(self._model.condition_embedder.in_features), zeros(config.in_channels - channels), mount
         )
         return Row(zeros(channels).float(), level, condition)
 
@@ -186,10 +209,14 @@ class PackedTransformer:
         time = self._time(packed_rows, batch)
         latents = self._pack([row.latents for row in packed_rows]).to(self.dtype)
         patches = torch.cat([batch.context, latents], -1).reshape(len(batch.row_of_token), -1)
-        hidden = linear(patches, *self._into_tokens)
+        hidden = self._embedded(patches, batch)
         layers = list(zip(self._layers, batch.condition_keys_values, strict=True))
-        for weights, keys_values in layers[:count]:
-            hidden = self._layer(weights, hidden, time, batch, keys_values)
+        for index, (weights, keys_values) in enumerate(layers[:count]):
+            if not batch.added:
+                hidden = self._layer(weights, hidden, time, batch, keys_values)
+                continue
+            with adding(batch.added[index]):
+                hidden = self._layer(weights, hidden, time, batch, keys_values)
         return time, hidden
 
     def _layer(
@@ -201,28 +228,66 @@ class PackedTransformer:
         condition_keys_values: _KeysValues,
     ) -> torch.Tensor:
         """[tokens, hidden] -> the same."""
-        kernels = self._kernels
-        inputs = kernels.self_attention_inputs(weights, hidden, time, batch.rotary)
+        kernels, adds = self._kernels, bool(batch.runs)
+        inputs = kernels.self_attention_inputs(weights, hidden, time, batch.rotary, adds)
         found = batch.self_attention(*inputs, windowed=weights.windowed)
-        hidden, queries = kernels.cross_attention_inputs(weights, hidden, found, time)
+        hidden, queries = kernels.cross_attention_inputs(weights, hidden, found, time, adds)
         found = batch.cross_attention(queries, *condition_keys_values)
-        return kernels.layer_output(weights, hidden, found, time)
+        return kernels.layer_output(weights, hidden, found, time, adds)
+
+    def _embedded(self, patches: torch.Tensor, batch: _Batch) -> torch.Tensor:
+        """[tokens, patch_size * channels] -> [tokens, hidden]"""
+        weight, bias = self._into_tokens
+        hidden = linear(patches, weight, bias)
+        for run in batch.runs:
+            if products := run.mount.others.get("proj_in.1"):
+                # The columns of the original's convolution are in another order than ours.
+                of_run = patches[run.tokens]
+                of_run = of_run.reshape(len(of_run), self.patch_size, -1).transpose(1, 2).flatten(1)
+                own = self._model.proj_in_conv.weight.flatten(1)
+                hidden[run.tokens] = changed(of_run, own, bias, products)
+        return hidden
 
     def _time(self, rows: Sequence[Row], batch: _Batch) -> TimeEmbedding:
-        levels = [row.timestep for row in rows]
+        levels = [(row.timestep, _time_mount(row.condition.mount)) for row in rows]
         if len(set(levels)) == 1:
-            return TimeEmbedding(*self._time_of_level(levels[0]), None)
-        embeddings, modulations = zip(*map(self._time_of_level, levels), strict=True)
+            return TimeEmbedding(*self._time_of(*levels[0]), None)
+        embeddings, modulations = zip(*(self._time_of(*level) for level in levels), strict=True)
         # Each row brings the embedding of its level, so that no index has to be copied to the device.
         return TimeEmbedding(torch.cat(embeddings), torch.cat(modulations), batch.row_of_token)
 
-    def _new_time_of_level(self, level: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """[1, hidden] and [1, 6, hidden]"""
+    def _time_of(self, level: float, mount: Mount | None) -> Level:
+        if mount is None:
+            return self._time_of_level(level)
+        if (known := mount.levels.get(level)) is None:
+            known = mount.levels[level] = self._new_time_of_level(level, mount.others)
+        return known
+
+    def _new_time_of_level(
+        self, level: float, products: Mapping[str, tuple[MountedProduct, ...]] = _NO_ADAPTERS
+    ) -> Level:
         timestep = torch.tensor([level], device=self.device, dtype=self.dtype)
-        embedding, modulation = self._model.time_embed(timestep)
+        embedding, modulation = self._time_embedded("time_embed", timestep, products)
         # The model was trained with a second timestep, which sampling keeps equal to the first.
-        embedding_r, modulation_r = self._model.time_embed_r(torch.zeros_like(timestep))
+        embedding_r, modulation_r = self._time_embedded("time_embed_r", torch.zeros_like(timestep), products)
         return embedding + embedding_r, modulation + modulation_r
+
+    def _time_embedded(
+        self, name: str, timestep: torch.Tensor, products: Mapping[str, tuple[MountedProduct, ...]]
+    ) -> Level:
+        """The embedding that the module `name` makes of `timestep`, with the changes of adapters."""
+        module = getattr(self._model, name)
+        if not products:
+            embedded: Level = module(timestep)
+            return embedded
+
+        def apply(part: str, inputs: torch.Tensor) -> torch.Tensor:
+            own = getattr(module, part)
+            return changed(inputs, own.weight, own.bias, products.get(f"{name}.{part}", ()))
+
+        waves = module.time_sinusoid(timestep * module.scale).to(timestep.dtype)
+        embedding = apply("linear_2", silu(apply("linear_1", waves)))
+        return embedding, apply("time_proj", silu(embedding)).reshape(len(embedding), 6, -1)
 
     def _batch_of(self, rows: Sequence[Row]) -> _Batch:
         thread = get_ident()
@@ -243,9 +308,10 @@ class PackedTransformer:
             keys = row.condition.encoder_states.shape[0]
             return -(-row.latents.shape[0] // self.patch_size), keys
 
-        order = sorted(range(len(rows)), key=lengths)
+        order = _with_neighbours(sorted(range(len(rows)), key=lengths), lengths, rows)
         tokens, keys = zip(*(lengths(index) for index in order), strict=True)
         conditions = [rows[index].condition for index in order]
+        runs = _runs([condition.mount for condition in conditions], tokens)
         attention = self._kernels.attention
         return _Batch(
             conditions=tuple(row.condition for row in rows),
@@ -258,6 +324,8 @@ class PackedTransformer:
             cross_attention=attention.of_rows(list(zip(tokens, keys, strict=True))),
             rotary=self._rotary(tokens),
             condition_keys_values=self._condition_keys_values(conditions),
+            runs=runs,
+            added=tuple(_added(layer, runs) for layer in range(len(self._layers))) if runs else (),
         )
 
     def _rotary(self, tokens: Sequence[int]) -> Rotary:
@@ -287,10 +355,22 @@ class PackedTransformer:
     def _keys_values_of(self, condition: Condition) -> tuple[_KeysValues, ...]:
         found = self._keys_values.pop(condition, None)
         if found is None:
-            embedded = self._model.condition_embedder(condition.encoder_states)
-            found = tuple(_keys_values(layer.cross_attn, embedded) for layer in self._model.layers)
+            found = self._new_keys_values(condition)
         self._keys_values[condition] = found
         return found
+
+    def _new_keys_values(self, condition: Condition) -> tuple[_KeysValues, ...]:
+        mount, layers = condition.mount, self._model.layers
+        if mount is None:
+            embedded = self._model.condition_embedder(condition.encoder_states)
+            return tuple(_keys_values(layer.cross_attn, embedded) for layer in layers)
+        own = self._model.condition_embedder
+        products = mount.others.get("condition_embedder", ())
+        embedded = changed(condition.encoder_states, own.weight, own.bias, products)
+        return tuple(
+            _keys_values(layer.cross_attn, embedded, of_layer)
+            for layer, of_layer in zip(layers, mount.layers, strict=True)
+        )
 
     def _pack(self, rows: Sequence[torch.Tensor]) -> torch.Tensor:
         """Rows [frames, width] end to end, each padded with zeros to whole patches."""
@@ -314,10 +394,65 @@ def _same(left: Sequence[Condition], right: Sequence[Condition]) -> bool:
     return len(left) == len(right) and all(a is b for a, b in zip(left, right, strict=True))
 
 
-def _keys_values(attn: Any, hidden: torch.Tensor) -> _KeysValues:
-    """Keys and values, each [tokens, kv_heads, head_dim]."""
-    shape = (attn.kv_heads, attn.head_dim)
-    return attn.norm_k(attn.to_k(hidden).unflatten(-1, shape)), attn.to_v(hidden).unflatten(-1, shape)
+def _keys_values(
+    attn: Any, hidden: torch.Tensor, products: Mapping[str, tuple[MountedProduct, ...]] = _NO_ADAPTERS
+) -> _KeysValues:
+    """Keys and values, each [tokens, kv_heads, head_dim], with what adapters add to them."""
+    shape = (len(hidden), attn.kv_heads, attn.head_dim)
+    keys = changed(hidden, attn.to_k.weight, None, products.get("cross_keys", ()))
+    values = changed(hidden, attn.to_v.weight, None, products.get("cross_values", ()))
+    return attn.norm_k(keys.reshape(shape)), values.reshape(shape)
+
+
+def _time_mount(mount: Mount | None) -> Mount | None:
+    """The mount, where it changes the embedding of noise levels."""
+    return mount if mount is not None and mount.changes_time else None
+
+
+def _with_neighbours(
+    order: list[int], lengths: Callable[[int], tuple[int, int]], rows: Sequence[Row]
+) -> list[int]:
+    """`order` with rows of equal adapters next to each other, as far as rows of equal lengths change places.
+
+    A row without adapters keeps its place: where a row stands can change its last bits.
+    """
+    places: dict[tuple[int, int], list[int]] = {}
+    for place, index in enumerate(order):
+        if rows[index].condition.mount is not None:
+            places.setdefault(lengths(index), []).append(place)
+    arranged = list(order)
+    for of_length in places.values():
+        first_seen = {id(rows[order[place]].condition.mount): place for place in reversed(of_length)}
+        indices = [order[place] for place in of_length]
+        indices.sort(key=lambda index: first_seen[id(rows[index].condition.mount)])
+        for place, index in zip(of_length, indices, strict=True):
+            arranged[place] = index
+    return arranged
+
+
+def _runs(mounts: Sequence[Mount | None], tokens: Sequence[int]) -> tuple[_Run, ...]:
+    """The runs of rows, given in packed order with their numbers of tokens."""
+    runs: list[_Run] = []
+    start = 0
+    for mount, count in zip(mounts, tokens, strict=True):
+        stop = start + count
+        if mount is not None:
+            last = runs[-1] if runs else None
+            if last is not None and last.mount is mount and last.tokens.stop == start:
+                runs[-1] = _Run(slice(last.tokens.start, stop), mount)
+            else:
+                runs.append(_Run(slice(start, stop), mount))
+        start = stop
+    return tuple(runs)
+
+
+def _added(layer: int, runs: Sequence[_Run]) -> Added:
+    """The products of all runs in one layer."""
+    added: dict[str, list[RunProduct]] = {}
+    for run in runs:
+        for name, products in run.mount.layers[layer].items():
+            added.setdefault(name, []).append(RunProduct(run.tokens, products))
+    return added
 
 
 def _patches_to_tokens(conv: Any) -> tuple[torch.Tensor, torch.Tensor]:

@@ -19,10 +19,12 @@ class Kernels:
 
     attention: PackedAttention
     self_attention_inputs: Callable[
-        [LayerWeights, Tensor, TimeEmbedding, Rotary], tuple[Tensor, Tensor, Tensor]
+        [LayerWeights, Tensor, TimeEmbedding, Rotary, bool], tuple[Tensor, Tensor, Tensor]
     ]
-    cross_attention_inputs: Callable[[LayerWeights, Tensor, Tensor, TimeEmbedding], tuple[Tensor, Tensor]]
-    layer_output: Callable[[LayerWeights, Tensor, Tensor, TimeEmbedding], Tensor]
+    cross_attention_inputs: Callable[
+        [LayerWeights, Tensor, Tensor, TimeEmbedding, bool], tuple[Tensor, Tensor]
+    ]
+    layer_output: Callable[[LayerWeights, Tensor, Tensor, TimeEmbedding, bool], Tensor]
     compiled: bool
 
     @classmethod

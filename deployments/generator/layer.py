@@ -3,15 +3,17 @@
 hidden ─ self_attention_inputs ─ attention ─ cross_attention_inputs ─ attention ─ layer_output ─ hidden
 
 They compute the same as diffusers' AceStepTransformerBlock, for tokens [tokens, hidden] of any rows. A CPU
-runs them as they are written; on a GPU each one is compiled, which fuses its small operations.
+runs them as they are written; on a GPU each one is compiled, which fuses its small operations. With `adds`
+they add the products of the rows' adapters (`adapters.products.adding`).
 """
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch.nn.functional import linear, silu
+from torch.nn.functional import silu
 
+from deployments.generator.adapters.products import product
 from deployments.generator.elementwise import normed, rotated, unit
 
 
@@ -96,13 +98,14 @@ Rotary = tuple[torch.Tensor, torch.Tensor]
 
 
 def self_attention_inputs(
-    weights: LayerWeights, hidden: torch.Tensor, time: TimeEmbedding, rotary: Rotary
+    weights: LayerWeights, hidden: torch.Tensor, time: TimeEmbedding, rotary: Rotary, adds: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Queries [tokens, heads, head_dim], and keys and values [tokens, kv_heads, head_dim]."""
     shift, scale = (weights.modulation[:, :2] + time.modulation[:, :2]).unbind(1)
     ready = modulated(hidden, weights.self_norm, scale, shift, time, weights.eps)
     count, head_dim = weights.norm_queries_keys.shape
-    heads = linear(ready, weights.queries_keys_values).reshape(len(ready), -1, head_dim)
+    joined = product(ready, weights.queries_keys_values, "queries_keys_values", adds)
+    heads = joined.reshape(len(ready), -1, head_dim)
     queries_keys, values = torch.split(heads, [count, weights.kv_heads], dim=1)
     turned = rotated(unit(queries_keys, weights.eps).mul_(weights.norm_queries_keys), rotary)
     queries, keys = torch.split(turned, [count - weights.kv_heads, weights.kv_heads], dim=1)
@@ -110,29 +113,37 @@ def self_attention_inputs(
 
 
 def cross_attention_inputs(
-    weights: LayerWeights, hidden: torch.Tensor, found: torch.Tensor, time: TimeEmbedding
+    weights: LayerWeights,
+    hidden: torch.Tensor,
+    found: torch.Tensor,
+    time: TimeEmbedding,
+    adds: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`hidden` plus the self-attention output, and the queries of cross-attention.
 
     `found` and the queries are [tokens, heads, head_dim].
     """
     gate = time.of_tokens(weights.modulation[:, 2] + time.modulation[:, 2])
-    hidden = torch.addcmul(hidden, linear(found.flatten(1), weights.self_out), gate)
+    hidden = torch.addcmul(hidden, product(found.flatten(1), weights.self_out, "self_out", adds), gate)
     ready = normed(hidden, weights.cross_norm, weights.eps)
-    queries = linear(ready, weights.cross_queries).reshape(found.shape)
+    queries = product(ready, weights.cross_queries, "cross_queries", adds).reshape(found.shape)
     return hidden, normed(queries, weights.norm_cross_queries, weights.eps)
 
 
 def layer_output(
-    weights: LayerWeights, hidden: torch.Tensor, found: torch.Tensor, time: TimeEmbedding
+    weights: LayerWeights,
+    hidden: torch.Tensor,
+    found: torch.Tensor,
+    time: TimeEmbedding,
+    adds: bool = False,
 ) -> torch.Tensor:
     """`hidden` plus the outputs of cross-attention, `found` [tokens, heads, head_dim], and of the MLP."""
-    hidden = hidden + linear(found.flatten(1), weights.cross_out)
+    hidden = hidden + product(found.flatten(1), weights.cross_out, "cross_out", adds)
     shift, scale, gate = (weights.modulation[:, 3:] + time.modulation[:, 3:]).unbind(1)
     ready = modulated(hidden, weights.mlp_norm, scale, shift, time, weights.eps)
     # In place, because these activations are the largest tensors of the forward.
-    opened, up = linear(ready, weights.gate_up).chunk(2, dim=-1)
-    projected = linear(silu(opened, inplace=True).mul_(up), weights.down)
+    opened, up = product(ready, weights.gate_up, "gate_up", adds).chunk(2, dim=-1)
+    projected = product(silu(opened, inplace=True).mul_(up), weights.down, "down", adds)
     return hidden.addcmul_(projected, time.of_tokens(gate))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from deployments.common.messages import DenoiseRequest, Progress
+from deployments.generator.adapters.mounting import Mount
 from deployments.generator.engine import FinishedSong, GeneratorEngine, Song
 from deployments.generator.tasks import NO_RECORDINGS, RecordingLatents
 
@@ -20,6 +21,8 @@ class DenoiseJob:
 
     requests: Sequence[DenoiseRequest]
     recordings: RecordingLatents = NO_RECORDINGS
+    mount: Mount | None = None
+    """The adapters of its songs."""
     songs: list[Song] = field(default_factory=list)
     """The prepared songs, in the order of `requests`."""
     updates: asyncio.Queue[ItemUpdate | Exception] = field(default_factory=asyncio.Queue)
@@ -29,7 +32,7 @@ class DenoiseJob:
         return len(self.songs) == len(self.requests)
 
     def prepare_next(self, engine: GeneratorEngine) -> None:
-        self.songs.append(engine.start(self.requests[len(self.songs)], self.recordings))
+        self.songs.append(engine.start(self.requests[len(self.songs)], self.recordings, self.mount))
 
 
 @dataclass(eq=False)

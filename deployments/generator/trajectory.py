@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from deployments.generator.adapters.mounting import Mount
 from deployments.generator.correction import StepCorrection
 from deployments.generator.guidance import Guidance
 from deployments.generator.schedules import Schedule
@@ -22,6 +23,12 @@ class Condition:
     """[tokens, hidden]: lyrics, timbre and caption, packed."""
     context: torch.Tensor
     """[frames, 2 * channels]: source latents and mask."""
+    mount: Mount | None = None
+    """The adapters of the song; None without any."""
+
+    def without_words(self, unconditional: torch.Tensor) -> "Condition":
+        """The condition of guidance: the null embedding [1, hidden] in place of the words."""
+        return replace(self, encoder_states=unconditional)
 
 
 @dataclass(frozen=True)
@@ -198,7 +205,7 @@ class Trajectory:
         # The original repeats the null embedding for each token of the condition. Attention over equal keys
         # and values gives the same result as attention over one of them.
         self._without_condition = (
-            None if self._unconditional is None else Condition(self._unconditional, condition.context)
+            None if self._unconditional is None else condition.without_words(self._unconditional)
         )
         without = self._without_condition
         self.conditions = (condition,) if without is None else (condition, without)

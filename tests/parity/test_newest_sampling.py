@@ -21,11 +21,7 @@ from tests.golden_dits import (
     songs_of,
 )
 
-SCENARIOS = {
-    variant: {name: scenario for name, scenario in of_variant.items() if not scenario["adapters"]}
-    for variant, of_variant in scenarios("dit_newest").items()
-}
-"""Without those with adapters, which are about weights."""
+SCENARIOS = scenarios("dit_newest")
 
 each_scenario = pytest.mark.parametrize(
     ("variant", "name"), [(variant, name) for variant in SCENARIOS for name in SCENARIOS[variant]]
