@@ -13,6 +13,7 @@ from serve_app.execution.failures import cause_of, is_unavailable
 from serve_app.execution.models import HandleModels
 from serve_app.execution.song_planning import Questions, plan_song
 from serve_app.jobs.housekeeping.identity import new_job_id, store_name
+from serve_app.jobs.loaded_adapters import LoadedAdapters
 from serve_app.jobs.model import Accepted, JobState, JobView, NewJob, TrackerStats
 from serve_app.jobs.tracker_api import TrackerApi
 from serve_app.readiness import Overviews, running_replicas, unanswered, unasked
@@ -86,6 +87,12 @@ class RayJobService:
 
     async def secret(self) -> bytes:
         return await _unwrapped(self._tracker.secret())
+
+    async def loaded_adapters(self, client: str) -> LoadedAdapters:
+        return await _unwrapped(self._tracker.loaded_adapters(client))
+
+    async def keep_adapters(self, client: str, loaded: LoadedAdapters) -> None:
+        await _unwrapped(self._tracker.keep_adapters(client, loaded))
 
     async def replicas(self) -> dict[str, int]:
         """Return the number of running replicas by deployment."""

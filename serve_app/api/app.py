@@ -34,6 +34,7 @@ from serve_app.api.routes.server import health_router, ready_router, server_rout
 from serve_app.api.routes.writing import writing_router
 from serve_app.api.service import JobService
 from serve_app.api.threads import WorkerPools
+from serve_app.request.adapters import KnownAdapters
 from serve_app.request.capabilities import server_limits
 from serve_app.storage import AudioStorage
 from serve_app.studio.routes import studio_router
@@ -59,7 +60,8 @@ def create_app(
     tokens = AudioTokens(service, settings.api.audio_token_seconds) if callers.need_keys else None
     jobs = VisibleJobs(service, tokens)
     pools = WorkerPools()
-    submission = Submission(service, storage, settings, limits, spans, pools)
+    adapters = KnownAdapters(settings.models)
+    submission = Submission(service, storage, settings, limits, spans, pools, adapters)
     app = FastAPI(
         title="acestep-serve",
         version="1",
@@ -89,6 +91,7 @@ def create_app(
         known_condition,
         pools,
         slots,
+        adapters,
     )
     add_error_handlers(app, refusal)
     app.add_middleware(CompressedDocument)
@@ -110,7 +113,7 @@ def create_app(
         jobs_router(service, callers, jobs, settings.api, slots),
         events_router(service, callers, jobs, settings.api, slots),
         audio_router(service, downloads, callers, tokens, settings, slots),
-        server_router(service, callers, settings, limits),
+        server_router(service, callers, settings, limits, adapters),
     ):
         app.include_router(
             router,

@@ -5,6 +5,7 @@ import time
 from pydantic import Field
 
 from configs.domain import Task
+from deployments.checkpoints.adapters.outline import Form
 from deployments.checkpoints.catalog import LanguageModelTask
 from serve_app.api.service import Readiness
 from serve_app.jobs.mode import Mode
@@ -70,6 +71,21 @@ class LanguageModel(Answer):
     )
 
 
+class Adapter(Answer):
+    """An adapter of a music model."""
+
+    name: str = Field(description="`name` in `adapters`.")
+    form: Form | None = Field(description="The form of its file; null where it is not understood.")
+    rank: int | None = Field(description="Its largest rank; null where nothing in it has a rank.")
+    targets: list[str] = Field(description="The matrices that it changes, without the numbers of layers.")
+    is_dora: bool = Field(description="Whether it is a DoRA, of which a song can have only one.")
+    parameters: int | None = Field(description="Numbers in its file.")
+    bytes: int = Field(description="Size of its file.")
+    models: list[str] = Field(description="The music models that it fits.")
+    warnings: list[str] = Field(description="Sentences about its file.")
+    problem: str | None = Field(description="Why it cannot be used; null for one that can.")
+
+
 class Pricing(Answer):
     """Prices of a model. Nothing is charged here."""
 
@@ -101,6 +117,7 @@ class ModelsResponse(Answer):
     default_model: str
     lm_models: list[LanguageModel]
     default_lm_model: str
+    adapters: list[Adapter] = Field(description="Adapters that requests may name; empty without folders.")
     audio_formats: dict[str, str] = Field(description="Values of `audio_format`, and what they are.")
     vocal_languages: list[str]
     max_duration: float = Field(description="Longest song or recording, seconds.")

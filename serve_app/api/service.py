@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from serve_app.jobs.loaded_adapters import LoadedAdapters
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, JobState, JobView, NewJob, TrackerStats
 from serve_app.request.draft import Draft
@@ -89,6 +90,12 @@ class JobService(Protocol):
 
     async def secret(self) -> bytes:
         """The key for signing tokens. It is the same on every replica and lasts as long as the job store."""
+
+    async def loaded_adapters(self, client: str) -> LoadedAdapters:
+        """The adapters that a client has loaded for its jobs."""
+
+    async def keep_adapters(self, client: str, loaded: LoadedAdapters) -> None:
+        """Replace the adapters that a client has loaded."""
 
     async def replicas(self) -> dict[str, int]:
         """Number of running replicas by deployment."""

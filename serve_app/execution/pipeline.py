@@ -139,6 +139,7 @@ async def denoise(
             window=song.span.window(frames) if song.span else None,
             global_caption=spec.request.global_caption,
             options=diffusion_options(spec.request),
+            adapters=spec.request.adapters,
             origin=origin,
         )
 

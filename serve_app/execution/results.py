@@ -67,6 +67,9 @@ def job_result(
         "timings": _rounded(timings),
         "sampling": request.sampling,
         "lyric_timestamps": list(map(_plain, timed)) if request.lyric_timestamps else None,
+        "adapters": [
+            {"name": each.name, "scale": each.scale, "sha256": each.identity} for each in used[0].adapters
+        ],
     }
 
 
@@ -99,6 +102,7 @@ def analysis_result(
         "timings": _rounded(timings),
         "sampling": None,
         "lyric_timestamps": None,
+        "adapters": [],
     }
 
 
@@ -149,6 +153,7 @@ def _generation_info(
         f"{_schedule(request, used, dit)}, Method: {request.infer_method}",
         f"Sampling: {request.sampling}, " + ", ".join(_sampler(job, used)),
         *_changed_steps(request, dit),
+        *_adapters(used),
     ]
     if job.spec.source and request.cover_noise_strength > 0 and not request.is_morph:
         parts.append(f"The source under noise took the place of the first steps: {used.steps} were left")
@@ -163,6 +168,13 @@ def _schedule(request: GenerateRequest, used: UsedOptions, dit: DiTCheckpoint) -
     if request.timesteps is None or not dit.takes_timesteps(request.sampling):
         return f"Shift: {dit.shift(request.shift, request.sampling)}"
     return "Timesteps: " + " ".join(f"{t:.4g}" for t in used.timesteps)
+
+
+def _adapters(used: UsedOptions) -> Iterator[str]:
+    """The adapters with their scales, and the beginnings of their digests."""
+    if used.adapters:
+        named = (f"{each.name} × {each.scale:g} ({each.identity[:8]})" for each in used.adapters)
+        yield f"Adapters: {', '.join(named)}"
 
 
 def _changed_steps(request: GenerateRequest, dit: DiTCheckpoint) -> Iterator[str]:
@@ -208,6 +220,8 @@ def _correction(request: GenerateRequest) -> str:
 def _notes(job: Job, song: SongPlan, used: list[UsedOptions], settings: Settings) -> list[str]:
     cut = sorted({text for item in used for text in item.truncated})
     notes = [*job.spec.notes, *song.notes]
+    for adapter in used[0].adapters:
+        notes += [f"{adapter.name}: {warning}" for warning in adapter.warnings]
     if cut:
         notes.append(f"Too long for the music model and cut to its limit: {', '.join(cut)}.")
     dit = dit_model(job.spec, settings.models)

@@ -22,6 +22,7 @@ from serve_app.jobs.housekeeping.janitor import Janitor
 from serve_app.jobs.housekeeping.leftovers import Leftovers
 from serve_app.jobs.housekeeping.purge import Purge, Purged, purge
 from serve_app.jobs.housekeeping.webhooks import WebhookSender
+from serve_app.jobs.loaded_adapters import AdaptersOfClients, LoadedAdapters
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, Checkpoint, Claim, JobState, JobView, NewJob, Steps, TrackerStats
 from serve_app.jobs.observer import JobObserver
@@ -85,6 +86,7 @@ class DurableTracker:
         self._opened: _Opened | None = None
         self._opening: asyncio.Task[_Opened] | None = None
         self._secret = b""
+        self._adapters = AdaptersOfClients()
         self._taken: StoreTakenError | None = None
         self._store_failed = False
         self._store_answers = True
@@ -239,6 +241,12 @@ class DurableTracker:
     async def secret(self) -> bytes:
         await self._open()
         return self._secret
+
+    async def loaded_adapters(self, client: str) -> LoadedAdapters:
+        return self._adapters.of(client)
+
+    async def keep_adapters(self, client: str, loaded: LoadedAdapters) -> None:
+        self._adapters.keep(client, loaded)
 
     # For operators (`serve_app.admin`)
 

@@ -34,6 +34,14 @@ class LyricTimestamps(Answer):
     )
 
 
+class AdapterOfSong(Answer):
+    """An adapter that changed the music model for a song."""
+
+    name: str
+    scale: float = Field(description="Its strength.")
+    sha256: str = Field(description="Digest of its numbers: adapters of one name may differ.")
+
+
 class JobResult(Answer):
     """The songs of a job, and how they were made."""
 
@@ -63,6 +71,9 @@ class JobResult(Answer):
     dit_model: str | None = Field(description="The music model; null where none was used.")
     audio_codes: list[str | None] = Field(description="Audio codes of each song; null where it has none.")
     timings: dict[str, float] = Field(description="Seconds per stage.")
+    adapters: list[AdapterOfSong] = Field(
+        default=[], description="The adapters that changed the music model, with their strengths."
+    )
     sampling: str | None = Field(
         None,
         description="The version of sampling that made the songs; null without songs, and in results of "

@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 from configs.metrics import FailureKind
 from serve_app.jobs.housekeeping.leftovers import Leftovers
 from serve_app.jobs.housekeeping.purge import Purge, Purged
+from serve_app.jobs.loaded_adapters import LoadedAdapters
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, Checkpoint, Claim, JobState, JobView, NewJob, Steps, TrackerStats
 from serve_app.jobs.storing.store import SetAside
@@ -71,6 +72,12 @@ class TrackerApi(Protocol):
 
     async def secret(self) -> bytes:
         """Return the key that signs tokens and callbacks; it stays the same while the store lives."""
+
+    async def loaded_adapters(self, client: str, /) -> LoadedAdapters:
+        """Return the adapters that a client has loaded for its jobs. A restart forgets them."""
+
+    async def keep_adapters(self, client: str, loaded: LoadedAdapters, /) -> None:
+        """Replace the adapters that a client has loaded."""
 
     # For runners
 

@@ -6,20 +6,34 @@ could not handle (lone surrogates, NUL, infinities, `true` for a number) are ref
 
 import re
 from itertools import pairwise
+from math import inf
 from typing import Annotated, Any
 
 import httpx
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Strict, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    Strict,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from configs.domain import LANGUAGES, MAX_BPM, MIN_BPM, TIME_SIGNATURES, TRACKS
-from deployments.common.messages import REPAINT_MODES
+from deployments.common.messages import REPAINT_MODES, AdapterUse
 
 MAX_SEED = 2**32 - 1
 RANDOM_SEED = -1
 MAX_STEPS = 200
 MAX_ENTRIES = 64
 """Length of a list of seeds, tracks or songs' codes. It bounds the time that validation takes."""
+MAX_ADAPTERS = 8
+"""Adapters of one song."""
+MAX_ADAPTER_NAME = 128
+"""Characters."""
+MAX_ADAPTER_SCALE = 2.0
 MAX_CODES = 100_000
 """Number of codes of all songs of a request: four times the codes of eight songs of ten minutes."""
 
@@ -197,6 +211,43 @@ def _timesteps(value: Any) -> tuple[float, ...]:
     )
 
 
+def _adapters(value: Any) -> tuple[AdapterUse, ...]:
+    """Objects with a name and a scale, names alone, or one of either."""
+    entries = value if isinstance(value, list | tuple) else [value]
+    if len(entries) > MAX_ADAPTERS:
+        raise PydanticCustomError(
+            "adapters", "Input should have at most {most} adapters", {"most": MAX_ADAPTERS}
+        )
+    uses = tuple(map(_adapter, entries))
+    names = [use.name for use in uses]
+    if len(set(names)) < len(names):
+        raise PydanticCustomError("adapters", "Input should name each adapter once")
+    return uses
+
+
+def _adapter(entry: Any) -> AdapterUse:
+    if isinstance(entry, AdapterUse):
+        return entry
+    given = {"name": entry} if isinstance(entry, str) else entry
+    if isinstance(given, dict) and "name" in given and given.keys() <= {"name", "scale"}:
+        name, scale = given["name"], given.get("scale")
+        try:
+            number = 1.0 if scale is None else float(_refuse_flag(scale))
+        except (TypeError, ValueError, OverflowError):
+            number = inf
+        if isinstance(name, str) and 0 < len(name) <= MAX_ADAPTER_NAME and abs(number) <= MAX_ADAPTER_SCALE:
+            return AdapterUse(_well_formed(name), number)
+    raise PydanticCustomError(
+        "adapters",
+        "Input should be an array of objects like {example}, with scales from {least} to {most}",
+        {
+            "example": '{"name": "folk", "scale": 0.8}',
+            "least": -MAX_ADAPTER_SCALE,
+            "most": MAX_ADAPTER_SCALE,
+        },
+    )
+
+
 def _track(name: str) -> str:
     track = re.sub(r"[\s-]+", "_", name.strip().lower())
     if track not in TRACKS:
@@ -300,6 +351,30 @@ Timesteps = Annotated[
                 },
                 {"type": "string", "examples": ["0.97,0.76,0.615,0.5,0.395,0.28,0.18,0.085,0"]},
             ]
+        }
+    ),
+]
+Adapters = Annotated[
+    tuple[AdapterUse, ...],
+    PlainValidator(_adapters),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "maxItems": MAX_ADAPTERS,
+            "items": {
+                "type": "object",
+                "properties": {
+                    "name": {"type": "string", "minLength": 1, "maxLength": MAX_ADAPTER_NAME},
+                    "scale": {
+                        "type": "number",
+                        "minimum": -MAX_ADAPTER_SCALE,
+                        "maximum": MAX_ADAPTER_SCALE,
+                        "default": 1.0,
+                    },
+                },
+                "required": ["name"],
+                "additionalProperties": False,
+            },
         }
     ),
 ]

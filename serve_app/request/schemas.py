@@ -24,6 +24,7 @@ from serve_app.request.fields import (
     MAX_SEED,
     MAX_STEPS,
     RANDOM_SEED,
+    Adapters,
     AudioCodeText,
     BatchSize,
     Bpm,
@@ -327,6 +328,12 @@ class GenerateRequest(BaseModel):
         False,
         description="true: the result tells when each line of the lyrics is sung, as LRC text, and how well "
         "the song follows them. Only of models whose attention follows lyrics (`GET /v1/models`).",
+    )
+    adapters: Adapters = Field(
+        (),
+        description="Adapters (LoRA, DoRA, LoKr) that change the music model for this song, by the names in "
+        "`GET /v1/models`; several add up. `scale` is the strength, and 0 is no adapter. In place of one, "
+        "`lora_name` and `lora_scale` may be given.",
     )
     use_adg: Flag = Field(
         False,

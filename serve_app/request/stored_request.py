@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, ConfigDict, PlainSerializer, PlainValidato
 from typing_extensions import TypedDict
 
 from configs.domain import EARLIER_SAMPLING, SamplingVersion, Task
+from deployments.common.messages import AdapterUse
 from serve_app.request.schemas import GenerateRequest, Output
 
 
@@ -90,6 +91,7 @@ class _RequestFields(TypedDict, total=False):
     latent_rescale: float
     latent_shift: float
     lyric_timestamps: bool
+    adapters: tuple[AdapterUse, ...]
     use_adg: bool
     cfg_interval_start: float
     cfg_interval_end: float

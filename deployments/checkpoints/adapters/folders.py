@@ -35,6 +35,8 @@ class AdapterFile:
     """The file of one adapter."""
 
     name: str
+    place: str
+    """The URI of the file, or of the folder that is the adapter's own."""
     uri: str
     file_bytes: int
     version: str
@@ -80,7 +82,8 @@ def folder_adapters(folder: str) -> dict[str, AdapterFile]:
     """As `adapter_files`, for a folder that may itself be that of one adapter."""
     files = _entries(folder)
     name = folder.rstrip("/").rpartition("/")[2]
-    return {name: adapter} if (adapter := _chosen(name, files)) else adapter_files([folder])
+    adapter = _chosen(name, folder.rstrip("/"), files)
+    return adapter_files([folder]) if adapter is None else {name: adapter}
 
 
 def _in_folder(folder: str) -> Iterator[AdapterFile]:
@@ -91,28 +94,30 @@ def _in_folder(folder: str) -> Iterator[AdapterFile]:
             continue
         if entry["type"] == "directory":
             inside = _entries(_uri(folder, name))
-            adapter = _chosen(name, inside)
+            adapter = _chosen(name, entry["uri"], inside)
             if adapter is None and _INNER in inside:
-                adapter = _chosen(name, _entries(_uri(folder, name, _INNER)))
+                adapter = _chosen(name, entry["uri"], _entries(_uri(folder, name, _INNER)))
             if adapter is not None:
                 yield adapter
         elif name.endswith(SUFFIX):
-            yield _adapter(stem, entry)
+            yield _adapter(stem, entry["uri"], entry)
 
 
-def _chosen(name: str, entries: Mapping[str, Mapping[str, Any]]) -> AdapterFile | None:
+def _chosen(name: str, place: str, entries: Mapping[str, Mapping[str, Any]]) -> AdapterFile | None:
     """The adapter among the files of its own folder: one with a trainer's name, or the only one."""
     files = [file for file, entry in entries.items() if file.endswith(SUFFIX) and entry["type"] == "file"]
     known = [file for file in _FILES if file in files]
     if not known and len(files) != 1:
         return None
-    return _adapter(name, entries[(known or files)[0]], entries.get(_CONFIG))
+    return _adapter(name, place, entries[(known or files)[0]], entries.get(_CONFIG))
 
 
-def _adapter(name: str, entry: Mapping[str, Any], config: Mapping[str, Any] | None = None) -> AdapterFile:
+def _adapter(
+    name: str, place: str, entry: Mapping[str, Any], config: Mapping[str, Any] | None = None
+) -> AdapterFile:
     version = _version(entry) + ("" if config is None else f" {_version(config)}")
     config_uri = None if config is None else config["uri"]
-    return AdapterFile(name, entry["uri"], int(entry["size"] or 0), version, config_uri)
+    return AdapterFile(name, place, entry["uri"], int(entry["size"] or 0), version, config_uri)
 
 
 def _version(entry: Mapping[str, Any]) -> str:

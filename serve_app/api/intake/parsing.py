@@ -26,13 +26,15 @@ ALIASES = {
     "time_signature": ("timesignature",),
     "audio_code_string": ("audio_codes",),
 }
-ARRAY_FIELDS = ("audio_code_string", "timesteps", "track_classes")
+ARRAY_FIELDS = ("audio_code_string", "timesteps", "track_classes", "adapters")
 """Fields that may be arrays. For other fields the last value in a form counts."""
 NESTED = ("metas", "metadata", "user_metadata")
 """Names of objects that may contain the musical facts."""
 NESTED_FIELDS = ("bpm", "key_scale", "time_signature", "audio_duration")
 UNKNOWN_FACTS = ("n/a", "auto", "none", "null")
 """Texts of other programs for an unknown fact, in any case. The original's results contain `N/A`."""
+LONE_ADAPTER = ("lora_name", "lora_scale")
+"""Fields that name one adapter and its scale, in place of `adapters`: a form has no objects."""
 FACTS = (*NESTED_FIELDS, "vocal_language")
 """The fields in which these texts mean "not given"."""
 
@@ -49,7 +51,7 @@ def in_both_cases(names: Iterable[str]) -> tuple[str, ...]:
 
 SPELLINGS = {
     name: in_both_cases((name, *ALIASES.get(name, ())))
-    for name in (*GenerateRequest.model_fields, *FILE_FIELDS)
+    for name in (*GenerateRequest.model_fields, *FILE_FIELDS, *LONE_ADAPTER)
 }
 """Every accepted spelling of a field, in order of precedence."""
 _ARRAY_SPELLINGS = frozenset(spelling for name in ARRAY_FIELDS for spelling in SPELLINGS[name])
@@ -79,7 +81,15 @@ def parse_request(body: Body, limits: Limits, strict: bool = False) -> GenerateR
             value = next((v for nested in objects.values() if (v := _given(nested, name)) is not None), None)
         if value is not None:
             fields[name] = value
+    name, scale = (_given(values, field) for field in LONE_ADAPTER)
+    if name is not None and "adapters" not in fields:
+        fields["adapters"] = [lone_adapter(name, scale)]
     return checked_request(fields, limits)
+
+
+def lone_adapter(name: Any, scale: Any) -> dict[str, Any]:
+    """The entry of `adapters` for `lora_name` and `lora_scale`."""
+    return {"name": name} if scale is None else {"name": name, "scale": scale}
 
 
 def checked_request(fields: Mapping[str, Any], limits: Limits) -> GenerateRequest:

@@ -22,6 +22,7 @@ from serve_app.jobs.errors import DrainingError, IdempotencyConflictError, Limit
 from serve_app.jobs.model import Accepted, IdempotencyKey, NewJob
 from serve_app.jobs.tracing import client_context, submit_context
 from serve_app.recordings.decoder import DecodedRecording, RecordingDecoder
+from serve_app.request.adapters import KnownAdapters
 from serve_app.request.capabilities import Limits, apply_limits
 from serve_app.request.errors import TextsTooLongError, invalid
 from serve_app.request.planning import unconditional_text
@@ -52,8 +53,10 @@ class Submission:
         limits: Limits,
         spans: SpanRecorder,
         pools: WorkerPools,
+        adapters: KnownAdapters,
     ) -> None:
         self._pools = pools
+        self._adapters = adapters
         self._spans = spans
         self._tracing = settings.tracing
         self._service = service
@@ -114,6 +117,9 @@ class Submission:
         request = apply_limits(parsed, self._limits)
         if request.priority > caller.max_priority:
             raise invalid("priority", f"You may ask for priorities up to {caller.max_priority}")
+        if request.adapters:
+            dit = self._limits.dit(request).name
+            await self._pools.recordings.run(self._adapters.check, request.adapters, dit)
         idempotency = None
         if idempotency_key is not None:
             fingerprint = await self._pools.recordings.run(_fingerprint, parsed, uploads)

@@ -20,6 +20,7 @@ from serve_app.api.refusals import PREFIX, is_of_job_api, refusal, without_prefi
 from serve_app.api.release_task.audio import audio_router
 from serve_app.api.release_task.calls import CallReader
 from serve_app.api.release_task.chat.route import chat_router
+from serve_app.api.release_task.loaded_adapters import CallersAdapters
 from serve_app.api.release_task.lora import lora_router
 from serve_app.api.release_task.making import JobMaker
 from serve_app.api.release_task.mapping import RequestMapper
@@ -29,6 +30,7 @@ from serve_app.api.release_task.tasks import tasks_router
 from serve_app.api.routes.server import health_router, server_router
 from serve_app.api.service import JobService
 from serve_app.api.threads import WorkerPools
+from serve_app.request.adapters import KnownAdapters
 from serve_app.request.capabilities import Limits
 
 
@@ -44,23 +46,25 @@ def release_task_app(
     known_condition: KnownCondition,
     pools: WorkerPools,
     slots: Slots,
+    adapters: KnownAdapters,
 ) -> FastAPI:
     """The application with all routes."""
     app = FastAPI(openapi_url=None, redirect_slashes=False)
     add_error_handlers(app, refusal)
     mapper = RequestMapper(limits)
-    maker = JobMaker(submission, mapper, pools.bodies)
+    loaded = CallersAdapters(service, adapters)
+    maker = JobMaker(submission, mapper, pools.bodies, loaded)
     for router in (
         tasks_router(service, calls, maker, tokens),
         audio_router(service, calls, downloads, tokens),
         samples_router(calls, mapper, submission, writing, known_condition, limits, settings.api, slots),
         inventory_router(known_condition, calls, limits),
-        lora_router(calls),
+        lora_router(calls, loaded),
         chat_router(service, calls, maker, downloads, known_condition, limits, pools.bodies),
     ):
         app.include_router(router)
     for router in (
-        server_router(service, calls.authenticated, settings, limits),
+        server_router(service, calls.authenticated, settings, limits, adapters),
         health_router(known_condition, limits),
     ):
         app.include_router(router)

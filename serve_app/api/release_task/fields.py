@@ -6,7 +6,7 @@ A field that is not mentioned here has its name of the job API.
 from collections.abc import Mapping
 from typing import Any
 
-from serve_app.api.intake.parsing import in_both_cases
+from serve_app.api.intake.parsing import LONE_ADAPTER, in_both_cases
 from serve_app.request.schemas import GenerateRequest
 
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -36,7 +36,7 @@ OUTPUT_FLAGS = {
 }
 """Flags that ask for an analysis, and the value of `output` that each stands for. The first one counts."""
 
-OWN_FIELDS = (*OUTPUT_FLAGS, "instrumental")
+OWN_FIELDS = (*OUTPUT_FLAGS, "instrumental", *LONE_ADAPTER)
 """Fields that the job API expresses by others."""
 
 FILES: Mapping[str, tuple[str, ...]] = {
@@ -57,8 +57,6 @@ ANY_VALUE = object()
 """Stands for every value of a field that never makes a difference."""
 
 WITHOUT_EFFECT: Mapping[str, Any] = {
-    "lora_name": None,
-    "lora_scale": 1.0,
     "use_cot_metas": True,
     "constrained_decoding": True,
     "constrained_decoding_debug": False,

@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from serve_app.api.access.callers import Caller
 from serve_app.api.intake.submission import Arrival, Submission
 from serve_app.api.release_task.calls import Call
+from serve_app.api.release_task.loaded_adapters import CallersAdapters
 from serve_app.api.release_task.mapping import (
     DEFAULTS,
     Mapped,
@@ -29,8 +30,15 @@ NO_SUCH_AUDIO = "The server has no such audio for you: upload the file instead"
 class JobMaker:
     """Makes jobs from calls of `/release_task` and of chat completions."""
 
-    def __init__(self, submission: Submission, mapper: RequestMapper, pool: WorkerPool) -> None:
-        """`pool` translates large bodies."""
+    def __init__(
+        self,
+        submission: Submission,
+        mapper: RequestMapper,
+        pool: WorkerPool,
+        loaded: CallersAdapters,
+    ) -> None:
+        """`pool` translates large bodies; `loaded` are the adapters that callers have chosen."""
+        self._loaded = loaded
         self._submission = submission
         self._mapper = mapper
         self._pool = pool
@@ -55,6 +63,8 @@ class JobMaker:
         mapped = await self._pool.run_unless_short(
             call.body.text_bytes, self._mapper, call.body, strict, defaults
         )
+        if not mapped.request.adapters and (uses := await self._loaded.uses(call.caller)):
+            mapped = replace(mapped, request=mapped.request.model_copy(update={"adapters": uses}))
         for _ in range(0 if strict else MAX_REPAIRS):
             try:
                 return await self._submit(mapped, call, arrival, idempotency_key)

@@ -13,7 +13,7 @@ from deployments.checkpoints.catalog import MAX_CUSTOM_TURBO_STEPS, Variant
 from serve_app.api.errors import unknown_fields
 from serve_app.api.intake.body import Body
 from serve_app.api.intake.openapi import request_schema
-from serve_app.api.intake.parsing import checked_request
+from serve_app.api.intake.parsing import LONE_ADAPTER, checked_request, lone_adapter
 from serve_app.api.release_task.fields import (
     ANY_VALUE,
     FILES,
@@ -27,7 +27,7 @@ from serve_app.api.release_task.lookup import Fields
 from serve_app.api.release_task.songs import song_named
 from serve_app.request.capabilities import Limits
 from serve_app.request.errors import WindowTooLongError, invalid
-from serve_app.request.fields import MAX_STEPS, flag_of
+from serve_app.request.fields import MAX_ADAPTER_SCALE, MAX_STEPS, flag_of
 from serve_app.request.schemas import GenerateRequest, Output
 
 DEFAULTS: Mapping[str, Any] = {"lm_cfg_scale": 2.5, "use_cot_caption": True, "use_cot_language": True}
@@ -141,6 +141,8 @@ class RequestMapper:
                 return leniency.positive(name, value, _bounds(schema))
             case "lm_top_p":  # beyond its range it is off
                 return leniency.share(name, value)
+            case "adapters":
+                return _usable_adapters(value, leniency)
             case "batch_size":
                 return leniency.number(name, value, Bounds(True, 1, self._limits.max_batch_size))
             case "timesteps":
@@ -154,6 +156,19 @@ class RequestMapper:
         if (bounds := Bounds.of(schema)) is not None:
             return leniency.number(name, value, bounds)
         return value
+
+
+def _usable_adapters(value: Any, leniency: Leniency) -> Any:
+    """The adapters with their scales inside the range; what is no list of adapters stays, and is refused."""
+    entries = value if isinstance(value, list) else [value]
+    usable = []
+    for entry in entries:
+        if isinstance(entry, dict) and entry.get("scale") is not None:
+            bounds = Bounds(whole=False, low=-MAX_ADAPTER_SCALE, high=MAX_ADAPTER_SCALE)
+            scale = leniency.number("scale", entry["scale"], bounds)
+            entry = {"name": entry.get("name"), "scale": 1.0 if scale is None else scale}
+        usable.append(entry)
+    return usable
 
 
 def _bounds(schema: Mapping[str, Any]) -> Bounds:
@@ -180,6 +195,9 @@ def _translated(fields: Fields) -> dict[str, Any]:
     if isinstance(audio_format := values.get("audio_format"), str):
         word = audio_format.strip().lower()
         values["audio_format"] = FORMATS.get(word, word)
+    name, scale = map(fields.get, LONE_ADAPTER)
+    if name is not None:
+        values.setdefault("adapters", [lone_adapter(name, scale)])
     for name in SONG_PATHS:
         if isinstance(path := values.get(name), str) and (song := song_named(path)):
             values[name] = song.path

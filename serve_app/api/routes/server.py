@@ -14,6 +14,7 @@ from deployments.common.audio_formats import FORMATS
 from serve_app.api.errors import RETRY_SECONDS, error_responses
 from serve_app.api.readiness import KnownCondition
 from serve_app.api.responses import (
+    Adapter,
     DiTModel,
     HealthData,
     HealthResponse,
@@ -27,6 +28,7 @@ from serve_app.api.responses import (
 )
 from serve_app.api.service import JobService
 from serve_app.jobs.model import JobState
+from serve_app.request.adapters import KnownAdapters, ListedAdapter
 from serve_app.request.capabilities import Limits
 
 MODEL_PREFIX = "acestep/"
@@ -38,7 +40,11 @@ HEALTH_PATIENCE_SECONDS = 1.0
 
 
 def server_router(
-    service: JobService, identify: Callable[..., Any], settings: Settings, limits: Limits
+    service: JobService,
+    identify: Callable[..., Any],
+    settings: Settings,
+    limits: Limits,
+    adapters: KnownAdapters,
 ) -> APIRouter:
     """Capabilities and statistics. `identify` is a dependency that raises HTTPException with 401."""
     router = APIRouter(tags=["server"], dependencies=[Depends(identify)])
@@ -46,8 +52,9 @@ def server_router(
 
     @router.get("/v1/models")
     async def models() -> ModelsResponse:
-        """Models with their capabilities, audio formats and limits."""
-        return _models(settings, limits, started_at)
+        """Models with their capabilities, adapters, audio formats and limits."""
+        listed = await asyncio.to_thread(adapters.listed)
+        return _models(settings, limits, started_at, listed)
 
     @router.get("/v1/stats")
     async def stats() -> StatsResponse:
@@ -121,7 +128,25 @@ async def _ready_parts(known_condition: KnownCondition) -> set[str]:
     return set(condition.parts) - set(condition.away)
 
 
-def _models(settings: Settings, limits: Limits, started_at: int) -> ModelsResponse:
+def _adapter(listed: ListedAdapter) -> Adapter:
+    outline = listed.outline
+    return Adapter(
+        name=listed.file.name,
+        form=None if outline is None else outline.form,
+        rank=None if outline is None else outline.rank,
+        targets=[] if outline is None else list(outline.targets),
+        is_dora=outline is not None and outline.decomposition is not None,
+        parameters=None if outline is None else outline.parameters,
+        bytes=listed.file.file_bytes,
+        models=list(listed.models),
+        warnings=[] if outline is None else list(outline.warnings),
+        problem=listed.problem,
+    )
+
+
+def _models(
+    settings: Settings, limits: Limits, started_at: int, adapters: list[ListedAdapter]
+) -> ModelsResponse:
     return ModelsResponse(
         data=[
             ListedModel(
@@ -162,6 +187,7 @@ def _models(settings: Settings, limits: Limits, started_at: int) -> ModelsRespon
             for name in limits.language_models
         ],
         default_lm_model=limits.language_models[0],
+        adapters=list(map(_adapter, adapters)),
         audio_formats={name: FORMATS[name].description for name in limits.audio_formats},
         vocal_languages=list(LANGUAGES),
         max_duration=limits.max_duration,

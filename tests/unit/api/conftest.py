@@ -19,6 +19,7 @@ from serve_app.api.app import create_app
 from serve_app.api.routes.jobs import NEWEST
 from serve_app.api.service import Condition, Readiness
 from serve_app.jobs.housekeeping.identity import new_job_id, store_name
+from serve_app.jobs.loaded_adapters import AdaptersOfClients, LoadedAdapters
 from serve_app.jobs.model import Accepted, Claim, Job, JobState, JobView, NewJob, TrackerStats
 from serve_app.jobs.storing.journal import Journal
 from serve_app.jobs.storing.store import MemoryJobStore
@@ -46,6 +47,7 @@ class LocalJobService:
         self.parts = {"JobTracker": Readiness.READY, "Generator": Readiness.READY}
         self.no_room: str | None = None
         """Why the store takes no new jobs."""
+        self.adapters = AdaptersOfClients()
         self.waiting = 0
         """Number of long polls at the moment."""
         self.followed: set[str] = set()
@@ -139,6 +141,12 @@ class LocalJobService:
 
     async def secret(self) -> bytes:
         return self.journal.store.secret()
+
+    async def loaded_adapters(self, client: str) -> LoadedAdapters:
+        return self.adapters.of(client)
+
+    async def keep_adapters(self, client: str, loaded: LoadedAdapters) -> None:
+        self.adapters.keep(client, loaded)
 
     async def replicas(self) -> dict[str, int]:
         return {"Ingress": 1, "Codec": 2}
