@@ -95,21 +95,27 @@ def loaded(variant: str) -> GeneratorEngine:
 
 
 def latents_alone(
-    variant: str, request: DenoiseRequest, recordings: RecordingLatents = NO_RECORDINGS
+    variant: str,
+    request: DenoiseRequest,
+    recordings: RecordingLatents = NO_RECORDINGS,
+    mount: Mount | None = None,
 ) -> np.ndarray:
     engine = loaded(variant)
-    song = engine.start(request, recordings)
+    song = engine.start(request, recordings, mount)
     while not song.trajectory.done:
         engine.step([song])
     return engine.finish(song).latents
 
 
 async def run(
-    batcher: StepBatcher, *requests: DenoiseRequest, recordings: RecordingLatents = NO_RECORDINGS
+    batcher: StepBatcher,
+    *requests: DenoiseRequest,
+    recordings: RecordingLatents = NO_RECORDINGS,
+    mount: Mount | None = None,
 ) -> list[np.ndarray]:
     """Return the latents of one job's songs."""
     found: dict[int, np.ndarray] = {}
-    async with aclosing(batcher.run(requests, recordings)) as news:
+    async with aclosing(batcher.run(requests, recordings, mount)) as news:
         async for item, answer in news:
             if isinstance(answer, FinishedSong):
                 found[item] = answer.latents

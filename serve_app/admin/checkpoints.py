@@ -1,4 +1,4 @@
-"""The command `verify`, which checks checkpoints on disk."""
+"""The command `verify`, which checks checkpoints and adapters on disk."""
 
 import argparse
 from pathlib import Path
@@ -18,10 +18,24 @@ def add_commands(commands: Commands) -> None:
         epilog="exit code: 0 no problem was found, 1 there are problems, 2 wrong usage",
     )
     verify.add_argument("folder", type=Path, metavar="FOLDER", help="models.folder, or one checkpoint in it")
+    verify.add_argument(
+        "--adapters",
+        action="store_true",
+        help="FOLDER holds adapters (a folder of models.adapters, or one adapter): check that each is complete "
+        "and finite, and with --model that it fits",
+    )
+    verify.add_argument(
+        "--model", type=Path, metavar="DIT", help="with --adapters: the folder of the DiT that they are for"
+    )
     verify.set_defaults(run=_verify)
 
 
 def _verify(options: argparse.Namespace) -> int:
+    if options.adapters:
+        return _verify_adapters(options.folder, options.model)
+    if options.model is not None:
+        raise CommandError("--model is for --adapters")
+
     from deployments.checkpoints.errors import CheckpointError
     from deployments.checkpoints.verification import missing_kinds, verify
 
@@ -35,4 +49,19 @@ def _verify(options: argparse.Namespace) -> int:
             print(f"      - {problem}")
     if needed := missing_kinds(reports):
         print(f"A server also needs: {', '.join(needed)}.")
+    return 1 if any(report.problems for report in reports) else 0
+
+
+def _verify_adapters(folder: Path, dit: Path | None) -> int:
+    from deployments.checkpoints.adapters.errors import AdapterError
+    from deployments.checkpoints.adapters.verification import verify_adapters
+
+    try:
+        reports = verify_adapters(folder, dit)
+    except AdapterError as error:
+        raise CommandError(str(error)) from error
+    for report in reports:
+        print(f"{'WRONG' if report.problems else 'ok':<6}{report.name}: {report.description}")
+        for remark in (*report.problems, *report.warnings):
+            print(f"      - {remark}")
     return 1 if any(report.problems for report in reports) else 0

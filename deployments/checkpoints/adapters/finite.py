@@ -4,7 +4,7 @@ import numpy as np
 
 from deployments.checkpoints.adapters.header import WIDTHS, Header
 
-_EXPONENTS = {"F64": 0x7FF0 << 48, "F32": 0x7F80 << 16, "BF16": 0x7F80, "F16": 0x7C00}
+_EXPONENTS = {"F32": 0x7F80 << 16, "BF16": 0x7F80, "F16": 0x7C00}
 """The bits of each type's exponent. All of them are set in infinities and in numbers that are none."""
 _BLOCK = 1 << 22
 

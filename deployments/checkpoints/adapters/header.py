@@ -18,7 +18,7 @@ MAX_HEADER_BYTES = 16 << 20
 """An adapter of all matrices of the largest DiT has 1,300 tensors, whose header takes 200 kB."""
 MAX_TENSORS = 20_000
 
-WIDTHS = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2}
+WIDTHS = {"F32": 4, "BF16": 2, "F16": 2}
 """The types of an adapter's numbers, by safetensors' names, with the bytes of each."""
 _LENGTH_BYTES = 8
 
