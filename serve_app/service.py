@@ -82,6 +82,9 @@ class RayJobService:
     async def wait_change(self, job_id: str, client: str | None, timeout: float) -> JobView | None:
         return await _unwrapped(self._tracker.wait_change(job_id, client, timeout))
 
+    async def wait_end(self, job_id: str, timeout: float) -> JobView | None:
+        return await _unwrapped(self._tracker.wait_end(job_id, timeout))
+
     async def stats(self) -> TrackerStats:
         return await _unwrapped(self._tracker.stats())
 

@@ -315,15 +315,16 @@ def _number(value: float) -> str:
 
 def _answer_type(response: dict[str, Any], schemas: Schemas) -> str:
     content = response.get("content") or {}
-    types = [
-        _type(media["schema"], schemas) if _has_section(media) else f"`{kind}`"
-        for kind, media in content.items()
-    ]
+    types = []
+    for kind, media in content.items():
+        schema = media.get("schema", {})
+        choices = [choice for choice in schema.get("anyOf", [schema]) if _has_section(choice)]
+        types.append(" or ".join(_type(choice, schemas) for choice in choices) or f"`{kind}`")
     return ", ".join(types)
 
 
-def _has_section(media: dict[str, Any]) -> bool:
-    name = media.get("schema", {}).get("$ref", "").rpartition("/")[2]
+def _has_section(schema: dict[str, Any]) -> bool:
+    name = schema.get("$ref", "").rpartition("/")[2]
     return bool(name) and name not in _UNUSED
 
 

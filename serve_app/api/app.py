@@ -12,7 +12,7 @@ from configs.settings import Settings
 from deployments.common.tracing import NO_SPANS, SpanRecorder
 from serve_app.api.access.audio_tokens import AudioTokens
 from serve_app.api.access.callers import Callers
-from serve_app.api.access.capacity import Slots
+from serve_app.api.access.capacity import ClientSlots, Slots
 from serve_app.api.access.guard import add_guard
 from serve_app.api.document import DOCUMENT, CompressedDocument
 from serve_app.api.downloads import Downloads
@@ -34,6 +34,7 @@ from serve_app.api.routes.server import health_router, ready_router, server_rout
 from serve_app.api.routes.writing import writing_router
 from serve_app.api.service import JobService
 from serve_app.api.threads import WorkerPools
+from serve_app.api.waiting import WaitingSubmits
 from serve_app.request.adapters import KnownAdapters
 from serve_app.request.capabilities import server_limits
 from serve_app.storage import AudioStorage
@@ -70,6 +71,8 @@ def create_app(
         lifespan=_running(submission, while_running),
     )
     slots = Slots(settings.api.open_requests)
+    long_polls = ClientSlots("long polls", settings.api.client_requests, slots)
+    waiting = WaitingSubmits(service, callers, jobs, long_polls)
     bodies = BodyReader(settings.api, pools.bodies)
     # Each route identifies the caller by itself. These only document in OpenAPI how a key is sent.
     documented = [
@@ -99,7 +102,7 @@ def create_app(
     add_guard(app, settings.api.cors_origins, settings.api.hosts)
     app.add_middleware(Prefix)
     for router in (
-        generate_router(submission, callers, limits, settings.api, bodies, slots),
+        generate_router(submission, callers, limits, settings.api, bodies, slots, waiting),
         writing_router(
             submission,
             writing,
@@ -109,8 +112,9 @@ def create_app(
             bodies,
             pools.bodies,
             slots,
+            waiting,
         ),
-        jobs_router(service, callers, jobs, settings.api, slots),
+        jobs_router(service, callers, jobs, long_polls),
         events_router(service, callers, jobs, settings.api, slots),
         audio_router(service, downloads, callers, tokens, settings, slots),
         server_router(service, callers, settings, limits, adapters),

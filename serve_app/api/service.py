@@ -86,6 +86,9 @@ class JobService(Protocol):
         A job that has ended or does not belong to `client` (None: any client) is returned at once.
         """
 
+    async def wait_end(self, job_id: str, timeout: float) -> JobView | None:
+        """The job as soon as it has ended, or as it stands after `timeout` seconds; None where unknown."""
+
     async def stats(self) -> TrackerStats: ...
 
     async def secret(self) -> bytes:

@@ -225,6 +225,9 @@ class DurableTracker:
         before = known.state, known.stage
         return await self._wait(job_id, timeout, lambda view: (view.state, view.stage) != before)
 
+    async def wait_end(self, job_id: str, timeout: float) -> JobView | None:
+        return await self._wait(job_id, timeout, lambda view: view.state.is_final)
+
     async def lease_lost(self, job_id: str, token: str, timeout: float) -> bool:
         await self._open()
         if not self._is_lost(job_id, token):

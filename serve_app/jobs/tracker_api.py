@@ -67,6 +67,9 @@ class TrackerApi(Protocol):
         It is returned at once if it has ended or belongs to another client than `client` (None: any client).
         """
 
+    async def wait_end(self, job_id: str, timeout: float, /) -> JobView | None:
+        """Return the job once it has ended, or as it stands after `timeout` seconds; None if unknown."""
+
     async def stats(self) -> TrackerStats:
         """Return job counts and mean durations."""
 

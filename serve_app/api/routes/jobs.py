@@ -7,9 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.exceptions import RequestValidationError
 
-from configs.settings import ApiSettings
 from serve_app.api.access.callers import Caller, Callers
-from serve_app.api.access.capacity import ClientSlots, Slots
+from serve_app.api.access.capacity import ClientSlots
 from serve_app.api.errors import error_responses
 from serve_app.api.jobs import VisibleJobs
 from serve_app.api.responses import JobsResponse
@@ -24,11 +23,10 @@ MAX_PAGE = 100
 
 
 def jobs_router(
-    service: JobService, callers: Callers, jobs: VisibleJobs, settings: ApiSettings, slots: Slots
+    service: JobService, callers: Callers, jobs: VisibleJobs, long_polls: ClientSlots
 ) -> APIRouter:
-    """Polling, listing and cancelling jobs."""
+    """Polling, listing and cancelling jobs. `long_polls` are shared with submits that wait."""
     router = APIRouter(tags=["jobs"])
-    long_polls = ClientSlots("long polls", settings.client_requests, slots)
 
     @router.get("/v1/jobs", responses=error_responses(422))
     async def listing(

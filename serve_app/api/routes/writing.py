@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Depends, Header, Request, Response
 
 from configs.settings import ApiSettings
 from serve_app.api.access.callers import Caller, Callers
@@ -19,10 +19,13 @@ from serve_app.api.intake.openapi import (
     UNDERSTAND_FIELDS,
     request_body,
 )
+from serve_app.api.intake.preferences import PreferHeader
 from serve_app.api.intake.submission import Arrival, Submission
 from serve_app.api.intake.writing import Writing, format_request, sample_request
 from serve_app.api.responses import SubmitResponse, WrittenSongResponse
 from serve_app.api.threads import WorkerPool
+from serve_app.api.waiting import DOCUMENTED, WaitingSubmits
+from serve_app.jobs.shown import JobResponse
 from serve_app.request.capabilities import Limits
 from serve_app.request.schemas import GenerateRequest, Output
 
@@ -41,6 +44,7 @@ def writing_router(
     bodies: BodyReader,
     pool: WorkerPool,
     slots: Slots,
+    waiting: WaitingSubmits,
 ) -> APIRouter:
     """Songs as text at once, and jobs that describe recordings."""
     router = APIRouter(tags=["writing"])
@@ -82,24 +86,28 @@ def writing_router(
 
     @router.post(
         "/v1/music/understand",
-        responses=error_responses(400, 408, 409, 413, 415, 422, 429),
+        responses=DOCUMENTED | error_responses(400, 408, 409, 413, 415, 422, 429),
         openapi_extra={"requestBody": request_body(limits, UNDERSTAND_FIELDS, ("src_audio",))},
     )
     async def understand(
         request: Request,
+        response: Response,
         caller: Annotated[Caller, Depends(callers)],
         x_strict: Strict = False,
         idempotency_key: Annotated[str | None, Header(max_length=255, pattern="^[!-~]+$")] = None,
-    ) -> SubmitResponse:
+        prefer: PreferHeader = None,
+    ) -> SubmitResponse | JobResponse:
         """Queue a job that describes the recording `src_audio`: caption, lyrics, metadata and audio codes."""
         arrival = Arrival(time.time(), request.headers.get("traceparent"))
-        with uploads.taken(caller.client.name):
-            if is_multipart(request):
-                await submission.admit(caller, idempotency_key)
-            async with bodies.read(request) as body:
-                return await submission.submit(
-                    _description_of(body), caller, x_strict, idempotency_key, arrival
-                )
+        with waiting.slot(prefer, caller):
+            with uploads.taken(caller.client.name):
+                if is_multipart(request):
+                    await submission.admit(caller, idempotency_key)
+                async with bodies.read(request) as body:
+                    accepted = await submission.submit(
+                        _description_of(body), caller, x_strict, idempotency_key, arrival
+                    )
+            return await waiting.answer(request, response, caller, prefer, accepted)
 
     return router
 

@@ -122,6 +122,9 @@ class LocalJobService:
         before = known.state, known.stage
         return await self._changed(job_id, timeout, lambda view: (view.state, view.stage) != before)
 
+    async def wait_end(self, job_id: str, timeout: float) -> JobView | None:
+        return await self._changed(job_id, timeout, lambda view: view.state.is_final)
+
     async def _changed(
         self, job_id: str, timeout: float, wanted: Callable[[JobView], bool]
     ) -> JobView | None:

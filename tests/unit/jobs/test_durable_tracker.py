@@ -161,6 +161,25 @@ async def test_a_wait_for_another_stage_ends_by_its_time_and_at_once_for_strange
     assert ended.state is JobState.CANCELLED
 
 
+async def test_a_wait_for_the_end_is_over_with_the_job_or_with_its_time(actor: DurableTracker) -> None:
+    await submit(actor, "a")
+    waiting = await actor.wait_end("a", 0.05)
+    assert waiting == await actor.view("a")
+    ending = asyncio.create_task(actor.wait_end("a", 30))
+    await actor.claim("token", 0)
+    await actor.heartbeat("a", "token", "denoising", 0.5)
+    await asyncio.sleep(0.05)
+    assert not ending.done()
+    await actor.finish("a", "token", {"timings": {}}, (), 0)
+    async with asyncio.timeout(PROMPTLY):
+        ended = await ending
+        assert await actor.wait_end("a", 30) == ended
+        assert await actor.wait_end("never", 30) is None
+    assert ended is not None
+    assert ended.state is JobState.SUCCEEDED
+    assert actor._changes == {}
+
+
 async def test_nobody_waits_for_a_job_that_never_was(actor: DurableTracker) -> None:
     async with asyncio.timeout(PROMPTLY):
         assert await actor.wait("never", "", 30) is None
