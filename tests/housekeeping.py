@@ -45,19 +45,19 @@ class Housekeeping:
         await self.janitor.sweep(self.tracker, self.journal)
         await self.journal.flushed()
 
-    def submit(self, client: str = "") -> str:
+    def submit(self, client: str = "", spec: JobSpec = SPEC) -> str:
         """Submit a job with a recording, and return its id."""
         job_id = self.new_id()
         self.write(self.storage.recording_uri(job_id, "source"), 500)
-        self.tracker.submit(NewJob(job_id, SPEC, WORK, Client(client), uploaded_bytes=500))
+        self.tracker.submit(NewJob(job_id, spec, WORK, Client(client), uploaded_bytes=500))
         return job_id
 
     def new_id(self) -> str:
         return new_job_id(store_name(self.journal.store.secret()))
 
-    def finish(self, client: str = "") -> str:
+    def finish(self, client: str = "", spec: JobSpec = SPEC) -> str:
         """Run a job whose second attempt succeeds after the first had also written. Return its id."""
-        job_id = self.submit(client)
+        job_id = self.submit(client, spec)
         claim = self.tracker.claim("first")
         assert claim is not None
         assert claim.job.job_id == job_id

@@ -68,9 +68,13 @@ class Tracking:
         weight: float = 1.0,
         work: Work = WORK,
         callback_url: str | None = None,
+        start_within_seconds: float | None = None,
         **fields: Any,
     ) -> NewJob:
-        spec = JobSpec(GenerateRequest(caption="calm piano", callback_url=callback_url), seeds=(1,))
+        request = GenerateRequest(
+            caption="calm piano", callback_url=callback_url, start_within_seconds=start_within_seconds
+        )
+        spec = JobSpec(request, seeds=(1,))
         return NewJob(job_id or f"job-{next(self._ids)}", spec, work, Client(client, weight), **fields)
 
     def submit(self, client: str = "", **fields: Any) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
@@ -9,8 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 
 from configs.domain import Task
 from deployments.common.messages import STAGES, Metadata
+from serve_app.jobs.forecast.demand import work_to_do
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Checkpoint, Job, JobState, JobView, NewJob
+from serve_app.request.schemas import MAX_START_SECONDS
 from serve_app.request.song_plan import SongPlan
 from serve_app.request.work import Work
 from tests.job_tracking import WORK, Clock, Tracking
@@ -41,6 +44,10 @@ class Expected:
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     seen_progress: float = 0.0
     """The progress at the last poll."""
+    start_by: float | None = None
+    """Time of the wall clock by which it must have begun; None if it may wait, and once it has begun."""
+    late_at: float = math.inf
+    """Time on the steady clock at which that time has passed."""
 
 
 class ModelledTracker(RuleBasedStateMachine):
@@ -108,7 +115,10 @@ class ModelledTracker(RuleBasedStateMachine):
     def submitted(self, new: NewJob) -> None:
         """Record that a job was accepted."""
         name = new.client.name
-        self.jobs[new.job_id] = Expected(new)
+        within = new.spec.request.start_within_seconds
+        start_by = None if within is None else self.tracking.clock.now + within
+        self.jobs[new.job_id] = Expected(new, start_by=start_by)
+        self.see_deadlines([new.job_id])
         self.tokens_left[name] = self.tokens_left.get(name, CLIENT_BURST) - 1
         self.demanded += new.work
         self.came.add(new.job_id)
@@ -121,6 +131,28 @@ class ModelledTracker(RuleBasedStateMachine):
         """Record that time has passed for the clients' tokens."""
         for client, left in self.tokens_left.items():
             self.tokens_left[client] = min(CLIENT_BURST, left + seconds * CLIENT_RATE)
+
+    def see_deadlines(self, job_ids: Collection[str]) -> None:
+        """Compute the deadlines of jobs as a tracker does that sees them for the first time."""
+        for job_id in job_ids:
+            job = self.jobs[job_id]
+            if job.start_by is not None:
+                pause = min(max(job.start_by - self.tracking.clock.now, 0.0), MAX_START_SECONDS)
+                job.late_at = self.tracking.steady.now + pause
+
+    def check_deadlines(self) -> None:
+        """Fail the jobs that have not begun by their deadline, as the actor does before each claim."""
+        now = self.tracking.steady.now
+        late = {
+            job_id
+            for job_id in self.in_state(JobState.QUEUED)
+            if self.jobs[job_id].start_by is not None and self.jobs[job_id].late_at <= now
+        }
+        for job_id in late & self.came:
+            self.demanded -= work_to_do(self.record(job_id))
+        assert set(self.tracking.tracker.fail_late()) == late
+        for job_id in late:
+            self.jobs[job_id].state, self.jobs[job_id].start_by = JobState.FAILED, None
 
     def requeued(self, job: Expected, attempt: int) -> None:
         job.state, job.token, job.attempt = JobState.QUEUED, None, attempt

@@ -87,6 +87,7 @@ def examples(models: ModelsResponse) -> dict[str, Example]:
         stage="denoising",
         result=None,
         error=None,
+        expires_at=None,
     )
     path = f"/v1/audio/{JOB_ID}/0.mp3"
     result = JobResult(
@@ -106,8 +107,12 @@ def examples(models: ModelsResponse) -> dict[str, Example]:
         **FACTS,
     )
     finished = {"status": JobState.SUCCEEDED, "finished_at": 1767225606.1, "eta_seconds": None}
-    succeeded = running.model_copy(update={**finished, "progress": 1.0, "stage": "done", "result": result})
-    cancelled = running.model_copy(update={**finished, "status": JobState.CANCELLED})
+    songs_until, record_until = 1767225606.1 + 86_400, 1767225606.1 + 7 * 86_400
+    made = {"progress": 1.0, "stage": "done", "result": result, "expires_at": songs_until}
+    succeeded = running.model_copy(update={**finished, **made})
+    cancelled = running.model_copy(
+        update={**finished, "status": JobState.CANCELLED, "expires_at": record_until}
+    )
     written = WrittenSongResponse(
         caption="A melancholic waltz with accordion, upright bass and a soft female voice",
         lyrics="[Verse]\nLa mer s'en va sans moi…",

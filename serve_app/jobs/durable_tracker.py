@@ -341,7 +341,14 @@ class DurableTracker:
         try:
             _take_back_readable(store)
             journal = Journal(store)
-            tracker = JobTracker(self._settings.jobs, journal, time.time, self._observer, time.monotonic)
+            tracker = JobTracker(
+                self._settings.jobs,
+                journal,
+                time.time,
+                self._observer,
+                time.monotonic,
+                self._settings.storage,
+            )
             return (tracker, journal), store.secret()
         except BaseException:
             store.close()
@@ -360,6 +367,7 @@ class DurableTracker:
             return None  # an attempt must be durable before it begins, so that no two have one number
         if self._disk_is_full:
             return None
+        self._fail_late(tracker)
         if claim := tracker.claim(token):
             try:
                 await self._flush(journal)
@@ -367,6 +375,11 @@ class DurableTracker:
                 tracker.release(claim.job.job_id, token)
                 raise
         return claim
+
+    def _fail_late(self, tracker: JobTracker) -> None:
+        """Fail jobs that have not begun by their deadline; the caller writes them."""
+        for job_id in tracker.fail_late():
+            self._changed(job_id)
 
     @asynccontextmanager
     async def _turn(self, new: NewJob) -> AsyncIterator[None]:
@@ -462,6 +475,7 @@ class DurableTracker:
         for job_id in expired:
             self._changed(job_id)
             self._work.set()
+        self._fail_late(tracker)
         await self._flush_soon(journal)
 
     async def _check_store(self) -> None:

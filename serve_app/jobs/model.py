@@ -145,10 +145,15 @@ class Job:
     """When its last attempt began."""
     submitted_at: float | None = None
     """Time of its submit by `clocks.CautiousClock`; None in records of earlier releases."""
+    start_by: float | None = None
+    """When it fails unless it has begun; None if it may wait, and once it has begun."""
+    keep_until: float | None = None
+    """When it is deleted by its own request (`keep_seconds`); None before its end, and if it did not ask."""
 
     @classmethod
     def queued(cls, new: NewJob, place: Place, created_at: float, submitted_at: float) -> "Job":
         """Make the record of a new job."""
+        within = new.spec.request.start_within_seconds
         return cls(
             job_id=new.job_id,
             spec=new.spec,
@@ -161,6 +166,7 @@ class Job:
             traceparent=new.traceparent,
             queued_at=created_at,
             submitted_at=submitted_at,
+            start_by=None if within is None else created_at + within,
         )
 
     def claimed(self, token: str, now: float, expires_at: float) -> "Job":
@@ -174,6 +180,7 @@ class Job:
             lease_token=token,
             lease_expires_at=expires_at,
             claimed_at=now,
+            start_by=None,
         )
 
     @property
@@ -246,10 +253,17 @@ class JobView:
     """1-based while queued, else 0."""
     eta_seconds: float | None
     avg_job_seconds: float
+    expires_at: float | None = None
+    """When its songs are deleted, or the job itself if it has none; None until it has ended."""
 
     @classmethod
     def of(
-        cls, job: Job, queue_position: int, eta_seconds: float | None, avg_job_seconds: float
+        cls,
+        job: Job,
+        queue_position: int,
+        eta_seconds: float | None,
+        avg_job_seconds: float,
+        expires_at: float | None,
     ) -> "JobView":
         return cls(
             job_id=job.job_id,
@@ -270,6 +284,7 @@ class JobView:
             queue_position=queue_position,
             eta_seconds=eta_seconds,
             avg_job_seconds=avg_job_seconds,
+            expires_at=expires_at,
         )
 
     @property

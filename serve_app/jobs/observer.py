@@ -7,9 +7,9 @@ from typing import Any, Literal
 from configs.metrics import Delivery, FailureKind, Limit
 from serve_app.jobs.model import Job
 
-Outcome = FailureKind | Literal["succeeded", "cancelled", "handed_back", "requeued"]
+Outcome = FailureKind | Literal["succeeded", "cancelled", "handed_back", "requeued", "not_begun"]
 """How an attempt ended: a kind of failure, success, cancellation, `handed_back` (its runner released it), or
-`requeued` (an operator requeued the job)."""
+`requeued` (an operator requeued the job). `not_begun`: there was none until the job's deadline."""
 
 
 @dataclass(frozen=True)

@@ -29,5 +29,6 @@ def requeued_after_failure(job: Job) -> Job:
         finished_at=None,
         error=None,
         callback=None,
+        keep_until=None,
         traceparent=child_of(job.traceparent),  # the spans up to its failure are recorded already
     )

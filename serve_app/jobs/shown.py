@@ -104,6 +104,10 @@ class JobResponse(Answer):
     )
     result: JobResult | None = Field(description="null until the job succeeded.")
     error: str | None = Field(description="One sentence; null unless the job failed.")
+    expires_at: float | None = Field(
+        description="Epoch seconds at which the songs are deleted, or the job itself where it has none; null "
+        "until the job has ended."
+    )
 
     @classmethod
     def of(cls, view: JobView, audio_url: Callable[[str], str] = str) -> "JobResponse":
@@ -121,6 +125,7 @@ class JobResponse(Answer):
             stage=view.stage,
             result=None if view.result is None else _result(view.result, audio_url),
             error=view.error,
+            expires_at=view.expires_at,
         )
 
 

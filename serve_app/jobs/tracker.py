@@ -11,6 +11,7 @@ The states of a job and its transitions. Each transition has one verb, in this c
 | requeue | failed | queued | an operator's `requeue` |
 | finish | running | succeeded | the runner publishes the result |
 | fail | running | failed | an error that no retry can mend, or the last attempt failed or was lost |
+| fail | queued | failed | it had not begun by its deadline |
 | cancel | queued, running | cancelled | the client or an operator |
 
 A requeued job goes back to its original place in the queue. An attempt that its runner releases (its replica
@@ -29,11 +30,12 @@ from itertools import islice
 from typing import Any
 
 from configs.metrics import FailureKind
-from configs.settings import JobSettings
+from configs.settings import JobSettings, StorageSettings
 from serve_app.jobs.book import JobBook
 from serve_app.jobs.clocks import CautiousClock, Clock
 from serve_app.jobs.ended import EndedJobs
 from serve_app.jobs.errors import DrainingError, JobEndedError, LimitError
+from serve_app.jobs.expiry import expires_at
 from serve_app.jobs.forecast.demand import Arrivals, demand
 from serve_app.jobs.forecast.eta import HISTORY_JOBS, SpeedHistory
 from serve_app.jobs.forecast.forecast import Forecast
@@ -54,6 +56,7 @@ from serve_app.jobs.progress import not_below, stored_steps
 from serve_app.jobs.queue.admission import Admission
 from serve_app.jobs.queue.fairness import FairClock
 from serve_app.jobs.queue.job_queue import JobQueue
+from serve_app.jobs.queue.starting import NOT_BEGUN, StartDeadlines
 from serve_app.jobs.storing.journal import Journal
 from serve_app.jobs.storing.store import JobStore
 from serve_app.jobs.transitions import Transitions
@@ -73,12 +76,15 @@ class JobTracker:
         wall: Clock,
         observer: JobObserver = _UNOBSERVED,
         steady: Clock | None = None,
+        retention: StorageSettings | None = None,
     ) -> None:
         """Read the store; blocks meanwhile. Raises StoreError.
 
-        `steady` is the clock for durations, which nobody can set; None: use `wall` for them, too.
+        `steady` is the clock for durations, which nobody can set; None: use `wall` for them, too. `retention`
+        tells how long ended jobs are kept, by default as in the default settings.
         """
         self._settings = settings
+        self._retention = retention or StorageSettings()
         self._wall = wall
         self._steady = steady or wall
         self._observer = observer
@@ -90,6 +96,7 @@ class JobTracker:
         self._next_sequence = journal.store.next_sequence()
         self._arrivals = Arrivals(self._next_sequence)
         self._admission = Admission(settings, journal.store.stored_bytes())
+        self._starting = StartDeadlines(wall, self._steady)
         self._transitions = Transitions(
             self._book,
             self._queue,
@@ -132,6 +139,7 @@ class JobTracker:
         self._admission.submitted(job, self._steady())
         self._arrivals.submit(job)
         self._transitions.enqueue(self._book.save(job))
+        self._starting.watch(job)
         self._observer.submitted()
         return self._accepted(job)
 
@@ -181,7 +189,8 @@ class JobTracker:
     def view_of(self, job: Job) -> JobView:
         """Return a record as polls see it."""
         eta = self._forecast.until_result(job, self._steady())
-        return JobView.of(job, self._position(job), eta, self._speeds.average_job_seconds)
+        average = self._speeds.average_job_seconds
+        return JobView.of(job, self._position(job), eta, average, expires_at(job, self._retention))
 
     def cancel(self, job_id: str) -> JobView | None:
         """Remove a job from the queue or end its lease; None if its record is not in memory.
@@ -215,9 +224,10 @@ class JobTracker:
         if waiting is None or self.mode is Mode.PAUSED:
             return None
         now = self._steady()
-        expires_at = now + self._settings.lease_seconds
-        claimed = self._book.save(waiting.claimed(token, self._wall(), expires_at))
+        lease_end = now + self._settings.lease_seconds
+        claimed = self._book.save(waiting.claimed(token, self._wall(), lease_end))
         self._queue.remove(claimed.place)
+        self._starting.forget(claimed.job_id)
         self._fair.claimed(claimed.client, claimed.place)
         self._forecast.claimed(claimed, now)
         self._observer.claimed(claimed)
@@ -235,14 +245,14 @@ class JobTracker:
         if job is None:
             return False
         now = self._steady()
-        expires_at = now + self._settings.lease_seconds
+        lease_end = now + self._settings.lease_seconds
         best = max(progress, job.shown_progress)
         renewed = job.with_(
             stage=stage,
             progress=progress,
             steps=steps,
             best_progress=best,
-            lease_expires_at=expires_at,
+            lease_expires_at=lease_end,
         )
         if stored_steps(best) > stored_steps(job.best_progress):
             self._book.save(renewed)
@@ -337,6 +347,23 @@ class JobTracker:
             self._transitions.fail(job, "lost", error, retryable=True)
         return [job.job_id for job in expired]
 
+    def fail_late(self) -> list[str]:
+        """Fail queued jobs that have not begun by their deadline; return their ids.
+
+        The caller does this before each `claim`, so that no job begins late.
+        """
+        failed = []
+        for job_id in self._starting.passed():
+            self._starting.forget(job_id)
+            job = self._book.unsettled(job_id)
+            if job is None or job.state is not JobState.QUEUED or job.start_by is None:
+                continue
+            self._arrivals.withdraw(job)
+            error = NOT_BEGUN.format(seconds=job.start_by - job.created_at)
+            self._transitions.end(job, JobState.FAILED, "not_begun", error=error, tidy_at=self._wall())
+            failed.append(job_id)
+        return failed
+
     def demand(self, defaults: Collection[str] = ()) -> dict[str, dict[str, float]]:
         """Return work by stage: submitted since this tracker started, withdrawn of that, waiting, running.
 
@@ -380,6 +407,7 @@ class JobTracker:
             self._book.remember(job)
             if job.state is JobState.QUEUED:
                 self._transitions.enqueue(job)
+                self._starting.watch(job)
 
     def _accepted(self, job: Job) -> Accepted:
         return Accepted(job.job_id, job.state, self._position(job))

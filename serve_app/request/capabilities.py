@@ -43,6 +43,8 @@ class Limits:
     """Tokens of an LM prompt and its answer."""
     private_callbacks: bool
     """Whether `callback_url` may name a private address."""
+    record_seconds: float
+    """Seconds for which jobs are kept after their end."""
 
     def dit(self, request: GenerateRequest) -> DiTCheckpoint:
         """The DiT that a request names, or the default."""
@@ -95,6 +97,7 @@ def server_limits(settings: Settings) -> Limits:
         max_batch_size=settings.api.max_batch_size,
         max_model_len=settings.language_model.max_model_len,
         private_callbacks=settings.webhooks.allow_private_addresses,
+        record_seconds=settings.storage.record_seconds,
     )
 
 
@@ -124,6 +127,7 @@ def apply_limits(request: GenerateRequest, limits: Limits) -> GenerateRequest:
     ]
     errors += _maximum("batch_size", settled_request.batch_size, limits.max_batch_size)
     errors += _maximum("audio_duration", request.audio_duration, limits.max_duration)
+    errors += _maximum("keep_seconds", request.keep_seconds, limits.record_seconds)
     if request.callback_url and not limits.private_callbacks and _names_private_address(request.callback_url):
         errors.append(_error("callback_url", "Input should be a public address of the internet", "url"))
     if not any(error["loc"] in {("body", "model"), ("body", "task_type")} for error in errors):

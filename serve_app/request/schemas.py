@@ -54,6 +54,8 @@ MAX_LYRICS_LENGTH = 16_384
 MAX_PATH_LENGTH = 4_096
 """Characters."""
 MAX_PRIORITY = 9
+MAX_START_SECONDS = 7 * 24 * 3600.0
+"""The longest time that a job may be given to begin."""
 
 
 class Output(StrEnum):
@@ -443,6 +445,18 @@ class GenerateRequest(BaseModel):
         ge=0,
         le=MAX_PRIORITY,
         description="Jobs with a higher priority run first. Above 0 only for API keys that allow it.",
+    )
+    start_within_seconds: Number | None = Field(
+        None,
+        gt=0,
+        le=MAX_START_SECONDS,
+        description="The job fails if it has not begun within so many seconds; null lets it wait.",
+    )
+    keep_seconds: Number | None = Field(
+        None,
+        gt=0,
+        description="Seconds after its end after which the job and its songs are deleted; null is as long as "
+        "the server keeps them (`GET /v1/models`).",
     )
 
     @property

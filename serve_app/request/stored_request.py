@@ -115,6 +115,8 @@ class _RequestFields(TypedDict, total=False):
     fade_out_duration: float
     callback_url: str | None
     priority: int
+    start_within_seconds: float | None
+    keep_seconds: float | None
 
 
 _FIELDS = TypeAdapter(_RequestFields)

@@ -14,7 +14,7 @@ DOCUMENT = Path(__file__).parent.parent / "data" / "seed_api.txt"
 EXAMPLES = re.findall(r"""^curl -X POST .*?['"]$""", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
 JOB_KEYS = {
     "job_id", "status", "created_at", "started_at", "finished_at", "queue_position", "eta_seconds",
-    "avg_job_seconds", "result", "error", "progress", "stage",
+    "avg_job_seconds", "result", "error", "progress", "stage", "expires_at",
 }  # fmt: skip
 RESULT_KEYS = {
     "first_audio_path", "second_audio_path", "audio_paths", "generation_info", "status_message", "seed_value",

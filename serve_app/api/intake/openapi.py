@@ -27,6 +27,8 @@ UNDERSTAND_FIELDS = (
     *_SEED,
     "callback_url",
     "priority",
+    "start_within_seconds",
+    "keep_seconds",
 )
 """The same for a recording that is described."""
 QUERY_FIELDS: dict[str, Any] = {
@@ -113,6 +115,7 @@ def request_schema(limits: Limits) -> dict[str, Any]:
     properties["lm_model_path"]["anyOf"][0]["enum"] = list(limits.language_models)
     properties["audio_duration"]["anyOf"][0]["maximum"] = limits.max_duration
     properties["batch_size"]["anyOf"][0]["maximum"] = limits.max_batch_size
+    properties["keep_seconds"]["anyOf"][0]["maximum"] = limits.record_seconds
     return schema
 
 

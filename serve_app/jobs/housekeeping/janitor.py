@@ -73,6 +73,7 @@ class Janitor:
         await self._tidy(tracker, journal)
         await self._expire_files(tracker, journal)
         await self._expire_records(tracker, journal)
+        await self._expire_kept(tracker, journal)
         await self._trim_cancelled(tracker, journal)
         if is_time_to_scan:
             found = await self.survey(journal)
@@ -167,6 +168,14 @@ class Janitor:
             await journal.flush_if_possible()
             before = self._clock() - self._settings.record_seconds
             old = await journal.ended(before, False, BATCH)
+            if len(await self.purge(tracker, old)) < BATCH:
+                return
+
+    async def _expire_kept(self, tracker: JobTracker, journal: Journal) -> None:
+        """Delete jobs that have been kept for as long as their requests asked (`keep_seconds`)."""
+        while True:
+            await journal.flush_if_possible()
+            old = await journal.kept_until(self._clock(), BATCH)
             if len(await self.purge(tracker, old)) < BATCH:
                 return
 

@@ -145,6 +145,17 @@ class Journal:
         ]
         return [job for _, _, job in sorted(jobs) if job.files or not with_files][:limit]
 
+    async def kept_until(self, before: float, limit: int) -> list[Job]:
+        """Return settled jobs whose `keep_until` is before a time, earliest first."""
+        more = limit + len(self.unwritten)
+        stored, changes = await self._read(lambda store: store.kept_until(before, more))
+        jobs = [
+            (job.keep_until, job.place.sequence, job)
+            for job in _overlaid(stored, changes)
+            if job.is_settled and job.keep_until is not None and job.keep_until < before
+        ]
+        return [job for _, _, job in sorted(jobs)][:limit]
+
     async def unknown(self, job_ids: Collection[str]) -> set[str]:
         """Return those of these ids that have no record."""
         stored, changes = await self._read(lambda store: store.unknown(job_ids))

@@ -50,6 +50,11 @@ class Keys:
         """Sorted set: ids of settled jobs by the time of their end."""
         return f"{self.prefix}:ended{':with_files' if with_files else ''}"
 
+    @property
+    def kept(self) -> str:
+        """Sorted set: ids of settled jobs with a time until which they are kept, by that time."""
+        return f"{self.prefix}:kept"
+
     def jobs(self, client: str | None, state: str | None) -> str:
         """Sorted set: ids of jobs by sequence, of one client or all (None), in one state or all (None)."""
         parts = [
@@ -77,6 +82,8 @@ class Keys:
             found[self.ended(with_files=False)] = job.finished_at
             if job.files:
                 found[self.ended(with_files=True)] = job.finished_at
+            if job.keep_until is not None:
+                found[self.kept] = job.keep_until
         return found
 
 

@@ -169,6 +169,13 @@ class RedisJobStore:
             )
         return self._jobs(job_ids)
 
+    def kept_until(self, before: float, limit: int) -> list[Job]:
+        with self._errors():
+            job_ids = self._redis.zrange(
+                self._keys.kept, "-inf", f"({before!r}", byscore=True, offset=0, num=limit
+            )
+        return self._jobs(job_ids)
+
     def unknown(self, job_ids: Collection[str]) -> set[str]:
         with self._errors(), self._redis.pipeline(transaction=False) as pipe:
             for job_id in job_ids:

@@ -17,6 +17,7 @@ from serve_app.jobs.model import Job, JobState
 from serve_app.jobs.storing.parts import PARTS, WrittenParts
 from serve_app.jobs.storing.records import RecordReader, newer_version, parts_to_json, record_to_json
 from serve_app.jobs.storing.store import SECRET_BYTES, ClientKey, SetAside, StoreError, check_owner
+from serve_app.jobs.usage import AMOUNTS
 
 logger = logging.getLogger("ray.serve")
 
@@ -73,10 +74,22 @@ PARTS_APART: Migration = (
     "ALTER TABLE set_aside ADD COLUMN sequence INTEGER",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (VERSION_1, PARTS_APART)
+USAGE_COUNTED: Migration = (
+    "ALTER TABLE jobs ADD COLUMN keep_until REAL",
+    "CREATE INDEX jobs_kept ON jobs (keep_until) WHERE NOT is_open AND keep_until IS NOT NULL",
+    f"""CREATE TABLE usage (
+        day TEXT NOT NULL,
+        client TEXT NOT NULL,
+        {", ".join(f"{name} INTEGER NOT NULL DEFAULT 0" for name in AMOUNTS)},
+        PRIMARY KEY (client, day)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX usage_of_day ON usage (day)",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (VERSION_1, PARTS_APART, USAGE_COUNTED)
 
 _FIXED = ("job_id", "sequence", "client", "idempotency_key")
-_INDEXED = ("state", "is_open", "finished_at", "has_files", "stored_bytes")
+_INDEXED = ("state", "is_open", "finished_at", "has_files", "stored_bytes", "keep_until")
 _CHANGING = (*_INDEXED, "record")
 _PUT = (
     f"INSERT INTO jobs ({', '.join(_FIXED + _CHANGING)}) "
@@ -179,6 +192,15 @@ class SqliteJobStore:
         files = "AND has_files" if with_files else ""
         return self._jobs(
             f"NOT is_open {files} AND finished_at < ? ORDER BY finished_at, kept.sequence LIMIT ?",
+            before,
+            limit,
+        )
+
+    def kept_until(self, before: float, limit: int) -> list[Job]:
+        # The condition of the index has to stand here, too, or SQLite does not use it.
+        return self._jobs(
+            "NOT is_open AND keep_until IS NOT NULL AND keep_until < ? ORDER BY keep_until, kept.sequence "
+            "LIMIT ?",
             before,
             limit,
         )
@@ -392,6 +414,7 @@ def _row(job: Job) -> dict[str, Any]:
         "finished_at": job.finished_at,
         "has_files": bool(job.files),
         "stored_bytes": job.stored_bytes,
+        "keep_until": job.keep_until,
     }
 
 

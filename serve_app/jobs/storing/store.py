@@ -102,6 +102,9 @@ class JobStore(Protocol):
     def ended(self, before: float, with_files: bool, limit: int) -> list[Job]:
         """Return settled jobs that ended before a time, oldest first; `with_files`: only those with files."""
 
+    def kept_until(self, before: float, limit: int) -> list[Job]:
+        """Return settled jobs whose `keep_until` is before a time, earliest first."""
+
     def unknown(self, job_ids: Collection[str]) -> set[str]:
         """Return those of these ids that have no record, not even one that was set aside."""
 
@@ -198,6 +201,14 @@ class MemoryJobStore:
             if job.is_settled and job.finished_at is not None and job.finished_at < before
         ]
         return [job for _, _, job in sorted(ended) if job.files or not with_files][:limit]
+
+    def kept_until(self, before: float, limit: int) -> list[Job]:
+        kept = [
+            (job.keep_until, job.place.sequence, job)
+            for job in self._all()
+            if job.is_settled and job.keep_until is not None and job.keep_until < before
+        ]
+        return [job for _, _, job in sorted(kept)][:limit]
 
     def unknown(self, job_ids: Collection[str]) -> set[str]:
         return set(job_ids) - self._jobs.keys()

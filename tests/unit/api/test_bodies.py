@@ -141,6 +141,8 @@ ONE_OF_EACH: dict[str, Any] = {
     "fade_out_duration": 2.0,
     "callback_url": "https://example.com/hook",
     "priority": 0,
+    "start_within_seconds": 60.0,
+    "keep_seconds": 3600.0,
 }
 AS_SENT = {"seed": 0, "retake_seed": 4, "timesteps": "1,0.5", "track_classes": "drums,bass"}
 """Texts and numbers that stand for several values."""

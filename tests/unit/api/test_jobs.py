@@ -67,6 +67,7 @@ async def test_a_queued_job(http: httpx.AsyncClient) -> None:
         "stage": "queued",
         "result": None,
         "error": None,
+        "expires_at": None,
     }
 
 
@@ -238,3 +239,24 @@ async def test_a_store_that_is_away(
         assert answer.status_code == 503
         assert int(answer.headers["Retry-After"]) >= 1
         assert "path" not in answer.text
+
+
+async def test_a_job_is_kept_for_no_longer_than_the_server_keeps_jobs(
+    http: httpx.AsyncClient, service: LocalJobService
+) -> None:
+    answer = await http.post(GENERATE, json={"keep_seconds": 8 * 24 * 3600})
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["body", "keep_seconds"]
+    job_id = await submit(http, keep_seconds=60)
+    service.finish(service.claim(), RESULT)
+    job = await poll(http, job_id)
+    assert job["expires_at"] == job["finished_at"] + 60
+
+
+async def test_a_job_that_may_not_wait_fails(http: httpx.AsyncClient, service: LocalJobService) -> None:
+    job_id = await submit(http, startWithinSeconds="0.01")
+    await asyncio.sleep(0.02)
+    service.tracker.fail_late()
+    job = await poll(http, job_id)
+    assert job["status"] == "failed"
+    assert "0.01 s" in job["error"]

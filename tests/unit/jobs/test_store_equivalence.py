@@ -40,6 +40,7 @@ def a_later_job(chance: random.Random, job: Job, now: float) -> Job | None:
             "files": ("file",),
             "file_bytes": 9,
             "tidy_at": now,
+            "keep_until": now + chance.randrange(40) if chance.random() < 0.5 else None,
         }
         return job.with_(state=chance.choice(list(JobState)), **end if chance.random() < 0.9 else {})
     if not job.is_settled:
@@ -60,6 +61,7 @@ def answers(store: JobStore) -> dict[str, object]:
         "find": [store.find(client, key) for client in CLIENTS for key in ["a", "b:c", "c"]],
         "page": [store.page(client, state, 60, 7) for client in everybody for state in states],
         "ended": [store.ended(before, files, 9) for before in (20.5, 1e9) for files in (True, False)],
+        "kept": [store.kept_until(before, 9) for before in (20.5, 1e9)],
         "unknown": store.unknown([f"job-{n}" for n in range(90)]),
     }
 

@@ -145,6 +145,23 @@ def test_ended_jobs_come_oldest_first(store: JobStore) -> None:
     assert ids(store.ended(float("inf"), True, 5)) == ["job-3", "job-1"]
 
 
+def test_jobs_that_are_kept_until_a_time_come_earliest_first(store: JobStore) -> None:
+    keep(
+        store,
+        a_finished_job(1, 5.0, keep_until=30.0),
+        a_finished_job(2, 5.0, keep_until=10.0),
+        a_finished_job(3, 5.0),
+        a_finished_job(4, 5.0, keep_until=5.0, tidy_at=5.0),
+        a_finished_job(6, 5.0, keep_until=20.0),
+    )
+    assert ids(store.kept_until(100.0, 10)) == ["job-2", "job-6", "job-1"]
+    assert ids(store.kept_until(20.0, 10)) == ["job-2"]
+    assert ids(store.kept_until(100.0, 1)) == ["job-2"]
+    keep(store, a_finished_job(2, 5.0))
+    store.write({"job-6": None})
+    assert ids(store.kept_until(100.0, 10)) == ["job-1"]
+
+
 @pytest.mark.parametrize("job_id", ["\ud800", "job-1\0", "", "job-1 ", "x" * 100_000, "' OR 1=1 --", "*"])
 def test_an_id_that_nobody_has_is_unknown_whatever_it_holds(store: JobStore, job_id: str) -> None:
     keep(store, a_job(1))

@@ -42,10 +42,18 @@ class JobTrackerMachine(ModelledTracker):
         seconds=st.floats(1, 100),
         uploaded=st.sampled_from((0, 500)),
         callback=st.booleans(),
+        within=st.sampled_from((None, None, 5.0, 90.0)),
         twice=st.booleans(),
     )
     def submit(
-        self, client: str, priority: int, seconds: float, uploaded: int, callback: bool, twice: bool
+        self,
+        client: str,
+        priority: int,
+        seconds: float,
+        uploaded: int,
+        callback: bool,
+        within: float | None,
+        twice: bool,
     ) -> None:
         new = self.tracking.new_job(
             client,
@@ -53,6 +61,7 @@ class JobTrackerMachine(ModelledTracker):
             work=WORK.lasting(seconds),
             uploaded_bytes=uploaded,
             callback_url="https://example.org" if callback else None,
+            start_within_seconds=within,
         )
         mine = sum(job.new.client.name == client and not job.state.is_final for job in self.jobs.values())
         refused = len(self.in_state(JobState.QUEUED)) >= QUEUE_LIMIT or mine >= CLIENT_JOBS
@@ -114,12 +123,13 @@ class JobTrackerMachine(ModelledTracker):
                 view = self.tracking.tracker.cancel(job_id)
                 assert view is not None
                 assert view.state is JobState.CANCELLED
-                job.state = JobState.CANCELLED
+                job.state, job.start_by = JobState.CANCELLED, None
 
     # Actions of runners
 
     @rule(twice=st.booleans())
     def claim(self, twice: bool) -> None:
+        self.check_deadlines()
         queue = self.queue()
         token = f"token {len(self.tokens)}"
         claim = self.tracking.tracker.claim(token)
@@ -133,6 +143,7 @@ class JobTrackerMachine(ModelledTracker):
         assert claim.job.checkpoint == job.checkpoint
         job.state, job.token, job.attempt = JobState.RUNNING, token, claim.job.attempt
         job.expires_at = self.tracking.steady.now + LEASE_SECONDS
+        job.start_by = None
         self.tokens.append((queue[0], token))
         if twice:
             assert self.tracking.tracker.claim(token) == claim
@@ -245,6 +256,7 @@ class JobTrackerMachine(ModelledTracker):
                 self.requeued(job, job.attempt)
             else:
                 job.state = JobState.FAILED
+        self.check_deadlines()
 
     @rule(step=st.sampled_from((31.0, 3600.0, 8 * DAY)), direction=st.sampled_from((1, -1)))
     def set_the_wall_clock(self, step: float, direction: int) -> None:
@@ -252,6 +264,7 @@ class JobTrackerMachine(ModelledTracker):
         before = {job_id: self.view(job_id).eta_seconds for job_id in self.jobs}
         self.tracking.clock.now += direction * step
         assert self.tracking.tracker.requeue_expired() == []
+        assert self.tracking.tracker.fail_late() == []
         assert {job_id: self.view(job_id).eta_seconds for job_id in self.jobs} == before
 
     @rule()
@@ -259,6 +272,7 @@ class JobTrackerMachine(ModelledTracker):
         queue = self.queue()
         self.tracking.restart()
         self.tokens_left, self.demanded, self.came = {}, Work(), set()
+        self.see_deadlines(queue)
         assert self.queue() == queue
         assert self.tracking.tracker.stats().mode is self.mode
         for job_id in self.in_state(JobState.RUNNING):

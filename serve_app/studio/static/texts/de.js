@@ -340,6 +340,8 @@ const fields = {
   fade_out_duration: "Ausblenden",
   callback_url: "Rückruf-URL",
   priority: "Vorrang",
+  start_within_seconds: "Beginn innerhalb von",
+  keep_seconds: "Aufbewahren für",
 };
 
 const help = {
@@ -445,6 +447,10 @@ const help = {
   callback_url: "Eine Adresse (http oder https), die den Auftrag erhält, wenn er beendet ist.",
   priority:
     "Aufträge mit höherem Vorrang sind zuerst an der Reihe. Über 0 nur mit einem Schlüssel, der das erlaubt.",
+  start_within_seconds:
+    "Der Auftrag schlägt fehl, wenn er nicht innerhalb so vieler Sekunden begonnen hat; leer: Er wartet.",
+  keep_seconds:
+    "Sekunden nach seinem Ende, nach denen der Auftrag und seine Stücke gelöscht werden; leer: so lange, wie der Server sie aufbewahrt.",
 };
 
 const values = {

@@ -335,6 +335,8 @@ const fields = {
   fade_out_duration: "Fade out",
   callback_url: "Callback URL",
   priority: "Priority",
+  start_within_seconds: "Begin within",
+  keep_seconds: "Keep for",
 };
 
 const values = {

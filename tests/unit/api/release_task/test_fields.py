@@ -87,6 +87,8 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "fade_in_duration": ("0.5", 0.5),
     "fade_out_duration": ("2", 2.0),
     "callback_url": ("https://example.com/done", "https://example.com/done"),
+    "start_within_seconds": ("60", 60.0),
+    "keep_seconds": ("3600", 3600.0),
 }
 """A value of each field as a form sends it, and what it becomes."""
 ELSEWHERE = {
