@@ -73,6 +73,9 @@ class RayJobService:
     async def cancel(self, job_id: str) -> JobView | None:
         return await _unwrapped(self._tracker.cancel(job_id))
 
+    async def purge_job(self, job_id: str, client: str | None) -> bool | None:
+        return await _unwrapped(self._tracker.purge_job(job_id, client))
+
     async def page(self, client: str, state: JobState | None, before: int, limit: int) -> list[JobView]:
         return await _unwrapped(self._tracker.page(client, state, before, limit))
 

@@ -56,6 +56,8 @@ class ModelledTracker(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.jobs: dict[str, Expected] = {}
+        self.purged: dict[str, Expected] = {}
+        """Jobs that clients do not see any more, whose records are still there."""
         self.tokens: list[tuple[str, str]] = []
         """Every lease that ever existed, as (job id, token)."""
         self.mode = Mode.OPEN
@@ -219,12 +221,17 @@ class ModelledTracker(RuleBasedStateMachine):
             spec = self.record(job_id).spec
             may_run = not job.state.is_final or job.state is JobState.FAILED
             assert spec.request.caption == (job.new.spec.request.caption if may_run else "")
+        for job_id in self.purged:
+            record = self.record(job_id)
+            assert (record.purged, record.spec.request.caption, record.result) == (True, "", None)
+            assert (record.error, record.files) == (None, ())
+            assert record.callback is None or record.spec.request.callback_url
 
     @invariant()
     def counts_and_bytes_are_those_of_a_recount(self) -> None:
-        counts = Counter(job.state.value for job in self.jobs.values())
+        counts = Counter(job.state.value for job in [*self.jobs.values(), *self.purged.values()])
         told = self.tracking.tracker.stats().jobs
         assert {state: count for state, count in told.items() if count} == counts
         assert self.tracking.tracker.ended.stored_bytes == sum(
-            self.record(job_id).stored_bytes for job_id in self.jobs
+            self.record(job_id).stored_bytes for job_id in [*self.jobs, *self.purged]
         )

@@ -16,6 +16,7 @@ class RedisServer:
     """
 
     def __init__(self, folder: Path, appendonly: str = "yes", appendfsync: str = "always") -> None:
+        self.folder = folder
         port = free_port()
         self.url = f"redis://127.0.0.1:{port}/0"
         self.socket_url = f"unix://{folder}/redis.sock"

@@ -10,6 +10,8 @@ from serve_app.api.service import JobService
 from serve_app.jobs.model import JobView
 from serve_app.jobs.shown import JobResponse
 
+JOB_NOT_FOUND = "Job not found"
+
 
 class VisibleJobs:
     """Finds jobs and makes responses of them. Jobs of other clients are treated as unknown."""
@@ -25,7 +27,7 @@ class VisibleJobs:
     def visible(self, caller: Caller, view: JobView | None) -> JobView:
         """The view itself. Raises HTTPException with 404 where it is None or belongs to another client."""
         if view is None or not caller.may_see(view):
-            raise HTTPException(404, "Job not found")
+            raise HTTPException(404, JOB_NOT_FOUND)
         return view
 
     async def shown(self, view: JobView) -> JobResponse:

@@ -23,6 +23,16 @@ class SubmitResponse(Answer):
     queue_position: int = Field(description="1-based position among the waiting jobs; 0 if not waiting.")
 
 
+class PurgeResponse(Answer):
+    """A job that is unknown from now on."""
+
+    job_id: str
+    complete: bool = Field(
+        description="Whether all of it is gone. false: its runner has to stop first, or the storage did not "
+        "answer; the rest is deleted by itself, also after a crash of the server."
+    )
+
+
 class WrittenSongResponse(Answer):
     """A song as text: the words and metadata from which it can be made."""
 

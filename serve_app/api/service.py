@@ -71,6 +71,13 @@ class JobService(Protocol):
     async def cancel(self, job_id: str) -> JobView | None:
         """End a job; None where the id is unknown. Raises JobEndedError where it succeeded or failed."""
 
+    async def purge_job(self, job_id: str, client: str | None) -> bool | None:
+        """Delete all of a job of a client (None: any client's), which is cancelled if it has not ended.
+
+        Returns whether all is gone already; if not, it will be, even after a crash. None where the id is
+        unknown.
+        """
+
     async def page(self, client: str, state: JobState | None, before: int, limit: int) -> list[JobView]:
         """Jobs of a client with a sequence below `before`, newest first."""
 

@@ -69,7 +69,9 @@ class JobBook:
         if earlier := self.get(new.job_id):
             return earlier
         job = stored and self.newest(stored)
-        if job is None or job.job_id == new.job_id:
+        if job is None or job.purged:
+            return None
+        if job.job_id == new.job_id:
             return job
         if new.idempotency is None or not self.is_key_valid(job, now):
             return None
@@ -79,8 +81,9 @@ class JobBook:
 
     @staticmethod
     def is_key_valid(job: Job, now: float) -> bool:
-        """Tell whether a job has an idempotency key that has not expired."""
-        return job.idempotency is not None and now - job.ages_from <= IDEMPOTENCY_SECONDS
+        """Tell whether a job has an idempotency key that has not expired, and was not purged."""
+        is_known = job.idempotency is not None and not job.purged
+        return is_known and now - job.ages_from <= IDEMPOTENCY_SECONDS
 
     def save(self, job: Job, settled: Job | None = None) -> Job:
         """Write a record. `settled` is the record before, if the job may have been settled."""

@@ -196,6 +196,7 @@ class DurableTracker:
         tracker, journal = await self._open()
         tracker.runner_stopped(job_id)
         await self._flush_soon(journal)
+        await self._janitor.finish_purge(job_id, tracker, journal)
 
     async def cancel(self, job_id: str) -> JobView | None:
         tracker, journal = await self._with_record(job_id)
@@ -203,6 +204,17 @@ class DurableTracker:
         self._changed(job_id)
         await self._flush_soon(journal)
         return view
+
+    async def purge_job(self, job_id: str, client: str | None) -> bool | None:
+        tracker, journal = await self._with_record(job_id)
+        if not tracker.purge(job_id, client):
+            return None
+        self._changed(job_id)
+        self._work.set()
+        await self._flush(journal)
+        complete = await self._janitor.finish_purge(job_id, tracker, journal)
+        log_event("purged", job_id, complete=complete)
+        return complete
 
     async def view(self, job_id: str) -> JobView | None:
         tracker, _ = await self._with_record(job_id)
@@ -212,8 +224,14 @@ class DurableTracker:
         self, client: str | None, state: JobState | None, before: int, limit: int
     ) -> list[JobView]:
         tracker, journal = await self._open()
-        jobs = await journal.page(client, state, before, limit)
-        return [tracker.view(job.job_id) or tracker.view_of(job) for job in jobs]
+        views: list[JobView] = []
+        while (wanted := limit - len(views)) > 0:
+            jobs = await journal.page(client, state, before, wanted)
+            views += filter(None, map(tracker.view_of_stored, jobs))
+            if len(jobs) < wanted:
+                break
+            before = jobs[-1].place.sequence  # Purged jobs were left out.
+        return views
 
     async def wait(self, job_id: str, version: str, timeout: float) -> JobView | None:
         return await self._wait(job_id, timeout, lambda view: view.version != version)

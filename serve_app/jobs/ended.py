@@ -54,12 +54,13 @@ class EndedJobs:
         ]
 
     def tidied(self, job_id: str) -> None:
-        """Note that the storage holds nothing of this job except its `files`."""
+        """Note that the storage holds nothing of this job except its `files`, which a purged one has not."""
         job = self._book.unsettled(job_id)
         if job is not None and job.tidy_at is not None:
             self._tidying.forget(job_id)
-            self._admission.freed(job.client, job.uploaded_bytes)
-            self._book.save(job.with_(tidy_at=None, uploaded_bytes=0))
+            songs = 0 if job.purged else job.file_bytes
+            self._admission.freed(job.client, job.stored_bytes - songs)
+            self._book.save(job.with_(tidy_at=None, uploaded_bytes=0, file_bytes=songs))
 
     def files_expired(self, jobs: Collection[Job]) -> None:
         """Note that the files of these settled jobs have been deleted."""
@@ -74,6 +75,10 @@ class EndedJobs:
                 self._calling.forget(job.job_id)
                 self._admission.freed(job.client, job.stored_bytes)
                 self._book.delete(job)
+
+    def purged(self) -> list[Job]:
+        """Return purged jobs of which only the record is left, and about which nobody has to be told."""
+        return [job for job in self._book.ended if job.purged and job.tidy_at is None and not job.callback]
 
     def callbacks_due(self) -> list[Job]:
         """Return ended jobs whose callback should be delivered now."""

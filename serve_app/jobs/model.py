@@ -149,6 +149,8 @@ class Job:
     """When it fails unless it has begun; None if it may wait, and once it has begun."""
     keep_until: float | None = None
     """When it is deleted by its own request (`keep_seconds`); None before its end, and if it did not ask."""
+    purged: bool = False
+    """Whether its client has purged it: clients do not see it, and what is left of it is being deleted."""
 
     @classmethod
     def queued(cls, new: NewJob, place: Place, created_at: float, submitted_at: float) -> "Job":
@@ -204,6 +206,23 @@ class Job:
         """Return a copy with some fields changed."""
         return replace(self, **changes)
 
+    def purged_at(self, now: float) -> "Job":
+        """Return the record of an ended job of which nothing may remain: it holds no content.
+
+        Its files are deleted from `now` (a time of the wall clock) on, or when its runner has stopped.
+        """
+        spec = self.spec.without_content() if self.callback else self.spec.without_content_and_callback()
+        return self.with_(
+            purged=True,
+            spec=spec,
+            checkpoint=Checkpoint(),
+            result=None,
+            error=None,
+            files=(),
+            keep_until=None,
+            tidy_at=now if self.tidy_at is None else self.tidy_at,
+        )
+
     @property
     def ages_from(self) -> float:
         """When it was submitted: on the scale that nobody can set, if the record has that time."""
@@ -216,8 +235,11 @@ class Job:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the job has ended with nothing left to do: neither files to tidy nor a callback."""
-        return self.state.is_final and self.tidy_at is None and self.callback is None
+        """Whether the job has ended with nothing left to do: neither files to tidy nor a callback.
+
+        A purged job is never settled, because its record is still to be deleted.
+        """
+        return self.state.is_final and self.tidy_at is None and self.callback is None and not self.purged
 
     @property
     def is_deletable(self) -> bool:

@@ -13,6 +13,7 @@ The states of a job and its transitions. Each transition has one verb, in this c
 | fail | running | failed | an error that no retry can mend, or the last attempt failed or was lost |
 | fail | queued | failed | it had not begun by its deadline |
 | cancel | queued, running | cancelled | the client or an operator |
+| purge | any | the same, or cancelled; then (no record) | the client |
 
 A requeued job goes back to its original place in the queue. An attempt that its runner releases (its replica
 shuts down) does not count; one that fails or whose lease expires does. So a process that dies costs an
@@ -182,7 +183,17 @@ class JobTracker:
         self._book.counts[state] -= 1
 
     def view(self, job_id: str) -> JobView | None:
-        """Return a job as polls see it; None if its record is not in memory."""
+        """Return a job as polls see it; None if its record is not in memory, or if it was purged."""
+        job = self._known(job_id)
+        return None if job is None else self.view_of(job)
+
+    def view_of_stored(self, stored: Job) -> JobView | None:
+        """Return a job that the store returned as polls see it; None if it was purged or deleted since."""
+        job = self._book.newest(stored)
+        return None if job is None or job.purged else self.view_of(job)
+
+    def view_for_callback(self, job_id: str) -> JobView | None:
+        """Return a job as its callback tells of it; of a purged job that is a view without content."""
         job = self._book.get(job_id)
         return None if job is None else self.view_of(job)
 
@@ -197,7 +208,7 @@ class JobTracker:
 
         Raises JobEndedError if it has succeeded or failed.
         """
-        job = self._book.get(job_id)
+        job = self._known(job_id)
         if job is None or job.state is JobState.CANCELLED:
             return self.view(job_id)
         if job.state.is_final:
@@ -212,6 +223,28 @@ class JobTracker:
         self.ended.cancelled(cancelled)
         self.ended.schedule(cancelled)
         return self.view_of(cancelled)
+
+    def purge(self, job_id: str, client: str | None) -> bool:
+        """Begin to delete all of a job; False if its record is not in memory or is another client's.
+
+        `client` is the owner that the job must have; None: any. A job that has not ended is cancelled. Its
+        record stays, without content, until its files are deleted and its callback is made.
+        """
+        job = self._book.get(job_id)
+        if job is None or client not in {None, job.client}:
+            return False
+        if job.purged:
+            return True
+        if not job.state.is_final:
+            self.cancel(job_id)
+            job = self._book.unsettled(job_id) or job
+        self.ended.schedule(self._book.save(job.purged_at(self._wall()), settled=job))
+        return True
+
+    def purged(self, job_id: str) -> Job | None:
+        """Return what is left of the record of a purged job; None for other jobs, and once it is deleted."""
+        job = self._book.unsettled(job_id)
+        return job if job is not None and job.purged else None
 
     # For runners
 
@@ -328,7 +361,7 @@ class JobTracker:
 
         A queued job stays as it is. None if its record is not in memory. Raises RequeueError.
         """
-        job = self._book.get(job_id)
+        job = self._known(job_id)
         if job is not None and job.state is JobState.RUNNING:
             self._transitions.requeue(job, "requeued", forgiven=job.attempt)
         elif job is not None and job.state is not JobState.QUEUED:
@@ -408,6 +441,11 @@ class JobTracker:
             if job.state is JobState.QUEUED:
                 self._transitions.enqueue(job)
                 self._starting.watch(job)
+
+    def _known(self, job_id: str) -> Job | None:
+        """Return a job that clients may know."""
+        job = self._book.get(job_id)
+        return None if job is None or job.purged else job
 
     def _accepted(self, job: Job) -> Accepted:
         return Accepted(job.job_id, job.state, self._position(job))

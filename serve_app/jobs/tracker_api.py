@@ -22,11 +22,11 @@ from serve_app.jobs.storing.store import SetAside
 class TrackerApi(Protocol):
     """The tracker's methods for callers in other processes.
 
-    `submit`, `claim`, `finish`, `fail`, `release`, `requeue` and `set_mode` return once their change is
-    durable, and raise StoreError (`submit`: NoRoomError) if it cannot be written. Other changes take effect
-    at once, and are written when the store takes writes. Any method may be called again when its answer was
-    lost: a repeated call changes nothing. All raise StoreError if the store must be read and cannot be, and
-    StoreTakenError once another tracker owns the store.
+    `submit`, `claim`, `finish`, `fail`, `release`, `requeue`, `purge_job` and `set_mode` return once their
+    change is durable, and raise StoreError (`submit`: NoRoomError) if it cannot be written. Other changes
+    take effect at once, and are written when the store takes writes. Any method may be called again when its
+    answer was lost: a repeated call changes nothing. All raise StoreError if the store must be read and
+    cannot be, and StoreTakenError once another tracker owns the store.
 
     Arguments are positional only, because a call travels as a method name and a tuple of arguments. Replicas
     of the previous release call a new tracker for a moment, so a method that is renamed needs an entry in
@@ -49,6 +49,13 @@ class TrackerApi(Protocol):
 
     async def cancel(self, job_id: str, /) -> JobView | None:
         """End a job that has not ended; None if the id is unknown. Raises JobEndedError."""
+
+    async def purge_job(self, job_id: str, client: str | None, /) -> bool | None:
+        """Delete all of a job of `client` (None: of any client), which is cancelled if it has not ended.
+
+        Returns whether everything is gone already; if not, it will be, even after a crash. None if the id is
+        unknown. Raises StoreError if that could not be made sure.
+        """
 
     async def view(self, job_id: str, /) -> JobView | None:
         """Return the job as a poll sees it; None if the id is unknown."""

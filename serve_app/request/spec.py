@@ -43,3 +43,8 @@ class JobSpec:
             audio_format=request.audio_format, callback_url=request.callback_url
         )
         return JobSpec(kept, self.seeds)
+
+    def without_content_and_callback(self) -> "JobSpec":
+        """The same for a job about which nobody is told any more."""
+        kept = GenerateRequest.model_construct(audio_format=self.request.audio_format)
+        return JobSpec(kept, self.seeds)

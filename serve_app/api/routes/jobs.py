@@ -4,14 +4,14 @@ import base64
 import re
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 
 from serve_app.api.access.callers import Caller, Callers
 from serve_app.api.access.capacity import ClientSlots
 from serve_app.api.errors import error_responses
-from serve_app.api.jobs import VisibleJobs
-from serve_app.api.responses import JobsResponse
+from serve_app.api.jobs import JOB_NOT_FOUND, VisibleJobs
+from serve_app.api.responses import JobsResponse, PurgeResponse
 from serve_app.api.service import JobService
 from serve_app.api.streams import unless_client_leaves
 from serve_app.jobs.model import JobState
@@ -69,9 +69,21 @@ def jobs_router(
         callers.identify(request)  # the key may have been removed meanwhile
         return await jobs.shown(view)
 
-    @router.delete("/v1/jobs/{job_id}", responses=error_responses(404, 409))
-    async def cancel(caller: Annotated[Caller, Depends(callers)], job_id: str) -> JobResponse:
-        """Cancel a waiting or running job. Repeating the call has no effect."""
+    @router.delete("/v1/jobs/{job_id}", responses=error_responses(404, 409, 422))
+    async def cancel(
+        caller: Annotated[Caller, Depends(callers)],
+        job_id: str,
+        purge: Annotated[
+            bool, Query(description="true: also delete all of the job, in any state; then it is unknown.")
+        ] = False,
+    ) -> JobResponse | PurgeResponse:
+        """Cancel a waiting or running job, or purge any job. Repeating the call has no effect."""
+        if purge:
+            owner = None if caller.sees_all else caller.client.name
+            complete = await service.purge_job(job_id, owner)
+            if complete is None:
+                raise HTTPException(404, JOB_NOT_FOUND)
+            return PurgeResponse(job_id=job_id, complete=complete)
         await jobs.find(caller, job_id)
         return await jobs.shown(jobs.visible(caller, await service.cancel(job_id)))
 

@@ -54,6 +54,8 @@ class Janitor:
         self._scanned_at: float | None = None
         self._unknown_since: dict[str, float] = {}
         """Steady-clock time at which each of this store's folders was first found without a record."""
+        self._is_erased = True
+        """Whether nothing of purged jobs is left in the files of the store, as far as is known."""
         self._known_folders = 0
         """Number of folders with a record that the last search found."""
         self.leftovers = Leftovers("")
@@ -71,10 +73,12 @@ class Janitor:
             name = await _name_of_store(journal)
             is_new = await asyncio.to_thread(sign_in, self._storage, name, self._clock)
         await self._tidy(tracker, journal)
+        self._delete_purged(tracker)
         await self._expire_files(tracker, journal)
         await self._expire_records(tracker, journal)
         await self._expire_kept(tracker, journal)
         await self._trim_cancelled(tracker, journal)
+        await self._erase(journal)
         if is_time_to_scan:
             found = await self.survey(journal)
             if is_new and not self._known_folders:
@@ -141,7 +145,7 @@ class Janitor:
             tracker.ended.tidied(job.job_id)
 
     def _tidy_one(self, job: Job) -> None:
-        if job.state is JobState.SUCCEEDED:
+        if job.state is JobState.SUCCEEDED and not job.purged:
             self._storage.delete_all_but(job.job_id, job.files)
         else:
             self._storage.delete_job(job.job_id)
@@ -176,8 +180,42 @@ class Janitor:
         while True:
             await journal.flush_if_possible()
             old = await journal.kept_until(self._clock(), BATCH)
-            if len(await self.purge(tracker, old)) < BATCH:
+            deleted = await self.purge(tracker, old)
+            self._is_erased = self._is_erased and not deleted
+            if len(deleted) < BATCH:
                 return
+
+    async def finish_purge(self, job_id: str, tracker: JobTracker, journal: Journal) -> bool:
+        """Delete what is left of a purged job, as far as that is possible now; return whether all is gone.
+
+        The next sweeps do what is left. A callback may still be due; its record holds no content. Nothing is
+        done, and False returned, for a job that was not purged. Its content is erased from the store even
+        where its files have to wait. Raises StoreError.
+        """
+        if tracker.purged(job_id) is None:
+            return False
+        for job in tracker.ended.untidy():
+            if job.job_id == job_id and journal.is_written(job_id):
+                for tidied in await self._deleted([job], self._tidy_one):
+                    tracker.ended.tidied(tidied.job_id)
+        self._delete_purged(tracker)
+        self._is_erased = False
+        is_erased = await self._erase(journal)
+        left = tracker.purged(job_id)
+        return is_erased and (left is None or left.tidy_at is None)
+
+    def _delete_purged(self, tracker: JobTracker) -> None:
+        """Delete the records of purged jobs for which nothing else is left to do."""
+        if left := tracker.ended.purged():
+            tracker.ended.records_expired(left)
+            self._is_erased = False
+
+    async def _erase(self, journal: Journal) -> bool:
+        """Let the store erase what was purged, once the deletions are written; return whether it has."""
+        await journal.flush_if_possible()
+        if not self._is_erased and journal.problem is None:
+            self._is_erased = await journal.change_store(lambda store: store.erase_deleted())
+        return self._is_erased
 
     async def _trim_cancelled(self, tracker: JobTracker, journal: Journal) -> None:
         """Delete surplus records of clients with many cancelled jobs before they expire."""

@@ -150,7 +150,7 @@ class WebhookSender:
 
     async def _try(self, job: Job, tracker: JobTracker) -> tuple[str, bool]:
         """Make one try; return (problem or "", whether further tries are useless)."""
-        view = tracker.view(job.job_id)
+        view = tracker.view_for_callback(job.job_id)
         if view is None:
             return "the job is not known any more", True
         body = JobResponse.of(view).model_dump_json().encode()

@@ -87,6 +87,8 @@ class RedisJobStore:
         self._seen = 0
         """Number of the store's writes when this tracker last read or wrote."""
         self._write_lock = threading.Lock()
+        self._keeps_a_log = True
+        """Whether Redis has an append-only file, as far as is known."""
         with self._errors():
             self._redis = self._connect(url)
             self._prepare(migrations)
@@ -236,6 +238,22 @@ class RedisJobStore:
             pipe.multi()
             pipe.hset(self._keys.meta, "mode", mode.value)
 
+    def erase_deleted(self) -> bool:
+        if not self._keeps_a_log:
+            return True
+        try:
+            with self._errors():
+                self._redis.bgrewriteaof()
+        except StoreError as error:
+            if isinstance(error.__cause__, redis.ResponseError):
+                # A rewrite is under way, which may have begun before the deletion; or Redis allows none.
+                is_refused = "progress" not in str(error)
+                if is_refused:
+                    logger.warning("%s: deleted jobs stay in its append-only file", error)
+                return is_refused
+            raise
+        return True
+
     def close(self) -> None:
         with self._write_lock:
             self._closed = True
@@ -319,6 +337,7 @@ class RedisJobStore:
             logger.warning(UNKNOWN_DURABILITY, self._location, error)
             return
         file, sync = config.get("appendonly"), config.get("appendfsync")
+        self._keeps_a_log = file == "yes"
         if (file, sync) != ("yes", "always"):
             logger.warning(NOT_DURABLE, self._location, file, sync)
 

@@ -24,6 +24,9 @@ logger = logging.getLogger("ray.serve")
 BUSY_SECONDS = 10.0
 """Maximum wait for another process's transaction."""
 
+ERASE_MILLISECONDS = 200
+"""How long `erase_deleted` waits for other processes that read the file; it is tried again later."""
+
 LOG_BYTES = 16 << 20
 """Size to which the write-ahead log is cut back. Deletions use this space while the disk is full."""
 
@@ -263,6 +266,16 @@ class SqliteJobStore:
         with self._changing(takes=True):
             self._writer.execute("INSERT OR REPLACE INTO meta VALUES ('mode', ?)", (mode.value,))
 
+    def erase_deleted(self) -> bool:
+        # `secure_delete` overwrites content in pages; the log has these pages as they were until it is cut.
+        with self._errors(), self._write_lock, self._read_lock:
+            self._writer.execute(f"PRAGMA busy_timeout = {ERASE_MILLISECONDS}")
+            try:
+                (is_busy, _, _) = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                self._writer.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
+        return not is_busy
+
     def close(self) -> None:
         with self._write_lock, self._read_lock:
             self._reader.close()
@@ -273,6 +286,8 @@ class SqliteJobStore:
             self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         connection.execute("PRAGMA synchronous = FULL")
+        # A client that purges a job must be able to rely on it (docs/jobs.md, Purging).
+        connection.execute("PRAGMA secure_delete = ON")
         connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":

@@ -129,6 +129,9 @@ class JobStore(Protocol):
     def set_mode(self, mode: Mode) -> None:
         """Store the mode; durable when this returns."""
 
+    def erase_deleted(self) -> bool:
+        """Remove from the store's files what was deleted or replaced; False if that must be tried again."""
+
     def close(self) -> None:
         """Close the store after the write under way; later writes raise StoreError."""
 
@@ -233,6 +236,9 @@ class MemoryJobStore:
 
     def set_mode(self, mode: Mode) -> None:
         self._mode = mode
+
+    def erase_deleted(self) -> bool:
+        return True  # it has no files
 
     def close(self) -> None:
         """Do nothing."""

@@ -45,6 +45,8 @@ class LocalJobService:
         self.words: SongWords | None = None
         """The caption and lyrics that the LM is made to write for a request."""
         self.parts = {"JobTracker": Readiness.READY, "Generator": Readiness.READY}
+        self.purges_complete = True
+        """Whether nothing delays the deletion of a job's files."""
         self.no_room: str | None = None
         """Why the store takes no new jobs."""
         self.adapters = AdaptersOfClients()
@@ -90,8 +92,21 @@ class LocalJobService:
     async def cancel(self, job_id: str) -> JobView | None:
         return self.tracker.cancel(job_id)
 
+    async def purge_job(self, job_id: str, client: str | None) -> bool | None:
+        """Purge a job; nothing is left of it but what is in the storage."""
+        if not self.tracker.has_record(job_id) and (stored := await self.journal.get(job_id)):
+            self.tracker.recall(stored)
+        if not self.tracker.purge(job_id, client):
+            return None
+        if not self.purges_complete:
+            return False
+        self.tracker.ended.tidied(job_id)
+        self.tracker.ended.records_expired(self.tracker.ended.purged())
+        return True
+
     async def page(self, client: str, state: JobState | None, before: int, limit: int) -> list[JobView]:
-        return [self.tracker.view_of(job) for job in await self.journal.page(client, state, before, limit)]
+        jobs = await self.journal.page(client, state, before, 2 * limit)
+        return list(filter(None, map(self.tracker.view_of_stored, jobs)))[:limit]
 
     async def until_followed(self, job_id: str) -> None:
         """Wait until a client has seen the job as it is and waits for its next change."""

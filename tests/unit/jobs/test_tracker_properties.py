@@ -125,6 +125,28 @@ class JobTrackerMachine(ModelledTracker):
                 assert view.state is JobState.CANCELLED
                 job.state, job.start_by = JobState.CANCELLED, None
 
+    @precondition(lambda self: self.jobs)
+    @rule(choice=st.integers(0, 5), stranger=st.booleans(), twice=st.booleans())
+    def purge(self, choice: int, stranger: bool, twice: bool) -> None:
+        """The job is unknown at once; its record goes with the next `delete_purged`."""
+        job_id = list(self.jobs)[choice % len(self.jobs)]
+        job = self.jobs[job_id]
+        self.tracking.recall(job_id)
+        owner = job.new.client.name
+        assert not self.tracking.tracker.purge(job_id, f"not {owner}")
+        if stranger:
+            return
+        if not job.state.is_final:
+            if job_id in self.came:
+                self.demanded -= work_to_do(self.record(job_id))
+            job.state = JobState.CANCELLED
+        for _ in range(1 + twice):
+            assert self.tracking.tracker.purge(job_id, owner)
+        self.purged[job_id] = self.jobs.pop(job_id)
+        assert self.tracking.view(job_id) is None
+        assert self.tracking.tracker.cancel(job_id) is None
+        assert self.tracking.tracker.requeue(job_id) is None
+
     # Actions of runners
 
     @rule(twice=st.booleans())
@@ -172,8 +194,9 @@ class JobTrackerMachine(ModelledTracker):
     @rule(choice=st.integers(0, 5), seconds=st.floats(0, 10), twice=st.booleans())
     def finish(self, choice: int, seconds: float, twice: bool) -> None:
         job_id, token, held = self.holder(choice)
-        ended_so = job_id in self.jobs and self.record(job_id).lease_token == token
-        ended_so = ended_so and self.jobs[job_id].state is JobState.SUCCEEDED
+        known = self.jobs | self.purged
+        ended_so = job_id in known and self.record(job_id).lease_token == token
+        ended_so = ended_so and known[job_id].state is JobState.SUCCEEDED
         result = {"timings": {"denoising": seconds}}
         self.tracking.recall(job_id)
         for _ in range(1 + twice):
@@ -282,7 +305,7 @@ class JobTrackerMachine(ModelledTracker):
     def tidy(self, twice: bool) -> None:
         self.wait(LEASE_SECONDS)
         for job in self.tracking.tracker.ended.untidy():
-            assert self.jobs[job.job_id].state.is_final
+            assert (self.jobs | self.purged)[job.job_id].state.is_final
             for _ in range(1 + twice):
                 self.tracking.tracker.ended.tidied(job.job_id)
         assert self.tracking.tracker.ended.untidy() == []
@@ -294,6 +317,15 @@ class JobTrackerMachine(ModelledTracker):
         for job in self.tracking.tracker.ended.callbacks_due():
             self.tracking.tracker.ended.called_back(job.job_id, later if again else None)
         assert self.tracking.tracker.ended.callbacks_due() == []
+
+    @rule()
+    def delete_purged(self) -> None:
+        """Delete the records of purged jobs whose files are gone and whose callbacks are made."""
+        for job in self.tracking.tracker.ended.purged():
+            del self.purged[job.job_id]
+            self.tracking.tracker.ended.records_expired([job])
+            assert self.tracking.record(job.job_id) is None
+        assert self.tracking.tracker.ended.purged() == []
 
     @rule(records=st.booleans(), twice=st.booleans())
     def expire(self, records: bool, twice: bool) -> None:
