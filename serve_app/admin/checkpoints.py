@@ -1,46 +1,52 @@
 """The command `verify`, which checks checkpoints and adapters on disk."""
 
-import argparse
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from serve_app.admin.errors import CommandError
-from serve_app.admin.parser import Commands
+from serve_app.admin.parser import add_command
 
 
-def add_commands(commands: Commands) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Add `verify`."""
-    verify = commands.add_parser(
+    add_command(
+        app,
         "verify",
+        _verify,
         help="check a folder of checkpoints",
         description="Check the checkpoints in FOLDER, in the original or the diffusers layout: that every "
         "file exists and is complete, and that the tensors match the configs. Only headers are read, so it "
         "takes seconds and little memory.",
         epilog="exit code: 0 no problem was found, 1 there are problems, 2 wrong usage",
     )
-    verify.add_argument("folder", type=Path, metavar="FOLDER", help="models.folder, or one checkpoint in it")
-    verify.add_argument(
-        "--adapters",
-        action="store_true",
-        help="FOLDER holds adapters (a folder of models.adapters, or one adapter): check that each is complete "
-        "and finite, and with --model that it fits",
-    )
-    verify.add_argument(
-        "--model", type=Path, metavar="DIT", help="with --adapters: the folder of the DiT that they are for"
-    )
-    verify.set_defaults(run=_verify)
 
 
-def _verify(options: argparse.Namespace) -> int:
-    if options.adapters:
-        return _verify_adapters(options.folder, options.model)
-    if options.model is not None:
+def _verify(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="models.folder, or one checkpoint in it.")],
+    adapters: Annotated[
+        bool,
+        typer.Option(
+            "--adapters",
+            help="FOLDER holds adapters (a folder of models.adapters, or one adapter): check that each is "
+            "complete and finite, and with --model that it fits.",
+        ),
+    ] = False,
+    model: Annotated[
+        Path | None,
+        typer.Option(metavar="DIT", help="With --adapters: the folder of the DiT that they are for."),
+    ] = None,
+) -> int:
+    if adapters:
+        return _verify_adapters(folder, model)
+    if model is not None:
         raise CommandError("--model is for --adapters")
-
     from deployments.checkpoints.errors import CheckpointError
     from deployments.checkpoints.verification import missing_kinds, verify
 
     try:
-        reports = verify(options.folder)
+        reports = verify(folder)
     except CheckpointError as error:
         raise CommandError(str(error)) from error
     for report in reports:

@@ -1,29 +1,37 @@
-"""The parser of all commands. Each group imports its dependencies when one of its commands runs."""
+"""All commands. Each group imports its dependencies when one of its commands runs."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 
+import typer
+import typer.main
+
 from serve_app.admin import checkpoints, intake, jobs, keys, leftovers, memory, purge, trace, tracker
 from serve_app.admin.errors import CommandError
+from serve_app.admin.parser import EXIT_CODES, Ended
 
-EXIT_CODES = "exit code: 0 done, 1 failed or only partly done, 2 wrong usage"
+PROGRAM = "python -m serve_app.admin"
+
+app = typer.Typer(
+    name=PROGRAM,
+    help="Commands for operators. Those that speak to a server run on a node of its Ray cluster.",
+    epilog=EXIT_CODES,
+    rich_markup_mode=None,  # plain help, which one can search
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for group in (intake, jobs, purge, leftovers, tracker, trace, checkpoints, memory, keys):
+    group.add_commands(app)
+_command = typer.main.get_command(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m serve_app.admin",
-        description="Commands for operators. Those that speak to a server run on a node of its Ray cluster.",
-        epilog=EXIT_CODES,
-    )
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (intake, jobs, purge, leftovers, tracker, trace, checkpoints, memory, keys):
-        group.add_commands(commands)
-    options = parser.parse_args(arguments)
+    """Run one command and return its exit code. Help and wrong usage raise SystemExit."""
     try:
-        exit_code: int = options.run(options)
+        _command(arguments, prog_name=PROGRAM)
+    except Ended as end:
+        return end.exit_code
     except CommandError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    return exit_code
+    return 0

@@ -1,20 +1,23 @@
 """The commands `list`, `cancel`, `requeue` and `unreadable` for single jobs."""
 
-import argparse
 import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from serve_app.admin.parser import Commands, add_json_option, add_selection, duration
-from serve_app.admin.running_tracker import RunningTracker, add_server_options, running_tracker
+import typer
+
+from serve_app.admin.parser import CONFIG, Address, ClientName, Config, Json, add_command, duration
+from serve_app.admin.running_tracker import RunningTracker, Server, running_tracker
 from serve_app.admin.tables import age, table
 from serve_app.jobs.errors import JobEndedError, RequeueError
 from serve_app.jobs.model import JobState, JobView
 from serve_app.jobs.tracker_api import TrackerApi
 
 DEFAULT_LIMIT = 50
+TIDY_SECONDS = 60.0
+"""How long `requeue` waits by default."""
 COLUMNS = {
     "JOB": "<",
     "STATE": "<",
@@ -29,71 +32,62 @@ LOOK_SECONDS = 1.0
 UNKNOWN = "there is no such job"
 
 
-def add_commands(commands: Commands) -> None:
+JobIds = Annotated[list[str], typer.Argument(metavar="JOB", help="Their ids.")]
+
+
+def add_commands(app: typer.Typer) -> None:
     """Add `list`, `cancel`, `requeue` and `unreadable`."""
-    listing = commands.add_parser(
+    add_command(
+        app,
         "list",
+        _list,
         help="show jobs",
         description="The newest jobs come first; with --state queued the next one to run comes first. AGE "
         "is the time since the submit. The content of requests is never shown.",
     )
-    add_selection(listing, JobState)
-    listing.add_argument(
-        "--limit", type=_count, default=DEFAULT_LIMIT, help=f"number of jobs (default {DEFAULT_LIMIT})"
-    )
-    listing.set_defaults(run=_list)
-    cancel = commands.add_parser(
+    add_command(
+        app,
         "cancel",
+        _cancel,
         help="cancel jobs that wait or run",
         description="This does what the owner of a job can do: a running job stops within a step, and its "
         "files are deleted.",
     )
-    cancel.set_defaults(run=_cancel)
-    requeue = commands.add_parser(
+    add_command(
+        app,
         "requeue",
+        _requeue,
         help="run failed or hanging jobs again",
         description="A failed job returns to its old position in the queue, with its seeds and all of its "
         "attempts; its callback is called again when it ends. This is impossible for a job with recordings, "
         "because they were deleted at its end, and for a cancelled job, because its request is not kept. A "
         "running job is taken from its runner and continues on another one from its last checkpoint.",
     )
-    requeue.add_argument(
-        "--timeout",
-        type=duration,
-        default=60.0,
-        metavar="TIME",
-        help="how long to wait until the files of earlier attempts are deleted (default 60s)",
-    )
-    requeue.set_defaults(run=_requeue)
-    unreadable = commands.add_parser(
+    add_command(
+        app,
         "unreadable",
+        _unreadable,
         help="show job records that could not be read and were set aside",
         description="These records are damaged, or were written by a later release. They stay in the job "
         "store, apart from the jobs, and their files stay in the storage. A job tracker that can read them "
         "restores the jobs when it starts.",
     )
-    unreadable.set_defaults(run=_unreadable)
-    for command in (cancel, requeue):
-        command.add_argument("job_ids", nargs="+", metavar="JOB", help="its id")
-    for command in (listing, cancel, requeue, unreadable):
-        add_json_option(command)
-        add_server_options(command)
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1")
-    return int(text)
-
-
-def _list(options: argparse.Namespace) -> int:
-    tracker = running_tracker(options)
-    if options.state == JobState.QUEUED:
-        views = tracker.ask(TrackerApi.waiting, options.client, options.limit)
+def _list(
+    state: Annotated[JobState | None, typer.Option("--state", help="Only jobs in this state.")] = None,
+    client: ClientName = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Number of jobs.")] = DEFAULT_LIMIT,
+    as_json: Json = False,
+    config: Config = CONFIG,
+    address: Address = "auto",
+) -> int:
+    tracker = running_tracker(Server(config, address))
+    if state is JobState.QUEUED:
+        views = tracker.ask(TrackerApi.waiting, client, limit)
     else:
-        state = None if options.state is None else JobState(options.state)
-        views = tracker.ask(TrackerApi.page, options.client, state, sys.maxsize, options.limit)
-    print(json.dumps([_fields(view) for view in views]) if options.json else job_table(views))
+        views = tracker.ask(TrackerApi.page, client, state, sys.maxsize, limit)
+    print(json.dumps([_fields(view) for view in views]) if as_json else job_table(views))
     return 0
 
 
@@ -132,9 +126,9 @@ def _fields(view: JobView) -> dict[str, Any]:
     }
 
 
-def _unreadable(options: argparse.Namespace) -> int:
-    kept = running_tracker(options).ask(TrackerApi.set_aside)
-    if options.json:
+def _unreadable(as_json: Json = False, config: Config = CONFIG, address: Address = "auto") -> int:
+    kept = running_tracker(Server(config, address)).ask(TrackerApi.set_aside)
+    if as_json:
         print(
             json.dumps(
                 [{"job_id": record.job_id, "state": record.state, "reason": record.reason} for record in kept]
@@ -146,7 +140,9 @@ def _unreadable(options: argparse.Namespace) -> int:
     return 0
 
 
-def _cancel(options: argparse.Namespace) -> int:
+def _cancel(
+    job_ids: JobIds, as_json: Json = False, config: Config = CONFIG, address: Address = "auto"
+) -> int:
     def cancel(tracker: RunningTracker, job_id: str) -> str | None:
         try:
             view = tracker.ask(TrackerApi.cancel, job_id)
@@ -154,11 +150,25 @@ def _cancel(options: argparse.Namespace) -> int:
             return f"it has already {error.state}"
         return None if view else UNKNOWN
 
-    return _each(options, cancel, "cancelled")
+    return _each(Server(config, address), job_ids, as_json, cancel, "cancelled")
 
 
-def _requeue(options: argparse.Namespace) -> int:
-    deadline = time.monotonic() + options.timeout
+def _requeue(
+    job_ids: JobIds,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout",
+            parser=duration,
+            metavar="TIME",
+            help="How long to wait until the files of earlier attempts are deleted (default 60s).",
+        ),
+    ] = None,
+    as_json: Json = False,
+    config: Config = CONFIG,
+    address: Address = "auto",
+) -> int:
+    deadline = time.monotonic() + (TIDY_SECONDS if timeout is None else timeout)
 
     def requeue(tracker: RunningTracker, job_id: str) -> str | None:
         while True:
@@ -171,18 +181,24 @@ def _requeue(options: argparse.Namespace) -> int:
                 return None if view else UNKNOWN
             time.sleep(LOOK_SECONDS)
 
-    return _each(options, requeue, "queued")
+    return _each(Server(config, address), job_ids, as_json, requeue, "queued")
 
 
-def _each(options: argparse.Namespace, act: Callable[[RunningTracker, str], str | None], done: str) -> int:
+def _each(
+    server: Server,
+    job_ids: Sequence[str],
+    as_json: bool,
+    act: Callable[[RunningTracker, str], str | None],
+    done: str,
+) -> int:
     """Apply `act`, which returns a problem or None, to each job. Returns the command's exit code."""
-    tracker = running_tracker(options)
+    tracker = running_tracker(server)
     problems: dict[str, str | None] = {}
     try:
-        for job_id in options.job_ids:
+        for job_id in job_ids:
             problems[job_id] = act(tracker, job_id)
     finally:  # also report what was done before the tracker failed
-        if options.json:
+        if as_json:
             print(
                 json.dumps([{"job_id": job_id, "problem": problem} for job_id, problem in problems.items()])
             )

@@ -1,46 +1,43 @@
 """The commands `make-key` and `webhook-secret`, for the credentials of clients."""
 
-import argparse
 import sys
+from typing import Annotated
 
-from serve_app.admin.parser import Commands
-from serve_app.admin.running_tracker import add_server_options, running_tracker
+import typer
+
+from serve_app.admin.parser import CONFIG, Address, Config, add_command
+from serve_app.admin.running_tracker import Server, running_tracker
 from serve_app.jobs.tracker_api import TrackerApi
 
 
-def add_commands(commands: Commands) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Add `make-key` and `webhook-secret`."""
-    make_key = commands.add_parser(
+    add_command(
+        app,
         "make-key",
+        _make_key,
         help="make an API key",
         description="Print a new API key, which is not stored, and its entry for the server. "
         "Entries go into the YAML file that api.keys_file names, or into the environment variable "
         "ACESTEP_API_KEYS. A running server rereads the file; it reads the variable only when it starts. A "
         "name may have two keys while its owner changes from the old one to the new one.",
     )
-    make_key.add_argument("name", metavar="NAME", help="owner of the key; jobs belong to this name")
-    make_key.add_argument(
-        "--weight", type=float, default=1.0, help="relative share of the server (default 1)"
-    )
-    make_key.add_argument(
-        "--max-priority", type=int, default=0, help="highest allowed `priority` (default 0)"
-    )
-    make_key.set_defaults(run=_make_key)
-    secret = commands.add_parser(
+    add_command(
+        app,
         "webhook-secret",
+        _webhook_secret,
         help="show the secret with which a client verifies callbacks",
         description="Print the secret that signs the callbacks of one client's jobs, for a verifier of the "
         "Standard Webhooks specification. The server must be running, because its job store keeps the key "
         "from which all secrets are derived.",
     )
-    secret.add_argument(
-        "client", metavar="CLIENT", help="name of an API key; without keys, a network address"
-    )
-    add_server_options(secret)
-    secret.set_defaults(run=_webhook_secret)
 
 
-def _make_key(options: argparse.Namespace) -> int:
+def _make_key(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Owner of the key; jobs belong to this name.")],
+    weight: Annotated[float, typer.Option("--weight", help="Relative share of the server.")] = 1.0,
+    max_priority: Annotated[int, typer.Option("--max-priority", help="Highest allowed `priority`.")] = 0,
+) -> int:
     import yaml
     from pydantic import ValidationError
 
@@ -48,12 +45,7 @@ def _make_key(options: argparse.Namespace) -> int:
 
     key = new_key()
     try:
-        entry = ApiKey(
-            name=options.name,
-            sha256=digest_of(key),
-            weight=options.weight,
-            max_priority=options.max_priority,
-        )
+        entry = ApiKey(name=name, sha256=digest_of(key), weight=weight, max_priority=max_priority)
     except ValidationError as error:
         for problem in error.errors():
             print(f"error: {'.'.join(map(str, problem['loc']))}: {problem['msg']}", file=sys.stderr)
@@ -63,8 +55,15 @@ def _make_key(options: argparse.Namespace) -> int:
     return 0
 
 
-def _webhook_secret(options: argparse.Namespace) -> int:
+def _webhook_secret(
+    client: Annotated[
+        str,
+        typer.Argument(metavar="CLIENT", help="Name of an API key; without keys, a network address."),
+    ],
+    config: Config = CONFIG,
+    address: Address = "auto",
+) -> int:
     from serve_app.jobs.housekeeping.webhooks import webhook_secret
 
-    print(webhook_secret(running_tracker(options).ask(TrackerApi.secret), options.client))
+    print(webhook_secret(running_tracker(Server(config, address)).ask(TrackerApi.secret), client))
     return 0

@@ -1,12 +1,14 @@
 """The command `leftovers`, for folders in the storage that the job store does not know."""
 
-import argparse
 import json
 import sys
+from typing import Annotated
+
+import typer
 
 from serve_app.admin.errors import CommandError
-from serve_app.admin.parser import Commands, add_json_option
-from serve_app.admin.running_tracker import RunningTracker, add_server_options, running_tracker
+from serve_app.admin.parser import CONFIG, Address, Config, Json, add_command
+from serve_app.admin.running_tracker import RunningTracker, Server, running_tracker
 from serve_app.admin.tables import table
 from serve_app.jobs.housekeeping.leftovers import Leftovers
 from serve_app.jobs.tracker_api import TrackerApi
@@ -14,10 +16,12 @@ from serve_app.jobs.tracker_api import TrackerApi
 COLUMNS = {"STORE": "<", "FOLDERS": ">", "WHOSE": "<"}
 
 
-def add_commands(commands: Commands) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Add `leftovers`."""
-    leftovers = commands.add_parser(
+    add_command(
+        app,
         "leftovers",
+        _leftovers,
         help="show or delete folders that lost job stores left in the storage",
         description="Show the folders in the storage without a record in this server's job store, by the "
         "store to which they belong. A server deletes its own leftovers but never those of another store. "
@@ -25,27 +29,25 @@ def add_commands(commands: Commands) -> None:
         "any more. Make sure that no other server uses that store: a store whose server has been off for "
         "an hour looks like a lost one.",
     )
-    leftovers.add_argument("store", nargs="?", metavar="STORE", help="name of a store that is not in use")
-    leftovers.add_argument("--delete", action="store_true", help="delete the folders of STORE")
-    add_json_option(leftovers)
-    add_server_options(leftovers)
-    leftovers.set_defaults(run=_leftovers)
 
 
-def _leftovers(options: argparse.Namespace) -> int:
-    tracker = running_tracker(options)
-    if options.delete:
-        return _delete(tracker, options)
-    found = tracker.ask(TrackerApi.leftovers)
-    rows = [
-        (store, folders, whose) for store, folders, whose in _rows(found) if options.store in {None, store}
-    ]
-    if options.json:
-        print(
-            json.dumps([{"store": store, "folders": count, "whose": whose} for store, count, whose in rows])
-        )
+def _leftovers(
+    store: Annotated[
+        str | None, typer.Argument(metavar="STORE", help="Name of a store that is not in use.")
+    ] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete the folders of STORE.")] = False,
+    as_json: Json = False,
+    config: Config = CONFIG,
+    address: Address = "auto",
+) -> int:
+    tracker = running_tracker(Server(config, address))
+    if delete:
+        return _delete(tracker, store, as_json)
+    rows = [row for row in _rows(tracker.ask(TrackerApi.leftovers)) if store in {None, row[0]}]
+    if as_json:
+        print(json.dumps([{"store": name, "folders": count, "whose": whose} for name, count, whose in rows]))
     else:
-        print(table(COLUMNS, [(store, str(count), whose) for store, count, whose in rows]))
+        print(table(COLUMNS, [(name, str(count), whose) for name, count, whose in rows]))
     return 0
 
 
@@ -57,14 +59,14 @@ def _rows(found: Leftovers) -> list[tuple[str, int, str]]:
     ]
 
 
-def _delete(tracker: RunningTracker, options: argparse.Namespace) -> int:
+def _delete(tracker: RunningTracker, store: str | None, as_json: bool) -> int:
     found = tracker.ask(TrackerApi.leftovers)
-    if options.store not in found.unowned:
-        raise CommandError(f"{options.store} names no store that is not in use and has left something")
-    wanted = len(found.unowned[options.store])
-    deleted = tracker.ask(TrackerApi.delete_left_by, options.store)
-    if options.json:
-        print(json.dumps({"store": options.store, "deleted": deleted}))
+    if store is None or store not in found.unowned:
+        raise CommandError(f"{store} names no store that is not in use and has left something")
+    wanted = len(found.unowned[store])
+    deleted = tracker.ask(TrackerApi.delete_left_by, store)
+    if as_json:
+        print(json.dumps({"store": store, "deleted": deleted}))
     else:
         print(f"{deleted} folders have been deleted")
     if deleted < wanted:

@@ -1,14 +1,15 @@
 """The command `memory`, which computes whether the deployments of a config file fit on their devices."""
 
-import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from serve_app.admin.config_files import read_application
 from serve_app.admin.errors import CommandError
-from serve_app.admin.parser import Commands
+from serve_app.admin.parser import add_command
 from serve_app.admin.tables import size, table
 
 if TYPE_CHECKING:
@@ -33,20 +34,18 @@ class Replica:
     """The shape of the LM; None for other deployments."""
 
 
-def add_commands(commands: Commands) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Add `memory`."""
-    memory = commands.add_parser(
+    add_command(
+        app,
         "memory",
+        _memory,
         help="compute the GPU or main memory that a config file needs",
         description="Compute the GPU memory, or main memory, of one replica of each deployment from the "
         "shapes of the models and the settings, and whether it fits. Official checkpoints are known by "
         "name and need not be present yet. No GPU is needed; give the size that `nvidia-smi` shows.",
         epilog="exit code: 0 it fits or no size was given, 1 something does not fit, 2 wrong usage",
     )
-    memory.add_argument("config", type=Path, metavar="CONFIG", help="Serve config file")
-    memory.add_argument("--gpu", type=_size, metavar="GIB", help="size of each GPU in GiB")
-    memory.add_argument("--ram", type=_size, metavar="GIB", help="the machine's memory in GiB")
-    memory.set_defaults(run=_memory)
 
 
 def _size(text: str) -> int:
@@ -55,18 +54,28 @@ def _size(text: str) -> int:
     except ValueError:
         byte_count = 0
     if byte_count <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size in GiB such as 22.2")
+        raise typer.BadParameter(f"{text!r} is no size in GiB such as 22.2")
     return byte_count
 
 
-def _memory(options: argparse.Namespace) -> int:
-    application, settings = read_application(options.config)
+def _memory(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Serve config file.")],
+    gpu: Annotated[
+        int | None,
+        typer.Option("--gpu", parser=_size, metavar="GIB", help="Size of each GPU in GiB."),
+    ] = None,
+    ram: Annotated[
+        int | None,
+        typer.Option("--ram", parser=_size, metavar="GIB", help="The machine's memory in GiB."),
+    ] = None,
+) -> int:
+    application, settings = read_application(config)
     replicas = replicas_of(application, settings)
     print(table(_COLUMNS, [_row(replica) for replica in replicas]))
     found = [
         *_setting_problems(settings, replicas),
-        *_gpu_problems(settings, replicas, options.gpu),
-        *_machine_problems(replicas, options.ram),
+        *_gpu_problems(settings, replicas, gpu),
+        *_machine_problems(replicas, ram),
     ]
     for problem in found:
         print(f"WRONG: {problem}")

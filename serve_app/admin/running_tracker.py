@@ -1,6 +1,5 @@
 """The job tracker of a running server, for commands."""
 
-import argparse
 import os
 import sys
 import threading
@@ -23,22 +22,14 @@ _Arguments = ParamSpec("_Arguments")
 _Answer = TypeVar("_Answer")
 
 
-def add_server_options(command: argparse.ArgumentParser) -> None:
-    """Add the options that select a server."""
-    command.add_argument(
-        "--config",
-        type=Path,
-        default=Path("serve_config.yaml"),
-        metavar="FILE",
-        help="Serve config file of the server (default: serve_config.yaml)",
-    )
-    command.add_argument(
-        "--address",
-        default="auto",
-        metavar="ADDRESS",
-        help="of the server's Ray (default: RAY_ADDRESS, or the Ray of this machine). Ray takes its token "
-        "from RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token",
-    )
+@dataclass(frozen=True)
+class Server:
+    """The options that select a server."""
+
+    config: Path
+    """Its Serve config file."""
+    address: str
+    """The address of its Ray; "auto" is that of `RAY_ADDRESS`, or the only one of this machine."""
 
 
 @dataclass(frozen=True)
@@ -82,15 +73,15 @@ class RunningTracker:
         return answer
 
 
-def running_tracker(options: argparse.Namespace) -> RunningTracker:
-    """Find the tracker that the options name. Raises CommandError if there is none."""
-    application, settings = read_application(options.config)
-    _connect(options.address)
+def running_tracker(server: Server) -> RunningTracker:
+    """Find the tracker of a server. Raises CommandError if there is none."""
+    application, settings = read_application(server.config)
+    _connect(server.address)
     from serve_app.jobs.client import find_tracker
 
     actor = find_tracker(settings)
     if actor is None:
-        raise CommandError(f"no job tracker of {options.config} is running there")
+        raise CommandError(f"no job tracker of {server.config} is running there")
     return RunningTracker(actor, application["name"])
 
 

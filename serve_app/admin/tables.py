@@ -1,17 +1,28 @@
-"""Plain-text tables for a terminal."""
+"""Plain-text tables, for terminals and for programs that read them."""
 
+import io
 import time
 from collections.abc import Mapping, Sequence
 
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "m"))
+_WIDTH = 100_000
+"""Columns of a table: no cell is ever broken or cut, so that scripts find what they look for."""
 
 
 def table(columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> str:
     """Format rows below their headings. `columns` maps each heading to its alignment ("<" or ">")."""
-    lines = [list(columns), *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    formats = [f"{{:{side}{width}}}" for side, width in zip(columns.values(), widths, strict=True)]
-    return "\n".join("  ".join(formats).format(*line).rstrip() for line in lines)
+    drawn = Table(box=None, pad_edge=False, header_style="")
+    for heading, side in columns.items():
+        drawn.add_column(heading, justify="right" if side == ">" else "left", no_wrap=True)
+    for row in rows:
+        drawn.add_row(*map(escape, row))
+    text = io.StringIO()
+    Console(file=text, width=_WIDTH, color_system=None).print(drawn)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
 def age(since: float) -> str:

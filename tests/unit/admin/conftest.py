@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import threading
-from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 
 from configs.settings import Settings
 from serve_app.admin import intake, jobs, keys, leftovers, purge
+from serve_app.admin.running_tracker import Server
 from serve_app.jobs.durable_tracker import DurableTracker
 from serve_app.jobs.model import Client, NewJob
 from serve_app.jobs.tracker_api import TrackerApi
@@ -69,7 +69,7 @@ def tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalTr
     )
     tracker = LocalTracker(settings)
 
-    def running_tracker(_options: Namespace) -> LocalTracker:
+    def running_tracker(_server: Server) -> LocalTracker:
         return tracker
 
     for group in (intake, jobs, keys, leftovers, purge):

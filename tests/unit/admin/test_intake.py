@@ -38,6 +38,8 @@ def test_waiting_for_an_empty_server_shows_how_it_goes(
         tracker.submit(job_id)
 
     def work() -> None:
+        while tracker.ask(TrackerApi.stats).mode is not Mode.DRAINING:
+            time.sleep(0.01)
         for job_id in "ab":
             time.sleep(0.1)
             tracker.ask(TrackerApi.claim, job_id, 1)
