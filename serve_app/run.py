@@ -11,13 +11,15 @@ import httpx
 import yaml
 from tqdm import tqdm
 
+from acestep_client import AcestepError, Client, SongFields
+from acestep_client.shell.following import Following
 from configs.settings import Settings
 from serve_app import gpu_host
 from serve_app.local_server import LocalServer, local_server
 
 LOG_FILE = Path("serve.log")
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-EXAMPLE = {
+EXAMPLE: SongFields = {
     "caption": "upbeat pop song with bright synths and a steady beat",
     "lyrics": "[Verse]\nHello world, we are singing\n[Chorus]\nHello, hello world",
     "thinking": True,
@@ -29,9 +31,7 @@ Make music in your browser:
   {url}/
 """
 NEXT_STEPS = """Or ask for a song from a shell:
-  curl -s {url}/v1/music/generate -H 'Content-Type: application/json' \\
-    -d '{{"caption": "slow piano ballad", "audio_duration": 20}}'
-  curl -s {url}/v1/jobs/JOB_ID     # until it succeeded; then fetch {url} + first_audio_path
+  {acestep} --url {url} make "slow piano ballad" --seconds 20 -o ballad.mp3
 The API's documentation is at {url}/docs, the server's log in {log}. Stop with Ctrl-C."""
 
 
@@ -74,15 +74,14 @@ def _serve(server: LocalServer, once: bool) -> None:
             lambda seconds, waiting_for: line.set_description_str(f"{seconds:4.0f} s  {waiting_for}")
         )
         line.set_description_str(f"ready after {seconds:.0f} s")
-    with httpx.Client(base_url=server.url, timeout=90) as client:
+    with Client(server.url) as client:
         song = _make_song(client)
-        has_studio = client.head("/").is_success
     print(f"\nYour song: {song.resolve()}")
     if once:
         return
-    if has_studio:
+    if httpx.head(f"{server.url}/").is_success:
         print(STUDIO.format(url=server.url))
-    print(NEXT_STEPS.format(url=server.url, log=LOG_FILE))
+    print(NEXT_STEPS.format(acestep=_acestep(), url=server.url, log=LOG_FILE))
     try:
         server.process.wait()
     except KeyboardInterrupt:
@@ -91,25 +90,21 @@ def _serve(server: LocalServer, once: bool) -> None:
     raise RuntimeError(f"the server ended by itself; its log is {LOG_FILE}")
 
 
-def _make_song(client: httpx.Client) -> Path:
-    answer = client.post("/v1/music/generate", json=EXAMPLE)
-    if answer.is_error:
-        raise RuntimeError(f"the example request was refused: {answer.text}")
-    job_id = answer.json()["job_id"]
-    with tqdm(total=100, bar_format="{desc:<24}|{bar}| {n:3.0f} %", file=sys.stdout) as bar:
-        while True:
-            job = client.get(f"/v1/jobs/{job_id}", params={"wait": 0.5}).raise_for_status().json()
-            position = f", position {job['queue_position']}" if job["queue_position"] else ""
-            bar.set_description_str(job["stage"] + position, refresh=False)
-            bar.update(100 * job["progress"] - bar.n)
-            if job["status"] in {"failed", "cancelled"}:
-                raise RuntimeError(f"the song has {job['status']}: {job['error']}")
-            if job["status"] == "succeeded":
-                break
-    path = job["result"]["first_audio_path"]
-    song = Path("song").with_suffix(Path(path).suffix)
-    song.write_bytes(client.get(path).raise_for_status().content)
-    return song
+def _make_song(client: Client) -> Path:
+    try:
+        job = client.generate(**EXAMPLE)
+        with Following() as show:
+            job.wait(show)
+        (song,) = job.songs
+        return song.save(Path("song").with_suffix(Path(song.path).suffix))
+    except AcestepError as error:
+        raise RuntimeError(f"the example song was not made: {error}") from error
+
+
+def _acestep() -> Path:
+    """The client's command line, as one writes it in this folder."""
+    command = Path(sys.executable).with_name("acestep")
+    return command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
