@@ -83,10 +83,9 @@ def heard_lyrics(engine: GeneratorEngine, codec: VaeEngine, made: Song) -> Heard
         options=DiffusionOptions(lyric_timestamps=True),
     )
     playing = engine.start(request)
-    playing.trajectory.latents = torch.from_numpy(codec.encode(samples).copy())
-    heard = engine.finish(playing).lyrics
-    assert heard is not None
-    return heard
+    lyrics = engine.finish(playing).lyrics
+    assert lyrics is not None
+    return engine.listen(lyrics, codec.encode(samples))
 
 
 def beginnings(made: Song) -> np.ndarray:
@@ -101,7 +100,7 @@ def error(starts: np.ndarray, made: Song) -> float:
 
 
 def error_of(heard: HeardLyrics, heads: slice, made: Song) -> float:
-    chosen = replace(heard, in_song=heard.in_song[heads], in_noise=heard.in_noise[heads])
+    chosen = replace(heard, in_song=heard.in_song[heads])
     return error(np.array([line.start for line in timed_lyrics(chosen).lines]), made)
 
 

@@ -13,17 +13,18 @@ from typing import TypeVar
 
 from deployments.common.engine_loop import EngineLoop
 from deployments.common.latents_store import Latents
-from deployments.common.messages import AudioCodes, DenoiseRequest, Progress, Window
+from deployments.common.messages import AudioCodes, DenoiseRequest, Progress, Untimed, Window
 from deployments.common.processor import engine_thread
 from deployments.common.processor_share import FixedShare, Share
 from deployments.common.stall_watch import STALLED_SECONDS
 from deployments.generator.adapters.mounting import Mount
 from deployments.generator.core_pool import CorePool
 from deployments.generator.engine import FinishedSong, GeneratorEngine
+from deployments.generator.lyrics.listener import HeardLyrics
 from deployments.generator.measurements import Forward
 from deployments.generator.scheduling import StepBatch, StepScheduler
 from deployments.generator.step_queue import DenoiseJob, ItemUpdate, QueuedSong, StepQueue
-from deployments.generator.stepping import StepOutcome, make_step, prepare_next
+from deployments.generator.stepping import StepOutcome, listen, make_step, prepare_next
 from deployments.generator.tasks import NO_RECORDINGS, RecordingLatents
 
 _FIXED = FixedShare()
@@ -90,6 +91,19 @@ class StepBatcher:
                 yield update
         finally:
             self._remove(job)
+
+    async def listen(self, song: FinishedSong) -> HeardLyrics | Untimed | None:
+        """A finished song's attention to its lyrics, computed between two steps of other songs.
+
+        It is None where nobody asked for it, and otherwise the reason why there is none.
+        """
+        try:
+            return await self._call(
+                partial(listen, self._engine, song), self._thread, self._threads_beside_pool()
+            )
+        except Exception as error:
+            self._loop.note_failure(error)
+            raise
 
     async def tokenize(self, latents: Latents, window: Window | None) -> AudioCodes:
         """The audio codes of a recording, computed between two steps of the songs."""

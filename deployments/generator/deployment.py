@@ -18,7 +18,6 @@ from deployments.common.messages import (
     DenoiseRequest,
     Progress,
     RecordingRefs,
-    TimedLyrics,
     TokenizeRequest,
 )
 from deployments.common.meter import Meter
@@ -80,6 +79,8 @@ class Generator:
         self._adapters = AdapterStore(
             AdapterShelf(settings.models.adapters), engine.mounter, settings.generator.adapter_bytes
         )
+        self._one_timing = asyncio.Lock()
+        """Held while lyrics are timed: the attention of a long song takes half a gigabyte."""
 
     async def denoise(
         self, requests: tuple[DenoiseRequest, ...], recordings: RecordingRefs
@@ -102,7 +103,20 @@ class Generator:
                     else:
                         used = replace(update.used, adapters=adapters.used)
                         stored = await self._store.put(update.latents)
-                        yield item, DenoisedLatents(stored, used, await _timed(update))
+                        yield item, await self._timed(update, DenoisedLatents(stored, used))
+
+    async def _timed(self, song: "FinishedSong", denoised: DenoisedLatents) -> DenoisedLatents:
+        """`denoised` with the times of the song's lyrics, or with the reason why there are none."""
+        from deployments.generator.lyrics.listener import HeardLyrics
+        from deployments.generator.lyrics.timing import timed_lyrics
+
+        if song.lyrics is None:
+            return denoised
+        async with self._one_timing:
+            heard = await self._batcher.listen(song)
+            if isinstance(heard, HeardLyrics):
+                return replace(denoised, timed_lyrics=await asyncio.to_thread(timed_lyrics, heard))
+            return replace(denoised, used=replace(denoised.used, untimed=heard))
 
     async def tokenize(self, request: TokenizeRequest) -> AudioCodes:
         """The audio codes of a recording's latents, five a second.
@@ -130,13 +144,6 @@ class Generator:
         self._meter.count(metrics.DIT_TOKEN_SLOTS, forward.token_slots)
         self._meter.count(metrics.DIT_FRAMES, forward.frames)
         self._meter.count(metrics.DIT_PADDING_FRAMES, forward.padding_frames)
-
-
-async def _timed(song: "FinishedSong") -> TimedLyrics | None:
-    """The times of the song's lyrics, computed beside the forwards of other songs."""
-    from deployments.generator.lyrics.timing import timed_lyrics
-
-    return None if song.lyrics is None else await asyncio.to_thread(timed_lyrics, song.lyrics)
 
 
 async def _read(recordings: RecordingRefs) -> "RecordingLatents":

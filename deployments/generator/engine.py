@@ -9,7 +9,6 @@ finished = engine.finish(song)
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -104,8 +103,8 @@ class FinishedSong:
 
     latents: Latents
     used: UsedOptions
-    lyrics: HeardLyrics | None = None
-    """The song's attention to its lyrics, where their times are wanted."""
+    lyrics: SungLyrics | None = None
+    """The lyrics, where their times are wanted."""
 
 
 def load_engine(models: "ModelSettings", dit: str, settings: "GeneratorSettings") -> "GeneratorEngine":
@@ -319,22 +318,16 @@ class GeneratorEngine:
             trajectory.timesteps,
             trajectory.is_corrected,
         )
-        heard = self._heard(song.lyrics, latents)
-        if isinstance(heard, str):
-            used, heard = replace(used, untimed=heard), None
-        return FinishedSong(latents.cpu().numpy(), used, heard)
+        if isinstance(song.lyrics, SungLyrics):
+            return FinishedSong(latents.cpu().numpy(), used, song.lyrics)
+        return FinishedSong(latents.cpu().numpy(), replace(used, untimed=song.lyrics))
 
-    def _heard(
-        self, lyrics: SungLyrics | Untimed | None, latents: torch.Tensor
-    ) -> HeardLyrics | Untimed | None:
-        """The attention of a finished song to its lyrics. A song without their times is still a song."""
-        if not isinstance(lyrics, SungLyrics):
-            return lyrics
+    @torch.inference_mode()
+    def listen(self, lyrics: SungLyrics, latents: Latents) -> HeardLyrics:
+        """The attention of a finished song to its lyrics, in one forward of two rows."""
         frames = len(latents)
-        with suppress(torch.OutOfMemoryError, MemoryError):
-            return self._listener(lyrics, latents, lambda drawn: self._noise_source(drawn, frames)())
-        self.free_memory()
-        return "memory"
+        finished = torch.from_numpy(latents).to(self._device)
+        return self._listener(lyrics, finished, lambda drawn: self._noise_source(drawn, frames)())
 
     @property
     def mounter(self) -> Mounter:

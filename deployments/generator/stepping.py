@@ -8,7 +8,9 @@ import torch
 
 from deployments.common.bisection import run_bisected
 from deployments.common.errors import JobError
+from deployments.common.messages import Untimed
 from deployments.generator.engine import FinishedSong, GeneratorEngine, Song, Velocities
+from deployments.generator.lyrics.listener import HeardLyrics
 from deployments.generator.step_queue import DenoiseJob
 
 TOO_LARGE = "This song is too long for the memory of the server's model."
@@ -35,6 +37,20 @@ def prepare_next(engine: GeneratorEngine, job: DenoiseJob) -> None:
     # The traceback kept the failed song's tensors alive until here.
     engine.free_memory()
     job.prepare_next(engine)
+
+
+def listen(engine: GeneratorEngine, song: FinishedSong) -> HeardLyrics | Untimed | None:
+    """The song's attention to its lyrics where it is wanted, or why there is none.
+
+    A song whose attention does not fit into memory is finished all the same.
+    """
+    if song.lyrics is None:
+        return song.used.untimed
+    for _ in range(2):
+        with suppress(torch.OutOfMemoryError, MemoryError):
+            return engine.listen(song.lyrics, song.latents)
+        engine.free_memory()
+    return "memory"
 
 
 def make_step(engine: GeneratorEngine, songs: Sequence[Song]) -> StepResult:

@@ -52,7 +52,7 @@ class HeardLyrics:
     seconds: float
     in_song: Attention
     in_noise: Attention
-    """The attention of pure noise: what the lyrics alone make of it."""
+    """The mean of the heads for pure noise, [1, tokens, frames]: what the lyrics alone make of it."""
     decode: Decode
 
 
@@ -96,11 +96,14 @@ class LyricListener:
             Row(level * noise + (1.0 - level) * latents, level, lyrics.condition),
             Row(noise, 1.0, lyrics.condition),
         ]
-        song, nothing = (
-            np.nan_to_num(found.cpu().numpy())
-            for found in self._transformer.attention(rows, self._heads, lyrics.rows)
+        in_song, in_noise = self._transformer.attention(rows, self._heads, lyrics.rows)
+        return HeardLyrics(
+            lyrics.ids,
+            lyrics.seconds,
+            np.nan_to_num(in_song.numpy()),
+            np.nan_to_num(in_noise.mean(dim=0, keepdim=True).numpy()),
+            self._tokenizer.text,
         )
-        return HeardLyrics(lyrics.ids, lyrics.seconds, song, nothing, self._tokenizer.text)
 
 
 def _seconds(request: DenoiseRequest) -> float:

@@ -50,7 +50,7 @@ class ListeningAttention:
         return self._attention(query, key, value, windowed)
 
     def found(self) -> list[torch.Tensor]:
-        """For each row, the probabilities [heads, heard keys, queries] in float32."""
+        """For each row, the probabilities [heads, heard keys, queries] in float32, on the CPU."""
         return [torch.stack(heads) for heads in self._found]
 
     def _listen(self, query: torch.Tensor, key: torch.Tensor) -> None:
@@ -58,5 +58,6 @@ class ListeningAttention:
         for row, found in zip(self._rows, self._found, strict=True):
             similar = query[row.queries].float() @ key[row.keys].float().T
             probabilities = torch.softmax(similar / math.sqrt(query.shape[1]), dim=-1)
-            # A copy, because a view would keep the probabilities of all keys in memory.
-            found.append(probabilities[:, self._heard].T.contiguous())
+            # A copy, because a view would keep the probabilities of all keys in memory. It leaves a GPU at
+            # once: of a long song with long lyrics a head has 60 MB.
+            found.append(probabilities[:, self._heard].T.contiguous().cpu())

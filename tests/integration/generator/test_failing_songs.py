@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,11 @@ import torch
 
 from configs.domain import Task
 from deployments.common.errors import JobError
+from deployments.common.messages import DenoiseRequest
 from deployments.generator.batcher import StepBatcher
-from deployments.generator.lyrics.listener import LyricListener
+from deployments.generator.engine import FinishedSong
+from deployments.generator.lyrics.listener import HeardLyrics, LyricListener
+from deployments.generator.stepping import listen
 from deployments.generator.tasks import RecordingLatents
 from tests.watched_engine import (
     CHANNELS,
@@ -109,27 +113,35 @@ async def test_a_hanging_forward_is_noticed() -> None:
         await asyncio.gather(other, return_exceptions=True)
 
 
-async def test_a_song_whose_attention_finds_no_room_is_finished_without_times(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("failures", [1, 2])
+async def test_attention_that_finds_no_room_is_tried_again_when_memory_is_freed(
+    monkeypatch: pytest.MonkeyPatch, failures: int
 ) -> None:
     engine = WatchedEngine("turbo")
     listener = LyricListener(engine._transformer, ((1, 0),), engine.tokenizer)
     monkeypatch.setattr(engine, "_listener", listener)
-    monkeypatch.setattr(engine._transformer, "attention", out_of_memory)
-    song = engine.start(changed(SONG, lyric_timestamps=True))
-    while not song.trajectory.done:
-        engine.step([song])
-    finished = engine.finish(song)
-    assert np.array_equal(finished.latents, latents_alone("turbo", SONG))
-    assert (finished.lyrics, finished.used.untimed) == (None, "memory")
+    attend, left = engine._transformer.attention, iter(range(failures))
 
+    def attention(*arguments: Any) -> list[torch.Tensor]:
+        if next(left, None) is not None:
+            raise torch.OutOfMemoryError("no room for the attention")
+        return attend(*arguments)
 
-def out_of_memory(*_: object) -> list[torch.Tensor]:
-    raise torch.OutOfMemoryError("no room for the attention")
+    monkeypatch.setattr(engine._transformer, "attention", attention)
+    song = finished(engine, changed(SONG, lyric_timestamps=True))
+    heard = listen(engine, song)
+    assert heard == "memory" if failures == 2 else isinstance(heard, HeardLyrics)
+    assert np.array_equal(song.latents, latents_alone("turbo", SONG))
 
 
 async def test_a_model_without_heads_for_lyrics_says_so() -> None:
     engine = WatchedEngine("turbo")
-    song = engine.start(changed(SONG, lyric_timestamps=True, inference_steps=1))
-    engine.step([song])
-    assert engine.finish(song).used.untimed == "model"
+    assert listen(engine, finished(engine, changed(SONG, lyric_timestamps=True))) == "model"
+    assert listen(engine, finished(engine, SONG)) is None
+
+
+def finished(engine: WatchedEngine, request: DenoiseRequest) -> FinishedSong:
+    song = engine.start(request)
+    while not song.trajectory.done:
+        engine.step([song])
+    return engine.finish(song)
