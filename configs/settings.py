@@ -498,6 +498,26 @@ class TracingSettings(_Section):
     )
 
 
+class ProvenanceSettings(_Section):
+    """Marks in songs, which say that they were generated (docs/provenance.md)."""
+
+    tags: bool = Field(True, description="Write generator, models, seed and IPTC's digital source type.")
+    certificate: StatePath | None = Field(
+        None,
+        description="PEM file with the certificate for signed C2PA manifests, and with those of its issuers. "
+        "null: no manifests. `python -m serve_app.admin make-certificate` makes one for development.",
+    )
+    private_key: StatePath | None = Field(
+        None, description="PEM file with the private key of the certificate, without a password."
+    )
+
+    @model_validator(mode="after")
+    def _certificate_with_its_key(self) -> Self:
+        if (self.certificate is None) != (self.private_key is None):
+            raise ValueError("provenance.certificate and provenance.private_key belong together")
+        return self
+
+
 class Settings(_Section):
     """All settings, the argument of `serve_app.app:build`."""
 
@@ -517,6 +537,7 @@ class Settings(_Section):
     storage: StorageSettings = Field(default_factory=StorageSettings)
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     tracing: TracingSettings = Field(default_factory=TracingSettings)
+    provenance: ProvenanceSettings = Field(default_factory=ProvenanceSettings)
 
     @model_validator(mode="wrap")
     @classmethod

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ray import serve
 
 from configs import metrics
-from configs.settings import Settings
+from configs.settings import ProvenanceSettings, Settings
 from deployments.common.job_calls import JobCalls
 from deployments.common.latents_store import LatentsStore
 from deployments.common.messages import AudioFile, DecodeRequest, EncodedAudio, EncodeRequest, Progress
@@ -30,6 +30,7 @@ from deployments.common.processor_share import share_of
 
 if TYPE_CHECKING:
     from deployments.codec.batcher import TileForward
+    from deployments.codec.files.file_work import Marking
 
 _FILE_THREADS = 4
 
@@ -73,6 +74,7 @@ class Codec:
                 )
 
             self._engine = thread.submit(loaded_engine).result()
+            self._marking = _marking(settings.provenance)
         keep_freed_memory()  # after loading, so that only memory freed by tiles is kept
         self._store = LatentsStore()
         self._calls = JobCalls(settings.tracing, "Codec")
@@ -115,9 +117,11 @@ class Codec:
             decoded = time.monotonic()
             enter("writing")
             yield Progress("encoding", 0, 1)
-            byte_count = await self._in_file_thread(lambda report: write_song(tiled.result, request, report))
+            written = await self._in_file_thread(
+                lambda report: write_song(tiled.result, request, report, self._marking)
+            )
         timings = {"decoding": decoded - start, "encoding": time.monotonic() - decoded}
-        yield AudioFile(request.uri, byte_count, timings)
+        yield AudioFile(request.uri, written.byte_count, timings, written.sha256, written.kinds)
 
     def ready(self) -> str:
         """The name of the loaded checkpoint."""
@@ -156,3 +160,13 @@ class Codec:
             cancelled.set()
             await asyncio.gather(working, return_exceptions=True)
             raise
+
+
+def _marking(settings: ProvenanceSettings) -> "Marking":
+    """How songs are marked. Raises SigningError where the certificate cannot be used."""
+    from deployments.codec.files.file_work import Marking
+    from deployments.codec.files.signing import Signing
+
+    if settings.certificate is None or settings.private_key is None:
+        return Marking(settings.tags)
+    return Marking(settings.tags, Signing.of(settings.certificate, settings.private_key))

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 from configs.domain import NEWEST_SAMPLING, NO_USER_INPUT, SamplingVersion, Task
 from deployments.common.latents_store import LatentsRef
+from deployments.common.marks import Marks
 
 Stage = Literal["planning", "composing", "denoising", "decoding", "encoding"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -491,6 +492,8 @@ class DecodeRequest:
     uri: str
     splice: Splice | None = None
     finish: Finish = Finish()
+    marks: Marks | None = None
+    """How the song was made, for the marks in the file; None is a file without marks."""
     origin: Origin = Origin()
 
 
@@ -502,3 +505,7 @@ class AudioFile:
     byte_count: int
     timings: dict[str, float] = field(default_factory=dict)
     """Seconds spent decoding and encoding, by stage name."""
+    sha256: str | None = None
+    """Of the whole file, as hexadecimal digits; None in tests without a file."""
+    kinds: tuple[str, ...] = ()
+    """The kinds of marks in the file, such as "ID3", "XMP" and "C2PA"."""

@@ -6,7 +6,18 @@ from collections.abc import Sequence
 import typer
 import typer.main
 
-from serve_app.admin import checkpoints, intake, jobs, keys, leftovers, memory, purge, trace, tracker
+from serve_app.admin import (
+    certificates,
+    checkpoints,
+    intake,
+    jobs,
+    keys,
+    leftovers,
+    memory,
+    purge,
+    trace,
+    tracker,
+)
 from serve_app.admin.errors import CommandError
 from serve_app.admin.parser import EXIT_CODES, Ended
 
@@ -20,7 +31,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (intake, jobs, purge, leftovers, tracker, trace, checkpoints, memory, keys):
+for group in (intake, jobs, purge, leftovers, tracker, trace, checkpoints, memory, keys, certificates):
     group.add_commands(app)
 _command = typer.main.get_command(app)
 

@@ -48,6 +48,31 @@ class WrittenSongResponse(Answer):
     notes: list[str] = Field(description="Sentences about what the language model could not do.")
 
 
+class ProvenanceResponse(Answer):
+    """How a song was made: what the marks in its file say, and which they are."""
+
+    job_id: str
+    index: int = Field(description="Number of the song in its job, from 0.")
+    generator: str | None = Field(
+        description="Name and version of this program; null for songs of earlier releases."
+    )
+    dit_model: str | None = Field(description="The music model.")
+    lm_model: str | None = Field(description="5Hz LM that had a part in the song; null where none had.")
+    seed: int = Field(description="The seed of the song.")
+    digital_source_type: str | None = Field(
+        description="A URI of IPTC's vocabulary: `trainedAlgorithmicMedia`, or "
+        "`compositeWithTrainedAlgorithmicMedia` for a repaint, which keeps a part of its source. null for "
+        "songs of earlier releases."
+    )
+    marks: list[str] = Field(
+        description="The kinds of marks in the file: `ID3`, `Vorbis comments`, `INFO`, `MP4 atoms`, `XMP`, "
+        "and `C2PA` for a signed manifest. Empty for songs of earlier releases."
+    )
+    sha256: str | None = Field(
+        description="Of the whole file, in hexadecimal digits; null for songs of earlier releases."
+    )
+
+
 class JobsResponse(Answer):
     """A page of the caller's jobs."""
 

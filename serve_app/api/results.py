@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 
 from deployments.common.audio_formats import FORMATS
-from serve_app.jobs.model import JobState, JobView
+from serve_app.api.responses import ProvenanceResponse
+from serve_app.jobs.model import PROVENANCE, JobState, JobView
 from serve_app.request.codes import parse_codes
 
 _INDEX = re.compile("0|[1-9][0-9]{0,3}")
@@ -28,6 +29,25 @@ def result_file(view: JobView, index: str, extension: str) -> ResultFile | None:
     if extension != written_as.extension or int(index) >= len(view.files):
         return None
     return ResultFile(view.files[int(index)], written_as.media_type, f"{view.job_id}-{index}.{extension}")
+
+
+def provenance(view: JobView, index: str) -> ProvenanceResponse:
+    """How a song that `result_file` found was made."""
+    result, number = view.result or {}, int(index)
+    songs = result.get(PROVENANCE, [])
+    if number < len(songs):
+        return ProvenanceResponse(job_id=view.job_id, index=number, **songs[number])
+    return ProvenanceResponse(
+        job_id=view.job_id,
+        index=number,
+        generator=None,
+        dit_model=result["dit_model"],
+        lm_model=result["lm_model"],
+        seed=int(result["seed_value"].split(", ")[number]),
+        digital_source_type=None,
+        marks=[],
+        sha256=None,
+    )
 
 
 def song_codes(view: JobView, index: str) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ submitting belong to `serve_app.api`, claiming and finishing to `serve_app.execu
 from dataclasses import dataclass
 
 from configs.domain import Task, code_count, latent_frames
+from deployments.common.marks import Marks
 from deployments.common.messages import (
     AudioCodes,
     AudioFile,
@@ -22,7 +23,7 @@ from deployments.common.messages import (
 from serve_app.execution.analysis import analyse
 from serve_app.execution.attempt import Attempt
 from serve_app.execution.planning_stage import plan
-from serve_app.execution.results import FinishedJob, job_result
+from serve_app.execution.results import FinishedJob, job_result, song_marks
 from serve_app.execution.source_audio import SourceAudio
 from serve_app.jobs.model import Job
 from serve_app.request.planning import (
@@ -61,10 +62,13 @@ async def run_job(attempt: Attempt) -> FinishedJob:
     codes = await compose(attempt, song)
     recordings = await encode(attempt, source)
     latents = await denoise(attempt, song, codes, recordings)
-    files = await decode(attempt, song, latents, recordings.gain)
+    marks = song_marks(attempt.job, song, codes, attempt.settings)
+    files = await decode(attempt, song, latents, recordings.gain, marks)
     used = [item.used for item in latents]
     timed = [item.timed_lyrics for item in latents]
-    result = job_result(attempt.job, song, codes, used, files, attempt.timings, attempt.settings, timed)
+    result = job_result(
+        attempt.job, song, codes, used, files, marks, attempt.timings, attempt.settings, timed
+    )
     return FinishedJob(result, tuple(file.uri for file in files), sum(file.byte_count for file in files))
 
 
@@ -151,7 +155,11 @@ async def denoise(
 
 
 async def decode(
-    attempt: Attempt, song: SongPlan, latents: list[DenoisedLatents], source_gain: float
+    attempt: Attempt,
+    song: SongPlan,
+    latents: list[DenoisedLatents],
+    source_gain: float,
+    marks: list[Marks],
 ) -> list[AudioFile]:
     """Decode each item's latents and write its audio file into this attempt's folder of the storage."""
     job, request = attempt.job, attempt.spec.request
@@ -164,6 +172,7 @@ async def decode(
             uri=attempt.storage.result_uri(job.job_id, job.attempt, item, request.audio_format),
             splice=_splice(attempt.job, song, source_gain),
             finish=finish(request),
+            marks=marks[item],
             origin=origin,
         )
 

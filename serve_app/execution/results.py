@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from configs.domain import EARLIER_SAMPLING, code_token
+from configs.domain import EARLIER_SAMPLING, Task, code_token
 from configs.settings import Settings
 from deployments.checkpoints.catalog import MAX_TURBO_STEPS, DiTCheckpoint, Variant, dit_checkpoint
 from deployments.common.audio_formats import extension
+from deployments.common.marks import COMPOSITE, GENERATED, Asked, Marks, generator
 from deployments.common.messages import AudioFile, TimedLyrics, Untimed, UsedOptions
-from serve_app.jobs.model import Job
+from serve_app.jobs.model import PROVENANCE, Job
 from serve_app.request.planning import dit_model, language_model, words_for_dit
 from serve_app.request.schemas import GenerateRequest, Output
 from serve_app.request.song_plan import SongPlan, SongWords
@@ -40,11 +41,12 @@ def job_result(
     codes: list[tuple[int, ...] | None],
     used: list[UsedOptions],
     files: list[AudioFile],
+    marks: list[Marks],
     timings: dict[str, float],
     settings: Settings,
     timed: Sequence[TimedLyrics | None] = (),
 ) -> dict[str, Any]:
-    """The result object of the contract (§2), as plain JSON values.
+    """The result object of the contract (§2) and the provenance of each song, as plain JSON values.
 
     `timed` is the times of each song's lyrics, where they were asked for.
     """
@@ -52,7 +54,6 @@ def job_result(
     seeds = ", ".join(map(str, job.spec.seeds))
     suffix = extension(request.audio_format)
     paths = [f"/v1/audio/{job.job_id}/{item}.{suffix}" for item in range(len(files))]
-    has_answer = song.lm_answered or _composed(job, codes)
     return {
         "first_audio_path": paths[0],
         "second_audio_path": paths[1] if len(paths) > 1 else None,
@@ -61,7 +62,7 @@ def job_result(
         "status_message": " ".join([SUCCESS, *_notes(job, song, used, settings)]),
         "seed_value": seeds,
         **_facts(request, song, words_for_dit(request, song)),
-        "lm_model": language_model(request, settings.models) if has_answer else None,
+        "lm_model": marks[0].lm_model,
         "dit_model": dit_model(job.spec, settings.models),
         "audio_codes": [None if run is None else _written(run) for run in codes],
         "timings": _rounded(timings),
@@ -70,6 +71,7 @@ def job_result(
         "adapters": [
             {"name": each.name, "scale": each.scale, "sha256": each.identity} for each in used[0].adapters
         ],
+        PROVENANCE: list(map(_provenance, marks, files)),
     }
 
 
@@ -103,6 +105,7 @@ def analysis_result(
         "sampling": None,
         "lyric_timestamps": None,
         "adapters": [],
+        PROVENANCE: [],
     }
 
 
@@ -137,6 +140,39 @@ def _written(codes: tuple[int, ...]) -> str:
 
 def _rounded(timings: dict[str, float]) -> dict[str, float]:
     return {stage: round(seconds, 3) for stage, seconds in timings.items()}
+
+
+def song_marks(
+    job: Job, song: SongPlan, codes: list[tuple[int, ...] | None], settings: Settings
+) -> list[Marks]:
+    """The marks of each item's file."""
+    request = job.spec.request
+    has_answer = song.lm_answered or _composed(job, codes)
+    prompt = request.caption or request.sample_query
+    return [
+        Marks(
+            dit_model=dit_model(job.spec, settings.models),
+            lm_model=language_model(request, settings.models) if has_answer else None,
+            seed=seed,
+            # A repaint goes on with the sound of its source around the window.
+            source_type=COMPOSITE if song.task is Task.REPAINT else GENERATED,
+            asked=Asked(job.job_id, prompt, request.lyrics) if request.embed_request else None,
+        )
+        for seed in job.spec.seeds
+    ]
+
+
+def _provenance(marks: Marks, file: AudioFile) -> dict[str, Any]:
+    """What is kept of the making of one song, for `GET /v1/audio/.../provenance`."""
+    return {
+        "generator": generator(),
+        "dit_model": marks.dit_model,
+        "lm_model": marks.lm_model,
+        "seed": marks.seed,
+        "digital_source_type": marks.source_type_uri,
+        "marks": list(file.kinds),
+        "sha256": file.sha256,
+    }
 
 
 def _composed(job: Job, codes: list[tuple[int, ...] | None]) -> bool:

@@ -9,6 +9,10 @@ from serve_app.request.song_plan import SongPlan
 from serve_app.request.spec import JobSpec
 from serve_app.request.work import Work
 
+PROVENANCE = "provenance"
+"""The key of a result under which it is kept how each song was made. Polls leave it out, because it has an
+endpoint of its own."""
+
 
 class JobState(StrEnum):
     """The state of a job; `serve_app.jobs.tracker` lists the transitions."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve_app.jobs.model import JobState, JobView
+from serve_app.jobs.model import PROVENANCE, JobState, JobView
 
 
 class Answer(BaseModel):
@@ -132,6 +132,7 @@ class JobResponse(Answer):
 def _result(result: dict[str, Any], audio_url: Callable[[str], str]) -> JobResult:
     paths = [audio_url(path) for path in result["audio_paths"]]
     first, second = (*paths, None, None)[:2]
+    shown = {name: value for name, value in result.items() if name != PROVENANCE}
     return JobResult.model_validate(
-        {**result, "first_audio_path": first, "second_audio_path": second, "audio_paths": paths}
+        {**shown, "first_audio_path": first, "second_audio_path": second, "audio_paths": paths}
     )

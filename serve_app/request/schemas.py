@@ -437,6 +437,11 @@ class GenerateRequest(BaseModel):
         0.0, ge=0, le=600, description="Seconds in which the song fades out, to silence."
     )
 
+    embed_request: Flag = Field(
+        False,
+        description="true: the tags of the songs also hold the job's id, the caption and the lyrics of the "
+        "request. Without it, equal requests make equal files.",
+    )
     callback_url: CallbackUrl | None = Field(
         None, description="An http(s) URL that receives the job, in the form of a poll, when it has ended."
     )

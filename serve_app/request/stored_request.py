@@ -113,6 +113,7 @@ class _RequestFields(TypedDict, total=False):
     normalization_db: float
     fade_in_duration: float
     fade_out_duration: float
+    embed_request: bool
     callback_url: str | None
     priority: int
     start_within_seconds: float | None

@@ -15,7 +15,7 @@ from deployments.common.messages import (
     Untimed,
     UsedOptions,
 )
-from serve_app.execution.results import job_result
+from serve_app.execution.results import job_result, song_marks
 from serve_app.jobs.model import Job, Place
 from serve_app.jobs.shown import JobResult
 from serve_app.request.draft import draft_of
@@ -48,16 +48,11 @@ def result_of(
     """The result of a job whose latents came back with these steps, scale and timesteps."""
     job = Job("id", spec, Work(), Place(0, 0.0, 1), created_at=0.0)
     used = UsedOptions(steps, scale, timesteps=timesteps, is_corrected=is_corrected, untimed=untimed)
-    return job_result(
-        job,
-        song_plan(draft_of(job.spec), Metadata(duration=5.0), lm_answered=False),
-        [None],
-        [used],
-        [AudioFile("file:///0.mp3", 1)],
-        {"denoising": 1.0},
-        Settings(models=models),
-        [timed],
-    )
+    song = song_plan(draft_of(job.spec), Metadata(duration=5.0), lm_answered=False)
+    settings = Settings(models=models)
+    marks = song_marks(job, song, [None], settings)
+    file = AudioFile("file:///0.mp3", 1, sha256="ab", kinds=("ID3", "XMP"))
+    return job_result(job, song, [None], [used], [file], marks, {"denoising": 1.0}, settings, [timed])
 
 
 @pytest.mark.parametrize("dit", ["acestep-v15-turbo", "acestep-v15-base"])

@@ -1,4 +1,4 @@
-"""Writing finished songs. In every format the same samples give the same bytes.
+"""Writing finished songs. In every format the same samples and tags give the same bytes.
 
 Files in wav, wav32 and flac have exactly the given number of samples. So have mp3, opus and ogg after the
 decoder has removed the encoder's delay; aac differs by less than one frame of 1,024 samples.
@@ -6,9 +6,11 @@ decoder has removed the encoder's delay; aac differs by less than one frame of 1
 
 import io
 import os
-from collections.abc import Callable, Iterator
+import struct
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import BinaryIO
+from types import MappingProxyType
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -16,6 +18,7 @@ import numpy.typing as npt
 import soundfile
 
 from configs.domain import AUDIO_CHANNELS, SAMPLE_RATE
+from deployments.codec.files.tags import Tags, id3, mp4_atoms, riff_chunks, vorbis_comments, xmp_box
 from deployments.common.stored_recordings import Samples
 
 _BLOCK = 1 << 16
@@ -25,14 +28,21 @@ Report = Callable[[int], None]
 """Called with the number of samples written so far; an exception that it raises ends the writing."""
 
 
-def write(samples: Samples, audio_format: str, file: BinaryIO, report: Report = lambda _: None) -> None:
+def write(
+    samples: Samples,
+    audio_format: str,
+    file: BinaryIO,
+    report: Report = lambda _: None,
+    tags: Tags | None = None,
+) -> None:
     """Write `samples` [2, n] at 48 kHz to a seekable binary file, in one of `audio_formats.FORMATS`.
 
-    Raises ValueError for another shape, and whatever `file` or `report` raises.
+    The file has the tags, if there are any. Raises ValueError for another shape, and whatever `file` or
+    `report` raises.
     """
     if samples.ndim != 2 or samples.shape[0] != AUDIO_CHANNELS or not samples.shape[1]:
         raise ValueError(f"expected samples [{AUDIO_CHANNELS}, n], got {list(samples.shape)}")
-    _WRITERS[audio_format](_reported_blocks(samples, report), file)
+    _WRITERS[audio_format](_reported_blocks(samples, report), file, tags)
 
 
 def _reported_blocks(samples: Samples, report: Report) -> Iterator[Samples]:
@@ -54,28 +64,31 @@ def _pcm(block: Samples, bits: int) -> npt.NDArray[np.int32]:
     return steps.astype(np.int32) << (32 - bits)
 
 
-def _write_wav(blocks: Iterator[Samples], file: BinaryIO) -> None:
+def _write_wav(blocks: Iterator[Samples], file: BinaryIO, tags: Tags | None) -> None:
     with _sound_file(file, "WAV", "PCM_16") as sound:
         for block in blocks:
             sound.write(_pcm(block, 16))
+    _append_chunks(file, tags)
 
 
-def _write_flac(blocks: Iterator[Samples], file: BinaryIO) -> None:
-    with _sound_file(file, "FLAC", "PCM_24") as sound:
-        for block in blocks:
-            sound.write(_pcm(block, 24))
+def _write_flac(blocks: Iterator[Samples], file: BinaryIO, tags: Tags | None) -> None:
+    # FFmpeg, because libsndfile has only a few names for comments. It takes the upper 24 of 32 bits.
+    pcm = (_pcm(block, 24) for block in blocks)
+    comments = vorbis_comments(tags) if tags else {}
+    _write_with_ffmpeg(pcm, file, container_format="flac", codec="flac", samples_as="s32", metadata=comments)
 
 
-def _write_mp3(blocks: Iterator[Samples], file: BinaryIO) -> None:
+def _write_mp3(blocks: Iterator[Samples], file: BinaryIO, tags: Tags | None) -> None:
+    start = file.write(id3(tags)) if tags else 0
     # libsndfile maps the compression levels from 0 to 1 to bit rates from 320 down to 32 kbit/s.
-    with _sound_file(
-        file, "MP3", "MPEG_LAYER_III", bitrate_mode="CONSTANT", compression_level=(320 - 192) / (320 - 32)
-    ) as sound:
+    level = (320 - 192) / (320 - 32)
+    options = {"bitrate_mode": "CONSTANT", "compression_level": level}
+    with _sound_file(file, "MP3", "MPEG_LAYER_III", start, **options) as sound:
         for block in blocks:
             sound.write(block)
 
 
-def _write_vorbis(blocks: Iterator[Samples], file: BinaryIO) -> None:
+def _write_vorbis(blocks: Iterator[Samples], file: BinaryIO, tags: Tags | None) -> None:
     # libsndfile encodes, because FFmpeg has no good Vorbis encoder. FFmpeg writes the Ogg container, because
     # libsndfile gives it a random serial number.
     encoded = io.BytesIO()
@@ -83,7 +96,8 @@ def _write_vorbis(blocks: Iterator[Samples], file: BinaryIO) -> None:
         for block in blocks:
             sound.write(block)
     encoded.seek(0)
-    with av.open(encoded) as source, _container(file, "ogg") as target:
+    comments = vorbis_comments(tags) if tags else {}
+    with av.open(encoded) as source, _container(file, "ogg", comments) as target:
         stream = target.add_stream_from_template(source.streams.audio[0])
         for packet in source.demux(source.streams.audio[0]):
             if packet.dts is not None:  # the last packet is empty and has none
@@ -91,32 +105,59 @@ def _write_vorbis(blocks: Iterator[Samples], file: BinaryIO) -> None:
                 target.mux(packet)
 
 
-def _write_wav_float(blocks: Iterator[Samples], file: BinaryIO) -> None:
+def _write_wav_float(blocks: Iterator[Samples], file: BinaryIO, tags: Tags | None) -> None:
     # FFmpeg, because libsndfile writes the time of day into float files (PEAK chunk).
     _write_with_ffmpeg(blocks, file, container_format="wav", codec="pcm_f32le")
+    _append_chunks(file, tags)
 
 
-def _write_opus(blocks: Iterator[Samples], file: BinaryIO) -> None:
-    _write_with_ffmpeg(blocks, file, container_format="ogg", codec="libopus", bit_rate=160_000)
+def _write_opus(blocks: Iterator[Samples], file: BinaryIO, tags: Tags | None) -> None:
+    comments = vorbis_comments(tags) if tags else {}
+    _write_with_ffmpeg(
+        blocks, file, container_format="ogg", codec="libopus", bit_rate=160_000, metadata=comments
+    )
 
 
-def _write_aac(blocks: Iterator[Samples], file: BinaryIO) -> None:
-    _write_with_ffmpeg(blocks, file, container_format="ipod", codec="aac", bit_rate=192_000)
+def _write_aac(blocks: Iterator[Samples], file: BinaryIO, tags: Tags | None) -> None:
+    atoms = mp4_atoms(tags) if tags else {}
+    _write_with_ffmpeg(blocks, file, container_format="ipod", codec="aac", bit_rate=192_000, metadata=atoms)
+    if tags:
+        file.seek(0, os.SEEK_END)
+        file.write(xmp_box(tags))
+
+
+def _append_chunks(file: BinaryIO, tags: Tags | None) -> None:
+    """Put the tags behind the samples of a wav file, and the new length into its head."""
+    if tags:
+        file.seek(0, os.SEEK_END)
+        file.write(riff_chunks(tags))
+        length = file.tell()
+        file.seek(4)
+        file.write(struct.pack("<I", length - 8))
 
 
 def _write_with_ffmpeg(
-    blocks: Iterator[Samples], file: BinaryIO, container_format: str, codec: str, bit_rate: int | None = None
+    blocks: Iterator[npt.NDArray[Any]],
+    file: BinaryIO,
+    container_format: str,
+    codec: str,
+    bit_rate: int | None = None,
+    samples_as: str = "flt",
+    metadata: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    with _container(file, container_format) as container:
+    """Encode `blocks` [samples, 2], whose type FFmpeg calls `samples_as`."""
+    with _container(file, container_format, metadata) as container:
         stream = container.add_stream(codec, rate=SAMPLE_RATE, layout="stereo")
         stream.codec_context.flags |= av.codec.context.Flags.bitexact
         if bit_rate:
             stream.bit_rate = bit_rate
+        if samples_as != "flt":
+            stream.codec_context.format = samples_as  # otherwise FFmpeg's flac has 16 bits
         codec_format, frame_size = stream.codec_context.format, stream.frame_size
         to_codec = av.AudioResampler(codec_format, layout="stereo", rate=SAMPLE_RATE, frame_size=frame_size)
         written = 0
         for block in blocks:
-            frame = av.AudioFrame.from_ndarray(block.reshape(1, -1), format="flt", layout="stereo")
+            frame = av.AudioFrame.from_ndarray(block.reshape(1, -1), format=samples_as, layout="stereo")
             frame.sample_rate = SAMPLE_RATE
             frame.pts = written  # without timestamps the encoder's delay would not be recorded
             written += len(block)
@@ -129,10 +170,11 @@ def _write_with_ffmpeg(
 
 @contextmanager
 def _sound_file(
-    file: BinaryIO, container: str, subtype: str, **options: object
+    file: BinaryIO, container: str, subtype: str, start: int = 0, **options: object
 ) -> Iterator[soundfile.SoundFile]:
+    """An encoder that writes into `file` from the byte `start` on."""
     with (
-        _target(file) as target,
+        _target(file, start) as target,
         soundfile.SoundFile(
             target, "w", SAMPLE_RATE, AUDIO_CHANNELS, format=container, subtype=subtype, **options
         ) as sound,
@@ -141,13 +183,16 @@ def _sound_file(
 
 
 @contextmanager
-def _container(file: BinaryIO, container_format: str) -> Iterator[av.container.OutputContainer]:
+def _container(
+    file: BinaryIO, container_format: str, metadata: Mapping[str, str]
+) -> Iterator[av.container.OutputContainer]:
     """An open container, without the time of day, FFmpeg's version and random serial numbers (`bitexact`)."""
-    options = {"fflags": "+bitexact"}
+    options = {"fflags": "+bitexact", "metadata_header_padding": "0"}
     with (
         _target(file) as target,
         av.open(target, "w", format=container_format, container_options=options) as container,
     ):
+        container.metadata.update(metadata)
         yield container
 
 
@@ -158,18 +203,25 @@ class _Target:
     gap in the file. So the first exception is kept for `_target`, and nothing is written after it.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, start: int) -> None:
+        """The byte `start` of `file` is the first one for the encoder."""
         self._file = file
+        self._start = start
         self.failure: Exception | None = None
 
     def write(self, data: bytes) -> int:
         return self._call(self._file.write, data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._call(self._file.seek, offset, whence)
+        if whence == os.SEEK_SET:
+            offset += self._start
+        return self._counted(self._call(self._file.seek, offset, whence))
 
     def tell(self) -> int:
-        return self._call(self._file.tell)
+        return self._counted(self._call(self._file.tell))
+
+    def _counted(self, position: int) -> int:
+        return position if position < 0 else position - self._start
 
     def _call(self, method: Callable[..., int], *arguments: object) -> int:
         if self.failure is None:
@@ -181,9 +233,9 @@ class _Target:
 
 
 @contextmanager
-def _target(file: BinaryIO) -> Iterator[_Target]:
+def _target(file: BinaryIO, start: int = 0) -> Iterator[_Target]:
     """Wrap `file` for an encoder; at the end of the block, raise what `file` raised, if anything."""
-    target = _Target(file)
+    target = _Target(file, start)
     try:
         yield target
     finally:
@@ -191,7 +243,7 @@ def _target(file: BinaryIO) -> Iterator[_Target]:
             raise target.failure
 
 
-_WRITERS: dict[str, Callable[[Iterator[Samples], BinaryIO], None]] = {
+_WRITERS: dict[str, Callable[[Iterator[Samples], BinaryIO, Tags | None], None]] = {
     "mp3": _write_mp3,
     "wav": _write_wav,
     "flac": _write_flac,

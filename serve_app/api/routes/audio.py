@@ -1,4 +1,4 @@
-"""`GET /v1/audio/{job_id}/{index}.{extension}`."""
+"""`GET /v1/audio/{job_id}/{index}.{extension}` and `GET /v1/audio/.../provenance`."""
 
 from typing import Annotated
 
@@ -11,7 +11,14 @@ from serve_app.api.access.callers import Caller, Callers
 from serve_app.api.access.capacity import ClientSlots, Slots
 from serve_app.api.downloads import NO_SUCH_FILE, Downloads
 from serve_app.api.errors import error_responses
+from serve_app.api.responses import ProvenanceResponse
+from serve_app.api.results import provenance, result_file
 from serve_app.api.service import JobService
+from serve_app.jobs.model import JobView
+
+Token = Annotated[
+    str | None, Query(description="Part of the URLs that polls give on a server with API keys.")
+]
 
 
 def audio_router(
@@ -26,6 +33,16 @@ def audio_router(
     router = APIRouter(tags=["audio"])
     redirect_seconds = settings.storage.redirect_seconds
     open_downloads = ClientSlots("downloads", settings.api.client_downloads, slots)
+
+    async def visible(
+        request: Request, song: str, job_id: str, token: str | None
+    ) -> tuple[Caller | None, JobView]:
+        """The caller, None where a token stands for one, and the job. `song` is the path of the song."""
+        caller = await _caller(callers, tokens, request, song, token)
+        view = await service.view(job_id)
+        if view is None or not (caller is None or caller.may_see(view)):
+            raise HTTPException(404, NO_SUCH_FILE)
+        return caller, view
 
     @router.head("/v1/audio/{job_id}/{index}.{extension}", include_in_schema=False)
     @router.get(
@@ -44,32 +61,41 @@ def audio_router(
         job_id: str,
         index: str,
         extension: str,
-        token: Annotated[
-            str | None,
-            Query(description="Part of the URLs that polls give on a server with API keys."),
-        ] = None,
+        token: Token = None,
     ) -> Response:
         """A song, or the part of it that `Range` asks for."""
-        caller = await _caller(callers, tokens, request, token)
-        view = await service.view(job_id)
-        if view is None or not (caller is None or caller.may_see(view)):
-            raise HTTPException(404, NO_SUCH_FILE)
+        caller, view = await visible(request, request.url.path, job_id, token)
         # A signed URL is valid for one method only, and HEAD is cheap here.
         if redirect_seconds is not None and request.method == "GET":
             return await downloads.redirect(view, index, extension, redirect_seconds)
         client = view.client if caller is None else caller.client.name
         return await downloads.response(request, view, index, extension, (open_downloads, client))
 
+    @router.get("/v1/audio/{job_id}/{index}.{extension}/provenance", responses=error_responses(404))
+    async def provenance_of(
+        request: Request,
+        job_id: str,
+        index: str,
+        extension: str,
+        token: Token = None,
+    ) -> ProvenanceResponse:
+        """How a song was made, and the marks in its file that say so. Who may hear the song may ask this."""
+        song = request.url.path.removesuffix("/provenance")
+        _, view = await visible(request, song, job_id, token)
+        if result_file(view, index, extension) is None:
+            raise HTTPException(404, NO_SUCH_FILE)
+        return provenance(view, index)
+
     return router
 
 
 async def _caller(
-    callers: Callers, tokens: AudioTokens | None, request: Request, token: str | None
+    callers: Callers, tokens: AudioTokens | None, request: Request, song: str, token: str | None
 ) -> Caller | None:
     """The caller; None for a request with a valid token for this song. Raises HTTPException with 401."""
     if token is None or tokens is None:
         return callers.identify(request)
-    if await tokens.valid(request.url.path, token):
+    if await tokens.valid(song, token):
         return None
     try:
         return callers.identify(request)

@@ -88,6 +88,7 @@ VALUES: dict[str, Any] = {
     "normalization_db": "-3",
     "fade_in_duration": "0.5",
     "fade_out_duration": "1",
+    "embed_request": True,
     "callback_url": "",
     "priority": "0",
 }

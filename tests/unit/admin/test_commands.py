@@ -27,6 +27,7 @@ COMMANDS = (
     "memory",
     "make-key",
     "webhook-secret",
+    "make-certificate",
 )
 
 

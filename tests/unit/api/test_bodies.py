@@ -139,6 +139,7 @@ ONE_OF_EACH: dict[str, Any] = {
     "normalization_db": -3.0,
     "fade_in_duration": 0.5,
     "fade_out_duration": 2.0,
+    "embed_request": True,
     "callback_url": "https://example.com/hook",
     "priority": 0,
     "start_within_seconds": 60.0,

@@ -15,6 +15,7 @@ from deployments.codec.files.file_work import write_song
 from deployments.common import stored_files
 from deployments.common.audio_formats import FORMATS
 from deployments.common.errors import StorageError
+from deployments.common.marks import Marks
 from deployments.common.messages import DecodeRequest
 from deployments.common.stored_files import located, new_stored_file, stored_file
 from serve_app.execution.failures import classify
@@ -25,6 +26,7 @@ from tests.faulty_disk import KINDS, Fault, faulty_disk
 from tests.latents import HeldLatents
 
 SECONDS = 0.5
+MARKS = Marks("acestep-v15-turbo", None, 7)
 NEVER = 1 << 30
 
 
@@ -47,7 +49,8 @@ def clear(folder: str) -> None:
 
 def write(folder: str, audio_format: str) -> None:
     latents = HeldLatents(np.zeros((25, 64), np.float32))
-    request = DecodeRequest(latents, SECONDS, audio_format, f"{folder}/job/1/0.{audio_format}")
+    uri = f"{folder}/job/1/0.{audio_format}"
+    request = DecodeRequest(latents, SECONDS, audio_format, uri, marks=MARKS)
     write_song(music(SECONDS), request, lambda _: None)
 
 

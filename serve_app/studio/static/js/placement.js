@@ -34,7 +34,7 @@ const ADVANCED = {
   ],
   finish: [
     ...["enable_normalization", "normalization_db", "fade_in_duration", "fade_out_duration"],
-    ...["latent_rescale", "latent_shift", "lyric_timestamps"],
+    ...["latent_rescale", "latent_shift", "lyric_timestamps", "embed_request"],
   ],
   language: [
     ...["lm_temperature", "lm_cfg_scale", "lm_top_k", "lm_top_p", "lm_repetition_penalty"],

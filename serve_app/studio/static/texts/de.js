@@ -338,6 +338,7 @@ const fields = {
   normalization_db: "Spitzenpegel",
   fade_in_duration: "Einblenden",
   fade_out_duration: "Ausblenden",
+  embed_request: "Anfrage in der Datei festhalten",
   callback_url: "Rückruf-URL",
   priority: "Vorrang",
   start_within_seconds: "Beginn innerhalb von",
@@ -444,6 +445,8 @@ const help = {
   normalization_db: "Die Spitze jedes Stücks, in dB unter Vollaussteuerung.",
   fade_in_duration: "Sekunden, in denen das Stück aus der Stille einblendet.",
   fade_out_duration: "Sekunden, in denen das Stück in die Stille ausblendet.",
+  embed_request:
+    "An: Die Angaben in der Datei nennen auch die Kennung des Auftrags, die Beschreibung und den Liedtext. Aus: Gleiche Anfragen ergeben gleiche Dateien.",
   callback_url: "Eine Adresse (http oder https), die den Auftrag erhält, wenn er beendet ist.",
   priority:
     "Aufträge mit höherem Vorrang sind zuerst an der Reihe. Über 0 nur mit einem Schlüssel, der das erlaubt.",

@@ -333,6 +333,7 @@ const fields = {
   normalization_db: "Peak level",
   fade_in_duration: "Fade in",
   fade_out_duration: "Fade out",
+  embed_request: "Keep the request in the file",
   callback_url: "Callback URL",
   priority: "Priority",
   start_within_seconds: "Begin within",

@@ -86,6 +86,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "normalization_db": ("-3", -3.0),
     "fade_in_duration": ("0.5", 0.5),
     "fade_out_duration": ("2", 2.0),
+    "embed_request": ("true", True),
     "callback_url": ("https://example.com/done", "https://example.com/done"),
     "start_within_seconds": ("60", 60.0),
     "keep_seconds": ("3600", 3600.0),
