@@ -3,6 +3,7 @@
 import torch
 
 from deployments.common.messages import DiffusionOptions
+from deployments.generator.adapters.mounting import Mount
 from deployments.generator.engine import Song
 from deployments.generator.step_queue import DenoiseJob, QueuedSong, StepQueue
 from deployments.generator.trajectory import Condition, Trajectory
@@ -25,6 +26,14 @@ def queue_of(*jobs: list[int]) -> StepQueue:
     queue = StepQueue(lambda song: song.trajectory.frames)
     for frames in jobs:
         queue.join(DenoiseJob((), songs=[song(count) for count in frames]))
+    return queue
+
+
+def queue_with_adapters(*mounts: Mount | None) -> StepQueue:
+    """Return a queue of jobs with a song of 100 tokens each, which joined one after the other."""
+    queue = StepQueue(lambda song: song.trajectory.frames)
+    for mount in mounts:
+        queue.join(DenoiseJob((), mount=mount, songs=[song(100)]))
     return queue
 
 

@@ -67,7 +67,10 @@ class StepScheduler:
     def next_batch(self) -> StepBatch | None:
         """The songs of the next forward; None if no song is waiting."""
         forwards = self.forwards_at_once()
-        queued = self._queue.take(min(self._tokens_per_forward, self._queue.tokens) // forwards)
+        # Where all songs step side by side, nobody waits longer because another one goes first.
+        all_fit = forwards > 1 and self._queue.tokens <= self._tokens_per_forward
+        room = min(self._tokens_per_forward, self._queue.tokens) // forwards
+        queued = self._queue.take(room, prefers_neighbours=all_fit)
         return StepBatch(queued, self._tokens_per_forward // forwards, forwards) if queued else None
 
     def lower_limit(self, tokens: int, forwards: int) -> None:

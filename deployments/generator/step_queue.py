@@ -110,11 +110,19 @@ class StepQueue:
         """Remove all songs of a job."""
         self._queued = [queued for queued in self._queued if queued.job is not job]
 
-    def take(self, room: int) -> list[QueuedSong]:
-        """The waiting song with the earliest deadline, and all others that fit into `room` tokens with it."""
+    def take(self, room: int, prefers_neighbours: bool = False) -> list[QueuedSong]:
+        """The waiting song with the earliest deadline, and all others that fit into `room` tokens with it.
+
+        With `prefers_neighbours` songs with the adapters of the first one go before others: their products
+        are computed together.
+        """
         batch: list[QueuedSong] = []
-        for queued in self._queued:
-            if not queued.running and (not batch or queued.tokens <= room):
+        waiting = [queued for queued in self._queued if not queued.running]
+        if prefers_neighbours and waiting:
+            first = waiting[0].job.mount
+            waiting.sort(key=lambda queued: queued.job.mount is not first)
+        for queued in waiting:
+            if not batch or queued.tokens <= room:
                 queued.running = True
                 batch.append(queued)
                 room -= queued.tokens

@@ -29,8 +29,8 @@ def _verify(
         bool,
         typer.Option(
             "--adapters",
-            help="FOLDER holds adapters (a folder of models.adapters, or one adapter): check that each is "
-            "complete and finite, and with --model that it fits.",
+            help="FOLDER is one of models.adapters, or one adapter: check that each is complete and finite, "
+            "and with --model that it fits.",
         ),
     ] = False,
     model: Annotated[

@@ -79,10 +79,11 @@ def adapter_files(folders: Iterable[str]) -> dict[str, AdapterFile]:
 
 
 def folder_adapters(folder: str) -> dict[str, AdapterFile]:
-    """As `adapter_files`, for a folder that may itself be that of one adapter."""
+    """As `adapter_files`, for a folder that may itself be that of one adapter, by the name of its file."""
     files = _entries(folder)
     name = folder.rstrip("/").rpartition("/")[2]
-    adapter = _chosen(name, folder.rstrip("/"), files)
+    is_adapter = any(file in files for file in _FILES)
+    adapter = _chosen(name, folder.rstrip("/"), files) if is_adapter else None
     return adapter_files([folder]) if adapter is None else {name: adapter}
 
 

@@ -1,6 +1,7 @@
 """The GPU's code path on a CPU: plain operations replace the flash kernel (benchmarks/flash_on_cpu.py)."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,9 +9,11 @@ import torch
 
 from benchmarks.flash_on_cpu import flash_kernel_on_cpu
 from benchmarks.random_generator import dit_config
+from deployments.checkpoints.adapters.reading import Adapter, LowRank, MatrixChange
 from deployments.checkpoints.dit_modules import AceStepTransformer1DModel
 from deployments.checkpoints.errors import CheckpointError
 from deployments.checkpoints.key_map import Component, module_arguments
+from deployments.generator.adapters.mounting import Mount
 from deployments.generator.attention import FlashAttention, SegmentedAttention
 from deployments.generator.forward import PackedTransformer
 from deployments.generator.kernels import Kernels, kernels_for
@@ -54,12 +57,39 @@ def test_compiled_kernels_find_what_those_written_down_find_and_are_compiled_onc
     torch.compiler.reset()  # Nothing that other tests compiled is reused.
     written = PackedTransformer(model, Kernels.as_written(SegmentedAttention(WINDOW, CPU, torch.float32)))
     compiled = PackedTransformer(model, Kernels.compiled_with(backend, FlashAttention(WINDOW, CPU)))
-    compiled.warm_up()
+    compiled.warm_up(with_adapters=True)
+    mounts = [None, *(mount_for(compiled, seed) for seed in (1, 2))]
     with torch.compiler.set_stance("fail_on_recompile"):
         for batch in BATCHES:
-            rows = rows_of(batch)
-            for found, expected in zip(compiled.velocities(rows), written.velocities(rows), strict=True):
-                torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
+            plain = rows_of(batch)
+            mixed = [with_mount(row, mounts[index % 3]) for index, row in enumerate(plain, start=1)]
+            found = [compiled.velocities(rows) for rows in (plain, mixed)]
+            for rows, of_rows in zip((plain, mixed), found, strict=True):
+                for one, expected in zip(of_rows, written.velocities(rows), strict=True):
+                    torch.testing.assert_close(one, expected, atol=2e-5, rtol=1e-4)
+            for row, without, one in zip(mixed, *found, strict=True):
+                assert torch.equal(one, without) == (row.condition.mount is None)
+
+
+def mount_for(transformer: PackedTransformer, seed: int) -> Mount:
+    """Return a random adapter of every matrix."""
+    generator = torch.Generator().manual_seed(seed)
+    changes = {
+        name: MatrixChange(
+            LowRank(
+                torch.randn(3, columns, generator=generator), torch.randn(rows, 3, generator=generator), 0.05
+            ),
+            None,
+        )
+        for name, (rows, columns) in transformer.mounter.linears.items()
+    }
+    mount = transformer.mounter.mount([(transformer.mounter.on_device(Adapter(changes, "")), 1.0)])
+    assert mount is not None
+    return mount
+
+
+def with_mount(row: Row, mount: Mount | None) -> Row:
+    return replace(row, condition=replace(row.condition, mount=mount))
 
 
 def test_rows_are_like_alone_through_one_attention(model: AceStepTransformer1DModel) -> None:

@@ -2,9 +2,10 @@
 
 import pytest
 
+from deployments.generator.adapters.mounting import Mount
 from deployments.generator.scheduling import StepScheduler
 from deployments.generator.step_queue import StepQueue
-from tests.queued_songs import queue_of, sizes
+from tests.queued_songs import queue_of, queue_with_adapters, sizes
 from tests.recording_share import RecordingShare
 
 
@@ -49,6 +50,21 @@ def test_forwards_share_the_tokens_that_wait() -> None:
     batches = [scheduler.next_batch() for _ in range(3)]
     assert [batch and sizes(batch.queued) for batch in batches] == [[100, 100], [100, 100], None]
     assert [batch.token_slots for batch in batches if batch] == [500, 500]
+
+
+def test_songs_with_equal_adapters_share_a_forward_where_all_songs_step_at_once() -> None:
+    one, other = Mount((), {}), Mount((), {})
+    scheduler = scheduler_of(queue_with_adapters(one, other, one, other), tokens_per_forward=1000)
+    batches = [scheduler.next_batch() for _ in range(2)]
+    assert [{queued.job.mount for queued in batch.queued} for batch in batches if batch] == [{one}, {other}]
+
+
+def test_adapters_change_no_turns_where_some_songs_have_to_wait() -> None:
+    one, other = Mount((), {}), Mount((), {})
+    queue = queue_with_adapters(one, other, one, one)
+    batches = [scheduler_of(queue, tokens_per_forward=300).next_batch() for _ in range(2)]
+    found = [queued.job.mount for batch in batches if batch for queued in batch.queued]
+    assert found == [one, other]
 
 
 def test_songs_of_one_job_are_in_lockstep() -> None:
