@@ -180,6 +180,10 @@ DAMAGED: dict[str, tuple[Write, str]] = {
         _file(pair(key="base_model.model.lm_head")),
         "it changes the lm_head",
     ),
+    "a language model": (
+        _file(pair(key="base_model.model.model.layers.0.self_attn.q_proj")),
+        "it is for a language model",
+    ),
     "ACE-Step 1.0": (_file(pair(key="transformer_blocks.0.attn.to_q")), "ACE-Step 1.0"),
     "LoKr for a convolution": (
         _file({"lycoris_layers_0_mlp_up_proj.lokr_t2": torch.ones(1)}),

@@ -115,10 +115,12 @@ def generator_need(
     dtype: str,
     longest_seconds: float,
     remembered_tokens: int,
+    has_adapters: bool = False,
 ) -> Need:
     """The need of a replica that makes songs of up to `longest_seconds`.
 
-    Between steps it keeps keys and values of up to `remembered_tokens` tokens of texts.
+    Between steps it keeps keys and values of up to `remembered_tokens` tokens of texts, and adapters if the
+    server has any.
     """
     width = _BYTES[dtype]
     keys_values = 2 * shape.layers * shape.kv_heads * shape.head_dim * width
@@ -128,6 +130,8 @@ def generator_need(
         "texts": 2 * remembered_tokens * keys_values,
         "a step": largest_forward(shape, settings, longest_seconds) * step_bytes(shape, dtype),
     }
+    if has_adapters:
+        parts["adapters"] = settings.adapter_bytes
     return Need(parts | _process(settings.device, GENERATOR_PROCESS))
 
 

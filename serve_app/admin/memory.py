@@ -111,7 +111,9 @@ def replicas_of(application: dict[str, Any], settings: "Settings") -> list[Repli
             found.append(replica(deployment, language_model, need, shape))
         dtype = dtype_of(generator)
         for name, deployment in models.generator_deployments.items():
-            need = generator_need(generator_shape(models, name), generator, dtype, longest, text_tokens)
+            shape_of_dit = generator_shape(models, name)
+            has_adapters = bool(models.adapters)
+            need = generator_need(shape_of_dit, generator, dtype, longest, text_tokens, has_adapters)
             found.append(replica(deployment, generator, need))
         need = codec_need(codec_shape(models), codec, dtype_of(codec))
         found.append(replica("Codec", codec, need))

@@ -15,7 +15,7 @@ Linears = Mapping[str, tuple[int, int]]
 _TIME_CHANNELS = 256
 """Width of the sinusoids that the time embeddings of every published DiT begin with."""
 
-_PREFIXES = re.compile(r"(base_model\.model\.|diffusion_model\.|transformer\.|model\.|decoder\.)*")
+_PREFIXES = re.compile(r"(base_model\.model\.|diffusion_model\.|transformer\.|decoder\.)*")
 _UNDERSCORED_PREFIXES = re.compile(r"(lora_unet_|lycoris_|lora_|decoder_|transformer_)*")
 _FROM_DIFFUSERS = (
     ("to_q", "q_proj"),
@@ -37,6 +37,7 @@ _OTHER_PARTS = (
 _BELONGS_TO_ANOTHER_PART = re.compile(
     r"(?:base_model\.model\.|model\.|lora_|lycoris_)*(te\d?_|" + "|".join(_OTHER_PARTS) + r")(?=[._]|$)"
 )
+_LANGUAGE_MODEL = re.compile(r"(base_model\.model\.)?model\.layers\.")
 _FIRST_VERSION = re.compile(r"(^|\.|_)transformer_blocks[._]")
 
 
@@ -97,6 +98,11 @@ def linear_named(written: str) -> str | None:
     if _FIRST_VERSION.search(written):
         raise AdapterError(
             f"it is for ACE-Step 1.0 ({written}), another architecture than this server's ACE-Step 1.5"
+        )
+    if _LANGUAGE_MODEL.match(written):
+        raise AdapterError(
+            f"it is for a language model ({written}): only the DiT can have adapters, and a language model "
+            "that its adapter was merged into can be served as one more"
         )
     if other := _BELONGS_TO_ANOTHER_PART.match(written):
         raise AdapterError(
