@@ -12,6 +12,9 @@ from acestep_client.shell.outputs import format_of, save
 from acestep_client.shell.screen import out, print_json, say
 from acestep_client.shell.server import client_of
 
+SUCCESS = "successfully!"
+"""The end of the first sentence of a `status_message`; notes follow it."""
+
 
 def make(
     context: typer.Context,
@@ -144,8 +147,8 @@ def _finish(job: Job, output: str | None, detach: bool, timeout: float | None, a
         assert job.snapshot is not None
         print_json({**job.snapshot.model_dump(mode="json"), "files": [str(file) for file in files]})
         return
-    if result.status_message and "\n" in result.status_message:
-        say(result.status_message)
+    if notes := result.status_message.partition(SUCCESS)[2].strip():
+        say(f"note: {notes}")
     for file in files:
         out().print(str(file), markup=False)
 

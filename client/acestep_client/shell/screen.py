@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -16,12 +15,12 @@ from acestep_client.errors import AcestepError, InvalidRequestError
 from acestep_client.retrying import logger
 
 WIDE = 10_000
-"""Columns where standard output is no terminal, so that programs that read it find whole lines."""
+"""Columns of results. No id and no path is cut or broken, so that one can copy it and programs find it."""
 
 
 def out() -> Console:
     """Return the console of results."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+    return Console(highlight=False, width=WIDE)
 
 
 def err() -> Console:

@@ -105,6 +105,17 @@ def test_several_songs_have_names_of_their_own(
     assert [Path(name).read_bytes() for name in files] == [b"one", b"two"]
 
 
+def test_what_the_server_notes_about_a_song_is_told(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+    noted = {
+        **RESULT,
+        "audio_paths": [],
+        "status_message": "✅ Generation completed successfully! The field x had no effect. Nor had y.",
+    }
+    serve(SUBMITTED, {**SUCCEEDED, "result": noted})
+    assert main(["make", "a song"]) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == "note: The field x had no effect. Nor had y."
+
+
 def test_a_song_can_go_to_standard_output(serve: Serve, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     serve(SUBMITTED, ONE_SONG, file(b"ID3\x00song"))
     assert main(["make", "a song", "-o", "-"]) == 0
