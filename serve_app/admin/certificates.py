@@ -1,12 +1,14 @@
 """The command `make-certificate`, for trying signed C2PA manifests without a certificate authority."""
 
-import argparse
 import datetime
 import os
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from serve_app.admin.errors import CommandError
-from serve_app.admin.parser import Commands
+from serve_app.admin.parser import add_command
 
 CERTIFICATE, PRIVATE_KEY = "certificate.pem", "private_key.pem"
 """Names of the files that the command writes."""
@@ -14,28 +16,29 @@ _DAYS = 365
 _ORGANIZATION = "acestep-serve development"
 
 
-def add_commands(commands: Commands) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Add `make-certificate`."""
-    command = commands.add_parser(
+    add_command(
+        app,
         "make-certificate",
+        _make_certificate,
         help="make a development certificate for signed songs",
         description="Write a certificate, which an authority of its own has issued, and its private key into "
         "a folder, for provenance.certificate and provenance.private_key. Readers of C2PA find that nothing "
         "was changed in the songs, but do not trust the signer: for that, a certificate from the C2PA trust "
         "list is needed (docs/provenance.md).",
     )
-    command.add_argument(
-        "folder", type=Path, metavar="FOLDER", help="where to write them; it is made if needed"
-    )
-    command.add_argument("--name", default="acestep-serve", help="common name of the signer")
-    command.set_defaults(run=_make_certificate)
 
 
-def _make_certificate(options: argparse.Namespace) -> int:
-    folder: Path = options.folder
+def _make_certificate(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Where to write them; it is made if needed.")
+    ],
+    name: Annotated[str, typer.Option("--name", help="Common name of the signer.")] = "acestep-serve",
+) -> int:
     certificate, key = folder / CERTIFICATE, folder / PRIVATE_KEY
     try:
-        certificates, private_key = development_certificate(options.name)
+        certificates, private_key = development_certificate(name)
     except ImportError as error:
         raise CommandError("the extra `signing` is not installed") from error
     except ValueError as error:
