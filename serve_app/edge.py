@@ -6,14 +6,15 @@ environment has `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve_app.edge:middle
 """
 
 import asyncio
-import re
 
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.common.processor import collect_garbage_rarely
+from serve_app.api import request_ids
 from serve_app.api.errors import Problem
 from serve_app.api.intake.body import check_declared_text
 from serve_app.api.refusals import refusal
@@ -21,7 +22,6 @@ from serve_app.api.streams import FLOW_EXTENSION, SENT
 from serve_app.entrance import HOLD_SECONDS, STUCK_SECONDS, Entrance
 from serve_app.serve_errors import ServeErrors
 
-REQUEST_ID = "x-request-id"
 CONTROL_HEADERS = frozenset(
     {
         "x-request-disconnect-disabled",  # keeps a request running after its client has disconnected
@@ -38,8 +38,6 @@ SONGS = "/v1/audio"
 TOLD_BYTES = 512 << 10
 """Bytes sent after which the application is told."""
 
-_USUAL_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
-
 
 def middlewares() -> list[Middleware]:
     """The middlewares that Serve puts around its HTTP proxy."""
@@ -49,8 +47,8 @@ def middlewares() -> list[Middleware]:
 class Edge:
     """The middleware of one proxy.
 
-    It drops headers that control Serve, refuses text bodies that declare themselves too large, lets few
-    requests begin at a time, and tells the application how much of a song was sent.
+    It drops headers that control Serve, gives each request an id, refuses text bodies that declare themselves
+    too large, lets few requests begin at a time, and tells the application how much of a song was sent.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -63,6 +61,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         scope = {**scope, "headers": [header for header in scope["headers"] if not _is_order(*header)]}
+        send = _with_request_id(scope, send)
         if scope["path"].endswith(UNQUEUED):
             await self._app(scope, receive, send)
             return
@@ -150,6 +149,20 @@ class _SentBytes:
             self._receiving.cancel()
 
 
+def _with_request_id(scope: Scope, send: Send) -> Send:
+    """Give a request an id if it brought none, and return a `send` that tells it in each answer."""
+    headers = MutableHeaders(scope=scope)
+    request_id = headers.setdefault(request_ids.HEADER, request_ids.new_request_id())
+
+    async def sent(message: Message) -> None:
+        # Serve tells it in the answers that pass through it, and not in those that the edge gives.
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).setdefault(request_ids.HEADER, request_id)
+        await send(message)
+
+    return sent
+
+
 def _waits_on_purpose(scope: Scope) -> bool:
     """Whether the answer may begin late: a long poll waits for news, and a submit for its body."""
     return scope["method"] == "POST" or b"wait=" in scope.get("query_string", b"")
@@ -158,6 +171,6 @@ def _waits_on_purpose(scope: Scope) -> bool:
 def _is_order(name: bytes, value: bytes) -> bool:
     """Whether Serve would obey the header. Request ids count only where they could flood the log."""
     text = name.decode("latin-1").lower().replace("_", "-")
-    if text == REQUEST_ID:
-        return not _USUAL_REQUEST_ID.fullmatch(value)
+    if text == request_ids.HEADER:
+        return not request_ids.is_usual(value.decode("latin-1"))
     return text in CONTROL_HEADERS

@@ -459,7 +459,9 @@ class DurableTracker:
     # Periodic tasks
 
     def _start_background(self) -> None:
-        sender = WebhookSender(self._settings.webhooks, self.secret, time.time, self._observer)
+        sender = WebhookSender(
+            self._settings.webhooks, self.secret, time.time, self._observer, steady=time.monotonic
+        )
 
         async def clean() -> None:
             tracker, journal = await self._open()

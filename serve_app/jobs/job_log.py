@@ -2,6 +2,7 @@
 
 import logging
 import os
+from typing import Any
 
 from ray.serve._private.logging_utils import configure_component_logger
 from ray.serve.schema import LoggingConfig
@@ -32,9 +33,8 @@ class JobLog(JobObserver):
 
     def claimed(self, job: Job) -> None:
         """Log the attempt, and how long the job was queued."""
-        log_event(
-            "claimed", job.job_id, attempt=job.attempt, waited_seconds=_between(job.queued_at, job.claimed_at)
-        )
+        waited_seconds = _between(job.queued_at, job.claimed_at)
+        log_event("claimed", job.job_id, attempt=job.attempt, waited_seconds=waited_seconds, **_named(job))
 
     def run_ended(self, job: Job, outcome: Outcome, at: float) -> None:
         """Log attempts after which no `ended` follows."""
@@ -46,6 +46,7 @@ class JobLog(JobObserver):
                 attempt=job.attempt,
                 outcome=outcome,
                 seconds=_between(job.claimed_at, at),
+                **_named(job),
             )
 
     def ended(self, job: Job) -> None:
@@ -59,7 +60,12 @@ class JobLog(JobObserver):
             fields["audio_seconds"] = job.work.audio_seconds
             fields["real_time_factor"] = job.work.audio_seconds / max(fields["run_seconds"], 1e-3)
         level = logging.WARNING if job.state is JobState.FAILED else logging.INFO
-        log_event(job.state.value, job.job_id, level, **fields)
+        log_event(job.state.value, job.job_id, level, **fields, **_named(job))
+
+
+def _named(job: Job) -> dict[str, Any]:
+    """Return the id of the request that made a job, if it is known."""
+    return {} if job.request_id is None else {"request_id": job.request_id}
 
 
 def _between(started: float | None, ended: float | None) -> float:

@@ -60,6 +60,8 @@ class NewJob:
     idempotency: IdempotencyKey | None = None
     traceparent: str | None = None
     """W3C context of the span of its submit; None where the job is not traced."""
+    request_id: str | None = None
+    """`X-Request-ID` of its submit; None if that had none."""
 
 
 class Steps(NamedTuple):
@@ -153,6 +155,8 @@ class Job:
     """When it fails unless it has begun; None if it may wait, and once it has begun."""
     keep_until: float | None = None
     """When it is deleted by its own request (`keep_seconds`); None before its end, and if it did not ask."""
+    request_id: str | None = None
+    """`X-Request-ID` of its submit; None if unknown."""
     purged: bool = False
     """Whether its client has purged it: clients do not see it, and what is left of it is being deleted."""
 
@@ -170,6 +174,7 @@ class Job:
             uploaded_bytes=new.uploaded_bytes,
             idempotency=new.idempotency,
             traceparent=new.traceparent,
+            request_id=new.request_id,
             queued_at=created_at,
             submitted_at=submitted_at,
             start_by=None if within is None else created_at + within,

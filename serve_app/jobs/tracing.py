@@ -87,6 +87,8 @@ class JobSpans(JobObserver):
             "acestep.songs": len(job.spec.seeds),
             "acestep.audio_seconds": job.work.audio_seconds,
         }
+        if job.request_id is not None:
+            attributes["acestep.request_id"] = job.request_id
         error = job.state.value if job.error is not None else None
         self._spans.record(
             "job", _job_context(job), job.traceparent, job.created_at, job.finished_at, attributes, error

@@ -40,6 +40,7 @@ from serve_app.jobs.expiry import expires_at
 from serve_app.jobs.forecast.demand import Arrivals, demand
 from serve_app.jobs.forecast.eta import HISTORY_JOBS, SpeedHistory
 from serve_app.jobs.forecast.forecast import Forecast
+from serve_app.jobs.housekeeping.news import wants_news
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import (
     Accepted,
@@ -240,6 +241,10 @@ class JobTracker:
             job = self._book.unsettled(job_id) or job
         self.ended.schedule(self._book.save(job.purged_at(self._wall()), settled=job))
         return True
+
+    def with_news(self) -> list[Job]:
+        """Return the running jobs of which somebody is told before their end."""
+        return [job for job in self._book.running if wants_news(job)]
 
     def purged(self, job_id: str) -> Job | None:
         """Return what is left of the record of a purged job; None for other jobs, and once it is deleted."""

@@ -75,7 +75,9 @@ class Transitions:
         else:
             self._forecast.stopped(job, self._steady())
             self._observer.run_ended(job, outcome, now)
-        callback = Callback(due_at=now) if job.spec.request.callback_url else None
+        request = job.spec.request
+        is_told = request.callback_url is not None and "finished" in request.callback_events
+        callback = Callback(due_at=now) if is_told else None
         # Only a failed job can be requeued, so the others need not keep what their users asked for.
         spec = job.spec if state is JobState.FAILED else job.spec.without_content()
         changes |= {

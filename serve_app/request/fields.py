@@ -24,6 +24,8 @@ from pydantic_core import PydanticCustomError
 from configs.domain import LANGUAGES, MAX_BPM, MIN_BPM, TIME_SIGNATURES, TRACKS
 from deployments.common.messages import REPAINT_MODES, AdapterUse
 
+CALLBACK_EVENTS = ("started", "progress", "finished")
+"""What `callback_url` can be told of a job."""
 MAX_SEED = 2**32 - 1
 RANDOM_SEED = -1
 MAX_STEPS = 200
@@ -262,6 +264,15 @@ def _separated(value: Any) -> Any:
     return names
 
 
+def _callback_event(name: str) -> str:
+    event = name.strip().lower()
+    if event not in CALLBACK_EVENTS:
+        raise PydanticCustomError(
+            "callback_event", "Input should be one of {events}", {"events": ", ".join(CALLBACK_EVENTS)}
+        )
+    return event
+
+
 def _repaint_mode(name: str) -> str:
     if name not in REPAINT_MODES:
         raise PydanticCustomError(
@@ -336,6 +347,19 @@ Tracks = Annotated[
     tuple[Track, ...],
     BeforeValidator(_separated),
     AfterValidator(lambda tracks: tuple(dict.fromkeys(tracks))),
+]
+CallbackEvents = Annotated[
+    tuple[Annotated[Text, AfterValidator(_callback_event)], ...],
+    BeforeValidator(_separated),
+    AfterValidator(lambda events: tuple(dict.fromkeys(events))),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "array", "items": {"type": "string", "enum": list(CALLBACK_EVENTS)}},
+                {"type": "string", "examples": ["started,finished"]},
+            ]
+        }
+    ),
 ]
 Timesteps = Annotated[
     tuple[float, ...],

@@ -28,6 +28,7 @@ from serve_app.request.fields import (
     AudioCodeText,
     BatchSize,
     Bpm,
+    CallbackEvents,
     CallbackUrl,
     Duration,
     Flag,
@@ -444,6 +445,11 @@ class GenerateRequest(BaseModel):
     )
     callback_url: CallbackUrl | None = Field(
         None, description="An http(s) URL that receives the job, in the form of a poll, when it has ended."
+    )
+    callback_events: CallbackEvents = Field(
+        ("finished",),
+        description="What `callback_url` is told: started, progress (at most every five seconds), finished; "
+        "as an array or separated by commas.",
     )
     priority: Integer = Field(
         0,

@@ -115,6 +115,7 @@ class _RequestFields(TypedDict, total=False):
     fade_out_duration: float
     embed_request: bool
     callback_url: str | None
+    callback_events: tuple[str, ...]
     priority: int
     start_within_seconds: float | None
     keep_seconds: float | None

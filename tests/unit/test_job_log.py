@@ -139,3 +139,14 @@ def test_only_an_unexpected_failure_of_a_call_is_logged_with_a_traceback(
     assert says in text
     assert ("Traceback" in text) == isinstance(raised, ZeroDivisionError)
     assert "words of a user" not in text
+
+
+def test_the_lines_of_the_tracker_name_the_request_that_made_the_job(
+    records: list[logging.LogRecord],
+) -> None:
+    tracking = Logged()
+    tracking.submit(request_id="r-1")
+    tracking.run_next(1)
+    tracking.submit()
+    tracking.run_next(1)
+    assert [line["request_id"] for line in said(records, "request_id")] == ["r-1", "r-1", None, None]

@@ -26,6 +26,7 @@ UNDERSTAND_FIELDS = (
     *_SAMPLING,
     *_SEED,
     "callback_url",
+    "callback_events",
     "priority",
     "start_within_seconds",
     "keep_seconds",

@@ -26,7 +26,7 @@ ALIASES = {
     "time_signature": ("timesignature",),
     "audio_code_string": ("audio_codes",),
 }
-ARRAY_FIELDS = ("audio_code_string", "timesteps", "track_classes", "adapters")
+ARRAY_FIELDS = ("audio_code_string", "timesteps", "track_classes", "adapters", "callback_events")
 """Fields that may be arrays. For other fields the last value in a form counts."""
 NESTED = ("metas", "metadata", "user_metadata")
 """Names of objects that may contain the musical facts."""

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
+from fastapi import Request
+
 from configs.domain import code_count
 from configs.settings import Settings
 from deployments.common.job_log import log_event
 from deployments.common.tracing import SpanRecorder
+from serve_app.api import request_ids
 from serve_app.api.access.callers import Caller
 from serve_app.api.intake.body import Body
 from serve_app.api.intake.parsing import parse_request, uploaded_files
@@ -36,10 +39,21 @@ from serve_app.storage import BLOCK_BYTES, AudioStorage
 
 @dataclass(frozen=True)
 class Arrival:
-    """Arrival time of a request (epoch seconds), and its `traceparent` header."""
+    """When a request came, and how it is named by others."""
 
     at: float
+    """Epoch seconds."""
     traceparent: str | None
+    """The header of this name."""
+    request_id: str | None = None
+    """`X-Request-ID`, which Serve's proxy gives to each request that brings none."""
+
+    @classmethod
+    def of(cls, request: Request) -> "Arrival":
+        """The arrival of a request now."""
+        request_id = request.headers.get(request_ids.HEADER, "")
+        known = request_id if request_ids.is_usual(request_id) else None
+        return cls(time.time(), request.headers.get("traceparent"), known)
 
 
 class Submission:
@@ -147,6 +161,7 @@ class Submission:
             uploaded_bytes=uploaded_bytes,
             idempotency=idempotency,
             traceparent=submit_context(job_id, self._tracing),
+            request_id=arrival.request_id,
         )
         accepted = await self._enter_queue(new)
         self._tell(new, accepted, arrival)
@@ -189,7 +204,8 @@ class Submission:
         log_event("accepted", accepted.job_id, queue_position=accepted.queue_position)
         if accepted.job_id == new.job_id:  # otherwise its trace already has a submit span
             link = client_context(arrival.traceparent)
-            self._spans.record("submit", new.traceparent, None, arrival.at, time.time(), link=link)
+            named = {"acestep.request_id": new.request_id} if new.request_id else None
+            self._spans.record("submit", new.traceparent, None, arrival.at, time.time(), named, link=link)
 
     async def _delete_recordings(self, new: NewJob) -> None:
         if new.uploaded_bytes:

@@ -1,7 +1,6 @@
 """`/release_task`, `/query_result`, and the routes that end a task: `/cancel_task` and `/cleanup/{id}`."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,7 +36,7 @@ def tasks_router(
     async def release_task(
         request: Request, x_strict: Strict = False, idempotency_key: IdempotencyKeyHeader = None
     ) -> Response:
-        arrival = Arrival(time.time(), request.headers.get("traceparent"))
+        arrival = Arrival.of(request)
 
         async def admit(caller: Caller) -> None:
             await maker.admit(caller, idempotency_key)

@@ -1,6 +1,5 @@
 """`POST /v1/music/generate`."""
 
-import time
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -48,7 +47,7 @@ def generate_router(
         prefer: PreferHeader = None,
     ) -> SubmitResponse | JobResponse:
         """Queue a job; `GET /v1/jobs/{job_id}` shows its progress. With `Prefer: wait=N` wait for its end."""
-        arrival = Arrival(time.time(), request.headers.get("traceparent"))
+        arrival = Arrival.of(request)
         may_have_files = is_multipart(request)
         with waiting.slot(prefer, caller):
             with (uploads if may_have_files else texts).taken(caller.client.name):

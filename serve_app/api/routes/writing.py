@@ -1,6 +1,5 @@
 """`POST /v1/music/sample`, `/v1/music/format` and `/v1/music/understand`: the LM's work beside songs."""
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated
@@ -98,7 +97,7 @@ def writing_router(
         prefer: PreferHeader = None,
     ) -> SubmitResponse | JobResponse:
         """Queue a job that describes the recording `src_audio`: caption, lyrics, metadata and audio codes."""
-        arrival = Arrival(time.time(), request.headers.get("traceparent"))
+        arrival = Arrival.of(request)
         with waiting.slot(prefer, caller):
             with uploads.taken(caller.client.name):
                 if is_multipart(request):

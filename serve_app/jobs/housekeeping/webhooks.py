@@ -1,7 +1,8 @@
 """Delivers ends of jobs to `callback_url`: signed, with retries, and never to a private address.
 
 Signatures follow the Standard Webhooks specification (standardwebhooks.com): HMAC-SHA256 over
-"id.timestamp.body". The id is the job's and is the same in every try. An end is delivered at least once.
+"id.timestamp.body". The id is the same in every try; that of a job's end is the job's. An end is delivered at
+least once. What is told of a job that runs is decided in `news`, and may be lost.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ import httpx
 
 from configs.settings import WebhookSettings
 from deployments.common.job_log import about
+from serve_app.jobs.housekeeping.news import Message, News
 from serve_app.jobs.model import Callback, Job
 from serve_app.jobs.observer import JobObserver
 from serve_app.jobs.shown import JobResponse
@@ -34,6 +36,7 @@ MAX_DELIVERIES_PER_CLIENT = 8
 """Limits what a client can block whose receivers hang, on any number of hosts."""
 MAX_PAUSE_SECONDS = 3600.0
 PROXY_PASSWORD_VARIABLE = "ACESTEP_WEBHOOK_PROXY_PASSWORD"
+EVENT_HEADER = "webhook-event"
 SECRET_PREFIX = "whsec_"
 _HEADERS = {"Content-Type": "application/json", "User-Agent": "acestep-serve"}
 _UNOBSERVED = JobObserver()
@@ -68,6 +71,7 @@ class WebhookSender:
         clock: Callable[[], float],
         observer: JobObserver = _UNOBSERVED,
         verify: Any = True,
+        steady: Callable[[], float] | None = None,
     ) -> None:
         self._settings = settings
         self._secret = secret
@@ -81,21 +85,26 @@ class WebhookSender:
             limits=httpx.Limits(max_keepalive_connections=0),
             proxy=_proxy(settings.proxy),
         )
+        self._news = News(steady or clock)
         self._deliveries: dict[str, asyncio.Task[None]] = {}
+        """One for each job at a time, so that none overtakes another."""
         self._hosts: Counter[str] = Counter()
         self._clients: Counter[str] = Counter()
 
     def deliver_due(self, tracker: JobTracker) -> None:
         """Start deliveries that are due, within the limits; the tracker gets the outcome of each.
 
-        The next delivery is the one that has been due longest, of the client with the fewest under way.
+        The next delivery is the one that has been due longest, of the client with the fewest under way. Ends
+        of jobs come before news of jobs that run.
         """
-        due: defaultdict[str, deque[Job]] = defaultdict(deque)
-        for job in sorted(
+        due: defaultdict[str, deque[Message]] = defaultdict(deque)
+        ended = sorted(
             tracker.ended.callbacks_due(), key=lambda job: job.callback.due_at if job.callback else 0
-        ):
-            if job.job_id not in self._deliveries:
-                due[job.client].append(job)
+        )
+        ends = [Message(job, "finished", job.job_id) for job in ended]
+        for message in [*ends, *self._news.due(tracker.with_news())]:
+            if message.job.job_id not in self._deliveries:
+                due[message.job.client].append(message)
         turns = [(self._clients[client], client) for client in due]
         heapq.heapify(turns)
         while turns and len(self._deliveries) < MAX_DELIVERIES:
@@ -106,19 +115,19 @@ class WebhookSender:
                 self._start(chosen, tracker)
                 heapq.heappush(turns, (under_way + 1, client))
 
-    def _with_room(self, jobs: deque[Job]) -> Job | None:
-        """Remove and return the first job whose receiver may get another delivery, with all before it."""
-        while jobs:
-            job = jobs.popleft()
-            if self._hosts[_host(job)] < MAX_DELIVERIES_PER_HOST:
-                return job
+    def _with_room(self, messages: deque[Message]) -> Message | None:
+        """Remove and return the first one whose receiver may get another delivery, with all before it."""
+        while messages:
+            message = messages.popleft()
+            if self._hosts[_host(message.job)] < MAX_DELIVERIES_PER_HOST:
+                return message
         return None
 
-    def _start(self, job: Job, tracker: JobTracker) -> None:
-        host = _host(job)
+    def _start(self, message: Message, tracker: JobTracker) -> None:
+        host = _host(message.job)
         self._hosts[host] += 1
-        self._clients[job.client] += 1
-        self._deliveries[job.job_id] = asyncio.create_task(self._deliver(job, host, tracker))
+        self._clients[message.job.client] += 1
+        self._deliveries[message.job.job_id] = asyncio.create_task(self._make(message, host, tracker))
 
     async def wait(self) -> None:
         """Wait until all deliveries under way have ended."""
@@ -132,15 +141,37 @@ class WebhookSender:
         await asyncio.gather(*self._deliveries.values(), return_exceptions=True)
         await self._http.aclose()
 
-    async def _deliver(self, job: Job, host: str, tracker: JobTracker) -> None:
+    async def _tell(self, message: Message, tracker: JobTracker) -> None:
+        """Tell of a job that runs, once."""
+        problem = "an internal error"
         try:
-            problem, final = await self._try(job, tracker)
+            problem, _ = await self._try(message, tracker)
+        except Exception:
+            job_id = message.job.job_id
+            logger.exception("news of job %s could not be sent", job_id, extra=about(job_id))
+        self._observer.called_back("failed" if problem else "delivered")
+        self._news.sent(message, delivered=not problem)
+
+    async def _deliver(self, message: Message, tracker: JobTracker) -> None:
+        """Tell of the end of a job, once; the tracker notes whether that has to be tried again."""
+        job = message.job
+        try:
+            problem, final = await self._try(message, tracker)
             if not problem:
                 self._observer.called_back("delivered")
             tracker.ended.called_back(job.job_id, self._next(job, problem, final) if problem else None)
         except Exception:
             logger.exception("the callback of job %s could not be sent", job.job_id, extra=about(job.job_id))
             tracker.ended.called_back(job.job_id, self._next(job, "an internal error", False))
+
+    async def _make(self, message: Message, host: str, tracker: JobTracker) -> None:
+        """Make a delivery, which counts as under way meanwhile."""
+        job = message.job
+        try:
+            if message.event == "finished":
+                await self._deliver(message, tracker)
+            else:
+                await self._tell(message, tracker)
         finally:
             del self._deliveries[job.job_id]
             for counts, name in ((self._hosts, host), (self._clients, job.client)):
@@ -148,14 +179,18 @@ class WebhookSender:
                 if not counts[name]:
                     del counts[name]
 
-    async def _try(self, job: Job, tracker: JobTracker) -> tuple[str, bool]:
+    async def _try(self, message: Message, tracker: JobTracker) -> tuple[str, bool]:
         """Make one try; return (problem or "", whether further tries are useless)."""
+        job = message.job
         view = tracker.view_for_callback(job.job_id)
         if view is None:
             return "the job is not known any more", True
+        if message.event != "finished" and view.state.is_final:
+            return "", True  # Its end is told instead.
         body = JobResponse.of(view).model_dump_json().encode()
         secret = webhook_secret(await self._secret(), job.client)
-        headers = signed_headers(secret, job.job_id, int(self._clock()), body)
+        headers = signed_headers(secret, message.message_id, int(self._clock()), body)
+        headers[EVENT_HEADER] = message.event
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
                 status = await self._post(str(job.spec.request.callback_url), headers, body)

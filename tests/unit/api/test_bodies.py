@@ -141,11 +141,18 @@ ONE_OF_EACH: dict[str, Any] = {
     "fade_out_duration": 2.0,
     "embed_request": True,
     "callback_url": "https://example.com/hook",
+    "callback_events": ("started", "finished"),
     "priority": 0,
     "start_within_seconds": 60.0,
     "keep_seconds": 3600.0,
 }
-AS_SENT = {"seed": 0, "retake_seed": 4, "timesteps": "1,0.5", "track_classes": "drums,bass"}
+AS_SENT = {
+    "seed": 0,
+    "retake_seed": 4,
+    "timesteps": "1,0.5",
+    "track_classes": "drums,bass",
+    "callback_events": "started,finished",
+}
 """Texts and numbers that stand for several values."""
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import uuid
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -118,7 +119,8 @@ async def test_orders_to_serve_end_at_the_edge(name: bytes, value: bytes, kept: 
     seen: list[Any] = []
 
     async def serve(scope: Any, _receive: Any, _send: Any) -> None:
-        seen.append(scope["headers"])
+        made = [] if kept and name == b"x-request-id" else [b"x-request-id"]
+        seen.append([header for header in scope["headers"] if header[0] not in made])
 
     (middleware,) = middlewares()
     edge = middleware.cls(serve, *middleware.args, **middleware.kwargs)
@@ -148,3 +150,45 @@ async def test_a_text_that_says_it_is_too_large_does_not_get_to_serve(
     assert answer.status_code == status
     if status == 413:
         assert answer.json() == {"detail": f"The request body is larger than {MAX_TEXT_BYTES:,} bytes"}
+
+
+# Request ids
+
+
+async def asked(
+    app: Any, path: str = "/v1/jobs/x", **headers: str
+) -> tuple[Asking, list[tuple[bytes, bytes]]]:
+    """Ask through the edge; return the answer, and the headers that the application saw."""
+    seen: list[tuple[bytes, bytes]] = []
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        seen.extend(scope["headers"])
+        await app(scope, receive, send)
+
+    asking = Asking(Edge(inner), "POST" if "content_length" in headers else "GET", path, {
+        name.replace("_", "-"): value for name, value in headers.items()
+    })  # fmt: skip
+    asking.leave()
+    await asyncio.wait_for(asking.answered, SOON)
+    return asking, seen
+
+
+async def test_each_answer_has_the_id_of_its_request(app: Any) -> None:
+    asking, seen = await asked(app, x_request_id="mine-1")
+    assert asking.headers["x-request-id"] == "mine-1"
+    assert (b"x-request-id", b"mine-1") in seen
+
+
+@pytest.mark.parametrize("given", [None, "a b", "x" * 65, "ü"])
+async def test_a_request_without_a_usual_id_gets_one(app: Any, given: str | None) -> None:
+    asking, seen = await asked(app, **({} if given is None else {"x_request_id": given}))
+    told = asking.headers["x-request-id"]
+    assert uuid.UUID(told)
+    assert [value for name, value in seen if name == b"x-request-id"] == [told.encode()]
+
+
+async def test_what_the_edge_refuses_has_an_id_too(app: Any) -> None:
+    asking, _ = await asked(
+        app, "/v1/music/generate", content_length=str(MAX_TEXT_BYTES + 1), x_request_id="q"
+    )
+    assert (asking.status, asking.headers["x-request-id"]) == (413, "q")

@@ -76,3 +76,12 @@ async def test_a_client_cannot_have_itself_traced(
     await submit(service, settings, storage, spans, traceparent=CLIENT)
     assert spans.all == []
     assert service.jobs[0].traceparent is None
+
+
+async def test_the_record_and_the_span_of_the_submit_have_the_id_of_the_request(
+    http: httpx.AsyncClient, service: LocalJobService
+) -> None:
+    await http.post(GENERATE, json={}, headers={"X-Request-ID": "from-my-client:7"})
+    await http.post(GENERATE, json={}, headers={"X-Request-ID": "not usual"})
+    await http.post(GENERATE, json={})
+    assert [job.request_id for job in service.jobs] == ["from-my-client:7", None, None]

@@ -39,6 +39,7 @@ from serve_app.request.addresses import SPECIAL_IPV4, SPECIAL_IPV6, AddressRefus
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec
 from tests.job_records import WORK
+from tests.unit.api.test_jobs import RESULT
 
 SETTINGS = WebhookSettings(
     allow_private_addresses=True, max_attempts=3, first_retry_seconds=2, timeout_seconds=0.5
@@ -456,3 +457,116 @@ def test_nothing_is_public_that_python_knows_to_be_special(address: IPv4Address 
 )
 def test_addresses_that_are_public(address: str) -> None:
     assert public_address(ip_address(address)) == ip_address(address)
+
+
+# What is told of a job that runs
+
+
+def running_job(tracker: JobTracker, url: str, *events: str, job_id: str = "a-job") -> str:
+    """Let a job run whose client is told of these events; return the token of its lease."""
+    request = GenerateRequest(callback_url=url, callback_events=events)
+    tracker.submit(NewJob(job_id, JobSpec(request, seeds=(1,)), WORK, Client("anna")))
+    claim = tracker.claim(f"token of {job_id}")
+    assert claim is not None
+    return claim.token
+
+
+def told(receiver: Receiver) -> list[tuple[str, str, str, float]]:
+    """Return event, id, status and progress of each request, all of which are signed."""
+    found = []
+    for headers, body in receiver.requests:
+        job = Webhook(webhook_secret(STORE_SECRET, "anna")).verify(body.decode(), headers)
+        found.append((headers["webhook-event"], headers["webhook-id"], job["status"], job["progress"]))
+    return found
+
+
+async def test_a_receiver_is_told_of_start_progress_and_end(
+    tracker: JobTracker, sender_of: Sender, clock: Clock
+) -> None:
+    sender = sender_of(SETTINGS)
+    async with receiving("200 OK") as receiver:
+        token = running_job(tracker, receiver.url, "started", "progress", "finished")
+        await deliver(sender, tracker)
+        for progress in (0.1, 0.2, 0.3, 0.3):
+            tracker.heartbeat("a-job", token, "denoising", progress)
+            for _ in range(3):
+                clock.now += 2
+                await deliver(sender, tracker)
+        tracker.finish("a-job", token, {**RESULT}, (), 0)
+        await deliver(sender, tracker)
+        await deliver(sender, tracker)
+    assert told(receiver) == [
+        ("started", "a-job.started", "running", 0.0),
+        ("progress", "a-job.1.denoising.0.100", "running", 0.1),
+        ("progress", "a-job.1.denoising.0.200", "running", 0.2),
+        ("progress", "a-job.1.denoising.0.300", "running", 0.3),
+        ("finished", "a-job", "succeeded", 1.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ((), []),
+        (("finished",), ["finished"]),
+        (("started",), ["started"]),
+        (("progress",), ["progress"]),
+        (("progress", "finished"), ["progress", "finished"]),
+    ],
+)
+async def test_only_the_events_that_were_asked_for_are_told(
+    tracker: JobTracker, sender_of: Sender, clock: Clock, events: tuple[str, ...], expected: list[str]
+) -> None:
+    sender = sender_of(SETTINGS)
+    async with receiving("200 OK") as receiver:
+        token = running_job(tracker, receiver.url, *events)
+        tracker.heartbeat("a-job", token, "denoising", 0.5)
+        await deliver(sender, tracker)
+        clock.now += 60
+        await deliver(sender, tracker)
+        tracker.finish("a-job", token, {**RESULT}, (), 0)
+        await deliver(sender, tracker)
+    assert [event for event, *_ in told(receiver)] == expected
+
+
+async def test_a_start_is_told_again_until_it_arrives_and_progress_is_not(
+    tracker: JobTracker, sender_of: Sender, clock: Clock
+) -> None:
+    sender = sender_of(SETTINGS)
+    async with receiving("503 Busy", "200 OK", "503 Busy", "200 OK") as receiver:
+        token = running_job(tracker, receiver.url, "started", "progress")
+        for step in range(8):
+            tracker.heartbeat("a-job", token, "denoising", 0.1 * (step // 2))
+            await deliver(sender, tracker)
+            clock.now += 3
+    ids = [message_id for _, message_id, _, _ in told(receiver)]
+    assert ids == ["a-job.started", "a-job.started", "a-job.1.denoising.0.200", "a-job.1.denoising.0.300"]
+
+
+async def test_the_end_does_not_overtake_progress_that_is_on_its_way(
+    tracker: JobTracker, sender_of: Sender
+) -> None:
+    sender = sender_of(SETTINGS)
+    async with receiving("200 OK", delay=0.2) as receiver:
+        token = running_job(tracker, receiver.url, "progress", "finished")
+        sender.deliver_due(tracker)
+        tracker.finish("a-job", token, {**RESULT}, (), 0)
+        sender.deliver_due(tracker)
+        await sender.wait()
+        assert len(receiver.requests) <= 1
+        await deliver(sender, tracker)
+    assert [event for event, *_ in told(receiver)][-1] == "finished"
+
+
+async def test_a_purged_job_s_end_is_told_without_content(tracker: JobTracker, sender_of: Sender) -> None:
+    async with receiving("200 OK") as receiver:
+        token = running_job(tracker, receiver.url, "finished")
+        tracker.finish("a-job", token, {**RESULT}, (), 0)
+        assert tracker.purge("a-job", "anna")
+        await deliver(sender_of(SETTINGS), tracker)
+    ((headers, body),) = receiver.requests
+    job = json.loads(body)
+    assert (headers["webhook-id"], job["status"]) == ("a-job", "succeeded")
+    assert (job["result"], job["error"]) == (None, None)
+    tracker.ended.tidied("a-job")
+    assert [left.job_id for left in tracker.ended.purged()] == ["a-job"]

@@ -73,7 +73,7 @@ def chat_router(
     async def chat_completions(
         request: Request, x_strict: Strict = False, idempotency_key: IdempotencyKeyHeader = None
     ) -> Response:
-        arrival = Arrival(time.time(), request.headers.get("traceparent"))
+        arrival = Arrival.of(request)
 
         async def admit(caller: Caller) -> None:
             await maker.admit(caller, idempotency_key)

@@ -40,7 +40,7 @@ const ADVANCED = {
     ...["lm_temperature", "lm_cfg_scale", "lm_top_k", "lm_top_p", "lm_repetition_penalty"],
     ...["lm_negative_prompt", "lm_guide_metadata", "lm_backend", "audio_code_string"],
   ],
-  delivery: ["priority", "start_within_seconds", "keep_seconds", "callback_url"],
+  delivery: ["priority", "start_within_seconds", "keep_seconds", "callback_url", "callback_events"],
 };
 
 /** The advanced fields that a server has, by group: `[["music", ["shift", …]], …, ["other", […]]]`. */

@@ -340,6 +340,7 @@ const fields = {
   fade_out_duration: "Ausblenden",
   embed_request: "Anfrage in der Datei festhalten",
   callback_url: "Rückruf-URL",
+  callback_events: "Rückruf bei",
   priority: "Vorrang",
   start_within_seconds: "Beginn innerhalb von",
   keep_seconds: "Aufbewahren für",
@@ -448,6 +449,8 @@ const help = {
   embed_request:
     "An: Die Angaben in der Datei nennen auch die Kennung des Auftrags, die Beschreibung und den Liedtext. Aus: Gleiche Anfragen ergeben gleiche Dateien.",
   callback_url: "Eine Adresse (http oder https), die den Auftrag erhält, wenn er beendet ist.",
+  callback_events:
+    "Was die Adresse erfährt: started (begonnen), progress (Fortschritt, höchstens alle fünf Sekunden), finished (beendet); durch Kommas getrennt.",
   priority:
     "Aufträge mit höherem Vorrang sind zuerst an der Reihe. Über 0 nur mit einem Schlüssel, der das erlaubt.",
   start_within_seconds:

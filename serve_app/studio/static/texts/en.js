@@ -335,6 +335,7 @@ const fields = {
   fade_out_duration: "Fade out",
   embed_request: "Keep the request in the file",
   callback_url: "Callback URL",
+  callback_events: "Callback events",
   priority: "Priority",
   start_within_seconds: "Begin within",
   keep_seconds: "Keep for",

@@ -88,6 +88,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "fade_out_duration": ("2", 2.0),
     "embed_request": ("true", True),
     "callback_url": ("https://example.com/done", "https://example.com/done"),
+    "callback_events": ("started, progress", ("started", "progress")),
     "start_within_seconds": ("60", 60.0),
     "keep_seconds": ("3600", 3600.0),
 }
