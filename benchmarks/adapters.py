@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def _forwards(folder: Path, layers: int, width: int, seconds: float, repeats: in
         costs: dict[bool, Cost] = {}
         for _ in range(repeats + 1):  # the first of each prepares what later steps use again
             for has_adapters, of_forward in ((False, plain), (True, rows)):
-                cost, _ = measured(lambda of_forward=of_forward: transformer.velocities(of_forward))
+                cost, _ = measured(partial(transformer.velocities, of_forward))
                 costs[has_adapters] = costs.get(has_adapters, cost).best(cost)
         without, with_adapters = (costs[has].processor_seconds for has in (False, True))
         found.append(
@@ -93,7 +94,7 @@ def _loading(
         model = _model(layers, width)
     mounter = _CpuMounter(model, dit_config(layers, width))
     files = _written(folder / "loading", mounter, repeats)
-    loads = [measured(lambda file=file: _mounted(file, mounter))[0] for file in files]
+    loads = [measured(partial(_mounted, file, mounter))[0] for file in files]
     stepping = _model(forward_layers, width)
     transformer, rows = PackedTransformer(stepping), rows_of(stepping, [seconds])
     alone = _median_step(transformer, rows, repeats)

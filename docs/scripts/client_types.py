@@ -215,8 +215,9 @@ def modules() -> dict[Path, str]:
 
 def _formatted(text: str) -> str:
     ruff = Path(sys.executable).with_name("ruff")
-    command = [ruff, "format", "--config", ROOT / "pyproject.toml", "-"]
-    return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
+    command = [str(ruff), "format", "--config", str(ROOT / "pyproject.toml"), "-"]
+    formatted: str = subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
+    return formatted
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ class RowLengths:
         `delta` is the ΔW of `weight` W, both in float32; the change is that of `change_strength` times ΔW.
         """
         changed = weight + self.change_strength(strength) * delta
-        norms = torch.linalg.vector_norm(changed, dim=1)
+        norms: torch.Tensor = torch.linalg.vector_norm(changed, dim=1)
         if self.rule is Decomposition.PEFT:
             return self.lengths / norms
         return strength * (self.lengths / (norms + torch.finfo(torch.float32).eps) - 1) + 1
