@@ -1,5 +1,6 @@
 """Pytest plugin that starts the real application with `serve run` on tiny models, once for all tests."""
 
+import json
 import os
 import re
 import subprocess
@@ -17,9 +18,12 @@ import yaml
 
 from benchmarks.tiny_models import TINY_MODELS
 from configs.settings import PROJECT_ROOT
+from deployments.checkpoints.adapters.linears import decoder_linears
+from deployments.checkpoints.location import checkpoint_folder
 from serve_app.api.access.keys import digest_of, new_key
 from serve_app.local_server import local_server
 from serve_app.storage import SIGN_INS
+from tests.adapters import write_lora
 from tests.lanes import SERVERS, group_of
 from tests.object_store import ObjectStore
 from tests.ports import free_port
@@ -128,6 +132,15 @@ def tiny_config(port: int, folder: Path) -> dict[str, Any]:
     return config
 
 
+def tiny_adapters(folder: Path) -> Path:
+    """Write the adapters `folk` and `jazz` for the smallest DiT into a new folder, and return it."""
+    config = checkpoint_folder(TINY_MODELS, TINY_MODELS.dits[0]) / "config.json"
+    linears = decoder_linears(json.loads(config.read_text()))
+    for seed, name in enumerate(("folk", "jazz")):
+        write_lora(folder, name, seed, linears)
+    return folder
+
+
 _running = ExitStack()
 """Holds the shared servers."""
 
@@ -155,6 +168,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Client:
     (folder / "audio_in").mkdir()
     config = tiny_config(free_port(), folder)
     (application,) = config["applications"]
+    application["args"]["models"]["adapters"] = [str(tiny_adapters(folder / "adapters"))]
     application["logging_config"] = {"encoding": "JSON"}
     application["args"]["tracing"] = {"exporter": "file", "folder": str(folder / "traces")}
     running = _running.enter_context(local_server(config, folder / "serve.log"))

@@ -10,8 +10,8 @@ from tests.live_server import Client
 from tests.studio_page import PATIENCE_MS, Studio
 
 SENTENCE = "A slow waltz about the last tram home"
-NOT_SHOWN = {"sample_mode", "sample_query", "use_random_seed"}
-"""Fields that the mode, the sentence and the seed stand for."""
+NOT_SHOWN = {"sample_mode", "sample_query", "use_random_seed", "adapters"}
+"""Fields that the mode, the sentence and the seed stand for; and that with a control of its own below."""
 ONLY_WITH_A_SOURCE = {
     "src_audio_path",
     "reference_audio_path",
@@ -131,6 +131,23 @@ def test_a_song_from_one_sentence(studio: Studio, server: Client) -> None:
     job = server.wait(job_id)
     assert job["result"]["metas"]["caption"].endswith(", with a trumpet")
     assert job["result"]["duration"] == 5
+
+
+def test_adapters_are_chosen_with_their_strengths(studio: Studio, server: Client) -> None:
+    studio.create.get_by_role("radio", name="Custom").check(force=True)
+    adapters = studio.field("adapters")
+    choice = adapters.get_by_role("combobox", name="Adapters")
+    for name in ("folk", "jazz"):
+        choice.select_option(name)
+    expect(choice.locator("option")).to_have_count(1)
+    adapters.get_by_label("Strength of jazz").fill("-0.5")
+    adapters.get_by_role("button", name="Remove folk").click()
+    expect(choice.locator("option")).to_have_text(["Add an adapter …", "folk"])
+    studio.fill(caption="a song with an adapter", audio_duration="3", batch_size="1")
+    job = server.wait(studio.make())
+    assert studio.submitted[-1]["adapters"] == [{"name": "jazz", "scale": -0.5}]
+    (used,) = job["result"]["adapters"]
+    assert (used["name"], used["scale"]) == ("jazz", -0.5)
 
 
 def test_a_sentence_is_enough(studio: Studio, server: Client) -> None:

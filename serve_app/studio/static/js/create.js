@@ -1,6 +1,7 @@
 // <studio-create>: the form that makes songs. In simple mode the language model writes the song from one
 // sentence into the same fields, which are shown and can be changed before the song is made.
 
+import { Adapters } from "./adapters.js";
 import { ApiError, postJson } from "./api.js";
 import { el, newId, setText } from "./dom.js";
 import { Field } from "./field.js";
@@ -83,6 +84,7 @@ class Create extends HTMLElement {
     for (const recording of this.recordings) this.fields.set(recording.path.name, recording.path);
     this.fields.set("lyrics", this.lyrics.field);
     this.fields.set("seed", this.seed.field);
+    if (Adapters.areThere) this.fields.set("adapters", (this.adapters = new Adapters()));
   }
 
   #elements(...names) {
@@ -179,7 +181,9 @@ class Create extends HTMLElement {
     lm.hidden = server.models.lm_models.length < 2;
     this.choices = el("div", { class: "block pair" }, this.seed.element, model, lm);
     this.thinking = el("div", { class: "block" }, this.#elements("thinking"));
-    return el("div", {}, el("div", { class: "block pair" }, count, format), this.choices, this.thinking);
+    const adapters = this.adapters ? this.adapters.element : null;
+    const pair = el("div", { class: "block pair" }, count, format);
+    return el("div", {}, pair, this.choices, adapters, this.thinking);
   }
 
   #makeRecordings() {
@@ -223,7 +227,8 @@ class Create extends HTMLElement {
     const isSimple = this.#mode === "simple";
     const isWritten = this.hasAttribute("data-written");
     this.sentenceBlock.hidden = !isSimple;
-    for (const part of [this.words, this.facts, this.choices]) part.hidden = isSimple && !isWritten;
+    const ofTheSong = [this.words, this.facts, this.choices, this.adapters?.element];
+    for (const part of ofTheSong.filter(Boolean)) part.hidden = isSimple && !isWritten;
     for (const part of [this.thinking, this.recordingsBlock, this.advanced]) part.hidden = isSimple;
     setText(this.write, t(isWritten ? "create.writeAgain" : "create.write"));
     setText(this.make, t(isSimple && !isWritten ? "create.makeAtOnce" : "create.make"));
@@ -238,6 +243,7 @@ class Create extends HTMLElement {
     const steps = this.fields.get("inference_steps");
     const isOfTheLastModel = steps?.shown === this.suited.default_steps;
     if (model !== this.suited && isOfTheLastModel) steps.value = model.default_steps;
+    this.adapters?.follow(model.name);
     this.suited = model;
     const ignored = [
       ...(model.takes_guidance ? [] : GUIDANCE),
@@ -382,6 +388,7 @@ class Create extends HTMLElement {
       "batch_size",
       "model",
       "lm_model_path",
+      "adapters",
     ];
     const song = Object.fromEntries(names.map((name) => [name, values[name]]));
     return defined({ ...song, ...common, ...format });

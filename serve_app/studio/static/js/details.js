@@ -3,6 +3,7 @@
 
 import { el } from "./dom.js";
 import { clock, metre, moment, number } from "./format.js";
+import { writtenAdapters } from "./adapters.js";
 import { fieldLabel, languageName, t, valueLabel } from "./i18n.js";
 
 const LONG_TEXT = 600;
@@ -66,7 +67,8 @@ class Details extends HTMLElement {
 /** The fields of a request, by their labels. */
 function askedFor(request) {
   return Object.entries(request).map(([name, value]) => {
-    return [name === "sample_query" ? t("create.sentence") : fieldLabel(name), valueLabel(name, value)];
+    const label = name === "sample_query" ? t("create.sentence") : fieldLabel(name);
+    return [label, name === "adapters" ? writtenAdapters(value) : valueLabel(name, value)];
   });
 }
 

@@ -7,7 +7,7 @@ export const HANDLED = ["sample_mode", "sample_query", "use_random_seed"];
 /** Fields of the song and of its making, which always stand in the open. */
 export const OPEN = [
   ...["caption", "lyrics", "vocal_language", "audio_duration", "bpm", "key_scale", "time_signature"],
-  ...["batch_size", "seed", "audio_format", "model", "lm_model_path", "thinking"],
+  ...["batch_size", "seed", "audio_format", "model", "lm_model_path", "adapters", "thinking"],
 ];
 
 export const RECORDINGS = ["src_audio_path", "reference_audio_path"];

@@ -5,7 +5,7 @@ const LONG_TEXT = 1024;
 
 /**
  * Returns the fields by name. Each is `{name, kind, default, nullable, min, max, step, maxLength, options,
- * description}`, where `kind` is "flag", "choice", "choices", "number", "text" or "long text".
+ * items, description}`, where `kind` is "flag", "choice", "choices", "number", "text" or "long text".
  */
 export function readFields(openapi) {
   const operation = openapi.paths["/v1/music/generate"].post;
@@ -43,6 +43,7 @@ function fieldOf(name, property, openapi) {
     step: variant.type === "integer" ? 1 : "any",
     maxLength: variant.maxLength ?? null,
     options: isOpenFlag ? ["true", "false"] : (variant.enum ?? variant.items?.enum ?? null),
+    items: variant.items ?? null,
     description: property.description ?? "",
   };
 }

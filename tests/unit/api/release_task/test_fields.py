@@ -98,6 +98,7 @@ ELSEWHERE = {
     "task_type",
     "src_audio_path",
     "reference_audio_path",
+    "adapters",
     "allow_silent_source",
     "priority",
 }
