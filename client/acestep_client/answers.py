@@ -2,11 +2,11 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Answer(BaseModel):
-    """An answer. What a later server adds to it is kept, and what an earlier one does not know is None."""
+    """An answer. What a later server adds is kept; what an earlier one does not know is None or empty."""
 
     model_config = ConfigDict(extra="allow", frozen=True, defer_build=True)
 
@@ -45,7 +45,7 @@ class WrittenSong(Answer):
     """Genres, where the language model named any."""
     lm_model: str | None = None
     """5Hz LM that wrote any of it; None where none did."""
-    notes: list[str]
+    notes: list[str] = Field(default_factory=list)
     """Sentences about what the language model could not do."""
 
 
@@ -56,7 +56,7 @@ class JobResult(Answer):
     """URL of the first song on this server; None where the job makes no audio."""
     second_audio_path: str | None = None
     """URL of the second song; None with one song."""
-    audio_paths: list[str]
+    audio_paths: list[str] = Field(default_factory=list)
     """`/v1/audio/{job_id}/{i}.{ext}`, one per song of the batch."""
     generation_info: str
     """Steps, scale, seeds, models, effective values, seconds per stage."""
@@ -74,7 +74,7 @@ class JobResult(Answer):
     """Key that the music model was given."""
     timesignature: str | None = None
     """Time signature that the music model was given."""
-    metas: dict[str, Any]
+    metas: dict[str, Any] = Field(default_factory=dict)
     """The five values above; `caption`, `lyrics` and `language`, which the music model was given or which
     describe the source audio; `requested_caption`, `requested_lyrics` and `output` of the request.
     """
@@ -82,9 +82,9 @@ class JobResult(Answer):
     """5Hz LM that filled in metadata or wrote codes; None where none did."""
     dit_model: str | None = None
     """The music model; None where none was used."""
-    audio_codes: list[str | None]
+    audio_codes: list[str | None] = Field(default_factory=list)
     """Audio codes of each song; None where it has none."""
-    timings: dict[str, float]
+    timings: dict[str, float] = Field(default_factory=dict)
     """Seconds per stage."""
     sampling: str | None = None
     """The version of sampling that made the songs; None without songs, and in results of earlier releases."""
@@ -122,7 +122,7 @@ class JobSnapshot(Answer):
 class JobPage(Answer):
     """A page of the caller's jobs."""
 
-    jobs: list[JobSnapshot]
+    jobs: list[JobSnapshot] = Field(default_factory=list)
     """Newest first."""
     next_cursor: str | None = None
     """`cursor` of the next page; None on the last page."""
@@ -144,8 +144,8 @@ class ListedModel(Answer):
     name: str
     created: int
     """Epoch seconds of the start of the server."""
-    input_modalities: list[str]
-    output_modalities: list[str]
+    input_modalities: list[str] = Field(default_factory=list)
+    output_modalities: list[str] = Field(default_factory=list)
     context_length: int
     max_output_length: int
     """Longest song, seconds."""
@@ -158,7 +158,7 @@ class MusicModel(Answer):
 
     name: str
     is_default: bool
-    tasks: list[str]
+    tasks: list[str] = Field(default_factory=list)
     """Values of `task_type` that it can do."""
     takes_guidance: bool
     """Whether `guidance_scale` has an effect."""
@@ -177,9 +177,9 @@ class LanguageModel(Answer):
 
     name: str
     is_default: bool
-    backends: list[str]
+    backends: list[str] = Field(default_factory=list)
     """Values of `lm_backend` that this server runs."""
-    trained_tasks: list[str]
+    trained_tasks: list[str] = Field(default_factory=list)
     """What it was trained for beside metadata and codes: `inspire` (sample), `format`, `understand`
     (descriptions), `wording` (captions and languages with the metadata).
     """
@@ -190,15 +190,15 @@ class Models(Answer):
 
     object: str
     """Always `list`, which chat clients expect."""
-    data: list[ListedModel]
+    data: list[ListedModel] = Field(default_factory=list)
     """The music models once more, as chat clients list them."""
-    models: list[MusicModel]
+    models: list[MusicModel] = Field(default_factory=list)
     default_model: str
-    lm_models: list[LanguageModel]
+    lm_models: list[LanguageModel] = Field(default_factory=list)
     default_lm_model: str
-    audio_formats: dict[str, str]
+    audio_formats: dict[str, str] = Field(default_factory=dict)
     """Values of `audio_format`, and what they are."""
-    vocal_languages: list[str]
+    vocal_languages: list[str] = Field(default_factory=list)
     max_duration: float
     """Longest song or recording, seconds."""
     lm_max_duration: int
@@ -217,7 +217,7 @@ class Models(Answer):
 class StatsData(Answer):
     """The statistics under the names of the ACE-Step API."""
 
-    jobs: dict[str, int]
+    jobs: dict[str, int] = Field(default_factory=dict)
     """Jobs in all, queued, running, succeeded and failed."""
     queue_size: int
     """Jobs that wait."""
@@ -239,7 +239,7 @@ class Stats(Answer):
     extra: None = None
     """Always None."""
     data: StatsData
-    jobs: dict[str, int]
+    jobs: dict[str, int] = Field(default_factory=dict)
     """Jobs per status."""
     queue_length: int
     """Jobs that wait."""
@@ -247,9 +247,9 @@ class Stats(Answer):
     """Jobs that may wait; more are refused with 429."""
     avg_job_seconds: float
     """Mean seconds of recent jobs."""
-    stage_seconds: dict[str, float]
+    stage_seconds: dict[str, float] = Field(default_factory=dict)
     """Mean seconds per stage of recent jobs."""
-    replicas: dict[str, int]
+    replicas: dict[str, int] = Field(default_factory=dict)
     """Running replicas per deployment."""
     mode: str
     """Mode set by the operator: `open`, `draining` (takes no new jobs) or `paused` (begins no job)."""
@@ -262,7 +262,7 @@ class Condition(Answer):
     """Always `ready`."""
     mode: str
     """Mode set by the operator: `open`, `draining` (takes no new jobs) or `paused` (begins no job)."""
-    parts: dict[str, str]
+    parts: dict[str, str] = Field(default_factory=dict)
     """The job tracker and the deployments that a default request needs. `busy`: healthy, but too busy to
     answer now; `scaled to zero`, `starting`: jobs start it, and wait for it.
     """

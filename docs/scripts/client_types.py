@@ -57,8 +57,8 @@ Schema = Mapping[str, Any]
 FIELDS_HEAD = '''\
 """The fields of requests. This file is generated: python -m docs.scripts.client_types."""
 
-from collections.abc import Sequence
-from typing import Literal, TypedDict
+from collections.abc import {collections}
+from typing import {typing}
 
 from acestep_client.uploads import Upload
 '''
@@ -67,11 +67,11 @@ ANSWERS_HEAD = '''\
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Answer(BaseModel):
-    """An answer. What a later server adds to it is kept, and what an earlier one does not know is None."""
+    """An answer. What a later server adds is kept; what an earlier one does not know is None or empty."""
 
     model_config = ConfigDict(extra="allow", frozen=True, defer_build=True)
 '''
@@ -79,7 +79,7 @@ class Answer(BaseModel):
 
 def fields_module(api: Schema) -> str:
     """Return the text of `fields.py`."""
-    parts = [FIELDS_HEAD]
+    parts = []
     for name, (path, description) in REQUESTS.items():
         content = api["paths"][path]["post"]["requestBody"]["content"]
         schema = content.get("multipart/form-data", content["application/json"])["schema"]
@@ -88,7 +88,12 @@ def fields_module(api: Schema) -> str:
             lines.append(f"    {field}: {_request_type(field, described, api)}")
             lines += _docstring(described["description"] + _range(described))
         parts.append("\n".join(lines) + "\n")
-    return "\n\n".join(parts)
+    body = "\n\n".join(parts)
+    head = FIELDS_HEAD.format(
+        collections=", ".join(name for name in ("Mapping", "Sequence") if f"{name}[" in body),
+        typing=", ".join(name for name in ("Any", "Literal", "TypedDict") if re.search(rf"\b{name}\b", body)),
+    )
+    return f"{head}\n\n{body}"
 
 
 def answers_module(api: Schema) -> str:
@@ -106,8 +111,7 @@ def answers_module(api: Schema) -> str:
         lines = [f"class {NAMES.get(name, name)}(Answer):", f'    """{schema["description"]}"""', ""]
         for field, described in schema["properties"].items():
             kind = _answer_type(described, schemas)
-            default = " = None" if kind.endswith("None") else ""
-            lines.append(f"    {field}: {kind}{default}")
+            lines.append(f"    {field}: {kind}{_default(kind)}")
             if "description" in described:
                 lines += _docstring(described["description"])
         parts.append("\n".join(lines) + "\n")
@@ -182,6 +186,14 @@ def _answer_type(schema: Schema, schemas: Schema) -> str:
             values = schema.get("additionalProperties", True)
             return f"dict[str, {_answer_type(values, schemas) if isinstance(values, dict) else 'Any'}]"
     return _plain_type(schema, schemas, is_open=True)
+
+
+def _default(kind: str) -> str:
+    if kind.endswith("None"):
+        return " = None"
+    if kind.startswith("list["):
+        return " = Field(default_factory=list)"
+    return " = Field(default_factory=dict)" if kind.startswith("dict[") else ""
 
 
 def _choice(values: list[str]) -> str:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
 
 import acestep_client
-from acestep_client import Client
+from acestep_client import Client, later_answers
 from acestep_client.async_client import AsyncClient
 from acestep_client.fields import SongFields
 from configs.settings import PROJECT_ROOT
@@ -27,6 +28,36 @@ PROJECT = tomllib.loads((PROJECT_ROOT / "client" / "pyproject.toml").read_text()
 @pytest.mark.parametrize("file", sorted(client_types.modules()), ids=lambda file: file.name)
 def test_the_types_are_those_of_the_openapi_document(file: Path) -> None:
     assert file.read_text() == client_types.modules()[file], "run: python -m docs.scripts.client_types"
+
+
+def keys_of(schema: Any, definitions: dict[str, Any]) -> Any:
+    """The names of all properties, nested like the values that have them."""
+    if "$ref" in schema:
+        return keys_of(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    if "properties" in schema:
+        return {name: keys_of(part, definitions) for name, part in schema["properties"].items()}
+    parts = [*schema.get("anyOf", ()), schema.get("items"), schema.get("additionalProperties")]
+    return next(
+        (keys for part in parts if isinstance(part, dict) and (keys := keys_of(part, definitions))), None
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/v1/usage", later_answers.Usage),
+        ("/v1/music/batch", later_answers.SubmittedBatch),
+        ("/v1/batches/{batch_id}", later_answers.BatchSnapshot),
+    ],
+)
+def test_answers_that_are_written_by_hand_are_those_of_a_server_that_gives_them(
+    path: str, answer: type[BaseModel]
+) -> None:
+    api = reference.application().openapi()
+    own = answer.model_json_schema(by_alias=True)
+    if path in api["paths"]:
+        schemas = api["components"]["schemas"]
+        assert keys_of(own, own.get("$defs", {})) in [keys_of(schema, schemas) for schema in schemas.values()]
 
 
 def test_every_field_of_the_api_can_be_given_and_no_other() -> None:
