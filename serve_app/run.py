@@ -79,7 +79,7 @@ def _serve(server: LocalServer, once: bool) -> None:
     print(f"\nYour song: {song.resolve()}")
     if once:
         return
-    if httpx.head(f"{server.url}/").is_success:
+    if httpx.head(f"{server.url}/", timeout=90).is_success:
         print(STUDIO.format(url=server.url))
     print(NEXT_STEPS.format(acestep=_acestep(), url=server.url, log=LOG_FILE))
     try:

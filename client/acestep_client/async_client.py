@@ -7,7 +7,7 @@ from typing import Any, Self, Unpack
 
 import httpx
 
-from acestep_client import flows
+from acestep_client import bodies, flows
 from acestep_client.answers import Condition, JobStatus, Models, Stats, WrittenSong
 from acestep_client.async_driver import AsyncDriver
 from acestep_client.async_handles import AsyncBatch, AsyncJob
@@ -57,11 +57,11 @@ class AsyncClient:
         `fields` are those of the API; a `seed` switches `use_random_seed` off. The job is the same if it is
         submitted again with the same `idempotency_key`, which the client else invents.
         """
-        return await self._submitted(flows.GENERATE, flows.song(caption, fields), idempotency_key)
+        return await self._submitted(bodies.GENERATE, bodies.song(caption, fields), idempotency_key)
 
     async def cover(self, source: Upload, caption: str = "", /, **fields: Unpack[SongFields]) -> AsyncJob:
         """Submit a job that sings and plays a recording in another style."""
-        return await self._submitted(flows.GENERATE, flows.edit("cover", source, caption, fields))
+        return await self._submitted(bodies.GENERATE, bodies.edit("cover", source, caption, fields))
 
     async def repaint(
         self,
@@ -77,14 +77,14 @@ class AsyncClient:
 
         A negative start puts music in front, and an end beyond the recording adds to it; None is its end.
         """
-        window = flows.window(start, end)
+        window = bodies.window(start, end)
         return await self._submitted(
-            flows.GENERATE, flows.edit("repaint", source, caption, {**fields, **window})
+            bodies.GENERATE, bodies.edit("repaint", source, caption, {**fields, **window})
         )
 
     async def understand(self, source: Upload, /, **fields: Unpack[UnderstandFields]) -> AsyncJob:
         """Submit a job that describes a recording: caption, lyrics, metadata and audio codes."""
-        return await self._submitted(flows.UNDERSTAND, {**fields, "src_audio": source})
+        return await self._submitted(bodies.UNDERSTAND, {**fields, "src_audio": source})
 
     async def sample(self, query: str = "", /, **fields: Unpack[SampleFields]) -> WrittenSong:
         """Let the server write a song from one sentence, as text and at once."""

@@ -6,7 +6,7 @@ from typing import Any, Self, Unpack
 
 import httpx
 
-from acestep_client import flows
+from acestep_client import bodies, flows
 from acestep_client.answers import Condition, JobStatus, Models, Stats, WrittenSong
 from acestep_client.configuration import http_options
 from acestep_client.driver import Driver
@@ -57,11 +57,11 @@ class Client:
         `fields` are those of the API; a `seed` switches `use_random_seed` off. The job is the same if it is
         submitted again with the same `idempotency_key`, which the client else invents.
         """
-        return self._submitted(flows.GENERATE, flows.song(caption, fields), idempotency_key)
+        return self._submitted(bodies.GENERATE, bodies.song(caption, fields), idempotency_key)
 
     def cover(self, source: Upload, caption: str = "", /, **fields: Unpack[SongFields]) -> Job:
         """Submit a job that sings and plays a recording in another style."""
-        return self._submitted(flows.GENERATE, flows.edit("cover", source, caption, fields))
+        return self._submitted(bodies.GENERATE, bodies.edit("cover", source, caption, fields))
 
     def repaint(
         self,
@@ -77,12 +77,12 @@ class Client:
 
         A negative start puts music in front, and an end beyond the recording adds to it; None is its end.
         """
-        window = flows.window(start, end)
-        return self._submitted(flows.GENERATE, flows.edit("repaint", source, caption, {**fields, **window}))
+        window = bodies.window(start, end)
+        return self._submitted(bodies.GENERATE, bodies.edit("repaint", source, caption, {**fields, **window}))
 
     def understand(self, source: Upload, /, **fields: Unpack[UnderstandFields]) -> Job:
         """Submit a job that describes a recording: caption, lyrics, metadata and audio codes."""
-        return self._submitted(flows.UNDERSTAND, {**fields, "src_audio": source})
+        return self._submitted(bodies.UNDERSTAND, {**fields, "src_audio": source})
 
     def sample(self, query: str = "", /, **fields: Unpack[SampleFields]) -> WrittenSong:
         """Let the server write a song from one sentence, as text and at once."""

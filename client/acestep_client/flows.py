@@ -4,7 +4,6 @@ All of them raise `AcestepError`: what the server refuses at once, and what pass
 tried as long as the rules allow.
 """
 
-import json
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -26,6 +25,7 @@ from acestep_client.answers import (
     Submitted,
     WrittenSong,
 )
+from acestep_client.bodies import FORMAT, SAMPLE, STRICT, request_for, with_counting_seed
 from acestep_client.effects import READ_SECONDS, Emit, Flow, Next, Open, Request, Send, Sleep, Stream, Tell
 from acestep_client.errors import (
     AcestepError,
@@ -38,13 +38,7 @@ from acestep_client.errors import (
 )
 from acestep_client.later_answers import BatchSnapshot, Purged, SubmittedBatch, Usage
 from acestep_client.retrying import Retries
-from acestep_client.uploads import Recording, Upload, path_on_server
 
-GENERATE, UNDERSTAND = "/v1/music/generate", "/v1/music/understand"
-SAMPLE, FORMAT = "/v1/music/sample", "/v1/music/format"
-STRICT = {"X-Strict": "1"}
-"""The server refuses fields that it does not know. Else a misspelt one would be ignored."""
-RECORDINGS = ("src_audio", "reference_audio")
 QUIET_WAIT_SECONDS = 30.0
 """Seconds that a poll waits for a change where nobody wants to see the progress."""
 PROGRESS_WAIT_SECONDS = 1.0
@@ -65,35 +59,20 @@ def submitted(
 ) -> Flow[Submitted]:
     """Submit a job, and the same job again if the answer is lost: the idempotency key tells the server."""
     key = idempotency_key or uuid.uuid4().hex
-    request = _request_for(path, fields, {**STRICT, "Idempotency-Key": key})
+    request = request_for(path, fields, {**STRICT, "Idempotency-Key": key})
     return (yield from _asked(retries, request, Submitted))
-
-
-def song(caption: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a request for a song of this caption."""
-    return {**fields, "caption": caption} if caption else dict(fields)
-
-
-def edit(task: str, source: Upload, caption: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a request for a song that is made of another one."""
-    return {**song(caption, fields), "task_type": task, "src_audio": source}
-
-
-def window(start: float, end: float | None) -> dict[str, Any]:
-    """Return the fields for the part of a recording that a repaint renews, in seconds."""
-    return {"repainting_start": start, "repainting_end": end}
 
 
 def sampled(retries: Retries, query: str, fields: Mapping[str, Any]) -> Flow[WrittenSong]:
     """Let the server write a song from one sentence."""
     values = {**fields, "query": query}
-    return (yield from _asked(retries, _request_for(SAMPLE, values, STRICT), WrittenSong))
+    return (yield from _asked(retries, request_for(SAMPLE, values, STRICT), WrittenSong))
 
 
 def formatted(retries: Retries, caption: str, lyrics: str, fields: Mapping[str, Any]) -> Flow[WrittenSong]:
     """Let the server rewrite a caption and lyrics."""
     values = {**fields, "caption": caption, "lyrics": lyrics}
-    return (yield from _asked(retries, _request_for(FORMAT, values, STRICT), WrittenSong))
+    return (yield from _asked(retries, request_for(FORMAT, values, STRICT), WrittenSong))
 
 
 def snapshot(retries: Retries, job_id: str, wait: float = 0.0) -> Flow[JobSnapshot]:
@@ -198,7 +177,7 @@ def submitted_batch(
     idempotency_key: str | None,
 ) -> Flow[SubmittedBatch]:
     """Submit all jobs or none."""
-    body: dict[str, Any] = {"requests": [_repeatable(fields) for fields in requests]}
+    body: dict[str, Any] = {"requests": [with_counting_seed(fields) for fields in requests]}
     if callback_url is not None:
         body["callback_url"] = callback_url
     headers = {**STRICT, "Idempotency-Key": idempotency_key or uuid.uuid4().hex}
@@ -347,37 +326,3 @@ def _job(job_id: str) -> str:
 
 def _batch(batch_id: str) -> str:
     return f"/v1/batches/{quote(batch_id, safe='')}"
-
-
-def _request_for(path: str, fields: Mapping[str, Any], headers: Mapping[str, str]) -> Request:
-    """The request with these fields: JSON, or multipart where a recording must be sent.
-
-    Raises TypeError and OSError for what is no recording.
-    """
-    values = _repeatable(fields)
-    files: dict[str, Recording] = {}
-    for name in RECORDINGS:
-        upload = values.pop(name, None)
-        if upload is None:
-            continue
-        on_server = path_on_server(upload)
-        if on_server is None:
-            files[name] = Recording(upload)
-        else:
-            values[f"{name}_path"] = on_server
-    if not files:
-        return Request("POST", path, headers=headers, body=values)
-    form = {name: _in_form(value) for name, value in values.items() if value is not None}
-    return Request("POST", path, headers=headers, form=form, files=files)
-
-
-def _repeatable(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields, in which a seed counts even if nobody said that it is not random."""
-    values = dict(fields)
-    if values.get("seed") not in (None, -1, "-1"):
-        values.setdefault("use_random_seed", False)
-    return values
-
-
-def _in_form(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
