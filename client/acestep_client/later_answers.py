@@ -13,11 +13,18 @@ class EngineSeconds(Answer):
     codec: float
 
 
+class EndedJobs(Answer):
+    """Jobs by the status in which they ended."""
+
+    succeeded: int
+    failed: int
+    cancelled: int
+
+
 class Used(Answer):
     """What was used in a time."""
 
-    jobs: dict[str, int]
-    """Jobs by the status in which they ended."""
+    jobs: EndedJobs
     audio_seconds: float
     """Seconds of the songs that were made."""
     codes: int
@@ -69,6 +76,13 @@ class BatchJob(Answer):
     status: JobStatus
 
 
+class BatchCounts(EndedJobs):
+    """Jobs by their status."""
+
+    queued: int
+    running: int
+
+
 class BatchSnapshot(Answer):
     """A batch as it stands."""
 
@@ -77,8 +91,8 @@ class BatchSnapshot(Answer):
     """Whether all of its jobs have ended."""
     deleted: int
     """Jobs that have expired or were purged."""
-    counts: dict[str, int]
-    """The other jobs by status."""
+    counts: BatchCounts
+    """The other jobs."""
     jobs: list[BatchJob]
     """In the order of the requests."""
 

@@ -188,7 +188,9 @@ def usage(
         (
             (
                 name,
-                *(part.jobs.get(status, 0) for status in ("succeeded", "failed", "cancelled")),
+                part.jobs.succeeded,
+                part.jobs.failed,
+                part.jobs.cancelled,
                 f"{part.audio_seconds:.1f}",
                 part.codes,
                 f"{part.engine_seconds.language_model:.1f}",
