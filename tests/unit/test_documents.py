@@ -16,7 +16,7 @@ PAGES = sorted(DOCS.rglob("*.md")) + [
     PROJECT_ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 ]
 MAX_LINE = 110
-CODE = ("benchmarks", "configs", "deployments", "serve_app", "tests", "training")
+CODE = ("benchmarks", "client", "configs", "deployments", "serve_app", "tests", "training")
 PATH = re.compile(rf"`((?:{'|'.join(CODE)}|docker|docs)/[\w./-]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FRAME_BYTES = 64 * 4
