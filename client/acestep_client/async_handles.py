@@ -88,8 +88,11 @@ class AsyncJob(AnyJob):
         return await self._driver.run(flows.purged, self.id)
 
     async def save(self, folder: str | Path = ".") -> list[Path]:
-        """Write all songs into a folder and return their paths. A job that has not ended is waited for."""
-        if not self.has_ended or self.snapshot is None:
+        """Write all songs into a folder and return their paths. A job that has not ended is waited for.
+
+        Raises JobFailedError, JobCancelledError and OSError, too.
+        """
+        if self.result is None:
             await self.wait()
         return [await song.save(Path(folder) / song.name) for song in self.songs]
 

@@ -82,8 +82,11 @@ class Job(AnyJob):
         return self._driver.run(flows.purged, self.id)
 
     def save(self, folder: str | Path = ".") -> list[Path]:
-        """Write all songs into a folder and return their paths. A job that has not ended is waited for."""
-        if not self.has_ended or self.snapshot is None:
+        """Write all songs into a folder and return their paths. A job that has not ended is waited for.
+
+        Raises JobFailedError, JobCancelledError and OSError, too.
+        """
+        if self.result is None:
             self.wait()
         return [song.save(Path(folder) / song.name) for song in self.songs]
 

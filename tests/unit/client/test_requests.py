@@ -283,6 +283,10 @@ async def test_a_job_that_does_not_succeed_is_an_error_with_the_job(connect: Con
     assert told.value.snapshot.stage == "denoising"
     with pytest.raises(JobCancelledError, match="job-1 was cancelled"):
         await done(connect(Answers(CANCELLED)).job("job-1").wait())
+    failed = connect(Answers(FAILED, FAILED)).job("job-1")
+    await done(failed.refresh())
+    with pytest.raises(JobFailedError):
+        await done(failed.save())
 
 
 async def test_a_wait_that_takes_too_long_ends_and_the_job_goes_on(connect: Connect, clock: Clock) -> None:
