@@ -13,8 +13,8 @@ FailureKind = Literal["request", "timeout", "unavailable", "internal", "lost"]
 """Why an attempt failed. `request`: the request cannot be fulfilled. `timeout`: it took too long.
 `unavailable`: a part of the server could not be reached. `internal`: an error in the server itself.
 `lost`: its lease expired because its runner was no longer heard of."""
-Limit = Literal["queue_limit", "client_jobs", "client_rate", "client_bytes"]
-"""The setting of the section `jobs` because of which a submit was refused."""
+Limit = Literal["queue_limit", "client_jobs", "client_rate", "client_bytes", "client_budget"]
+"""The setting of the section `jobs` because of which a submit was refused; `client_budget`: of its key."""
 Delivery = Literal["delivered", "failed", "given_up"]
 """How one delivery of a callback ended. `given_up` is a failure after which no other delivery follows."""
 

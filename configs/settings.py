@@ -427,6 +427,7 @@ class StorageSettings(_Section):
     record_seconds: float = Field(
         7 * 24 * 3600.0, gt=0, description="Seconds after a job's end for which it can be polled."
     )
+    usage_days: int = Field(400, ge=1, description="Days for which the figures of `GET /v1/usage` are kept.")
     client_cancelled: int = Field(
         1000,
         ge=1,

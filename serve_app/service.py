@@ -16,6 +16,7 @@ from serve_app.jobs.housekeeping.identity import new_job_id, store_name
 from serve_app.jobs.loaded_adapters import LoadedAdapters
 from serve_app.jobs.model import Accepted, JobState, JobView, NewJob, TrackerStats
 from serve_app.jobs.tracker_api import TrackerApi
+from serve_app.jobs.usage import ClientUsage
 from serve_app.readiness import Overviews, running_replicas, unanswered, unasked
 from serve_app.request.draft import Draft
 from serve_app.request.planning import language_model, lyrics_for_models, unconditional_text
@@ -87,6 +88,9 @@ class RayJobService:
 
     async def wait_end(self, job_id: str, timeout: float) -> JobView | None:
         return await _unwrapped(self._tracker.wait_end(job_id, timeout))
+
+    async def usage(self, client: str, first: str, last: str) -> ClientUsage:
+        return await _unwrapped(self._tracker.usage(client, first, last))
 
     async def stats(self) -> TrackerStats:
         return await _unwrapped(self._tracker.stats())

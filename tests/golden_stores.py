@@ -22,6 +22,7 @@ from deployments.common.messages import Metadata
 from serve_app.jobs.model import Callback, Checkpoint, IdempotencyKey, Job, JobState, Place
 from serve_app.jobs.storing.redis_store import RedisJobStore
 from serve_app.jobs.storing.sqlite_store import SqliteJobStore
+from serve_app.jobs.usage import Counted, Usage
 from serve_app.request.repainting import RepaintSpan
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.song_plan import SongPlan
@@ -34,6 +35,8 @@ LAYOUTS = ("layout_1b", "layout_1c", "layout_2", "layout_2b", "layout_2c", "layo
 """Names of the files with the jobs below; the newest is last."""
 BEFORE_SAMPLING = LAYOUTS[: LAYOUTS.index("layout_2c")]
 """Names of the files whose requests name no version of sampling."""
+BEFORE_USAGE = LAYOUTS[: LAYOUTS.index("layout_2d")]
+"""Names of the files without deadlines, request ids and shares in the usage."""
 BEFORE_MODELS = "layout_1b"
 """Name of the files whose jobs name no DiT and whose work is not divided between checkpoints."""
 
@@ -62,7 +65,10 @@ def golden_jobs() -> dict[str, Job]:
         timesteps=[0.97, 0.5, 0],
         track_classes="drums|bass",
         callback_url="https://example.org/done",
+        callback_events=("started", "finished"),
         priority=3,
+        start_within_seconds=60.0,
+        keep_seconds=3600.0,
     )
     plan = SongPlan(
         Task.REPAINT, Metadata(120, "C Major", "4/4"), (20.5, 20.5), RepaintSpan(0.0, 1.5, 1.5, 0.0), True
@@ -101,6 +107,8 @@ def golden_jobs() -> dict[str, Job]:
         queued_at=1_700_000_000.5,
         claimed_at=1_700_000_001.75,
         submitted_at=1_700_000_000.0,
+        start_by=1_700_000_060.25,
+        request_id="request-1",
     )
     succeeded = Job(
         "8c1f0000-0000-4000-8000-000000000012",
@@ -120,6 +128,8 @@ def golden_jobs() -> dict[str, Job]:
         file_bytes=9000,
         callback=Callback(1_700_000_011.0, attempts=1),
         submitted_at=1_700_000_002.0,
+        keep_until=1_700_003_609.0,
+        counted=Counted("2023-11-14", Usage(1, 0, 0, 20_000, 50, 10, 2_500, 20)),
     )
     return {job.job_id: job for job in (running, succeeded)}
 
@@ -129,12 +139,21 @@ def jobs_of(layout: str) -> dict[str, Job]:
     jobs = golden_jobs()
     if layout in BEFORE_SAMPLING:
         jobs = {job_id: job.with_(spec=_sampled_earlier(job.spec)) for job_id, job in jobs.items()}
+    if layout in BEFORE_USAGE:
+        jobs = {job_id: _without_usage(job) for job_id, job in jobs.items()}
     if layout == BEFORE_MODELS:
         jobs = {
             job_id: job.with_(spec=replace(job.spec, dit=None), work=replace(job.work, models={}))
             for job_id, job in jobs.items()
         }
     return jobs
+
+
+def _without_usage(job: Job) -> Job:
+    fields = ("callback_events", "start_within_seconds", "keep_seconds")
+    defaults = {name: GenerateRequest.model_fields[name].default for name in fields}
+    spec = replace(job.spec, request=job.spec.request.model_copy(update=defaults))
+    return job.with_(spec=spec, start_by=None, request_id=None, keep_until=None, counted=None)
 
 
 def _sampled_earlier(spec: JobSpec) -> JobSpec:

@@ -13,6 +13,7 @@ from deployments.common.messages import STAGES, Metadata
 from serve_app.jobs.forecast.demand import work_to_do
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Checkpoint, Job, JobState, JobView, NewJob
+from serve_app.jobs.usage import Usage
 from serve_app.request.schemas import MAX_START_SECONDS
 from serve_app.request.song_plan import SongPlan
 from serve_app.request.work import Work
@@ -61,6 +62,10 @@ class ModelledTracker(RuleBasedStateMachine):
         self.tokens: list[tuple[str, str]] = []
         """Every lease that ever existed, as (job id, token)."""
         self.mode = Mode.OPEN
+        self.seen: dict[str, JobState] = {}
+        """The state of each job after the last step."""
+        self.ends: Counter[JobState] = Counter()
+        """Ends of jobs, less those that a requeue took back."""
         steady = Clock()
         steady.now = 1000.0
         self.tracking = Tracking(
@@ -87,7 +92,9 @@ class ModelledTracker(RuleBasedStateMachine):
             self.demanded += WORK
             job = self.tracking.run_next(1.0 + seconds)
             self.tracking.tracker.ended.tidied(job)
+            self.tracking.flush()
             self.tracking.tracker.ended.records_expired([self.record(job)])
+        self.ends[JobState.SUCCEEDED] += finished
 
     # Helpers
 
@@ -192,6 +199,24 @@ class ModelledTracker(RuleBasedStateMachine):
                 assert view.eta_seconds is not None
                 assert math.isfinite(view.eta_seconds)
                 assert view.eta_seconds >= 0
+
+    @invariant()
+    def ends_are_noted(self) -> None:
+        """Note what has ended in this step, for `every_end_was_counted_once`."""
+        for job_id, job in (self.jobs | self.purged).items():
+            before = self.seen.get(job_id, JobState.QUEUED)
+            if before.is_final and before is not job.state:
+                self.ends[before] -= 1
+            if job.state.is_final and before is not job.state:
+                self.ends[job.state] += 1
+            self.seen[job_id] = job.state
+
+    def every_end_was_counted_once(self) -> None:
+        """Compare the usage in the store with all ends so far, when everything is written."""
+        used = Usage.total(self.tracking.store.usage(None, "0000", "9999-99").values())
+        told = (used.succeeded, used.failed, used.cancelled)
+        states = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+        assert told == tuple(self.ends[state] for state in states)
 
     @invariant()
     def progress_never_falls(self) -> None:

@@ -19,6 +19,9 @@ from configs.domain import NEWEST_SAMPLING
 from configs.settings import ApiSettings, Settings
 from serve_app.api.app import create_app
 from serve_app.api.responses import (
+    Budget,
+    EndedJobs,
+    EngineSeconds,
     HealthData,
     HealthResponse,
     JobsResponse,
@@ -27,6 +30,9 @@ from serve_app.api.responses import (
     StatsData,
     StatsResponse,
     SubmitResponse,
+    UsageOfDay,
+    UsageResponse,
+    UsedAmounts,
     WrittenSongResponse,
 )
 from serve_app.api.service import JobService, Readiness
@@ -180,6 +186,7 @@ def examples(models: ModelsResponse) -> dict[str, Example]:
                 mode=Mode.OPEN,
             ),
         ),
+        "GET /v1/usage": ('curl -s "$SERVER/v1/usage?from=2026-01-01&to=2026-01-31"', _usage()),
         "GET /health": ("curl -s $SERVER/health", _healthy(models)),
         "GET /ready": (
             "curl -s $SERVER/ready",
@@ -191,6 +198,24 @@ def examples(models: ModelsResponse) -> dict[str, Example]:
             ),
         ),
     }
+
+
+def _usage() -> UsageResponse:
+    amounts = {
+        "jobs": EndedJobs(succeeded=3, failed=0, cancelled=1),
+        "audio_seconds": 61.5,
+        "codes": 300,
+        "engine_seconds": EngineSeconds(language_model=4.1, generator=3.2, codec=2.75),
+    }
+    return UsageResponse.model_validate(
+        {
+            "from": "2026-01-01",
+            "to": "2026-01-31",
+            "days": [UsageOfDay.model_validate({"day": "2026-01-01", **amounts})],
+            "total": UsedAmounts.model_validate(amounts),
+            "budget": Budget(audio_seconds_per_day=3600.0, left=3538.5, resets_at=1767312000.0),
+        }
+    )
 
 
 def _healthy(models: ModelsResponse) -> HealthResponse:
@@ -262,7 +287,7 @@ def _operation(call: str, operation: dict[str, Any], example: Example, schemas: 
     parts.append(_table(("status", "when", "body"), answers))
     parts.append(f"```bash\n{request}\n```\n")
     if isinstance(answer, BaseModel):
-        text = json.dumps(answer.model_dump(mode="json"), indent=2, ensure_ascii=False)
+        text = json.dumps(answer.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False)
         parts.append(f"```json\n{text}\n```\n")
     elif answer:
         parts.append(f"```\n{answer}```\n")

@@ -31,6 +31,7 @@ from serve_app.api.routes.events import events_router
 from serve_app.api.routes.generate import generate_router
 from serve_app.api.routes.jobs import jobs_router
 from serve_app.api.routes.server import health_router, ready_router, server_router
+from serve_app.api.routes.usage import usage_router
 from serve_app.api.routes.writing import writing_router
 from serve_app.api.service import JobService
 from serve_app.api.threads import WorkerPools
@@ -118,6 +119,7 @@ def create_app(
         events_router(service, callers, jobs, settings.api, slots),
         audio_router(service, downloads, callers, tokens, settings, slots),
         server_router(service, callers, settings, limits, adapters),
+        usage_router(service, callers),
     ):
         app.include_router(
             router,

@@ -5,7 +5,7 @@ import logging
 import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.common.errors import StorageError
 from serve_app.api.access.capacity import CapacityError
+from serve_app.api.quotas import quota_headers
 from serve_app.api.service import UnavailableError
 from serve_app.jobs.errors import (
     DrainingError,
@@ -135,7 +136,8 @@ def problem_of(error: Exception) -> Problem:
         case CapacityError():
             return later(error.status, error.message, error.retry_after)
         case LimitError():
-            return later(429, error.message, error.retry_after)
+            refused = later(429, error.message, error.retry_after)
+            return replace(refused, headers={**refused.headers, **quota_headers(error.quotas)})
         case DrainingError():
             return later(503, "The server takes no new jobs at the moment", DRAINING_RETRY_SECONDS)
         case NoRoomError():

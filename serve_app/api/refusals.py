@@ -16,7 +16,9 @@ from serve_app.api.release_task.envelope import enveloped_problem
 PREFIX = "/api"
 """Behind it stand all paths of the ACE-Step API once more."""
 
-_JOB_API = re.compile(r"(/(v1/music|v1/jobs|studio|ready|docs|redoc|openapi\.json)(/.*)?|/v1/audio/.+)?")
+_JOB_API = re.compile(
+    r"(/(v1/music|v1/jobs|v1/batches|v1/usage|studio|ready|docs|redoc|openapi\.json)(/.*)?|/v1/audio/.+)?"
+)
 
 
 def refusal(path: str, problem: Problem) -> Response:

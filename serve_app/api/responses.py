@@ -1,6 +1,7 @@
 """Response bodies of the API (contract §2 and §3). Every key is always present."""
 
 import time
+from datetime import date
 
 from pydantic import Field
 
@@ -9,7 +10,7 @@ from deployments.checkpoints.adapters.outline import Form
 from deployments.checkpoints.catalog import LanguageModelTask
 from serve_app.api.service import Readiness
 from serve_app.jobs.mode import Mode
-from serve_app.jobs.model import JobState
+from serve_app.jobs.model import Accepted, JobState
 from serve_app.jobs.shown import Answer, JobResponse
 
 
@@ -21,6 +22,10 @@ class SubmitResponse(Answer):
         description="`queued`; for a request repeated with its `Idempotency-Key`, the job's current status."
     )
     queue_position: int = Field(description="1-based position among the waiting jobs; 0 if not waiting.")
+
+    @classmethod
+    def of(cls, accepted: Accepted) -> "SubmitResponse":
+        return cls(job_id=accepted.job_id, status=accepted.state, queue_position=accepted.queue_position)
 
 
 class PurgeResponse(Answer):
@@ -78,6 +83,55 @@ class JobsResponse(Answer):
 
     jobs: list[JobResponse] = Field(description="Newest first.")
     next_cursor: str | None = Field(description="`cursor` of the next page; null on the last page.")
+
+
+class EndedJobs(Answer):
+    """Jobs by their end."""
+
+    succeeded: int
+    failed: int
+    cancelled: int
+
+
+class EngineSeconds(Answer):
+    """Seconds of the stages of each engine."""
+
+    language_model: float = Field(description="Planning and composing.")
+    generator: float = Field(description="Denoising.")
+    codec: float = Field(description="Decoding and encoding.")
+
+
+class UsedAmounts(Answer):
+    """What was used in some time."""
+
+    jobs: EndedJobs
+    audio_seconds: float = Field(description="Seconds of the songs that were made.")
+    codes: int = Field(description="Audio codes that the language model wrote.")
+    engine_seconds: EngineSeconds
+
+
+class UsageOfDay(UsedAmounts):
+    """What was used by jobs that ended on a day."""
+
+    day: date = Field(description="UTC.")
+
+
+class Budget(Answer):
+    """The music that a client may make in a day."""
+
+    audio_seconds_per_day: float
+    left: float = Field(description="Seconds that jobs may still be submitted for today.")
+    resets_at: float = Field(description="Epoch seconds at which the next day begins.")
+
+
+class UsageResponse(Answer):
+    """What the caller used."""
+
+    first: date = Field(alias="from", description="The first day (UTC).")
+    last: date = Field(alias="to", description="The last day.")
+    days: list[UsageOfDay] = Field(description="The days on which a job ended, in order.")
+    total: UsedAmounts
+    budget: Budget | None = Field(description="null for a client without a budget.")
 
 
 class DiTModel(Answer):

@@ -8,6 +8,7 @@ from typing import Protocol
 from serve_app.jobs.loaded_adapters import LoadedAdapters
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, JobState, JobView, NewJob, TrackerStats
+from serve_app.jobs.usage import ClientUsage
 from serve_app.request.draft import Draft
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.song_plan import SongPlan
@@ -95,6 +96,9 @@ class JobService(Protocol):
 
     async def wait_end(self, job_id: str, timeout: float) -> JobView | None:
         """The job as soon as it has ended, or as it stands after `timeout` seconds; None where unknown."""
+
+    async def usage(self, client: str, first: str, last: str) -> ClientUsage:
+        """What a client used on the days from `first` to `last` (ISO 8601)."""
 
     async def stats(self) -> TrackerStats: ...
 

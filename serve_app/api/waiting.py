@@ -14,9 +14,11 @@ from serve_app.api.access.callers import Caller, Callers
 from serve_app.api.access.capacity import ClientSlots
 from serve_app.api.intake.preferences import preferred_wait
 from serve_app.api.jobs import VisibleJobs
+from serve_app.api.quotas import quota_headers
 from serve_app.api.responses import SubmitResponse
 from serve_app.api.service import JobService, UnavailableError
 from serve_app.api.streams import unless_client_leaves
+from serve_app.jobs.model import Accepted
 from serve_app.jobs.shown import JobResponse
 from serve_app.jobs.storing.store import StoreError
 
@@ -61,24 +63,26 @@ class WaitingSubmits:
         response: Response,
         caller: Caller,
         prefer: Iterable[str] | None,
-        accepted: SubmitResponse,
+        accepted: Accepted,
     ) -> SubmitResponse | JobResponse:
-        """Return the job as it stands when it has ended, or when the wait is over.
+        """Return the answer to a submit: with a wait, the job when it has ended, or when the wait is over.
 
         The job is accepted, so the client must learn its id: where the job cannot be read, the answer is the
         ordinary one. Raises HTTPException with 401 if the key was removed meanwhile, and ClientDisconnect.
         """
+        response.headers.update(quota_headers(accepted.quotas))
+        answer = SubmitResponse.of(accepted)
         seconds = preferred_wait(prefer)
         if seconds is None:
-            return accepted
+            return answer
         try:
             ending = self._service.wait_end(accepted.job_id, float(seconds))
             view = await unless_client_leaves(request, ending)
             if view is None or not caller.may_see(view):
-                return accepted
+                return answer
             shown = await self._jobs.shown(view)
         except (StoreError, UnavailableError):
-            return accepted
+            return answer
         self._callers.identify(request)
         response.headers[APPLIED] = f"wait={seconds}"
         return shown

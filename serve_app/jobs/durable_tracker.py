@@ -37,6 +37,7 @@ from serve_app.jobs.storing.store import (
 )
 from serve_app.jobs.storing.stores import open_store
 from serve_app.jobs.tracker import JobTracker
+from serve_app.jobs.usage import ClientUsage
 from serve_app.storage import AudioStorage
 
 logger = logging.getLogger("ray.serve")
@@ -251,6 +252,11 @@ class DurableTracker:
         if not self._is_lost(job_id, token):
             await self._wait(job_id, timeout, lambda _: self._is_lost(job_id, token))
         return self._is_lost(job_id, token)
+
+    async def usage(self, client: str, first: str, last: str) -> ClientUsage:
+        tracker, journal = await self._open()
+        await self._flush_soon(journal)
+        return tracker.usage(client, await journal.usage(client, first, last))
 
     async def demand(self) -> dict[str, dict[str, float]]:
         return (await self._open())[0].demand(self._settings.models.defaults)

@@ -1,16 +1,21 @@
 """Errors by which the tracker refuses a request. The API has its own answer for each."""
 
 from configs.metrics import Limit
+from serve_app.jobs.model import Quota
 
 
 class LimitError(Exception):
     """A submit exceeds a limit. `retry_after` is the number of seconds after which it should succeed."""
 
-    def __init__(self, message: str, retry_after: float, limit: Limit) -> None:
-        super().__init__(message, retry_after, limit)
+    def __init__(
+        self, message: str, retry_after: float, limit: Limit, quotas: tuple[Quota, ...] = ()
+    ) -> None:
+        super().__init__(message, retry_after, limit, quotas)
         self.message = message
         self.retry_after = retry_after
         self.limit = limit
+        self.quotas = quotas
+        """What the client has left of its limits."""
 
 
 class IdempotencyConflictError(Exception):

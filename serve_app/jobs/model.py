@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from serve_app.jobs.mode import Mode
+from serve_app.jobs.usage import Counted
 from serve_app.request.song_plan import SongPlan
 from serve_app.request.spec import JobSpec
 from serve_app.request.work import Work
@@ -35,6 +36,8 @@ class Client:
     name: str = ""
     weight: float = 1.0
     """Its share of the server, relative to other clients with queued jobs."""
+    audio_seconds_per_day: float | None = None
+    """The seconds of music that it may make in a day (UTC); None: any number."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,8 @@ class Job:
     """When it is deleted by its own request (`keep_seconds`); None before its end, and if it did not ask."""
     request_id: str | None = None
     """`X-Request-ID` of its submit; None if unknown."""
+    counted: Counted | None = None
+    """Its share in the usage of its client; None before its end, and if it ended in an earlier release."""
     purged: bool = False
     """Whether its client has purged it: clients do not see it, and what is left of it is being deleted."""
 
@@ -325,6 +330,21 @@ class JobView:
 
 
 @dataclass(frozen=True)
+class Quota:
+    """What a client has left of one of its limits. All numbers are whole."""
+
+    name: str
+    limit: int
+    window: int
+    """Seconds in which the limit is renewed as a whole."""
+    left: int
+    whole_in: int
+    """Seconds until nothing of it is used any more."""
+    unit: str | None = None
+    """What is counted; None: requests."""
+
+
+@dataclass(frozen=True)
 class Accepted:
     """The answer to a submit."""
 
@@ -332,6 +352,8 @@ class Accepted:
     """The id of the earlier job if the submit repeats one."""
     state: JobState
     queue_position: int
+    quotas: tuple[Quota, ...] = field(default=(), compare=False)
+    """The client's limits after the submit."""
 
 
 @dataclass(frozen=True)

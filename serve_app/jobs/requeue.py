@@ -30,5 +30,6 @@ def requeued_after_failure(job: Job) -> Job:
         error=None,
         callback=None,
         keep_until=None,
+        counted=None,
         traceparent=child_of(job.traceparent),  # the spans up to its failure are recorded already
     )

@@ -26,7 +26,7 @@ second call returns the same answer and changes nothing.
 """
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from itertools import islice
 from typing import Any
 
@@ -46,6 +46,7 @@ from serve_app.jobs.model import (
     Accepted,
     Checkpoint,
     Claim,
+    Client,
     Job,
     JobState,
     JobView,
@@ -62,6 +63,7 @@ from serve_app.jobs.queue.starting import NOT_BEGUN, StartDeadlines
 from serve_app.jobs.storing.journal import Journal
 from serve_app.jobs.storing.store import JobStore
 from serve_app.jobs.transitions import Transitions
+from serve_app.jobs.usage import ClientUsage, Usage, UsageKey, day_of
 
 TOO_MANY_ATTEMPTS = "The server lost the process that ran this job, {attempts} times in a row."
 
@@ -97,7 +99,9 @@ class JobTracker:
         self._fair = FairClock()
         self._next_sequence = journal.store.next_sequence()
         self._arrivals = Arrivals(self._next_sequence)
-        self._admission = Admission(settings, journal.store.stored_bytes())
+        today = day_of(wall())
+        used_today = journal.store.usage(None, today, today)
+        self._admission = Admission(settings, journal.store.stored_bytes(), wall, used_today)
         self._starting = StartDeadlines(wall, self._steady)
         self._transitions = Transitions(
             self._book,
@@ -124,7 +128,7 @@ class JobTracker:
         `stored` is the store's record with its id or its idempotency key. Raises IdempotencyConflictError.
         """
         earlier = self._book.submitted_before(new, stored, self._cautious_now())
-        return self._accepted(earlier) if earlier else None
+        return self._accepted(earlier, new.client) if earlier else None
 
     def submit(self, new: NewJob, stored: Job | None = None) -> Accepted:
         """Put a job into the queue, unless it repeats one.
@@ -133,7 +137,7 @@ class JobTracker:
         """
         if accepted := self.repeated(new, stored):
             return accepted
-        self._check(new.client.name, new.uploaded_bytes)
+        self._check(new.client.name, new.uploaded_bytes, new)
         last = self._queue.last_of(new.client.name, -new.priority)
         place = self._fair.place(new.client, new.priority, new.work, last, self._next_sequence)
         self._next_sequence += 1
@@ -143,7 +147,7 @@ class JobTracker:
         self._transitions.enqueue(self._book.save(job))
         self._starting.watch(job)
         self._observer.submitted()
-        return self._accepted(job)
+        return self._accepted(job, new.client)
 
     def admit(self, client: str) -> None:
         """Refuse a request before its recordings are read if `submit` would refuse it now.
@@ -156,14 +160,17 @@ class JobTracker:
         """Tell whether a submit under the idempotency key of this job would repeat it."""
         return self._book.is_key_valid(earlier, self._cautious_now())
 
-    def _check(self, client: str, uploaded_bytes: int) -> None:
+    def _check(self, client: str, uploaded_bytes: int, new: NewJob | None = None) -> None:
         if self.mode is Mode.DRAINING:
             raise DrainingError
         try:
             self._admission.check(client, uploaded_bytes, len(self._queue), self._forecast, self._steady())
+            if new is not None:
+                self._admission.check_budget(new)
         except LimitError as error:
             self._observer.refused(error.limit)
-            raise
+            quotas = self._admission.quotas(new.client, self._steady()) if new else ()
+            raise LimitError(error.message, error.retry_after, error.limit, quotas) from None
 
     def withdraw(self, new: NewJob) -> None:
         """Remove a job that could not be made durable and whose client was told that the submit failed."""
@@ -306,7 +313,7 @@ class JobTracker:
             return False
         plan = checkpoint.plan
         work = job.work if plan is None else job.work.lasting(sum(plan.durations))
-        self._book.save(job.with_(checkpoint=checkpoint, work=work))
+        self._admission.planned(self._book.save(job.with_(checkpoint=checkpoint, work=work)))
         return True
 
     def finish(
@@ -419,6 +426,10 @@ class JobTracker:
             stored_bytes=self.ended.stored_bytes,
         )
 
+    def usage(self, client: str, stored: Mapping[UsageKey, Usage]) -> ClientUsage:
+        """Return what a client used, from the figures of the store."""
+        return self._admission.usage(client, {day: used for (day, _), used in stored.items()})
+
     def stats(self) -> TrackerStats:
         """Return job counts and mean durations."""
         return TrackerStats(
@@ -452,8 +463,9 @@ class JobTracker:
         job = self._book.get(job_id)
         return None if job is None or job.purged else job
 
-    def _accepted(self, job: Job) -> Accepted:
-        return Accepted(job.job_id, job.state, self._position(job))
+    def _accepted(self, job: Job, client: Client) -> Accepted:
+        quotas = self._admission.quotas(client, self._steady())
+        return Accepted(job.job_id, job.state, self._position(job), quotas)
 
     def _position(self, job: Job) -> int:
         return self._queue.position(job.place) if job.state is JobState.QUEUED else 0

@@ -17,6 +17,7 @@ from serve_app.jobs.loaded_adapters import LoadedAdapters
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, Checkpoint, Claim, JobState, JobView, NewJob, Steps, TrackerStats
 from serve_app.jobs.storing.store import SetAside
+from serve_app.jobs.usage import ClientUsage
 
 
 class TrackerApi(Protocol):
@@ -76,6 +77,9 @@ class TrackerApi(Protocol):
 
     async def wait_end(self, job_id: str, timeout: float, /) -> JobView | None:
         """Return the job once it has ended, or as it stands after `timeout` seconds; None if unknown."""
+
+    async def usage(self, client: str, first: str, last: str, /) -> ClientUsage:
+        """Return what a client used on the days from `first` to `last` (ISO 8601), as far as it is stored."""
 
     async def stats(self) -> TrackerStats:
         """Return job counts and mean durations."""

@@ -9,6 +9,7 @@ from typing import Any
 from configs.metrics import FailureKind
 from serve_app.jobs.book import JobBook
 from serve_app.jobs.clocks import Clock
+from serve_app.jobs.counting import share
 from serve_app.jobs.expiry import keep_until
 from serve_app.jobs.forecast.forecast import Forecast, work_left
 from serve_app.jobs.model import Callback, Checkpoint, Job, JobState, Place
@@ -88,6 +89,7 @@ class Transitions:
             "callback": callback,
             "start_by": None,
             "keep_until": keep_until(job, now),
+            "counted": share(job, state, now, changes.get("result")),
         }
         ended = self._book.save(job.with_(state=state, **changes))
         self._admission.ended(ended)

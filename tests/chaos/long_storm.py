@@ -16,7 +16,7 @@ import pytest
 from serve_app.local_server import local_server
 from tests.chaos.site import PROCESSES, site_of
 from tests.chaos.songs import songs
-from tests.chaos.storm import chaos_config, compare, in_turns, ride_out
+from tests.chaos.storm import chaos_config, compare, in_turns, ride_out, usage_differs
 from tests.ray_nodes import RayNodes
 
 JOBS = int(os.environ.get("CHAOS_JOBS", "200"))
@@ -100,3 +100,4 @@ def test_every_job_of_a_long_storm_ends_once_with_its_own_music(
         assert len(differences) <= MOST_TIES
         counts = site.ask("GET", "/v1/stats").json()["jobs"]
         assert counts["succeeded"] == sum(counts.values()) == SONGS + JOBS
+        assert usage_differs(site) == []

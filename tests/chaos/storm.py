@@ -3,7 +3,7 @@
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,12 @@ STAGES = {
     "codec": "decoding",
 }
 """The stage at which the loss of a process does the most harm. For other kinds every moment is equal."""
+ENGINES = {
+    "language_model": ("planning", "composing"),
+    "generator": ("denoising",),
+    "codec": ("decoding", "encoding"),
+}
+"""The stages of each engine in the usage of clients."""
 MEMORY_EVERY_SECONDS = 5.0
 
 
@@ -108,6 +114,37 @@ def compare(found: list[Song], expected: list[Song]) -> list[str]:
         for index, (song, undisturbed) in enumerate(zip(found, expected, strict=True))
         for difference in song.differences(undisturbed)
     ]
+
+
+def usage_differs(site: Site) -> list[str]:
+    """Return each amount of the client's usage that is not the sum over all of its jobs, exactly."""
+    query: dict[str, Any] = {"limit": 100}
+    jobs: list[dict[str, Any]] = []
+    while query.get("cursor", "first"):
+        page = site.ask("GET", "/v1/jobs", params=query).json()
+        jobs += page["jobs"]
+        query["cursor"] = page["next_cursor"]
+    used = site.ask("GET", "/v1/usage").json()["total"]
+    told = {**used.pop("jobs"), **used.pop("engine_seconds"), **used}
+    ended = [job["status"] for job in jobs if job["status"] not in {"queued", "running"}]
+    results = [job["result"] for job in jobs if job["result"]]
+    summed: dict[str, float] = {state: ended.count(state) for state in ("succeeded", "failed", "cancelled")}
+    summed["audio_seconds"] = _thousandths(
+        result["duration"] * len(result["audio_paths"]) for result in results
+    )
+    codes = [text for result in results for text in result["audio_codes"] if text]
+    summed["codes"] = sum(text.count("<|audio_code_") for text in codes)
+    for engine, stages in ENGINES.items():
+        seconds = (result["timings"].get(stage, 0.0) for result in results for stage in stages)
+        summed[engine] = _thousandths(seconds)
+    return [
+        f"{name}: {told[name]} instead of {amount}" for name, amount in summed.items() if told[name] != amount
+    ]
+
+
+def _thousandths(seconds: Iterable[float]) -> float:
+    """Return a sum in whole milliseconds, which is the same in any order."""
+    return sum(round(1000 * each) for each in seconds) / 1000
 
 
 def _wait_for_work(site: Site, job_ids: list[str], stage: str | None) -> None:

@@ -13,7 +13,7 @@ import pytest
 from serve_app.local_server import local_server
 from tests.chaos.site import PATIENCE_SECONDS, PROCESSES, Site, site_of
 from tests.chaos.songs import Song, songs
-from tests.chaos.storm import chaos_config, compare, in_turns, ride_out
+from tests.chaos.storm import chaos_config, compare, in_turns, ride_out, usage_differs
 
 SONGS = 5
 JOBS = 10
@@ -66,6 +66,7 @@ def test_jobs_survive_the_loss_of_every_process_and_of_all_at_once(
             assert storm.killed == dict.fromkeys(PROCESSES, 1)
             assert max(storm.attempts) > 1
             assert compare(list(made.values()), undisturbed * (JOBS // SONGS)) == []
+            assert usage_differs(site) == []
             waiting = [site.submit(song, f"restart-{index}") for index, song in enumerate(requests)]
             tasks = release_tasks(site, TASKS)
             wait_until_finished(site, tasks, TASKS // 4)
@@ -83,3 +84,4 @@ def test_jobs_survive_the_loss_of_every_process_and_of_all_at_once(
             assert len(files) == TASKS
             counts = site.ask("GET", "/v1/stats").json()["jobs"]
             assert counts["succeeded"] == sum(counts.values()) == SONGS + JOBS + SONGS + TASKS
+            assert usage_differs(site) == []

@@ -79,7 +79,9 @@ class Callers:
             return Caller(Client(self.address(request)), sees_all=True)
         found = (self._keys.find(key) for key in presented if key)
         key = next((key for key in found if key is not None), None)
-        return None if key is None else Caller(Client(key.name, key.weight), key.max_priority)
+        if key is None:
+            return None
+        return Caller(Client(key.name, key.weight, key.audio_seconds_per_day), key.max_priority)
 
     def still_know(self, request: Request) -> bool:
         """Whether a request is still authorised; its key may have been removed meanwhile."""

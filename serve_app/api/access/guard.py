@@ -14,7 +14,10 @@ from serve_app.api.refusals import refusal
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 32 << 10
 READING = {"GET", "HEAD", "OPTIONS"}
-EXPOSED = "Content-Disposition, Content-Range, ETag, Preference-Applied, Retry-After, X-Request-ID"
+EXPOSED = (
+    "Content-Disposition, Content-Range, ETag, Preference-Applied, RateLimit, RateLimit-Policy, Retry-After, "
+    "X-Request-ID"
+)
 """The response headers that pages of allowed origins may read; CORSMiddleware names them to all pages."""
 _ANY_PORT = "(:[0-9]{1,5})?"
 

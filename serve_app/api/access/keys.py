@@ -37,6 +37,9 @@ class ApiKey(BaseModel):
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="Hexadecimal SHA-256 of the key.")
     weight: float = Field(1.0, gt=0, le=1000, description="Share of the server while others wait, too.")
     max_priority: int = Field(0, ge=0, le=MAX_PRIORITY, description="Highest `priority` it may ask for.")
+    audio_seconds_per_day: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="Seconds of music that it may make in a day (UTC)."
+    )
 
 
 class KeyRing:
@@ -53,8 +56,11 @@ class KeyRing:
                 raise ValueError(
                     f"{name} has {len(named)} API keys: at most {KEYS_PER_NAME} may share a name"
                 )
-            if len({(key.weight, key.max_priority) for key in named}) > 1:
-                raise ValueError(f"the API keys of {name} need the same weight and the same max_priority")
+            if len({(key.weight, key.max_priority, key.audio_seconds_per_day) for key in named}) > 1:
+                raise ValueError(
+                    f"the API keys of {name} need the same weight, the same max_priority and the same "
+                    "audio_seconds_per_day"
+                )
         digests = [key.sha256 for key in self._keys]
         if len(set(digests)) < len(digests):
             names = ", ".join(sorted(key.name for key in self._keys if digests.count(key.sha256) > 1))

@@ -18,7 +18,6 @@ from serve_app.api.access.callers import Caller
 from serve_app.api.intake.body import Body
 from serve_app.api.intake.parsing import parse_request, uploaded_files
 from serve_app.api.intake.recordings import OpenRecordings, RecordingFinder
-from serve_app.api.responses import SubmitResponse
 from serve_app.api.service import JobService
 from serve_app.api.threads import WorkerPools
 from serve_app.jobs.errors import DrainingError, IdempotencyConflictError, LimitError
@@ -103,7 +102,7 @@ class Submission:
 
     async def submit(
         self, body: Body, caller: Caller, strict: bool, idempotency_key: str | None, arrival: Arrival
-    ) -> SubmitResponse:
+    ) -> Accepted:
         """Accept the job of a body. Raises RequestValidationError, LimitError or IdempotencyConflictError."""
         parsed, uploads = await self._pools.bodies.run_unless_short(
             body.text_bytes, _parsed, body, self._limits, strict
@@ -122,7 +121,7 @@ class Submission:
         notes: tuple[str, ...] = (),
         *,
         text_bytes: int,
-    ) -> SubmitResponse:
+    ) -> Accepted:
         """Accept the job of a parsed request, of `text_bytes` bytes as it was sent.
 
         `notes` are sentences for its `status_message`. Raises RequestValidationError, LimitError or
@@ -165,9 +164,7 @@ class Submission:
         )
         accepted = await self._enter_queue(new)
         self._tell(new, accepted, arrival)
-        return SubmitResponse(
-            job_id=accepted.job_id, status=accepted.state, queue_position=accepted.queue_position
-        )
+        return accepted
 
     def _recording(
         self, job_id: str, name: str, opened: DecodedRecording | None, codes: tuple[int, ...] = ()

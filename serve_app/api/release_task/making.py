@@ -90,7 +90,7 @@ class JobMaker:
         self, mapped: Mapped, call: Call, arrival: Arrival, idempotency_key: str | None
     ) -> SubmitResponse:
         try:
-            return await self._submission.submit_request(
+            accepted = await self._submission.submit_request(
                 mapped.request,
                 mapped.uploads,
                 call.caller,
@@ -99,6 +99,7 @@ class JobMaker:
                 mapped.notes,
                 text_bytes=call.body.text_bytes,
             )
+            return SubmitResponse.of(accepted)
         except RequestValidationError as error:
             for item in error.errors():
                 field = str(item["loc"][-1])

@@ -19,6 +19,7 @@ from serve_app.jobs.model import Job, JobState
 from serve_app.jobs.observer import StorageState
 from serve_app.jobs.storing.journal import Journal
 from serve_app.jobs.tracker import JobTracker
+from serve_app.jobs.usage import days_before
 from serve_app.storage import AudioStorage
 
 logger = logging.getLogger("ray.serve")
@@ -84,6 +85,8 @@ class Janitor:
             if is_new and not self._known_folders:
                 self._tell_of_others()
             await self._delete_unknown(found.abandoned, journal)
+            oldest = days_before(self._clock(), self._settings.usage_days)
+            await journal.change_store(lambda store: store.forget_usage(oldest))
             self._scanned_at = self._steady()
 
     async def survey(self, journal: Journal) -> Leftovers:

@@ -1,5 +1,7 @@
 """Each client's rate of submits, limited by a token bucket."""
 
+import math
+
 _FORGET_ABOVE = 1000
 """Number of clients above which full buckets are forgotten; most are addresses that never come back."""
 _ROUNDING = 1e-3
@@ -27,6 +29,12 @@ class SubmitRate:
         until_full = self._full_at.get(client, 0.0) - self._seconds(now)
         wait = until_full - (self._burst - 1) * self._interval
         return wait if wait > _ROUNDING else 0.0
+
+    def left(self, client: str, now: float) -> tuple[int, float]:
+        """Return how many submits a client may make at once, and the seconds until it is the whole burst."""
+        until_full = max(0.0, self._full_at.get(client, 0.0) - self._seconds(now))
+        used = max(0, math.ceil((until_full - _ROUNDING) / self._interval))
+        return max(0, self._burst - used), until_full
 
     def take(self, client: str, now: float) -> None:
         """Take a token for a submit."""

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from serve_app.jobs.model import Job, JobState, NewJob
 from serve_app.jobs.storing.store import ClientKey, JobStore, StoreError, StoreReplacedError, StoreTakenError
+from serve_app.jobs.usage import Usage, UsageKey
 
 Changes = dict[str, Job | None]
 """Records by job id; None for a deleted one."""
@@ -155,6 +156,10 @@ class Journal:
             if job.is_settled and job.keep_until is not None and job.keep_until < before
         ]
         return [job for _, _, job in sorted(jobs)][:limit]
+
+    async def usage(self, client: str | None, first: str, last: str) -> Mapping[UsageKey, Usage]:
+        """Return the usage of some days that the store has; ends that are not written yet are not in it."""
+        return (await self._read(lambda store: store.usage(client, first, last)))[0]
 
     async def unknown(self, job_ids: Collection[str]) -> set[str]:
         """Return those of these ids that have no record."""

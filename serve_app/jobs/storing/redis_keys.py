@@ -55,6 +55,15 @@ class Keys:
         """Sorted set: ids of settled jobs with a time until which they are kept, by that time."""
         return f"{self.prefix}:kept"
 
+    @property
+    def usage_days(self) -> str:
+        """Sorted set: the days that have usage, all with the score 0."""
+        return f"{self.prefix}:usage:days"
+
+    def usage(self, day: str) -> str:
+        """Hash: the name of an amount, a space and a client -> the amount."""
+        return f"{self.prefix}:usage:of:{day}"
+
     def jobs(self, client: str | None, state: str | None) -> str:
         """Sorted set: ids of jobs by sequence, of one client or all (None), in one state or all (None)."""
         parts = [

@@ -27,7 +27,15 @@ from serve_app.jobs.storing.records import (
     record_to_json,
 )
 from serve_app.jobs.storing.redis_keys import Keys
-from serve_app.jobs.storing.store import SECRET_BYTES, ClientKey, SetAside, StoreError, check_owner
+from serve_app.jobs.storing.store import (
+    SECRET_BYTES,
+    ClientKey,
+    SetAside,
+    StoreError,
+    changes_of,
+    check_owner,
+)
+from serve_app.jobs.usage import AMOUNTS, Usage, UsageKey
 
 logger = logging.getLogger("ray.serve")
 
@@ -68,7 +76,11 @@ def _parts_apart(_client: redis.Redis, _keys: Keys) -> None:
     """Convert nothing: a record of version 1 has its parts inside, until its job is written again."""
 
 
-MIGRATIONS: tuple[Migration, ...] = (_parts_apart,)
+def _usage_counted(_client: redis.Redis, _keys: Keys) -> None:
+    """Convert nothing: the usage begins with the first end of a job in this version."""
+
+
+MIGRATIONS: tuple[Migration, ...] = (_parts_apart, _usage_counted)
 """From version 1 to 2, from 2 to 3 …"""
 
 
@@ -178,6 +190,41 @@ class RedisJobStore:
             )
         return self._jobs(job_ids)
 
+    def usage(self, client: str | None, first: str, last: str) -> Mapping[UsageKey, Usage]:
+        found: dict[UsageKey, dict[str, int]] = {}
+        with self._errors():
+            for day in self._usage_days(f"[{first}", f"[{last}"):
+                for name, of_client, amount in self._amounts(day, client):
+                    found.setdefault((day, of_client), {})[name] = amount
+        return {key: Usage(**amounts) for key, amounts in found.items()}
+
+    def _amounts(self, day: str, client: str | None) -> Iterator[tuple[str, str, int]]:
+        """Yield (name, client, amount) of a day."""
+        if client is None:
+            every: dict[Any, Any] = self._redis.hgetall(self._keys.usage(day))
+            for word, amount in every.items():
+                name, _, of_client = word.decode(errors="surrogatepass").partition(" ")
+                yield name, of_client, int(amount)
+            return
+        some: list[Any] = self._redis.hmget(self._keys.usage(day), [f"{name} {client}" for name in AMOUNTS])
+        for name, amount in zip(AMOUNTS, some, strict=True):
+            if amount is not None:
+                yield name, client, int(amount)
+
+    def _usage_days(self, first: str, last: str) -> list[str]:
+        """Return the days in a range, whose ends are written as in ZRANGEBYLEX."""
+        days: Any = self._redis.zrangebylex(self._keys.usage_days, first, last)
+        return [day.decode() for day in days]
+
+    def forget_usage(self, before: str) -> None:
+        with self._errors():
+            old = self._usage_days("-", f"({before}")
+        if old:
+            with self._changing() as (pipe, _):
+                pipe.multi()
+                pipe.delete(*map(self._keys.usage, old))
+                pipe.zrem(self._keys.usage_days, *old)
+
     def unknown(self, job_ids: Collection[str]) -> set[str]:
         with self._errors(), self._redis.pipeline(transaction=False) as pipe:
             for job_id in job_ids:
@@ -215,8 +262,9 @@ class RedisJobStore:
             found = self._read_records(self._redis, self._keys.set_aside, kept)
         # A reader of its own: these records stay where they are if they are still unreadable.
         readable: dict[str, Job | None] = {job.job_id: job for job in RecordReader().jobs(found)}
-        self.write(readable)
         if readable:
+            self._write(readable, counts=False)  # They were counted before they were set aside.
+            self._written.written(readable)
             with self._changing() as (pipe, _):
                 pipe.multi()
                 pipe.hdel(self._keys.set_aside, *readable)
@@ -341,8 +389,11 @@ class RedisJobStore:
         if (file, sync) != ("yes", "always"):
             logger.warning(NOT_DURABLE, self._location, file, sync)
 
-    def _write(self, changes: Mapping[str, Job | None]) -> None:
-        """Write records, of which at least one is inserted or replaced."""
+    def _write(self, changes: Mapping[str, Job | None], counts: bool = True) -> None:
+        """Write records, of which at least one is inserted or replaced.
+
+        `counts`: their shares in the usage may be new.
+        """
         with self._changing() as (pipe, next_sequence):
             earlier = self._earlier(pipe, list(changes))
             pipe.multi()
@@ -352,9 +403,18 @@ class RedisJobStore:
                     self._remove(pipe, job_id)
                 else:
                     self._put(pipe, job)
+                    if counts:
+                        self._count(pipe, changes_of(earlier.get(job_id), job))
             after = max(job.place.sequence for job in changes.values() if job) + 1
             if after > next_sequence:
                 pipe.hset(self._keys.meta, "next_sequence", after)
+
+    def _count(self, pipe: Pipeline, added: Mapping[UsageKey, Usage]) -> None:
+        for (day, client), more in added.items():
+            pipe.zadd(self._keys.usage_days, {day: 0})
+            for name, amount in zip(AMOUNTS, more.amounts, strict=True):
+                if amount:
+                    pipe.hincrby(self._keys.usage(day), f"{name} {client}", amount)
 
     def _put(self, pipe: Pipeline, job: Job) -> None:
         """Insert or replace a record. Parts that the store has are not written again."""

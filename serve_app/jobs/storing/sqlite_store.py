@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Job, JobState
 from serve_app.jobs.storing.parts import PARTS, WrittenParts
 from serve_app.jobs.storing.records import RecordReader, newer_version, parts_to_json, record_to_json
 from serve_app.jobs.storing.store import SECRET_BYTES, ClientKey, SetAside, StoreError, check_owner
-from serve_app.jobs.usage import AMOUNTS
+from serve_app.jobs.usage import AMOUNTS, Counted, Usage, UsageKey, added_by
 
 logger = logging.getLogger("ray.serve")
 
@@ -99,6 +101,16 @@ _PUT = (
     f"VALUES ({', '.join(f':{name}' for name in _FIXED + _CHANGING)}) "
     f"ON CONFLICT (job_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _CHANGING)}"
 )
+_MORE_USAGE = ", ".join(f"{name} = {name} + excluded.{name}" for name in AMOUNTS)
+_ADD_USAGE = (
+    f"INSERT INTO usage (day, client, {', '.join(AMOUNTS)}) VALUES (?, ?{', ?' * len(AMOUNTS)}) "
+    f"ON CONFLICT (client, day) DO UPDATE SET {_MORE_USAGE}"
+)
+_SELECT_SHARE = (
+    "SELECT CASE WHEN json_valid(record) THEN json_extract(record, '$.job.counted') END "
+    "FROM jobs WHERE job_id = ?"
+)
+_SHARE = TypeAdapter(Counted)
 _PUT_PART = {part: f"INSERT OR REPLACE INTO {part}s VALUES (?, ?)" for part in PARTS}
 _DELETE_PART = {part: f"DELETE FROM {part}s WHERE sequence = ?" for part in PARTS}
 _JOIN_PARTS = " ".join(f"LEFT JOIN {part}s ON {part}s.sequence = kept.sequence" for part in PARTS)
@@ -208,6 +220,21 @@ class SqliteJobStore:
             limit,
         )
 
+    def usage(self, client: str | None, first: str, last: str) -> Mapping[UsageKey, Usage]:
+        rows = self._rows(
+            f"SELECT day, client, {', '.join(AMOUNTS)} FROM usage "
+            "WHERE day BETWEEN ? AND ? AND client = coalesce(?, client)",
+            first,
+            last,
+            client,
+        )
+        return {(day, name): Usage(*amounts) for day, name, *amounts in rows}
+
+    def forget_usage(self, before: str) -> None:
+        if self._rows("SELECT 1 FROM usage WHERE day < ? LIMIT 1", before):
+            with self._changing(takes=False):
+                self._writer.execute("DELETE FROM usage WHERE day < ?", (before,))
+
     def unknown(self, job_ids: Collection[str]) -> set[str]:
         known = self._rows(
             "SELECT job_id FROM jobs WHERE job_id IN (SELECT value FROM json_each(?))",
@@ -250,7 +277,7 @@ class SqliteJobStore:
         readable = RecordReader().jobs(_records(self._rows(_SELECT_ASIDE)))
         if readable:
             with self._changing(takes=True):
-                self._put(readable)
+                self._put(readable, counts=False)  # They were counted before they were set aside.
                 ids = [(job.job_id,) for job in readable]
                 self._writer.executemany("DELETE FROM set_aside WHERE job_id = ?", ids)
         return [job.job_id for job in readable]
@@ -367,11 +394,16 @@ class SqliteJobStore:
         ((value,),) = self._rows("SELECT value FROM meta WHERE name = ?", name)
         return value
 
-    def _put(self, jobs: Sequence[Job]) -> None:
-        """Insert or replace jobs. Parts that the store has are not written again."""
+    def _put(self, jobs: Sequence[Job], counts: bool = True) -> None:
+        """Insert or replace jobs. Parts that the store has are not written again.
+
+        `counts`: their shares in the usage may be new.
+        """
         if not jobs:
             return
         for job in jobs:
+            if counts:
+                self._count(job)
             self._put_record(job)
             for part, content in parts_to_json(job, self._written.changed(job)).items():
                 if content is None:
@@ -382,6 +414,18 @@ class SqliteJobStore:
             "UPDATE meta SET value = :next WHERE name = 'next_sequence' AND value < :next",
             {"next": max(job.place.sequence for job in jobs) + 1},
         )
+
+    def _count(self, job: Job) -> None:
+        """Add to the usage what a job's share differs from the one in its stored record."""
+        known = self._written.known(job.job_id)
+        before = known.counted if known is not None else self._stored_share(job.job_id)
+        for (day, client), more in added_by(job.client, before, job.counted).items():
+            self._writer.execute(_ADD_USAGE, (day, client, *more.amounts))
+
+    def _stored_share(self, job_id: str) -> Counted | None:
+        """Return the share in the record that the file has; None without one."""
+        found = self._writer.execute(_SELECT_SHARE, (job_id,)).fetchone()
+        return None if found is None or found[0] is None else _SHARE.validate_json(found[0])
 
     def _put_record(self, job: Job) -> None:
         """Insert or replace a record, and touch only those indexes whose columns change."""

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Job, JobState
+from serve_app.jobs.usage import Usage, UsageKey, added_by
 
 SECRET_BYTES = 32
 TAKEN_OVER = "{store}: another job tracker has opened this store since, and only the last one may write"
@@ -45,6 +46,11 @@ def check_owner(store: str, stored_epoch: int, epoch: int, is_mine: bool, is_as_
         raise StoreReplacedError(REPLACED.format(store=store))
 
 
+def changes_of(before: Job | None, after: Job) -> dict[UsageKey, Usage]:
+    """Return what a store adds to the usage where it writes a record in the place of another one."""
+    return added_by(after.client, before.counted if before else None, after.counted)
+
+
 @dataclass(frozen=True)
 class SetAside:
     """A record that could not be read. It is kept unchanged, apart from the jobs."""
@@ -70,7 +76,9 @@ class JobStore(Protocol):
     def write(self, changes: Mapping[str, Job | None]) -> None:
         """Insert, replace or delete (None) records by id: all or none, durable when this returns.
 
-        A full store accepts a write that only deletes.
+        What the shares of these jobs in the usage of their clients (`Job.counted`) differ from those in the
+        records before is added to the usage, in the same transaction; a deleted record leaves it as it is. A
+        full store accepts a write that only deletes.
         """
 
     def get(self, job_id: str) -> Job | None: ...
@@ -104,6 +112,12 @@ class JobStore(Protocol):
 
     def kept_until(self, before: float, limit: int) -> list[Job]:
         """Return settled jobs whose `keep_until` is before a time, earliest first."""
+
+    def usage(self, client: str | None, first: str, last: str) -> Mapping[UsageKey, Usage]:
+        """Return the usage of a client (None: of all clients) on the days from `first` to `last`."""
+
+    def forget_usage(self, before: str) -> None:
+        """Delete the usage of the days before a day."""
 
     def unknown(self, job_ids: Collection[str]) -> set[str]:
         """Return those of these ids that have no record, not even one that was set aside."""
@@ -144,6 +158,7 @@ class MemoryJobStore:
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
+        self._usage: dict[UsageKey, Usage] = {}
         self._next_sequence = 0
         self._lock = threading.Lock()
         self._secret = secrets.token_bytes(SECRET_BYTES)
@@ -155,6 +170,9 @@ class MemoryJobStore:
                 if job is None:
                     self._jobs.pop(job_id, None)
                 else:
+                    before = self._jobs.get(job_id)
+                    for key, more in changes_of(before, job).items():
+                        self._usage[key] = self._usage.get(key, Usage()) + more
                     self._jobs[job_id] = job
                     self._next_sequence = max(self._next_sequence, job.place.sequence + 1)
 
@@ -212,6 +230,18 @@ class MemoryJobStore:
             if job.is_settled and job.keep_until is not None and job.keep_until < before
         ]
         return [job for _, _, job in sorted(kept)][:limit]
+
+    def usage(self, client: str | None, first: str, last: str) -> Mapping[UsageKey, Usage]:
+        with self._lock:
+            return {
+                (day, name): usage
+                for (day, name), usage in self._usage.items()
+                if first <= day <= last and client in {None, name}
+            }
+
+    def forget_usage(self, before: str) -> None:
+        with self._lock:
+            self._usage = {key: usage for key, usage in self._usage.items() if key[0] >= before}
 
     def unknown(self, job_ids: Collection[str]) -> set[str]:
         return set(job_ids) - self._jobs.keys()

@@ -24,6 +24,7 @@ from serve_app.jobs.model import Accepted, Claim, Job, JobState, JobView, NewJob
 from serve_app.jobs.storing.journal import Journal
 from serve_app.jobs.storing.store import MemoryJobStore
 from serve_app.jobs.tracker import JobTracker
+from serve_app.jobs.usage import ClientUsage
 from serve_app.request.draft import Draft
 from serve_app.request.planning import song_plan
 from serve_app.request.schemas import GenerateRequest
@@ -153,6 +154,10 @@ class LocalJobService:
                 await asyncio.sleep(0.005)
         finally:
             self.waiting -= 1
+
+    async def usage(self, client: str, first: str, last: str) -> ClientUsage:
+        await self.journal.flushed()
+        return self.tracker.usage(client, await self.journal.usage(client, first, last))
 
     async def stats(self) -> TrackerStats:
         return self.tracker.stats()

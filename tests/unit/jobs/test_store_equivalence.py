@@ -7,6 +7,7 @@ from contextlib import closing
 from serve_app.jobs.model import IdempotencyKey, Job, JobState
 from serve_app.jobs.storing.store import JobStore, MemoryJobStore
 from serve_app.jobs.storing.stores import open_store
+from serve_app.jobs.usage import AMOUNTS, Counted, Usage
 from tests.job_records import a_job
 
 CLIENTS = ["", "alice", "alice:1", "2001:db8::1", "ключ % ' \" \\"]
@@ -42,7 +43,9 @@ def a_later_job(chance: random.Random, job: Job, now: float) -> Job | None:
             "tidy_at": now,
             "keep_until": now + chance.randrange(40) if chance.random() < 0.5 else None,
         }
-        return job.with_(state=chance.choice(list(JobState)), **end if chance.random() < 0.9 else {})
+        share = Counted(f"2026-11-{chance.randrange(10, 13)}", Usage(*(chance.randrange(9) for _ in AMOUNTS)))
+        ended = {**end, "counted": share} if chance.random() < 0.9 else {}
+        return job.with_(state=chance.choice(list(JobState)), **ended)
     if not job.is_settled:
         return job.with_(tidy_at=None, uploaded_bytes=0)
     return job.with_(files=(), file_bytes=0) if job.files else None
@@ -62,6 +65,9 @@ def answers(store: JobStore) -> dict[str, object]:
         "page": [store.page(client, state, 60, 7) for client in everybody for state in states],
         "ended": [store.ended(before, files, 9) for before in (20.5, 1e9) for files in (True, False)],
         "kept": [store.kept_until(before, 9) for before in (20.5, 1e9)],
+        "usage": [
+            store.usage(client, "2026-11-10", last) for client in everybody for last in ("2026-11-11", "3")
+        ],
         "unknown": store.unknown([f"job-{n}" for n in range(90)]),
     }
 

@@ -294,6 +294,7 @@ class JobTrackerMachine(ModelledTracker):
     def restart(self) -> None:
         queue = self.queue()
         self.tracking.restart()
+        self.every_end_was_counted_once()
         self.tokens_left, self.demanded, self.came = {}, Work(), set()
         self.see_deadlines(queue)
         assert self.queue() == queue
@@ -304,6 +305,7 @@ class JobTrackerMachine(ModelledTracker):
     @rule(twice=st.booleans())
     def tidy(self, twice: bool) -> None:
         self.wait(LEASE_SECONDS)
+        self.tracking.flush()  # The janitor waits until an end is written.
         for job in self.tracking.tracker.ended.untidy():
             assert (self.jobs | self.purged)[job.job_id].state.is_final
             for _ in range(1 + twice):
