@@ -12,6 +12,7 @@ from serve_app.api.service import Condition, Readiness, UnavailableError
 from serve_app.execution.failures import cause_of, is_unavailable
 from serve_app.execution.models import HandleModels
 from serve_app.execution.song_planning import Questions, plan_song
+from serve_app.jobs.batches import BatchAccepted, BatchView
 from serve_app.jobs.housekeeping.identity import new_job_id, store_name
 from serve_app.jobs.loaded_adapters import LoadedAdapters
 from serve_app.jobs.model import Accepted, JobState, JobView, NewJob, TrackerStats
@@ -64,6 +65,15 @@ class RayJobService:
 
     async def submit(self, new: NewJob) -> Accepted:
         return await _unwrapped(self._tracker.submit(new))
+
+    async def submit_batch(self, news: tuple[NewJob, ...], callback_url: str | None) -> BatchAccepted:
+        return await _unwrapped(self._tracker.submit_batch(news, callback_url))
+
+    async def batch(self, batch_id: str, client: str | None) -> BatchView | None:
+        return await _unwrapped(self._tracker.batch(batch_id, client))
+
+    async def cancel_batch(self, batch_id: str, client: str | None) -> BatchView | None:
+        return await _unwrapped(self._tracker.cancel_batch(batch_id, client))
 
     async def admit(self, client: str, idempotency_key: str | None) -> None:
         await _unwrapped(self._tracker.admit(client, idempotency_key))

@@ -19,7 +19,7 @@ import redis
 
 from configs.domain import EARLIER_SAMPLING, Task
 from deployments.common.messages import Metadata
-from serve_app.jobs.model import Callback, Checkpoint, IdempotencyKey, Job, JobState, Place
+from serve_app.jobs.model import BatchMember, Callback, Checkpoint, IdempotencyKey, Job, JobState, Place
 from serve_app.jobs.storing.redis_store import RedisJobStore
 from serve_app.jobs.storing.sqlite_store import SqliteJobStore
 from serve_app.jobs.usage import Counted, Usage
@@ -109,6 +109,7 @@ def golden_jobs() -> dict[str, Job]:
         submitted_at=1_700_000_000.0,
         start_by=1_700_000_060.25,
         request_id="request-1",
+        batch=BatchMember("b41.2.00112233445566778899", "https://example.org/batch"),
     )
     succeeded = Job(
         "8c1f0000-0000-4000-8000-000000000012",
@@ -129,6 +130,8 @@ def golden_jobs() -> dict[str, Job]:
         callback=Callback(1_700_000_011.0, attempts=1),
         submitted_at=1_700_000_002.0,
         keep_until=1_700_003_609.0,
+        batch=BatchMember("b41.2.00112233445566778899", "https://example.org/batch"),
+        batch_callback=Callback(1_700_000_012.0, attempts=2),
         counted=Counted("2023-11-14", Usage(1, 0, 0, 20_000, 50, 10, 2_500, 20)),
     )
     return {job.job_id: job for job in (running, succeeded)}
@@ -153,7 +156,8 @@ def _without_usage(job: Job) -> Job:
     fields = ("callback_events", "start_within_seconds", "keep_seconds")
     defaults = {name: GenerateRequest.model_fields[name].default for name in fields}
     spec = replace(job.spec, request=job.spec.request.model_copy(update=defaults))
-    return job.with_(spec=spec, start_by=None, request_id=None, keep_until=None, counted=None)
+    absent = ("start_by", "request_id", "keep_until", "counted", "batch", "batch_callback")
+    return job.with_(spec=spec, **dict.fromkeys(absent))
 
 
 def _sampled_earlier(spec: JobSpec) -> JobSpec:

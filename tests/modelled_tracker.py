@@ -62,6 +62,10 @@ class ModelledTracker(RuleBasedStateMachine):
         self.tokens: list[tuple[str, str]] = []
         """Every lease that ever existed, as (job id, token)."""
         self.mode = Mode.OPEN
+        self.batches: dict[str, set[str]] = {}
+        """The jobs of each batch about whose end somebody is told."""
+        self.called_back: set[str] = set()
+        """Batches about which somebody was told."""
         self.seen: dict[str, JobState] = {}
         """The state of each job after the last step."""
         self.ends: Counter[JobState] = Counter()

@@ -19,6 +19,7 @@ from configs.domain import NEWEST_SAMPLING
 from configs.settings import ApiSettings, Settings
 from serve_app.api.app import create_app
 from serve_app.api.responses import (
+    BatchSubmitResponse,
     Budget,
     EndedJobs,
     EngineSeconds,
@@ -36,15 +37,18 @@ from serve_app.api.responses import (
     WrittenSongResponse,
 )
 from serve_app.api.service import JobService, Readiness
+from serve_app.jobs.batches import BatchView
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import JobState
-from serve_app.jobs.shown import JobResponse, JobResult
+from serve_app.jobs.shown import BatchResponse, JobResponse, JobResult
 from serve_app.storage import AudioStorage
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reference.md"
 
 JOB_ID = "6f1c2f7a-9d3e-4c55-8a61-0f6a5b0c9e21"
+OTHER_JOB_ID = "6f1c2f7a-9d3e-4c55-8a61-0f6a5b0c9e22"
+BATCH_ID = "b12.2.7d1f0c3a9be45521f0aa"
 MOMENT = 1767225600000
 """Epoch milliseconds of the examples."""
 FACTS = {"bpm": 118, "duration": 20.0, "genres": None, "keyscale": "G major", "timesignature": "4/4"}
@@ -186,6 +190,22 @@ def examples(models: ModelsResponse) -> dict[str, Example]:
                 mode=Mode.OPEN,
             ),
         ),
+        "POST /v1/music/batch": (
+            "curl -s $SERVER/v1/music/batch -H 'Content-Type: application/json' \\\n"
+            '  -d \'{"requests": [{"caption": "upbeat pop song"}, {"caption": "calm piano"}]}\'',
+            BatchSubmitResponse(
+                batch_id=BATCH_ID,
+                jobs=[
+                    SubmitResponse(job_id=JOB_ID, status=JobState.QUEUED, queue_position=1),
+                    SubmitResponse(job_id=OTHER_JOB_ID, status=JobState.QUEUED, queue_position=2),
+                ],
+            ),
+        ),
+        "GET /v1/batches/{batch_id}": ("curl -s $SERVER/v1/batches/$BATCH", _batch(JobState.QUEUED)),
+        "DELETE /v1/batches/{batch_id}": (
+            "curl -s -X DELETE $SERVER/v1/batches/$BATCH",
+            _batch(JobState.CANCELLED),
+        ),
         "GET /v1/usage": ('curl -s "$SERVER/v1/usage?from=2026-01-01&to=2026-01-31"', _usage()),
         "GET /health": ("curl -s $SERVER/health", _healthy(models)),
         "GET /ready": (
@@ -198,6 +218,11 @@ def examples(models: ModelsResponse) -> dict[str, Example]:
             ),
         ),
     }
+
+
+def _batch(second: JobState) -> BatchResponse:
+    jobs = ((JOB_ID, JobState.SUCCEEDED), (OTHER_JOB_ID, second))
+    return BatchResponse.of(BatchView(BATCH_ID, "", jobs, deleted=0))
 
 
 def _usage() -> UsageResponse:
@@ -279,7 +304,8 @@ def _operation(call: str, operation: dict[str, Any], example: Example, schemas: 
     if body := operation.get("requestBody"):
         parts.append(_wrapped(body["description"]) + "\n")
         parts.append(f"Content types: {', '.join(f'`{kind}`' for kind in body['content'])}.\n")
-        parts.append(_properties(body["content"]["multipart/form-data"]["schema"], schemas))
+        described = body["content"].get("multipart/form-data") or body["content"]["application/json"]
+        parts.append(_properties(described["schema"], schemas))
     answers = [
         (status, response["description"], _answer_type(response, schemas))
         for status, response in sorted(operation["responses"].items())

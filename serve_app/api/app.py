@@ -17,6 +17,7 @@ from serve_app.api.access.guard import add_guard
 from serve_app.api.document import DOCUMENT, CompressedDocument
 from serve_app.api.downloads import Downloads
 from serve_app.api.errors import add_error_handlers, error_responses
+from serve_app.api.intake.batches import BatchSubmission
 from serve_app.api.intake.body import BodyReader
 from serve_app.api.intake.submission import Submission
 from serve_app.api.intake.writing import Writing
@@ -27,6 +28,7 @@ from serve_app.api.refusals import refusal
 from serve_app.api.release_task.app import Doors, release_task_app
 from serve_app.api.release_task.calls import CallReader
 from serve_app.api.routes.audio import audio_router
+from serve_app.api.routes.batches import batches_router
 from serve_app.api.routes.events import events_router
 from serve_app.api.routes.generate import generate_router
 from serve_app.api.routes.jobs import jobs_router
@@ -119,6 +121,16 @@ def create_app(
         events_router(service, callers, jobs, settings.api, slots),
         audio_router(service, downloads, callers, tokens, settings, slots),
         server_router(service, callers, settings, limits, adapters),
+        batches_router(
+            service,
+            submission,
+            BatchSubmission(service, submission, settings, limits, pools.bodies),
+            callers,
+            limits,
+            settings.api,
+            bodies,
+            slots,
+        ),
         usage_router(service, callers),
     ):
         app.include_router(

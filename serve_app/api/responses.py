@@ -28,6 +28,13 @@ class SubmitResponse(Answer):
         return cls(job_id=accepted.job_id, status=accepted.state, queue_position=accepted.queue_position)
 
 
+class BatchSubmitResponse(Answer):
+    """An accepted batch."""
+
+    batch_id: str = Field(description="Id of the batch, for `GET /v1/batches/{batch_id}`.")
+    jobs: list[SubmitResponse] = Field(description="Its jobs, in the order of the requests.")
+
+
 class PurgeResponse(Answer):
     """A job that is unknown from now on."""
 

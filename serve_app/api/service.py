@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from serve_app.jobs.batches import BatchAccepted, BatchView
 from serve_app.jobs.loaded_adapters import LoadedAdapters
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, JobState, JobView, NewJob, TrackerStats
@@ -59,6 +60,15 @@ class JobService(Protocol):
 
     async def submit(self, new: NewJob) -> Accepted:
         """Queue a job. Raises DrainingError, LimitError or IdempotencyConflictError."""
+
+    async def submit_batch(self, news: tuple[NewJob, ...], callback_url: str | None) -> BatchAccepted:
+        """Queue jobs of one client, all or none; errors as of `submit`."""
+
+    async def batch(self, batch_id: str, client: str | None) -> BatchView | None:
+        """A batch of a client (None: of any client); None where the id is unknown."""
+
+    async def cancel_batch(self, batch_id: str, client: str | None) -> BatchView | None:
+        """End the jobs of a batch that have not ended; None where the id is unknown."""
 
     async def admit(self, client: str, idempotency_key: str | None) -> None:
         """Check early whether `submit` would refuse a job now. Nothing is reserved.

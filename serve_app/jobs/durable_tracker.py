@@ -17,7 +17,8 @@ from pydantic_core import PydanticSerializationError, to_json
 from configs.metrics import FailureKind
 from configs.settings import Settings
 from deployments.common.job_log import log_event
-from serve_app.jobs.errors import NoRoomError
+from serve_app.jobs.batches import BatchAccepted, BatchView, sequences_of
+from serve_app.jobs.errors import IdempotencyConflictError, JobEndedError, NoRoomError
 from serve_app.jobs.housekeeping.janitor import Janitor
 from serve_app.jobs.housekeeping.leftovers import Leftovers
 from serve_app.jobs.housekeeping.purge import Purge, Purged, purge
@@ -120,6 +121,72 @@ class DurableTracker:
         self._changed(accepted.job_id)
         self._work.set()
         return accepted
+
+    async def submit_batch(self, news: tuple[NewJob, ...], callback_url: str | None) -> BatchAccepted:
+        tracker, journal = await self._open()
+        async with self._turn(news[0]):
+            try:
+                earlier = await journal.earlier(news[0])
+            except StoreError as error:
+                raise NoRoomError(STORE_FAILS) from error
+            if repeated := tracker.repeated(news[0], earlier):
+                return await self._accepted_before(repeated)
+            self._require_room(journal)
+            accepted = tracker.submit_batch(news, callback_url)
+            try:
+                await self._flush(journal)
+            except StoreTakenError:
+                raise
+            except StoreError as error:
+                for new in news:
+                    tracker.withdraw(new)
+                raise NoRoomError(STORE_FAILS) from error
+        for job in accepted.jobs:
+            self._changed(job.job_id)
+        self._work.set()
+        return accepted
+
+    async def _accepted_before(self, first: Accepted) -> BatchAccepted:
+        """Return the answer to a repeated submit of the batch that a job belongs to, as it stands now."""
+        tracker, journal = await self._open()
+        record = await journal.get(first.job_id)
+        view = await self.batch(record.batch.batch_id, None) if record and record.batch else None
+        if view is None:
+            raise IdempotencyConflictError  # It was purged meanwhile.
+        positions = {job_id: tracker.view(job_id) for job_id, _ in view.jobs}
+        jobs = tuple(
+            Accepted(job_id, state, shown.queue_position if (shown := positions[job_id]) else 0)
+            for job_id, state in view.jobs
+        )
+        return BatchAccepted(view.batch_id, jobs, first.quotas)
+
+    async def batch(self, batch_id: str, client: str | None) -> BatchView | None:
+        tracker, journal = await self._open()
+        sequences = sequences_of(batch_id)
+        if sequences is None:
+            return None
+        first, count = sequences
+        states = await journal.states(first, first + count)
+        members = {job_id: state for job_id, state in states.items() if tracker.purged(job_id) is None}
+        # The jobs of a range were submitted together, so any one tells whether it is this batch.
+        record = await journal.get(next(iter(members))) if members else None
+        if record is None or record.batch is None or record.batch.batch_id != batch_id:
+            return None
+        if client not in {None, record.client}:
+            return None
+        return BatchView(batch_id, record.client, tuple(members.items()), count - len(members))
+
+    async def cancel_batch(self, batch_id: str, client: str | None) -> BatchView | None:
+        tracker, journal = await self._open()
+        if (view := await self.batch(batch_id, client)) is None:
+            return None
+        for job_id, state in view.jobs:
+            if not state.is_final:
+                with suppress(JobEndedError):
+                    tracker.cancel(job_id)
+                self._changed(job_id)
+        await self._flush_soon(journal)
+        return await self.batch(batch_id, client)
 
     async def admit(self, client: str, idempotency_key: str | None) -> None:
         tracker, journal = await self._open()
@@ -466,7 +533,12 @@ class DurableTracker:
 
     def _start_background(self) -> None:
         sender = WebhookSender(
-            self._settings.webhooks, self.secret, time.time, self._observer, steady=time.monotonic
+            self._settings.webhooks,
+            self.secret,
+            time.time,
+            self._observer,
+            steady=time.monotonic,
+            batch_of=lambda batch_id: self.batch(batch_id, None),
         )
 
         async def clean() -> None:

@@ -73,12 +73,17 @@ class EndedJobs:
         for job in filter(None, map(self._book.newest, jobs)):
             if job.is_deletable:
                 self._calling.forget(job.job_id)
+                self._calling.forget(f"batch of {job.job_id}")
                 self._admission.freed(job.client, job.stored_bytes)
                 self._book.delete(job)
 
     def purged(self) -> list[Job]:
         """Return purged jobs of which only the record is left, and about which nobody has to be told."""
-        return [job for job in self._book.ended if job.purged and job.tidy_at is None and not job.callback]
+        return [
+            job
+            for job in self._book.ended
+            if job.purged and job.tidy_at is None and not (job.callback or job.batch_callback)
+        ]
 
     def callbacks_due(self) -> list[Job]:
         """Return ended jobs whose callback should be delivered now."""
@@ -94,6 +99,22 @@ class EndedJobs:
         if job is not None and job.callback is not None:
             self._calling.forget(job_id)
             self.schedule(self._book.save(job.with_(callback=again)))
+
+    def batch_callbacks_due(self) -> list[Job]:
+        """Return the jobs that ended last in a batch about which somebody is to be told now."""
+        return [
+            job
+            for job in self._book.ended
+            if job.batch_callback is not None
+            and self._calling.is_due(f"batch of {job.job_id}", job.batch_callback.due_at)
+        ]
+
+    def batch_called_back(self, job_id: str, again: Callback | None) -> None:
+        """Note the next try of the callback of a batch; None: it was delivered or given up."""
+        job = self._book.unsettled(job_id)
+        if job is not None and job.batch_callback is not None:
+            self._calling.forget(f"batch of {job_id}")
+            self._book.save(job.with_(batch_callback=again))
 
     @property
     def stored_bytes(self) -> int:

@@ -107,6 +107,15 @@ class Callback:
 
 
 @dataclass(frozen=True)
+class BatchMember:
+    """The batch that a job was submitted in (`serve_app.jobs.batches`)."""
+
+    batch_id: str
+    callback_url: str | None = None
+    """Who is told when all jobs of the batch have ended; None: nobody."""
+
+
+@dataclass(frozen=True)
 class Job:
     """The record of a job in the store."""
 
@@ -162,11 +171,22 @@ class Job:
     """`X-Request-ID` of its submit; None if unknown."""
     counted: Counted | None = None
     """Its share in the usage of its client; None before its end, and if it ended in an earlier release."""
+    batch: BatchMember | None = None
+    """None for a job that was submitted alone."""
+    batch_callback: Callback | None = None
+    """The delivery about its batch that is still to be made; only the job that ended last has one."""
     purged: bool = False
     """Whether its client has purged it: clients do not see it, and what is left of it is being deleted."""
 
     @classmethod
-    def queued(cls, new: NewJob, place: Place, created_at: float, submitted_at: float) -> "Job":
+    def queued(
+        cls,
+        new: NewJob,
+        place: Place,
+        created_at: float,
+        submitted_at: float,
+        batch: BatchMember | None = None,
+    ) -> "Job":
         """Make the record of a new job."""
         within = new.spec.request.start_within_seconds
         return cls(
@@ -180,6 +200,7 @@ class Job:
             idempotency=new.idempotency,
             traceparent=new.traceparent,
             request_id=new.request_id,
+            batch=batch,
             queued_at=created_at,
             submitted_at=submitted_at,
             start_by=None if within is None else created_at + within,
@@ -234,6 +255,7 @@ class Job:
             error=None,
             files=(),
             keep_until=None,
+            batch=self.batch if self.batch_callback else None,
             tidy_at=now if self.tidy_at is None else self.tidy_at,
         )
 
@@ -253,7 +275,8 @@ class Job:
 
         A purged job is never settled, because its record is still to be deleted.
         """
-        return self.state.is_final and self.tidy_at is None and self.callback is None and not self.purged
+        is_told = self.callback is None and self.batch_callback is None
+        return self.state.is_final and self.tidy_at is None and is_told and not self.purged
 
     @property
     def is_deletable(self) -> bool:

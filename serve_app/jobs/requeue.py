@@ -31,5 +31,6 @@ def requeued_after_failure(job: Job) -> Job:
         callback=None,
         keep_until=None,
         counted=None,
+        batch_callback=None,
         traceparent=child_of(job.traceparent),  # the spans up to its failure are recorded already
     )

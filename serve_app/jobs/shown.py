@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from serve_app.jobs.batches import BatchView
 from serve_app.jobs.model import PROVENANCE, JobState, JobView
 
 
@@ -126,6 +127,44 @@ class JobResponse(Answer):
             result=None if view.result is None else _result(view.result, audio_url),
             error=view.error,
             expires_at=view.expires_at,
+        )
+
+
+class BatchCounts(Answer):
+    """Jobs of a batch by status."""
+
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    cancelled: int
+
+
+class BatchJob(Answer):
+    """A job of a batch."""
+
+    job_id: str
+    status: JobState
+
+
+class BatchResponse(Answer):
+    """A batch as it stands."""
+
+    batch_id: str
+    is_ended: bool = Field(description="Whether none of its jobs waits or runs.")
+    deleted: int = Field(description="Jobs that have expired or were purged.")
+    counts: BatchCounts
+    jobs: list[BatchJob] = Field(description="In the order of the requests, without those deleted.")
+
+    @classmethod
+    def of(cls, view: BatchView) -> "BatchResponse":
+        states = [state for _, state in view.jobs]
+        return cls(
+            batch_id=view.batch_id,
+            is_ended=view.is_ended,
+            deleted=view.deleted,
+            counts=BatchCounts(**{state.value: states.count(state) for state in JobState}),
+            jobs=[BatchJob(job_id=job_id, status=state) for job_id, state in view.jobs],
         )
 
 

@@ -26,12 +26,13 @@ second call returns the same answer and changes nothing.
 """
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from configs.metrics import FailureKind
 from configs.settings import JobSettings, StorageSettings
+from serve_app.jobs.batches import BatchAccepted, OpenBatches, new_batch_id
 from serve_app.jobs.book import JobBook
 from serve_app.jobs.clocks import CautiousClock, Clock
 from serve_app.jobs.ended import EndedJobs
@@ -44,6 +45,7 @@ from serve_app.jobs.housekeeping.news import wants_news
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import (
     Accepted,
+    BatchMember,
     Checkpoint,
     Claim,
     Client,
@@ -103,6 +105,7 @@ class JobTracker:
         used_today = journal.store.usage(None, today, today)
         self._admission = Admission(settings, journal.store.stored_bytes(), wall, used_today)
         self._starting = StartDeadlines(wall, self._steady)
+        self._batches = OpenBatches()
         self._transitions = Transitions(
             self._book,
             self._queue,
@@ -112,6 +115,7 @@ class JobTracker:
             self._steady,
             observer,
             settings.max_attempts,
+            self._batches,
         )
         self.ended = EndedJobs(self._book, self._admission, wall, self._steady, settings.lease_seconds)
         self.mode = journal.store.mode()
@@ -137,39 +141,63 @@ class JobTracker:
         """
         if accepted := self.repeated(new, stored):
             return accepted
-        self._check(new.client.name, new.uploaded_bytes, new)
+        self._check(new.client.name, [new])
+        return self._accepted(self._enter(new), new.client)
+
+    def submit_batch(self, news: Sequence[NewJob], callback_url: str | None) -> BatchAccepted:
+        """Put the jobs of one client into the queue, all or none.
+
+        Whether they repeat an earlier batch is known by `repeated` for the first one. Raises DrainingError or
+        LimitError.
+        """
+        client = news[0].client
+        self._check(client.name, news)
+        batch = BatchMember(new_batch_id(self._next_sequence, len(news)), callback_url)
+        jobs = [self._enter(new, batch) for new in news]
+        accepted = tuple(self._accepted(job, client) for job in jobs)
+        return BatchAccepted(batch.batch_id, accepted, accepted[-1].quotas)
+
+    def _enter(self, new: NewJob, batch: BatchMember | None = None) -> Job:
         last = self._queue.last_of(new.client.name, -new.priority)
         place = self._fair.place(new.client, new.priority, new.work, last, self._next_sequence)
         self._next_sequence += 1
-        job = Job.queued(new, place, created_at=self._wall(), submitted_at=self._cautious_now())
+        job = Job.queued(new, place, self._wall(), self._cautious_now(), batch)
         self._admission.submitted(job, self._steady())
         self._arrivals.submit(job)
         self._transitions.enqueue(self._book.save(job))
         self._starting.watch(job)
         self._observer.submitted()
-        return self._accepted(job, new.client)
+        return job
 
     def admit(self, client: str) -> None:
         """Refuse a request before its recordings are read if `submit` would refuse it now.
 
         Nothing is reserved, so `submit` may refuse it later. Raises DrainingError or LimitError.
         """
-        self._check(client, 0)
+        self._check(client)
 
     def is_key_valid(self, earlier: Job) -> bool:
         """Tell whether a submit under the idempotency key of this job would repeat it."""
         return self._book.is_key_valid(earlier, self._cautious_now())
 
-    def _check(self, client: str, uploaded_bytes: int, new: NewJob | None = None) -> None:
+    def _check(self, client: str, news: Sequence[NewJob] = ()) -> None:
+        """Raise DrainingError or LimitError if a client may not submit these jobs; without any: a job."""
         if self.mode is Mode.DRAINING:
             raise DrainingError
         try:
-            self._admission.check(client, uploaded_bytes, len(self._queue), self._forecast, self._steady())
-            if new is not None:
-                self._admission.check_budget(new)
+            self._admission.check(
+                client,
+                sum(new.uploaded_bytes for new in news),
+                len(self._queue),
+                self._forecast,
+                self._steady(),
+                max(1, len(news)),
+            )
+            if news:
+                self._admission.check_budget(news[0].client, sum(new.work.audio_seconds for new in news))
         except LimitError as error:
             self._observer.refused(error.limit)
-            quotas = self._admission.quotas(new.client, self._steady()) if new else ()
+            quotas = self._admission.quotas(news[0].client, self._steady()) if news else ()
             raise LimitError(error.message, error.retry_after, error.limit, quotas) from None
 
     def withdraw(self, new: NewJob) -> None:
@@ -453,6 +481,7 @@ class JobTracker:
                 job = job.with_(lease_expires_at=self._steady() + self._settings.lease_seconds)
                 job = job.with_(best_progress=not_below(job.best_progress))
                 self._forecast.resumed(job, self._steady())
+                self._batches.entered(job)
             self._book.remember(job)
             if job.state is JobState.QUEUED:
                 self._transitions.enqueue(job)

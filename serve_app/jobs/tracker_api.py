@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any, Protocol, cast
 
 from configs.metrics import FailureKind
+from serve_app.jobs.batches import BatchAccepted, BatchView
 from serve_app.jobs.housekeeping.leftovers import Leftovers
 from serve_app.jobs.housekeeping.purge import Purge, Purged
 from serve_app.jobs.loaded_adapters import LoadedAdapters
@@ -41,6 +42,19 @@ class TrackerApi(Protocol):
 
         Raises DrainingError, LimitError, IdempotencyConflictError or NoRoomError.
         """
+
+    async def submit_batch(self, news: tuple[NewJob, ...], callback_url: str | None, /) -> BatchAccepted:
+        """Put the jobs of one client into the queue, all or none, or return the batch that they repeat.
+
+        `callback_url` is told when all have ended. Only the first job may have an idempotency key. Raises
+        DrainingError, LimitError, IdempotencyConflictError or NoRoomError.
+        """
+
+    async def batch(self, batch_id: str, client: str | None, /) -> BatchView | None:
+        """Return a batch of `client` (None: of any client); None if the id is unknown, or no job is left."""
+
+    async def cancel_batch(self, batch_id: str, client: str | None, /) -> BatchView | None:
+        """Cancel the jobs of a batch that wait or run; None as in `batch`."""
 
     async def admit(self, client: str, idempotency_key: str | None, /) -> None:
         """Refuse early what `submit` would refuse now; a request that repeats an earlier one is admitted.

@@ -7,6 +7,7 @@ The one transition that is not here is `claim`, because it needs the order of th
 from typing import Any
 
 from configs.metrics import FailureKind
+from serve_app.jobs.batches import OpenBatches
 from serve_app.jobs.book import JobBook
 from serve_app.jobs.clocks import Clock
 from serve_app.jobs.counting import share
@@ -32,6 +33,7 @@ class Transitions:
         steady: Clock,
         observer: JobObserver,
         max_attempts: int,
+        batches: OpenBatches,
     ) -> None:
         self._book = book
         self._queue = queue
@@ -41,9 +43,11 @@ class Transitions:
         self._steady = steady
         self._observer = observer
         self._max_attempts = max_attempts
+        self._batches = batches
 
     def enqueue(self, job: Job) -> None:
         """Put a job whose record says `queued` into the queue."""
+        self._batches.entered(job)
         self._queue.add(job.place, QueuedJob(job.job_id, job.client, work_left(job)))
 
     def requeue(self, job: Job, outcome: Outcome, **changes: Any) -> None:
@@ -89,6 +93,7 @@ class Transitions:
             "callback": callback,
             "start_by": None,
             "keep_until": keep_until(job, now),
+            "batch_callback": Callback(due_at=now) if self._batches.left(job) else None,
             "counted": share(job, state, now, changes.get("result")),
         }
         ended = self._book.save(job.with_(state=state, **changes))
@@ -103,5 +108,6 @@ class Transitions:
         else:
             self._forecast.stopped(job, self._steady())
             self._observer.run_ended(job, "handed_back", self._wall())
+        self._batches.left(job)
         self._admission.withdrawn(job)
         self._book.delete(job)

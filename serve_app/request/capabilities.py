@@ -128,13 +128,24 @@ def apply_limits(request: GenerateRequest, limits: Limits) -> GenerateRequest:
     errors += _maximum("batch_size", settled_request.batch_size, limits.max_batch_size)
     errors += _maximum("audio_duration", request.audio_duration, limits.max_duration)
     errors += _maximum("keep_seconds", request.keep_seconds, limits.record_seconds)
-    if request.callback_url and not limits.private_callbacks and _names_private_address(request.callback_url):
-        errors.append(_error("callback_url", "Input should be a public address of the internet", "url"))
+    errors += _callback_errors(request.callback_url, limits)
     if not any(error["loc"] in {("body", "model"), ("body", "task_type")} for error in errors):
         errors += _beyond_the_dit(settled_request, limits)
     if errors:
         raise RequestValidationError(errors)
     return settled_request
+
+
+def check_callback(url: str | None, limits: Limits) -> None:
+    """Raise RequestValidationError if a callback goes to an address that the server does not call."""
+    if errors := _callback_errors(url, limits):
+        raise RequestValidationError(errors)
+
+
+def _callback_errors(url: str | None, limits: Limits) -> list[dict[str, Any]]:
+    if url and not limits.private_callbacks and _names_private_address(url):
+        return [_error("callback_url", "Input should be a public address of the internet", "url")]
+    return []
 
 
 def _beyond_the_dit(request: GenerateRequest, limits: Limits) -> Iterator[dict[str, Any]]:

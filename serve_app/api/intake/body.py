@@ -31,6 +31,11 @@ MAX_TEXT_BYTES = 1 << 20
 CHAT = "/v1/chat/completions"
 MAX_CHAT_BYTES = 64_000_000
 """Bytes of a chat completion's body, which may hold recordings in base64 and is parsed in memory."""
+BATCH = "/v1/music/batch"
+MAX_BATCH_BYTES = 4 << 20
+"""Bytes of the body of a batch."""
+MAX_BATCH_CONTAINERS = 4_000
+"""Arrays and objects of a batch. Its parser takes up to a tenth of a second."""
 MAX_JSON_ENTRIES = 1 << 17
 MAX_JSON_CONTAINERS = 1_000
 """Commas and opening brackets outside the strings of a JSON document. They bound the time of the parser,
@@ -64,8 +69,10 @@ def is_multipart(request: HTTPConnection) -> bool:
 def check_declared_text(request: HTTPConnection) -> None:
     """Raise HTTPException with 413 where the headers declare a body without files that is too large."""
     if not is_multipart(request):
-        is_chat = request.scope["path"].rstrip("/").endswith(CHAT)
-        _check_declared(request, MAX_CHAT_BYTES if is_chat else MAX_TEXT_BYTES)
+        path = request.scope["path"].rstrip("/")
+        larger = {CHAT: MAX_CHAT_BYTES, BATCH: MAX_BATCH_BYTES}
+        largest = (size for end, size in larger.items() if path.endswith(end))
+        _check_declared(request, next(largest, MAX_TEXT_BYTES))
 
 
 class BodyReader:
@@ -80,12 +87,16 @@ class BodyReader:
 
     @asynccontextmanager
     async def read(
-        self, request: Request, tolerant: bool = False, max_text_bytes: int = MAX_TEXT_BYTES
+        self,
+        request: Request,
+        tolerant: bool = False,
+        max_text_bytes: int = MAX_TEXT_BYTES,
+        max_containers: int = MAX_JSON_CONTAINERS,
     ) -> AsyncIterator[Body]:
         """The body of a request.
 
         Where `tolerant`, an empty body is an empty object, and `a=b` of any other type is a form.
-        `max_text_bytes` bounds bodies without files.
+        `max_text_bytes` bounds bodies without files, and `max_containers` the arrays and objects of JSON.
 
         Raises HTTPException with 400, 408, 413 or 415, CapacityError, or StorageError where there is no disk
         space for uploads.
@@ -101,7 +112,7 @@ class BodyReader:
                     chunks = _limited(request, min(self._max_bytes, max_text_bytes), share)
                     data = b"".join([chunk async for chunk in chunks])
                 yield await self._pool.run_unless_short(
-                    len(data), _text_body, _content_type(request), data, tolerant
+                    len(data), _text_body, _content_type(request), data, tolerant, max_containers
                 )
 
     @asynccontextmanager
@@ -183,11 +194,11 @@ def _is_json(content_type: str) -> bool:
     )
 
 
-def _text_body(content_type: str, data: bytes, tolerant: bool) -> Body:
+def _text_body(content_type: str, data: bytes, tolerant: bool, max_containers: int) -> Body:
     if tolerant and not data.strip():
         return Body()
     if _is_json(content_type) or data.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
-        return Body(_json_object(data), text_bytes=len(data))
+        return Body(_json_object(data, max_containers), text_bytes=len(data))
     if content_type == URLENCODED or (tolerant and b"=" in data):
         return Body(_grouped(_urlencoded_pairs(data)), is_form=True, text_bytes=len(data))
     raise unsupported_type()
@@ -215,26 +226,29 @@ class TooManyEntriesError(ValueError):
     """A JSON document has more arrays, objects or entries than the limits."""
 
 
-def bounded_json(document: str) -> Any:
+def bounded_json(document: str, max_containers: int = MAX_JSON_CONTAINERS) -> Any:
     """The value of a JSON document.
 
     Raises TooManyEntriesError, JSONDecodeError, ValueError for an invalid number, or RecursionError.
     """
-    if _has_too_many_entries(document) and (
-        document.count('"') > MAX_JSON_QUOTES or _has_too_many_entries(_JSON_TEXT.sub("", document))
+    # A batch has as many quotes as requests of the usual size have together.
+    max_quotes = MAX_JSON_QUOTES * max_containers // MAX_JSON_CONTAINERS
+    if _has_too_many_entries(document, max_containers) and (
+        document.count('"') > max_quotes
+        or _has_too_many_entries(_JSON_TEXT.sub("", document), max_containers)
     ):
         raise TooManyEntriesError
     return json.loads(document, parse_constant=_refuse_constant)
 
 
-def _has_too_many_entries(document: str) -> bool:
+def _has_too_many_entries(document: str, max_containers: int) -> bool:
     containers = document.count("[") + document.count("{")
-    return containers > MAX_JSON_CONTAINERS or document.count(",") > MAX_JSON_ENTRIES
+    return containers > max_containers or document.count(",") > MAX_JSON_ENTRIES
 
 
-def _json_object(data: bytes) -> dict[str, Any]:
+def _json_object(data: bytes, max_containers: int) -> dict[str, Any]:
     try:
-        value = bounded_json(data.decode("utf-8-sig"))
+        value = bounded_json(data.decode("utf-8-sig"), max_containers)
     except json.JSONDecodeError as error:
         raise HTTPException(
             400, f"The body is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}"
@@ -246,7 +260,7 @@ def _json_object(data: bytes) -> dict[str, Any]:
     except TooManyEntriesError as error:
         raise HTTPException(
             400,
-            f"The JSON body has more than {MAX_JSON_CONTAINERS:,} arrays and objects, "
+            f"The JSON body has more than {max_containers:,} arrays and objects, "
             f"or {MAX_JSON_ENTRIES:,} entries",
         ) from error
     except ValueError as error:

@@ -127,18 +127,39 @@ class Submission:
         `notes` are sentences for its `status_message`. Raises RequestValidationError, LimitError or
         IdempotencyConflictError.
         """
+        idempotency = None
+        if idempotency_key is not None:
+            fingerprint = await self._pools.recordings.run(_fingerprint, parsed, uploads)
+            idempotency = IdempotencyKey(idempotency_key, fingerprint)
+        new = await self.prepare(parsed, uploads, caller, idempotency, arrival, notes, text_bytes=text_bytes)
+        accepted = await self._enter_queue(new)
+        self.tell(new, accepted, arrival)
+        return accepted
+
+    async def prepare(
+        self,
+        parsed: GenerateRequest,
+        uploads: Mapping[str, BinaryIO],
+        caller: Caller,
+        idempotency: IdempotencyKey | None,
+        arrival: Arrival,
+        notes: tuple[str, ...] = (),
+        *,
+        text_bytes: int,
+    ) -> NewJob:
+        """Make the job of a parsed request, and store its recordings; arguments as in `submit_request`.
+
+        Raises RequestValidationError, DrainingError or LimitError.
+        """
         request = apply_limits(parsed, self._limits)
         if request.priority > caller.max_priority:
             raise invalid("priority", f"You may ask for priorities up to {caller.max_priority}")
         if request.adapters:
             dit = self._limits.dit(request).name
             await self._pools.recordings.run(self._adapters.check, request.adapters, dit)
-        idempotency = None
-        if idempotency_key is not None:
-            fingerprint = await self._pools.recordings.run(_fingerprint, parsed, uploads)
-            idempotency = IdempotencyKey(idempotency_key, fingerprint)
         if request.src_audio_path or request.reference_audio_path:
-            await self.admit(caller, idempotency_key)  # for uploads it was called before they were received
+            # For uploads it was called before they were received.
+            await self.admit(caller, idempotency.key if idempotency else None)
         async with self._finder.open(request, uploads, caller) as recordings:
             job_id = await self._service.new_job_id()
             source = self._recording(job_id, "source", recordings.source, recordings.source_codes)
@@ -151,7 +172,7 @@ class Submission:
             await self.check_prompt(request)
             uploaded_bytes = await self._store(job_id, spec.source, recordings.source)
             uploaded_bytes += await self._store(job_id, spec.reference, recordings.reference)
-        new = NewJob(
+        return NewJob(
             job_id=job_id,
             spec=spec,
             work=job_work(draft, self._limits),
@@ -162,9 +183,6 @@ class Submission:
             traceparent=submit_context(job_id, self._tracing),
             request_id=arrival.request_id,
         )
-        accepted = await self._enter_queue(new)
-        self._tell(new, accepted, arrival)
-        return accepted
 
     def _recording(
         self, job_id: str, name: str, opened: DecodedRecording | None, codes: tuple[int, ...] = ()
@@ -191,20 +209,22 @@ class Submission:
             accepted = await self._service.submit(new)
         except (DrainingError, LimitError, IdempotencyConflictError):
             # After any other failure the job may still have been queued, and then needs its recordings.
-            await self._delete_recordings(new)
+            await self.delete_recordings(new)
             raise
         if accepted.job_id != new.job_id:
-            await self._delete_recordings(new)
+            await self.delete_recordings(new)
         return accepted
 
-    def _tell(self, new: NewJob, accepted: Accepted, arrival: Arrival) -> None:
+    def tell(self, new: NewJob, accepted: Accepted, arrival: Arrival) -> None:
+        """Log an accepted job, and record the span of its submit."""
         log_event("accepted", accepted.job_id, queue_position=accepted.queue_position)
         if accepted.job_id == new.job_id:  # otherwise its trace already has a submit span
             link = client_context(arrival.traceparent)
             named = {"acestep.request_id": new.request_id} if new.request_id else None
             self._spans.record("submit", new.traceparent, None, arrival.at, time.time(), named, link=link)
 
-    async def _delete_recordings(self, new: NewJob) -> None:
+    async def delete_recordings(self, new: NewJob) -> None:
+        """Delete the recordings of a job that was not accepted."""
         if new.uploaded_bytes:
             await self._pools.storage.run(self._storage.delete_job, new.job_id)
 

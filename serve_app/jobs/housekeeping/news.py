@@ -11,7 +11,7 @@ from typing import Literal
 from serve_app.jobs.clocks import Clock
 from serve_app.jobs.model import Job, JobState
 
-Event = Literal["started", "progress", "finished"]
+Event = Literal["started", "progress", "finished", "batch"]
 
 PAUSE_SECONDS = 5.0
 """Shortest time between two messages about a job that runs, and between two tries of one."""
@@ -25,6 +25,13 @@ class Message:
     event: Event
     message_id: str
     """The same in each try."""
+
+    @property
+    def url(self) -> str:
+        """The receiver."""
+        if self.event == "batch" and self.job.batch is not None:
+            return str(self.job.batch.callback_url)
+        return str(self.job.spec.request.callback_url)
 
 
 @dataclass(frozen=True)

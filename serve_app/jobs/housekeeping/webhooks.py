@@ -20,10 +20,11 @@ import httpx
 
 from configs.settings import WebhookSettings
 from deployments.common.job_log import about
+from serve_app.jobs.batches import BatchView
 from serve_app.jobs.housekeeping.news import Message, News
 from serve_app.jobs.model import Callback, Job
 from serve_app.jobs.observer import JobObserver
-from serve_app.jobs.shown import JobResponse
+from serve_app.jobs.shown import BatchResponse, JobResponse
 from serve_app.jobs.tracker import JobTracker
 from serve_app.request.addresses import AddressRefusedError, public_address, resolved
 
@@ -72,7 +73,9 @@ class WebhookSender:
         observer: JobObserver = _UNOBSERVED,
         verify: Any = True,
         steady: Callable[[], float] | None = None,
+        batch_of: Callable[[str], Awaitable[BatchView | None]] | None = None,
     ) -> None:
+        """`batch_of` returns a batch by its id."""
         self._settings = settings
         self._secret = secret
         self._clock = clock
@@ -86,6 +89,7 @@ class WebhookSender:
             proxy=_proxy(settings.proxy),
         )
         self._news = News(steady or clock)
+        self._batch_of = batch_of
         self._deliveries: dict[str, asyncio.Task[None]] = {}
         """One for each job at a time, so that none overtakes another."""
         self._hosts: Counter[str] = Counter()
@@ -102,7 +106,12 @@ class WebhookSender:
             tracker.ended.callbacks_due(), key=lambda job: job.callback.due_at if job.callback else 0
         )
         ends = [Message(job, "finished", job.job_id) for job in ended]
-        for message in [*ends, *self._news.due(tracker.with_news())]:
+        batches = [
+            Message(job, "batch", job.batch.batch_id)
+            for job in tracker.ended.batch_callbacks_due()
+            if job.batch is not None
+        ]
+        for message in [*ends, *batches, *self._news.due(tracker.with_news())]:
             if message.job.job_id not in self._deliveries:
                 due[message.job.client].append(message)
         turns = [(self._clients[client], client) for client in due]
@@ -119,12 +128,12 @@ class WebhookSender:
         """Remove and return the first one whose receiver may get another delivery, with all before it."""
         while messages:
             message = messages.popleft()
-            if self._hosts[_host(message.job)] < MAX_DELIVERIES_PER_HOST:
+            if self._hosts[_host(message)] < MAX_DELIVERIES_PER_HOST:
                 return message
         return None
 
     def _start(self, message: Message, tracker: JobTracker) -> None:
-        host = _host(message.job)
+        host = _host(message)
         self._hosts[host] += 1
         self._clients[message.job.client] += 1
         self._deliveries[message.job.job_id] = asyncio.create_task(self._make(message, host, tracker))
@@ -153,22 +162,24 @@ class WebhookSender:
         self._news.sent(message, delivered=not problem)
 
     async def _deliver(self, message: Message, tracker: JobTracker) -> None:
-        """Tell of the end of a job, once; the tracker notes whether that has to be tried again."""
-        job = message.job
+        """Tell of an end, once; the tracker notes whether that has to be tried again."""
+        job, is_batch = message.job, message.event == "batch"
+        told = tracker.ended.batch_called_back if is_batch else tracker.ended.called_back
+        before = job.batch_callback if is_batch else job.callback
         try:
             problem, final = await self._try(message, tracker)
             if not problem:
                 self._observer.called_back("delivered")
-            tracker.ended.called_back(job.job_id, self._next(job, problem, final) if problem else None)
+            told(job.job_id, self._next(job, before, problem, final) if problem else None)
         except Exception:
             logger.exception("the callback of job %s could not be sent", job.job_id, extra=about(job.job_id))
-            tracker.ended.called_back(job.job_id, self._next(job, "an internal error", False))
+            told(job.job_id, self._next(job, before, "an internal error", False))
 
     async def _make(self, message: Message, host: str, tracker: JobTracker) -> None:
         """Make a delivery, which counts as under way meanwhile."""
         job = message.job
         try:
-            if message.event == "finished":
+            if message.event in {"finished", "batch"}:
                 await self._deliver(message, tracker)
             else:
                 await self._tell(message, tracker)
@@ -182,18 +193,24 @@ class WebhookSender:
     async def _try(self, message: Message, tracker: JobTracker) -> tuple[str, bool]:
         """Make one try; return (problem or "", whether further tries are useless)."""
         job = message.job
-        view = tracker.view_for_callback(job.job_id)
-        if view is None:
-            return "the job is not known any more", True
-        if message.event != "finished" and view.state.is_final:
-            return "", True  # Its end is told instead.
-        body = JobResponse.of(view).model_dump_json().encode()
+        if message.event == "batch":
+            batch = await self._batch_of(message.message_id) if self._batch_of else None
+            if batch is None:
+                return "the batch is not known any more", True
+            body = BatchResponse.of(batch).model_dump_json().encode()
+        else:
+            view = tracker.view_for_callback(job.job_id)
+            if view is None:
+                return "the job is not known any more", True
+            if message.event != "finished" and view.state.is_final:
+                return "", True  # Its end is told instead.
+            body = JobResponse.of(view).model_dump_json().encode()
         secret = webhook_secret(await self._secret(), job.client)
         headers = signed_headers(secret, message.message_id, int(self._clock()), body)
         headers[EVENT_HEADER] = message.event
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
-                status = await self._post(str(job.spec.request.callback_url), headers, body)
+                status = await self._post(message.url, headers, body)
         except AddressRefusedError as error:
             return str(error), True
         except TimeoutError:
@@ -240,8 +257,8 @@ class WebhookSender:
             return addresses
         return [public_address(address) for address in addresses]
 
-    def _next(self, job: Job, problem: str, final: bool) -> Callback | None:
-        attempts = (job.callback.attempts if job.callback else 0) + 1
+    def _next(self, job: Job, before: Callback | None, problem: str, final: bool) -> Callback | None:
+        attempts = (before.attempts if before else 0) + 1
         if final or attempts >= self._settings.max_attempts:
             logger.warning(
                 "gave up the callback of job %s after attempt %d: %s",
@@ -257,8 +274,8 @@ class WebhookSender:
         return Callback(self._clock() + pause, attempts)
 
 
-def _host(job: Job) -> str:
-    return httpx.URL(str(job.spec.request.callback_url)).host
+def _host(message: Message) -> str:
+    return httpx.URL(message.url).host
 
 
 def _proxy(url: str | None) -> httpx.Proxy | None:

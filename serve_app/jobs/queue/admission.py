@@ -9,7 +9,7 @@ from configs.settings import JobSettings
 from serve_app.jobs.clocks import Clock
 from serve_app.jobs.errors import LimitError
 from serve_app.jobs.forecast.forecast import Forecast
-from serve_app.jobs.model import Client, Job, NewJob, Quota
+from serve_app.jobs.model import Client, Job, Quota
 from serve_app.jobs.queue.budget import Budgets
 from serve_app.jobs.queue.rate import SubmitRate
 from serve_app.jobs.usage import DAY_SECONDS, ClientUsage, Usage, UsageKey, next_day
@@ -47,11 +47,27 @@ class Admission:
         """Bytes of all clients together."""
         return self._bytes.total()
 
-    def check(self, client: str, uploaded_bytes: int, waiting: int, forecast: Forecast, now: float) -> None:
-        """Raise LimitError if a client may not submit a job now. `now` is a time of the steady clock."""
+    def check(
+        self,
+        client: str,
+        uploaded_bytes: int,
+        waiting: int,
+        forecast: Forecast,
+        now: float,
+        count: int = 1,
+    ) -> None:
+        """Raise LimitError if a client may not submit so many jobs now. `now` is a time of the steady clock.
+
+        Against the rate they may begin like one job, and then count as what they are.
+        """
         limits = self._settings
-        if waiting >= limits.queue_limit:
-            raise LimitError("The queue is full", forecast.next_start(now), "queue_limit")
+        if waiting + count > limits.queue_limit:
+            room = limits.queue_limit - waiting
+            message = f"The queue has room for {room} more jobs" if room > 0 else "The queue is full"
+            raise LimitError(message, forecast.next_start(now), "queue_limit")
+        if self._jobs[client] + count > limits.client_jobs and count > 1:
+            message = f"You have {self._jobs[client]} jobs waiting or running, of {limits.client_jobs}"
+            raise LimitError(message, forecast.next_end(client, now), "client_jobs")
         if self._jobs[client] >= limits.client_jobs:
             message = f"You have {limits.client_jobs} jobs waiting or running, as many as one client may"
             raise LimitError(message, forecast.next_end(client, now), "client_jobs")
@@ -64,10 +80,10 @@ class Admission:
             )
             raise LimitError(message, BYTES_RETRY_SECONDS, "client_bytes")
 
-    def check_budget(self, new: NewJob) -> None:
-        """Raise LimitError if a new job would exceed the music that its client may make today."""
-        budget, wanted = new.client.audio_seconds_per_day, new.work.audio_seconds
-        if budget is None or self._budgets.taken_ms(new.client.name) + round(1000 * wanted) <= 1000 * budget:
+    def check_budget(self, client: Client, wanted: float) -> None:
+        """Raise LimitError if so many seconds would exceed the music that a client may make today."""
+        budget = client.audio_seconds_per_day
+        if budget is None or self._budgets.taken_ms(client.name) + round(1000 * wanted) <= 1000 * budget:
             return
         renewed_at = next_day(self._wall())
         until = datetime.fromtimestamp(renewed_at, UTC).strftime("%Y-%m-%d %H:%M UTC")

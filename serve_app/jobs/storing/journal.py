@@ -157,6 +157,17 @@ class Journal:
         ]
         return [job for _, _, job in sorted(jobs)][:limit]
 
+    async def states(self, first: int, after: int) -> dict[str, JobState]:
+        """Return ids and states of the jobs with sequences from `first` to before `after`, in their order."""
+        stored, changes = await self._read(lambda store: store.states(first, after))
+        newest = {job_id: (sequence, state) for sequence, job_id, state in stored if job_id not in changes}
+        newest |= {
+            job.job_id: (job.place.sequence, job.state)
+            for job in changes.values()
+            if job and first <= job.place.sequence < after
+        }
+        return {job_id: state for job_id, (_, state) in sorted(newest.items(), key=lambda found: found[1][0])}
+
     async def usage(self, client: str | None, first: str, last: str) -> Mapping[UsageKey, Usage]:
         """Return the usage of some days that the store has; ends that are not written yet are not in it."""
         return (await self._read(lambda store: store.usage(client, first, last)))[0]

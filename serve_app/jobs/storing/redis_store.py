@@ -190,6 +190,20 @@ class RedisJobStore:
             )
         return self._jobs(job_ids)
 
+    def states(self, first: int, after: int) -> list[tuple[int, str, JobState]]:
+        # This is no transaction, because a full Redis refuses every command after MULTI. A job whose state
+        # changes meanwhile may be found in two sets; then the later state of the two counts.
+        with self._errors(), self._redis.pipeline(transaction=False) as pipe:
+            for state in JobState:
+                pipe.zrange(self._keys.jobs(None, state), first, f"({after}", byscore=True, withscores=True)
+            found = zip(JobState, pipe.execute(), strict=True)
+        newest = {
+            job_id.decode(): (int(sequence), state)
+            for state, members in found
+            for job_id, sequence in members
+        }
+        return sorted((sequence, job_id, state) for job_id, (sequence, state) in newest.items())
+
     def usage(self, client: str | None, first: str, last: str) -> Mapping[UsageKey, Usage]:
         found: dict[UsageKey, dict[str, int]] = {}
         with self._errors():

@@ -220,6 +220,13 @@ class SqliteJobStore:
             limit,
         )
 
+    def states(self, first: int, after: int) -> list[tuple[int, str, JobState]]:
+        query = (
+            "SELECT sequence, job_id, state FROM jobs WHERE sequence >= ? AND sequence < ? ORDER BY sequence"
+        )
+        rows = self._rows(query, first, after)
+        return [(sequence, job_id, JobState(state)) for sequence, job_id, state in rows]
+
     def usage(self, client: str | None, first: str, last: str) -> Mapping[UsageKey, Usage]:
         rows = self._rows(
             f"SELECT day, client, {', '.join(AMOUNTS)} FROM usage "

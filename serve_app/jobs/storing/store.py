@@ -113,6 +113,12 @@ class JobStore(Protocol):
     def kept_until(self, before: float, limit: int) -> list[Job]:
         """Return settled jobs whose `keep_until` is before a time, earliest first."""
 
+    def states(self, first: int, after: int) -> list[tuple[int, str, JobState]]:
+        """Return (sequence, id, state) of the jobs with sequences from `first` to before `after`.
+
+        Records are not read, so those that cannot be read are among them.
+        """
+
     def usage(self, client: str | None, first: str, last: str) -> Mapping[UsageKey, Usage]:
         """Return the usage of a client (None: of all clients) on the days from `first` to `last`."""
 
@@ -230,6 +236,13 @@ class MemoryJobStore:
             if job.is_settled and job.keep_until is not None and job.keep_until < before
         ]
         return [job for _, _, job in sorted(kept)][:limit]
+
+    def states(self, first: int, after: int) -> list[tuple[int, str, JobState]]:
+        return [
+            (job.place.sequence, job.job_id, job.state)
+            for job in self._all()
+            if first <= job.place.sequence < after
+        ]
 
     def usage(self, client: str | None, first: str, last: str) -> Mapping[UsageKey, Usage]:
         with self._lock:

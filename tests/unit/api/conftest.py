@@ -18,6 +18,7 @@ from deployments.common.messages import Metadata
 from serve_app.api.app import create_app
 from serve_app.api.routes.jobs import NEWEST
 from serve_app.api.service import Condition, Readiness
+from serve_app.jobs.batches import BatchAccepted, BatchView, sequences_of
 from serve_app.jobs.housekeeping.identity import new_job_id, store_name
 from serve_app.jobs.loaded_adapters import AdaptersOfClients, LoadedAdapters
 from serve_app.jobs.model import Accepted, Claim, Job, JobState, JobView, NewJob, TrackerStats
@@ -81,6 +82,34 @@ class LocalJobService:
         accepted = self.tracker.submit(new, await self.journal.earlier(new))
         await self.journal.flushed()
         return accepted
+
+    async def submit_batch(self, news: tuple[NewJob, ...], callback_url: str | None) -> BatchAccepted:
+        if repeated := self.tracker.repeated(news[0], await self.journal.earlier(news[0])):
+            record = await self.journal.get(repeated.job_id)
+            view = await self.batch(record.batch.batch_id, None) if record and record.batch else None
+            assert view is not None
+            jobs = tuple(Accepted(job_id, state, 0) for job_id, state in view.jobs)
+            return BatchAccepted(view.batch_id, jobs)
+        accepted = self.tracker.submit_batch(news, callback_url)
+        await self.journal.flushed()
+        return accepted
+
+    async def batch(self, batch_id: str, client: str | None) -> BatchView | None:
+        sequences = sequences_of(batch_id)
+        states = await self.journal.states(sequences[0], sum(sequences)) if sequences else {}
+        record = await self.journal.get(next(iter(states))) if states else None
+        if record is None or record.batch is None or record.batch.batch_id != batch_id:
+            return None
+        if client not in {None, record.client}:
+            return None
+        return BatchView(batch_id, record.client, tuple(states.items()), sequences[1] - len(states))
+
+    async def cancel_batch(self, batch_id: str, client: str | None) -> BatchView | None:
+        view = await self.batch(batch_id, client)
+        for job_id, state in view.jobs if view else ():
+            if not state.is_final:
+                self.tracker.cancel(job_id)
+        return await self.batch(batch_id, client)
 
     async def admit(self, client: str, idempotency_key: str | None) -> None:
         earlier = await self.journal.with_key(client, idempotency_key) if idempotency_key else None

@@ -57,8 +57,10 @@ def test_a_store_of_each_release_opens(golden: JobStore, layout: str) -> None:
     assert golden.stored_bytes() == {"alice": 1234, "bob": 9000}
     assert golden.next_sequence() == 43
     assert golden.secret() == bytes(32)
-    golden.write({running.job_id: None, succeeded.job_id: succeeded.with_(callback=None)})
-    assert golden.ended(2e9, True, 9) == [succeeded.with_(callback=None)]
+    golden.write(
+        {running.job_id: None, succeeded.job_id: succeeded.with_(callback=None, batch_callback=None)}
+    )
+    assert golden.ended(2e9, True, 9) == [succeeded.with_(callback=None, batch_callback=None)]
 
 
 @each_layout

@@ -83,6 +83,26 @@ class JobTrackerMachine(ModelledTracker):
         if twice:
             assert self.tracking.take(new) == accepted
 
+    @rule(client=st.sampled_from(CLIENTS), count=st.integers(1, 3), callback=st.booleans())
+    def submit_batch(self, client: str, count: int, callback: bool) -> None:
+        """All jobs enter the queue, or none does."""
+        news = [self.tracking.new_job(client) for _ in range(count)]
+        mine = sum(job.new.client.name == client and not job.state.is_final for job in self.jobs.values())
+        refused = len(self.in_state(JobState.QUEUED)) + count > QUEUE_LIMIT or mine + count > CLIENT_JOBS
+        refused = refused or self.is_too_fast(client) or self.mode is Mode.DRAINING
+        url = "https://example.org" if callback else None
+        if refused:
+            with pytest.raises((DrainingError, LimitError)):
+                self.tracking.tracker.submit_batch(news, url)
+            assert all(self.tracking.view(new.job_id) is None for new in news)
+            return
+        accepted = self.tracking.tracker.submit_batch(news, url)
+        for new in news:
+            self.submitted(new)
+        assert [job.job_id for job in accepted.jobs] == [new.job_id for new in news]
+        if callback:
+            self.batches[accepted.batch_id] = {new.job_id for new in news}
+
     @rule(client=st.sampled_from(CLIENTS), key=st.integers(0, 2), fingerprint=st.sampled_from("ab"))
     def submit_with_a_key(self, client: str, key: int, fingerprint: str) -> None:
         idempotency = IdempotencyKey(str(key), fingerprint)
@@ -311,6 +331,21 @@ class JobTrackerMachine(ModelledTracker):
             for _ in range(1 + twice):
                 self.tracking.tracker.ended.tidied(job.job_id)
         assert self.tracking.tracker.ended.untidy() == []
+
+    @rule(again=st.booleans())
+    def call_back_about_batches(self, again: bool) -> None:
+        """A batch is due when its last job has ended; it may be due again after a requeue."""
+        self.wait(LONGEST_CALLBACK_PAUSE)
+        later = Callback(self.tracking.clock.now + 1, attempts=1)
+        for job in self.tracking.tracker.ended.batch_callbacks_due():
+            assert job.batch is not None
+            self.called_back.add(job.batch.batch_id)
+            self.tracking.tracker.ended.batch_called_back(job.job_id, later if again else None)
+        assert self.tracking.tracker.ended.batch_callbacks_due() == []
+        for batch_id, members in self.batches.items():
+            alive = self.jobs.keys() & members
+            if alive == members and all(self.jobs[job_id].state.is_final for job_id in members):
+                assert batch_id in self.called_back
 
     @rule(again=st.booleans())
     def call_back(self, again: bool) -> None:
