@@ -303,6 +303,9 @@ class ApiSettings(_Section):
     studio: bool = Field(
         True, description="Serve the studio, a page on which one makes music, at `/` (docs/studio.md)."
     )
+    mcp: bool = Field(
+        True, description="Serve the Model Context Protocol for agents at `/mcp` (docs/agents.md)."
+    )
     hosts: tuple[str, ...] = Field(
         (),
         description="Names and addresses under which the server answers; empty: any. Without API keys this "

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from configs.domain import NEWEST_SAMPLING
 from configs.settings import ApiSettings, Settings
+from deployments.common.marks import Marks
 from serve_app.api.app import create_app
 from serve_app.api.responses import (
     BatchSubmitResponse,
@@ -27,6 +28,7 @@ from serve_app.api.responses import (
     HealthResponse,
     JobsResponse,
     ModelsResponse,
+    ProvenanceResponse,
     ReadyResponse,
     StatsData,
     StatsResponse,
@@ -169,6 +171,20 @@ def examples(models: ModelsResponse) -> dict[str, Example]:
         "GET /v1/audio/{job_id}/{index}.{extension}": (
             "curl -s -o song.mp3 $SERVER/v1/audio/$JOB/0.mp3",
             None,
+        ),
+        "GET /v1/audio/{job_id}/{index}.{extension}/provenance": (
+            "curl -s $SERVER/v1/audio/$JOB/0.mp3/provenance",
+            ProvenanceResponse(
+                job_id=JOB_ID,
+                index=0,
+                generator="acestep-serve 0.1.0",
+                dit_model="acestep-v15-turbo",
+                lm_model="acestep-5Hz-lm-0.6B",
+                seed=42,
+                digital_source_type=Marks("", None, 0).source_type_uri,
+                marks=["ID3", "XMP"],
+                sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            ),
         ),
         "GET /v1/models": ("curl -s $SERVER/v1/models", models),
         "GET /v1/stats": (

@@ -60,11 +60,12 @@ def _write_new(path: Path, content: bytes, mode: int) -> None:
         file.write(content)
 
 
-def development_certificate(name: str) -> tuple[bytes, bytes]:
+def development_certificate(name: str, begins: datetime.datetime | None = None) -> tuple[bytes, bytes]:
     """A certificate for a signer of this name with the authority that has issued it, and its private key.
 
-    Both are PEM. C2PA takes no certificate that has issued itself, so there is an authority, whose key is
-    thrown away. Raises ImportError, and ValueError for a name that cannot be in a certificate.
+    Both are PEM. The certificate is valid for a year from `begins` on, which is now if it is None. C2PA takes
+    no certificate that has issued itself, so there is an authority, whose key is thrown away. Raises
+    ImportError, and ValueError for a name that cannot be in a certificate.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
@@ -72,6 +73,7 @@ def development_certificate(name: str) -> tuple[bytes, bytes]:
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+    first = begins or datetime.datetime.now(datetime.UTC)
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
 
     def named(common_name: str) -> x509.Name:
@@ -92,15 +94,14 @@ def development_certificate(name: str) -> tuple[bytes, bytes]:
         )
 
     def certificate(owner: str, of: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.UTC)
         return (
             x509.CertificateBuilder()
             .subject_name(named(owner))
             .issuer_name(named("Authority"))
             .public_key(of.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now)
-            .not_valid_after(now + datetime.timedelta(days=_DAYS))
+            .not_valid_before(first)
+            .not_valid_after(first + datetime.timedelta(days=_DAYS))
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(of.public_key()), critical=False)
         )
 

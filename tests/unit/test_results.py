@@ -7,6 +7,7 @@ import pytest
 
 from configs.settings import ModelSettings, Settings
 from deployments.checkpoints.catalog import OFFICIAL_DITS
+from deployments.common.marks import Asked, Marks
 from deployments.common.messages import (
     AudioFile,
     Metadata,
@@ -195,3 +196,31 @@ def test_a_note_says_why_there_are_no_times(untimed: Untimed, words: str) -> Non
     result = result_of(ASKED, 8, None, models=models, untimed=untimed)
     assert words in result["status_message"]
     assert result["lyric_timestamps"] == [None]
+def test_each_song_keeps_what_its_marks_tell() -> None:
+    models = ModelSettings(dits=("acestep-v15-turbo",))
+    song = result_of(JobSpec(GenerateRequest(caption="x"), seeds=(7,)), 8, None, models=models)
+    repaint = JobSpec(
+        GenerateRequest(task_type="repaint", repainting_end=2.0, audio_duration=5.0),
+        seeds=(9,),
+        source=Recording("file:///source.wav", 5.0),
+    )
+    (made,) = song["provenance"]
+    assert made["generator"].startswith("acestep-serve ")
+    assert (made["seed"], made["dit_model"], made["lm_model"]) == (7, "acestep-v15-turbo", None)
+    assert (made["marks"], made["sha256"]) == (["ID3", "XMP"], "ab")
+    assert made["digital_source_type"].endswith("/trainedAlgorithmicMedia")
+    (renewed,) = result_of(repaint, 8, None, models=models)["provenance"]
+    assert renewed["digital_source_type"].endswith("/compositeWithTrainedAlgorithmicMedia")
+
+
+def test_the_request_goes_into_the_marks_only_where_it_says_so() -> None:
+    def marks(**fields: Any) -> Marks:
+        job = Job("id", JobSpec(GenerateRequest(**fields), seeds=(7,)), Work(), Place(0, 0.0, 1), 0.0)
+        song = song_plan(draft_of(job.spec), Metadata(duration=5.0), lm_answered=True)
+        (made,) = song_marks(job, song, [None], Settings())
+        return made
+
+    assert marks(caption="piano", lyrics="la").asked is None
+    assert marks(caption="piano", lyrics="la", embed_request=True).asked == Asked("id", "piano", "la")
+    assert marks(sample_query="a sad song", embed_request=True).asked == Asked("id", "a sad song", "")
+    assert marks().lm_model == "acestep-5Hz-lm-0.6B"

@@ -28,6 +28,9 @@ _XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _UTF_8 = b"\x03"
 """The encoding of a text in ID3v2.4."""
 
+_PADDING = bytes(16)
+"""Empty space at the end of an ID3 tag. ExifTool looks for another frame there before it trusts a length."""
+
 
 @dataclass(frozen=True)
 class Tags:
@@ -94,7 +97,7 @@ def id3(tags: Tags) -> bytes:
         ),
         _frame(b"PRIV", b"XMP\0" + tags.xmp),
     ]
-    content = b"".join(frames)
+    content = b"".join(frames) + _PADDING
     return b"ID3\x04\x00\x00" + _seven_bits_a_byte(len(content)) + content
 
 

@@ -28,6 +28,8 @@ PATHS = [
     ("GET", "/v1/jobs/nobody/events"),
     ("GET", "/v1/audio/nobody/0.mp3"),
     ("HEAD", "/v1/audio/nobody/0.mp3"),
+    ("GET", "/v1/audio/nobody/0.mp3/provenance"),
+    ("POST", "/mcp"),
     ("GET", "/v1/models"),
     ("GET", "/v1/stats"),
 ]

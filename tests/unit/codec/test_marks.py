@@ -2,9 +2,12 @@
 
 import io
 import json
+import shutil
 import struct
+import subprocess
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +75,9 @@ def signing(tmp_path_factory: pytest.TempPathFactory) -> Signing:
     return Signing.of(*certificate_files(tmp_path_factory.mktemp("certificate")))
 
 
-def certificate_files(folder: Path) -> tuple[Path, Path]:
+def certificate_files(folder: Path, begins: datetime | None = None) -> tuple[Path, Path]:
     paths = (folder / "certificate.pem", folder / "private_key.pem")
-    for path, content in zip(paths, development_certificate("Test"), strict=True):
+    for path, content in zip(paths, development_certificate("Test", begins), strict=True):
         path.write_bytes(content)
     return paths
 
@@ -155,6 +158,18 @@ def test_xmp_names_iptcs_digital_source_type_and_the_models(made: Made, audio_fo
     assert properties[f"{IPTC}AISystemUsed"] == "acestep-v15-turbo, acestep-5Hz-lm-0.6B"
     assert f"{IPTC}AIPromptInformation" not in properties
     assert "XMP" in written.kinds
+
+
+@pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed")
+@pytest.mark.parametrize("audio_format", FORMATS)
+def test_exiftool_reads_the_source_type_without_a_warning(
+    made: Made, tmp_path: Path, audio_format: str
+) -> None:
+    path = tmp_path / f"song.{FORMATS[audio_format].extension}"
+    path.write_bytes(made.song(audio_format)[0])
+    told = subprocess.run(["exiftool", "-G1", str(path)], capture_output=True, check=True).stdout
+    assert GENERATED.encode() in told
+    assert b"Warning" not in told
 
 
 @pytest.mark.parametrize("audio_format", FORMATS)
@@ -252,6 +267,8 @@ def test_a_certificate_that_cannot_sign_is_refused_with_a_reason(tmp_path: Path)
     certificate, key = certificate_files(tmp_path)
     (tmp_path / "other").mkdir()
     _, other_key = certificate_files(tmp_path / "other")
+    (tmp_path / "expired").mkdir()
+    expired, its_key = certificate_files(tmp_path / "expired", datetime(2020, 1, 1, tzinfo=UTC))
     text = tmp_path / "text.pem"
     text.write_text("no key")
     for pair, reason in (
@@ -259,6 +276,7 @@ def test_a_certificate_that_cannot_sign_is_refused_with_a_reason(tmp_path: Path)
         ((certificate, text), "text.pem is no private key in PEM"),
         ((text, key), "cannot sign"),
         ((certificate, other_key), "cannot sign"),
+        ((expired, its_key), "was not valid at time of signing"),
     ):
         with pytest.raises(SigningError, match=reason):
             Signing.of(*pair)
