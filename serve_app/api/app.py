@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.security import APIKeyHeader, HTTPBearer
+from starlette.routing import Route
 
 from configs.settings import Settings
 from deployments.common.tracing import NO_SPANS, SpanRecorder
@@ -14,6 +15,9 @@ from serve_app.api.access.audio_tokens import AudioTokens
 from serve_app.api.access.callers import Callers
 from serve_app.api.access.capacity import ClientSlots, Slots
 from serve_app.api.access.guard import add_guard
+from serve_app.api.agents.calls import Calls
+from serve_app.api.agents.endpoint import PATH, AgentsEndpoint
+from serve_app.api.agents.llms import llms_router
 from serve_app.api.document import DOCUMENT, CompressedDocument
 from serve_app.api.downloads import Downloads
 from serve_app.api.errors import add_error_handlers, error_responses
@@ -66,17 +70,23 @@ def create_app(
     pools = WorkerPools()
     adapters = KnownAdapters(settings.models)
     submission = Submission(service, storage, settings, limits, spans, pools, adapters)
+    slots = Slots(settings.api.open_requests)
+    long_polls = ClientSlots("long polls", settings.api.client_requests, slots)
+    waiting = WaitingSubmits(service, callers, jobs, long_polls)
+    bodies = BodyReader(settings.api, pools.bodies)
+    agents = AgentsEndpoint(
+        Calls(service, submission, callers, jobs, limits),
+        callers,
+        bodies,
+        ClientSlots("calls of agents", settings.api.client_requests, slots),
+    )
     app = FastAPI(
         title="acestep-serve",
         version="1",
         description="Music by ACE-Step 1.5: submit a job, poll it, download the songs.",
         openapi_url=DOCUMENT,
-        lifespan=_running(submission, while_running),
+        lifespan=_running(submission, agents, while_running),
     )
-    slots = Slots(settings.api.open_requests)
-    long_polls = ClientSlots("long polls", settings.api.client_requests, slots)
-    waiting = WaitingSubmits(service, callers, jobs, long_polls)
-    bodies = BodyReader(settings.api, pools.bodies)
     # Each route identifies the caller by itself. These only document in OpenAPI how a key is sent.
     documented = [
         Depends(HTTPBearer(auto_error=False)),
@@ -140,6 +150,9 @@ def create_app(
         )
     app.include_router(health_router(known_condition, limits))
     app.include_router(ready_router(known_condition))
+    app.include_router(llms_router(settings.api))
+    if settings.api.mcp:
+        app.router.routes.append(Route(PATH, agents, include_in_schema=False))
     if settings.api.studio:
         redirects = settings.storage.redirect_seconds is not None
         app.include_router(studio_router(downloads.redirect_origin if redirects else None))
@@ -147,7 +160,7 @@ def create_app(
 
 
 def _running(
-    submission: Submission, work: Callable[[], Coroutine[Any, Any, None]] | None
+    submission: Submission, agents: AgentsEndpoint, work: Callable[[], Coroutine[Any, Any, None]] | None
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """The life of the application: `work` goes on while it runs, and so do the processes that decode."""
 
@@ -160,6 +173,7 @@ def _running(
         finally:
             if task:
                 task.cancel()
+            await agents.close()
             await asyncio.to_thread(submission.close)
 
     return lifespan

@@ -154,7 +154,7 @@ def problem_of(error: Exception) -> Problem:
             return later(503, "The server cannot reach its audio files at the moment", RETRY_SECONDS)
         case OSError():
             # As in `execution.failures`, this counts as a fault of the machine that a retry may not meet.
-            logger.error("the operating system refused something:\n%s", _places(error))
+            logger.error("the operating system refused something:\n%s", places_of(error))
             return later(503, "The server cannot use its files at the moment", RETRY_SECONDS)
     raise error
 
@@ -213,7 +213,7 @@ class InternalErrors:
             await self._app(scope, received, noted)
         except Exception as error:
             route = getattr(scope.get("route"), "path", "a request")
-            logger.error("%s %s failed:\n%s", scope.get("method", ""), route, _places(error))
+            logger.error("%s %s failed:\n%s", scope.get("method", ""), route, places_of(error))
             logger.debug("the exception in full", exc_info=error)
             if started:
                 raise RuntimeError("the answer had begun when it failed") from None
@@ -223,7 +223,7 @@ class InternalErrors:
         await answer(scope, receive, send)
 
 
-def _places(error: BaseException) -> str:
+def places_of(error: BaseException) -> str:
     """The types of an exception and its causes, and their tracebacks without messages."""
     chain: list[str] = []
     current: BaseException | None = error

@@ -17,7 +17,8 @@ PREFIX = "/api"
 """Behind it stand all paths of the ACE-Step API once more."""
 
 _JOB_API = re.compile(
-    r"(/(v1/music|v1/jobs|v1/batches|v1/usage|studio|ready|docs|redoc|openapi\.json)(/.*)?|/v1/audio/.+)?"
+    r"(/(v1/music|v1/jobs|v1/batches|v1/usage|studio|mcp|llms\.txt|ready|docs|redoc|openapi\.json)(/.*)?"
+    r"|/v1/audio/.+)?"
 )
 
 

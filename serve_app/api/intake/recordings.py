@@ -22,7 +22,7 @@ from serve_app.request.resolve import takes_silence
 from serve_app.request.schemas import GenerateRequest
 from serve_app.storage import AudioStorage
 
-_RESULT_PATH = re.compile(r"/v1/audio/([^/]+)/([^/.]+)\.([^/.?]+)(?:\?token=[\w.-]*)?")
+RESULT_PATH = re.compile(r"/v1/audio/([^/]+)/([^/.]+)\.([^/.?]+)(?:\?token=[\w.-]*)?")
 """The token of a signed URL is accepted and ignored; the caller's own permissions count."""
 
 
@@ -90,7 +90,7 @@ class RecordingFinder:
 
     async def _open_path(self, field: str, path: str, caller: Caller) -> tuple[BinaryIO, tuple[int, ...]]:
         """The file, and its codes if it is a song of this server."""
-        if match := _RESULT_PATH.fullmatch(path):
+        if match := RESULT_PATH.fullmatch(path):
             job_id, index, extension = match.groups()
             view = await self._service.view(job_id)
             if view and caller.may_see(view) and (result := result_file(view, index, extension)):
