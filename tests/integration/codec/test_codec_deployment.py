@@ -1,18 +1,23 @@
 import asyncio
+import hashlib
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import c2pa
 import numpy as np
 import pytest
 import soundfile
 
-from configs.settings import Settings
+from configs.settings import ProvenanceSettings, Settings
 from deployments.codec.deployment import Codec
 from deployments.codec.files.loudness import peak
+from deployments.codec.files.signing import SigningError
 from deployments.common.audio_formats import FORMATS
 from deployments.common.errors import JobError
+from deployments.common.marks import Marks
 from deployments.common.messages import AudioFile, DecodeRequest, EncodeRequest, Progress, Splice
+from serve_app.admin.certificates import development_certificate
 from tests.decoded_audio import decoded_file, stored_recording
 from tests.encoded_audio import music
 from tests.latents import LATENT_CHANNELS, HeldLatents, HeldLatentsStore, random_latents
@@ -20,10 +25,22 @@ from tests.latents import LATENT_CHANNELS, HeldLatents, HeldLatentsStore, random
 
 @pytest.fixture(scope="module")
 def codec(codec_settings: Settings) -> Any:
+    return replica(codec_settings)
+
+
+def replica(settings: Settings) -> Any:
     """Return an instance of the class that Serve runs in a replica."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("deployments.codec.deployment.LatentsStore", HeldLatentsStore)
-        return Codec.func_or_class(codec_settings)
+        return Codec.func_or_class(settings)
+
+
+def certified(folder: Path) -> ProvenanceSettings:
+    """Write a development certificate, and return the settings that name it."""
+    paths = (folder / "certificate.pem", folder / "private_key.pem")
+    for path, content in zip(paths, development_certificate("Test"), strict=True):
+        path.write_bytes(content)
+    return ProvenanceSettings(certificate=paths[0], private_key=paths[1])
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +98,33 @@ async def test_the_same_latents_give_the_same_bytes(codec: Any, latents: HeldLat
     for path in paths:
         await decode(codec, DecodeRequest(latents, 5.0, "wav", str(path)))
     assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+async def test_a_file_tells_its_hash_and_its_marks_and_is_signed_where_there_is_a_certificate(
+    codec: Any, latents: HeldLatents, codec_settings: Settings, tmp_path: Path
+):
+    path = tmp_path / "song.mp3"
+    request = DecodeRequest(latents, 2.0, "mp3", str(path), marks=Marks("acestep-v15-turbo", None, 7))
+    *_, file = await decode(codec, request)
+    assert file.kinds == ("ID3", "XMP")
+    assert file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    plain = decoded_file(path)
+    signing = replica(codec_settings.model_copy(update={"provenance": certified(tmp_path)}))
+    *_, file = await decode(signing, request)
+    assert file.kinds == ("ID3", "XMP", "C2PA")
+    assert file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert np.array_equal(decoded_file(path), plain)
+    with c2pa.Reader(path) as reader:
+        assert reader.get_validation_state() == "Valid"
+
+
+def test_a_replica_with_a_certificate_that_cannot_sign_does_not_start(
+    codec_settings: Settings, tmp_path: Path
+):
+    provenance = certified(tmp_path)
+    provenance.private_key.write_text("no key")
+    with pytest.raises(SigningError, match="is no private key"):
+        replica(codec_settings.model_copy(update={"provenance": provenance}))
 
 
 @pytest.mark.parametrize("audio_format", ["wav", "flac"])

@@ -25,7 +25,7 @@ from tests.encoded_audio import music
 from tests.faulty_disk import KINDS, Fault, faulty_disk
 from tests.latents import HeldLatents
 
-SECONDS = 0.5
+SECONDS = 0.4
 MARKS = Marks("acestep-v15-turbo", None, 7)
 NEVER = 1 << 30
 
