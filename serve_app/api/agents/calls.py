@@ -228,7 +228,7 @@ def _told(view: JobView, job: JobResponse) -> str:
             )
     assert job.result is not None
     if not job.result.audio_paths:
-        return f"{job.result.status_message} The facts are in the structured content."
+        return f"{job.result.status_message} {json.dumps(job.result.metas, ensure_ascii=False)}"
     paths = ", ".join(job.result.audio_paths)
     return (
         f"{job.result.status_message} Songs of the job {job.job_id}, for downloads and further tools: {paths}"

@@ -26,10 +26,11 @@ _WAIT = Annotated[
         "0 does not wait.",
     ),
 ]
+_SEED = "A whole number from 0 makes the same song again; song i of the batch has seed + i. Else random."
 _SONG = "A song of this server: its path `/v1/audio/...` from an earlier answer."
 _MUSIC = (
     *("audio_duration", "bpm", "key_scale", "time_signature", "vocal_language", "thinking"),
-    *("batch_size", "seed", "use_random_seed", "inference_steps", "model", "audio_format"),
+    *("batch_size", "seed", "inference_steps", "model", "audio_format"),
 )
 
 
@@ -79,8 +80,6 @@ class MakingTool:
     """Values of other fields."""
     renamed: Mapping[str, str] = field(default_factory=dict)
     """The fields of the API that the tool offers under other names, by these."""
-    descriptions: Mapping[str, str] = field(default_factory=dict)
-    """Descriptions in the place of the API's, by argument."""
     arguments: type[Waiting] = Waiting
     """The arguments that are no fields of the API."""
     required: tuple[str, ...] = ()
@@ -90,8 +89,9 @@ class MakingTool:
         known = request_schema(limits)["properties"]
         properties = {name: known[name] for name in self.fields}
         properties |= {name: known[api_name] for name, api_name in self.renamed.items()}
-        for name, text in self.descriptions.items():
-            properties[name] = {**properties[name], "description": text}
+        for name, text in {"seed": _SEED, "song": _SONG}.items():
+            if name in properties:
+                properties[name] = {**properties[name], "description": text}
         own = self.arguments.model_json_schema()
         return {
             "type": "object",
@@ -100,10 +100,14 @@ class MakingTool:
         }
 
     def values(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The values of a request by the API's names, without the tool's own arguments."""
+        """The values of a request by the API's names, without the tool's own arguments.
+
+        A seed that is given is used: the API's `use_random_seed`, which is true by default, would ignore it.
+        """
         own = self.arguments.model_fields
         named = {self.renamed.get(name, name): value for name, value in arguments.items() if name not in own}
-        return {**named, **self.fixed}
+        seeded = {"use_random_seed": False} if "seed" in named else {}
+        return {**seeded, **named, **self.fixed}
 
     def argument(self, api_name: str) -> str:
         """The argument that stands for a field of the API."""
@@ -123,10 +127,9 @@ REPAINT = MakingTool(
     "repaint_song",
     "Renew a part of a song",
     "Renews the part of a song between `start` and `end`, in seconds, and keeps the rest sample for sample.",
-    ("caption", "lyrics", "seed", "use_random_seed", "batch_size", "audio_format", "repaint_mode"),
+    ("caption", "lyrics", "seed", "batch_size", "audio_format", "repaint_mode"),
     {"task_type": "repaint"},
     {**_SOURCE, "start": "repainting_start", "end": "repainting_end"},
-    {"song": _SONG},
     required=("song", "start", "end"),
 )
 COVER = MakingTool(
@@ -137,14 +140,13 @@ COVER = MakingTool(
     ("caption", "lyrics", *_MUSIC),
     {"task_type": "cover"},
     {**_SOURCE, "strength": "audio_cover_strength"},
-    {"song": _SONG},
     required=("song",),
 )
 EXTEND = MakingTool(
     "extend_song",
     "Make a song longer",
     "Puts new music before or after a song and keeps the song itself.",
-    ("caption", "lyrics", "seed", "use_random_seed", "batch_size", "audio_format"),
+    ("caption", "lyrics", "seed", "batch_size", "audio_format"),
     {"task_type": "repaint"},
     arguments=Extension,
 )
@@ -155,7 +157,6 @@ DESCRIBE = MakingTool(
     ("lm_model_path",),
     {"output": "description"},
     _SOURCE,
-    {"song": _SONG},
     required=("song",),
 )
 MAKING_TOOLS = {tool.name: tool for tool in (MAKE, REPAINT, COVER, EXTEND, DESCRIBE)}

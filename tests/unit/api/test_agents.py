@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,7 +19,7 @@ from mcp_types import CallToolResult, ResourceLink, TextContent
 from configs.settings import ApiSettings, Settings
 from serve_app.api.access.keys import KEYS_VARIABLE, digest_of
 from serve_app.api.app import create_app
-from serve_app.jobs.model import JobState
+from serve_app.jobs.model import Claim, JobState
 from serve_app.request.schemas import Output
 from serve_app.storage import AudioStorage
 from tests.ports import free_port
@@ -71,10 +72,16 @@ async def until(holds: Callable[[], bool]) -> None:
         await asyncio.sleep(0.01)
 
 
+async def next_claim(service: LocalJobService) -> Claim:
+    """Claim the next job for a runner, as soon as there is one."""
+    while (claim := service.tracker.claim(str(uuid.uuid4()))) is None:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    return claim
+
+
 async def finished(service: LocalJobService, storage: AudioStorage, **result: Any) -> str:
     """Run the next job as a runner does, with one heartbeat, and return the path of its song."""
-    await until(lambda: any(job.state is JobState.QUEUED for job in service.jobs))
-    claim = service.claim()
+    claim = await next_claim(service)
     job_id, token = claim.job.job_id, claim.token
     await service.until_followed(job_id)
     assert service.tracker.heartbeat(job_id, token, "denoising", 0.5)
@@ -169,6 +176,29 @@ async def test_an_edit_is_the_request_of_its_task(
     assert service.last.source is not None
     assert (request.output is Output.DESCRIPTION) == (tool == "describe_song")
     assert request.audio_cover_strength == (0.5 if tool == "cover_song" else 1.0)
+
+
+async def test_a_description_is_told_in_words(
+    url: str, service: LocalJobService, storage: AudioStorage
+) -> None:
+    song = await song_of(url, service, storage)
+    async with agent(url) as client:
+        describing = asyncio.create_task(client.call_tool("describe_song", {"song": song}))
+        claim = await next_claim(service)
+        heard = {"caption": "calm piano ♯", "bpm": 90}
+        service.finish(claim, {**RESULT, "audio_paths": [], "first_audio_path": None, "metas": heard})
+        result = await describing
+    assert not links(result)
+    assert '"caption": "calm piano ♯", "bpm": 90' in text(result)
+    assert result.structured_content["result"]["metas"] == heard
+
+
+async def test_a_seed_is_used_without_another_switch(url: str, service: LocalJobService) -> None:
+    async with agent(url) as client:
+        await client.call_tool("make_song", {"caption": "x", "seed": 7, "batch_size": 2, "wait_seconds": 0})
+        await client.call_tool("make_song", {"caption": "x", "wait_seconds": 0})
+    assert service.jobs[0].spec.seeds == (7, 8)
+    assert service.jobs[1].spec.request.use_random_seed
 
 
 async def test_a_job_is_followed_by_another_call_and_cancelled(url: str, service: LocalJobService) -> None:
@@ -316,6 +346,29 @@ async def test_a_client_has_a_number_of_calls_at_a_time(
         await following
     assert refused.status_code == 429
     assert refused.headers["retry-after"]
+
+
+async def test_a_call_that_is_cut_off_frees_its_place_and_its_job_goes_on(
+    service: LocalJobService, settings: Settings, storage: AudioStorage
+) -> None:
+    api = settings.api.model_copy(update={"client_requests": 1})
+    app = create_app(service, settings.model_copy(update={"api": api}), storage)
+    call = {
+        **PING,
+        "method": "tools/call",
+        "params": {"name": "make_song", "arguments": {"caption": "x"}},
+    }
+    headers = {"Accept": "application/json, text/event-stream"}
+    async with served(app) as url, httpx.AsyncClient(base_url=url, headers=headers) as http:
+        calling = asyncio.create_task(http.post("/mcp", json=call))
+        await until(lambda: bool(service.jobs))
+        await service.until_followed(service.jobs[0].job_id)
+        assert (await http.post("/mcp", json=PING)).status_code == 429
+        calling.cancel()
+        await asyncio.gather(calling, return_exceptions=True)
+        while (await http.post("/mcp", json=PING)).status_code == 429:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert service.jobs[0].state is JobState.QUEUED
 
 
 async def test_it_can_be_switched_off_and_llms_txt_says_what_there_is(
