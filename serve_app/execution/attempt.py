@@ -13,6 +13,7 @@ from deployments.common.job_log import log_event
 from deployments.common.messages import Origin, Progress, Stage
 from deployments.common.tracing import NO_SPANS, SpanRecorder
 from serve_app.execution.models import Models
+from serve_app.jobs.clocks import Clock
 from serve_app.jobs.model import Checkpoint, Job
 from serve_app.jobs.progress import JobProgress
 from serve_app.request.draft import Draft, draft_of
@@ -40,6 +41,8 @@ class Attempt:
     origin: Origin = field(default_factory=Origin)
     """The job and span that the models log and trace their work under."""
     spans: SpanRecorder = NO_SPANS
+    steady: Clock = time.monotonic
+    """Measures the stages."""
 
     @property
     def spec(self) -> JobSpec:
@@ -67,10 +70,10 @@ class Attempt:
         `part` names the span where several spans belong to the same stage.
         """
         self.progress.enter(stage)
-        started = time.monotonic()
+        started = self.steady()
         with self.spans.span(part or stage, self.origin) as origin:
             yield origin
-        seconds = time.monotonic() - started
+        seconds = self.steady() - started
         self.timings[stage] = self.timings.get(stage, 0.0) + seconds
         log_event("stage_done", origin.job_id, attempt=self.job.attempt, stage=part or stage, seconds=seconds)
 

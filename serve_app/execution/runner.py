@@ -6,6 +6,7 @@ with it. They run on a separate event loop (`serve_app.execution.runner_thread`)
 
 import asyncio
 import logging
+import time
 import uuid
 from typing import Any
 
@@ -18,6 +19,7 @@ from serve_app.execution.lease import PAUSE_SECONDS, TRACKER_AWAY, Lease
 from serve_app.execution.models import Models
 from serve_app.execution.pipeline import run_job
 from serve_app.execution.results import FinishedJob
+from serve_app.jobs.clocks import Clock
 from serve_app.jobs.model import Claim, Job
 from serve_app.jobs.progress import JobProgress
 from serve_app.jobs.tracing import attempt_origin
@@ -46,8 +48,10 @@ class Runners:
         storage: AudioStorage,
         settings: Settings,
         spans: SpanRecorder = NO_SPANS,
+        steady: Clock = time.monotonic,
     ) -> None:
         self._spans = spans
+        self._steady = steady
         self._tracker = tracker
         self._models = models
         self._storage = storage
@@ -109,6 +113,7 @@ class Runners:
             dict(job.checkpoint.timings),
             attempt_origin(claim),
             self._spans,
+            self._steady,
         )
         work = asyncio.create_task(self._make(attempt))
         lost = asyncio.create_task(lease.lost())

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -12,6 +13,7 @@ import ray.exceptions
 
 from configs.settings import PROJECT_ROOT, Settings
 from deployments.common.tracing import span_recorder
+from serve_app.jobs.clocks import Clock
 from serve_app.jobs.durable_tracker import DurableTracker
 from serve_app.jobs.job_log import JobLog, log_to_serve_file
 from serve_app.jobs.metrics import JobMetrics
@@ -48,9 +50,10 @@ class TrackerProcess:
     def __init__(self, settings: Settings, version: str) -> None:
         log_to_serve_file()
         spans = JobSpans(span_recorder(settings.tracing, "JobTracker"))
-        self._tracker: TrackerApi = DurableTracker(settings, JobObservers(JobMetrics(), JobLog(), spans))
+        tracker = DurableTracker(settings, JobObservers(JobMetrics(), JobLog(), spans))
+        # After `exit_actor` Ray does not restart the actor.
+        self._served = ServedTracker(tracker, ray.actor.exit_actor, time.monotonic)
         self._version = version
-        self._ends_at: float | None = None
 
     async def version(self) -> str:
         """Return the version of the code and the settings that this tracker runs."""
@@ -58,14 +61,28 @@ class TrackerProcess:
 
     async def call(self, method: str, *arguments: Any) -> Any:
         """Call one method of `TrackerApi`."""
-        if self._ends_at is not None and time.monotonic() > self._ends_at:
-            ray.actor.exit_actor()  # after this call Ray does not restart it
+        return await self._served.call(method, *arguments)
+
+
+class ServedTracker:
+    """Calls a tracker's methods by name, and ends its process some time after its store was taken over."""
+
+    def __init__(self, tracker: TrackerApi, end: Callable[[], Any], steady: Clock) -> None:
+        self._tracker = tracker
+        self._end = end
+        self._steady = steady
+        self._ends_at: float | None = None
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        """Call one method of `TrackerApi`, under its name of this release or of an earlier one."""
+        if self._ends_at is not None and self._steady() > self._ends_at:
+            self._end()
         if former := FORMER_CALLS.get(method):
             method, arguments = former(*arguments)
         try:
             return await getattr(self._tracker, method)(*arguments)
         except StoreTakenError:
-            self._ends_at = self._ends_at or time.monotonic() + FAREWELL_SECONDS
+            self._ends_at = self._ends_at or self._steady() + FAREWELL_SECONDS
             raise
 
 
@@ -74,10 +91,10 @@ def tracker_client(settings: Settings) -> TrackerApi:
 
     Its methods raise what those of the tracker raise, and ActorDiedError if no tracker can be reached.
     """
-    return client_over(_Connection(settings).call)
+    return client_over(TrackerConnection(settings).call)
 
 
-class _Connection:
+class TrackerConnection:
     """The handle of the tracker's actor, renewed when the actor is replaced.
 
     A call whose actor was replaced meanwhile (another version of the application was deployed) is sent again
@@ -85,14 +102,18 @@ class _Connection:
     started in place of ours: they would take the store from each other.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, actors: "Actors | None" = None, steady: Clock = time.monotonic
+    ) -> None:
         self._settings = settings
+        self._actors = actors or Actors()
+        self._steady = steady
         self._store_is_taken = False
-        self._actor = get_or_create_tracker(settings)
+        self._actor = self._actors.get_or_create(settings)
 
     async def call(self, method: str, *arguments: Any) -> Any:
         """Call one method, and again if the actor is replaced meanwhile."""
-        deadline = time.monotonic() + 2 * REPLACING_SECONDS
+        deadline = self._steady() + 2 * REPLACING_SECONDS
         while True:
             actor = self._actor
             try:
@@ -101,21 +122,21 @@ class _Connection:
                 self._store_is_taken = True
                 raise
             except ray.exceptions.ActorDiedError:
-                if time.monotonic() > deadline:
+                if self._steady() > deadline:
                     raise
             await self._find_again(actor, deadline)
 
     async def _find_again(self, ended: Any, deadline: float) -> None:
         """Look the name up, and start a tracker only if nobody else does: ours may be the old version."""
         while self._actor is ended:
-            actor = await asyncio.to_thread(find_tracker, self._settings)
+            actor = await asyncio.to_thread(self._actors.find, self._settings)
             if actor is not None and actor != ended:
                 self._actor = actor
                 self._store_is_taken = False
-            elif self._store_is_taken and time.monotonic() > deadline:
+            elif self._store_is_taken and self._steady() > deadline:
                 return
-            elif not self._store_is_taken and time.monotonic() > deadline - REPLACING_SECONDS:
-                self._actor = await asyncio.to_thread(get_or_create_tracker, self._settings)
+            elif not self._store_is_taken and self._steady() > deadline - REPLACING_SECONDS:
+                self._actor = await asyncio.to_thread(self._actors.get_or_create, self._settings)
             else:
                 await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
@@ -181,6 +202,14 @@ def get_or_create_tracker(settings: Settings) -> Any:
         )
         .remote(settings, _version(settings))
     )
+
+
+@dataclass(frozen=True)
+class Actors:
+    """Finds and starts trackers by their name: those of Ray."""
+
+    find: Callable[[Settings], Any | None] = find_tracker
+    get_or_create: Callable[[Settings], Any] = get_or_create_tracker
 
 
 def _version(settings: Settings) -> str:

@@ -5,7 +5,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -37,9 +36,9 @@ from serve_app.jobs.storing.store import (
     StoreTakenError,
 )
 from serve_app.jobs.storing.stores import open_store
+from serve_app.jobs.surroundings import REAL, Surroundings
 from serve_app.jobs.tracker import JobTracker
 from serve_app.jobs.usage import ClientUsage
-from serve_app.storage import AudioStorage
 
 logger = logging.getLogger("ray.serve")
 
@@ -75,10 +74,14 @@ class DurableTracker:
     each attempt would fail.
     """
 
-    def __init__(self, settings: Settings, observer: JobObserver = _UNOBSERVED) -> None:
+    def __init__(
+        self, settings: Settings, observer: JobObserver = _UNOBSERVED, outside: Surroundings = REAL
+    ) -> None:
         self._settings = settings
         self._observer = observer
-        self._janitor = Janitor(AudioStorage(settings.storage.uri), settings.storage, time.time)
+        self._outside = outside
+        storage = outside.open_storage(settings.storage.uri)
+        self._janitor = Janitor(storage, settings.storage, outside.wall, outside.machine)
         self._cleaning = asyncio.Lock()
         self._folders = written_folders(settings)
         self._has_disk = True
@@ -428,16 +431,17 @@ class DurableTracker:
 
     def _read_store(self) -> tuple[_Opened, bytes]:
         """Make a tracker from the store's records, and return it with the store's secret. Blocks."""
-        store = open_store(self._settings.jobs.store)
+        outside = self._outside
+        store = (outside.open_store or open_store)(self._settings.jobs.store)
         try:
             _take_back_readable(store)
             journal = Journal(store)
             tracker = JobTracker(
                 self._settings.jobs,
                 journal,
-                time.time,
+                outside.wall,
                 self._observer,
-                time.monotonic,
+                outside.steady,
                 self._settings.storage,
             )
             return (tracker, journal), store.secret()
@@ -535,10 +539,11 @@ class DurableTracker:
         sender = WebhookSender(
             self._settings.webhooks,
             self.secret,
-            time.time,
+            self._outside.wall,
             self._observer,
-            steady=time.monotonic,
+            steady=self._outside.steady,
             batch_of=lambda batch_id: self.batch(batch_id, None),
+            transport=self._outside.callbacks,
         )
 
         async def clean() -> None:
@@ -606,7 +611,7 @@ class DurableTracker:
 
     async def _check_disk(self) -> None:
         try:
-            free = await asyncio.to_thread(free_bytes, self._folders)
+            free = await asyncio.to_thread(self._outside.free_bytes or free_bytes, self._folders)
         except OSError as error:
             logger.warning("the room on the disk is not known: %s", error.strerror)
             return

@@ -97,7 +97,7 @@ class Janitor:
         self._known_folders = 0
         while batch := list(islice(found, BATCH)):
             strange = await journal.unknown(batch)
-            unknown += strange
+            unknown += sorted(strange)
             self._known_folders += len(batch) - len(strange)
         before = self.leftovers.unowned
         self.leftovers = await asyncio.to_thread(survey, self._storage, name, unknown)
@@ -234,7 +234,7 @@ class Janitor:
         now = self._steady()
         self._unknown_since = {job_id: self._unknown_since.get(job_id, now) for job_id in found}
         due = [job_id for job_id, since in self._unknown_since.items() if now - since >= ABANDONED_SECONDS]
-        for job_id in await journal.unknown(due):
+        for job_id in sorted(await journal.unknown(due)):
             await asyncio.to_thread(self._delete_abandoned, job_id)
 
     def _delete_abandoned(self, job_id: str) -> bool:

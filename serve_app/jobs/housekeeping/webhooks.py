@@ -74,6 +74,7 @@ class WebhookSender:
         verify: Any = True,
         steady: Callable[[], float] | None = None,
         batch_of: Callable[[str], Awaitable[BatchView | None]] | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """`batch_of` returns a batch by its id."""
         self._settings = settings
@@ -82,7 +83,7 @@ class WebhookSender:
         self._observer = observer
         # A bare transport: no redirects, cookies, kept connections or proxies of the environment. A delivery
         # goes where it was checked to go.
-        self._http = httpx.AsyncHTTPTransport(
+        self._http = transport or httpx.AsyncHTTPTransport(
             verify=verify,
             trust_env=False,
             limits=httpx.Limits(max_keepalive_connections=0),
