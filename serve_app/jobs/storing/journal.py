@@ -260,8 +260,12 @@ def _client_key(job: Job) -> ClientKey | None:
 def _newest_with_key(
     keys: Collection[ClientKey], stored: Mapping[ClientKey, Job], changes: Changes
 ) -> Job | None:
-    """Return the newest record of the newest job that has one of the keys."""
-    found = [*stored.values(), *(job for job in changes.values() if job and _client_key(job) in keys)]
+    """Return the newest record of the newest job that has one of the keys.
+
+    `stored` also has jobs of keys that other callers looked up at the same time.
+    """
+    found = [job for key, job in stored.items() if key in keys]
+    found += [job for job in changes.values() if job and _client_key(job) in keys]
     newest = max(found, key=lambda job: job.place.sequence, default=None)
     return newest and changes.get(newest.job_id, newest)
 

@@ -183,6 +183,21 @@ async def test_an_idempotency_key_finds_the_newest_job_whether_written_or_not() 
     assert await journal.earlier(again(8, "a", "key")) == changed
 
 
+async def test_callers_who_look_up_keys_at_once_get_the_jobs_of_their_own_keys() -> None:
+    store = MemoryJobStore()
+    journal = Journal(store)
+    jobs = [
+        a_job(number, client="me", idempotency=IdempotencyKey(f"key-{number}", "")) for number in range(3)
+    ]
+    store.write({job.job_id: job for job in jobs[:2]})
+    new = [
+        NewJob(f"new-{number}", SPEC, WORK, Client("me"), idempotency=job.idempotency)
+        for number, job in enumerate(jobs)
+    ]
+    found = await asyncio.gather(*map(journal.earlier, new), journal.with_key("you", "key-0"))
+    assert found == [*jobs[:2], None, None]
+
+
 @pytest.mark.parametrize("limit", [1, 3, 10])
 async def test_lists_are_as_if_everything_were_written(limit: int) -> None:
     """Some jobs are written, some changed since, some deleted since, and some new."""
