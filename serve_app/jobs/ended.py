@@ -90,8 +90,12 @@ class EndedJobs:
         return [
             job
             for job in self._book.ended
-            if job.callback is not None and self._calling.is_due(job.job_id, job.callback.due_at)
+            if job.callback is not None and self._is_due(job.job_id, job.callback)
         ]
+
+    def _is_due(self, job_id: str, callback: Callback) -> bool:
+        """Tell whether a callback is due; the first try is, even if the wall clock was set back meanwhile."""
+        return callback.attempts == 0 or self._calling.is_due(job_id, callback.due_at)
 
     def called_back(self, job_id: str, again: Callback | None) -> None:
         """Note the next try of a callback; None: it was delivered or given up."""

@@ -110,6 +110,17 @@ def test_a_callback_is_tried_again_after_its_pause(tracking: Tracking, step: flo
 
 
 @pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_first_callback_is_due_at_once(tracking: Tracking, step: float, restarted: bool) -> None:
+    job_id = tracking.submit(callback_url="https://example.org")
+    tracking.run_next(1.0)
+    tracking.clock.now += step
+    if restarted:
+        tracking.restart()
+    assert [job.job_id for job in tracking.tracker.ended.callbacks_due()] == [job_id]
+
+
+@pytest.mark.parametrize("step", STEPS)
 def test_a_job_goes_its_way_through_a_step_in_every_state(tracking: Tracking, step: float) -> None:
     job_id = tracking.submit()
     tracking.clock.now += step
