@@ -46,6 +46,8 @@ LEASE_CHECK_SECONDS = 1.0
 STORE_CHECK_SECONDS = 1.0
 """Interval at which a store that failed is tried again, and the free space of the disks is checked."""
 CALLBACK_CHECK_SECONDS = 1.0
+PATIENCE_SECONDS = 1.0
+"""How long a poll waits until the change that it shows is durable."""
 LOAD_SECONDS = 5.0
 """Interval at which the observer gets the load; Ray exports metrics every 10 s."""
 
@@ -95,6 +97,8 @@ class DurableTracker:
         self._taken: StoreTakenError | None = None
         self._store_failed = False
         self._store_answers = True
+        self._store_hangs = False
+        """Whether a write takes so long that polls do not wait for it."""
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._work = asyncio.Event()
         self._queue_changed = asyncio.Event()
@@ -288,8 +292,10 @@ class DurableTracker:
         return complete
 
     async def view(self, job_id: str) -> JobView | None:
-        tracker, _ = await self._with_record(job_id)
-        return tracker.view(job_id)
+        tracker, journal = await self._with_record(job_id)
+        view = tracker.view(job_id)
+        await self._shown([view] if view else [], journal)
+        return view
 
     async def page(
         self, client: str | None, state: JobState | None, before: int, limit: int
@@ -302,6 +308,7 @@ class DurableTracker:
             if len(jobs) < wanted:
                 break
             before = jobs[-1].place.sequence  # Purged jobs were left out.
+        await self._shown(views, journal)
         return views
 
     async def wait(self, job_id: str, version: str, timeout: float) -> JobView | None:
@@ -510,6 +517,7 @@ class DurableTracker:
             self._observer.store_failed()
             await self._note_problem(journal, error)
             raise
+        self._store_hangs = False
 
     async def _flush_soon(self, journal: Journal) -> None:
         """Write all changes if the store takes writes; else the next try writes them."""
@@ -655,17 +663,28 @@ class DurableTracker:
         if event := self._changes.pop(job_id, None):
             event.set()
 
+    async def _shown(self, views: list[JobView], journal: Journal) -> None:
+        """Wait until a crash cannot take back what polls see; not if the store takes no writes or hangs."""
+        if self._store_hangs or all(journal.is_written(view.job_id) for view in views):
+            return
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self._flush_soon(journal)
+        except TimeoutError:
+            self._store_hangs = True
+
     def _is_lost(self, job_id: str, token: str) -> bool:
         return self._opened is not None and not self._opened[0].holds_lease(job_id, token)
 
     async def _wait(self, job_id: str, timeout: float, wanted: Callable[[JobView], bool]) -> JobView | None:
         deadline = asyncio.get_running_loop().time() + timeout
         while True:
-            tracker, _ = await self._with_record(job_id)
+            tracker, journal = await self._with_record(job_id)
             queue_changed = self._queue_changed
             view = tracker.view(job_id)
             left = deadline - asyncio.get_running_loop().time()
             if view is None or wanted(view) or view.state.is_final or left <= 0:
+                await self._shown([view] if view else [], journal)
                 return view
             queued = view.state is JobState.QUEUED
             event = queue_changed if queued else self._changes.setdefault(job_id, asyncio.Event())

@@ -243,3 +243,24 @@ async def test_no_call_waits_for_a_store_that_another_call_waits_for(
     store.gate.set()
     await asyncio.gather(*hanging, opening)
     await actor.close()
+
+
+async def test_polls_show_an_end_once_it_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actor_module, "PATIENCE_SECONDS", 30.0)
+    settings = Settings(jobs={"store": "memory"}, storage={"uri": str(tmp_path), "sweep_seconds": 1000})
+    store = SilentStore()
+    monkeypatch.setattr(actor_module, "open_store", lambda _: store)
+    actor = DurableTracker(settings)
+    await actor.submit(NewJob("job", SPEC, WORK))
+    assert await actor.claim("token", 0) is not None
+    before = (await actor.view("job")).version  # type: ignore[union-attr]
+    store.gate.clear()
+    finishing = asyncio.create_task(actor.finish("job", "token", RESULT, (), 0))
+    polls = [asyncio.create_task(actor.view("job")), asyncio.create_task(actor.wait("job", before, 60.0))]
+    await asyncio.sleep(0.05)
+    assert not any(poll.done() for poll in polls)
+    store.gate.set()
+    assert [view.state for view in await asyncio.gather(*polls)] == [JobState.SUCCEEDED] * 2  # type: ignore[union-attr]
+    assert store.get("job").state is JobState.SUCCEEDED  # type: ignore[union-attr]
+    await finishing
+    await actor.close()
