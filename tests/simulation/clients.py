@@ -1,0 +1,188 @@
+"""Clients that submit as the HTTP API does, repeat what failed, poll in all three ways, and cancel."""
+
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx
+import ray.exceptions
+
+from deployments.common.errors import StorageError
+from serve_app.jobs.errors import DrainingError, JobEndedError, LimitError, NoRoomError
+from serve_app.jobs.housekeeping.identity import store_name
+from serve_app.jobs.model import Accepted, Client, IdempotencyKey, JobView, NewJob
+from serve_app.jobs.storing.store import StoreError
+from serve_app.jobs.tracker_api import TrackerApi
+from serve_app.request.schemas import GenerateRequest
+from serve_app.request.spec import JobSpec, Recording
+from serve_app.request.work import Work
+from tests.simulation.database import SECRET
+from tests.simulation.loop import Process
+from tests.simulation.schedule import CLIENTS, Request
+from tests.simulation.storage import SONG_BYTES
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+AWAY = (StoreError, TimeoutError, ray.exceptions.RayActorError)
+"""Errors after which nobody knows whether a call had its effect."""
+RECEIVER = "http://93.184.216.34/ended"
+_STORE = store_name(SECRET)
+_GIVEN = {"bpm": 100, "key_scale": "C", "time_signature": "4/4"}
+_specs: dict[tuple[Any, ...], JobSpec] = {}
+_Answer = TypeVar("_Answer")
+
+
+def _spec(request: Request) -> JobSpec:
+    """Return the specification of a request, without its recording."""
+    kind = request.song_seconds, request.items, request.thinks, request.has_recording, request.has_callback
+    if kind not in _specs:
+        fields: dict[str, Any] = {
+            **_GIVEN,
+            "audio_duration": request.song_seconds,
+            "thinking": request.thinks,
+        }
+        if request.has_recording:
+            fields |= {"task_type": "cover", "src_audio_path": "given"}
+        if request.has_callback:
+            fields["callback_url"] = RECEIVER
+        _specs[kind] = JobSpec(GenerateRequest(**fields), seeds=tuple(range(request.items)))
+    return _specs[kind]
+
+
+def _work(request: Request) -> Work:
+    seconds = request.song_seconds * request.items
+    calls = (0.0, float(request.thinks), 1.0, 1.0, 1.0)
+    return Work(1, calls, (0.0, 5.0 * seconds * request.thinks, 8.0 * seconds, seconds, seconds))
+
+
+class SimulatedClient:
+    """One client, with the process of the API that its requests go through."""
+
+    def __init__(self, world: "World", process: Process) -> None:
+        self._world = world
+        self._process = process
+        self._rng = world.rng_of(f"client {process.name}")
+        self._tracker: TrackerApi
+
+    async def run(self, requests: list[Request]) -> None:
+        """Make all requests of the client, and follow each until its job has ended."""
+        self._tracker = self._world.cluster.client(self._process)
+        await asyncio.gather(*(self._follow(request) for request in requests))
+
+    async def _follow(self, request: Request) -> None:
+        await asyncio.sleep(request.at)
+        accepted = await self._submit(request)
+        if accepted is None:
+            return
+        if request.cancel_after is not None:
+            canceller = asyncio.create_task(self._cancel(accepted.job_id, request.cancel_after))
+            await self._poll(accepted.job_id)
+            await canceller
+        else:
+            await self._poll(accepted.job_id)
+
+    async def _submit(self, request: Request) -> Accepted | None:
+        world = self._world
+        while True:
+            new = self._new_job(request)
+            try:
+                if new.spec.source is not None:
+                    await asyncio.to_thread(world.storage.put, new.spec.source.uri, "recording")
+                accepted = await self._tracker.submit(new)
+            except (LimitError, DrainingError):
+                await self._delete_recording(new)
+            except (NoRoomError, StorageError):
+                pass
+            except AWAY:
+                if request.key is None:
+                    return None  # It may have been accepted, so the client cannot repeat it.
+            else:
+                world.referee.was_accepted(request, new, accepted)
+                if accepted.job_id != new.job_id:
+                    await self._delete_recording(new)
+                return accepted
+            await asyncio.sleep(self._rng.uniform(1, 3))
+
+    async def _delete_recording(self, new: NewJob) -> None:
+        if new.spec.source is not None:
+            try:
+                await asyncio.to_thread(self._world.storage.delete_job, new.job_id)
+            except StorageError:
+                self._world.strays.add(new.job_id)
+
+    def _new_job(self, request: Request) -> NewJob:
+        job_id = new_id(self._rng)
+        spec = _spec(request)
+        if request.has_recording:
+            uri = self._world.storage.recording_uri(job_id, "source")
+            spec = replace(spec, source=Recording(uri, request.song_seconds))
+        return NewJob(
+            job_id,
+            spec,
+            _work(request),
+            Client(request.client, CLIENTS[request.client]),
+            priority=request.priority,
+            uploaded_bytes=SONG_BYTES if request.has_recording else 0,
+            idempotency=None if request.key is None else IdempotencyKey(request.key, "the same request"),
+        )
+
+    async def _poll(self, job_id: str) -> None:
+        name = self._process.name
+        poller = f"{name} {self._rng.random()}"  # each follower of a job sees it by itself
+        while True:
+            way = self._rng.choice(("view", "wait", "change"))
+            view = await self._answered(lambda way=way: self._look(way, job_id))
+            self._world.referee.was_seen(poller, job_id, view)
+            if view is None or view.state.is_final:
+                return
+            await asyncio.sleep(self._rng.uniform(0.5, 3))
+
+    async def _look(self, way: str, job_id: str) -> JobView | None:
+        if way == "view":
+            return await self._tracker.view(job_id)
+        if way == "wait":
+            return await self._tracker.wait(job_id, "none", 5.0)
+        return await self._tracker.wait_change(job_id, None, 5.0)
+
+    async def _cancel(self, job_id: str, after: float) -> None:
+        await asyncio.sleep(after)
+        with suppress(JobEndedError):
+            await self._answered(lambda: self._tracker.cancel(job_id))
+
+    async def _answered(self, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        while True:
+            try:
+                return await ask()
+            except AWAY:
+                await asyncio.sleep(1.0)
+
+
+def new_id(rng: random.Random) -> str:
+    """Return a job id with the name of the simulated store (`housekeeping.identity`)."""
+    bits = (rng.getrandbits(12), rng.getrandbits(12), rng.getrandbits(48))
+    return "{}-{}-8{:03x}-8{:03x}-{:012x}".format(_STORE[:8], _STORE[8:], *bits)
+
+
+class Receivers(httpx.AsyncBaseTransport):
+    """Get callbacks. They may refuse one, get it and not answer, or answer late."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._rng = world.rng_of("receivers")
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(self._rng.uniform(0.01, 0.3))
+        fails = self._world.chance("receivers fail", self._rng)
+        if fails and self._rng.random() < 0.3:
+            raise httpx.ConnectError("refused")
+        told = json.loads(request.content)
+        self._world.trace("callback", told["status"])
+        self._world.referee.was_called_back(told["job_id"], told["status"])
+        if fails and self._rng.random() < 0.5:
+            await asyncio.sleep(100)
+        return httpx.Response(500 if fails else 200)

@@ -1,0 +1,351 @@
+"""The rules that must hold in every schedule, checked whenever something happens that could break them.
+
+A broken rule is noted as a `Violation`, and the first one ends the run. A record is durable once the store
+has synced it; clients and runners know what answers told them.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from serve_app.jobs.durable_tracker import DurableTracker
+from serve_app.jobs.model import Accepted, Job, JobState, JobView, NewJob
+from serve_app.jobs.observer import JobObserver, Outcome
+from serve_app.jobs.queue.fairness import cost
+from tests.simulation.loop import SimulatedLoop
+from tests.simulation.schedule import CLIENTS, Request, Schedule
+
+LEASE_SECONDS = 6.0
+CLOCK_DRIFT = 0.02
+"""Steady clocks of processes run faster or slower by up to this share."""
+_OPEN = {JobState.QUEUED, JobState.RUNNING}
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A rule that was broken: its name, what was seen, and when in virtual seconds."""
+
+    rule: str
+    found: str
+    at: float
+
+
+@dataclass
+class _Seen:
+    """The newest state of a job that a client has seen, and the best progress."""
+
+    view: JobView
+    progress: float = 0.0
+
+
+@dataclass
+class Referee:
+    """Knows what everybody was told, and what is durable."""
+
+    schedule: Schedule
+    loop: SimulatedLoop
+    violation: Violation | None = None
+    durable: dict[str, Job] = field(default_factory=dict)
+    """Synced records."""
+    accepted: dict[str, Request] = field(default_factory=dict)
+    """Jobs of which a client was told that they were accepted."""
+    by_key: dict[tuple[str, str], str] = field(default_factory=dict)
+    ended_at: dict[str, float] = field(default_factory=dict)
+    """When each job last got a final state in the memory of a tracker."""
+    unwritten_at_crash: set[str] = field(default_factory=set)
+    """Jobs whose changes were lost with a tracker whose store took no writes: the contract allows that."""
+    renewed: dict[tuple[str, str], float] = field(default_factory=dict)
+    """When the runner process asked for the claim or heartbeat that was answered last, by process and job."""
+    published: dict[str, str] = field(default_factory=dict)
+    """Job id by URI of a song in a durable result."""
+    delivered: dict[str, str] = field(default_factory=dict)
+    """State by job whose callback was delivered."""
+    given_up: int = 0
+    charged: set[str] = field(default_factory=set)
+    """Jobs that were claimed."""
+    with_gaps: set[str] = field(default_factory=set)
+    """Clients that cancelled a queued job: its place stays empty, so the client gets less for a while."""
+    largest: dict[str, float] = field(default_factory=dict)
+    """The largest job of each client that was claimed, relative to the client's weight."""
+    _seen: dict[tuple[str, str], _Seen] = field(default_factory=dict)
+
+    def fail(self, rule: str, found: str) -> None:
+        """Note a broken rule, unless another was broken before."""
+        self.violation = self.violation or Violation(rule, found, round(self.now, 6))
+        self.loop.end_soon()
+
+    @property
+    def now(self) -> float:
+        return self.loop.time()
+
+    # Clients
+
+    def was_accepted(self, request: Request, new: NewJob, accepted: Accepted) -> None:
+        """A client has got the answer to its submit."""
+        if request.key is not None:
+            known = self.by_key.setdefault((request.client, request.key), accepted.job_id)
+            if known != accepted.job_id:
+                self.fail("one job for each idempotency key", f"{request.key}: {known}, {accepted.job_id}")
+        elif accepted.job_id != new.job_id:
+            self.fail("a request without a key repeats no other", f"{new.job_id}: {accepted.job_id}")
+        self.accepted.setdefault(accepted.job_id, request)
+        if accepted.job_id not in self.durable and not self._may_be_deleted(accepted.job_id):
+            self.fail("an accepted job is durable", accepted.job_id)
+
+    def was_seen(self, client: str, job_id: str, view: JobView | None) -> None:
+        """A client has got the answer to a poll; it sends the next one afterwards."""
+        if view is None:
+            if not self._may_be_deleted(job_id):
+                self.fail("an accepted job is known", job_id)
+            return
+        seen = self._seen.setdefault((client, job_id), _Seen(view))
+        before, seen.view = seen.view, view
+        if job_id in self.unwritten_at_crash:
+            self._seen.pop((client, job_id))
+            return
+        if before.state.is_final and view.state is not before.state:
+            self.fail("reads never go back", f"{job_id}: {before.state}, then {view.state}")
+        if view.progress < seen.progress - 1e-9:
+            self.fail("progress never falls", f"{job_id}: {seen.progress}, then {view.progress}")
+        seen.progress = max(seen.progress, view.progress)
+        if (view.state is JobState.QUEUED) != (view.queue_position >= 1):
+            self.fail("queued jobs have a position", f"{job_id}: {view.state} at {view.queue_position}")
+        if (view.eta_seconds is None) != view.state.is_final:
+            self.fail("open jobs have an ETA", f"{job_id}: {view.state}, {view.eta_seconds}")
+
+    def was_called_back(self, job_id: str, state: str) -> None:
+        """A receiver has got a callback."""
+        job = self.durable.get(job_id)
+        if job is None:
+            if not self._may_be_deleted(job_id):
+                self.fail("only durable ends are called back", f"{job_id}: no record, told {state}")
+        elif job.state != state:
+            self.fail("only durable ends are called back", f"{job_id}: {job.state}, told {state}")
+        if self.delivered.setdefault(job_id, state) != state:
+            self.fail("callbacks tell one end", f"{job_id}: {self.delivered[job_id]}, then {state}")
+
+    # Runners
+
+    def was_renewed(self, process: str, job_id: str, asked_at: float) -> None:
+        """A runner was told that it has the lease."""
+        self.renewed[process, job_id] = asked_at
+
+    def works(self, process: str, job_id: str, stopped_until: float) -> None:
+        """A model works for a runner, which went on after it was stopped at a time (0: it never was)."""
+        last = max(self.renewed.get((process, job_id), 0.0), stopped_until - LEASE_SECONDS)
+        if self.now - last > LEASE_SECONDS + 2.5:  # an answer may come up to a second after the lease ended
+            self.fail("runners stop with their lease", f"{process}, {job_id}: {self.now - last:.1f} s")
+
+    # The store and the storage
+
+    def became_durable(self, changes: dict[str, Job | None], files: dict[str, str]) -> None:
+        """The store has synced a write; `files` are those in the storage."""
+        for job_id, job in changes.items():
+            before = self.durable.get(job_id)
+            if job is None:
+                self.durable.pop(job_id, None)
+                self._was_deleted(job_id, before)
+                continue
+            self.durable[job_id] = job
+            if before is not None:
+                self._changed(before, job)
+            if job.state is JobState.SUCCEEDED:
+                for uri in job.files:
+                    self.published[uri] = job_id
+                    if uri not in files:
+                        self.fail("published songs exist", f"{uri} of a result that became durable")
+            if job.result is None and job.state is JobState.SUCCEEDED:
+                self.fail("succeeded jobs have a result", job_id)
+
+    def _changed(self, before: Job, job: Job) -> None:
+        job_id = job.job_id
+        if before.state.is_final and (
+            job.state is not before.state
+            or job.finished_at != before.finished_at
+            or job.result != before.result
+            or not set(job.files) <= set(before.files)
+        ):
+            self.fail("jobs end once", f"{job_id}: {before.state}, then {job.state}")
+        if (
+            job.attempt < before.attempt
+            and job.state is not JobState.QUEUED
+            and before.attempt > 1 + job.attempt
+        ):
+            self.fail("attempts count up", f"{job_id}: {before.attempt}, then {job.attempt}")
+        if (job.client, job.place.sequence) != (before.client, before.place.sequence):
+            self.fail("jobs keep their client and number", job_id)
+
+    def _was_deleted(self, job_id: str, before: Job | None) -> None:
+        if before is None or job_id not in self.accepted:
+            return
+        if not before.state.is_final or not self._may_be_deleted(job_id):
+            self.fail("accepted jobs are kept", f"{job_id} was deleted when {before.state}")
+
+    def _may_be_deleted(self, job_id: str) -> bool:
+        ended = self.ended_at.get(job_id)
+        return ended is not None and self.now - ended >= 2 * self.schedule.keeps_seconds - 3
+
+    def will_be_deleted(self, uri: str) -> None:
+        """The storage deletes a file."""
+        job_id = uri.split("/")[3]
+        if owner := self.published.get(uri):
+            age = self.now - self.ended_at.get(owner, self.now)
+            if age < self.schedule.keeps_seconds - 3:
+                self.fail("published songs exist", f"{uri} was deleted {age:.1f} s after the end")
+        job = self.durable.get(job_id)
+        is_recording = uri.endswith(("/source", "/reference"))
+        if is_recording and job is not None and not job.state.is_final:
+            self.fail("recordings are kept until the end is durable", f"{uri}: {job.state}")
+
+    def lost_at_crash(self, tracker: DurableTracker) -> None:
+        """A tracker's process has died: clients may see older states if its store took no writes, or hung."""
+        if tracker._opened is not None and (tracker._store_hangs or tracker._opened[1].problem is not None):
+            self.unwritten_at_crash |= tracker._opened[1].unwritten.keys()
+
+    # The tracker
+
+    def audit(self, tracker: DurableTracker) -> None:
+        """Compare the parts of a tracker with each other."""
+        if tracker._opened is None:
+            return
+        core, _ = tracker._opened
+        book, queue = core._book, core._queue
+        queued = {job.place: job.job_id for job in book.queued}
+        order = [one.job_id for one in queue]
+        if [queued[place] for place in sorted(queued)] != order:
+            self.fail("the queue holds the queued jobs in order", f"{order}, {sorted(queued.items())}")
+        positions = [core._queue.position(place) for place in sorted(queued)]
+        if positions != list(range(1, len(queued) + 1)):
+            self.fail("positions are 1 to n", str(positions))
+        running = {job.job_id for job in book.running}
+        if core._forecast._runs.keys() != running:
+            self.fail("the forecast knows the running jobs", f"{set(core._forecast._runs)}, {running}")
+        if (book.counts[JobState.QUEUED], book.counts[JobState.RUNNING]) != (len(queued), len(running)):
+            self.fail("counts add up", f"{dict(book.counts)}: {len(queued)} queued, {len(running)} running")
+        if min(book.counts.values(), default=0) < 0:
+            self.fail("counts add up", str(dict(book.counts)))
+        mine = Counter(job.client for job in (*book.queued, *book.running))
+        if +core._admission._jobs != mine:
+            self.fail("limits count open jobs", f"{dict(core._admission._jobs)}, {dict(mine)}")
+
+    def final_audit(self, tracker: DurableTracker, files: dict[str, str], strays: set[str]) -> None:
+        """Compare a tracker at rest with the store and the storage. `strays` have files of lost calls."""
+        if tracker._opened is None:
+            self.fail("the tracker is open at the end", "")
+            return
+        core, journal = tracker._opened
+        if journal.unwritten:
+            self.fail("everything is written in the end", str(list(journal.unwritten)))
+        states = Counter(job.state for job in self.durable.values())
+        if +core._book.counts != states:
+            self.fail("counts add up", f"{dict(core._book.counts)}, {dict(states)}")
+        stored = Counter[str]()
+        for job in self.durable.values():
+            stored[job.client] += job.stored_bytes
+        if +core._admission._bytes != +stored:
+            self.fail("bytes add up", f"{dict(core._admission._bytes)}, {dict(stored)}")
+        for job_id in self.accepted:
+            job = self.durable.get(job_id)
+            if job is None:
+                if not self._may_be_deleted(job_id):
+                    self.fail("an accepted job is known", f"{job_id} in the end")
+            elif not job.is_settled:
+                self.fail("all jobs end after the faults", f"{job_id}: {job.state}")
+            elif job.state is JobState.SUCCEEDED and job.files:
+                missing = [uri for uri in job.files if uri not in files]
+                if missing:
+                    self.fail("published songs exist", str(missing))
+        kept = {uri for job in self.durable.values() for uri in job.files}
+        for uri in files:
+            job_id = uri.split("/")[3]
+            if uri not in kept and job_id in self.durable and job_id not in strays:
+                self.fail("nothing is left in the storage", uri)
+
+
+class Watcher(JobObserver):
+    """Hears what one tracker does: an end for each attempt, and the fair share of each client."""
+
+    def __init__(self, referee: Referee) -> None:
+        self._referee = referee
+        self._charged = referee.charged
+        self._largest = referee.largest
+        self.tracker: DurableTracker | None = None
+        self.heard: dict[str, float] = {}
+        """When the tracker last renewed the lease of each job."""
+        self._running: set[str] = set()
+        self._last_run = ""
+        """The job whose attempt ended last."""
+        self._queued: dict[str, Job] = {}
+        self._shares: dict[tuple[int, str, str], list[float]] = {}
+        """Work of two clients, relative to their weights, since both have had queued jobs; by rank."""
+
+    def resumed(self, now: float) -> None:
+        """The tracker has read its store."""
+        assert self.tracker is not None
+        assert self.tracker._opened is not None
+        book = self.tracker._opened[0]._book
+        self._running = {job.job_id for job in book.running}
+        self.heard = dict.fromkeys(self._running, now)
+        self._queued = {job.job_id: job for job in book.queued}
+
+    def claimed(self, job: Job) -> None:
+        if job.job_id in self._running:
+            self._referee.fail("leases have one owner", f"{job.job_id} was claimed while it ran")
+        self._running.add(job.job_id)
+        self.heard[job.job_id] = self._referee.now
+        self._share_out(job)
+
+    def run_ended(self, job: Job, outcome: Outcome, _at: float) -> None:
+        if job.job_id not in self._running:
+            self._referee.fail("each attempt ends once", f"{job.job_id}: {outcome}")
+        self._running.discard(job.job_id)
+        self._last_run = job.job_id
+        silent = self._referee.now - self.heard.get(job.job_id, 0.0)
+        if outcome == "lost" and silent < LEASE_SECONDS * (1 - CLOCK_DRIFT):
+            self._referee.fail("renewed leases are kept", f"{job.job_id}: lost after {silent:.2f} s")
+
+    def ended(self, job: Job) -> None:
+        referee = self._referee
+        if job.state is JobState.CANCELLED and job.job_id != self._last_run:
+            referee.with_gaps.add(job.client)
+        known = referee.durable.get(job.job_id)
+        if known is None or not known.state.is_final:
+            referee.ended_at[job.job_id] = referee.now
+
+    def called_back(self, outcome: str) -> None:
+        self._referee.given_up += outcome == "given_up"
+
+    def _share_out(self, job: Job) -> None:
+        """Check the bound of start-time fair queueing (theorem 1 of Goyal et al.).
+
+        While two clients have queued jobs, what they get in a priority differs at most by the largest job of
+        each, relative to the weights. A job that was claimed before has been charged already.
+        """
+        assert self.tracker is not None
+        assert self.tracker._opened is not None
+        rank, client = job.place.rank, job.client
+        queued = {one.job_id: one for one in self.tracker._opened[0]._book.queued if one.job_id != job.job_id}
+        left_otherwise = {
+            one.client
+            for one in self._queued.values()
+            if one.job_id != job.job_id and one.job_id not in queued
+        }
+        came_back = {one.client for one in queued.values() if one.job_id in self._charged}
+        self._queued = queued
+        self._referee.with_gaps |= left_otherwise | came_back
+        self._referee.with_gaps &= {one.client for one in queued.values()}
+        waiting = {one.client for one in queued.values() if one.place.rank == rank}
+        spent = 0.0 if job.job_id in self._charged else job.place.finish - job.place.start
+        self._charged.add(job.job_id)
+        self._largest[client] = max(self._largest.get(client, 0.0), cost(job.work) / CLIENTS[client], spent)
+        for pair in [(rank, a, b) for a in sorted(CLIENTS) for b in sorted(CLIENTS) if a < b]:
+            _, a, b = pair
+            known = self._shares.get(pair)
+            if known is not None and client in {a, b}:
+                known[0 if client == a else 1] += spent
+                bound = self._largest.get(a, 0.0) + self._largest.get(b, 0.0)
+                if abs(known[0] - known[1]) > bound + 1e-6:
+                    self._referee.fail("clients get fair shares", f"{a}, {b}: {known}, bound {bound}")
+            if not {a, b} <= waiting or {a, b} & self._referee.with_gaps:
+                self._shares.pop(pair, None)
+            elif known is None:
+                self._shares[pair] = [0.0, 0.0]

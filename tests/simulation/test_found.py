@@ -1,0 +1,30 @@
+"""Schedules that once broke a rule, as small as they got. Each was mended in the code, not in its test."""
+
+from tests.simulation.schedule import Fault, Request, Schedule
+from tests.simulation.world import run
+
+
+def test_seed_25_one_job_for_each_idempotency_key() -> None:
+    """After a restart three submits looked up their keys at once, and one got the job of another key."""
+    schedule = Schedule(
+        25,
+        requests=(
+            Request(client="ann", at=2.77, key="0"),
+            Request(client="ann", at=3.77, key="2"),
+            Request(client="ann", at=3.84, key="0"),
+        ),
+        faults=(Fault(kind="crash", at=3.2, seconds=2.92, target="tracker", amount=15.0),),
+        runners=1,
+    )
+    assert run(schedule).violation is None
+
+
+def test_seed_198_all_jobs_end_after_the_faults() -> None:
+    """A callback waited for an hour, because the clock was set back a moment after the end of its job."""
+    schedule = Schedule(
+        198,
+        requests=(Request(client="cy", at=0.22, song_seconds=20.0, thinks=True, has_callback=True),),
+        faults=(Fault(kind="clock is set", at=7.59, seconds=1.0, target="tracker", amount=-60894.8),),
+        runners=1,
+    )
+    assert run(schedule).violation is None
