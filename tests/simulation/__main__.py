@@ -15,7 +15,7 @@ from tests.simulation.schedule import schedule_of
 from tests.simulation.shrinking import as_test, shrunk
 from tests.simulation.world import run
 
-COLLECT_AFTER = 10
+COLLECT_AFTER = 4
 """Schedules between two collections of garbage, which consists of cycles and is not small."""
 
 
@@ -46,6 +46,8 @@ def main() -> int:
                 break
         if count % COLLECT_AFTER == 0:
             gc.collect()
+        if count % 1000 == 0:
+            print(f"{count} schedules, {time.process_time() - spent:.0f} s of a core", flush=True)
     thousands = count / 1000
     print(f"{count} schedules, {jobs} accepted jobs, {steps} steps")
     print(f"{(time.process_time() - spent) / thousands:.1f} s of a core for each thousand", end="")

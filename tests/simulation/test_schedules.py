@@ -18,7 +18,7 @@ FIRST = 200
 ALL = int(os.environ.get("SIMULATED_SCHEDULES", "100000"))
 """Schedules of `make test-all`."""
 BLOCK = 5000
-COLLECT_AFTER = 10
+COLLECT_AFTER = 4
 
 
 @pytest.fixture
