@@ -25,28 +25,39 @@ class Submitted(Answer):
     """1-based position among the waiting jobs; 0 if not waiting."""
 
 
-class WrittenSong(Answer):
-    """A song as text: the words and metadata from which it can be made."""
+class AdapterOfSong(Answer):
+    """An adapter that changed the music model for a song."""
 
-    caption: str
-    lyrics: str
-    """`[Instrumental]` where nothing is sung."""
-    vocal_language: str
-    """Language of the lyrics."""
-    bpm: int | None = None
-    """None where the language model is down."""
-    key_scale: str | None = None
-    """None where the language model is down."""
-    time_signature: str | None = None
-    """None where the language model is down."""
-    audio_duration: float
+    name: str
+    scale: float
+    """Its strength."""
+    sha256: str
+    """Digest of its numbers: adapters of one name may differ."""
+
+
+class TimedText(Answer):
+    """A piece of the lyrics, and when it is sung."""
+
+    text: str
+    start: float
     """Seconds."""
-    genres: str | None = None
-    """Genres, where the language model named any."""
-    lm_model: str | None = None
-    """5Hz LM that wrote any of it; None where none did."""
-    notes: list[str] = Field(default_factory=list)
-    """Sentences about what the language model could not do."""
+    end: float
+    """Seconds."""
+
+
+class LyricTimestamps(Answer):
+    """When the lyrics of a song are sung, as the music model's attention shows it."""
+
+    lrc: str
+    """The lines in the LRC format, `[mm:ss.xx]line`, which players read."""
+    lines: list[TimedText] = Field(default_factory=list)
+    """The lines and section tags; empty lines are left out."""
+    tokens: list[TimedText] = Field(default_factory=list)
+    """The tokens of the text encoder: words and parts of them."""
+    score: float
+    """How well the song follows the lyrics, from 0 to 1."""
+    condition_score: float
+    """The same before there is any music: how well the lyrics align with pure noise."""
 
 
 class JobResult(Answer):
@@ -86,8 +97,14 @@ class JobResult(Answer):
     """Audio codes of each song; None where it has none."""
     timings: dict[str, float] = Field(default_factory=dict)
     """Seconds per stage."""
+    adapters: list[AdapterOfSong] = Field(default_factory=list)
+    """The adapters that changed the music model, with their strengths."""
     sampling: str | None = None
     """The version of sampling that made the songs; None without songs, and in results of earlier releases."""
+    lyric_timestamps: list[LyricTimestamps | None] | None = None
+    """For each song, when its lyrics are sung, or None where that is not known; None where the request did
+    not ask for it.
+    """
 
 
 class JobSnapshot(Answer):
@@ -117,6 +134,34 @@ class JobSnapshot(Answer):
     """None until the job succeeded."""
     error: str | None = None
     """One sentence; None unless the job failed."""
+    expires_at: float | None = None
+    """Epoch seconds at which the songs are deleted, or the job itself where it has none; None until the job
+    has ended.
+    """
+
+
+class WrittenSong(Answer):
+    """A song as text: the words and metadata from which it can be made."""
+
+    caption: str
+    lyrics: str
+    """`[Instrumental]` where nothing is sung."""
+    vocal_language: str
+    """Language of the lyrics."""
+    bpm: int | None = None
+    """None where the language model is down."""
+    key_scale: str | None = None
+    """None where the language model is down."""
+    time_signature: str | None = None
+    """None where the language model is down."""
+    audio_duration: float
+    """Seconds."""
+    genres: str | None = None
+    """Genres, where the language model named any."""
+    lm_model: str | None = None
+    """5Hz LM that wrote any of it; None where none did."""
+    notes: list[str] = Field(default_factory=list)
+    """Sentences about what the language model could not do."""
 
 
 class JobPage(Answer):
@@ -170,6 +215,8 @@ class MusicModel(Answer):
     """Whether `timesteps` has an effect."""
     is_corrected: bool
     """Whether its steps are corrected where `dcw_enabled` is None."""
+    follows_lyrics: bool
+    """Whether `lyric_timestamps` has an effect."""
 
 
 class LanguageModel(Answer):
@@ -185,6 +232,31 @@ class LanguageModel(Answer):
     """
 
 
+class Adapter(Answer):
+    """An adapter of a music model."""
+
+    name: str
+    """`name` in `adapters`."""
+    form: str | None = None
+    """The form of its file; None where it is not understood."""
+    rank: int | None = None
+    """Its largest rank; None where nothing in it has a rank."""
+    targets: list[str] = Field(default_factory=list)
+    """The matrices that it changes, without the numbers of layers."""
+    is_dora: bool
+    """Whether it is a DoRA, of which a song can have only one."""
+    parameters: int | None = None
+    """Numbers in its file."""
+    bytes: int
+    """Size of its file."""
+    models: list[str] = Field(default_factory=list)
+    """The music models that it fits."""
+    warnings: list[str] = Field(default_factory=list)
+    """Sentences about its file."""
+    problem: str | None = None
+    """Why it cannot be used; None for one that can."""
+
+
 class Models(Answer):
     """Models, formats and limits of this server."""
 
@@ -196,6 +268,8 @@ class Models(Answer):
     default_model: str
     lm_models: list[LanguageModel] = Field(default_factory=list)
     default_lm_model: str
+    adapters: list[Adapter] = Field(default_factory=list)
+    """Adapters that requests may name; empty without folders."""
     audio_formats: dict[str, str] = Field(default_factory=dict)
     """Values of `audio_format`, and what they are."""
     vocal_languages: list[str] = Field(default_factory=list)

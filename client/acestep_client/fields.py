@@ -1,7 +1,7 @@
 """The fields of requests. This file is generated: python -m docs.scripts.client_types."""
 
-from collections.abc import Sequence
-from typing import Literal, TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict
 
 from acestep_client.uploads import Upload
 
@@ -174,6 +174,15 @@ class SongFields(TypedDict, total=False):
     """Factor of the finished latents before they are decoded; 1 leaves them. Default: 1.0."""
     latent_shift: float
     """What is added to the finished latents after `latent_rescale`. Default: 0.0."""
+    lyric_timestamps: bool
+    """True: the result tells when each line of the lyrics is sung, as LRC text, and how well the song follows
+    them. Only of models whose attention follows lyrics (`GET /v1/models`). Default: False.
+    """
+    adapters: Sequence[Mapping[str, Any]]
+    """Adapters (LoRA, DoRA, LoKr) that change the music model for this song, by the names in `GET
+    /v1/models`; several add up. `scale` is the strength, and 0 is no adapter. In place of one, `lora_name`
+    and `lora_scale` may be given.
+    """
     use_adg: bool
     """True: angle-based guidance instead of adaptive projected guidance. Turbo models use neither. Default:
     False.
@@ -269,10 +278,24 @@ class SongFields(TypedDict, total=False):
     """Seconds in which the song fades in, from silence. Default: 0.0."""
     fade_out_duration: float
     """Seconds in which the song fades out, to silence. Default: 0.0."""
+    embed_request: bool
+    """True: the tags of the songs also hold the job's id, the caption and the lyrics of the request. Without
+    it, equal requests make equal files. Default: False.
+    """
     callback_url: str | None
     """An http(s) URL that receives the job, in the form of a poll, when it has ended."""
+    callback_events: Sequence[Literal["started", "progress", "finished"]] | str
+    """What `callback_url` is told: started, progress (at most every five seconds), finished; as an array or
+    separated by commas.
+    """
     priority: int
     """Jobs with a higher priority run first. Above 0 only for API keys that allow it. Default: 0."""
+    start_within_seconds: float | None
+    """The job fails if it has not begun within so many seconds; None lets it wait."""
+    keep_seconds: float | None
+    """Seconds after its end after which the job and its songs are deleted; None is as long as the server
+    keeps them (`GET /v1/models`).
+    """
     src_audio: Upload
     """A recording; it takes precedence over `src_audio_path`."""
     reference_audio: Upload
@@ -401,7 +424,17 @@ class UnderstandFields(TypedDict, total=False):
     """
     callback_url: str | None
     """An http(s) URL that receives the job, in the form of a poll, when it has ended."""
+    callback_events: Sequence[Literal["started", "progress", "finished"]] | str
+    """What `callback_url` is told: started, progress (at most every five seconds), finished; as an array or
+    separated by commas.
+    """
     priority: int
     """Jobs with a higher priority run first. Above 0 only for API keys that allow it. Default: 0."""
+    start_within_seconds: float | None
+    """The job fails if it has not begun within so many seconds; None lets it wait."""
+    keep_seconds: float | None
+    """Seconds after its end after which the job and its songs are deleted; None is as long as the server
+    keeps them (`GET /v1/models`).
+    """
     src_audio: Upload
     """A recording; it takes precedence over `src_audio_path`."""

@@ -13,11 +13,20 @@ import pytest
 from configs.domain import NEWEST_SAMPLING
 from deployments.checkpoints.catalog import AlignmentHeads
 from deployments.generator.engine import FinishedSong, GeneratorEngine
-from deployments.generator.lyrics.listener import HeardLyrics, LyricListener
+from deployments.generator.lyrics.listener import HeardLyrics, LyricListener, SungLyrics
 from deployments.generator.lyrics.scoring import alignment_score, sung_tokens
 from deployments.generator.lyrics.times import token_texts
 from deployments.generator.lyrics.timing import timed_lyrics
-from tests.golden_dits import LAYOUTS, engine_of, folder, request_of, run, scenarios, tensors
+from tests.golden_dits import (
+    LAYOUTS,
+    engine_of,
+    folder,
+    mount_of,
+    request_of,
+    run,
+    scenarios,
+    tensors,
+)
 
 FOLDER = folder("dit_newest/alignment")
 GOLDEN: dict[str, Any] = json.loads((FOLDER / "alignment.json").read_text())
@@ -103,3 +112,18 @@ def test_listening_changes_no_bit_of_a_song(engine: GeneratorEngine) -> None:
     assert np.array_equal(heard.latents, plain.latents)
     assert np.array_equal(again.latents, plain.latents)
     assert plain.lyrics is None
+
+
+def test_a_song_with_an_adapter_is_listened_to_with_it(engine: GeneratorEngine) -> None:
+    """The same latents get other attention from the model with the adapter."""
+    plain = finished(engine, lyric_timestamps=True)
+    scenario = scenarios("dit_newest")[MODEL["variant"]][MODEL["scenario"]]
+    asked = {**scenario, "adapters": [[{"name": "style", "scale": 1.0}]]}
+    request = request_of(MODEL["variant"], scenario, 0, NEWEST_SAMPLING)
+    wanted = replace(request, options=replace(request.options, lyric_timestamps=True))
+    song = engine.start(wanted, mount=mount_of(engine, asked, 0))
+    assert plain.lyrics is not None
+    assert isinstance(song.lyrics, SungLyrics)
+    with_adapter, without = (engine.listen(each, plain.latents) for each in (song.lyrics, plain.lyrics))
+    assert np.abs(with_adapter.in_song - without.in_song).max() > 100 * ATTENTION_TOLERANCE
+    assert np.abs(with_adapter.in_noise - without.in_noise).max() > 100 * ATTENTION_TOLERANCE
