@@ -130,7 +130,7 @@ def test_one_command_makes_a_song_and_goes_on_serving(run: Run) -> None:
     assert "ready after" in run.shown
     assert str(run.folder / "song.mp3") in run.shown
     (command,) = re.findall(r"^ *(\S*acestep .*)$", run.shown, re.MULTILINE)
-    subprocess.run(["bash", "-c", command.replace("20", "3")], cwd=run.folder, check=True)
+    subprocess.run(["bash", "-c", command.replace("--seconds 20", "--seconds 3")], cwd=run.folder, check=True)
     assert soundfile.info(run.folder / "ballad.mp3").duration == pytest.approx(3, abs=0.1)
     assert httpx.get(f"{run.url}/ready", timeout=30).status_code == httpx.codes.OK
 
