@@ -45,6 +45,7 @@ class KnownAdapters:
         self._models = models
         self._sound: dict[tuple[str, str], str | None] = {}
         """What is wrong with the numbers of a file, by its URI and version; None where nothing is."""
+        self._known_linears: dict[str, Linears] = {}
         self._lock = Lock()
 
     @property
@@ -93,7 +94,7 @@ class KnownAdapters:
             raise invalid("adapters", f"This server has no adapter {name!r}{self._others()}", "enum")
         try:
             outline = file.outline
-            linears = dit_linears(self._models, dit)
+            linears = self._linears(dit)
             if linears is not None and (misfit := next(misfits(outline, linears), None)):
                 raise AdapterError(f"it does not fit {dit}: {misfit}{self._fitting(outline)}")
             if problem := self._problem_of_numbers(file):
@@ -116,9 +117,15 @@ class KnownAdapters:
     def _fitted(self, outline: Outline) -> Iterator[str]:
         """The DiTs of this server that an adapter fits."""
         for dit in self._models.dits:
-            linears = dit_linears(self._models, dit)
+            linears = self._linears(dit)
             if linears is not None and not any(misfits(outline, linears)):
                 yield dit
+
+    def _linears(self, dit: str) -> Linears | None:
+        """The matrices of a DiT; None while this machine does not know them."""
+        if dit not in self._known_linears and (found := dit_linears(self._models, dit)) is not None:
+            self._known_linears[dit] = found
+        return self._known_linears.get(dit)
 
     def _problem_of_numbers(self, file: AdapterFile) -> str | None:
         """What is wrong with the numbers of a file. It is read whole, once for each version."""
@@ -135,9 +142,9 @@ class KnownAdapters:
         except (AdapterError, StorageError) as error:
             return ListedAdapter(file, None, (), str(error))
         models = tuple(self._fitted(outline))
-        knows_all = all(dit_linears(self._models, dit) is not None for dit in self._models.dits)
+        knows_all = all(self._linears(dit) is not None for dit in self._models.dits)
         problem = None
         if not models and knows_all:
-            linears: Linears = dit_linears(self._models, self._models.dits[0]) or {}
+            linears: Linears = self._linears(self._models.dits[0]) or {}
             problem = f"it fits no model of this server: {next(misfits(outline, linears))}"
         return ListedAdapter(file, outline, models, problem)

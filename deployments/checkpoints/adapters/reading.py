@@ -29,7 +29,7 @@ class LowRank:
     def matrix(self) -> torch.Tensor:
         """ΔW in float32."""
         product: torch.Tensor = self.up.float() @ self.down.float()
-        return self.scale * product
+        return product.mul(self.scale)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Kronecker:
     def matrix(self) -> torch.Tensor:
         """ΔW in float32."""
         product: torch.Tensor = torch.kron(self.first.float(), self.second.float())
-        return self.scale * product
+        return product.mul(self.scale)
 
 
 Delta = LowRank | Kronecker

@@ -222,6 +222,18 @@ async def test_an_adapter_in_use_is_not_evicted_and_a_job_without_room_waits(fol
             assert again.mount is first.mount
 
 
+async def test_the_least_recently_used_stays_while_it_is_in_use(folder: Path) -> None:
+    for seed, name in enumerate("abc"):
+        write_lora(folder, name, seed)
+    store = store_over(folder, 2 * bytes_of_one(folder))
+    async with store.mounted([AdapterUse("a")]) as first:
+        for name in "bc":
+            async with store.mounted([AdapterUse(name)]):
+                assert store.byte_count == 2 * bytes_of_one(folder)
+        async with store.mounted([AdapterUse("a")]) as again:
+            assert again.mount is first.mount
+
+
 async def test_a_job_that_has_waited_long_is_passed_by_nobody(folder: Path) -> None:
     for seed, name in enumerate("ab"):
         write_lora(folder, name, seed)
