@@ -18,7 +18,7 @@ export class Adapters {
     this.limits = server.fields.get(this.name).items.properties.scale;
     const id = newId(this.name);
     this.lines = el("div", {});
-    this.choice = el("select", { id, change: () => this.#take() });
+    this.choice = el("select", { id, input: () => this.#take() });
     this.remark = el("p", { class: "note", role: "status" });
     this.error = el("p", {
       class: "error",
@@ -57,6 +57,7 @@ export class Adapters {
 
   /** Offers the adapters that fit a music model. */
   follow(model) {
+    if (model === this.#model) return;
     this.#model = model;
     this.#offer();
   }
