@@ -15,7 +15,6 @@ from pydantic import (
     BeforeValidator,
     Field,
     PlainSerializer,
-    PlainValidator,
     Strict,
     WithJsonSchema,
 )
@@ -380,7 +379,7 @@ Timesteps = Annotated[
 ]
 Adapters = Annotated[
     tuple[AdapterUse, ...],
-    PlainValidator(_adapters),
+    BeforeValidator(_adapters),
     WithJsonSchema(
         {
             "type": "array",
