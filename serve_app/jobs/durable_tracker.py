@@ -5,7 +5,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -116,15 +116,7 @@ class DurableTracker:
                 return accepted
             self._require_room(journal)
             accepted = tracker.submit(new)
-            try:
-                await self._flush(journal)
-            except StoreTakenError:
-                raise
-            except StoreError as error:
-                # The client is told that the submit failed and may repeat it, so the job must not run as
-                # well.
-                tracker.withdraw(new)
-                raise NoRoomError(STORE_FAILS) from error
+            await self._store_new(tracker, journal, [new])
         self._changed(accepted.job_id)
         self._work.set()
         return accepted
@@ -140,14 +132,7 @@ class DurableTracker:
                 return await self._accepted_before(repeated)
             self._require_room(journal)
             accepted = tracker.submit_batch(news, callback_url)
-            try:
-                await self._flush(journal)
-            except StoreTakenError:
-                raise
-            except StoreError as error:
-                for new in news:
-                    tracker.withdraw(new)
-                raise NoRoomError(STORE_FAILS) from error
+            await self._store_new(tracker, journal, news)
         for job in accepted.jobs:
             self._changed(job.job_id)
         self._work.set()
@@ -497,6 +482,18 @@ class DurableTracker:
         finally:
             for lock in locks:
                 lock.release()
+
+    async def _store_new(self, tracker: JobTracker, journal: Journal, news: Collection[NewJob]) -> None:
+        """Make new jobs durable, or withdraw them. Raises NoRoomError or StoreTakenError."""
+        try:
+            await self._flush(journal)
+        except StoreTakenError:
+            raise
+        except StoreError as error:
+            # The client is told that the submit failed and may repeat it, so the jobs must not run as well.
+            for new in news:
+                tracker.withdraw(new)
+            raise NoRoomError(STORE_FAILS) from error
 
     def _require_room(self, journal: Journal) -> None:
         if isinstance(journal.problem, StoreTakenError):
