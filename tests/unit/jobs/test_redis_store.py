@@ -65,7 +65,7 @@ def test_a_new_store_needs_no_migration(redis_location: str) -> None:
 
 def test_the_keys_of_a_later_release_are_refused_with_what_to_do(redis_location: str) -> None:
     RedisJobStore(redis_location, (*MIGRATIONS, lambda _client, _keys: None)).close()
-    with pytest.raises(StoreError, match=r"has version 3, .* run the release that wrote it"):
+    with pytest.raises(StoreError, match=r"has version 4, .* run the release that wrote it"):
         RedisJobStore(redis_location)
 
 

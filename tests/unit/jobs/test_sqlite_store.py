@@ -89,7 +89,7 @@ def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
 
 def test_the_database_of_a_later_release_is_refused_with_what_to_do(path: Path) -> None:
     SqliteJobStore(path, (*MIGRATIONS, ())).close()
-    with pytest.raises(StoreError, match=r"jobs\.sqlite3 has version 3, .* run the release that wrote it"):
+    with pytest.raises(StoreError, match=r"jobs\.sqlite3 has version 4, .* run the release that wrote it"):
         SqliteJobStore(path)
 
 
