@@ -456,7 +456,8 @@ class JobTracker:
 
     def usage(self, client: str, stored: Mapping[UsageKey, Usage]) -> ClientUsage:
         """Return what a client used, from the figures of the store."""
-        return self._admission.usage(client, {day: used for (day, _), used in stored.items()})
+        days = {day: used for (day, _), used in stored.items() if any(used.amounts)}
+        return self._admission.usage(client, days)
 
     def stats(self) -> TrackerStats:
         """Return job counts and mean durations."""

@@ -17,7 +17,7 @@ from serve_app.api.intake.submission import Arrival, Submission
 from serve_app.api.service import JobService
 from serve_app.api.threads import WorkerPool
 from serve_app.jobs.batches import MAX_BATCH, BatchAccepted
-from serve_app.jobs.errors import DrainingError, IdempotencyConflictError, LimitError, NoRoomError
+from serve_app.jobs.errors import DrainingError, IdempotencyConflictError, LimitError
 from serve_app.jobs.model import IdempotencyKey, NewJob
 from serve_app.request.capabilities import Limits, check_callback
 from serve_app.request.errors import invalid
@@ -78,13 +78,7 @@ class BatchSubmission:
                     )
                 news.append(new)
             accepted = await self._service.submit_batch(tuple(news), callback_url)
-        except (
-            RequestValidationError,
-            DrainingError,
-            LimitError,
-            NoRoomError,
-            IdempotencyConflictError,
-        ):
+        except (RequestValidationError, DrainingError, LimitError, IdempotencyConflictError):
             # After any other failure the jobs may still have been queued, and then need their recordings.
             await self._delete_recordings(news, set())
             raise

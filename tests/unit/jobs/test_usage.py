@@ -190,6 +190,7 @@ def test_a_job_that_fails_is_requeued_and_succeeds_has_succeeded() -> None:
     assert (used(tracking).failed, used(tracking).succeeded) == (1, 0)
     tracking.tracker.requeue(job_id)
     assert used(tracking) == Usage()
+    assert tracking.tracker.usage("ann", tracking.store.usage("ann", *ALL_DAYS)).days == {}
     tracking.run_next(1)
     assert (used(tracking).failed, used(tracking).succeeded) == (0, 1)
 
