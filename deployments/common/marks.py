@@ -7,7 +7,7 @@ and what they asked for is told only where the request says so.
 import re
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 GENERATOR = "acestep-serve"
@@ -85,5 +85,8 @@ def generator() -> str:
 
 @cache
 def generator_version() -> str:
-    """The version of this program."""
-    return version(GENERATOR)
+    """The version of this program; "unknown" where its package is not installed."""
+    try:
+        return version(GENERATOR)
+    except PackageNotFoundError:
+        return "unknown"

@@ -68,9 +68,9 @@ class ProvenanceResponse(Answer):
     generator: str | None = Field(
         description="Name and version of this program; null for songs of earlier releases."
     )
-    dit_model: str | None = Field(description="The music model.")
+    dit_model: str | None = Field(description="The music model; null where the record does not know it.")
     lm_model: str | None = Field(description="5Hz LM that had a part in the song; null where none had.")
-    seed: int = Field(description="The seed of the song.")
+    seed: int | None = Field(description="The seed of the song; null where the record does not know it.")
     digital_source_type: str | None = Field(
         description="A URI of IPTC's vocabulary: `trainedAlgorithmicMedia`, or "
         "`compositeWithTrainedAlgorithmicMedia` for a repaint, which keeps a part of its source. null for "

@@ -37,13 +37,14 @@ def provenance(view: JobView, index: str) -> ProvenanceResponse:
     songs = result.get(PROVENANCE, [])
     if number < len(songs):
         return ProvenanceResponse(job_id=view.job_id, index=number, **songs[number])
+    seeds = result.get("seed_value", "").split(", ")
     return ProvenanceResponse(
         job_id=view.job_id,
         index=number,
         generator=None,
-        dit_model=result["dit_model"],
-        lm_model=result["lm_model"],
-        seed=int(result["seed_value"].split(", ")[number]),
+        dit_model=result.get("dit_model"),
+        lm_model=result.get("lm_model"),
+        seed=int(seeds[number]) if number < len(seeds) and seeds[number] else None,
         digital_source_type=None,
         marks=[],
         sha256=None,

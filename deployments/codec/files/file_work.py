@@ -14,7 +14,7 @@ from deployments.codec.files.recordings import padded, reference_excerpt
 from deployments.codec.files.signing import KIND, MEDIA_TYPES, Signing
 from deployments.codec.files.tags import KINDS, tags_of
 from deployments.codec.files.writing import Report, write
-from deployments.common.errors import JobError
+from deployments.common.errors import JobError, StorageError
 from deployments.common.messages import DecodeRequest, EncodeRequest
 from deployments.common.stored_files import new_stored_file, stored_file
 from deployments.common.stored_recordings import AudioFileError, Samples, read
@@ -82,7 +82,11 @@ def _write_marked(
     with temporary_files(), TemporaryFile() as made:
         plain = cast(BinaryIO, made)
         write(song, audio_format, plain, report, tags)
-        marking.signing.sign(plain, audio_format, marks, file)
+        plain.flush()
+        try:
+            marking.signing.sign(plain, audio_format, marks, file)
+        except OSError as error:  # not of the folder of temporary files
+            raise StorageError(f"{request.uri}: {error}") from error
     return (*kinds, KIND)
 
 

@@ -62,6 +62,19 @@ async def test_of_a_song_of_an_earlier_release_it_tells_what_is_known(
     assert answer.json() == {"job_id": job_id, "index": 1, **unknown, **known}
 
 
+async def test_of_a_record_that_knows_nothing_it_tells_nothing(
+    http: httpx.AsyncClient, service: LocalJobService, storage: AudioStorage
+) -> None:
+    await http.post("/v1/music/generate", json={})
+    claim = service.claim()
+    uri = storage.result_uri(claim.job.job_id, 1, 0, "mp3")
+    service.finish(claim, {}, (uri,))
+    answer = await http.get(f"/v1/audio/{claim.job.job_id}/0.mp3/provenance")
+    assert answer.status_code == 200
+    told = answer.json()
+    assert (told["seed"], told["dit_model"], told["marks"]) == (None, None, [])
+
+
 @pytest.mark.parametrize("name", ["2.mp3", "0.wav", "00.mp3", "zero.mp3"])
 async def test_there_is_none_of_other_names(http: httpx.AsyncClient, songs: MakeSongs, name: str) -> None:
     answer = await http.get(f"/v1/audio/{await songs()}/{name}/provenance")

@@ -5,11 +5,12 @@ import json
 import shutil
 import struct
 import subprocess
+import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import c2pa
@@ -19,6 +20,7 @@ import pytest
 import soundfile
 from mutagen.id3 import ID3
 
+from deployments.codec.files import file_work
 from deployments.codec.files.file_work import Marking, WrittenSong, write_song
 from deployments.codec.files.signing import MEDIA_TYPES, Signing, SigningError
 from deployments.common.audio_formats import FORMATS
@@ -252,6 +254,18 @@ def test_a_signed_song_whose_disk_fails_at_any_write_is_not_published(
         with faulty_disk(Fault(at, number, lasting)), pytest.raises(StorageError):
             made.song("mp3", marking=marking)
         assert list(tmp_path.iterdir()) == [whole]
+
+
+def test_a_full_folder_of_temporary_files_is_named_where_a_song_is_signed(
+    made: Made, signing: Signing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> BinaryIO:
+        return Path("/dev/full").open("wb+")
+
+    monkeypatch.setattr(file_work, "TemporaryFile", full)
+    with pytest.raises(StorageError, match=f"{tempfile.gettempdir()}, is full"):
+        made.song("flac", marking=Marking(signing=signing))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("audio_format", sorted(set(FORMATS) - set(MEDIA_TYPES)))
