@@ -1,6 +1,6 @@
 """Schedules that once broke a rule, as small as they got. Each was mended in the code, not in its test."""
 
-from tests.simulation.schedule import Fault, Request, Schedule
+from tests.simulation.schedule import Fault, Request, Schedule, schedule_of
 from tests.simulation.world import run
 
 
@@ -28,3 +28,8 @@ def test_seed_198_all_jobs_end_after_the_faults() -> None:
         runners=1,
     )
     assert run(schedule).violation is None
+
+
+def test_seed_152_progress_never_falls() -> None:
+    """A second tracker did not know of the progress that a poll of the first one had shown."""
+    assert run(schedule_of(152)).violation is None

@@ -8,11 +8,11 @@ from configs.settings import PROJECT_ROOT
 from tests.simulation.schedule import schedule_of
 from tests.simulation.world import run
 
-SEEDS = range(12)
+SEEDS = range(6)
 PRINT = """
 from tests.simulation.schedule import schedule_of
 from tests.simulation.world import run
-for seed in range(12):
+for seed in range(6):
     print(run(schedule_of(seed)).trace)
 """
 

@@ -13,7 +13,7 @@ from tests.simulation.schedule import HEALED, KINDS, schedule_of
 from tests.simulation.shrinking import as_test, shrunk
 from tests.simulation.world import run
 
-FIRST = 200
+FIRST = 150
 """Schedules of `make test`."""
 ALL = int(os.environ.get("SIMULATED_SCHEDULES", "100000"))
 """Schedules of `make test-all`."""
