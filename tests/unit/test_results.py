@@ -196,6 +196,8 @@ def test_a_note_says_why_there_are_no_times(untimed: Untimed, words: str) -> Non
     result = result_of(ASKED, 8, None, models=models, untimed=untimed)
     assert words in result["status_message"]
     assert result["lyric_timestamps"] == [None]
+
+
 def test_each_song_keeps_what_its_marks_tell() -> None:
     models = ModelSettings(dits=("acestep-v15-turbo",))
     song = result_of(JobSpec(GenerateRequest(caption="x"), seeds=(7,)), 8, None, models=models)
