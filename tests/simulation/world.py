@@ -160,7 +160,6 @@ class World:
 
     def run(self) -> Outcome:
         """Let everything happen."""
-        logging.getLogger("ray.serve").setLevel(logging.CRITICAL + 1)
         schedule = self.schedule
         self.cluster.start()
         for number in range(schedule.runners):
@@ -344,8 +343,14 @@ class World:
 
 
 def run(schedule: Schedule) -> Outcome:
-    """Run a schedule."""
-    return World(schedule).run()
+    """Run a schedule. What the server would log of its faults is left out."""
+    logger = logging.getLogger("ray.serve")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        return World(schedule).run()
+    finally:
+        logger.setLevel(level)
 
 
 __all__ = ["ROOT", "Outcome", "World", "run"]

@@ -53,7 +53,7 @@ async def analysed(
     finished = await run_job(attempt)
     assert (finished.files, finished.file_bytes) == ((), 0)
     ended = job.with_(state=JobState.SUCCEEDED, result=finished.result)
-    shown = JobResponse.of(JobView.of(ended, 0, None, 1.0)).result
+    shown = JobResponse.of(JobView.of(ended, 0, None, 1.0, None)).result
     assert shown is not None
     assert (shown.first_audio_path, shown.second_audio_path, shown.audio_paths) == (None, None, [])
     assert shown.status_message.startswith(ANALYSED)

@@ -8,11 +8,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from deployments.checkpoints.adapters.config import PeftConfig, diffusers_config
 from deployments.checkpoints.adapters.errors import AdapterError
 from deployments.checkpoints.adapters.header import Header, StoredTensor
 from deployments.checkpoints.adapters.linears import Linears, linear_named
+
+if TYPE_CHECKING:
+    from deployments.checkpoints.adapters.config import PeftConfig
 
 MAX_RANK = 256
 _MAX_PRODUCT_RANK = 1_024
@@ -110,13 +113,16 @@ class Outline:
         return tuple(dict.fromkeys(re.sub(r"layers\.\d+\.", "", change.linear) for change in self.changes))
 
 
-def outline_of(header: Header, config: PeftConfig | None = None) -> Outline:
+def outline_of(header: Header, config: "PeftConfig | None" = None) -> Outline:
     """The outline of the file with `header`; `config` is that of a PEFT folder.
 
     Raises AdapterError, which names the tensors that are not understood or do not belong together.
     """
     grouped = _grouped(header.tensors)
     is_diffusers = any(".to_out.0" in key or ".to_q." in key for key in header.tensors)
+    # Configs are parsed by pydantic, which the forward's own modules do without.
+    from deployments.checkpoints.adapters.config import diffusers_config
+
     strengths = config or diffusers_config(header.metadata)
     changes = tuple(
         _change(linear, keys, header.tensors, strengths) for linear, keys in sorted(grouped.items())
@@ -172,7 +178,7 @@ def _grouped(tensors: Mapping[str, StoredTensor]) -> dict[str, dict[str, str]]:
 
 
 def _change(
-    linear: str, keys: Mapping[str, str], tensors: Mapping[str, StoredTensor], config: PeftConfig | None
+    linear: str, keys: Mapping[str, str], tensors: Mapping[str, StoredTensor], config: "PeftConfig | None"
 ) -> Change:
     shapes = {kind: tensors[key].shape for kind, key in keys.items()}
     for kind in ("lokr_t2", "hada_t1", "hada_t2"):
@@ -265,7 +271,7 @@ def _check_lengths(changes: Sequence[Change]) -> None:
         raise AdapterError(f"{_first(without[0].keys)} has no lengths of DoRA, and other matrices have")
 
 
-def _form(kinds: set[str], config: PeftConfig | None, is_diffusers: bool) -> Form:
+def _form(kinds: set[str], config: "PeftConfig | None", is_diffusers: bool) -> Form:
     if any(kind.startswith("lokr") for kind in kinds):
         return Form.LOKR
     if "hada_w1_a" in kinds:
@@ -275,7 +281,7 @@ def _form(kinds: set[str], config: PeftConfig | None, is_diffusers: bool) -> For
     return Form.DIFFUSERS if is_diffusers else Form.LORA
 
 
-def _decomposition(kinds: set[str], config: PeftConfig | None) -> Decomposition | None:
+def _decomposition(kinds: set[str], config: "PeftConfig | None") -> Decomposition | None:
     by_peft = "lora_magnitude_vector" in kinds
     if by_peft and "dora_scale" in kinds:
         raise AdapterError("it has the DoRA of PEFT and that of LyCORIS in one file")

@@ -4,7 +4,7 @@ from serve_app.jobs.clocks import Clock, Deadlines
 from serve_app.jobs.model import Job
 from serve_app.request.schemas import MAX_START_SECONDS
 
-NOT_BEGUN = "The server was too busy: the job had not begun within the {seconds:g} s that it was given."
+NOT_BEGUN = "The server was too busy: the job had not begun within the {seconds:.3g} s that it was given."
 
 
 class StartDeadlines:

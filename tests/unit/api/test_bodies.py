@@ -161,7 +161,8 @@ def _as_sent(name: str) -> Any:
 
 
 def test_the_table_has_every_field() -> None:
-    assert set(ONE_OF_EACH) == set(GenerateRequest.model_fields)
+    # Adapters need a server that has some (test_adapters.py).
+    assert set(ONE_OF_EACH) == set(GenerateRequest.model_fields) - {"adapters"}
 
 
 @pytest.mark.parametrize(

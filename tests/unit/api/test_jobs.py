@@ -32,6 +32,7 @@ RESULT: dict[str, Any] = {
     "dit_model": "acestep-v15-turbo",
     "audio_codes": [None],
     "timings": {"denoising": 1.5},
+    "adapters": [],
     "sampling": "2026-08",
     "lyric_timestamps": None,
 }

@@ -19,6 +19,7 @@ QUEUED = {
     "stage": "queued",
     "result": None,
     "error": None,
+    "expires_at": None,
 }
 RUNNING = {**QUEUED, "status": "running", "queue_position": 0, "stage": "denoising", "progress": 0.5}
 SONGS = ["/v1/audio/job-1/0.mp3?token=secret", "/v1/audio/job-1/1.mp3?token=secret"]
