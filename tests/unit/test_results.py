@@ -14,6 +14,7 @@ from deployments.common.messages import (
     TimedLyrics,
     TimedText,
     Untimed,
+    UsedAdapter,
     UsedOptions,
 )
 from serve_app.execution.results import job_result, song_marks
@@ -45,15 +46,36 @@ def result_of(
     is_corrected: bool = False,
     untimed: Untimed | None = None,
     timed: TimedLyrics | None = None,
+    adapters: tuple[UsedAdapter, ...] = (),
 ) -> dict[str, Any]:
     """The result of a job whose latents came back with these steps, scale and timesteps."""
     job = Job("id", spec, Work(), Place(0, 0.0, 1), created_at=0.0)
-    used = UsedOptions(steps, scale, timesteps=timesteps, is_corrected=is_corrected, untimed=untimed)
+    used = UsedOptions(
+        steps,
+        scale,
+        timesteps=timesteps,
+        is_corrected=is_corrected,
+        untimed=untimed,
+        adapters=adapters,
+    )
     song = song_plan(draft_of(job.spec), Metadata(duration=5.0), lm_answered=False)
     settings = Settings(models=models)
     marks = song_marks(job, song, [None], settings)
     file = AudioFile("file:///0.mp3", 1, sha256="ab", kinds=("ID3", "XMP"))
     return job_result(job, song, [None], [used], [file], marks, {"denoising": 1.0}, settings, [timed])
+
+
+def test_the_adapters_are_those_that_were_used() -> None:
+    adapters = (UsedAdapter("folk", 0.5, "a" * 64), UsedAdapter("bare", 1.0, "b" * 64, ("It is weak.",)))
+    spec, models = JobSpec(GenerateRequest(), seeds=(7,)), ModelSettings(dits=("acestep-v15-turbo",))
+    result = result_of(spec, 8, None, models=models, adapters=adapters)
+    assert result["adapters"] == [
+        {"name": "folk", "scale": 0.5, "sha256": "a" * 64},
+        {"name": "bare", "scale": 1.0, "sha256": "b" * 64},
+    ]
+    assert "; Adapters: folk × 0.5 (aaaaaaaa), bare × 1 (bbbbbbbb); " in result["generation_info"]
+    assert "bare: It is weak." in result["status_message"]
+    assert result_of(spec, 8, None, models=models)["adapters"] == []
 
 
 @pytest.mark.parametrize("dit", ["acestep-v15-turbo", "acestep-v15-base"])
