@@ -65,7 +65,8 @@ class RowLengths:
         norms: torch.Tensor = torch.linalg.vector_norm(changed, dim=1)
         if self.rule is Decomposition.PEFT:
             return self.lengths / norms
-        return strength * (self.lengths / (norms + torch.finfo(torch.float32).eps) - 1) + 1
+        factors = self.lengths / (norms + torch.finfo(torch.float32).eps)
+        return (factors - 1).mul(strength).add(1)
 
     def change_strength(self, strength: float) -> float:
         """The strength of ΔW itself: LyCORIS lets a request's strength act on the lengths alone."""
