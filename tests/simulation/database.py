@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Job, JobState
-from serve_app.jobs.storing.store import ClientKey, MemoryJobStore, StoreError, check_owner
+from serve_app.jobs.storing.store import ClientKey, MemoryJobStore, StoreError, changes_of, check_owner
+from serve_app.jobs.usage import Usage, UsageKey
 from tests.simulation.loop import BlockingCall
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class _Unsynced:
     before: dict[str, Job | None]
     meta: tuple[int, int, int]
     """Next sequence, epoch and number of writes before it."""
+    usage: dict[UsageKey, Usage]
+    """The usage before it."""
     call: BlockingCall | None
 
 
@@ -40,6 +43,7 @@ class Database:
         self.epoch = 0
         self.writes = 0
         self.mode = Mode.OPEN
+        self.usage: dict[UsageKey, Usage] = {}
         self._world = world
         self._rng = world.rng_of("database")
         self._unsynced: list[_Unsynced] = []
@@ -66,11 +70,13 @@ class Database:
         world = self._world
         before = {job_id: self.jobs.get(job_id) for job_id in changes}
         meta = (self.next_sequence, self.epoch, self.writes)
-        entry = _Unsynced(dict(changes), before, meta, world.loop.thread_call)
+        entry = _Unsynced(dict(changes), before, meta, dict(self.usage), world.loop.thread_call)
         for job_id, job in changes.items():
             if job is None:
                 self.jobs.pop(job_id, None)
             else:
+                for key, more in changes_of(self.jobs.get(job_id), job).items():
+                    self.usage[key] = self.usage.get(key, Usage()) + more
                 self.jobs[job_id] = job
                 self.next_sequence = max(self.next_sequence, job.place.sequence + 1)
         self.epoch = epoch
@@ -105,6 +111,8 @@ class Database:
                 else:
                     self.jobs[job_id] = job
             self.next_sequence, self.epoch, self.writes = entry.meta
+            self.usage.clear()
+            self.usage.update(entry.usage)
             if entry.call is not None:
                 entry.call.error = StoreError("the store closed the connection")
         self._world.note("unsynced writes lost", len(self._unsynced))
@@ -129,6 +137,7 @@ class SimulatedStore(MemoryJobStore):
         self._database = database
         database.enter()
         self._jobs = database.jobs
+        self._usage = database.usage
         self._is_mine = not database.is_full
         self._is_closed = False
         if self._is_mine:

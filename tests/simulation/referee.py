@@ -5,12 +5,14 @@ has synced it; clients and runners know what answers told them.
 """
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from serve_app.jobs.durable_tracker import DurableTracker
 from serve_app.jobs.model import Accepted, Job, JobState, JobView, NewJob
 from serve_app.jobs.observer import JobObserver, Outcome
 from serve_app.jobs.queue.fairness import cost
+from serve_app.jobs.usage import Usage
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.schedule import CLIENTS, Request, Schedule
 
@@ -57,6 +59,8 @@ class Referee:
     """When the runner process asked for the claim or heartbeat that was answered last, by process and job."""
     published: dict[str, str] = field(default_factory=dict)
     """Job id by URI of a song in a durable result."""
+    ends: dict[str, str] = field(default_factory=dict)
+    """The last durable final state of each job, also of those whose record was deleted."""
     delivered: dict[str, str] = field(default_factory=dict)
     """State by job whose callback was delivered."""
     given_up: int = 0
@@ -146,6 +150,8 @@ class Referee:
                 self._was_deleted(job_id, before)
                 continue
             self.durable[job_id] = job
+            if job.state.is_final:
+                self.ends[job_id] = job.state.value
             if before is not None:
                 self._changed(before, job)
             if job.state is JobState.SUCCEEDED:
@@ -226,6 +232,14 @@ class Referee:
         mine = Counter(job.client for job in (*book.queued, *book.running))
         if +core._admission._jobs != mine:
             self.fail("limits count open jobs", f"{dict(core._admission._jobs)}, {dict(mine)}")
+
+    def audit_usage(self, usage: Collection[Usage]) -> None:
+        """Compare what the store has counted with the jobs that ended."""
+        ends = Counter(self.ends.values())
+        for state in ("succeeded", "failed", "cancelled"):
+            counted = sum(getattr(one, state) for one in usage)
+            if counted != ends[state]:
+                self.fail("usage adds up", f"{counted} {state} are counted, {ends[state]} ended")
 
     def final_audit(self, tracker: DurableTracker, files: dict[str, str], strays: set[str]) -> None:
         """Compare a tracker at rest with the store and the storage. `strays` have files of lost calls."""

@@ -184,6 +184,7 @@ class World:
                     referee.fail("clients get the errors that are promised", repr(error))
             if referee.violation is None and (newest := self.cluster.newest) is not None:
                 referee.final_audit(newest.tracker, self.storage.files, self.strays)
+                referee.audit_usage(self.database.usage.values())
             self._digest.update(self.loop.digest)
             return Outcome(
                 referee.violation,
