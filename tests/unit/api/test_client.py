@@ -127,3 +127,19 @@ async def test_songs_as_text_analyses_and_the_server_itself(
     assert (await client.models()).default_model in {model.name for model in (await client.models()).models}
     assert (await client.stats()).queue_limit == 3
     assert (await client.condition()).status == "ready"
+
+
+async def test_the_newest_parts_of_the_api(client: AsyncClient) -> None:
+    job = await client.generate("a song", start_within_seconds=60, keep_seconds=100)
+    assert (await job.refresh()).expires_at is None
+    assert (await client.usage("2026-11-01", "2026-11-30")).days == []
+    batch = await client.submit_batch([{"caption": "one"}, {"caption": "two", "seed": 5}])
+    assert (await batch.refresh()).counts.queued == 2
+    assert (await batch.cancel()).counts.cancelled == 2
+    assert (await batch.wait()).is_ended
+    with pytest.raises(InvalidRequestError) as told:
+        await client.submit_batch([{"caption": "a"}, {"bpm": 9999}])
+    assert [problem.field for problem in told.value.problems] == ["requests.1.bpm"]
+    assert (await job.purge()).complete
+    with pytest.raises(NotFoundError):
+        await job.refresh()
