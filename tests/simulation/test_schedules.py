@@ -15,7 +15,7 @@ from tests.simulation.world import run
 
 FIRST = 150
 """Schedules of `make test`."""
-ALL = int(os.environ.get("SIMULATED_SCHEDULES", "100000"))
+ALL = int(os.environ.get("SIMULATED_SCHEDULES", "20000"))
 """Schedules of `make test-all`."""
 BLOCK = 5000
 COLLECT_AFTER = 4
