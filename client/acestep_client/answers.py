@@ -227,7 +227,7 @@ class LanguageModel(Answer):
     backends: list[str] = Field(default_factory=list)
     """Values of `lm_backend` that this server runs."""
     trained_tasks: list[str] = Field(default_factory=list)
-    """What it was trained for beside metadata and codes: `inspire` (sample), `format`, `understand`
+    """The tasks that it was trained for beside metadata and codes: `inspire` (sample), `format`, `understand`
     (descriptions), `wording` (captions and languages with the metadata).
     """
 

@@ -60,7 +60,7 @@ class InvalidRequestError(RefusedError):
     def __init__(self, status: int, message: str, problems: tuple[Problem, ...] = ()) -> None:
         super().__init__(status, message)
         self.problems = problems
-        """What is wrong, by field, where the server says so."""
+        """The problems of the request, by field, where the server names them."""
 
 
 class AuthenticationError(RefusedError):

@@ -173,7 +173,7 @@ class SongFields(TypedDict, total=False):
     latent_rescale: float
     """Factor of the finished latents before they are decoded; 1 leaves them. Default: 1.0."""
     latent_shift: float
-    """What is added to the finished latents after `latent_rescale`. Default: 0.0."""
+    """A number that is added to the latents after `latent_rescale`. Default: 0.0."""
     lyric_timestamps: bool
     """True: the result tells when each line of the lyrics is sung, as LRC text, and how well the song follows
     them. Only of models whose attention follows lyrics (`GET /v1/models`). Default: False.
@@ -285,8 +285,8 @@ class SongFields(TypedDict, total=False):
     callback_url: str | None
     """An http(s) URL that receives the job, in the form of a poll, when it has ended."""
     callback_events: Sequence[Literal["started", "progress", "finished"]] | str
-    """What `callback_url` is told: started, progress (at most every five seconds), finished; as an array or
-    separated by commas.
+    """The events of which `callback_url` is told: started, progress (at most every five seconds), finished;
+    as an array or separated by commas.
     """
     priority: int
     """Jobs with a higher priority run first. Above 0 only for API keys that allow it. Default: 0."""
@@ -425,8 +425,8 @@ class UnderstandFields(TypedDict, total=False):
     callback_url: str | None
     """An http(s) URL that receives the job, in the form of a poll, when it has ended."""
     callback_events: Sequence[Literal["started", "progress", "finished"]] | str
-    """What `callback_url` is told: started, progress (at most every five seconds), finished; as an array or
-    separated by commas.
+    """The events of which `callback_url` is told: started, progress (at most every five seconds), finished;
+    as an array or separated by commas.
     """
     priority: int
     """Jobs with a higher priority run first. Above 0 only for API keys that allow it. Default: 0."""

@@ -1,4 +1,4 @@
-"""What the client knows of a job without asking, and how a notebook shows it."""
+"""The knowledge that the client has of a job without asking, and its display in a notebook."""
 
 import html
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from acestep_client.later_answers import BatchSnapshot
 
 
 class AnyJob:
-    """What `Job` and `AsyncJob` share: the job as the client saw it last."""
+    """The common part of `Job` and `AsyncJob`: the job as the client saw it last."""
 
     def __init__(self, job_id: str, known: Submitted | JobSnapshot | None = None) -> None:
         self.id = job_id
@@ -60,7 +60,7 @@ class AnyJob:
 
 
 class AnyBatch:
-    """What `Batch` and `AsyncBatch` share."""
+    """The common part of `Batch` and `AsyncBatch`."""
 
     def __init__(self, batch_id: str, job_ids: Sequence[str]) -> None:
         self.id = batch_id

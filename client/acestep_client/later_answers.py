@@ -22,7 +22,7 @@ class EndedJobs(Answer):
 
 
 class Used(Answer):
-    """What was used in a time."""
+    """The amounts that were used in a time."""
 
     jobs: EndedJobs
     audio_seconds: float
@@ -33,14 +33,14 @@ class Used(Answer):
 
 
 class UsedInDay(Used):
-    """What was used on one day, in UTC."""
+    """The amounts that were used on one day, in UTC."""
 
     day: str
     """The date: `2026-11-29`."""
 
 
 class Budget(Answer):
-    """What an API key may use in a day."""
+    """The amount that an API key may use in a day."""
 
     audio_seconds_per_day: float
     left: float
@@ -50,7 +50,7 @@ class Budget(Answer):
 
 
 class Usage(Answer):
-    """What the caller used."""
+    """The amounts that the caller used, by day and together."""
 
     first_day: str = Field(alias="from")
     last_day: str = Field(alias="to")

@@ -1,4 +1,4 @@
-"""What the client knows of a song without having fetched it, and how a notebook plays it."""
+"""The knowledge that the client has of a song without fetching it, and its player in a notebook."""
 
 import base64
 import html
@@ -19,7 +19,7 @@ _TYPES = {
 
 
 class AnySong:
-    """What `Song` and `AsyncSong` share."""
+    """The common part of `Song` and `AsyncSong`."""
 
     def __init__(self, url: str) -> None:
         self.url = url

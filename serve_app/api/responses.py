@@ -109,7 +109,7 @@ class EngineSeconds(Answer):
 
 
 class UsedAmounts(Answer):
-    """What was used in some time."""
+    """The amounts that were used in some time."""
 
     jobs: EndedJobs
     audio_seconds: float = Field(description="Seconds of the songs that were made.")
@@ -118,7 +118,7 @@ class UsedAmounts(Answer):
 
 
 class UsageOfDay(UsedAmounts):
-    """What was used by jobs that ended on a day."""
+    """The amounts that were used by jobs that ended on a day."""
 
     day: date = Field(description="UTC.")
 
@@ -132,7 +132,7 @@ class Budget(Answer):
 
 
 class UsageResponse(Answer):
-    """What the caller used."""
+    """The amounts that the caller used, by day and together."""
 
     first: date = Field(alias="from", description="The first day (UTC).")
     last: date = Field(alias="to", description="The last day.")
@@ -162,8 +162,8 @@ class LanguageModel(Answer):
     is_default: bool
     backends: list[str] = Field(description="Values of `lm_backend` that this server runs.")
     trained_tasks: list[LanguageModelTask] = Field(
-        description="What it was trained for beside metadata and codes: `inspire` (sample), `format`, "
-        "`understand` (descriptions), `wording` (captions and languages with the metadata)."
+        description="The tasks that it was trained for beside metadata and codes: `inspire` (sample), "
+        "`format`, `understand` (descriptions), `wording` (captions and languages with the metadata)."
     )
 
 

@@ -108,7 +108,7 @@ class JobService(Protocol):
         """The job as soon as it has ended, or as it stands after `timeout` seconds; None where unknown."""
 
     async def usage(self, client: str, first: str, last: str) -> ClientUsage:
-        """What a client used on the days from `first` to `last` (ISO 8601)."""
+        """Return what a client used on the days from `first` to `last` (ISO 8601)."""
 
     async def stats(self) -> TrackerStats: ...
 

@@ -163,7 +163,7 @@ def song_marks(
 
 
 def _provenance(marks: Marks, file: AudioFile) -> dict[str, Any]:
-    """What is kept of the making of one song, for `GET /v1/audio/.../provenance`."""
+    """The record of how one song was made, for `GET /v1/audio/.../provenance`."""
     return {
         "generator": generator(),
         "dit_model": marks.dit_model,

@@ -364,7 +364,7 @@ class Quota:
     whole_in: int
     """Seconds until nothing of it is used any more."""
     unit: str | None = None
-    """What is counted; None: requests."""
+    """The unit that is counted; None: requests."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from configs.domain import LANGUAGES, MAX_BPM, MIN_BPM, TIME_SIGNATURES, TRACKS
 from deployments.common.messages import REPAINT_MODES, AdapterUse
 
 CALLBACK_EVENTS = ("started", "progress", "finished")
-"""What `callback_url` can be told of a job."""
+"""The events of a job of which `callback_url` can be told."""
 MAX_SEED = 2**32 - 1
 RANDOM_SEED = -1
 MAX_STEPS = 200

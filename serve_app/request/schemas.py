@@ -325,7 +325,10 @@ class GenerateRequest(BaseModel):
         description="Factor of the finished latents before they are decoded; 1 leaves them.",
     )
     latent_shift: Number = Field(
-        0.0, ge=-10, le=10, description="What is added to the finished latents after `latent_rescale`."
+        0.0,
+        ge=-10,
+        le=10,
+        description="A number that is added to the latents after `latent_rescale`.",
     )
     lyric_timestamps: Flag = Field(
         False,
@@ -448,8 +451,8 @@ class GenerateRequest(BaseModel):
     )
     callback_events: CallbackEvents = Field(
         ("finished",),
-        description="What `callback_url` is told: started, progress (at most every five seconds), finished; "
-        "as an array or separated by commas.",
+        description="The events of which `callback_url` is told: started, progress (at most every five "
+        "seconds), finished; as an array or separated by commas.",
     )
     priority: Integer = Field(
         0,

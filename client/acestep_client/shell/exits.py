@@ -1,4 +1,4 @@
-"""What the exit codes of `acestep` mean."""
+"""The exit codes of `acestep`."""
 
 from acestep_client.errors import (
     AcestepError,

@@ -1,4 +1,4 @@
-"""What `acestep` writes: results to standard output, everything else to standard error."""
+"""The output of `acestep`: results go to standard output, everything else to standard error."""
 
 import json
 import logging

@@ -127,7 +127,7 @@ def _version(entry: Mapping[str, Any]) -> str:
 
 
 def _entries(folder: str) -> dict[str, dict[str, Any]]:
-    """What a folder holds, by name; nothing where it does not exist. Raises StorageError."""
+    """Return the entries of a folder by name; none where it does not exist. Raises StorageError."""
     file_system, path = located(folder)
     try:
         with storage_errors(FileNotFoundError, NotADirectoryError):

@@ -145,7 +145,7 @@ def outline_of(header: Header, config: "PeftConfig | None" = None) -> Outline:
 
 
 def misfits(outline: Outline, linears: Linears) -> Iterator[str]:
-    """What in an adapter does not fit a DiT with `linears`: one phrase for each matrix."""
+    """Yield one phrase for each matrix of an adapter that does not fit a DiT with `linears`."""
     for change in outline.changes:
         key = next(key for kind, key in change.keys.items() if kind != "alpha")
         if (wanted := linears.get(change.linear)) is None:

@@ -40,7 +40,7 @@ class Tags:
     statement: str
     """A sentence that says that the song was generated, for the place of comments."""
     facts: dict[str, str]
-    """What else there is to say, by name."""
+    """Further texts, by name."""
     xmp: bytes
     """All of it as an XMP packet."""
 

@@ -1,4 +1,4 @@
-"""What adapters add to the matrix products of the DiT's layers, for the rows that have them.
+"""The changes that adapters make to the matrix products of the DiT's layers, for the rows that have them.
 
 A layer computes y = W x for all rows at once. For the rows of an adapter y becomes c · (W x + s · ΔW x), with
 ΔW x as two small products; c are the factors of DoRA. Other rows are not touched, not even by adding zeros.
@@ -91,7 +91,7 @@ class MountedProduct:
 
 @dataclass(frozen=True)
 class RunProduct:
-    """What is added for a run: neighbouring rows with the same adapters."""
+    """The products that are added for a run, which is a group of neighbouring rows with the same adapters."""
 
     tokens: slice
     """The run's part of all tokens."""

@@ -210,7 +210,7 @@ class AdapterStore:
         return self._beside(lambda: self._mounter.on_device(adapter))
 
     def _beside(self, make: Callable[[], _Made]) -> _Made:
-        """What `make` makes on the device, without waiting for the forwards that run there."""
+        """Return the result of `make`, which does not wait for the forwards that run on the device."""
         device = self._mounter.device
         if device.type != "cuda":
             return make()

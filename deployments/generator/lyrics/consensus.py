@@ -38,7 +38,7 @@ def consensus(attention: Attention) -> Matrix:
 
 
 def _focused(head: Matrix) -> Matrix:
-    """What stands out in one head: a token among the frames, and a frame among the tokens."""
+    """Return how far each token stands out among the frames of one head, and each frame among its tokens."""
     product = _softmax(head, axis=1) * _softmax(head, axis=0)
     _keep_above_twice(product, np.median(product, axis=1, keepdims=True))
     # Nothing is negative from here on, so most medians over the tokens are 0 and need no sorting.
