@@ -17,6 +17,7 @@ from serve_app.admin import (
     purge,
     trace,
     tracker,
+    usage,
 )
 from serve_app.admin.errors import CommandError
 from serve_app.admin.parser import EXIT_CODES, Ended
@@ -31,7 +32,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (intake, jobs, purge, leftovers, tracker, trace, checkpoints, memory, keys, certificates):
+for group in (intake, jobs, purge, leftovers, tracker, trace, checkpoints, memory, keys, usage, certificates):
     group.add_commands(app)
 _command = typer.main.get_command(app)
 

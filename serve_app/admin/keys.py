@@ -37,6 +37,12 @@ def _make_key(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Owner of the key; jobs belong to this name.")],
     weight: Annotated[float, typer.Option("--weight", help="Relative share of the server.")] = 1.0,
     max_priority: Annotated[int, typer.Option("--max-priority", help="Highest allowed `priority`.")] = 0,
+    audio_seconds_per_day: Annotated[
+        float | None,
+        typer.Option(
+            "--audio-seconds-per-day", help="Music that it may make in a day (default: any amount)."
+        ),
+    ] = None,
 ) -> int:
     import yaml
     from pydantic import ValidationError
@@ -45,13 +51,19 @@ def _make_key(
 
     key = new_key()
     try:
-        entry = ApiKey(name=name, sha256=digest_of(key), weight=weight, max_priority=max_priority)
+        entry = ApiKey(
+            name=name,
+            sha256=digest_of(key),
+            weight=weight,
+            max_priority=max_priority,
+            audio_seconds_per_day=audio_seconds_per_day,
+        )
     except ValidationError as error:
         for problem in error.errors():
             print(f"error: {'.'.join(map(str, problem['loc']))}: {problem['msg']}", file=sys.stderr)
         return 2
     print(f"The key, shown this once:\n  {key}\nIts entry:")
-    print(yaml.safe_dump([entry.model_dump()], sort_keys=False), end="")
+    print(yaml.safe_dump([entry.model_dump(exclude_none=True)], sort_keys=False), end="")
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from configs.settings import Settings
-from serve_app.admin import intake, jobs, keys, leftovers, purge
+from serve_app.admin import intake, jobs, keys, leftovers, purge, usage
 from serve_app.admin.running_tracker import Server
 from serve_app.jobs.durable_tracker import DurableTracker
 from serve_app.jobs.model import Client, NewJob
@@ -72,7 +72,7 @@ def tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalTr
     def running_tracker(_server: Server) -> LocalTracker:
         return tracker
 
-    for group in (intake, jobs, keys, leftovers, purge):
+    for group in (intake, jobs, keys, leftovers, purge, usage):
         monkeypatch.setattr(group, "running_tracker", running_tracker)
     for group in (intake, jobs):
         monkeypatch.setattr(group, "LOOK_SECONDS", 0.02)

@@ -25,6 +25,7 @@ COMMANDS = (
     "trace",
     "verify",
     "memory",
+    "usage",
     "make-key",
     "webhook-secret",
     "make-certificate",

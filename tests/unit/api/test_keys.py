@@ -116,13 +116,15 @@ def test_made_keys_are_long_and_differ() -> None:
 def test_make_key_prints_a_key_and_the_entry_that_knows_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["make-key", "alice", "--weight", "2", "--max-priority", "5"]) == 0
+    options = ["--weight", "2", "--max-priority", "5", "--audio-seconds-per-day", "3600"]
+    assert main(["make-key", "alice", *options]) == 0
     shown, _, entries = capsys.readouterr().out.partition("Its entry:\n")
     key = shown.split()[-1]
     ring = load_keys(write(tmp_path / "keys.yaml", yaml.safe_load(entries)), {})
     assert ring is not None
     found = ring.find(key)
     assert (found.name, found.weight, found.max_priority) == ("alice", 2.0, 5)
+    assert found.audio_seconds_per_day == 3600.0
     assert key not in entries
 
 
