@@ -2,6 +2,7 @@
 
 import pytest
 
+from acestep_client import InvalidRequestError
 from benchmarks.adherence import SECONDS, answered, listen, order, order_from_codes, requests, rows
 from benchmarks.song_server import Order, songs
 from configs.domain import SAMPLE_RATE
@@ -39,5 +40,5 @@ def test_recordings_are_sent_along(server: Client) -> None:
 
 
 def test_a_refused_order_says_why(server: Client) -> None:
-    with pytest.raises(RuntimeError, match="caption"):
+    with pytest.raises(InvalidRequestError, match="caption"):
         next(songs(str(server.http.base_url), [Order({"caption": 7}, {})]))
