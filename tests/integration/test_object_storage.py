@@ -144,7 +144,7 @@ def test_a_storage_out_of_reach_is_found_out_within_seconds_and_worth_another_at
         started = time.monotonic()
         with pytest.raises(StorageError, match="EndpointConnectionError") as raised:
             use()
-        assert time.monotonic() - started < 8
+        assert time.monotonic() - started < 30
         assert classify(raised.value).retryable
 
 
