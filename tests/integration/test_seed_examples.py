@@ -19,7 +19,7 @@ JOB_KEYS = {
 RESULT_KEYS = {
     "first_audio_path", "second_audio_path", "audio_paths", "generation_info", "status_message", "seed_value",
     "bpm", "duration", "genres", "keyscale", "timesignature", "metas", "lm_model", "dit_model", "audio_codes",
-    "timings", "sampling",
+    "timings", "sampling", "lyric_timestamps", "adapters",
 }  # fmt: skip
 
 
