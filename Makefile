@@ -21,11 +21,11 @@ PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 run: environment
 	$(BIN)/python -m serve_app.run --config $(CONFIG) $(if $(MODELS),--models $(MODELS)) $(if $(ONCE),--once)
 
-# Some four minutes: what needs no server.
+# Four minutes or more: what needs no server.
 check: environment lint
 	$(PYTEST) -m "not slow" tests/unit tests/parity
 
-# Some 26 minutes: what CI runs, on real engines and servers.
+# 26 minutes or more: what CI runs, on real engines and servers.
 test: environment lint
 	$(PYTEST) -m "not slow"
 
