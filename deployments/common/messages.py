@@ -506,6 +506,6 @@ class AudioFile:
     timings: dict[str, float] = field(default_factory=dict)
     """Seconds spent decoding and encoding, by stage name."""
     sha256: str | None = None
-    """Of the whole file, as hexadecimal digits; None if it was not computed."""
+    """The digest of the whole file, as hexadecimal digits; None if it was not computed."""
     kinds: tuple[str, ...] = ()
     """The kinds of marks in the file, such as "ID3", "XMP" and "C2PA"."""

@@ -15,7 +15,7 @@ class LimitError(Exception):
         self.retry_after = retry_after
         self.limit = limit
         self.quotas = quotas
-        """What the client has left of its limits."""
+        """The amounts that the client has left of its limits."""
 
 
 class IdempotencyConflictError(Exception):

@@ -36,7 +36,7 @@ NOTHING_LOADED = LoadedAdapters()
 
 
 class AdaptersOfClients:
-    """What each client has loaded."""
+    """The adapters that each client has loaded."""
 
     def __init__(self) -> None:
         self._loaded: OrderedDict[str, LoadedAdapters] = OrderedDict()

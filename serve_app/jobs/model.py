@@ -112,7 +112,7 @@ class BatchMember:
 
     batch_id: str
     callback_url: str | None = None
-    """Who is told when all jobs of the batch have ended; None: nobody."""
+    """The address that is told when all jobs of the batch have ended; None: nobody is told."""
 
 
 @dataclass(frozen=True)
@@ -354,7 +354,7 @@ class JobView:
 
 @dataclass(frozen=True)
 class Quota:
-    """What a client has left of one of its limits. All numbers are whole."""
+    """The amount that a client has left of one of its limits. All numbers are whole."""
 
     name: str
     limit: int

@@ -42,7 +42,7 @@ class WrittenSong:
 
     byte_count: int
     sha256: str
-    """Of the whole file, as 64 hexadecimal digits."""
+    """The digest of the whole file, as 64 hexadecimal digits."""
     kinds: tuple[str, ...]
     """The kinds of marks in it, such as "ID3", "XMP" and "C2PA"."""
 

@@ -73,7 +73,10 @@ def _energy(attention: Attention) -> Matrix:
 
 
 def _monotonicity(energy: npt.NDArray[np.float64]) -> float:
-    """Of the sung tokens that any frame attends to; 1 where there are fewer than two."""
+    """Return the share of neighbouring sung tokens whose middles come in order.
+
+    Tokens that no frame attends to are left out; 1 where fewer than two remain.
+    """
     heard = np.where(energy > _HEARD, energy, 0.0)
     totals = heard.sum(axis=1)
     middles = (heard @ np.arange(energy.shape[1]))[totals > 0] / totals[totals > 0]

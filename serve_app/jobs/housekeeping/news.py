@@ -36,7 +36,7 @@ class Message:
 
 @dataclass(frozen=True)
 class _Told:
-    """What the client of one job knows."""
+    """The news that the client of one job has been told."""
 
     is_started: bool = False
     state: tuple[int, str, float] | None = None
