@@ -1,4 +1,4 @@
-"""What clients used, by day.
+"""The usage of clients, by day.
 
 The share of a job is counted when the job ends, and stays in its record. A store adds to its sums what
 differs between the share in the record that it has and the one in the record that is written, in the same

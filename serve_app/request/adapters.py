@@ -44,7 +44,7 @@ class KnownAdapters:
         self._has_folders = bool(models.adapters)
         self._models = models
         self._sound: dict[tuple[str, str], str | None] = {}
-        """What is wrong with the numbers of a file, by its URI and version; None where nothing is."""
+        """The problem of a file's numbers, by its URI and version; None for a file without one."""
         self._known_linears: dict[str, Linears] = {}
         self._lock = Lock()
 
@@ -128,7 +128,7 @@ class KnownAdapters:
         return self._known_linears.get(dit)
 
     def _problem_of_numbers(self, file: AdapterFile) -> str | None:
-        """What is wrong with the numbers of a file. It is read whole, once for each version."""
+        """Return the problem of a file's numbers. The file is read whole, once for each version."""
         key = file.uri, file.version
         with self._lock:
             if key not in self._sound:

@@ -85,7 +85,7 @@ KINDS = {
     "draining": "an operator lets the server take no jobs",
     "paused": "an operator lets the server begin no jobs",
 }
-"""What each kind of fault does."""
+"""The effect of each kind of fault."""
 
 
 def schedule_of(seed: int) -> Schedule:

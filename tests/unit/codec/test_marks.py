@@ -204,7 +204,7 @@ def test_the_request_is_told_only_where_it_was_asked_for(made: Made, audio_forma
 
 
 def read_manifest(content: bytes, audio_format: str) -> tuple[str, dict[str, Any], set[str]]:
-    """What the library's reader finds: the state, the manifest, and the codes of what is wrong."""
+    """Return the state, the manifest and the codes of all problems that the library's reader finds."""
     with c2pa.Reader(MEDIA_TYPES[audio_format], io.BytesIO(content)) as reader:
         found = json.loads(reader.json())
         wrong = {problem["code"] for problem in found.get("validation_status", ())}

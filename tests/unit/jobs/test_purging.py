@@ -36,7 +36,7 @@ SECRETS = (
     "4711,4712,4713",
     "SONG-BYTES-SONG-BYTES",
 )
-"""What the search looks for: texts, codes and audio of the purged job."""
+"""The texts, codes and audio of the purged job, for which the search looks."""
 CAPTION, LYRICS, CODES, SONG = SECRETS
 OTHER = "a caption that stays"
 PLAN = SongPlan(Task.TEXT2MUSIC, Metadata(), (10.0,), None, lm_answered=True)
