@@ -88,6 +88,16 @@ def local_server(config: dict[str, Any], log_file: Path, ray_address: str = "loc
             _stop(process)
 
 
+def ray_address(pid: int) -> str:
+    """The address of the Ray cluster that the `serve run` with this process id has started."""
+    option = "--gcs-address="
+    children = psutil.Process(pid).children(recursive=True)
+    (address, *_) = [
+        word.removeprefix(option) for child in children for word in child.cmdline() if word.startswith(option)
+    ]
+    return address
+
+
 def _take_interrupts() -> None:
     # A background job of a shell ignores SIGINT, and the child, which is stopped by SIGINT, would inherit
     # that.

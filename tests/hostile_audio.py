@@ -101,12 +101,17 @@ def _flac_claiming(samples: np.ndarray, sample_count: int) -> bytes:
 
 
 def _zeros(count: int) -> bytes:
-    packer = zlib.compressobj(9)
+    """Return this many zero bytes as a zlib stream (RFC 1950).
+
+    The stream repeats one compressed block, because compressing gigabytes takes seconds. Its checksum is that
+    of `count` zeros (RFC 1950, section 8.2).
+    """
     block = bytes(1 << 20)
     whole, rest = divmod(count, len(block))
-    return b"".join(
-        [*(packer.compress(block) for _ in range(whole)), packer.compress(bytes(rest)), packer.flush()]
-    )
+    packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    repeated = packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)
+    end = packer.compress(bytes(rest)) + packer.flush()
+    return b"\x78\xda" + whole * repeated + end + struct.pack(">HH", count % 65_521, 1)
 
 
 def _atom(kind: bytes, *content: bytes) -> bytes:

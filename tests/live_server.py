@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ from configs.settings import PROJECT_ROOT
 from deployments.checkpoints.adapters.linears import decoder_linears
 from deployments.checkpoints.location import checkpoint_folder
 from serve_app.api.access.keys import digest_of, new_key
-from serve_app.local_server import local_server
+from serve_app.local_server import local_server, ray_address
 from serve_app.storage import SIGN_INS
 from tests.adapters import write_lora
 from tests.lanes import SERVERS, group_of
@@ -55,10 +54,8 @@ class Client:
         """Run a command of `serve_app.admin` against this server, in a shell without Ray's variables."""
         shell = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         serve = psutil.Process(self.pid)
-        lines = [" ".join(child.cmdline()) for child in serve.children(recursive=True)]
-        (address, *_) = re.findall(r"--gcs-address=(\S+)", "\n".join(lines))
         command = [sys.executable, "-m", "serve_app.admin", *arguments]
-        server = ["--address", address, "--config", serve.cmdline()[-1]]
+        server = ["--address", ray_address(self.pid), "--config", serve.cmdline()[-1]]
         return subprocess.run([*command, *server], capture_output=True, text=True, env=shell, check=False)
 
     def submit(self, **fields: Any) -> str:

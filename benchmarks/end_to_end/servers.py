@@ -17,7 +17,7 @@ import yaml
 
 from benchmarks.end_to_end.our_settings import engine_arguments, queue_arguments
 from configs.settings import PROJECT_ROOT, ModelSettings
-from serve_app.local_server import STOP_TIMEOUT_SECONDS, local_server
+from serve_app.local_server import STOP_TIMEOUT_SECONDS, local_server, ray_address
 
 HAPROXY_VARIABLE = "RAY_SERVE_ENABLE_HA_PROXY"
 
@@ -182,14 +182,7 @@ def pause(server: Server) -> None:
 def administer(pid: int, command: Literal["pause", "resume"]) -> None:
     """Run a command of `serve_app.admin` for the server whose `serve run` has this process id."""
     serve = psutil.Process(pid)
-    option = "--gcs-address="
-    (address, *_) = [
-        word.removeprefix(option)
-        for child in serve.children(recursive=True)
-        for word in child.cmdline()
-        if word.startswith(option)
-    ]
-    words = [sys.executable, "-m", "serve_app.admin", command, "--address", address]
+    words = [sys.executable, "-m", "serve_app.admin", command, "--address", ray_address(pid)]
     subprocess.run(
         [*words, "--config", serve.cmdline()[-1]], env=serve.environ(), check=True, capture_output=True
     )

@@ -1,7 +1,9 @@
 """The shapes of a server's models for `checkpoints.memory_needs`, read from their configs alone."""
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,14 @@ from deployments.checkpoints.official_shapes import official_config
 from deployments.checkpoints.weights import read_config
 
 _Config = Mapping[str, Any]
+_component_layouts = {component: partial(diffusers_dit_layout, component) for component in Component}
 
 
 def language_model_shape(models: ModelSettings, name: str) -> LanguageModelShape:
     """The shape of the LM `name`. Raises CheckpointError."""
     config = _config(models, name)
     return LanguageModelShape(
-        parameters=_parameters(language_model_layout(config)),
+        parameters=_parameters(language_model_layout, config),
         layers=config["num_hidden_layers"],
         hidden=config["hidden_size"],
         intermediate=config["intermediate_size"],
@@ -44,12 +47,12 @@ def generator_shape(models: ModelSettings, dit: str) -> GeneratorShape:
     if (folder / Component.TRANSFORMER).is_dir():
         configs = {component: read_config(folder / component / "config.json") for component in Component}
         config: _Config = configs[Component.TRANSFORMER]
-        parameters = sum(_parameters(diffusers_dit_layout(part, configs[part])) for part in Component)
+        parameters = sum(_parameters(_component_layouts[part], configs[part]) for part in Component)
     else:
         config = _config(models, dit)
-        parameters = _parameters(original_dit_layout(config))
+        parameters = _parameters(original_dit_layout, config)
     return GeneratorShape(
-        parameters=parameters + _parameters(text_encoder_layout(_config(models, models.text_encoder))),
+        parameters=parameters + _parameters(text_encoder_layout, _config(models, models.text_encoder)),
         layers=config["num_hidden_layers"],
         hidden=config["hidden_size"],
         intermediate=config["intermediate_size"],
@@ -63,7 +66,7 @@ def generator_shape(models: ModelSettings, dit: str) -> GeneratorShape:
 def codec_shape(models: ModelSettings) -> CodecShape:
     """The shape of the VAE. Raises CheckpointError."""
     config = _config(models, models.vae)
-    return CodecShape(_parameters(vae_layout(config)), config["decoder_channels"])
+    return CodecShape(_parameters(vae_layout, config), config["decoder_channels"])
 
 
 def _folder(models: ModelSettings, name: str) -> Path:
@@ -76,5 +79,12 @@ def _config(models: ModelSettings, name: str) -> _Config:
     return read_config(file) if file.exists() else official_config(name)
 
 
-def _parameters(layout: Layout) -> int:
-    return sum(map(math.prod, layout.values()))
+def _parameters(layout: Callable[[dict[str, Any]], Layout], config: _Config) -> int:
+    """Number of parameters of the module that `layout` describes for a config."""
+    return _counted(layout, json.dumps(config))
+
+
+@cache
+def _counted(layout: Callable[[dict[str, Any]], Layout], config: str) -> int:
+    # Counting the parameters of an official DiT takes half a second, and a server names some models twice.
+    return sum(map(math.prod, layout(json.loads(config)).values()))

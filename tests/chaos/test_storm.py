@@ -1,4 +1,7 @@
-"""Every kind of process is killed with SIGKILL. An accepted job ends once, with the music of a calm run."""
+"""Every kind of process is killed with SIGKILL, then all at once, then a new release is deployed.
+
+An accepted job ends once, with the music of a calm run.
+"""
 
 import json
 import random
@@ -10,7 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from serve_app.local_server import local_server
+from serve_app.local_server import local_server, ray_address
+from tests.chaos.release import JOBS as RELEASE_JOBS
+from tests.chaos.release import deploy_between_jobs, with_two_ingress_replicas
 from tests.chaos.site import PATIENCE_SECONDS, PROCESSES, Site, site_of
 from tests.chaos.songs import Song, songs
 from tests.chaos.storm import chaos_config, compare, in_turns, ride_out, usage_differs
@@ -43,7 +48,14 @@ def wait_until_finished(site: Site, tasks: list[str], count: int) -> list[dict[s
         time.sleep(0.5)
 
 
-def test_jobs_survive_the_loss_of_every_process_and_of_all_at_once(
+def all_succeeded(site: Site) -> int:
+    """Number of jobs, all of which have succeeded."""
+    counts = site.ask("GET", "/v1/stats").json()["jobs"]
+    assert counts["succeeded"] == sum(counts.values()), counts
+    return int(counts["succeeded"])
+
+
+def test_jobs_survive_the_loss_of_every_process_and_of_all_at_once_and_a_new_release(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = chaos_config(tmp_path)
@@ -71,6 +83,7 @@ def test_jobs_survive_the_loss_of_every_process_and_of_all_at_once(
             tasks = release_tasks(site, TASKS)
             wait_until_finished(site, tasks, TASKS // 4)
             site.kill_all()
+        config = with_two_ingress_replicas(config)
         with local_server(config, tmp_path / "second.log") as server:
             site = site_of(server, http)
             results = site.finished(waiting)
@@ -82,6 +95,11 @@ def test_jobs_survive_the_loss_of_every_process_and_of_all_at_once(
             files = {json.loads(row["result"])[0]["file"] for row in rows}
             assert all(site.ask("GET", file).content for file in files)
             assert len(files) == TASKS
-            counts = site.ask("GET", "/v1/stats").json()["jobs"]
-            assert counts["succeeded"] == sum(counts.values()) == SONGS + JOBS + SONGS + TASKS
+            assert all_succeeded(site) == SONGS + JOBS + SONGS + TASKS
             assert usage_differs(site) == []
+            released = deploy_between_jobs(site, ray_address(server.process.pid), config, tmp_path)
+            assert all_succeeded(site) == SONGS + JOBS + SONGS + TASKS + RELEASE_JOBS
+            assert usage_differs(site) == []
+        # A release hands jobs on, so no attempt is lost and no other attempt has left a song.
+        attempts = [path.name for job_id in released for path in (tmp_path / "output" / job_id).iterdir()]
+        assert attempts == ["1"] * RELEASE_JOBS

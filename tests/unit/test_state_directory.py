@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,28 @@ print(settings.jobs.store, *sorted(str(path.relative_to(EMBEDDED)) for path in E
 """
 
 
+def test_every_file_of_the_packages_is_installed() -> None:
+    """Setuptools leaves out folders without `__init__.py` and other files than those that it is told."""
+    setuptools = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    patterns: dict[str, list[str]] = setuptools["package-data"]
+    installed = {
+        path
+        for package, globs in patterns.items()
+        for pattern in globs
+        for path in PROJECT_ROOT.joinpath(*package.split(".")).glob(pattern)
+    }
+    files = [
+        path
+        for package in ("configs", "deployments", "serve_app")
+        for path in (PROJECT_ROOT / package).rglob("*")
+        if path.is_file() and path.parent.name != "__pycache__"
+    ]
+    folders = {file.parent for file in files if file.suffix == ".py"}
+    assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
+    assert [file for file in files if file.suffix != ".py" and not installed & {file, *file.parents}] == []
+
+
+@pytest.mark.slow
 def test_an_installed_package_is_complete_and_keeps_nothing_in_it(tmp_path: Path) -> None:
     source, target, elsewhere = (tmp_path / name for name in ("source", "target", "elsewhere"))
     elsewhere.mkdir()

@@ -33,6 +33,7 @@ from serve_app.request.song_plan import SongPlan, SongWords
 from serve_app.request.spec import JobSpec
 from serve_app.storage import AudioStorage
 from tests.audio import chord
+from tests.unit.api.shared_app import shared_app, shared_http  # noqa: F401, these are fixtures
 
 
 class LocalJobService:

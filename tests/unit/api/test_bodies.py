@@ -17,6 +17,12 @@ FIELDS = {"caption": "café 🎵", "bpm": "120", "thinking": "Yes"}
 RAW_FORM = "caption=café 🎵&bpm=120&thinking=Yes".encode()
 
 
+@pytest.fixture
+def http(shared_http: httpx.AsyncClient) -> httpx.AsyncClient:
+    """All tests of this module share one application."""
+    return shared_http
+
+
 @pytest.mark.parametrize(
     ("content_type", "content"),
     [

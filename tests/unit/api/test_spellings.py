@@ -26,6 +26,12 @@ WHOLE_NUMBERS: dict[str, Any] = {
 """Every field that takes whole numbers."""
 
 
+@pytest.fixture
+def http(shared_http: httpx.AsyncClient) -> httpx.AsyncClient:
+    """All tests of this module share one application."""
+    return shared_http
+
+
 def as_float(value: Any) -> float:
     return float(value[0] if isinstance(value, tuple) else value)
 

@@ -28,6 +28,7 @@ BLOCKED = ("av", "pydantic", "ray", "soundfile", "vllm", "xgrammar")
 """Packages that a machine with PyTorch and transformers may lack."""
 
 
+@pytest.mark.slow
 def test_a_dry_run_runs_every_part_where_only_torch_and_diffusers_are_installed(tmp_path: Path) -> None:
     file = tmp_path / "new" / "figures.json"
     done = subprocess.run(

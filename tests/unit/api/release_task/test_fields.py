@@ -105,6 +105,12 @@ ELSEWHERE = {
 """Fields with a test of their own; the last two are the server's own or need a key."""
 
 
+@pytest.fixture
+def http(shared_http: httpx.AsyncClient) -> httpx.AsyncClient:
+    """All tests of this module share one application."""
+    return shared_http
+
+
 def camel_case(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() for word in rest)

@@ -93,6 +93,12 @@ CASES: list[tuple[str, Any, str, Any]] = [
 """A bad value: the name and value that are sent, and the field and value that they become."""
 
 
+@pytest.fixture
+def http(shared_http: httpx.AsyncClient) -> httpx.AsyncClient:
+    """All tests of this module share one application."""
+    return shared_http
+
+
 @pytest.mark.parametrize(("name", "sent", "field", "meant"), CASES[:-1], ids=lambda value: repr(value)[:30])
 async def test_a_bad_value_has_a_near_one_and_a_note(
     submit: Submit, name: str, sent: Any, field: str, meant: Any
