@@ -8,24 +8,42 @@ from typing import Any
 
 import pytest
 
-SERVERS = "servers"
-"""The group of tests that share the fixtures `server` and `guarded`."""
+SERVER, GUARDED = "server", "guarded"
+"""The groups of tests that share the fixture of that name."""
+SHARED_SERVERS = (SERVER, GUARDED)
+WITH_GUARDED_SERVER = (
+    "tests/integration/studio/test_users.py",
+    "tests/integration/test_attempts.py",
+    "tests/integration/test_fuzz.py",
+    "tests/integration/test_keys.py",
+    "tests/integration/test_several_dits.py",
+    "tests/integration/test_songs_in_s3.py",
+)
 OWN_SERVERS = (
     "tests/chaos/",
     "tests/integration/test_embedded_music.py",
     "tests/integration/test_placement_orders.py",
     "tests/integration/test_run.py",
+    "tests/integration/test_runners_in_serve.py",
     "tests/integration/studio/test_restart.py",
 )
 """Long tests that start their own servers."""
-WITH_SHARED_SERVERS = ("tests/integration/test_", "tests/integration/studio/")
+WITHOUT_SERVERS = (
+    "tests/integration/test_admin.py",
+    "tests/integration/test_object_storage.py",
+    "tests/integration/test_shared_storage.py",
+    "tests/integration/test_storage.py",
+)
+WITH_SERVER = ("tests/integration/test_", "tests/integration/studio/")
 
 
 def group_of(nodeid: str) -> str:
-    """Return the group of a test: all that use the shared servers, all that use one training, or one file."""
+    """Return the group of a test: all that use one shared server, all that use one training, or one file."""
     file = nodeid.partition("::")[0]
-    if file.startswith(WITH_SHARED_SERVERS) and not file.startswith(OWN_SERVERS):
-        return SERVERS
+    if file.startswith(WITH_GUARDED_SERVER):
+        return GUARDED
+    if file.startswith(WITH_SERVER) and not file.startswith((*OWN_SERVERS, *WITHOUT_SERVERS)):
+        return SERVER
     if file.startswith("tests/integration/training/"):
         return "training"
     return file
@@ -33,21 +51,21 @@ def group_of(nodeid: str) -> str:
 
 def rank_of(group: str) -> int:
     """Return the rank of a group. Groups of lower rank begin first."""
-    if group == SERVERS:
-        return 0
+    if group in SHARED_SERVERS:
+        return SHARED_SERVERS.index(group)
     if group.startswith(OWN_SERVERS):
-        return 1
-    return 3 if group.startswith(("tests/unit", "tests/parity")) else 2
+        return 2
+    return 4 if group.startswith(("tests/unit", "tests/parity")) else 3
 
 
 def in_order(groups: list[str]) -> list[str]:
     """Return the distinct groups in the order in which they begin.
 
-    xdist gives each of its two workers two groups at once. The group of the servers takes most of a worker's
-    time, so a short one comes second there.
+    xdist gives each of its two workers two groups at once. The tests of the server take most of a worker's
+    time, so a short group comes second there.
     """
     ordered = sorted(dict.fromkeys(groups), key=rank_of)
-    if len(ordered) > 2 and ordered[0] == SERVERS:
+    if len(ordered) > 2 and ordered[0] == SERVER:
         ordered.insert(2, ordered.pop())
     return ordered
 

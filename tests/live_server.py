@@ -23,7 +23,7 @@ from serve_app.api.access.keys import digest_of, new_key
 from serve_app.local_server import local_server, ray_address
 from serve_app.storage import SIGN_INS
 from tests.adapters import write_lora
-from tests.lanes import SERVERS, group_of
+from tests.lanes import group_of
 from tests.object_store import ObjectStore
 from tests.ports import free_port
 from tests.tiny_dits import tiny_turbo_and_base
@@ -153,9 +153,9 @@ def pytest_configure() -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
-    """Stop the shared servers when no further test uses them."""
-    if nextitem is None or group_of(nextitem.nodeid) != SERVERS:
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Stop a shared server when no further test uses it."""
+    if nextitem is None or group_of(nextitem.nodeid) != group_of(item.nodeid):
         _running.close()
 
 

@@ -78,11 +78,12 @@ def ride_out(
     strike: Callable[[str], bool],
     storage: Path,
     chance: random.Random,
+    recovers: bool = True,
 ) -> tuple[Storm, dict[str, Song]]:
     """Submit the songs in as many portions as there are blows, and strike in the middle of each portion.
 
-    `strike(kind)` returns False when no such process runs; it is tried again. Returns the songs by job id, in
-    order.
+    `strike(kind)` returns False when no such process runs; it is tried again. Where the server `recovers`, it
+    is ready again before the next blow. Returns the songs by job id, in order.
     """
     storm = Storm()
     started = time.monotonic()
@@ -98,7 +99,8 @@ def ride_out(
                 time.sleep(0.5)
             storm.killed[kind] += 1
             time.sleep(chance.uniform(*CALM_SECONDS))
-            site.wait_until_ready()
+            if recovers:
+                site.wait_until_ready()
         assert len(set(job_ids)) == len(songs)
         results = site.finished(job_ids)
         storm.seconds = time.monotonic() - started

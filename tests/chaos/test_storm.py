@@ -72,6 +72,7 @@ def test_jobs_survive_the_loss_of_every_process_and_of_all_at_once_and_a_new_rel
                 site.kill,
                 tmp_path / "output",
                 chance,
+                recovers=False,
             )
             with capsys.disabled():
                 print(f"\n{JOBS} jobs: {storm}")

@@ -9,6 +9,7 @@ from configs.domain import SAMPLE_RATE
 from tests.live_server import Client
 
 
+@pytest.mark.slow
 def test_rendered_songs_are_heard_as_what_they_are() -> None:
     asked = requests(24)
     own, chance = rows("rendered", asked, [listen(request.rendered(), SECONDS) for request in asked])

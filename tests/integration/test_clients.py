@@ -16,7 +16,9 @@ COMMANDS = {"song.sh": "bash", "song.py": sys.executable, "song.mjs": "node"}
 SONGS = {"json.wav", "form.flac", "cover.wav", "chat.wav", "stream.wav"}
 
 
-@pytest.mark.parametrize("script", COMMANDS)
+@pytest.mark.parametrize(
+    "script", ["song.sh", *(pytest.param(name, marks=pytest.mark.slow) for name in ("song.py", "song.mjs"))]
+)
 def test_a_client_that_knows_only_the_base_url(server: Client, tmp_path: Path, script: str) -> None:
     """It submits JSON, a form and a recording, polls, downloads, and chats, plain and streamed."""
     program = shutil.which(COMMANDS[script])

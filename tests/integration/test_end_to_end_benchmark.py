@@ -22,6 +22,7 @@ def song_maker() -> SongMaker:
     return SongMaker(TINY_MODELS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("thinking", [True, False])
 def test_the_peers_make_the_same_songs_as_the_server(
     server: Client, song_maker: SongMaker, tmp_path: Path, thinking: bool
@@ -36,6 +37,7 @@ def test_the_peers_make_the_same_songs_as_the_server(
         np.testing.assert_allclose(song, expected, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_plain_server_answers_the_clients_of_the_benchmark(tmp_path: Path) -> None:
     with plain(Bench(TINY_MODELS, 1, 1, tmp_path)) as peer:
         records = asyncio.run(closed_loop(peer.url, mix.songs(2, (6, 6), 1), clients=2))

@@ -32,7 +32,7 @@ from tests.encoded_audio import music, sound_file
 from tests.live_server import GuardedServer
 from tests.server_logs import tracebacks_in, written_since
 
-CASES = int(os.environ.get("FUZZ_CASES", "240"))
+CASES = int(os.environ.get("FUZZ_CASES", "96"))
 SEED = int(os.environ.get("FUZZ_SEED", "5"))
 MUTATIONS = CASES * 2 // 3
 TIMEOUT_SECONDS = 30

@@ -209,6 +209,26 @@ def store_without_writes(path: Path) -> Iterator[None]:
         other.execute("ROLLBACK")
 
 
+def test_the_nodes_show_what_each_part_did_for_a_job(server: Client) -> None:
+    endpoints = Endpoints([service_discovery(server.pid)])
+    before = endpoints.shown()
+    server.make(thinking=True, audio_duration=SONG_SECONDS, batch_size=BATCH)
+    done = {
+        metrics.ENDED: 1,
+        metrics.JOB_SECONDS: 1,
+        metrics.SONGS: BATCH,
+        metrics.LM_TOKENS: BATCH * CODES,
+        metrics.DIT_SONG_STEPS: BATCH * STEPS,
+        metrics.VAE_TILES: BATCH * TILES,
+    }
+    endpoints.wait_for(
+        lambda shown: all(
+            value(shown, metric) >= value(before, metric) + count for metric, count in done.items()
+        )
+    )
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "metric", [metric for metric in METRICS if metric not in FAULTS], ids=lambda metric: metric.name
 )
@@ -220,11 +240,13 @@ def test_the_nodes_show_every_metric_with_a_value_after_a_load(load: Load, metri
         assert max(value(shown, metric) for shown in (load.crowded, load.after)) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VLLM_METRICS)
 def test_the_nodes_show_what_vllm_counts_of_its_prefix_cache(load: Load, name: str) -> None:
     assert load.after[name, ""] > load.before[name, ""]
 
 
+@pytest.mark.slow
 def test_what_is_counted_is_what_was_done(load: Load) -> None:
     jobs, songs = 2 * JOBS, 2 * JOBS * BATCH
     assert load.increase(metrics.ENDED, "succeeded") >= jobs
@@ -247,6 +269,7 @@ def test_what_is_counted_is_what_was_done(load: Load) -> None:
     assert load.increase(metrics.VAE_TILES) >= songs * TILES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("used", "room"),
     [
@@ -261,6 +284,7 @@ def test_shares_are_shares(load: Load, used: Metric, room: Metric) -> None:
     assert 0 < load.increase(used) <= load.increase(room)
 
 
+@pytest.mark.slow
 def test_an_empty_queue_is_shown_as_empty(load: Load) -> None:
     shown = load.endpoints.wait_for(
         lambda shown: all(shown.get((gauge.exported, "")) == 0.0 for gauge in QUEUE_GAUGES)
@@ -274,6 +298,7 @@ def watching(prometheus: Prometheus | None) -> Prometheus:
     return prometheus
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("panel", dashboard_panels(RATE_INTERVAL), ids=lambda panel: panel.title)
 def test_every_query_of_the_dashboard_has_an_answer(
     load: Load, prometheus: Prometheus | None, panel: Panel
@@ -284,6 +309,7 @@ def test_every_query_of_the_dashboard_has_an_answer(
         assert any(map(math.isfinite, numbers)), (query, series)
 
 
+@pytest.mark.slow
 def test_each_generator_counts_under_the_name_of_its_deployment(
     load: Load, prometheus: Prometheus | None
 ) -> None:
@@ -291,6 +317,7 @@ def test_each_generator_counts_under_the_name_of_its_deployment(
     assert {one["metric"]["deployment"] for one in series} == {"Generator", f"Generator-{BASE}"}
 
 
+@pytest.mark.slow
 def test_prometheus_evaluates_every_rule_on_metrics_that_are_there(
     load: Load, prometheus: Prometheus | None
 ) -> None:

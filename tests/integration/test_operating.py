@@ -52,6 +52,7 @@ def test_jobs_of_a_paused_server_are_listed_cancelled_run_and_purged(operated: C
     assert operated.http.get(f"/v1/jobs/{second}").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_drained_server_finishes_its_jobs_and_takes_no_others(operated: Client) -> None:
     job_id = operated.submit(**SONG)
     drained = operated.admin("drain", "--wait", "--timeout", "2m")

@@ -24,8 +24,8 @@ NODES: dict[Path, list[dict[str, Any]]] = {
         *[{"num_cpus": 8, "num_gpus": 1, "labels": {"pool": "audio"}}] * AUDIO_NODES,
     ],
 }
-FRACTIONS = [SINGLE_GPU[0], CLUSTER]
-"""Presets in which several replicas share a GPU, on one node and in a pool of nodes."""
+FRACTIONS = SINGLE_GPU
+"""Presets in which all replicas share a GPU."""
 REPLICAS_AT_MOST = {
     **{preset: dict.fromkeys(["Ingress", *engines(preset)], 9) for preset in (*SINGLE_GPU, MULTI_GPU_NODE)},
     CLUSTER: {"Ingress": 2, "LanguageModel": 1, "Generator": AUDIO_NODES, "Codec": AUDIO_NODES},

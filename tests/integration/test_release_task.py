@@ -121,7 +121,7 @@ def test_a_song_is_the_source_of_the_next(server: Client) -> None:
         {"sample_mode": True},
         {"sample_query": "a quiet instrumental song"},
         {"use_format": True, "prompt": "a song", "lyrics": "la la"},
-        {"thinking": True, "prompt": "a song"},
+        pytest.param({"thinking": True, "prompt": "a song"}, marks=pytest.mark.slow),
         {"prompt": "a song", "audio_codes": "<|audio_code_1|><|audio_code_2|>"},
     ],
 )

@@ -135,6 +135,7 @@ def test_one_command_makes_a_song_and_goes_on_serving(run: Run) -> None:
     assert httpx.get(f"{run.url}/ready", timeout=30).status_code == httpx.codes.OK
 
 
+@pytest.mark.slow
 def test_the_page_that_it_names_makes_a_song(run: Run, open_studio: OpenStudio, tmp_path: Path) -> None:
     (address,) = re.findall(rf"^ *({re.escape(run.url)}/)$", run.shown, re.MULTILINE)
     studio = open_studio(address, viewport={"width": 1440, "height": 900}, color_scheme="light")
@@ -166,7 +167,12 @@ def test_songs_of_the_embedded_model_follow_their_words(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "name"), [("/format_input", "lyrics"), ("/v1/create_sample", "query"), ("/release_task", "desc")]
+    ("path", "name"),
+    [
+        ("/format_input", "lyrics"),
+        pytest.param("/v1/create_sample", "query", marks=pytest.mark.slow),
+        pytest.param("/release_task", "desc", marks=pytest.mark.slow),
+    ],
 )
 def test_the_language_model_is_asked_about_absurd_texts_and_nothing_fails(
     run: Run, path: str, name: str
@@ -194,9 +200,8 @@ def test_an_interrupt_leaves_no_process(run: Run) -> None:
     assert processes_with(run.mark) == []
 
 
-@pytest.mark.parametrize(
-    "stop", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM], ids=lambda stop: stop.name
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=lambda stop: stop.name)
 def test_a_signal_while_it_starts_leaves_no_process(tmp_path: Path, stop: signal.Signals) -> None:
     with running(tmp_path) as run:
         run.wait_until("Deploying", 120)

@@ -36,6 +36,7 @@ def test_a_checkpoint_is_the_same_wherever_it_is_built(
     assert b"random" in contents(checkpoint_folder(models, name))["README.txt"]
 
 
+@pytest.mark.slow
 def test_several_processes_may_ask_at_once(tmp_path: Path) -> None:
     settings = ModelSettings(source="random", folder=tmp_path)
     with ProcessPoolExecutor(2, get_context("spawn")) as processes:

@@ -41,7 +41,16 @@ def test_tiles_join_to_what_one_piece_gives(engine: VaeEngine, vae: AutoencoderO
 
 
 @pytest.mark.parametrize(
-    "seconds", [0.5, 0.7, 5.1, 16.9, 32.5, 40.5, 128.5, pytest.param(600.0, marks=pytest.mark.slow)]
+    "seconds",
+    [
+        0.5,
+        0.7,
+        5.1,
+        16.9,
+        32.5,
+        40.5,
+        *(pytest.param(song, marks=pytest.mark.slow) for song in (128.5, 600.0)),
+    ],
 )
 def test_songs_of_odd_lengths_are_exact_to_the_sample(vae: AutoencoderOobleck, seconds: float):
     decoded = VaeEngine(deepcopy(vae), tile_frames=512, shared_forwards=False).decode(

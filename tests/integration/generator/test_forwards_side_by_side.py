@@ -82,8 +82,15 @@ class HangingEngine(WatchedEngine):
         return super().velocities(songs)
 
 
-@pytest.mark.parametrize("cores", [2, 3])
-@pytest.mark.parametrize("tokens_per_forward", [1500, UNLIMITED])
+@pytest.mark.parametrize(
+    ("cores", "tokens_per_forward"),
+    [
+        (2, UNLIMITED),
+        (3, 1500),
+        pytest.param(2, 1500, marks=pytest.mark.slow),
+        pytest.param(3, UNLIMITED, marks=pytest.mark.slow),
+    ],
+)
 async def test_24_mixed_jobs_make_what_each_makes_alone(cores: int, tokens_per_forward: int) -> None:
     rng = random.Random(cores)
     jobs = [any_job(rng) for _ in range(24)]

@@ -84,8 +84,17 @@ def any_job(rng: random.Random) -> tuple[DenoiseRequest, RecordingLatents]:
     return request, recordings
 
 
-@pytest.mark.parametrize("tokens_per_forward", [1500, UNLIMITED])
-@pytest.mark.parametrize("variant", ["turbo", "base", "xl-turbo"])
+@pytest.mark.parametrize(
+    ("variant", "tokens_per_forward"),
+    [
+        ("turbo", 1500),
+        ("base", UNLIMITED),
+        ("xl-turbo", 1500),
+        pytest.param("turbo", UNLIMITED, marks=pytest.mark.slow),
+        pytest.param("base", 1500, marks=pytest.mark.slow),
+        pytest.param("xl-turbo", UNLIMITED, marks=pytest.mark.slow),
+    ],
+)
 async def test_24_mixed_jobs_together_make_what_each_makes_alone(
     variant: str, tokens_per_forward: int
 ) -> None:

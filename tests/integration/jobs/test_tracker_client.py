@@ -73,6 +73,7 @@ async def test_a_replica_that_finds_no_tracker_starts_one(
     assert (await client.view("a")).queue_position == 1
 
 
+@pytest.mark.slow
 async def test_a_tracker_that_was_left_behind_is_stopped_and_its_jobs_are_kept(
     settings: Settings, tmp_path: Path
 ) -> None:

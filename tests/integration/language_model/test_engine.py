@@ -109,7 +109,8 @@ async def test_nothing_missing_needs_no_lm(engine: LanguageModelEngine) -> None:
     assert await engine.plan(replace(QUESTION, given=given, backend="not there")) is given
 
 
-async def test_metadata_of_many_seeds_is_always_valid(engine: LanguageModelEngine) -> None:
+@pytest.mark.parametrize("seeds", [60, pytest.param(200, marks=pytest.mark.slow)])
+async def test_metadata_of_many_seeds_is_always_valid(engine: LanguageModelEngine, seeds: int) -> None:
     questions = [
         replace(
             QUESTION,
@@ -121,14 +122,14 @@ async def test_metadata_of_many_seeds_is_always_valid(engine: LanguageModelEngin
             sampling=Sampling(seed=seed, temperature=1.0, top_p=1.0),
             backend=BACKENDS[seed % 2],
         )
-        for seed in range(200)
+        for seed in range(seeds)
     ]
     answers = await asyncio.gather(*map(engine.plan, questions))
     for question, answer in zip(questions, answers, strict=True):
         check_metadata(replace(answer, key_scale="A major"), question.max_duration)
         assert question.given.bpm in (None, answer.bpm)
         assert question.given.key_scale in (None, answer.key_scale)
-    assert len({answer.bpm for answer in answers}) > 20
+    assert len({answer.bpm for answer in answers}) > seeds // 10
 
 
 async def test_guided_metadata_is_valid_and_the_same_on_both_backends(engine: LanguageModelEngine) -> None:

@@ -29,6 +29,7 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
     return work(), time.perf_counter() - started
 
 
+@pytest.mark.slow
 def test_grammars_cost_less_than_reading_the_vocabulary_and_drawing_a_token(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

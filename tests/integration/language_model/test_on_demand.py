@@ -13,7 +13,9 @@ from deployments.language_model.engine import LanguageModelEngine
 QUESTION = PlanRequest("calm piano", "", "en", Metadata(), True, 30, Sampling(3))
 
 
-@pytest.mark.parametrize(("first", "second"), [("vllm", "pt"), ("pt", "vllm")])
+@pytest.mark.parametrize(
+    ("first", "second"), [("vllm", "pt"), pytest.param("pt", "vllm", marks=pytest.mark.slow)]
+)
 async def test_a_backend_is_loaded_when_a_request_names_it(checkpoint: Path, first: str, second: str) -> None:
     engine = LanguageModelEngine(checkpoint, LanguageModelSettings(backends=(first, second), threads=1))
     try:

@@ -45,8 +45,12 @@ MOST_WAKE_UPS = 50
 
 @pytest_asyncio.fixture(
     scope="module",
-    params=[(ROOMY, True, False), (TIGHT, True, False), (TIGHT, False, False), (TIGHT, True, True)],
-    ids=["roomy", "tight", "tight without prefix cache", "tight and asynchronous"],
+    params=[
+        pytest.param((ROOMY, True, False), id="roomy", marks=pytest.mark.slow),
+        pytest.param((TIGHT, True, False), id="tight"),
+        pytest.param((TIGHT, False, False), id="tight without prefix cache", marks=pytest.mark.slow),
+        pytest.param((TIGHT, True, True), id="tight and asynchronous"),
+    ],
 )
 async def backend(
     request: pytest.FixtureRequest, checkpoint: Path, tokenizer: LMTokenizer, other_threads: frozenset[str]

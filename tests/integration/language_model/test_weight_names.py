@@ -33,6 +33,7 @@ async def codes(engine: LanguageModelEngine, backend: Backend) -> tuple[int, ...
     return result.codes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["vllm", "pt"])
 async def test_bare_weight_names_are_the_same_model(
     engine: LanguageModelEngine, bare: Path, backend: Backend

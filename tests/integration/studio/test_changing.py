@@ -73,6 +73,7 @@ def test_only_the_dragged_part_is_repainted(studio: Studio, server: Client, song
     expect(studio.player(song)).to_be_attached()
 
 
+@pytest.mark.slow
 def test_a_drag_past_the_end_extends_the_song(studio: Studio, server: Client, song: str) -> None:
     studio.open_song(song)
     studio.drag_on_waveform(SECONDS - 1.0, SECONDS + 1.8, SECONDS)
@@ -87,6 +88,7 @@ def test_a_drag_past_the_end_extends_the_song(studio: Studio, server: Client, so
     np.testing.assert_array_equal(after[:kept], before[:kept])
 
 
+@pytest.mark.slow
 def test_again_exactly_is_the_same_song(studio: Studio, server: Client) -> None:
     studio.custom()
     studio.fill(caption="twice", audio_duration="5", batch_size="1")
@@ -99,6 +101,7 @@ def test_again_exactly_is_the_same_song(studio: Studio, server: Client) -> None:
     np.testing.assert_array_equal(samples(server, first), samples(server, second))
 
 
+@pytest.mark.slow
 def test_a_song_becomes_a_reference_and_a_cover(studio: Studio, server: Client, song: str) -> None:
     studio.open_song(song)
     studio.listen.get_by_role("radio", name="Cover").check(force=True)
@@ -113,6 +116,7 @@ def test_a_song_becomes_a_reference_and_a_cover(studio: Studio, server: Client, 
     assert server.wait(job_id)["status"] == "succeeded"
 
 
+@pytest.mark.slow
 def test_a_dropped_recording_is_uploaded(studio: Studio, server: Client, song: str) -> None:
     (path,) = server.wait(song)["result"]["audio_paths"]
     studio.page.evaluate(
@@ -136,6 +140,7 @@ def test_a_dropped_recording_is_uploaded(studio: Studio, server: Client, song: s
     assert job["result"]["duration"] == SECONDS
 
 
+@pytest.mark.slow
 def test_takes_are_compared_at_the_same_position(studio: Studio, server: Client) -> None:
     """Also where a take is chosen before the browser has it."""
     job_id = server.submit(caption="two takes", audio_duration=30, batch_size=2, audio_format="wav")
@@ -160,6 +165,7 @@ def test_takes_are_compared_at_the_same_position(studio: Studio, server: Client)
     studio.listen.get_by_role("button", name="Pause").click()
 
 
+@pytest.mark.slow
 def test_a_song_is_downloaded_as_it_is_on_the_server(studio: Studio, server: Client, song: str) -> None:
     studio.open_song(song)
     with studio.page.expect_download() as download:
@@ -169,6 +175,7 @@ def test_a_song_is_downloaded_as_it_is_on_the_server(studio: Studio, server: Cli
     assert download.value.suggested_filename.endswith(".wav")
 
 
+@pytest.mark.slow
 def test_a_project_is_exported_and_imported(studio: Studio, open_studio: Any, tmp_path: Path) -> None:
     studio.custom()
     studio.fill(caption="kept in a file", audio_duration="5", batch_size="1", seed="9")

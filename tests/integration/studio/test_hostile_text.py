@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import Route, expect
 
 from tests.live_server import Client
@@ -28,6 +29,7 @@ def assert_nothing_ran(studio: Studio) -> None:
     assert studio.page.locator("script").count() == studio.page.locator("head script").count()
 
 
+@pytest.mark.slow
 def test_hostile_words_in_every_text_field(studio: Studio) -> None:
     studio.custom()
     for fold in studio.create.locator("details").all():
@@ -58,6 +60,7 @@ def test_a_song_with_hostile_words_is_made_shown_and_found(studio: Studio, serve
     assert_nothing_ran(studio)
 
 
+@pytest.mark.slow
 def test_hostile_answers_of_a_server_are_shown_as_text(studio: Studio) -> None:
     """Errors quote requests, and a client's name or another user's words may come back in any answer."""
     errors: list[Any] = [
@@ -96,6 +99,7 @@ def test_hostile_answers_of_a_server_are_shown_as_text(studio: Studio) -> None:
     assert_nothing_ran(studio)
 
 
+@pytest.mark.slow
 def test_a_hostile_project_file_is_text_or_is_refused(studio: Studio, tmp_path: Path) -> None:
     song = {
         "id": "22222222-2222-2222-2222-222222222222",

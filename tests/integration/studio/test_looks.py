@@ -79,6 +79,7 @@ def barriers_of(page: Page, theme: str) -> str:
     return str(results.generate_report()) if results.violations_count else ""
 
 
+@pytest.mark.slow
 def test_every_view_fits_the_window_and_has_no_barrier(
     open_studio: OpenStudio, server: Client, song: str
 ) -> None:
@@ -148,6 +149,7 @@ def longest_tasks(trace: bytes) -> list[float]:
     )
 
 
+@pytest.mark.slow
 def test_no_task_is_long_while_twenty_jobs_are_live(
     browser: Browser, open_studio: OpenStudio, server: Client
 ) -> None:

@@ -136,6 +136,7 @@ def test_a_song_from_one_sentence(studio: Studio, server: Client) -> None:
     assert job["result"]["duration"] == 5
 
 
+@pytest.mark.slow
 def test_adapters_are_chosen_with_their_strengths(studio: Studio, server: Client) -> None:
     studio.create.get_by_role("radio", name="Custom").check(force=True)
     adapters = studio.field("adapters")
@@ -153,6 +154,7 @@ def test_adapters_are_chosen_with_their_strengths(studio: Studio, server: Client
     assert (used["name"], used["scale"]) == ("jazz", -0.5)
 
 
+@pytest.mark.slow
 def test_a_sentence_is_enough(studio: Studio, server: Client) -> None:
     studio.create.get_by_role("radio", name="Simple").check(force=True)
     studio.create.get_by_label("Your song in one sentence").fill(SENTENCE)
@@ -161,6 +163,7 @@ def test_a_sentence_is_enough(studio: Studio, server: Client) -> None:
     assert server.cancel(job_id)["status"] == "cancelled"
 
 
+@pytest.mark.slow
 def test_every_field_of_the_api_has_a_control_and_is_sent(studio: Studio, server: Client) -> None:
     fields = set(schema_of(server))
     studio.custom()
@@ -185,6 +188,7 @@ def test_every_field_of_the_api_has_a_control_and_is_sent(studio: Studio, server
     studio.until_playable(job_id)
 
 
+@pytest.mark.slow
 def test_ranges_defaults_and_help_are_those_of_the_server(studio: Studio, server: Client) -> None:
     schema = schema_of(server)
     studio.custom()
@@ -231,6 +235,7 @@ def test_what_is_wrong_is_said_beside_the_field(
     assert server.http.get("/v1/jobs", params={"limit": 1}).json()["jobs"] == before
 
 
+@pytest.mark.slow
 def test_a_full_queue_is_said_at_the_button(studio: Studio) -> None:
     """The test answers in the place of the API: filling the shared server's queue would take a minute."""
     detail = "The queue is full; try again in 9 s"

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.live_server import Client
@@ -10,6 +11,7 @@ from tests.studio_page import Studio
 LYRICS = "[Verse]\nOne line\n\nAnother line"
 
 
+@pytest.mark.slow
 def test_lines_are_marked_while_the_song_plays_and_a_click_goes_to_one(
     studio: Studio, server: Client
 ) -> None:
@@ -31,6 +33,7 @@ def test_lines_are_marked_while_the_song_plays_and_a_click_goes_to_one(
     assert Path(download.value.path()).read_text() == timed["lrc"] + "\n"
 
 
+@pytest.mark.slow
 def test_a_song_without_times_has_no_lines(studio: Studio, server: Client) -> None:
     job_id = server.submit(audio_duration=3, batch_size=1, lyrics=LYRICS)
     assert server.wait(job_id)["status"] == "succeeded"

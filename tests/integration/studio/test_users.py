@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.integration.conftest import OpenStudio
@@ -45,6 +46,7 @@ def test_the_page_asks_for_a_key_once_and_forgets_it_with_the_tab(
     assert other_tab.troubles == []
 
 
+@pytest.mark.slow
 def test_two_users_do_not_see_each_other(open_studio: OpenStudio, guarded: GuardedServer) -> None:
     bobs = guarded.bob.submit(**LONG)
     assert guarded.bob.wait(bobs)["status"] == "succeeded"
@@ -79,6 +81,7 @@ def test_two_users_do_not_see_each_other(open_studio: OpenStudio, guarded: Guard
     expect(alice.page.get_by_text("a song of Alice's")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_behind_tls_and_under_a_prefix_songs_are_made_and_heard(
     open_studio: OpenStudio, guarded: GuardedServer
 ) -> None:
@@ -119,6 +122,7 @@ def tab_to(page: Page, name: str) -> None:
     raise AssertionError(f"the tab key does not lead to {name}")
 
 
+@pytest.mark.slow
 def test_everything_works_with_the_keyboard_alone(studio: Studio, server: Client) -> None:
     page = studio.page
     tab_to(page, "^(Simple|Custom)$")

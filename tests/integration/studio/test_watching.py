@@ -37,6 +37,7 @@ def test_a_job_is_watched_to_its_end(studio: Studio, server: Client) -> None:
     assert server.wait(job_id)["status"] == "succeeded"
 
 
+@pytest.mark.slow
 def test_a_waiting_and_a_running_job_are_cancelled(studio: Studio, server: Client) -> None:
     jobs = [server.submit(**LONG) for _ in range(4)]
     studio.show("Songs")
@@ -61,6 +62,7 @@ def test_twenty_jobs_at_once_show_where_they_are(studio: Studio, server: Client)
         )
 
 
+@pytest.mark.slow
 def test_a_reload_in_the_middle_changes_nothing(studio: Studio, server: Client) -> None:
     before = [server.submit(**LONG) for _ in range(3)]
     studio.custom()
@@ -75,6 +77,7 @@ def test_a_reload_in_the_middle_changes_nothing(studio: Studio, server: Client) 
     assert server.wait(job_id)["status"] == "succeeded"
 
 
+@pytest.mark.slow
 def test_a_lost_connection_in_the_middle_loses_no_job(open_studio: OpenStudio, server: Client) -> None:
     """A server that is killed and starts again is the same for the page; test_restart.py does that."""
     with reverse_proxy(str(server.http.base_url)) as proxy:
@@ -91,6 +94,7 @@ def test_a_lost_connection_in_the_middle_loses_no_job(open_studio: OpenStudio, s
         expect(studio.page.get_by_text("The connection to the server is lost")).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_jobs_of_other_clients_of_this_user_show_up(studio: Studio, server: Client) -> None:
     job_id = server.submit(**SHORT)
     studio.show("Songs")

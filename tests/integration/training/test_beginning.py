@@ -21,6 +21,9 @@ def weights(file: Path) -> dict[str, torch.Tensor]:
     return dict(torch.load(file, weights_only=True))
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture
 def begun(work: Path, tmp_path: Path) -> Path:
     begin(work / MODELS, QUICK, tmp_path)

@@ -5,6 +5,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from configs.domain import AUDIO_CHANNELS, CODE_COUNT, SAMPLES_PER_LATENT
@@ -56,6 +57,7 @@ def test_a_stage_that_is_done_has_nothing_left_to_do(work: Path) -> None:
     assert {file: file.stat().st_mtime_ns for file in (work / "songs").iterdir()} == before
 
 
+@pytest.mark.slow
 def test_training_in_chunks_gives_what_one_run_gives(songs: SongBlocks, tmp_path: Path) -> None:
     whole, chunks = tmp_path / "whole", tmp_path / "chunks"
     learning = replace(QUICK.codec, steps=4)
@@ -96,6 +98,7 @@ def test_levels_of_silence_are_finite() -> None:
     assert all(bool(loss.isfinite()) for loss in losses.values())
 
 
+@pytest.mark.slow
 def test_calibrated_latents_have_deviation_one_and_decode_to_the_same(songs: SongBlocks) -> None:
     torch.manual_seed(0)
     vae = new_vae(QUICK.vae)
@@ -108,6 +111,7 @@ def test_calibrated_latents_have_deviation_one_and_decode_to_the_same(songs: Son
     torch.testing.assert_close(latents.std(dim=(0, 2)), torch.ones(latents.shape[1]), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_frame_of_the_full_codec_is_heard_no_further_than_the_tiles_margin() -> None:
     vae = new_vae(FULL.vae)
     frames, middle = 2 * MARGIN + 9, MARGIN + 4

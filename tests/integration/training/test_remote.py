@@ -73,6 +73,7 @@ def home(work: Path, tmp_path: Path) -> Path:
     return home
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("precision_of_training")
 def test_a_run_on_machines_that_end_without_notice_equals_one_in_one_go(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -113,6 +114,7 @@ def pupil() -> nn.Module:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["codec", "teacher"])
 def test_the_largest_states_of_the_full_recipe_travel_both_ways(stage: str, tmp_path: Path) -> None:
     """There with code, wheels and the codec; back with the weights that the stage leaves."""
