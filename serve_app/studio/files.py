@@ -4,6 +4,7 @@ All of them are read when the server starts. What is sent is looked up by its wh
 request ever reaches the disk, and all replicas give a file the same ETag.
 """
 
+import functools
 import gzip
 import hashlib
 from collections.abc import Mapping
@@ -55,9 +56,14 @@ def studio_files(folder: Path = STATIC) -> dict[str, StudioFile]:
 def _read(path: Path) -> StudioFile:
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()[:32]
-    compressed = gzip.compress(content, compresslevel=9, mtime=0)
+    compressed = _compressed(content)
     return StudioFile(
         MEDIA_TYPES[path.suffix],
         Encoded(content, f'"{digest}"'),
         Encoded(compressed, f'"{digest}-gzip"') if len(compressed) < len(content) else None,
     )
+
+
+@functools.cache
+def _compressed(content: bytes) -> bytes:
+    return gzip.compress(content, compresslevel=9, mtime=0)

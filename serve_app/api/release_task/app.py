@@ -62,12 +62,12 @@ def release_task_app(
         lora_router(calls, loaded),
         chat_router(service, calls, maker, downloads, known_condition, limits, pools.bodies),
     ):
-        app.include_router(router)
+        app.router.routes.extend(router.routes)
     for router in (
         server_router(service, calls.authenticated, settings, limits, adapters),
         health_router(known_condition, limits),
     ):
-        app.include_router(router)
+        app.router.routes.extend(router.routes)
         for route in router.routes:
             if isinstance(route, APIRoute) and "GET" in route.methods:
                 app.add_api_route(
