@@ -33,7 +33,12 @@ from serve_app.request.song_plan import SongPlan, SongWords
 from serve_app.request.spec import JobSpec
 from serve_app.storage import AudioStorage
 from tests.audio import chord
-from tests.unit.api.shared_app import shared_app, shared_http  # noqa: F401, these are fixtures
+from tests.unit.api.shared_app import (  # noqa: F401, these are fixtures
+    shared_app,
+    shared_audio_in,
+    shared_http,
+    shared_storage,
+)
 
 
 class LocalJobService:

@@ -1,7 +1,8 @@
 """One application for all tests of a module, each with a job service of its own behind it.
 
 Building the application takes longer than a request. Modules whose tests send one request after the other,
-and change neither settings nor parts of the server, replace the fixture `http` by `shared_http`.
+and change neither settings nor parts of the server, replace the fixture `http` by `shared_http`, and by the
+others `storage` and `audio_in` where they use them.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -34,13 +35,18 @@ class SharedApp:
     """The application, and the folder in which it keeps audio."""
 
     def __init__(self, folder: Path, max_duration: float) -> None:
+        self.audio_in = folder / "audio_in"
+        self.audio_in.mkdir()
         settings = Settings(
-            api=ApiSettings(max_duration=max_duration, max_upload_bytes=4_000_000),
+            api=ApiSettings(
+                audio_roots=(self.audio_in,), max_duration=max_duration, max_upload_bytes=4_000_000
+            ),
             language_model=LanguageModelSettings(lm_max_duration=20),
         )
         self.output = folder / "output"
+        self.storage = AudioStorage(str(self.output))
         self.service = ServiceOfTheTest()
-        self.app = create_app(cast(JobService, self.service), settings, AudioStorage(str(self.output)))
+        self.app = create_app(cast(JobService, self.service), settings, self.storage)
 
     @property
     def stored_files(self) -> list[Path]:
@@ -64,3 +70,13 @@ async def shared_http(shared_app: SharedApp, service: "LocalJobService") -> Asyn
     transport = httpx.ASGITransport(shared_app.app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
         yield client
+
+
+@pytest.fixture
+def shared_storage(shared_app: SharedApp) -> AudioStorage:
+    return shared_app.storage
+
+
+@pytest.fixture
+def shared_audio_in(shared_app: SharedApp) -> Path:
+    return shared_app.audio_in

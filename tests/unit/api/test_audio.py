@@ -16,6 +16,17 @@ MakeSong = Callable[..., Awaitable[str]]
 
 
 @pytest.fixture
+def http(shared_http: httpx.AsyncClient) -> httpx.AsyncClient:
+    """All tests of this module share one application."""
+    return shared_http
+
+
+@pytest.fixture
+def storage(shared_storage: AudioStorage) -> AudioStorage:
+    return shared_storage
+
+
+@pytest.fixture
 def song(http: httpx.AsyncClient, service: LocalJobService, storage: AudioStorage) -> MakeSong:
     """Return a function that puts a finished song on the server and returns its URL."""
 

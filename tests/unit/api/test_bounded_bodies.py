@@ -29,6 +29,12 @@ TRIES = 3
 ANSWER_BYTES = 20_000
 
 
+@pytest.fixture
+def http(shared_http: httpx.AsyncClient) -> httpx.AsyncClient:
+    """All tests of this module share one application."""
+    return shared_http
+
+
 def filled(piece: bytes, separator: bytes = b"") -> bytes:
     """Return as many pieces as fit into a body."""
     return separator.join([piece] * (ROOM // (len(piece) + len(separator))))

@@ -38,6 +38,12 @@ RESULT: dict[str, Any] = {
 }
 
 
+@pytest.fixture
+def http(shared_http: httpx.AsyncClient) -> httpx.AsyncClient:
+    """All tests of this module share one application."""
+    return shared_http
+
+
 async def submit(http: httpx.AsyncClient, **fields: Any) -> str:
     answer = await http.post(GENERATE, json=fields)
     assert answer.status_code == 200, answer.text

@@ -15,6 +15,12 @@ SAMPLE, FORMAT, UNDERSTAND = (f"/v1/music/{name}" for name in ("sample", "format
 WRITTEN = SongWords("a caption", "some lyrics", "fr")
 
 
+@pytest.fixture
+def http(shared_http: httpx.AsyncClient) -> httpx.AsyncClient:
+    """All tests of this module share one application."""
+    return shared_http
+
+
 @pytest.mark.parametrize("kind", ["json", "data"])
 async def test_a_sentence_becomes_a_song_as_text(
     http: httpx.AsyncClient, service: LocalJobService, kind: str

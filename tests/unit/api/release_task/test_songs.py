@@ -51,6 +51,22 @@ NONE = [
 ]
 
 
+@pytest.fixture
+def http(shared_http: httpx.AsyncClient) -> httpx.AsyncClient:
+    """All tests of this module share one application."""
+    return shared_http
+
+
+@pytest.fixture
+def storage(shared_storage: AudioStorage) -> AudioStorage:
+    return shared_storage
+
+
+@pytest.fixture
+def audio_in(shared_audio_in: Path) -> Path:
+    return shared_audio_in
+
+
 @pytest.mark.parametrize("text", FORMS)
 def test_a_song_in_each_form_of_its_address(text: str) -> None:
     song = song_named(text)

@@ -10,6 +10,7 @@ from serve_app.api.release_task.rows import UNKNOWN_TASK
 from serve_app.api.release_task.tasks import MAX_IDS
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Steps
+from serve_app.storage import AudioStorage
 from tests.unit.api.conftest import LocalJobService, wav_bytes
 from tests.unit.api.release_task.conftest import Finish, Submit, query
 
@@ -17,6 +18,17 @@ ITEM_KEYS = {
     "file", "wave", "status", "create_time", "env", "prompt", "lyrics", "metas", "progress", "stage", "error",
 }  # fmt: skip
 ROW_KEYS = {"task_id", "status", "result", "progress_text", "error", "queue_position", "eta_seconds"}
+
+
+@pytest.fixture
+def http(shared_http: httpx.AsyncClient) -> httpx.AsyncClient:
+    """All tests of this module share one application."""
+    return shared_http
+
+
+@pytest.fixture
+def storage(shared_storage: AudioStorage) -> AudioStorage:
+    return shared_storage
 
 
 async def test_the_answer_to_a_submit(http: httpx.AsyncClient, service: LocalJobService) -> None:
