@@ -54,8 +54,8 @@ def rank_of(group: str) -> int:
     if group in SHARED_SERVERS:
         return SHARED_SERVERS.index(group)
     if group.startswith(OWN_SERVERS):
-        return 2
-    return 4 if group.startswith(("tests/unit", "tests/parity")) else 3
+        return 2 if group.startswith("tests/chaos/") else 3
+    return 5 if group.startswith(("tests/unit", "tests/parity")) else 4
 
 
 def in_order(groups: list[str]) -> list[str]:

@@ -2,19 +2,19 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from serve_app.ray_access import private_ray
-from tests.chaos.site import Site
+from tests.chaos.site import PATIENCE_SECONDS, Site
 
-JOBS = 16
 SONG = {
     "caption": "a song between two releases",
     "thinking": True,
-    "audio_duration": 20.0,
+    "audio_duration": 10.0,
     "batch_size": 1,
     "audio_format": "wav",
 }
@@ -32,37 +32,34 @@ def with_two_ingress_replicas(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def deploy_between_jobs(site: Site, address: str, config: dict[str, Any], folder: Path) -> list[str]:
-    """Submit half of the jobs, deploy, and submit the others. Return the ids of all, which have succeeded.
+    """Submit a job a second until the new release runs. Return the ids of all jobs, which have succeeded.
 
     `address` is that of the Ray cluster on which the application runs.
     """
-    job_ids: list[str] = []
-
-    def submit_until(count: int) -> None:
-        job_ids.extend(
-            site.submit(SONG | {"seed": index}, f"release-{index}") for index in range(len(job_ids), count)
-        )
-
-    submit_until(JOBS // 2)
-    site.finished(job_ids[:1])
     (application,) = config["applications"]
     jobs = application["args"]["jobs"] | {"queue_limit": QUEUE_LIMIT}
     changed = application | {
         "runtime_env": {"env_vars": {"RELEASE": "2"}},  # Every replica starts anew.
         "args": application["args"] | {"jobs": jobs},
     }
-    _deploy(config | {"applications": [changed]}, folder, address)
-    assert site.ended(job_ids) < len(job_ids)
-    submit_until(JOBS)
+    job_ids: list[str] = []
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    with _deploying(config | {"applications": [changed]}, folder, address) as deploying:
+        while site.ask("GET", "/v1/stats").json()["queue_limit"] != QUEUE_LIMIT:
+            job_ids.append(site.submit(SONG | {"seed": len(job_ids)}, f"release-{len(job_ids)}"))
+            assert time.monotonic() < deadline, "the new release does not start"
+            time.sleep(1)
+    assert deploying.returncode == 0
+    job_ids.append(site.submit(SONG, "released"))
+    assert site.ended(job_ids[-2:]) < 2
     site.finished(job_ids)
-    assert site.ask("GET", "/v1/stats").json()["queue_limit"] == QUEUE_LIMIT
     return job_ids
 
 
-def _deploy(config: dict[str, Any], folder: Path, address: str) -> None:
+def _deploying(config: dict[str, Any], folder: Path, address: str) -> subprocess.Popen[bytes]:
     """Deploy as `serve run` does when an application of the same name already runs."""
     file = folder / "release.yaml"
     file.write_text(yaml.safe_dump(config))
     serve = Path(sys.executable).with_name("serve")
     command = [serve, "run", "--address", address, "--non-blocking", file]
-    subprocess.run(command, check=True, capture_output=True, env=private_ray())
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=private_ray())

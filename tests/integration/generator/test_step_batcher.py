@@ -89,9 +89,9 @@ def any_job(rng: random.Random) -> tuple[DenoiseRequest, RecordingLatents]:
     [
         ("turbo", 1500),
         ("base", UNLIMITED),
-        ("xl-turbo", 1500),
         pytest.param("turbo", UNLIMITED, marks=pytest.mark.slow),
         pytest.param("base", 1500, marks=pytest.mark.slow),
+        pytest.param("xl-turbo", 1500, marks=pytest.mark.slow),
         pytest.param("xl-turbo", UNLIMITED, marks=pytest.mark.slow),
     ],
 )
