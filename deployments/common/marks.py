@@ -43,6 +43,8 @@ class Marks:
     source_type: SourceType = GENERATED
     asked: Asked | None = None
     """None unless the request wants to be told in the file."""
+    adapters: tuple[tuple[str, float], ...] = ()
+    """The name and the scale of each adapter of the music model."""
 
     @property
     def source_type_uri(self) -> str:
@@ -58,6 +60,7 @@ class Marks:
         facts = {
             "GENERATOR": generator(),
             "MODEL": self.dit_model,
+            "ADAPTERS": ", ".join(f"{name} {scale:g}" for name, scale in self.adapters),
             "LANGUAGE_MODEL": self.lm_model,
             "SEED": str(self.seed),
             "DIGITALSOURCETYPE": self.source_type_uri,

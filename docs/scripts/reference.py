@@ -180,6 +180,7 @@ def examples(models: ModelsResponse) -> dict[str, Example]:
                 generator="acestep-serve 0.1.0",
                 dit_model="acestep-v15-turbo",
                 lm_model="acestep-5Hz-lm-0.6B",
+                adapters=[],
                 seed=42,
                 digital_source_type=Marks("", None, 0).source_type_uri,
                 marks=["ID3", "XMP"],

@@ -11,7 +11,7 @@ from deployments.checkpoints.catalog import LanguageModelTask
 from serve_app.api.service import Readiness
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, JobState
-from serve_app.jobs.shown import Answer, JobResponse
+from serve_app.jobs.shown import AdapterOfSong, Answer, JobResponse
 
 
 class SubmitResponse(Answer):
@@ -70,6 +70,7 @@ class ProvenanceResponse(Answer):
     )
     dit_model: str | None = Field(description="The music model; null where the record does not know it.")
     lm_model: str | None = Field(description="5Hz LM that had a part in the song; null where none had.")
+    adapters: list[AdapterOfSong] = Field(description="The adapters of the music model.")
     seed: int | None = Field(description="The seed of the song; null where the record does not know it.")
     digital_source_type: str | None = Field(
         description="A URI of IPTC's vocabulary: `trainedAlgorithmicMedia`, or "

@@ -35,8 +35,9 @@ def provenance(view: JobView, index: str) -> ProvenanceResponse:
     """How a song that `result_file` found was made."""
     result, number = view.result or {}, int(index)
     songs = result.get(PROVENANCE, [])
+    adapters = result.get("adapters", [])
     if number < len(songs):
-        return ProvenanceResponse(job_id=view.job_id, index=number, **songs[number])
+        return ProvenanceResponse(job_id=view.job_id, index=number, adapters=adapters, **songs[number])
     seeds = result.get("seed_value", "").split(", ")
     return ProvenanceResponse(
         job_id=view.job_id,
@@ -44,6 +45,7 @@ def provenance(view: JobView, index: str) -> ProvenanceResponse:
         generator=None,
         dit_model=result.get("dit_model"),
         lm_model=result.get("lm_model"),
+        adapters=adapters,
         seed=int(seeds[number]) if number < len(seeds) and seeds[number] else None,
         digital_source_type=None,
         marks=[],

@@ -62,9 +62,9 @@ async def run_job(attempt: Attempt) -> FinishedJob:
     codes = await compose(attempt, song)
     recordings = await encode(attempt, source)
     latents = await denoise(attempt, song, codes, recordings)
-    marks = song_marks(attempt.job, song, codes, attempt.settings)
-    files = await decode(attempt, song, latents, recordings.gain, marks)
     used = [item.used for item in latents]
+    marks = song_marks(attempt.job, song, codes, used[0].adapters, attempt.settings)
+    files = await decode(attempt, song, latents, recordings.gain, marks)
     timed = [item.timed_lyrics for item in latents]
     result = job_result(
         attempt.job, song, codes, used, files, marks, attempt.timings, attempt.settings, timed

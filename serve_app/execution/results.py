@@ -9,7 +9,7 @@ from configs.settings import Settings
 from deployments.checkpoints.catalog import MAX_TURBO_STEPS, DiTCheckpoint, Variant, dit_checkpoint
 from deployments.common.audio_formats import extension
 from deployments.common.marks import COMPOSITE, GENERATED, Asked, Marks, generator
-from deployments.common.messages import AudioFile, TimedLyrics, Untimed, UsedOptions
+from deployments.common.messages import AudioFile, TimedLyrics, Untimed, UsedAdapter, UsedOptions
 from serve_app.jobs.model import PROVENANCE, Job
 from serve_app.request.planning import dit_model, language_model, words_for_dit
 from serve_app.request.schemas import GenerateRequest, Output
@@ -143,9 +143,13 @@ def _rounded(timings: dict[str, float]) -> dict[str, float]:
 
 
 def song_marks(
-    job: Job, song: SongPlan, codes: list[tuple[int, ...] | None], settings: Settings
+    job: Job,
+    song: SongPlan,
+    codes: list[tuple[int, ...] | None],
+    adapters: Sequence[UsedAdapter],
+    settings: Settings,
 ) -> list[Marks]:
-    """The marks of each item's file."""
+    """The marks of each item's file. All items have the same adapters."""
     request = job.spec.request
     has_answer = song.lm_answered or _composed(job, codes)
     prompt = request.caption or request.sample_query
@@ -156,6 +160,7 @@ def song_marks(
             seed=seed,
             # A repaint goes on with the sound of its source around the window.
             source_type=COMPOSITE if song.task is Task.REPAINT else GENERATED,
+            adapters=tuple((each.name, each.scale) for each in adapters),
             asked=Asked(job.job_id, prompt, request.lyrics) if request.embed_request else None,
         )
         for seed in job.spec.seeds

@@ -60,7 +60,7 @@ def result_of(
     )
     song = song_plan(draft_of(job.spec), Metadata(duration=5.0), lm_answered=False)
     settings = Settings(models=models)
-    marks = song_marks(job, song, [None], settings)
+    marks = song_marks(job, song, [None], used.adapters, settings)
     file = AudioFile("file:///0.mp3", 1, sha256="ab", kinds=("ID3", "XMP"))
     return job_result(job, song, [None], [used], [file], marks, {"denoising": 1.0}, settings, [timed])
 
@@ -238,11 +238,21 @@ def test_each_song_keeps_what_its_marks_tell() -> None:
     assert renewed["digital_source_type"].endswith("/compositeWithTrainedAlgorithmicMedia")
 
 
+def test_the_marks_name_the_adapters_with_their_scales() -> None:
+    job = Job("id", JobSpec(GenerateRequest(), seeds=(7, 8)), Work(), Place(0, 0.0, 1), 0.0)
+    song = song_plan(draft_of(job.spec), Metadata(duration=5.0), lm_answered=False)
+    adapters = (UsedAdapter("folk", 0.5, "a" * 64), UsedAdapter("bare", -1.0, "b" * 64))
+    made = song_marks(job, song, [None, None], adapters, Settings())
+    assert [marks.facts["ADAPTERS"] for marks in made] == ["folk 0.5, bare -1"] * 2
+    (plain, _) = song_marks(job, song, [None, None], (), Settings())
+    assert "ADAPTERS" not in plain.facts
+
+
 def test_the_request_goes_into_the_marks_only_where_it_says_so() -> None:
     def marks(**fields: Any) -> Marks:
         job = Job("id", JobSpec(GenerateRequest(**fields), seeds=(7,)), Work(), Place(0, 0.0, 1), 0.0)
         song = song_plan(draft_of(job.spec), Metadata(duration=5.0), lm_answered=True)
-        (made,) = song_marks(job, song, [None], Settings())
+        (made,) = song_marks(job, song, [None], (), Settings())
         return made
 
     assert marks(caption="piano", lyrics="la").asked is None

@@ -45,9 +45,11 @@ def songs(http: httpx.AsyncClient, service: LocalJobService, storage: AudioStora
 
 
 async def test_it_tells_of_each_song_and_polls_do_not(http: httpx.AsyncClient, songs: MakeSongs) -> None:
-    job_id = await songs(provenance=[{**MADE, "seed": 7}, MADE])
+    adapters = [{"name": "folk", "scale": 0.5, "sha256": "cd" * 32}]
+    job_id = await songs(adapters=adapters, provenance=[{**MADE, "seed": 7}, MADE])
     answer = await http.get(f"/v1/audio/{job_id}/1.mp3/provenance")
-    assert (answer.status_code, answer.json()) == (200, {"job_id": job_id, "index": 1, **MADE})
+    told = {"job_id": job_id, "index": 1, "adapters": adapters, **MADE}
+    assert (answer.status_code, answer.json()) == (200, told)
     poll = await http.get(f"/v1/jobs/{job_id}")
     assert poll.json()["result"].keys() == RESULT.keys()
 
@@ -57,7 +59,7 @@ async def test_of_a_song_of_an_earlier_release_it_tells_what_is_known(
 ) -> None:
     job_id = await songs(seed_value="7, 8", lm_model="acestep-5Hz-lm-0.6B")
     answer = await http.get(f"/v1/audio/{job_id}/1.mp3/provenance")
-    unknown = {"generator": None, "digital_source_type": None, "marks": [], "sha256": None}
+    unknown = {"generator": None, "digital_source_type": None, "marks": [], "sha256": None, "adapters": []}
     known = {"dit_model": "acestep-v15-turbo", "lm_model": "acestep-5Hz-lm-0.6B", "seed": 8}
     assert answer.json() == {"job_id": job_id, "index": 1, **unknown, **known}
 

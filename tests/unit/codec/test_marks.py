@@ -34,11 +34,12 @@ from tests.faulty_disk import KINDS, Fault, faulty_disk
 from tests.latents import HeldLatents
 
 SECONDS = 0.5
-MARKS = Marks("acestep-v15-turbo", "acestep-5Hz-lm-0.6B", 4_294_967_295)
+MARKS = Marks("acestep-v15-turbo", "acestep-5Hz-lm-0.6B", 4_294_967_295, adapters=(("folk", 0.5),))
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 TAGS = Marking()
 FACTS = {
     "MODEL": "acestep-v15-turbo",
+    "ADAPTERS": "folk 0.5",
     "LANGUAGE_MODEL": "acestep-5Hz-lm-0.6B",
     "SEED": "4294967295",
     "DIGITALSOURCETYPE": GENERATED,
