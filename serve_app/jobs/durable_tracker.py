@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -22,7 +23,7 @@ from serve_app.jobs.housekeeping.janitor import Janitor
 from serve_app.jobs.housekeeping.leftovers import Leftovers
 from serve_app.jobs.housekeeping.purge import Purge, Purged, purge
 from serve_app.jobs.housekeeping.webhooks import WebhookSender
-from serve_app.jobs.loaded_adapters import AdaptersOfClients, LoadedAdapters
+from serve_app.jobs.loaded_adapters import AdaptersOfClients, LoadedAdapters, note_of
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, Checkpoint, Claim, JobState, JobView, NewJob, Steps, TrackerStats
 from serve_app.jobs.observer import JobObserver
@@ -332,10 +333,14 @@ class DurableTracker:
         return self._secret
 
     async def loaded_adapters(self, client: str) -> LoadedAdapters:
+        await self._open()
         return self._adapters.of(client)
 
     async def keep_adapters(self, client: str, loaded: LoadedAdapters) -> None:
-        self._adapters.keep(client, loaded)
+        _, journal = await self._open()
+        await journal.change_store(partial(_note_client, client, note_of(loaded)))
+        for forgotten in self._adapters.keep(client, loaded):
+            await journal.change_store(partial(_note_client, forgotten, None))
 
     # For operators (`serve_app.admin`)
 
@@ -407,7 +412,7 @@ class DurableTracker:
 
     async def _begin(self) -> _Opened:
         try:
-            opened, self._secret = await asyncio.to_thread(self._read_store)
+            opened, self._secret, self._adapters = await asyncio.to_thread(self._read_store)
             await self._check_disk()
             self._opened = opened
         except StoreError:
@@ -421,8 +426,11 @@ class DurableTracker:
             self._start_background()
         return opened
 
-    def _read_store(self) -> tuple[_Opened, bytes]:
-        """Make a tracker from the store's records, and return it with the store's secret. Blocks."""
+    def _read_store(self) -> tuple[_Opened, bytes, AdaptersOfClients]:
+        """Make a tracker from the store's records; return it with the secret and the adapters of clients.
+
+        Blocks.
+        """
         outside = self._outside
         store = (outside.open_store or open_store)(self._settings.jobs.store)
         try:
@@ -436,7 +444,7 @@ class DurableTracker:
                 outside.steady,
                 self._settings.storage,
             )
-            return (tracker, journal), store.secret()
+            return (tracker, journal), store.secret(), AdaptersOfClients(store.client_notes())
         except BaseException:
             store.close()
             raise
@@ -687,6 +695,10 @@ class DurableTracker:
             event = queue_changed if queued else self._changes.setdefault(job_id, asyncio.Event())
             with suppress(TimeoutError):
                 await asyncio.wait_for(event.wait(), left)
+
+
+def _note_client(client: str, note: str | None, store: JobStore) -> None:
+    store.note_client(client, note)
 
 
 def _take_back_readable(store: JobStore) -> None:

@@ -1,11 +1,15 @@
 """The adapters that clients of the ACE-Step API have loaded for themselves (`/v1/lora/*`).
 
-The tracker keeps them, because all replicas of the API must know the same. They are in memory only: after a
-restart of the tracker a client loads its adapters again.
+The tracker keeps them, because all replicas of the API must know the same, and stores them, because a client
+that has loaded an adapter does not expect songs without it.
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+
+from pydantic import TypeAdapter, ValidationError
 
 MAX_CLIENTS = 10_000
 """Clients whose adapters are kept; of more the least recently active are forgotten."""
@@ -33,13 +37,23 @@ class LoadedAdapters:
 
 
 NOTHING_LOADED = LoadedAdapters()
+_as_json = TypeAdapter(LoadedAdapters)
+
+
+def note_of(loaded: LoadedAdapters) -> str | None:
+    """The text under which the store keeps the adapters of a client; None where there are none."""
+    return None if loaded == NOTHING_LOADED else _as_json.dump_json(loaded).decode()
 
 
 class AdaptersOfClients:
     """The adapters that each client has loaded."""
 
-    def __init__(self) -> None:
+    def __init__(self, notes: Mapping[str, str] | None = None) -> None:
+        """Begin with the notes of the store. A note that this release cannot read counts as none."""
         self._loaded: OrderedDict[str, LoadedAdapters] = OrderedDict()
+        for client, note in (notes or {}).items():
+            with suppress(ValidationError):
+                self._loaded[client] = _as_json.validate_json(note)
 
     def of(self, client: str) -> LoadedAdapters:
         """The adapters of a client."""
@@ -47,10 +61,12 @@ class AdaptersOfClients:
             self._loaded.move_to_end(client)
         return self._loaded.get(client, NOTHING_LOADED)
 
-    def keep(self, client: str, loaded: LoadedAdapters) -> None:
-        """Replace the adapters of a client."""
+    def keep(self, client: str, loaded: LoadedAdapters) -> list[str]:
+        """Replace the adapters of a client. Return the clients whose adapters are forgotten for it."""
         self._loaded.pop(client, None)
         if loaded != NOTHING_LOADED:
             self._loaded[client] = loaded
+        forgotten = []
         while len(self._loaded) > MAX_CLIENTS:
-            self._loaded.popitem(last=False)
+            forgotten.append(self._loaded.popitem(last=False)[0])
+        return forgotten

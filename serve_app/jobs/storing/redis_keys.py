@@ -18,6 +18,11 @@ class Keys:
         return f"{self.prefix}:meta"
 
     @property
+    def client_notes(self) -> str:
+        """Hash: client -> what was noted about it."""
+        return f"{self.prefix}:client_notes"
+
+    @property
     def records(self) -> str:
         """Hash: job id -> JSON."""
         return f"{self.prefix}:records"

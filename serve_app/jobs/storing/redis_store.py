@@ -300,6 +300,19 @@ class RedisJobStore:
             pipe.multi()
             pipe.hset(self._keys.meta, "mode", mode.value)
 
+    def client_notes(self) -> Mapping[str, str]:
+        with self._errors():
+            notes: Any = self._redis.hgetall(self._keys.client_notes)
+        return {client.decode(): note.decode() for client, note in notes.items()}
+
+    def note_client(self, client: str, note: str | None) -> None:
+        with self._changing() as (pipe, _):
+            pipe.multi()
+            if note is None:
+                pipe.hdel(self._keys.client_notes, client)
+            else:
+                pipe.hset(self._keys.client_notes, client, note)
+
     def erase_deleted(self) -> bool:
         if not self._keeps_a_log:
             return True

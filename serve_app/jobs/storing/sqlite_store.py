@@ -93,6 +93,8 @@ USAGE_COUNTED: Migration = (
 
 MIGRATIONS: tuple[Migration, ...] = (VERSION_1, PARTS_APART, USAGE_COUNTED)
 
+_CLIENT_NOTE = "note about client "
+"""The names of notes about clients in the table `meta` begin with it."""
 _FIXED = ("job_id", "sequence", "client", "idempotency_key")
 _INDEXED = ("state", "is_open", "finished_at", "has_files", "stored_bytes", "keep_until")
 _CHANGING = (*_INDEXED, "record")
@@ -299,6 +301,19 @@ class SqliteJobStore:
     def set_mode(self, mode: Mode) -> None:
         with self._changing(takes=True):
             self._writer.execute("INSERT OR REPLACE INTO meta VALUES ('mode', ?)", (mode.value,))
+
+    def client_notes(self) -> Mapping[str, str]:
+        rows = self._rows(f"SELECT name, value FROM meta WHERE name GLOB '{_CLIENT_NOTE}*'")
+        return {name.removeprefix(_CLIENT_NOTE): note for name, note in rows}
+
+    def note_client(self, client: str, note: str | None) -> None:
+        with self._changing(takes=note is not None):
+            if note is None:
+                self._writer.execute("DELETE FROM meta WHERE name = ?", (_CLIENT_NOTE + client,))
+            else:
+                self._writer.execute(
+                    "INSERT OR REPLACE INTO meta VALUES (?, ?)", (_CLIENT_NOTE + client, note)
+                )
 
     def erase_deleted(self) -> bool:
         # `secure_delete` overwrites content in pages; the log has these pages as they were until it is cut.

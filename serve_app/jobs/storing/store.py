@@ -149,6 +149,12 @@ class JobStore(Protocol):
     def set_mode(self, mode: Mode) -> None:
         """Store the mode; durable when this returns."""
 
+    def client_notes(self) -> Mapping[str, str]:
+        """Return what was noted about clients, by client."""
+
+    def note_client(self, client: str, note: str | None) -> None:
+        """Store a text about a client, or delete it; durable when this returns."""
+
     def erase_deleted(self) -> bool:
         """Remove from the store's files what was deleted or replaced; False if that must be tried again."""
 
@@ -169,6 +175,7 @@ class MemoryJobStore:
         self._lock = threading.Lock()
         self._secret = secrets.token_bytes(SECRET_BYTES)
         self._mode = Mode.OPEN
+        self._client_notes: dict[str, str] = {}
 
     def write(self, changes: Mapping[str, Job | None]) -> None:
         with self._lock:
@@ -279,6 +286,14 @@ class MemoryJobStore:
 
     def set_mode(self, mode: Mode) -> None:
         self._mode = mode
+
+    def client_notes(self) -> Mapping[str, str]:
+        return dict(self._client_notes)
+
+    def note_client(self, client: str, note: str | None) -> None:
+        self._client_notes.pop(client, None)
+        if note is not None:
+            self._client_notes[client] = note
 
     def erase_deleted(self) -> bool:
         return True  # it has no files

@@ -9,8 +9,16 @@ from pathlib import Path
 import pytest
 
 from configs.settings import Settings
+from serve_app.jobs import loaded_adapters
 from serve_app.jobs.durable_tracker import DurableTracker
 from serve_app.jobs.errors import DrainingError, LimitError, NoRoomError
+from serve_app.jobs.loaded_adapters import (
+    NOTHING_LOADED,
+    AdaptersOfClients,
+    LoadedAdapter,
+    LoadedAdapters,
+    note_of,
+)
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Client, IdempotencyKey, JobState, NewJob
 from serve_app.jobs.storing.store import JobStore
@@ -209,6 +217,25 @@ async def test_an_operator_s_mode_outlives_the_tracker(actor: DurableTracker, se
     await successor.set_mode(Mode.OPEN)
     await submit(successor, "a")
     await successor.close()
+
+
+async def test_the_adapters_that_a_client_has_loaded_outlive_the_tracker(
+    actor: DurableTracker, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loaded_adapters, "MAX_CLIENTS", 2)
+    folk = LoadedAdapters((LoadedAdapter("mine", "folk", 0.5),), active="mine", is_on=False)
+    for client in ("ann", "bob", "cid", "dan"):
+        await actor.keep_adapters(client, folk)
+    await actor.keep_adapters("dan", NOTHING_LOADED)
+    successor = DurableTracker(settings)
+    known = {client: await successor.loaded_adapters(client) for client in ("ann", "bob", "cid", "dan")}
+    assert known == {"ann": NOTHING_LOADED, "bob": NOTHING_LOADED, "cid": folk, "dan": NOTHING_LOADED}
+    await successor.close()
+
+
+def test_a_note_that_cannot_be_read_is_no_adapter() -> None:
+    notes = AdaptersOfClients({"ann": '{"adapters": 5}', "bob": note_of(LoadedAdapters(active="x")) or ""})
+    assert (notes.of("ann"), notes.of("bob")) == (NOTHING_LOADED, LoadedAdapters(active="x"))
 
 
 async def test_runners_that_wait_hear_at_once_that_the_server_goes_on(actor: DurableTracker) -> None:

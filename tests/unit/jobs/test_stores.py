@@ -184,6 +184,16 @@ def test_the_operator_s_mode_is_open_until_it_is_set(store: JobStore) -> None:
     assert store.next_sequence() == 2
 
 
+def test_a_client_s_note_is_the_last_one_until_it_is_deleted(store: JobStore) -> None:
+    assert store.client_notes() == {}
+    for client, note in (("ann", "one"), ("ann", "two ♯"), ("1.2.3.4 *?", "three")):
+        store.note_client(client, note)
+    assert store.client_notes() == {"ann": "two ♯", "1.2.3.4 *?": "three"}
+    store.note_client("ann", None)
+    store.note_client("nobody", None)
+    assert store.client_notes() == {"1.2.3.4 *?": "three"}
+
+
 # Ownership of a store
 
 
@@ -192,7 +202,9 @@ def test_what_was_written_is_there_when_it_is_opened_again(location: str) -> Non
         keep(store, a_job(1))
         secret = store.secret()
         store.set_mode(Mode.DRAINING)
+        store.note_client("ann", "folk")
     with closing(open_store(location)) as store:
+        assert store.client_notes() == {"ann": "folk"}
         assert store.get("job-1") == a_job(1)
         assert store.secret() == secret
         assert store.mode() is Mode.DRAINING
@@ -205,6 +217,9 @@ def test_the_tracker_that_opened_a_store_last_is_the_only_one_that_writes(locati
             keep(first, a_job(1))
         with pytest.raises(StoreError, match="another job tracker has opened this store"):
             first.set_mode(Mode.PAUSED)
+        with pytest.raises(StoreError, match="another job tracker has opened this store"):
+            first.note_client("ann", "folk")
+        assert second.client_notes() == {}
         assert second.mode() is Mode.OPEN
         keep(second, a_job(2))
         assert first.get("job-1") is None
