@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
@@ -107,6 +107,10 @@ class ModelledTracker(RuleBasedStateMachine):
         assert job is not None
         return job
 
+    def work_to_do(self, job_id: str) -> Work:
+        """Return the work that a job still needs. Its stage is written only now and then."""
+        return work_to_do(replace(self.record(job_id), stage=self.view(job_id).stage))
+
     def view(self, job_id: str) -> JobView:
         view = self.tracking.view(job_id)
         assert view is not None
@@ -162,7 +166,7 @@ class ModelledTracker(RuleBasedStateMachine):
             if self.jobs[job_id].start_by is not None and self.jobs[job_id].late_at <= now
         }
         for job_id in late & self.came:
-            self.demanded -= work_to_do(self.record(job_id))
+            self.demanded -= self.work_to_do(job_id)
         assert set(self.tracking.tracker.fail_late()) == late
         for job_id in late:
             self.jobs[job_id].state, self.jobs[job_id].start_by = JobState.FAILED, None

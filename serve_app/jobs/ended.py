@@ -93,9 +93,9 @@ class EndedJobs:
             if job.callback is not None and self._is_due(job.job_id, job.callback)
         ]
 
-    def _is_due(self, job_id: str, callback: Callback) -> bool:
+    def _is_due(self, name: str, callback: Callback) -> bool:
         """Tell whether a callback is due; the first try is, even if the wall clock was set back meanwhile."""
-        return callback.attempts == 0 or self._calling.is_due(job_id, callback.due_at)
+        return callback.attempts == 0 or self._calling.is_due(name, callback.due_at)
 
     def called_back(self, job_id: str, again: Callback | None) -> None:
         """Note the next try of a callback; None: it was delivered or given up."""
@@ -109,8 +109,7 @@ class EndedJobs:
         return [
             job
             for job in self._book.ended
-            if job.batch_callback is not None
-            and self._calling.is_due(f"batch of {job.job_id}", job.batch_callback.due_at)
+            if job.batch_callback is not None and self._is_due(f"batch of {job.job_id}", job.batch_callback)
         ]
 
     def batch_called_back(self, job_id: str, again: Callback | None) -> None:

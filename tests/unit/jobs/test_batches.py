@@ -164,6 +164,14 @@ def submitted(tracking: Tracking, *job_ids: str) -> None:
     tracking.tracker.submit_batch(news(*job_ids), "https://example.org")
 
 
+def test_the_first_callback_does_not_wait_for_a_clock_that_was_set_back() -> None:
+    tracking = Tracking()
+    submitted(tracking, "a")
+    tracking.tracker.cancel("a")
+    tracking.clock.now -= 3000
+    assert [job.job_id for job in tracking.tracker.ended.batch_callbacks_due()] == ["a"]
+
+
 def test_the_last_end_makes_the_callback_due_and_a_requeue_takes_it_back() -> None:
     tracking = Tracking()
     submitted(tracking, "a", "b")

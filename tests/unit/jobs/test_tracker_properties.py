@@ -15,7 +15,6 @@ from serve_app.jobs.errors import (
     LimitError,
     RequeueError,
 )
-from serve_app.jobs.forecast.demand import work_to_do
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, Callback, Checkpoint, IdempotencyKey, JobState
 from serve_app.request.work import Work
@@ -139,7 +138,7 @@ class JobTrackerMachine(ModelledTracker):
                     self.tracking.tracker.cancel(job_id)
             else:
                 if job.state is not JobState.CANCELLED and job_id in self.came:
-                    self.demanded -= work_to_do(self.record(job_id))
+                    self.demanded -= self.work_to_do(job_id)
                 view = self.tracking.tracker.cancel(job_id)
                 assert view is not None
                 assert view.state is JobState.CANCELLED
@@ -158,7 +157,7 @@ class JobTrackerMachine(ModelledTracker):
             return
         if not job.state.is_final:
             if job_id in self.came:
-                self.demanded -= work_to_do(self.record(job_id))
+                self.demanded -= self.work_to_do(job_id)
             job.state = JobState.CANCELLED
         for _ in range(1 + twice):
             assert self.tracking.tracker.purge(job_id, owner)
