@@ -21,11 +21,11 @@ PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 run: environment
 	$(BIN)/python -m serve_app.run --config $(CONFIG) $(if $(MODELS),--models $(MODELS)) $(if $(ONCE),--once)
 
-# Four minutes or more: what needs no server.
+# Six minutes: what needs no server.
 check: environment lint
 	$(PYTEST) -m "not slow" tests/unit tests/parity
 
-# 26 minutes or more: what CI runs, on real engines and servers.
+# 22 minutes: what CI runs, on real engines and servers.
 test: environment lint
 	$(PYTEST) -m "not slow"
 
