@@ -17,7 +17,8 @@ from serve_app.request.fields import MAX_SEED, RANDOM_SEED, Timesteps, flag_of
 
 _NUMBER = re.compile(r"[+-]?([0-9]{1,400}\.?[0-9]{0,400}|\.[0-9]{1,400})([eE][+-]?[0-9]{1,5})?")
 _METRE = re.compile(r"([1-9][0-9]?)(?:\.0{1,10})?(/[1-9][0-9]?)?")
-_UNWANTED = re.compile("[\0\ud800-\udfff]")
+NO_TEXT = re.compile("[\0\ud800-\udfff]")
+"""Characters that no text has: NUL and halves of surrogate pairs, which UTF-8 cannot write."""
 _BREAKS_A_KEY = re.compile("[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]|<\\|")
 _SCHEDULE: TypeAdapter[tuple[float, ...]] = TypeAdapter(Timesteps)
 MAX_KEY_LENGTH = 32
@@ -121,7 +122,7 @@ class Leniency:
         if not isinstance(value, str):
             return value
         text = value.strip()
-        if len(text) > MAX_KEY_LENGTH or _BREAKS_A_KEY.search(text) or _UNWANTED.search(text):
+        if len(text) > MAX_KEY_LENGTH or _BREAKS_A_KEY.search(text) or NO_TEXT.search(text):
             return self._default("key_scale", value)
         return text
 
@@ -139,7 +140,7 @@ class Leniency:
         """A text without characters that no model reads, cut to `most` characters."""
         if not isinstance(value, str):
             return value
-        text = _UNWANTED.sub("", value)
+        text = NO_TEXT.sub("", value)
         if text != value:
             self.note(f"{name} held characters that are no text: they were left out.")
         if len(text) > most:
@@ -224,6 +225,6 @@ def _exact(whole: int | float | str) -> int:
 
 
 def _shown(value: Any) -> str:
-    text = _UNWANTED.sub("", str(value) if not isinstance(value, int) or abs(value) < 2**64 else "…")
+    text = NO_TEXT.sub("", str(value) if not isinstance(value, int) or abs(value) < 2**64 else "…")
     text = " ".join(text.split())
     return f"'{text[:SHOWN_CHARACTERS]}…'" if len(text) > SHOWN_CHARACTERS else f"'{text}'"

@@ -5,7 +5,7 @@ from starlette.responses import Response
 
 from serve_app.api.release_task.calls import Call, CallReader
 from serve_app.api.release_task.envelope import answer
-from serve_app.api.release_task.lenient import number_in
+from serve_app.api.release_task.lenient import NO_TEXT, number_in
 from serve_app.api.release_task.loaded_adapters import CallersAdapters
 from serve_app.request.errors import invalid
 from serve_app.request.fields import MAX_ADAPTER_NAME, flag_of
@@ -25,7 +25,7 @@ def lora_router(calls: CallReader, loaded: CallersAdapters) -> APIRouter:
     async def load(request: Request) -> Response:
         async with calls.read(request) as call:
             path = call.value("lora_path")
-            if not isinstance(path, str) or len(path) > MAX_PATH_LENGTH:
+            if not isinstance(path, str) or len(path) > MAX_PATH_LENGTH or NO_TEXT.search(path):
                 raise invalid("lora_path", "Input should be the name or folder of an adapter", "missing")
             return answer(await loaded.load(call.caller, path, _label(call)))
 
@@ -59,7 +59,7 @@ def _label(call: Call) -> str | None:
     label = call.value("adapter_name")
     if label is None:
         return None
-    if not isinstance(label, str) or len(label) > MAX_ADAPTER_NAME:
+    if not isinstance(label, str) or len(label) > MAX_ADAPTER_NAME or NO_TEXT.search(label):
         message = f"Input should be a text of at most {MAX_ADAPTER_NAME} characters"
         raise invalid("adapter_name", message, "string_type")
     return label

@@ -283,6 +283,18 @@ async def test_what_cannot_be_loaded_is_answered_with_400(
     assert problem in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("text", ["half a pair \ud800", "nul \0"])
+@pytest.mark.parametrize("name", ["adapter_name", "lora_path"])
+async def test_an_adapter_has_no_name_that_cannot_be_written(
+    http: httpx.AsyncClient, name: str, text: str
+) -> None:
+    body = json.dumps({"lora_path": "folk", name: text})
+    answer = await http.post("/v1/lora/load", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert name in answer.text
+    assert (await told(http, "/v1/lora/status"))["lora_loaded"] is False
+
+
 @pytest.fixture
 async def two_callers(
     service: LocalJobService, settings: Settings, storage: AudioStorage, monkeypatch: pytest.MonkeyPatch
