@@ -77,7 +77,6 @@ def test_a_reload_in_the_middle_changes_nothing(studio: Studio, server: Client) 
     assert server.wait(job_id)["status"] == "succeeded"
 
 
-@pytest.mark.slow
 def test_a_lost_connection_in_the_middle_loses_no_job(open_studio: OpenStudio, server: Client) -> None:
     """A server that is killed and starts again is the same for the page; test_restart.py does that."""
     with reverse_proxy(str(server.http.base_url)) as proxy:
