@@ -180,6 +180,7 @@ def work(server: Client) -> None:
             thinking=True,
             audio_duration=SONG_SECONDS,
             batch_size=BATCH,
+            adapters=[{"name": "folk", "scale": 0.5}],
             callback_url="http://nobody.invalid/",
         )
         for _ in range(JOBS)

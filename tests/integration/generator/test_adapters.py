@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -122,9 +123,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "adapters"
 
 
-def store_over(folder: Path, room: int = 1 << 30, clock: "Clock | None" = None) -> AdapterStore:
+def store_over(
+    folder: Path,
+    room: int = 1 << 30,
+    clock: "Clock | None" = None,
+    report: Callable[[int, int], None] = lambda _loads, _byte_count: None,
+) -> AdapterStore:
     shelf = AdapterShelf([str(folder)])
-    return AdapterStore(shelf, loaded("turbo").mounter, room, clock or Clock())
+    return AdapterStore(shelf, loaded("turbo").mounter, room, report, clock or Clock())
 
 
 class Clock:
@@ -190,6 +196,20 @@ async def test_an_adapter_is_loaded_once_and_the_least_recently_used_goes_first(
         assert mounted.mount is mounts["a"]
     async with store.mounted([AdapterUse("b")]) as mounted:
         assert mounted.mount is not mounts["b"]
+
+
+async def test_loads_and_their_memory_are_reported(folder: Path) -> None:
+    for seed, name in enumerate("abc"):
+        write_lora(folder, name, seed)
+    reports: list[tuple[int, int]] = []
+    room = 2 * bytes_of_one(folder)
+    store = store_over(folder, room, report=lambda *report: reports.append(report))
+    for name in ("a", "a", "b", "c"):
+        async with store.mounted([AdapterUse(name)]):
+            pass
+    assert sum(loads for loads, _ in reports) == 3
+    assert max(byte_count for _, byte_count in reports) == room
+    assert reports[-1] == (0, room)
 
 
 async def test_songs_with_equal_strengths_share_a_mount_and_others_do_not(folder: Path) -> None:
