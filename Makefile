@@ -16,21 +16,34 @@ DOCS_PACKAGES = $(shell $(PYTHON) -c "import tomllib; \
 	print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['docs'])")
 PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: run check test test-all faults bench chaos docs lint format environment
+# Types are checked beside the tests, because mypy takes one core alone.
+BESIDE_TYPES := +$(MAKE) --no-print-directory --jobs 2 types
+
+.PHONY: run check test test-all faults bench chaos docs lint style types format environment
+.PHONY: check-tests test-tests test-all-tests
 
 run: environment
 	$(BIN)/python -m serve_app.run --config $(CONFIG) $(if $(MODELS),--models $(MODELS)) $(if $(ONCE),--once)
 
 # Six minutes: what needs no server.
-check: environment lint
+check: style
+	$(BESIDE_TYPES) check-tests
+
+check-tests: environment
 	$(PYTEST) -m "not slow" tests/unit tests/parity
 
 # 22 minutes: what CI runs, on real engines and servers.
-test: environment lint
+test: style
+	$(BESIDE_TYPES) test-tests
+
+test-tests: environment
 	$(PYTEST) -m "not slow"
 
 # An hour or more, not measured: everything, with 3,000 fuzzed requests.
-test-all: environment lint
+test-all: style
+	$(BESIDE_TYPES) test-all-tests
+
+test-all-tests: environment
 	FUZZ_CASES=3000 $(PYTEST)
 
 # An hour or more, not measured: faults that `make test` must notice, one after the other.
@@ -52,9 +65,13 @@ docs: environment
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) $(DOCS_PACKAGES)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-lint: environment
+lint: style types
+
+style: environment
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: environment
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
