@@ -72,6 +72,12 @@ def in_order(groups: list[str]) -> list[str]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     groups = {item: group_of(item.nodeid) for item in items}
+    for item, group in groups.items():
+        if group == GUARDED and SERVER in getattr(item, "fixturenames", ()):
+            raise pytest.UsageError(
+                f"{item.nodeid} uses `{SERVER}` in the lane of `{GUARDED}`, where it would start a second "
+                f"server: move it to a file that is not in WITH_GUARDED_SERVER"
+            )
     ranks = {group: rank for rank, group in enumerate(in_order([groups[item] for item in items]))}
     items.sort(key=lambda item: ranks[groups[item]])
 

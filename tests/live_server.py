@@ -154,8 +154,12 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Stop a shared server when no further test uses it."""
-    if nextitem is None or group_of(nextitem.nodeid) != group_of(item.nodeid):
+    """Stop a shared server when no further test uses it.
+
+    One process without xdist runs the tests in any order, so there it stops with the last test.
+    """
+    in_lanes = "PYTEST_XDIST_WORKER" in os.environ
+    if nextitem is None or (in_lanes and group_of(nextitem.nodeid) != group_of(item.nodeid)):
         _running.close()
 
 

@@ -1,9 +1,7 @@
-"""Users of the studio: their keys, what they see of each other, and those who use a keyboard alone."""
-
-import re
+"""Users of the studio: their keys, and what they see of each other."""
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.integration.conftest import OpenStudio
 from tests.live_server import Client, GuardedServer
@@ -11,8 +9,6 @@ from tests.reverse_proxy import reverse_proxy
 from tests.studio_page import Studio, new_tab
 
 LONG = {"caption": "a song of Bob's", "audio_duration": 10, "batch_size": 1}
-TABS = 120
-"""Presses of the tab key after which a control counts as out of reach."""
 
 
 def key_of(client: Client) -> str:
@@ -93,67 +89,3 @@ def test_behind_tls_and_under_a_prefix_songs_are_made_and_heard(
         studio.custom()
         studio.fill(caption="behind TLS", audio_duration="5", batch_size="1")
         studio.until_playable(studio.make())
-
-
-def focused(page: Page) -> str:
-    """The accessible name of what has the focus, or its text."""
-    name: str = page.evaluate(
-        """() => {
-          const at = document.activeElement;
-          return at.getAttribute("aria-label") || at.labels?.[0]?.textContent || at.textContent || "";
-        }"""
-    )
-    return name.strip()
-
-
-def tab_to(page: Page, name: str) -> None:
-    """Press the tab key until a control with this name has the focus, which must be visible."""
-    for _ in range(TABS):
-        page.keyboard.press("Tab")
-        if re.search(name, focused(page)):
-            outline = page.evaluate(
-                """() => {
-                  const style = getComputedStyle(document.activeElement);
-                  return style.outlineStyle !== "none" || style.boxShadow !== "none";
-                }"""
-            )
-            assert outline, f"{name} has the focus, and nothing shows it"
-            return
-    raise AssertionError(f"the tab key does not lead to {name}")
-
-
-@pytest.mark.slow
-def test_everything_works_with_the_keyboard_alone(studio: Studio, server: Client) -> None:
-    page = studio.page
-    tab_to(page, "^(Simple|Custom)$")
-    page.keyboard.press("ArrowRight")
-    if not studio.create.get_by_role("radio", name="Custom").is_checked():
-        page.keyboard.press("ArrowRight")
-    tab_to(page, "^Caption")
-    page.keyboard.type("typed on a keyboard")
-    tab_to(page, "^Duration")
-    page.keyboard.type("6")
-    tab_to(page, "^Number of songs")
-    page.keyboard.type("1")
-    page.keyboard.press("Enter")
-    expect(studio.listen.locator("[data-song]")).to_be_attached()
-    job_id = studio.listen.locator("[data-song]").get_attribute("data-song") or ""
-    studio.until_playable(job_id)
-    tab_to(page, "^Position")
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("Shift+ArrowRight")
-    page.keyboard.press("Shift+ArrowRight")
-    slider = studio.listen.get_by_role("slider", name="Position")
-    expect(slider).to_have_attribute("aria-valuenow", "2")
-    assert studio.listen.get_by_label("From", exact=True).input_value() == "2"
-    assert studio.listen.get_by_label("To", exact=True).input_value() == "4"
-    page.keyboard.press("k")
-    expect(studio.listen.get_by_role("button", name="Pause")).to_be_visible()
-    page.keyboard.press("k")
-    expect(studio.listen.get_by_role("button", name="Play")).to_be_visible()
-    tab_to(page, "^Repaint$")
-    page.keyboard.press("Enter")
-    expect(studio.player(job_id)).to_have_count(0)
-    repainted = studio.listen.locator("[data-song]").get_attribute("data-song") or ""
-    assert server.wait(repainted)["status"] == "succeeded"
