@@ -156,7 +156,6 @@ DIT_PADDING_FRAMES = _counter(
     "generator_padding_frames", "Latent frames in forwards of the DiT that only pad a patch."
 )
 ADAPTER_LOADS = _counter("adapter_loads", "Adapters that were read and prepared for songs.")
-ADAPTER_BYTES = _gauge("adapter_bytes", "Memory of the adapters that are loaded or being loaded.")
 
 GENERATOR_METRICS = (
     DIT_FORWARDS,
@@ -167,7 +166,6 @@ GENERATOR_METRICS = (
     DIT_FRAMES,
     DIT_PADDING_FRAMES,
     ADAPTER_LOADS,
-    ADAPTER_BYTES,
 )
 
 # Each Codec replica

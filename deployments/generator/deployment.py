@@ -80,9 +80,8 @@ class Generator:
             AdapterShelf(settings.models.adapters),
             engine.mounter,
             settings.generator.adapter_bytes,
-            self._count_adapters,
+            lambda: self._meter.count(metrics.ADAPTER_LOADS),
         )
-        self._count_adapters(loads=0, byte_count=0)  # a gauge has no series before its first value
         self._one_timing = asyncio.Lock()
         """Held while lyrics are timed: the attention of a long song takes half a gigabyte."""
 
@@ -148,10 +147,6 @@ class Generator:
         self._meter.count(metrics.DIT_TOKEN_SLOTS, forward.token_slots)
         self._meter.count(metrics.DIT_FRAMES, forward.frames)
         self._meter.count(metrics.DIT_PADDING_FRAMES, forward.padding_frames)
-
-    def _count_adapters(self, loads: int, byte_count: int) -> None:
-        self._meter.count(metrics.ADAPTER_LOADS, loads)
-        self._meter.set(metrics.ADAPTER_BYTES, byte_count)
 
 
 async def _read(recordings: RecordingRefs) -> "RecordingLatents":

@@ -75,17 +75,14 @@ class AdapterStore:
         shelf: AdapterShelf,
         mounter: Mounter,
         budget: int,
-        report: Callable[[int, int], None] = lambda _loads, _byte_count: None,
+        count_load: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`budget` is the number of bytes for all loaded adapters.
-
-        `report(loads, byte_count)` tells how many adapters were just loaded and the bytes of all.
-        """
+        """`budget` is the number of bytes for all loaded adapters; `count_load` is called after each load."""
         self._shelf = shelf
         self._mounter = mounter
         self._budget = budget
-        self._report = report
+        self._count_load = count_load
         self._clock = clock
         self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
         """Least recently used first."""
@@ -182,7 +179,6 @@ class AdapterStore:
                 self._entries[key] = _Entry(self._bytes(file), asyncio.create_task(self._load(file)))
             self._entries[key].holders += 1
             self._entries.move_to_end(key)
-        self._report(0, self.byte_count)
 
     def _leave(self, files: dict[_Key, AdapterFile]) -> None:
         for key in files:
@@ -191,7 +187,6 @@ class AdapterStore:
             if not entry.holders and (not entry.loading.done() or _has_failed(entry.loading)):
                 entry.loading.cancel()  # nobody waits for it any more
                 self._forget(key)
-        self._report(0, self.byte_count)
         self._changed.set()
 
     def _forget(self, key: _Key) -> None:
@@ -206,7 +201,7 @@ class AdapterStore:
     async def _load(self, file: AdapterFile) -> DeviceAdapter:
         started = time.monotonic()
         adapter = await asyncio.get_running_loop().run_in_executor(self._thread, self._read, file)
-        self._report(1, self.byte_count)
+        self._count_load()
         logger.info("loaded the adapter %s in %.0f ms", file.name, 1000 * (time.monotonic() - started))
         return adapter
 
