@@ -53,6 +53,8 @@ Ray exports no counter before its first count, and the load damages no record.
 """
 VLLM_METRICS = ("ray_vllm_prefix_cache_queries_total", "ray_vllm_prefix_cache_hits_total")
 
+CONNECTS = 6
+"""How often a refused connection is tried again, after 0, 0.5, 1, 2, 4 and 8 seconds."""
 Shown = Counter[tuple[str, str]]
 """For each (series, value of its label or ""), the sum over all processes."""
 
@@ -68,12 +70,13 @@ class Endpoints:
         found: Shown = Counter()
         labels = {metric.exported: metric.label for metric in METRICS}
         entries = [entry for path in self.lists for entry in json.loads(path.read_text())]
-        for target in [target for entry in entries for target in entry["targets"]]:
-            text = httpx.get(f"http://{target}/metrics", timeout=30).text
-            for family in text_string_to_metric_families(text):
-                for sample in family.samples:
-                    label = labels.get(re.sub("_(bucket|count|sum)$", "", sample.name))
-                    found[sample.name, sample.labels[label] if label else ""] += sample.value
+        # A node lists its endpoint before it listens there.
+        with httpx.Client(transport=httpx.HTTPTransport(retries=CONNECTS), timeout=30) as http:
+            for target in [target for entry in entries for target in entry["targets"]]:
+                for family in text_string_to_metric_families(http.get(f"http://{target}/metrics").text):
+                    for sample in family.samples:
+                        label = labels.get(re.sub("_(bucket|count|sum)$", "", sample.name))
+                        found[sample.name, sample.labels[label] if label else ""] += sample.value
         return found
 
     def wait_for(self, seen: Callable[[Shown], bool]) -> Shown:
