@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,13 +107,13 @@ async def run(tracker: DurableTracker, settings: Settings, caption: str = CAPTIO
 
 def found_in(folder: Path) -> list[str]:
     """Return the secrets that any file below a folder holds, with its name."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return [
-        f"{path.name}: {secret}"
-        for path in files
-        for secret in SECRETS
-        if secret.encode() in path.read_bytes()
-    ]
+    found = []
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with suppress(FileNotFoundError):  # The housekeeping may delete it meanwhile.
+                content = path.read_bytes()
+                found += [f"{path.name}: {secret}" for secret in SECRETS if secret.encode() in content]
+    return found
 
 
 async def gone(folder: Path) -> None:
