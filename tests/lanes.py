@@ -25,7 +25,6 @@ OWN_SERVERS = (
     "tests/integration/test_placement_orders.py",
     "tests/integration/test_run.py",
     "tests/integration/test_runners_in_serve.py",
-    "tests/integration/studio/test_restart.py",
 )
 """Long tests that start their own servers."""
 WITHOUT_SERVERS = (

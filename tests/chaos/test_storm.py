@@ -1,6 +1,6 @@
 """Every kind of process is killed with SIGKILL, then all at once, then a new release is deployed.
 
-An accepted job ends once, with the music of a calm run.
+An accepted job ends once, with the music of a calm run. A user of the studio waits meanwhile and gets a song.
 """
 
 import json
@@ -12,18 +12,23 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import expect
 
 from serve_app.local_server import local_server, ray_address
 from tests.chaos.release import deploy_between_jobs, with_two_ingress_replicas
 from tests.chaos.site import PATIENCE_SECONDS, PROCESSES, Site, site_of
 from tests.chaos.songs import Song, songs
 from tests.chaos.storm import chaos_config, compare, in_turns, ride_out, usage_differs
+from tests.integration.conftest import OpenStudio
+from tests.studio_page import Studio
 
 SONGS = 5
 JOBS = 10
 TASKS = 16
 """Jobs that clients of the ACE-Step API submit at once."""
 SEED = 2026
+CONNECTION_LOST = "The connection to the server is lost"
+RESTART_MS = 1000 * PATIENCE_SECONDS
 
 
 def release_tasks(site: Site, count: int) -> list[str]:
@@ -47,6 +52,14 @@ def wait_until_finished(site: Site, tasks: list[str], count: int) -> list[dict[s
         time.sleep(0.5)
 
 
+def song_from(studio: Studio, caption: str) -> str:
+    """Ask for a short song in the studio. Return the job's id."""
+    studio.show("Create")
+    studio.custom()
+    studio.fill(caption=caption, audio_duration="2", batch_size="1")
+    return studio.make()
+
+
 def all_succeeded(site: Site) -> int:
     """Number of jobs, all of which have succeeded."""
     counts = site.ask("GET", "/v1/stats").json()["jobs"]
@@ -55,7 +68,7 @@ def all_succeeded(site: Site) -> int:
 
 
 def test_jobs_survive_the_loss_of_every_process_and_of_all_at_once_and_a_new_release(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], open_studio: OpenStudio
 ) -> None:
     config = chaos_config(tmp_path)
     requests = songs(SONGS)
@@ -81,8 +94,12 @@ def test_jobs_survive_the_loss_of_every_process_and_of_all_at_once_and_a_new_rel
             assert usage_differs(site) == []
             waiting = [site.submit(song, f"restart-{index}") for index, song in enumerate(requests)]
             tasks = release_tasks(site, TASKS)
+            studio = open_studio(server.url)
+            studio.go()
+            in_studio = song_from(studio, "a song that outlives the server")
             wait_until_finished(site, tasks, TASKS // 4)
             site.kill_all()
+            expect(studio.page.get_by_text(CONNECTION_LOST)).to_be_visible()
         config = with_two_ingress_replicas(config)
         with local_server(config, tmp_path / "second.log") as server:
             site = site_of(server, http)
@@ -95,10 +112,13 @@ def test_jobs_survive_the_loss_of_every_process_and_of_all_at_once_and_a_new_rel
             files = {json.loads(row["result"])[0]["file"] for row in rows}
             assert all(site.ask("GET", file).content for file in files)
             assert len(files) == TASKS
-            assert all_succeeded(site) == SONGS + JOBS + SONGS + TASKS
+            expect(studio.page.get_by_text(CONNECTION_LOST)).to_be_hidden(timeout=RESTART_MS)
+            studio.until_playable(in_studio)
+            studio.until_playable(song_from(studio, "a song as if nothing had happened"))
+            assert all_succeeded(site) == SONGS + JOBS + SONGS + TASKS + 2
             assert usage_differs(site) == []
             released = deploy_between_jobs(site, ray_address(server.process.pid), config, tmp_path)
-            assert all_succeeded(site) == SONGS + JOBS + SONGS + TASKS + len(released)
+            assert all_succeeded(site) == SONGS + JOBS + SONGS + TASKS + 2 + len(released)
             assert usage_differs(site) == []
         # A release hands jobs on, so no attempt is lost and no other attempt has left a song.
         attempts = [path.name for job_id in released for path in (tmp_path / "output" / job_id).iterdir()]

@@ -73,7 +73,6 @@ def test_only_the_dragged_part_is_repainted(studio: Studio, server: Client, song
     expect(studio.player(song)).to_be_attached()
 
 
-@pytest.mark.slow
 def test_a_drag_past_the_end_extends_the_song(studio: Studio, server: Client, song: str) -> None:
     studio.open_song(song)
     studio.drag_on_waveform(SECONDS - 1.0, SECONDS + 1.8, SECONDS)

@@ -2,7 +2,6 @@
 
 import re
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.live_server import Client
@@ -39,7 +38,6 @@ def tab_to(page: Page, name: str) -> None:
     raise AssertionError(f"the tab key does not lead to {name}")
 
 
-@pytest.mark.slow
 def test_everything_works_with_the_keyboard_alone(studio: Studio, server: Client) -> None:
     page = studio.page
     tab_to(page, "^(Simple|Custom)$")

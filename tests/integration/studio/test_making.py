@@ -163,7 +163,6 @@ def test_a_sentence_is_enough(studio: Studio, server: Client) -> None:
     assert server.cancel(job_id)["status"] == "cancelled"
 
 
-@pytest.mark.slow
 def test_every_field_of_the_api_has_a_control_and_is_sent(studio: Studio, server: Client) -> None:
     fields = set(schema_of(server))
     studio.custom()

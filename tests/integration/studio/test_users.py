@@ -42,7 +42,6 @@ def test_the_page_asks_for_a_key_once_and_forgets_it_with_the_tab(
     assert other_tab.troubles == []
 
 
-@pytest.mark.slow
 def test_two_users_do_not_see_each_other(open_studio: OpenStudio, guarded: GuardedServer) -> None:
     bobs = guarded.bob.submit(**LONG)
     assert guarded.bob.wait(bobs)["status"] == "succeeded"

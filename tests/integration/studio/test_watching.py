@@ -37,7 +37,6 @@ def test_a_job_is_watched_to_its_end(studio: Studio, server: Client) -> None:
     assert server.wait(job_id)["status"] == "succeeded"
 
 
-@pytest.mark.slow
 def test_a_waiting_and_a_running_job_are_cancelled(studio: Studio, server: Client) -> None:
     jobs = [server.submit(**LONG) for _ in range(4)]
     studio.show("Songs")
@@ -62,7 +61,6 @@ def test_twenty_jobs_at_once_show_where_they_are(studio: Studio, server: Client)
         )
 
 
-@pytest.mark.slow
 def test_a_reload_in_the_middle_changes_nothing(studio: Studio, server: Client) -> None:
     before = [server.submit(**LONG) for _ in range(3)]
     studio.custom()
@@ -78,7 +76,7 @@ def test_a_reload_in_the_middle_changes_nothing(studio: Studio, server: Client) 
 
 
 def test_a_lost_connection_in_the_middle_loses_no_job(open_studio: OpenStudio, server: Client) -> None:
-    """A server that is killed and starts again is the same for the page; test_restart.py does that."""
+    """A server that is killed and starts again is the same for the page; chaos/test_storm.py does that."""
     with reverse_proxy(str(server.http.base_url)) as proxy:
         studio = open_studio(proxy.url)
         studio.go()
