@@ -1,6 +1,6 @@
 """The work of jobs by stage, on which time estimates, scaling and fairness between clients are based."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import add, mul, sub
 from typing import Any
@@ -50,6 +50,10 @@ class Work:
     def audio_seconds(self) -> float:
         """Seconds of all songs."""
         return self.units[STAGES.index("encoding")]
+
+    def by_stage(self) -> Iterator[tuple[Stage, StageWork]]:
+        """Each stage with its part."""
+        return zip(STAGES, zip(self.calls, self.units, self.item_units, strict=True), strict=True)
 
     def __add__(self, other: "Work") -> "Work":
         return self._with(add, other)

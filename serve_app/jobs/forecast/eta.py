@@ -1,7 +1,7 @@
-"""Predicts the duration of jobs from the seconds that recent ones took in each stage."""
+"""The seconds that recent jobs took in each stage, and the costs that are fitted to them."""
 
-from collections import defaultdict, deque
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter, defaultdict, deque
+from collections.abc import Collection, Mapping
 from itertools import combinations
 
 import numpy as np
@@ -25,7 +25,7 @@ _Seen = deque[tuple[StageWork, float]]
 
 
 class SpeedHistory:
-    """Durations of recent jobs, as a whole and by stage, and the prediction from them.
+    """Durations of recent jobs, as a whole and by stage, and what a stage costs by them.
 
     A stage that several checkpoints can do has a history for each of them beside the common one.
     """
@@ -38,21 +38,22 @@ class SpeedHistory:
         self._models: defaultdict[str, _Seen] = defaultdict(_no_history)
         """By the names of `Work.models`."""
         self._costs: dict[str, Cost] = {}
-        """The fitted costs by stage and by the names of `Work.models`; empty after a new job."""
+        """The fitted costs by stage and by the names of `Work.models`; a new job removes what it changes."""
 
     def add(self, work: Work, job_seconds: float, stage_seconds: Mapping[str, float]) -> None:
         """Add a job that succeeded in one attempt."""
         self._job_seconds.append(job_seconds)
         counted = 0.0
-        for stage, done in _by_stage(work):
+        for stage, done in work.by_stage():
+            self._costs.pop(stage, None)  # A stage without a history costs a share of the others.
             if done[0] and stage in stage_seconds:
                 self._stages[stage].append((done, stage_seconds[stage]))
                 counted += stage_seconds[stage]
         for name, done in work.models.items():
             if done[0] and stage_of(name) in stage_seconds:
                 self._models[name].append((done, stage_seconds[stage_of(name)]))
+                self._costs.pop(name, None)
         self._overhead.append(max(0.0, job_seconds - counted))
-        self._costs.clear()
 
     @property
     def has_history(self) -> bool:
@@ -64,37 +65,37 @@ class SpeedHistory:
         """Mean of the recent jobs; `initial_job_seconds` while there are none."""
         return _mean(self._job_seconds) if self._job_seconds else self._initial_job_seconds
 
+    @property
+    def overhead_seconds(self) -> float:
+        """Mean seconds of the recent jobs outside their stages; 0 while there are none."""
+        return _mean(self._overhead) if self._overhead else 0.0
+
     def average_stage_seconds(self) -> dict[str, float]:
         """Return the mean seconds by stage, over the recent jobs that had this stage."""
         return {
             stage: _mean([seconds for _, seconds in seen]) for stage, seen in self._stages.items() if seen
         }
 
-    def seconds(self, work: Work) -> float:
-        """Return the predicted seconds of this work, done one job at a time."""
-        if not self._job_seconds:
-            return work.jobs * self._initial_job_seconds
-        total = work.jobs * _mean(self._overhead)
-        total += sum(_seconds(self._stage_cost(stage), left) for stage, left in _by_stage(work))
-        for name, left in work.models.items():
-            # The sum above counts this part at the common speed of all checkpoints.
-            common = self._stage_cost(stage_of(name))
-            total += _seconds(self._model_cost(name), left) - _seconds(common, left)
-        return max(0.0, total)
+    def stage_costs(self) -> dict[Stage, Cost]:
+        """Return the common cost of every stage, whatever checkpoint does it."""
+        return {stage: self._stage_cost(stage) for stage in STAGES}
+
+    def model_costs(self) -> dict[str, Cost]:
+        """Return the costs of checkpoints, by the names of `Work.models`.
+
+        A checkpoint that alone has done a stage is left out, because its cost is the common one.
+        """
+        checkpoints = Counter(map(stage_of, self._models))
+        return {name: self._model_cost(name) for name in self._models if checkpoints[stage_of(name)] > 1}
 
     def _stage_cost(self, stage: Stage) -> Cost:
-        """Return the common cost of a stage, whatever checkpoint does it."""
         if stage not in self._costs:
             self._costs[stage] = _cost(seen) if (seen := self._stages[stage]) else self._usual_cost(stage)
         return self._costs[stage]
 
     def _model_cost(self, name: str) -> Cost:
-        """Return the cost of a checkpoint's stage: the common one while no job had this checkpoint."""
         if name not in self._costs:
-            stage = stage_of(name)
-            checkpoints = sum(stage_of(other) == stage for other in self._models)
-            is_known = name in self._models and checkpoints > 1  # else its history is the common one
-            self._costs[name] = _cost(self._models[name]) if is_known else self._stage_cost(stage)
+            self._costs[name] = _cost(self._models[name])
         return self._costs[name]
 
     def _usual_cost(self, stage: Stage) -> Cost:
@@ -106,15 +107,6 @@ class SpeedHistory:
 
 def _no_history() -> _Seen:
     return deque(maxlen=HISTORY_JOBS)
-
-
-def _by_stage(work: Work) -> Iterator[tuple[Stage, StageWork]]:
-    return zip(STAGES, zip(work.calls, work.units, work.item_units, strict=True), strict=True)
-
-
-def _seconds(cost: Cost, work: StageWork) -> float:
-    (per_call, per_unit, per_item_unit), (calls, units, item_units) = cost, work
-    return per_call * calls + per_unit * units + per_item_unit * item_units
 
 
 def _mean(values: Collection[float]) -> float:
