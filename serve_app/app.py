@@ -74,6 +74,7 @@ class Ingress:
         self._runners.check()
 
     async def __del__(self) -> None:
+        await self._service.close()
         await self._runners.stop()
         self._spans.close()
 

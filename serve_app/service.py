@@ -16,6 +16,7 @@ from serve_app.jobs.batches import BatchAccepted, BatchView
 from serve_app.jobs.housekeeping.identity import new_job_id, store_name
 from serve_app.jobs.loaded_adapters import LoadedAdapters
 from serve_app.jobs.model import Accepted, JobState, JobView, NewJob, TrackerStats
+from serve_app.jobs.reading.reader import JobReader
 from serve_app.jobs.tracker_api import TrackerApi
 from serve_app.jobs.usage import ClientUsage
 from serve_app.readiness import Overviews, running_replicas, unanswered, unasked
@@ -46,7 +47,8 @@ class RayJobService:
     ) -> None:
         self._settings = settings
         self._tracker = tracker
-        self._waits = SharedWaits(tracker)
+        self._reader = JobReader(tracker)
+        self._waits = SharedWaits(self._reader)
         self._store_name: str | None = None
         self._language_models = language_models
         self._models = HandleModels(language_models, generators, codec)
@@ -57,6 +59,10 @@ class RayJobService:
             "Codec": codec,
         }
         """The deployments that a default request needs."""
+
+    async def close(self) -> None:
+        """Tell the tracker that this replica answers no reads from memory any more."""
+        await self._reader.stop()
 
     async def new_job_id(self) -> str:
         if self._store_name is None:
@@ -79,7 +85,7 @@ class RayJobService:
         await _unwrapped(self._tracker.admit(client, idempotency_key))
 
     async def view(self, job_id: str) -> JobView | None:
-        return await _unwrapped(self._tracker.view(job_id))
+        return await _unwrapped(self._reader.view(job_id))
 
     async def cancel(self, job_id: str) -> JobView | None:
         return await _unwrapped(self._tracker.cancel(job_id))
@@ -94,10 +100,10 @@ class RayJobService:
         return await _unwrapped(self._waits.until_changed(job_id, version, timeout))
 
     async def wait_change(self, job_id: str, client: str | None, timeout: float) -> JobView | None:
-        return await _unwrapped(self._tracker.wait_change(job_id, client, timeout))
+        return await _unwrapped(self._reader.wait_change(job_id, client, timeout))
 
     async def wait_end(self, job_id: str, timeout: float) -> JobView | None:
-        return await _unwrapped(self._tracker.wait_end(job_id, timeout))
+        return await _unwrapped(self._reader.wait_end(job_id, timeout))
 
     async def usage(self, client: str, first: str, last: str) -> ClientUsage:
         return await _unwrapped(self._tracker.usage(client, first, last))

@@ -7,9 +7,9 @@ different jobs take turns, so a job with few clients does not wait for one with 
 
 import asyncio
 from contextvars import Context
+from typing import Protocol
 
 from serve_app.jobs.model import JobView
-from serve_app.jobs.tracker_api import TrackerApi
 
 QUESTION_SECONDS = 15.0
 """Longest time that one question waits for its answer; nobody repeats it once no client waits for it."""
@@ -23,11 +23,19 @@ FRESH_SECONDS = 0.5
 _Caller = asyncio.Future[JobView | None]
 
 
-class SharedWaits:
-    """The tracker's `wait` for many callers."""
+class JobReads(Protocol):
+    """The reads that are shared, as `serve_app.jobs.tracker_api` documents them."""
 
-    def __init__(self, tracker: TrackerApi) -> None:
-        self._tracker = tracker
+    async def view(self, job_id: str, /) -> JobView | None: ...
+
+    async def wait(self, job_id: str, version: str, timeout: float, /) -> JobView | None: ...
+
+
+class SharedWaits:
+    """`JobReads.wait` for many callers."""
+
+    def __init__(self, reads: JobReads) -> None:
+        self._reads = reads
         self._pace = _Pace()
         self._callers: dict[tuple[str, str], list[_Caller]] = {}
         """Those who wait for each question under way, by (job id, known version)."""
@@ -76,7 +84,7 @@ class SharedWaits:
     async def _news(self, job_id: str, version: str, callers: list[_Caller]) -> JobView | None:
         """Ask until there is news, or nobody waits for it any more."""
         while True:
-            view = await self._tracker.wait(job_id, version, QUESTION_SECONDS)
+            view = await self._reads.wait(job_id, version, QUESTION_SECONDS)
             callers[:] = _waiting(callers)
             if _is_news(view, version) or not callers:
                 return view
@@ -90,7 +98,7 @@ class SharedWaits:
             await self._pace.turn()
             if loop.time() - seen_at > FRESH_SECONDS:
                 seen_at = loop.time()
-                view = await self._tracker.view(job_id)
+                view = await self._reads.view(job_id)
             if not caller.done():
                 caller.set_result(view)
 

@@ -6,11 +6,11 @@ Nothing here reads the store: a caller that needs an older record reads it and g
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from serve_app.jobs.errors import IdempotencyConflictError
 from serve_app.jobs.model import Job, JobState, NewJob
-from serve_app.jobs.recent import RecentJobs
+from serve_app.jobs.recent import Recent, characters_of_record
 from serve_app.jobs.storing.journal import Journal
 
 IDEMPOTENCY_SECONDS = 24 * 3600.0
@@ -26,8 +26,11 @@ class JobBook:
         self._running: dict[str, Job] = {}
         self._ended: dict[str, Job] = {}
         """Unsettled jobs that have ended."""
-        self._recent = RecentJobs()
+        self._recent = Recent(characters_of_record)
+        """Settled jobs: polls of them need not read the store."""
         self.counts: Counter[JobState] = Counter(journal.store.counts())
+        self.on_change: Callable[[str], object] = lambda _job_id: None
+        """Is called with the id of each job whose record has changed or was deleted."""
 
     @property
     def queued(self) -> Collection[Job]:
@@ -53,7 +56,7 @@ class JobBook:
     def recall(self, job: Job) -> None:
         """Keep the record of a settled job that was read from the store, unless a newer one is known."""
         if self.get(job.job_id) is None and self._journal.is_written(job.job_id):
-            self._recent.remember(job)
+            self._recent.remember(job.job_id, job)
 
     def newest(self, job: Job) -> Job | None:
         """Return the newest record of a job that the store returned a while ago; None if it was deleted."""
@@ -108,7 +111,8 @@ class JobBook:
         elif not job.is_settled:
             self._ended[job.job_id] = job
         else:
-            self._recent.remember(job)
+            self._recent.remember(job.job_id, job)
+        self.on_change(job.job_id)
 
     def delete(self, job: Job) -> None:
         """Delete a job's record."""
@@ -117,3 +121,4 @@ class JobBook:
             jobs.pop(job.job_id, None)
         self._recent.forget(job.job_id)
         self._journal.delete(job.job_id)
+        self.on_change(job.job_id)

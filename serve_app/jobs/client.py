@@ -50,7 +50,8 @@ class TrackerProcess:
     def __init__(self, settings: Settings, version: str) -> None:
         log_to_serve_file()
         spans = JobSpans(span_recorder(settings.tracing, "JobTracker"))
-        tracker = DurableTracker(settings, JobObservers(JobMetrics(), JobLog(), spans))
+        observers = JobObservers(JobMetrics(), JobLog(), spans)
+        tracker = DurableTracker(settings, observers, has_predecessor=True)
         # After `exit_actor` Ray does not restart the actor.
         self._served = ServedTracker(tracker, ray.actor.exit_actor, time.monotonic)
         self._version = version

@@ -27,6 +27,8 @@ from serve_app.jobs.loaded_adapters import AdaptersOfClients, LoadedAdapters, no
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, Checkpoint, Claim, JobState, JobView, NewJob, Steps, TrackerStats
 from serve_app.jobs.observer import JobObserver
+from serve_app.jobs.reading.feed import Feed
+from serve_app.jobs.reading.news import News, OpenJobs
 from serve_app.jobs.storing.disk import free_bytes, written_folders
 from serve_app.jobs.storing.journal import Journal
 from serve_app.jobs.storing.store import (
@@ -78,8 +80,13 @@ class DurableTracker:
     """
 
     def __init__(
-        self, settings: Settings, observer: JobObserver = _UNOBSERVED, outside: Surroundings = REAL
+        self,
+        settings: Settings,
+        observer: JobObserver = _UNOBSERVED,
+        outside: Surroundings = REAL,
+        has_predecessor: bool = False,
     ) -> None:
+        """`has_predecessor` tells that another process may have been the tracker until now."""
         self._settings = settings
         self._observer = observer
         self._outside = outside
@@ -91,6 +98,8 @@ class DurableTracker:
         """Whether the disks have `storage.min_free_bytes`."""
         self._disk_is_full = False
         """Whether no job may begin: a disk is full, or an attempt failed while it had less than that."""
+        self._has_predecessor = has_predecessor
+        self._feed: Feed | None = None
         self._opened: _Opened | None = None
         self._opening: asyncio.Task[_Opened] | None = None
         self._secret = b""
@@ -114,6 +123,7 @@ class DurableTracker:
             except StoreError as error:
                 raise NoRoomError(STORE_FAILS) from error
             if accepted := tracker.repeated(new, earlier):
+                await self._settled([accepted.job_id])
                 return accepted
             self._require_room(journal)
             accepted = tracker.submit(new)
@@ -167,6 +177,7 @@ class DurableTracker:
             return None
         if client not in {None, record.client}:
             return None
+        await self._settled(members)
         return BatchView(batch_id, record.client, tuple(members.items()), count - len(members))
 
     async def cancel_batch(self, batch_id: str, client: str | None) -> BatchView | None:
@@ -264,6 +275,7 @@ class DurableTracker:
         view = tracker.cancel(job_id)
         self._changed(job_id)
         await self._flush_soon(journal)
+        await self._settled([job_id])
         return view
 
     async def purge_job(self, job_id: str, client: str | None) -> bool | None:
@@ -273,6 +285,7 @@ class DurableTracker:
         self._changed(job_id)
         self._work.set()
         await self._flush(journal)
+        await self._settled([job_id])
         complete = await self._janitor.finish_purge(job_id, tracker, journal)
         log_event("purged", job_id, complete=complete)
         return complete
@@ -315,6 +328,15 @@ class DurableTracker:
         if not self._is_lost(job_id, token):
             await self._wait(job_id, timeout, lambda _: self._is_lost(job_id, token))
         return self._is_lost(job_id, token)
+
+    async def open_jobs(self, after: int, limit: int) -> OpenJobs:
+        return (await self._open_feed()).open_jobs(after, limit)
+
+    async def follow(self, follower: str, tracker: str, number: int, confirmed: int) -> News | None:
+        return await (await self._open_feed()).follow(follower, tracker, number, confirmed)
+
+    async def unfollow(self, follower: str) -> None:
+        (await self._open_feed()).unfollow(follower)
 
     async def usage(self, client: str, first: str, last: str) -> ClientUsage:
         tracker, journal = await self._open()
@@ -362,6 +384,7 @@ class DurableTracker:
         self._changed(job_id)
         self._work.set()
         await self._flush(journal)
+        await self._settled([job_id])
         return view
 
     async def purge(self, wanted: Purge, dry_run: bool) -> Purged:
@@ -392,6 +415,8 @@ class DurableTracker:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        if self._feed is not None:
+            self._feed.close()
         opened, self._opened = self._opened, None
         if opened is not None:
             await opened[1].close()
@@ -414,6 +439,7 @@ class DurableTracker:
         try:
             opened, self._secret, self._adapters = await asyncio.to_thread(self._read_store)
             await self._check_disk()
+            self._publish(*opened)
             self._opened = opened
         except StoreError:
             self._observer.store_failed()
@@ -448,6 +474,28 @@ class DurableTracker:
         except BaseException:
             store.close()
             raise
+
+    def _publish(self, tracker: JobTracker, journal: Journal) -> None:
+        """Let other processes follow the changes of a tracker that was just opened."""
+        has_predecessor = self._has_predecessor or self._feed is not None
+        if self._feed is not None:
+            self._feed.close()
+        self._feed = Feed(
+            tracker,
+            self._outside.steady,
+            partial(self._is_showable, journal),
+            partial(self._until_showable, journal),
+            has_predecessor,
+        )
+
+    async def _open_feed(self) -> Feed:
+        await self._open()
+        assert self._feed is not None
+        return self._feed
+
+    async def _settled(self, job_ids: Collection[str]) -> None:
+        """Wait until no process that answers reads shows an older state of these jobs than ours."""
+        await (await self._open_feed()).settled(job_ids)
 
     async def _with_record(self, job_id: str) -> _Opened:
         """Return the tracker with this job's record in memory, until the caller's next `await`."""
@@ -569,6 +617,8 @@ class DurableTracker:
         async def call_back() -> None:
             tracker, journal = await self._open()
             await self._flush_soon(journal)
+            ended = (*tracker.ended.callbacks_due(), *tracker.ended.batch_callbacks_due())
+            await self._settled([job.job_id for job in (*ended, *tracker.with_news())])
             if journal.problem is None:  # Otherwise the end may not be durable, and may differ after a crash.
                 sender.deliver_due(tracker)
 
@@ -669,8 +719,18 @@ class DurableTracker:
             event.set()
 
     async def _shown(self, views: list[JobView], journal: Journal) -> None:
+        """Wait until neither a crash nor another process takes back what polls see."""
+        job_ids = [view.job_id for view in views]
+        await self._until_showable(journal, job_ids)
+        await self._settled(job_ids)
+
+    def _is_showable(self, journal: Journal, job_id: str) -> bool:
+        """Tell whether a crash cannot take the newest change of a job back, or the store takes no writes."""
+        return self._store_hangs or journal.problem is not None or journal.is_written(job_id)
+
+    async def _until_showable(self, journal: Journal, job_ids: Collection[str]) -> None:
         """Wait until a crash cannot take back what polls see; not if the store takes no writes or hangs."""
-        if self._store_hangs or all(journal.is_written(view.job_id) for view in views):
+        if self._store_hangs or all(map(journal.is_written, job_ids)):
             return
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):

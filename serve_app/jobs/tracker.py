@@ -26,7 +26,8 @@ second call returns the same answer and changes nothing.
 """
 
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from heapq import nsmallest
 from itertools import islice
 from typing import Any
 
@@ -40,7 +41,8 @@ from serve_app.jobs.errors import DrainingError, JobEndedError, LimitError
 from serve_app.jobs.expiry import expires_at
 from serve_app.jobs.forecast.demand import Arrivals, demand
 from serve_app.jobs.forecast.eta import HISTORY_JOBS, SpeedHistory
-from serve_app.jobs.forecast.forecast import Forecast
+from serve_app.jobs.forecast.forecast import Forecast, work_left
+from serve_app.jobs.forecast.outlook import Figures
 from serve_app.jobs.housekeeping.news import wants_news
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import (
@@ -62,6 +64,7 @@ from serve_app.jobs.queue.admission import Admission
 from serve_app.jobs.queue.fairness import FairClock
 from serve_app.jobs.queue.job_queue import JobQueue
 from serve_app.jobs.queue.starting import NOT_BEGUN, StartDeadlines
+from serve_app.jobs.reading.news import OpenJob
 from serve_app.jobs.storing.journal import Journal
 from serve_app.jobs.storing.store import JobStore
 from serve_app.jobs.transitions import Transitions
@@ -286,6 +289,31 @@ class JobTracker:
         job = self._book.unsettled(job_id)
         return job if job is not None and job.purged else None
 
+    # For processes that answer reads (`serve_app.jobs.reading`)
+
+    def tell_changes(self, on_change: Callable[[str], object]) -> None:
+        """Call a function with the id of each job whose record has changed or was deleted."""
+        self._book.on_change = on_change
+
+    def open_job(self, job_id: str) -> OpenJob | None:
+        """Return a job that waits or runs; None for others."""
+        job = self._book.unsettled(job_id)
+        return None if job is None or job.state.is_final else _open_job(job)
+
+    def open_jobs(self, after: int, limit: int) -> list[OpenJob]:
+        """Return the first jobs with sequences above `after` that wait or run, in the order of submission."""
+        later = (
+            job
+            for jobs in (self._book.queued, self._book.running)
+            for job in jobs
+            if job.place.sequence > after
+        )
+        return [_open_job(job) for job in nsmallest(limit, later, key=lambda job: job.place.sequence)]
+
+    def figures(self) -> Figures:
+        """Return what predictions need beside the queue."""
+        return self._forecast.figures()
+
     # For runners
 
     def claim(self, token: str) -> Claim | None:
@@ -509,3 +537,7 @@ class JobTracker:
     def _ended_by(self, job_id: str, token: str, state: JobState) -> bool:
         job = self._book.get(job_id)
         return job is not None and job.state is state and job.lease_token == token
+
+
+def _open_job(job: Job) -> OpenJob:
+    return OpenJob(JobView.of(job, 0, None, 0.0, None), job.place, work_left(job))

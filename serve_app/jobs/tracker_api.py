@@ -17,6 +17,7 @@ from serve_app.jobs.housekeeping.purge import Purge, Purged
 from serve_app.jobs.loaded_adapters import LoadedAdapters
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Accepted, Checkpoint, Claim, JobState, JobView, NewJob, Steps, TrackerStats
+from serve_app.jobs.reading.news import News, OpenJobs
 from serve_app.jobs.storing.store import SetAside
 from serve_app.jobs.usage import ClientUsage
 
@@ -106,6 +107,21 @@ class TrackerApi(Protocol):
 
     async def keep_adapters(self, client: str, loaded: LoadedAdapters, /) -> None:
         """Replace the adapters that a client has loaded."""
+
+    # For processes that answer reads (`serve_app.jobs.reading`)
+
+    async def open_jobs(self, after: int, limit: int, /) -> OpenJobs:
+        """Return the first `limit` jobs with sequences above `after` that wait or run."""
+
+    async def follow(self, follower: str, tracker: str, number: int, confirmed: int, /) -> News | None:
+        """Return the changes since `number` once there are any, and let `follower` answer reads meanwhile.
+
+        `follower` is a name that the caller gives itself, `tracker` that of the first copy, `confirmed` what
+        was told last (-1: nothing yet). None: the changes are not known, so the caller needs a new copy.
+        """
+
+    async def unfollow(self, follower: str, /) -> None:
+        """Forget a process that answers no reads from memory any more, so that no change waits for it."""
 
     # For runners
 

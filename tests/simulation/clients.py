@@ -1,4 +1,7 @@
-"""Clients that submit as the HTTP API does, repeat what failed, poll in all three ways, and cancel."""
+"""Clients that submit as the HTTP API does, repeat what failed, poll in all three ways, and cancel.
+
+Each has a process of the API with a reader of its own. Its polls go to any of them, as behind a proxy.
+"""
 
 import asyncio
 import json
@@ -15,6 +18,7 @@ from deployments.common.errors import StorageError
 from serve_app.jobs.errors import DrainingError, JobEndedError, LimitError, NoRoomError
 from serve_app.jobs.housekeeping.identity import store_name
 from serve_app.jobs.model import Accepted, Client, IdempotencyKey, JobView, NewJob
+from serve_app.jobs.reading.reader import JobReader
 from serve_app.jobs.storing.store import StoreError
 from serve_app.jobs.tracker_api import TrackerApi
 from serve_app.request.schemas import GenerateRequest
@@ -68,10 +72,14 @@ class SimulatedClient:
         self._process = process
         self._rng = world.rng_of(f"client {process.name}")
         self._tracker: TrackerApi
+        self._reader: JobReader
 
     async def run(self, requests: list[Request]) -> None:
         """Make all requests of the client, and follow each until its job has ended."""
         self._tracker = self._world.cluster.client(self._process)
+        clock = self._world.steady_clock_of(self._process)
+        self._reader = JobReader(self._tracker, clock, self._process.context.copy)
+        self._world.readers.append((self._process, self._reader))
         await asyncio.gather(*(self._follow(request) for request in requests))
 
     async def _follow(self, request: Request) -> None:
@@ -136,23 +144,34 @@ class SimulatedClient:
         poller = f"{name} {self._rng.random()}"  # each follower of a job sees it by itself
         while True:
             way = self._rng.choice(("view", "wait", "change"))
-            view = await self._answered(lambda way=way: self._look(way, job_id))
+            process, reader = self._rng.choice(self._world.readers)
+            asked_at = self._world.loop.time()
+            view = await self._answered(
+                lambda way=way, reader=reader, process=process: process.start(_look(reader, way, job_id))
+            )
             self._world.referee.was_seen(poller, job_id, view)
+            self._world.referee.was_read(job_id, asked_at, view)
             if view is None or view.state.is_final:
+                await self._poll_everywhere(job_id)
                 return
+            if self._rng.random() < 0.5:
+                await self._poll_everywhere(job_id)
             await asyncio.sleep(self._rng.uniform(0.5, 3))
 
-    async def _look(self, way: str, job_id: str) -> JobView | None:
-        if way == "view":
-            return await self._tracker.view(job_id)
-        if way == "wait":
-            return await self._tracker.wait(job_id, "none", 5.0)
-        return await self._tracker.wait_change(job_id, None, 5.0)
+    async def _poll_everywhere(self, job_id: str) -> None:
+        """Ask each process of the API at the same moment."""
+        asked_at = self._world.loop.time()
+        asked = [process.start(_look(reader, "view", job_id)) for process, reader in self._world.readers]
+        for answer in asked:
+            with suppress(*AWAY):
+                self._world.referee.was_read(job_id, asked_at, await answer)
 
     async def _cancel(self, job_id: str, after: float) -> None:
         await asyncio.sleep(after)
         with suppress(JobEndedError):
-            await self._answered(lambda: self._tracker.cancel(job_id))
+            asked_at = self._world.loop.time()
+            view = await self._answered(lambda: self._tracker.cancel(job_id))
+            self._world.referee.was_read(job_id, asked_at, view)
 
     async def _answered(self, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
         while True:
@@ -160,6 +179,14 @@ class SimulatedClient:
                 return await ask()
             except AWAY:
                 await asyncio.sleep(1.0)
+
+
+async def _look(reader: JobReader, way: str, job_id: str) -> JobView | None:
+    if way == "view":
+        return await reader.view(job_id)
+    if way == "wait":
+        return await reader.wait(job_id, "none", 5.0)
+    return await reader.wait_change(job_id, None, 5.0)
 
 
 def new_id(rng: random.Random) -> str:

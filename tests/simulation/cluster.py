@@ -39,7 +39,7 @@ class Incarnation:
         self._is_changed = False
         self.process.after_step = self.after_step
         outside = world.surroundings(self.process)
-        self.tracker = DurableTracker(world.settings, self.watcher, outside)
+        self.tracker = DurableTracker(world.settings, self.watcher, outside, has_predecessor=True)
         self.watcher.tracker = self.tracker
         self._opened: object = None
         self._served = ServedTracker(self.tracker, self._exit, outside.steady)

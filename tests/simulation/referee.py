@@ -71,6 +71,8 @@ class Referee:
     largest: dict[str, float] = field(default_factory=dict)
     """The largest job of each client that was claimed, relative to the client's weight."""
     _seen: dict[tuple[str, str], _Seen] = field(default_factory=dict)
+    _reads: dict[str, list[tuple[float, JobState, float]]] = field(default_factory=dict)
+    """When each answer about a job came, and the state and progress that it told."""
 
     def fail(self, rule: str, found: str) -> None:
         """Note a broken rule, unless another was broken before."""
@@ -115,6 +117,26 @@ class Referee:
             self.fail("queued jobs have a position", f"{job_id}: {view.state} at {view.queue_position}")
         if (view.eta_seconds is None) != view.state.is_final:
             self.fail("open jobs have an ETA", f"{job_id}: {view.state}, {view.eta_seconds}")
+
+    def was_read(self, job_id: str, asked_at: float, view: JobView | None) -> None:
+        """A client has got an answer about a job that it asked for at a time, from any process of the API.
+
+        Two trackers at once are left out: the first does not know yet that the other one has the store.
+        """
+        if view is None or job_id in self.unwritten_at_crash:
+            return
+        if any(fault.kind == "split" for fault in self.schedule.faults):
+            return
+        reads = self._reads.setdefault(job_id, [])
+        for answered_at, state, progress in reads:
+            if answered_at >= asked_at:
+                continue
+            if state.is_final and view.state is not state:
+                self.fail("no process answers with an older state", f"{job_id}: {state}, then {view.state}")
+            if view.progress < progress - 1e-9:
+                found = f"{job_id}: {progress}, then {view.progress}"
+                self.fail("no process answers with an older state", found)
+        reads.append((self.now, view.state, view.progress))
 
     def was_called_back(self, job_id: str, state: str) -> None:
         """A receiver has got a callback."""

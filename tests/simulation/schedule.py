@@ -144,7 +144,7 @@ def _fault(rng: random.Random) -> Fault:
     if kind in _AMOUNTS:
         amount = round(rng.uniform(*_AMOUNTS[kind]), 2)
     elif kind in {"crash", "stop"}:
-        target = rng.choice(("tracker", "tracker", *PROCESSES))
+        target = rng.choice(("tracker", "tracker", *PROCESSES, *(sorted(CLIENTS) if kind == "stop" else ())))
         amount = float(rng.randint(1, 60)) if kind == "crash" else 0.0
     elif kind == "shutdown":
         target = rng.choice(PROCESSES[1:])

@@ -15,7 +15,9 @@ from typing import Any
 from configs.settings import Settings
 from serve_app.execution.lease import answered
 from serve_app.execution.runner import Runners
+from serve_app.jobs.clocks import Clock
 from serve_app.jobs.mode import Mode
+from serve_app.jobs.reading.reader import JobReader
 from serve_app.jobs.surroundings import Surroundings
 from tests.simulation.clients import Receivers, SimulatedClient
 from tests.simulation.cluster import Cluster, Incarnation
@@ -91,6 +93,8 @@ class World:
         """When each process that was stopped last went on."""
         self.names: dict[str, Process] = {}
         """The present process of each name."""
+        self.readers: list[tuple[Process, JobReader]] = []
+        """The processes of the API, each with its reader."""
         self._digest = hashlib.blake2b(digest_size=16)
         self._outside = Context()
         self._threads = self.rng_of("threads")
@@ -141,14 +145,18 @@ class World:
         """Start a process."""
         return Process(name, self.loop)
 
-    def surroundings(self, process: Process) -> Surroundings:
-        """Return what a tracker's process gets from outside."""
+    def steady_clock_of(self, process: Process) -> Clock:
+        """Return the clock of a process that nobody can set, and that runs a little faster or slower."""
         rng = self.rng_of(f"clocks of {process.name}")
         rate, offset = 1 + rng.uniform(-CLOCK_DRIFT, CLOCK_DRIFT) / 2, rng.uniform(0, 1e6)
+        return lambda: offset + self.loop.time() * rate
+
+    def surroundings(self, process: Process) -> Surroundings:
+        """Return what a tracker's process gets from outside."""
         loop = self.loop
         return Surroundings(
             wall=lambda: EPOCH_SECONDS + loop.time() + self._wall_offsets.get("tracker", 0.0),
-            steady=lambda: offset + loop.time() * rate,
+            steady=self.steady_clock_of(process),
             machine=lambda: 5000.0 + loop.time(),
             open_store=lambda _: SimulatedStore(self.database),
             open_storage=lambda _: self.storage,

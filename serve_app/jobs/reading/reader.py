@@ -1,0 +1,242 @@
+"""Answers reads of jobs from memory.
+
+Each process that takes requests has one reader, which follows the tracker. A reader answers for a job if its
+lease has not ended and all readers know the newest change that it knows itself
+(`serve_app.jobs.reading.feed`). Otherwise it asks the tracker, so an answer is never older than one that any
+client has got before.
+"""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from contextvars import Context
+
+import ray.exceptions
+
+from serve_app.jobs.clocks import Clock
+from serve_app.jobs.model import JobState, JobView
+from serve_app.jobs.reading.mirror import Mirror
+from serve_app.jobs.reading.news import LEASE_SECONDS, News
+from serve_app.jobs.recent import Recent, characters_of_result
+from serve_app.jobs.storing.store import StoreError
+from serve_app.jobs.tracker_api import TrackerApi
+
+logger = logging.getLogger("ray.serve")
+
+PAGE_JOBS = 2000
+"""Jobs of one message of the first copy."""
+RETRY_SECONDS = 0.5
+"""Pause before the tracker is followed again."""
+IDLE_SECONDS = 60.0
+"""Time without reads after which the tracker is not followed any more."""
+WOKEN_AT_ONCE, WAKING_SECONDS = 50, 0.005
+"""Number of callers that are woken together, and the pause before the next ones."""
+
+
+class JobReader:
+    """The reads of `TrackerApi` that clients repeat. The tracker is asked where the answer is not known."""
+
+    def __init__(
+        self,
+        tracker: TrackerApi,
+        steady: Clock = time.monotonic,
+        context: Callable[[], Context] = Context,
+    ) -> None:
+        """`context` makes the context in which the tracker is followed.
+
+        It is not that of the read that begins it, because Ray cancels what a request has begun when its
+        client disconnects.
+        """
+        self._tracker = tracker
+        self._steady = steady
+        self._context = context
+        self._name = uuid.uuid4().hex
+        self._read_at = 0.0
+        self._is_stopped = False
+        self._following: asyncio.Task[None] | None = None
+        self._lease_ends_at = 0.0
+        self._lease_watch: asyncio.TimerHandle | None = None
+        self._mirror = Mirror(steady)
+        self._ended = _ended_jobs()
+        self._first = 0
+        """The number of the first copy: before all readers know it, nothing is answered from it."""
+        self._confirmed = -1
+        self._unconfirmed: dict[str, int] = {}
+        """The number of the newest change of each job that some other reader may not know yet."""
+        self._asked: dict[str, object] = {}
+        """A mark for each job that the tracker is being asked for; a change of the job removes it."""
+        self._job_changed: dict[str, asyncio.Event] = {}
+        self._queue_changed: dict[str, asyncio.Event] = {}
+        """Wakes those who wait for a queued job, whose position other jobs change."""
+
+    async def view(self, job_id: str) -> JobView | None:
+        """Return the job as a poll sees it; None if the id is unknown."""
+        self._keep_following()
+        if self._may_answer(job_id):
+            if view := self._mirror.view(job_id):
+                return view
+            if ended := self._ended.get(job_id):
+                return self._mirror.with_average(ended)
+        mark = self._asked.setdefault(job_id, object())
+        try:
+            view = await self._tracker.view(job_id)
+            if view is not None and view.state.is_final and self._asked.get(job_id) is mark:
+                self._ended.remember(job_id, view)
+            return view
+        finally:
+            if self._asked.get(job_id) is mark:
+                del self._asked[job_id]
+
+    async def wait(self, job_id: str, version: str, timeout: float) -> JobView | None:
+        """Return the job once its version differs from the one given, or after `timeout` seconds."""
+        return await self._wait(job_id, timeout, lambda view: view.version != version)
+
+    async def wait_change(self, job_id: str, client: str | None, timeout: float) -> JobView | None:
+        """Return the job once its state or stage is another than at the call, or after `timeout` seconds.
+
+        It is returned at once if it has ended or belongs to another client than `client` (None: any client).
+        """
+        known = await self.view(job_id)
+        if known is None or client not in {None, known.client}:
+            return known
+        before = known.state, known.stage
+        return await self._wait(job_id, timeout, lambda view: (view.state, view.stage) != before)
+
+    async def wait_end(self, job_id: str, timeout: float) -> JobView | None:
+        """Return the job once it has ended, or as it stands after `timeout` seconds; None if unknown."""
+        return await self._wait(job_id, timeout, lambda view: view.state.is_final)
+
+    async def stop(self) -> None:
+        """Answer nothing from memory any more, and let the tracker know."""
+        self._is_stopped = True
+        self._lease_ends_at = 0.0
+        if self._lease_watch is not None:
+            self._lease_watch.cancel()
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+            await self._unfollow()
+
+    # Reads
+
+    async def _wait(self, job_id: str, timeout: float, wanted: Callable[[JobView], bool]) -> JobView | None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while True:
+            view = await self.view(job_id)
+            left = deadline - loop.time()
+            if view is None or wanted(view) or view.state.is_final or left <= 0:
+                return view
+            if not self._may_answer(job_id) or job_id not in self._mirror:
+                await self._tracker.wait(job_id, view.version, min(left, LEASE_SECONDS))
+            elif self._mirror.version(job_id) == view.version:
+                events = self._queue_changed if view.state is JobState.QUEUED else self._job_changed
+                changed = events.setdefault(job_id, asyncio.Event())
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await changed.wait()
+
+    def _may_answer(self, job_id: str) -> bool:
+        """Tell whether all that is known here of a job is known to every reader."""
+        return self._confirmed >= self._first and job_id not in self._unconfirmed and self._lease_left > 0
+
+    @property
+    def _lease_left(self) -> float:
+        return self._lease_ends_at - self._steady()
+
+    # Following
+
+    def _keep_following(self) -> None:
+        """Follow the tracker from now on, until nobody has read anything for a while."""
+        self._read_at = self._steady()
+        if not self._is_stopped and (self._following is None or self._following.done()):
+            self._following = asyncio.create_task(self._follow(), context=self._context())
+
+    @property
+    def _is_idle(self) -> bool:
+        return self._steady() - self._read_at > IDLE_SECONDS
+
+    async def _follow(self) -> None:
+        while not self._is_idle:
+            try:
+                await self._follow_one_tracker()
+            except (StoreError, ray.exceptions.RayError):
+                pass  # Reads ask the tracker themselves, and tell their callers what is wrong.
+            except Exception:
+                logger.exception("the job tracker cannot be followed; trying again")
+            self._lease_ends_at = 0.0
+            self._wake(list(self._job_changed))
+            await asyncio.sleep(RETRY_SECONDS)
+        await self._unfollow()
+
+    async def _unfollow(self) -> None:
+        """Tell the tracker that no change needs to wait for this reader."""
+        with suppress(StoreError, ray.exceptions.RayError, TimeoutError):
+            async with asyncio.timeout(LEASE_SECONDS):  # By then it waits no longer anyway.
+                await self._tracker.unfollow(self._name)
+
+    async def _follow_one_tracker(self) -> None:
+        """Copy the open jobs, and learn of changes until the tracker is another or does not keep them."""
+        page = await self._tracker.open_jobs(-1, PAGE_JOBS)
+        tracker, number = page.tracker, page.number
+        mirror = Mirror(self._steady)
+        mirror.add(page.jobs)
+        while page.next_after is not None:
+            page = await self._tracker.open_jobs(page.next_after, PAGE_JOBS)
+            if page.tracker != tracker:
+                return
+            mirror.add(page.jobs)
+        self._mirror, self._first, self._confirmed = mirror, number, -1
+        self._ended, self._unconfirmed, self._asked = _ended_jobs(), {}, {}
+        while not self._is_idle:
+            asked_at = self._steady()
+            news = await self._tracker.follow(self._name, tracker, number, self._confirmed)
+            if news is None:
+                return
+            self._learn(news)
+            number = news.number
+            self._lease_ends_at = asked_at + LEASE_SECONDS
+            self._watch_lease()
+
+    def _learn(self, news: News) -> None:
+        positions_changed = False
+        for job_id, change in news.changes.items():
+            positions_changed |= self._mirror.change(job_id, change.job)
+            self._ended.forget(job_id)
+            self._asked.pop(job_id, None)
+            self._unconfirmed[job_id] = change.number
+        if news.figures is not None:
+            self._mirror.predict(news.figures, news.now)
+        self._confirmed = news.confirmed
+        confirmed = [job_id for job_id, number in self._unconfirmed.items() if number <= news.confirmed]
+        for job_id in confirmed:
+            del self._unconfirmed[job_id]
+        if positions_changed or confirmed:
+            self._wake(confirmed)
+
+    def _watch_lease(self) -> None:
+        """Wake all who wait when the lease has ended, because they must ask the tracker then."""
+        if self._lease_watch is not None:
+            self._lease_watch.cancel()
+        if self._lease_left <= 0:
+            self._wake(list(self._job_changed))
+        else:
+            loop = asyncio.get_running_loop()
+            self._lease_watch = loop.call_later(self._lease_left, self._watch_lease)
+
+    def _wake(self, job_ids: Collection[str]) -> None:
+        """Wake those who wait for these jobs, and those who wait for queued jobs."""
+        for job_id in job_ids:
+            if changed := self._job_changed.pop(job_id, None):
+                changed.set()
+        waiting, self._queue_changed = self._queue_changed, {}
+        loop = asyncio.get_running_loop()
+        for index, changed in enumerate(waiting.values()):
+            loop.call_later(index // WOKEN_AT_ONCE * WAKING_SECONDS, changed.set)
+
+
+def _ended_jobs() -> Recent[JobView]:
+    return Recent(lambda view: characters_of_result(view.result))
