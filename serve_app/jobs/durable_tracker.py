@@ -501,6 +501,8 @@ class DurableTracker:
         """Return the tracker with this job's record in memory, until the caller's next `await`."""
         tracker, journal = await self._open()
         if not tracker.has_record(job_id) and (stored := await journal.get(job_id)):
+            if not stored.is_settled and not tracker.has_record(job_id):
+                raise StoreError(f"job {job_id} belongs to another job tracker, which has the store now")
             tracker.recall(stored)
         return tracker, journal
 

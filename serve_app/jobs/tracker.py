@@ -310,6 +310,10 @@ class JobTracker:
         )
         return [_open_job(job) for job in nsmallest(limit, later, key=lambda job: job.place.sequence)]
 
+    def running(self) -> set[str]:
+        """Return the ids of the running jobs."""
+        return {job.job_id for job in self._book.running}
+
     def figures(self) -> Figures:
         """Return what predictions need beside the queue."""
         return self._forecast.figures()

@@ -33,3 +33,23 @@ def test_seed_198_all_jobs_end_after_the_faults() -> None:
 def test_seed_152_progress_never_falls() -> None:
     """A second tracker did not know of the progress that a poll of the first one had shown."""
     assert run(schedule_of(152)).violation is None
+
+
+def test_seed_1157_no_process_answers_with_an_older_state() -> None:
+    """A tracker that starts raises the progress of running jobs, which readers of the one before do not know.
+
+    The rule was broken: 0eb5cfd7-3a8c-83c4-8fc5-6b02a4fe8518: 0.5, then 0.0.
+    """
+    schedule = Schedule(
+        1157,
+        requests=(
+            Request(client="bob", at=0.02, song_seconds=20.0, thinks=True),
+            Request(client="bob", at=1.33, song_seconds=20.0, key="3", has_recording=True),
+            Request(client="ann", at=2.84, key="5", has_recording=True),
+            Request(client="ann", at=3.0),
+            Request(client="ann", at=3.27, key="5", has_recording=True),
+            Request(client="bob", at=3.67, key="3"),
+        ),
+        faults=(Fault(kind="crash", at=6.41, seconds=0.24, target="tracker", amount=7.0),),
+    )
+    assert run(schedule).violation is None

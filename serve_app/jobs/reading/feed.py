@@ -64,19 +64,22 @@ class Feed:
         self._until_showable = until_showable
         self._name = uuid.uuid4().hex
         self._followers: dict[str, _Follower] = {}
+        self._changed: set[str] = set()
+        """Jobs with changes that are not published yet."""
         if has_predecessor:
             self._followers[_BEFORE] = _Follower(0, steady() + DRIFT * LEASE_SECONDS)
+            # A restart raises the progress of running jobs (`serve_app.jobs.progress.not_below`).
+            self._changed |= tracker.running()
         self._heard_at = steady()
         self._number = 0
         self._oldest = 0
         """The number from which on all changes are kept."""
         self._published: deque[tuple[int, Mapping[str, OpenJob | None]]] = deque()
         self._confirmed = 0
-        self._changed: set[str] = set()
-        """Jobs with changes that are not published yet."""
         self._progress = asyncio.Event()
         """Set, and replaced, when there is a publication or a confirmation."""
         self._wanted = asyncio.Event()
+        self._wanted.set()
         self._publishing: asyncio.Task[None] | None = None
         tracker.tell_changes(self._note)
 
