@@ -95,20 +95,33 @@ def ours(bench: Bench) -> Iterator[Server]:
         yield Server(server.url, server.process.pid, folder, seconds, tuple(waits))
 
 
+def embedded_config(folder: Path) -> dict[str, Any]:
+    """Return serve_config.yaml with a free port and with jobs and songs in `folder`."""
+    config: dict[str, Any] = yaml.safe_load((PROJECT_ROOT / "serve_config.yaml").read_text())
+    config["http_options"]["port"] = free_port()
+    arguments = config["applications"][0]["args"]
+    arguments["jobs"] = {"store": str(folder / "jobs.sqlite3")}
+    arguments["storage"] = {"uri": str(folder / "output")}
+    return config
+
+
 def idle_config(replicas: int) -> dict[str, Any]:
     """Return the config of an application that does nothing; one of its replicas answers HTTP."""
     config: dict[str, Any] = yaml.safe_load((PROJECT_ROOT / "serve_config.yaml").read_text())
     config["http_options"]["port"] = free_port()
-    config["applications"] = [
-        {
-            "name": "empty",
-            "route_prefix": "/",
-            "import_path": "benchmarks.end_to_end.empty:build",
-            "runtime_env": {"env_vars": {"PYTHONPATH": str(PROJECT_ROOT)}},
-            "args": {"replicas": str(replicas)},
-        }
-    ]
+    config["applications"] = [empty_application(replicas, "/")]
     return config
+
+
+def empty_application(replicas: int, route_prefix: str) -> dict[str, Any]:
+    """Return the entry of an application that does nothing, for a config file."""
+    return {
+        "name": "empty",
+        "route_prefix": route_prefix,
+        "import_path": "benchmarks.end_to_end.empty:build",
+        "runtime_env": {"env_vars": {"PYTHONPATH": str(PROJECT_ROOT)}},
+        "args": {"replicas": str(replicas)},
+    }
 
 
 @contextmanager
@@ -179,10 +192,16 @@ def pause(server: Server) -> None:
     administer(server.pid, "pause")
 
 
-def administer(pid: int, command: Literal["pause", "resume"]) -> None:
-    """Run a command of `serve_app.admin` for the server whose `serve run` has this process id."""
+def administer(pid: int, command: Literal["pause", "resume"], config: Path | None = None) -> None:
+    """Run a command of `serve_app.admin` for the server whose `serve run` has this process id.
+
+    The commands need a config file with one application; None: that of `serve run`.
+    """
     serve = psutil.Process(pid)
     words = [sys.executable, "-m", "serve_app.admin", command, "--address", ray_address(pid)]
     subprocess.run(
-        [*words, "--config", serve.cmdline()[-1]], env=serve.environ(), check=True, capture_output=True
+        [*words, "--config", str(config or serve.cmdline()[-1])],
+        env=serve.environ(),
+        check=True,
+        capture_output=True,
     )

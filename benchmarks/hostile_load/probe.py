@@ -5,12 +5,13 @@ It is a process of its own, so that the measured time does not contain waiting f
 
 import http.client
 import json
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from benchmarks.helper_process import helper, when_told_to_end
 
 PAUSE_SECONDS = 0.05
 TIMEOUT_SECONDS = 10.0
@@ -24,15 +25,9 @@ Times = list[tuple[float, float]]
 def probing(port: int, path: str) -> Iterator[Times]:
     """Ask meanwhile; the times are there after the block."""
     times: Times = []
-    command = [sys.executable, "-m", "benchmarks.hostile_load.probe", str(port), path]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
+    with helper("benchmarks.hostile_load.probe", str(port), path) as probe:
         yield times
-    finally:
-        told, _ = process.communicate("")
-    times.extend((began, took) for began, took in json.loads(told))
+    times.extend((began, took) for began, took in json.loads(probe.told))
 
 
 def _ask(port: int, path: str, over: threading.Event) -> Times:
@@ -56,12 +51,7 @@ def main() -> None:
     """Ask until standard input ends, then print the times as JSON."""
     _, port, path = sys.argv
     over = threading.Event()
-
-    def wait_for_the_end() -> None:
-        sys.stdin.read()
-        over.set()
-
-    threading.Thread(target=wait_for_the_end, daemon=True).start()
+    when_told_to_end(over.set)
     print(json.dumps(_ask(int(port), path, over)))
 
 

@@ -5,8 +5,6 @@ nothing, on a Ray of its own. What the second one's answers take longer under si
 """
 
 import json
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -15,19 +13,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from select import select
-from typing import Any
 
 import psutil
-import yaml
 
 from acestep_client import AcestepError, Client, Job, Retries, SongFields
 from benchmarks.end_to_end.processes import family, role
-from benchmarks.end_to_end.servers import administer, free_port, idle_config
+from benchmarks.end_to_end.servers import administer, embedded_config, idle_config
 from benchmarks.end_to_end.statistics import percentile
+from benchmarks.helper_process import Helper, helper
 from benchmarks.hostile_load.accounting import Account
 from benchmarks.hostile_load.probe import Times, probing
-from configs.settings import PROJECT_ROOT
 from serve_app.local_server import LocalServer, local_server
 
 SONGS, SECONDS = 10, 10
@@ -105,19 +100,10 @@ def measure() -> Measurement:
     with ExitStack() as cleanup:
         folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory()))
         control = cleanup.enter_context(local_server(idle_config(1), folder / "control.log"))
-        server = cleanup.enter_context(local_server(_config(folder), folder / "serve.log"))
+        server = cleanup.enter_context(local_server(embedded_config(folder), folder / "serve.log"))
         for started in (control, server):
             started.wait_until_ready(lambda _seconds, _waiting_for: None)
         return _Siege(server, control).measured()
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    config: dict[str, Any] = yaml.safe_load((PROJECT_ROOT / "serve_config.yaml").read_text())
-    config["http_options"]["port"] = free_port()
-    arguments = config["applications"][0]["args"]
-    arguments["jobs"] = {"store": str(folder / "jobs.sqlite3")}
-    arguments["storage"] = {"uri": str(folder / "output")}
-    return config
 
 
 class _Siege:
@@ -144,7 +130,7 @@ class _Siege:
                 jobs = [client.generate(**SONG) for _ in range(SONGS)]
                 followed = client.generate(**SONG)
                 with _strangers(_port(self._server), followed.id, downloaded) as strangers:
-                    self._groups[STRANGERS] = strangers.process.pid
+                    self._groups[STRANGERS] = strangers.process.process.pid
                     with self._phase(ARRIVAL):
                         strangers.until_connected()
                     with self._phase(BESIEGED):
@@ -195,33 +181,21 @@ class _Siege:
 
 @dataclass
 class _Strangers:
-    process: "subprocess.Popen[str]"
+    process: Helper
     answers: dict[str, int] = field(default_factory=dict)
 
     def until_connected(self) -> None:
         """Wait until all event streams are open, at most CONNECTED_SECONDS."""
-        assert self.process.stdout is not None
-        # Only the line that tells so comes before the end, so nothing of it can be in a buffer already.
-        select([self.process.stdout], [], [], CONNECTED_SECONDS)
+        self.process.line(CONNECTED_SECONDS)
 
 
 @contextmanager
 def _strangers(port: int, followed_job: str, song_path: str) -> Iterator[_Strangers]:
     """Let a process of strangers in; what they were answered is there after the block."""
-    command = [sys.executable, "-m", "benchmarks.hostile_load.strangers", str(port), followed_job, song_path]
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # the kernel shares the cores among sessions first, then within each
-    )
-    strangers = _Strangers(process)
-    try:
+    with helper("benchmarks.hostile_load.strangers", str(port), followed_job, song_path) as process:
+        strangers = _Strangers(process)
         yield strangers
-    finally:
-        told, _ = process.communicate("")
-    strangers.answers |= json.loads(told.splitlines()[-1])
+    strangers.answers |= json.loads(process.told.splitlines()[-1])
 
 
 @contextmanager

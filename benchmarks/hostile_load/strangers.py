@@ -1,25 +1,22 @@
 """Runs hostile clients: large bodies, idle event streams, slow readers and long uploads, all at once.
 
-Their process has the highest niceness, because what it takes of this machine is no cost of the server. Where
-the kernel groups processes by their session, a niceness counts within the session alone, so the session gets
-one too. They write HTTP by hand on plain sockets, so that a thousand of them cost little, and they come from
-many addresses of the loopback network, as strangers come from many addresses of the internet.
+Their process gives way to all others, because what it takes of this machine is no cost of the server. They
+write HTTP by hand, and come from many addresses of the loopback network.
 """
 
 import asyncio
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
+
+from benchmarks.helper_process import give_way, when_told_to_end
+from benchmarks.plain_http import Connection, connect, head, status
 
 BODIES, STREAMS, READERS, UPLOADS = 6, 1_000, 50, 16
-ADDRESSES = 200
-"""Number of addresses of 127.0.0.0/8 that the strangers use."""
 BODY_BYTES = 8 << 20
 SLOW_BYTES_PER_SECOND = 2_048
 UPLOAD_BYTES = 100 << 20
@@ -28,8 +25,7 @@ UPLOAD_PAUSE_SECONDS = 0.25
 RETRY_PAUSE_SECONDS = 1.0
 BOUNDARY = "stranger"
 EVENTS = "event stream"
-NICENESS = 19
-SESSION_NICENESS = Path("/proc/self/autogroup")
+BUFFER_BYTES = 1 << 12
 
 
 @dataclass
@@ -45,7 +41,7 @@ class Strangers:
     """How often each kind of request received each status."""
     streams: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
     """It is released once for each event stream that was opened."""
-    _addresses: Iterator[int] = field(default_factory=count)
+    _numbers: Iterator[int] = field(default_factory=count)
 
     async def besiege(self, over: asyncio.Event) -> None:
         """Keep all of them busy until `over` is set."""
@@ -67,20 +63,19 @@ class Strangers:
                 await request()
             await asyncio.sleep(RETRY_PAUSE_SECONDS)
 
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        address = f"127.0.1.{next(self._addresses) % ADDRESSES + 1}"
-        return await asyncio.open_connection("127.0.0.1", self.port, local_addr=(address, 0), limit=1 << 12)
+    async def _connect(self) -> Connection:
+        return await connect(self.port, next(self._numbers), BUFFER_BYTES)
 
     async def _send_body(self) -> None:
         nested = b"[" * 500 + b"]" * 500
         entries = b",".join([nested] * (BODY_BYTES // (len(nested) + 1)))
         body = b'{"audio_code_string":[' + entries + b"]}"
         await self._exchange(
-            "large body", _head("POST", "/v1/music/generate", len(body), "application/json") + body
+            "large body", head("POST", "/v1/music/generate", len(body), "application/json") + body
         )
 
     async def _follow_events(self) -> None:
-        await self._exchange(EVENTS, _head("GET", f"/v1/jobs/{self.followed_job}/events"))
+        await self._exchange(EVENTS, head("GET", f"/v1/jobs/{self.followed_job}/events"))
 
     async def _exchange(self, kind: str, request: bytes) -> None:
         """Send a request and read its answer to the end, however long that takes."""
@@ -90,7 +85,7 @@ class Strangers:
             self._note(kind, await reader.readline())
             if kind == EVENTS:
                 self.streams.release()
-            while await reader.read(1 << 12):
+            while await reader.read(BUFFER_BYTES):
                 pass
         finally:
             writer.close()
@@ -98,7 +93,7 @@ class Strangers:
     async def _read_slowly(self) -> None:
         reader, writer = await self._connect()
         try:
-            writer.write(_head("GET", self.song_path))
+            writer.write(head("GET", self.song_path))
             self._note("slow reader", await reader.readline())
             while await reader.read(SLOW_BYTES_PER_SECOND):  # noqa: ASYNC110
                 await asyncio.sleep(1.0)
@@ -112,7 +107,7 @@ class Strangers:
         ).encode()
         try:
             writer.write(
-                _head("POST", "/v1/music/generate", UPLOAD_BYTES, f"multipart/form-data; boundary={BOUNDARY}")
+                head("POST", "/v1/music/generate", UPLOAD_BYTES, f"multipart/form-data; boundary={BOUNDARY}")
             )
             writer.write(part)
             answer = asyncio.create_task(reader.readline())
@@ -125,14 +120,7 @@ class Strangers:
             writer.close()
 
     def _note(self, kind: str, status_line: bytes) -> None:
-        self.answers[f"{kind}: {status_line[9:12].decode() or 'closed'}"] += 1
-
-
-def _head(method: str, path: str, length: int | None = None, content_type: str = "") -> bytes:
-    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "Connection: close"]
-    if length is not None:
-        lines += [f"Content-Length: {length}", f"Content-Type: {content_type}"]
-    return "\r\n".join([*lines, "", ""]).encode()
+        self.answers[f"{kind}: {status(status_line) or 'closed'}"] += 1
 
 
 def main() -> None:
@@ -140,17 +128,13 @@ def main() -> None:
 
     Prints a line when all event streams are open, and in the end one with the answers as JSON.
     """
-    os.nice(NICENESS)
-    with suppress(OSError):  # the kernel groups nothing
-        SESSION_NICENESS.write_text(str(NICENESS))
+    give_way()
     _, port, followed_job, song_path = sys.argv
 
     async def run() -> None:
         strangers, over = Strangers(int(port), followed_job, song_path), asyncio.Event()
-
-        async def wait_for_the_end() -> None:
-            await asyncio.to_thread(sys.stdin.read)
-            over.set()
+        loop = asyncio.get_running_loop()
+        when_told_to_end(lambda: loop.call_soon_threadsafe(over.set))
 
         async def tell_when_connected() -> None:
             for _ in range(STREAMS):
@@ -158,7 +142,7 @@ def main() -> None:
             print("connected", flush=True)
 
         connecting = asyncio.create_task(tell_when_connected())
-        await asyncio.gather(strangers.besiege(over), wait_for_the_end())
+        await strangers.besiege(over)
         connecting.cancel()
         print(json.dumps(strangers.answers))
 

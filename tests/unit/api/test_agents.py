@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 import httpx2
 import pytest
-import uvicorn
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
@@ -22,8 +21,8 @@ from serve_app.api.app import create_app
 from serve_app.jobs.model import Claim, JobState
 from serve_app.request.schemas import Output
 from serve_app.storage import AudioStorage
-from tests.ports import free_port
 from tests.unit.api.conftest import LocalJobService, wav_bytes
+from tests.unit.api.served import served
 from tests.unit.api.test_jobs import RESULT
 
 TOOLS = {
@@ -35,21 +34,6 @@ TOOLS = {
     "follow_job",
     "cancel_job",
 }
-
-
-@asynccontextmanager
-async def served(app: Any, prefix: str = "") -> AsyncIterator[str]:
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, root_path=prefix, log_level="error"))
-    serving = asyncio.create_task(server.serve())
-    while not server.started:
-        assert not serving.done(), "the server did not start"
-        await asyncio.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        await serving
 
 
 @pytest.fixture
