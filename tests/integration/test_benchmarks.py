@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.readers.__main__ import GENERATION, POLLS, WAITING
+from benchmarks.readers.polls import EMPTY, ENDED, QUEUED, RUNNING
 from configs.settings import PROJECT_ROOT
 
 pytestmark = pytest.mark.slow
@@ -60,3 +62,18 @@ def test_the_host_time_of_a_step_of_the_language_model_is_given_by_part(tmp_path
         times[part] > 0 for part in ("vLLM's scheduler", "guidance and drawing", "the model's forward")
     )
     assert times["host time of a step"] < times["by the clock"]
+
+
+def test_what_readers_cost_is_given_by_kind_of_job_and_of_client(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    command = [sys.executable, "-m", "benchmarks.readers", "--quick", "--clients", "40", "--json", str(file)]
+    subprocess.run(command, cwd=PROJECT_ROOT, check=True, capture_output=True)
+    tables = json.loads(file.read_text())["tables"]
+    polls = [(row["clients"], row["polls of"]) for row in tables[POLLS]]
+    assert polls == [(clients, kind) for clients in (1, 32) for kind in (EMPTY, QUEUED, RUNNING, ENDED)]
+    assert all(row["a second"] > 0 for row in tables[POLLS])
+    kinds = ["40 event streams", "40 long polls"]
+    assert [row["waiting"] for row in tables[GENERATION]] == ["nobody", *kinds]
+    assert all(row["seconds"] > 0 for row in tables[GENERATION])
+    assert [row["clients"] for row in tables[WAITING] if row["process"] == "Ingress"] == kinds
+    assert all(row["with the clients, MiB"] > 0 for row in tables[WAITING])

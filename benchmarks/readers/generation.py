@@ -1,0 +1,79 @@
+"""Measures how long songs take while nobody waits for news, and while many clients do.
+
+The clients follow the songs, and jobs that wait behind them, so as many wait at the end as at the beginning.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from benchmarks.end_to_end import mix
+from benchmarks.peers.song_request import SongRequest
+from benchmarks.readers.clients import LONG_POLLS, STREAMS, until_begun, waiting_clients
+from benchmarks.readers.server import Jobs
+from benchmarks.readers.sizes import Size
+from benchmarks.readers.waiting import FOLLOWED_JOBS
+
+DURATIONS = (10, 12)
+SEED = 100
+NOBODY = "nobody"
+ORDER = (NOBODY, STREAMS, LONG_POLLS, NOBODY)
+"""The order of the turns in a round.
+
+Those without clients come first and last, so that a change of the machine's speed affects all kinds.
+"""
+
+
+def generation(jobs: Jobs, size: Size) -> list[dict[str, Any]]:
+    """Return a row for each kind of clients."""
+    jobs.resume()
+    for job_id in jobs.submit(mix.songs(2, DURATIONS, 0)):
+        jobs.ended(job_id)
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for number in range(size.song_rounds):
+        songs = mix.songs(size.songs, DURATIONS, SEED + number)
+        for index, kind in enumerate(ORDER):
+            # Each turn has the same work with other words, so that no prompt is in a cache.
+            requests = mix.reworded(songs, len(ORDER) * number + index)
+            seconds[kind].append(_seconds(jobs, requests, kind, size.clients))
+    return rows(size.songs, size.clients, seconds)
+
+
+def rows(songs: int, clients: int, seconds: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
+    """Return a row for each kind of clients, with the mean of its turns."""
+    means = {kind: sum(turns) / len(turns) for kind, turns in seconds.items()}
+    return [
+        {
+            "waiting": kind if kind == NOBODY else f"{clients} {kind}",
+            "jobs": songs,
+            "seconds": mean,
+            "of each turn": ", ".join(f"{turn:.1f}" for turn in seconds[kind]),
+            "generation lost, %": 100 * (1 - means[NOBODY] / mean),
+        }
+        for kind, mean in means.items()
+    ]
+
+
+def _seconds(jobs: Jobs, requests: Sequence[SongRequest], kind: str, clients: int) -> float:
+    """Return the seconds from the begin of the first song to the end of the last one."""
+    jobs.pause()
+    songs = jobs.submit(requests)
+    behind = jobs.submit([mix.one_song(DURATIONS[0], seed) for seed in range(FOLLOWED_JOBS)])
+    with _clients(jobs.port, kind, clients, [*songs, *behind]):
+        jobs.resume()
+        ended = [jobs.ended(job_id) for job_id in songs]
+        jobs.cancel(behind)
+    last_end: float = max(job["finished_at"] for job in ended)
+    first_start: float = min(job["started_at"] for job in ended)
+    return last_end - first_start
+
+
+@contextmanager
+def _clients(port: int, kind: str, clients: int, followed: Sequence[str]) -> Iterator[None]:
+    if kind == NOBODY:
+        yield
+        return
+    with waiting_clients(port, kind, clients, followed) as waiting:
+        until_begun(waiting)
+        yield
