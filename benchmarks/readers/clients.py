@@ -6,8 +6,8 @@ Their process gives way to all others, because what it takes of this machine is 
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from benchmarks.helper_process import Helper, give_way, helper, when_told_to_end
@@ -88,11 +88,9 @@ class WaitingClients:
             self.all_begun.set()
 
 
-@contextmanager
-def waiting_clients(port: int, kind: str, count: int, jobs: Sequence[str]) -> Iterator[Helper]:
-    """Let clients wait for news of jobs; each has been told something when `until_begun` returns."""
-    with helper("benchmarks.readers.clients", str(port), kind, str(count), *jobs) as clients:
-        yield clients
+def waiting_clients(port: int, kind: str, count: int, jobs: Sequence[str]) -> AbstractContextManager[Helper]:
+    """Let clients wait for news of jobs during the block."""
+    return helper("benchmarks.readers.clients", str(port), kind, str(count), *jobs)
 
 
 def until_begun(clients: Helper) -> None:

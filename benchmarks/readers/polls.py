@@ -51,6 +51,10 @@ class Polls:
         """Return the milliseconds that a `share` of the answers do not exceed."""
         return 1000 * percentile(self.latencies, share)
 
+    def for_1_000(self, total: float) -> float:
+        """Return the part of a total of all answers that falls to 1,000 of them."""
+        return 1000 * total / len(self.latencies)
+
 
 def polls(jobs: Jobs, size: Size) -> list[dict[str, Any]]:
     """Return a row for each kind of job and number of clients."""
@@ -71,17 +75,15 @@ def rows(clients: int, of_kinds: Mapping[str, Polls]) -> list[dict[str, Any]]:
         {
             "clients": clients,
             "polls of": kind,
-            "a second": polls.rate,
-            "of the empty one's": polls.rate / empty.rate,
-            "p50, ms": polls.p_ms(0.5),
-            "p99, ms": polls.p_ms(0.99),
-            "p50 above the empty one's, ms": polls.p_ms(0.5) - empty.p_ms(0.5),
-            "tracker, s for 1,000": 1000
-            * (polls.tracker_seconds - idle_rate * polls.seconds)
-            / len(polls.latencies),
-            "clients, s for 1,000": 1000 * polls.client_seconds / len(polls.latencies),
+            "a second": of_kind.rate,
+            "of the empty one's": of_kind.rate / empty.rate,
+            "p50, ms": of_kind.p_ms(0.5),
+            "p99, ms": of_kind.p_ms(0.99),
+            "p50 above the empty one's, ms": of_kind.p_ms(0.5) - empty.p_ms(0.5),
+            "tracker, s for 1,000": of_kind.for_1_000(of_kind.tracker_seconds - idle_rate * of_kind.seconds),
+            "clients, s for 1,000": of_kind.for_1_000(of_kind.client_seconds),
         }
-        for kind, polls in of_kinds.items()
+        for kind, of_kind in of_kinds.items()
     ]
 
 
@@ -107,13 +109,13 @@ def _in_turns(
     found = {kind: Polls() for kind in paths}
     for _ in range(size.poll_rounds):
         for kind, path in paths.items():
-            polls = found[kind]
+            of_kind = found[kind]
             before = _processor_time(tracker)
             cost, latencies = measured(partial(answer_times, port, path, clients, size.poll_seconds))
-            polls.tracker_seconds += _processor_time(tracker) - before
-            polls.seconds += cost.seconds
-            polls.client_seconds += cost.processor_seconds
-            polls.latencies += latencies
+            of_kind.tracker_seconds += _processor_time(tracker) - before
+            of_kind.seconds += cost.seconds
+            of_kind.client_seconds += cost.processor_seconds
+            of_kind.latencies += latencies
     return found
 
 

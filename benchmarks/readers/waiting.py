@@ -83,23 +83,19 @@ def rows(
     kind: str, clients: int, observed: Observed, names: Sequence[str] = (*SHOWN, ALL)
 ) -> list[dict[str, Any]]:
     """Return a row for each kind of process, and one for all processes of the server."""
-    seconds = observed.waited.time - observed.begun.time
-    return [
-        {
-            "clients": f"{clients} {kind}",
-            "process": name,
-            "before, MiB": observed.before.memory.get(name, 0) / MIB,
-            "with the clients, MiB": observed.waited.memory.get(name, 0) / MIB,
-            "each, KiB": (observed.waited.memory.get(name, 0) - observed.before.memory.get(name, 0))
-            / 1024
-            / clients,
-            "to begin, ms of a core each": 1000
-            * observed.beyond_idle(observed.before, observed.begun, name)
-            / clients,
-            "waiting, ms of a core each minute": 60_000
-            * observed.beyond_idle(observed.begun, observed.waited, name)
-            / seconds
-            / clients,
-        }
-        for name in names
-    ]
+    return [{"clients": f"{clients} {kind}", **_row(name, clients, observed)} for name in names]
+
+
+def _row(name: str, clients: int, observed: Observed) -> dict[str, Any]:
+    minutes = (observed.waited.time - observed.begun.time) / 60
+    before, with_clients = (moment.memory.get(name, 0) for moment in (observed.before, observed.waited))
+    to_begin = observed.beyond_idle(observed.before, observed.begun, name)
+    while_waiting = observed.beyond_idle(observed.begun, observed.waited, name)
+    return {
+        "process": name,
+        "before, MiB": round(before / MIB),
+        "with the clients, MiB": round(with_clients / MIB),
+        "each, KiB": (with_clients - before) / 1024 / clients,
+        "to begin, ms of a core each": 1000 * to_begin / clients,
+        "waiting, ms of a core each minute": 1000 * while_waiting / clients / minutes,
+    }

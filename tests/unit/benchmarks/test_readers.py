@@ -11,6 +11,7 @@ from benchmarks.end_to_end.processes import ALL
 from benchmarks.plain_http import AnswerError
 from benchmarks.readers import generation, polls, waiting
 from benchmarks.readers.clients import LONG_POLLS, STREAMS
+from benchmarks.readers.generation import NOBODY, Turn
 from benchmarks.readers.polls import EMPTY, QUEUED, Polls, answer_times
 from benchmarks.readers.server import readers_config
 from benchmarks.readers.waiting import Moment, Observed
@@ -65,9 +66,11 @@ def test_the_sum_of_all_processes_is_observed() -> None:
 
 
 def test_the_loss_is_that_of_speed() -> None:
-    rows = generation.rows(40, 500, {generation.NOBODY: [9.0, 11.0], STREAMS: [12.5], LONG_POLLS: [10.0]})
+    turns = {NOBODY: [Turn(9.0), Turn(11.0)], STREAMS: [Turn(12.5, 800)], LONG_POLLS: [Turn(10.0, 500)]}
+    rows = generation.rows(40, 500, turns)
     assert [row["waiting"] for row in rows] == ["nobody", "500 event streams", "500 long polls"]
     assert [row["generation lost, %"] for row in rows] == pytest.approx([0.0, 20.0, 0.0])
+    assert [row["news"] for row in rows] == [0, 800, 500]
     assert rows[0]["of each turn"] == "9.0, 11.0"
 
 
