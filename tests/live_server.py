@@ -22,7 +22,6 @@ from deployments.checkpoints.location import checkpoint_folder
 from serve_app.api.access.keys import digest_of, new_key
 from serve_app.local_server import local_server, ray_address
 from serve_app.storage import SIGN_INS
-from tests.adapters import write_lora
 from tests.lanes import group_of
 from tests.object_store import ObjectStore
 from tests.ports import free_port
@@ -131,6 +130,8 @@ def tiny_config(port: int, folder: Path) -> dict[str, Any]:
 
 def tiny_adapters(folder: Path) -> Path:
     """Write the adapters `folk` and `jazz` for the smallest DiT into a new folder, and return it."""
+    from tests.adapters import write_lora  # This imports torch, which takes seconds.
+
     config = checkpoint_folder(TINY_MODELS, TINY_MODELS.dits[0]) / "config.json"
     linears = decoder_linears(json.loads(config.read_text()))
     for seed, name in enumerate(("folk", "jazz")):

@@ -5,8 +5,6 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-import ray
-from ray.cluster_utils import Cluster
 
 ADDRESS = "127.0.0.2"
 """A loopback address that nobody else can reach.
@@ -19,6 +17,8 @@ class RayNodes:
     """A head and further nodes, which can be lost."""
 
     def __init__(self, **head: Any) -> None:
+        from ray.cluster_utils import Cluster  # Runs without a cluster need not wait for this import.
+
         self._cluster = Cluster(
             initialize_head=True,
             head_node_args={"node_ip_address": ADDRESS, "include_dashboard": False, **head},
@@ -46,6 +46,8 @@ class RayNodes:
         ]
 
     def end(self) -> None:
+        import ray
+
         ray.shutdown()
         self._cluster.shutdown()
 
