@@ -35,9 +35,9 @@ from serve_app.storage import AudioStorage
 from tests.audio import chord
 from tests.unit.api.shared_app import (  # noqa: F401, these are fixtures
     shared_app,
+    shared_apps,
     shared_audio_in,
     shared_http,
-    shared_storage,
 )
 
 

@@ -22,11 +22,6 @@ def http(shared_http: httpx.AsyncClient) -> httpx.AsyncClient:
 
 
 @pytest.fixture
-def storage(shared_storage: AudioStorage) -> AudioStorage:
-    return shared_storage
-
-
-@pytest.fixture
 def song(http: httpx.AsyncClient, service: LocalJobService, storage: AudioStorage) -> MakeSong:
     """Return a function that puts a finished song on the server and returns its URL."""
 

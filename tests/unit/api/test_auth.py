@@ -11,10 +11,10 @@ import pytest
 from configs.settings import Settings
 from serve_app.api.access.audio_tokens import AudioTokens
 from serve_app.api.access.keys import KEYS_VARIABLE, digest_of
-from serve_app.api.app import create_app
 from serve_app.storage import AudioStorage
 from tests.audio import write_recording
 from tests.unit.api.conftest import LocalJobService
+from tests.unit.api.shared_app import SharedApp
 from tests.unit.api.test_jobs import RESULT
 
 GENERATE = "/v1/music/generate"
@@ -43,6 +43,12 @@ def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     ]
     monkeypatch.setenv(KEYS_VARIABLE, str(entries))
     return settings
+
+
+@pytest.fixture
+def http(shared_http: httpx.AsyncClient) -> httpx.AsyncClient:
+    """All tests of this module share one application."""
+    return shared_http
 
 
 @pytest.fixture
@@ -233,11 +239,10 @@ async def test_openapi_says_how_a_key_is_sent(http: httpx.AsyncClient) -> None:
 
 
 async def test_under_a_prefix_the_tokens_of_songs_are_valid(
-    song: Callable[[], Any], service: LocalJobService, settings: Settings, storage: AudioStorage
+    song: Callable[[], Any], settings: Settings, shared_app: SharedApp
 ) -> None:
     path = await song()
-    app = create_app(service, settings, storage)
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False, root_path="/music")
+    transport = httpx.ASGITransport(shared_app(settings), raise_app_exceptions=False, root_path="/music")
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
         job = (await client.get(f"/music/v1/jobs/{path.split('/')[3]}", headers=ALICE)).json()
         (signed,) = job["result"]["audio_paths"]

@@ -7,33 +7,34 @@ import pytest
 
 from configs.settings import Settings
 from serve_app.api.access.guard import MAX_HEADER_BYTES, MAX_HEADERS
-from serve_app.api.app import create_app
-from serve_app.storage import AudioStorage
 from tests.unit.api.conftest import LocalJobService
+from tests.unit.api.shared_app import SharedApp
 
 GENERATE = "/v1/music/generate"
 STUDIO = "https://studio.example"
 
 
 @pytest.fixture
-async def opened(
-    service: LocalJobService, settings: Settings, storage: AudioStorage
-) -> AsyncIterator[httpx.AsyncClient]:
+def http(shared_http: httpx.AsyncClient) -> httpx.AsyncClient:
+    """All tests of this module share the applications."""
+    return shared_http
+
+
+@pytest.fixture
+async def opened(shared_app: SharedApp, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """A server that the pages of one origin may use."""
     api = settings.api.model_copy(update={"cors_origins": (STUDIO,)})
-    app = create_app(service, settings.model_copy(update={"api": api}), storage)
+    app = shared_app(settings.model_copy(update={"api": api}))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
         yield client
 
 
 @pytest.fixture
-async def loopback(
-    service: LocalJobService, settings: Settings, storage: AudioStorage
-) -> AsyncIterator[httpx.AsyncClient]:
+async def loopback(shared_app: SharedApp, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """A server that answers only to its machine's own names."""
     api = settings.api.model_copy(update={"hosts": ("127.0.0.1", "localhost", "[::1]")})
-    app = create_app(service, settings.model_copy(update={"api": api}), storage)
+    app = shared_app(settings.model_copy(update={"api": api}))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8001") as client:
         yield client

@@ -27,6 +27,12 @@ SENDS = 3
 collection of garbage or a thread that an earlier test left behind."""
 
 
+@pytest.fixture
+def http(shared_http: httpx.AsyncClient) -> httpx.AsyncClient:
+    """All tests of this module share one application."""
+    return shared_http
+
+
 def memory_from_now_on() -> int:
     """Reset the recorded peak and return the present bytes of this process."""
     Path("/proc/self/clear_refs").write_text("5")

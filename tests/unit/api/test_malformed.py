@@ -1,15 +1,22 @@
 """Every malformed request is refused with the right 4xx, and nothing of it is stored."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import httpx
 import pytest
 
+from configs.settings import Settings
 from tests.malformed_requests import MALFORMED, Malformed
 from tests.unit.api.conftest import LocalJobService
-from tests.unit.api.shared_app import SharedApp
 
 GENERATE = "/v1/music/generate"
-MAX_DURATION = 600.0
-"""The limit of the default server."""
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Settings with the longest song of the default server."""
+    return settings.model_copy(update={"api": settings.api.model_copy(update={"max_duration": 600.0})})
 
 
 @pytest.fixture
@@ -23,13 +30,13 @@ async def test_malformed_request_is_refused(
     case: Malformed,
     http: httpx.AsyncClient,
     service: LocalJobService,
-    shared_app: SharedApp,
+    stored_files: Callable[[], list[Path]],
 ) -> None:
     answer = await http.post(GENERATE, **case.request)
     assert answer.status_code == case.status, answer.text
     assert case.mentions in str(answer.json()["detail"])
     assert service.jobs == []
-    assert shared_app.stored_files == []
+    assert stored_files() == []
 
 
 def test_there_are_enough_of_them() -> None:

@@ -10,13 +10,12 @@ from starlette.responses import PlainTextResponse
 from configs.settings import Settings
 from serve_app.api.access.guard import MAX_HEADER_BYTES
 from serve_app.api.access.keys import KEYS_VARIABLE, digest_of
-from serve_app.api.app import create_app
 from serve_app.api.intake.body import MAX_CHAT_BYTES, MAX_TEXT_BYTES
 from serve_app.edge import Edge
 from serve_app.jobs.mode import Mode
-from serve_app.storage import AudioStorage
 from tests.asgi_client import Asking, until
 from tests.unit.api.conftest import LocalJobService
+from tests.unit.api.shared_app import SharedApp
 
 KEY = "acestep-alice"
 PATHS = {
@@ -46,9 +45,9 @@ def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 @pytest.fixture
-def server(service: LocalJobService, settings: Settings, storage: AudioStorage) -> Any:
-    """The application behind the edge of a proxy."""
-    return Edge(create_app(service, settings, storage))
+def server(shared_app: SharedApp, settings: Settings) -> Any:
+    """The application behind the edge of a proxy. All tests share it."""
+    return Edge(shared_app(settings))
 
 
 @pytest.fixture
@@ -134,11 +133,9 @@ async def test_bodies_that_cannot_be_used(
 
 
 @each_path
-async def test_a_body_that_does_not_come(
-    service: LocalJobService, settings: Settings, storage: AudioStorage, path: str
-) -> None:
+async def test_a_body_that_does_not_come(shared_app: SharedApp, settings: Settings, path: str) -> None:
     api = settings.api.model_copy(update={"body_timeout_seconds": 0.05})
-    server = Edge(create_app(service, settings.model_copy(update={"api": api}), storage))
+    server = Edge(shared_app(settings.model_copy(update={"api": api})))
     headers = {**JSON, "Host": "server", "Authorization": f"Bearer {KEY}", "Content-Length": "9"}
     asking = Asking(server, "POST", path, headers)
     await asking.answered

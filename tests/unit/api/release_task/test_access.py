@@ -10,10 +10,9 @@ import pytest
 from configs.settings import Settings
 from serve_app.api.access.audio_tokens import AudioTokens
 from serve_app.api.access.keys import KEYS_VARIABLE, digest_of
-from serve_app.api.app import create_app
-from serve_app.storage import AudioStorage
 from tests.unit.api.conftest import LocalJobService, wav_bytes
 from tests.unit.api.release_task.conftest import CONTENT, Finish, query
+from tests.unit.api.shared_app import SharedApp
 
 KEYS = {"alice": "acestep-alice", "bob": "acestep-bob"}
 ALICE, BOB = ({"Authorization": f"Bearer {key}"} for key in KEYS.values())
@@ -31,17 +30,21 @@ ORIGINS = ("http://localhost:*", "https://127.0.0.1:*", "https://studio.example"
 
 
 @pytest.fixture
+def http(shared_http: httpx.AsyncClient) -> httpx.AsyncClient:
+    """All tests of this module share the applications."""
+    return shared_http
+
+
+@pytest.fixture
 def guarded(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Settings:
     monkeypatch.setenv(KEYS_VARIABLE, str([{"name": n, "sha256": digest_of(k)} for n, k in KEYS.items()]))
     return settings
 
 
 @pytest.fixture
-async def keyed(
-    service: LocalJobService, guarded: Settings, storage: AudioStorage
-) -> AsyncIterator[httpx.AsyncClient]:
+async def keyed(shared_app: SharedApp, guarded: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """A server with API keys."""
-    transport = httpx.ASGITransport(create_app(service, guarded, storage), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(shared_app(guarded), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
         yield client
 
@@ -191,12 +194,10 @@ async def test_only_own_songs_are_sources(keyed: httpx.AsyncClient, alices_file:
 
 
 @pytest.fixture
-async def opened(
-    service: LocalJobService, guarded: Settings, storage: AudioStorage
-) -> AsyncIterator[httpx.AsyncClient]:
+async def opened(shared_app: SharedApp, guarded: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """A server with keys that some pages may use."""
     api = guarded.api.model_copy(update={"cors_origins": ORIGINS})
-    app = create_app(service, guarded.model_copy(update={"api": api}), storage)
+    app = shared_app(guarded.model_copy(update={"api": api}))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
         yield client
@@ -241,11 +242,9 @@ async def test_pages_of_named_origins_on_any_port(
         assert (answer.headers.get("access-control-allow-origin") == origin) == welcome
 
 
-async def test_pages_from_files_only_where_they_are_named(
-    service: LocalJobService, settings: Settings, storage: AudioStorage
-) -> None:
+async def test_pages_from_files_only_where_they_are_named(shared_app: SharedApp, settings: Settings) -> None:
     api = settings.api.model_copy(update={"cors_origins": ("null",)})
-    app = create_app(service, settings.model_copy(update={"api": api}), storage)
+    app = shared_app(settings.model_copy(update={"api": api}))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
         answer = await client.post("/release_task", json={}, headers={"Origin": "null"})

@@ -27,6 +27,12 @@ CHAT = "/v1/chat/completions"
 URL = f"data:audio/mpeg;base64,{base64.b64encode(CONTENT).decode()}"
 
 
+@pytest.fixture
+def http(shared_http: httpx.AsyncClient) -> httpx.AsyncClient:
+    """All tests of this module share one application."""
+    return shared_http
+
+
 def user(content: Any, **fields: Any) -> dict[str, Any]:
     """A body with one message."""
     return {"messages": [{"role": "user", "content": content}], **fields}
@@ -297,12 +303,14 @@ async def test_bodies_that_are_no_chat(http: httpx.AsyncClient, options: dict[st
 
 
 async def test_a_server_that_is_not_ready(
-    http: httpx.AsyncClient, service: LocalJobService, monkeypatch: pytest.MonkeyPatch
+    service: LocalJobService, settings: Settings, storage: AudioStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readiness, "RENEWED_SECONDS", 0.0)
     monkeypatch.setattr(readiness, "FRESH_SECONDS", 0.0)
     service.parts["Generator"] = Readiness.AWAY
-    answer = await http.post(CHAT, json=user("a song"))
+    transport = httpx.ASGITransport(create_app(service, settings, storage))
+    async with httpx.AsyncClient(transport=transport, base_url="http://server") as http:
+        answer = await http.post(CHAT, json=user("a song"))
     assert (answer.status_code, answer.json()["error"]["type"]) == (503, "server_error")
     assert int(answer.headers["retry-after"]) > 0
     assert service.jobs == []

@@ -58,11 +58,6 @@ def http(shared_http: httpx.AsyncClient) -> httpx.AsyncClient:
 
 
 @pytest.fixture
-def storage(shared_storage: AudioStorage) -> AudioStorage:
-    return shared_storage
-
-
-@pytest.fixture
 def audio_in(shared_audio_in: Path) -> Path:
     return shared_audio_in
 

@@ -10,7 +10,6 @@ from serve_app.api.release_task.rows import UNKNOWN_TASK
 from serve_app.api.release_task.tasks import MAX_IDS
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Steps
-from serve_app.storage import AudioStorage
 from tests.unit.api.conftest import LocalJobService, wav_bytes
 from tests.unit.api.release_task.conftest import Finish, Submit, query
 
@@ -24,11 +23,6 @@ ROW_KEYS = {"task_id", "status", "result", "progress_text", "error", "queue_posi
 def http(shared_http: httpx.AsyncClient) -> httpx.AsyncClient:
     """All tests of this module share one application."""
     return shared_http
-
-
-@pytest.fixture
-def storage(shared_storage: AudioStorage) -> AudioStorage:
-    return shared_storage
 
 
 async def test_the_answer_to_a_submit(http: httpx.AsyncClient, service: LocalJobService) -> None:
