@@ -20,6 +20,17 @@ BATCH = "/v1/music/batch"
 
 
 @pytest.fixture
+def http(shared_http: httpx.AsyncClient) -> httpx.AsyncClient:
+    """All tests of this module share one application."""
+    return shared_http
+
+
+@pytest.fixture
+def audio_in(shared_audio_in: Path) -> Path:
+    return shared_audio_in
+
+
+@pytest.fixture
 def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"jobs": JobSettings(queue_limit=1000, client_jobs=1000)})
 

@@ -13,6 +13,12 @@ from tests.unit.api.test_jobs import GENERATE, submit
 COVER = {"task_type": "cover"}
 
 
+@pytest.fixture
+def http(shared_http: httpx.AsyncClient) -> httpx.AsyncClient:
+    """All tests of this module share one application."""
+    return shared_http
+
+
 async def test_a_repeated_request_is_the_same_job(
     http: httpx.AsyncClient, service: LocalJobService, stored_files: Any
 ) -> None:

@@ -15,6 +15,12 @@ from tests.unit.api.conftest import LocalJobService
 from tests.unit.api.test_jobs import RESULT, poll, submit
 
 
+@pytest.fixture
+def http(shared_http: httpx.AsyncClient) -> httpx.AsyncClient:
+    """All tests of this module share one application."""
+    return shared_http
+
+
 async def test_cancelling_a_waiting_job(http: httpx.AsyncClient) -> None:
     job_id, behind = await submit(http), await submit(http)
     answer = await http.delete(f"/v1/jobs/{job_id}")
