@@ -1,7 +1,6 @@
 """Estimates the tempo of a recording with librosa."""
 
-from librosa.feature import tempo as librosa_tempo
-from librosa.onset import onset_strength
+import librosa
 
 from benchmarks.listening.features import RATE, Mono
 
@@ -12,8 +11,10 @@ _OCTAVES = (0.5, 1.0, 2.0)
 
 def tempo(mono: Mono) -> float:
     """Return the beats a minute of [samples] at `RATE`. They may be off by an octave."""
+    from librosa.onset import onset_strength  # Only who listens waits for librosa's parts.
+
     strength = onset_strength(y=mono, sr=RATE, hop_length=_HOP)
-    (found,) = librosa_tempo(onset_envelope=strength, sr=RATE, hop_length=_HOP, ac_size=8.0)
+    (found,) = librosa.feature.tempo(onset_envelope=strength, sr=RATE, hop_length=_HOP, ac_size=8.0)
     return float(found)
 
 
