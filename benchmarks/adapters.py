@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from benchmarks.dit_config import dit_config
 from benchmarks.dit_shapes import TWO_B, rows_of
 from benchmarks.measuring import Cost, machine, measured, options, show, write_json
-from benchmarks.random_generator import dit_config
 from deployments.checkpoints.adapters.folders import AdapterFile, adapter_files
 from deployments.checkpoints.adapters.reading import read_adapter
 from deployments.checkpoints.dit_modules import AceStepTransformer1DModel

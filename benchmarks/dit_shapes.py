@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.random_generator import dit_config
+from benchmarks.dit_config import dit_config
 from configs.domain import LATENT_RATE
 from deployments.checkpoints.dit_modules import AceStepTransformer1DModel
 from deployments.checkpoints.key_map import Component, module_arguments

@@ -7,13 +7,12 @@ import torch
 from tokenizers import Tokenizer
 from transformers import Qwen3Config, Qwen3Model
 
+from benchmarks.dit_config import CHANNELS, HEAD_DIM, dit_config
 from deployments.checkpoints.catalog import DiTCheckpoint, Variant
 from deployments.checkpoints.key_map import Component, module_arguments
 from deployments.checkpoints.loading import MODULE_CLASSES, DiTModules
 from deployments.tiny_checkpoints.tokenizer import train_tokenizer
 
-_HEAD_DIM = 128
-_CHANNELS = 64
 _SILENCE_FRAMES = 15_000
 
 
@@ -48,7 +47,7 @@ def random_generator(layers: int, width: int) -> RandomGenerator:
         component: kind(**module_arguments(component, config)).eval().requires_grad_(False)
         for component, kind in MODULE_CLASSES.items()
     }
-    silence = torch.randn(1, _SILENCE_FRAMES, _CHANNELS)
+    silence = torch.randn(1, _SILENCE_FRAMES, CHANNELS)
     modules[Component.CONDITION_ENCODER].register_buffer("silence_latent", silence)
     tokenizer = train_tokenizer(640)
     return RandomGenerator(
@@ -59,38 +58,6 @@ def random_generator(layers: int, width: int) -> RandomGenerator:
     )
 
 
-def dit_config(layers: int, width: int) -> dict[str, Any]:
-    """Return a config.json in the official proportions."""
-    return {
-        "is_turbo": True,
-        "model_version": "turbo",
-        "hidden_size": width,
-        "intermediate_size": 3 * width,
-        "num_hidden_layers": layers,
-        "num_attention_heads": max(2, width // _HEAD_DIM),
-        "num_key_value_heads": max(1, width // _HEAD_DIM // 2),
-        "head_dim": _HEAD_DIM,
-        "layer_types": ["sliding_attention", "full_attention"] * (layers // 2),
-        "sliding_window": 128,
-        "rope_theta": 1_000_000,
-        "rms_norm_eps": 1e-6,
-        "attention_bias": False,
-        "attention_dropout": 0.0,
-        "in_channels": 3 * _CHANNELS,
-        "patch_size": 2,
-        "audio_acoustic_hidden_dim": _CHANNELS,
-        "timbre_hidden_dim": _CHANNELS,
-        "text_hidden_dim": width // 2,
-        "num_lyric_encoder_hidden_layers": max(1, layers // 3),
-        "num_timbre_encoder_hidden_layers": max(1, layers // 6),
-        "num_attention_pooler_hidden_layers": 2,
-        "pool_window_size": 5,
-        "fsq_dim": width,
-        "fsq_input_levels": [8, 8, 8, 5, 5, 5],
-        "fsq_input_num_quantizers": 1,
-    }
-
-
 def _text_encoder(layers: int, width: int, vocabulary_size: int) -> Qwen3Model:
     config = Qwen3Config(
         vocab_size=vocabulary_size,
@@ -99,6 +66,6 @@ def _text_encoder(layers: int, width: int, vocabulary_size: int) -> Qwen3Model:
         num_hidden_layers=layers,
         num_attention_heads=max(2, width // 64),
         num_key_value_heads=max(1, width // 128),
-        head_dim=_HEAD_DIM,
+        head_dim=HEAD_DIM,
     )
     return Qwen3Model(config).eval().requires_grad_(False)

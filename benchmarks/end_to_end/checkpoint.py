@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import random_language_model
-from benchmarks.random_generator import dit_config
+from benchmarks.dit_config import dit_config
 from configs.domain import AUDIO_CHANNELS, SAMPLE_RATE
 from configs.settings import ModelSettings
 from deployments.tiny_checkpoints.music_models import (

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
+from benchmarks.dit_config import dit_config
 from benchmarks.dit_shapes import TWO_B, XL
-from benchmarks.random_generator import dit_config
 
 _TINY = dit_config(layers=2, width=128) | {"sliding_window": 8}
 

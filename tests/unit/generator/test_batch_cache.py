@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from benchmarks.random_generator import dit_config
+from benchmarks.dit_config import dit_config
 from deployments.checkpoints.dit_modules import AceStepTransformer1DModel
 from deployments.checkpoints.key_map import Component, module_arguments
 from deployments.generator.attention import SegmentedAttention, SegmentedRows

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.dit_config import dit_config
 from benchmarks.flash_on_cpu import flash_kernel_on_cpu
-from benchmarks.random_generator import dit_config
 from deployments.checkpoints.adapters.reading import Adapter, LowRank, MatrixChange
 from deployments.checkpoints.dit_modules import AceStepTransformer1DModel
 from deployments.checkpoints.errors import CheckpointError
