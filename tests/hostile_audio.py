@@ -3,8 +3,9 @@
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 import soundfile
@@ -23,31 +24,46 @@ class HostileFile:
     """
 
     name: str
-    content: bytes
+    build: Callable[[], bytes]
     says: str
+
+    @cached_property
+    def content(self) -> bytes:
+        """The file. It is built when it is sent, because collecting the tests needs the names alone."""
+        return self.build()
 
 
 @cache
 def hostile_files() -> list[HostileFile]:
-    """Build the files. They are not stored, because some are only a few KB when compressed."""
+    """Return the files. They are not stored, because some are only a few KB when compressed."""
     second = chord(1.0, RATE)
     return [
-        HostileFile("wav of 1 s that claims 4 GB", _wav(_pcm(second), 2**32 - 64), ""),
-        HostileFile("wav without sound that claims 4 GB", _wav(b"", 2**32 - 64), "no audio"),
-        HostileFile("wav of 65,535 channels", _wav(bytes(2_000), 2_000, channels=65_535), "src_audio"),
-        HostileFile("wav of 4 GHz", _wav(_pcm(second), 32_000, rate=2**32 - 1), "src_audio"),
-        HostileFile("wav of 0 Hz", _wav(_pcm(second), 32_000, rate=0), "src_audio"),
-        HostileFile("flac of 30 min of silence", _silence("FLAC", "PCM_16", 2_000, 1_800), "longer than"),
-        HostileFile("ogg of 30 min of silence", _silence("OGG", "VORBIS", 2_000, 1_800), "longer than"),
-        HostileFile("flac of 1 s that claims 100 days", _flac_claiming(second, 2**36 - 1), ""),
-        HostileFile("mov with a packed index of 300 MB", packed_movie(300_000_000), "src_audio"),
-        HostileFile("mov with a packed index of 1.5 GB", packed_movie(1_500_000_000), "src_audio"),
-        HostileFile("mp3 with a packed tag of 250 MB", _packed_tag(250_000_000), "src_audio"),
-        HostileFile("mp4 with an index of 40 million samples", _indexed_movie(40_000_000), "src_audio"),
-        HostileFile("ogg of 64 channels", _channels(64), "at most 8"),
-        HostileFile("flac of 150 s at 192 kHz", _silence("FLAC", "PCM_16", 192_000, 150), "longer than"),
-        HostileFile("ogg of 100,000 first pages", _first_pages(100_000), "src_audio"),
-        HostileFile("ogg of 20,000 links without sound", _empty_links(20_000), "src_audio"),
+        HostileFile("wav of 1 s that claims 4 GB", lambda: _wav(_pcm(second), 2**32 - 64), ""),
+        HostileFile("wav without sound that claims 4 GB", lambda: _wav(b"", 2**32 - 64), "no audio"),
+        HostileFile(
+            "wav of 65,535 channels", lambda: _wav(bytes(2_000), 2_000, channels=65_535), "src_audio"
+        ),
+        HostileFile("wav of 4 GHz", lambda: _wav(_pcm(second), 32_000, rate=2**32 - 1), "src_audio"),
+        HostileFile("wav of 0 Hz", lambda: _wav(_pcm(second), 32_000, rate=0), "src_audio"),
+        HostileFile(
+            "flac of 30 min of silence", lambda: _silence("FLAC", "PCM_16", 2_000, 1_800), "longer than"
+        ),
+        HostileFile(
+            "ogg of 30 min of silence", lambda: _silence("OGG", "VORBIS", 2_000, 1_800), "longer than"
+        ),
+        HostileFile("flac of 1 s that claims 100 days", lambda: _flac_claiming(second, 2**36 - 1), ""),
+        HostileFile("mov with a packed index of 300 MB", lambda: packed_movie(300_000_000), "src_audio"),
+        HostileFile("mov with a packed index of 1.5 GB", lambda: packed_movie(1_500_000_000), "src_audio"),
+        HostileFile("mp3 with a packed tag of 250 MB", lambda: _packed_tag(250_000_000), "src_audio"),
+        HostileFile(
+            "mp4 with an index of 40 million samples", lambda: _indexed_movie(40_000_000), "src_audio"
+        ),
+        HostileFile("ogg of 64 channels", lambda: _channels(64), "at most 8"),
+        HostileFile(
+            "flac of 150 s at 192 kHz", lambda: _silence("FLAC", "PCM_16", 192_000, 150), "longer than"
+        ),
+        HostileFile("ogg of 100,000 first pages", lambda: _first_pages(100_000), "src_audio"),
+        HostileFile("ogg of 20,000 links without sound", lambda: _empty_links(20_000), "src_audio"),
     ]
 
 

@@ -2,6 +2,7 @@
 
 import io
 import struct
+from functools import cache
 
 import numpy as np
 import pytest
@@ -17,22 +18,32 @@ SECONDS = 4.0
 
 SONG = music(SECONDS)
 LINKS = {
-    "vorbis": sound_file(music(2.0), "OGG", "VORBIS"),
-    "short vorbis": sound_file(music(0.3), "OGG", "VORBIS"),
-    "mono vorbis of 44.1 kHz": sound_file(music(2.0, 44_100)[:1], "OGG", "VORBIS", 44_100),
-    "opus": sound_file(music(2.0), "OGG", "OPUS"),
-    "flac": ffmpeg_file(music(2.0), "ogg", "flac"),
+    "vorbis": lambda: sound_file(music(2.0), "OGG", "VORBIS"),
+    "short vorbis": lambda: sound_file(music(0.3), "OGG", "VORBIS"),
+    "mono vorbis of 44.1 kHz": lambda: sound_file(music(2.0, 44_100)[:1], "OGG", "VORBIS", 44_100),
+    "opus": lambda: sound_file(music(2.0), "OGG", "OPUS"),
+    "flac": lambda: ffmpeg_file(music(2.0), "ogg", "flac"),
 }
 WHOLE = {
-    "wav": sound_file(SONG, "WAV", "PCM_16"),
-    "aiff": sound_file(SONG, "AIFF", "PCM_16"),
-    "flac": sound_file(SONG, "FLAC", "PCM_16"),
-    "mp3": sound_file(SONG, "MP3", "MPEG_LAYER_III"),
-    "ogg": sound_file(SONG, "OGG", "VORBIS"),
-    "opus": sound_file(SONG, "OGG", "OPUS"),
-    "webm": ffmpeg_file(SONG, "webm", "libopus"),
-    "aac": ffmpeg_file(SONG, "adts", "aac"),
+    "wav": lambda: sound_file(SONG, "WAV", "PCM_16"),
+    "aiff": lambda: sound_file(SONG, "AIFF", "PCM_16"),
+    "flac": lambda: sound_file(SONG, "FLAC", "PCM_16"),
+    "mp3": lambda: sound_file(SONG, "MP3", "MPEG_LAYER_III"),
+    "ogg": lambda: sound_file(SONG, "OGG", "VORBIS"),
+    "opus": lambda: sound_file(SONG, "OGG", "OPUS"),
+    "webm": lambda: ffmpeg_file(SONG, "webm", "libopus"),
+    "aac": lambda: ffmpeg_file(SONG, "adts", "aac"),
 }
+
+
+@cache
+def link_file(name: str) -> bytes:
+    return LINKS[name]()
+
+
+@cache
+def song_file(name: str) -> bytes:
+    return WHOLE[name]()
 
 
 @pytest.mark.parametrize(
@@ -48,15 +59,15 @@ WHOLE = {
     ids=" + ".join,
 )
 def test_all_links_of_a_chained_ogg_are_read(names: tuple[str, ...]):
-    links = [LINKS[name] for name in names]
+    links = [link_file(name) for name in names]
     samples, outcome = converted(b"".join(links))
     assert not outcome.damaged
     assert np.array_equal(samples, np.concatenate([decoded(link) for link in links], axis=1))
 
 
 def test_of_a_chained_ogg_the_links_are_read_that_can_be():
-    broken = b"".join([*pages(LINKS["vorbis"])][:2])  # These pages are its headers.
-    samples, outcome = converted(LINKS["opus"] + broken + LINKS["flac"])
+    broken = b"".join([*pages(link_file("vorbis"))][:2])  # These pages are its headers.
+    samples, outcome = converted(link_file("opus") + broken + link_file("flac"))
     assert outcome.damaged
     assert samples.shape == (2, 4 * RATE)
 
@@ -78,7 +89,7 @@ def test_opus_of_every_bit_rate_is_read(bit_rate: int):
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_of_a_file_that_was_cut_the_beginning_is_read(name: str):
-    content = WHOLE[name]
+    content = song_file(name)
     cut, whole = decoded(content[: len(content) // 2]), decoded(content)
     assert 0.2 < cut.shape[1] / whole.shape[1] < 0.55
     compared = cut.shape[1] - 2_048  # Lossy codecs fade into the missing part.
@@ -87,7 +98,7 @@ def test_of_a_file_that_was_cut_the_beginning_is_read(name: str):
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_what_is_lost_in_the_middle_costs_no_more(name: str):
-    content = bytearray(WHOLE[name])
+    content = bytearray(song_file(name))
     content[len(content) // 2 : len(content) // 2 + 64] = bytes(64)
     assert decoded(bytes(content)).shape[1] > 0.5 * SECONDS * RATE
 
@@ -105,7 +116,7 @@ def id3_tag(size: int, footer: bool = False) -> bytes:
 )
 @pytest.mark.parametrize("name", [*WHOLE, "m4a"])
 def test_tags_in_front_of_any_file_are_skipped(name: str, tag: bytes):
-    content = ffmpeg_file(SONG, "ipod", "alac") if name == "m4a" else WHOLE[name]
+    content = ffmpeg_file(SONG, "ipod", "alac") if name == "m4a" else song_file(name)
     assert np.array_equal(decoded(tag + content), decoded(content))
 
 
