@@ -83,6 +83,8 @@ class Tracking:
 
     def take(self, new: NewJob) -> Accepted:
         """Submit as the actor does: it first looks up the job's id and key in the store."""
+        if new.idempotency is None:  # The record is found without a loop and a thread.
+            return self.tracker.submit(new, self.record(new.job_id))
         return self.tracker.submit(new, _runner.run(self.journal.earlier(new)))
 
     def admit(self, client: str, idempotency_key: str | None) -> None:
