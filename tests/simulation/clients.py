@@ -149,7 +149,7 @@ class SimulatedClient:
             view = await self._answered(
                 lambda way=way, reader=reader, process=process: process.start(_look(reader, way, job_id))
             )
-            self._world.referee.was_seen(poller, job_id, view)
+            self._world.referee.was_seen(f"{poller} through {process.name}", job_id, view)
             self._world.referee.was_read(job_id, asked_at, view)
             if view is None or view.state.is_final:
                 await self._poll_everywhere(job_id)
