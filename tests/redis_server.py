@@ -1,5 +1,7 @@
 """A real redis-server on a free loopback port, which loses no write that it has confirmed."""
 
+import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -61,3 +63,16 @@ class RedisServer:
         """Send SIGKILL, as if its machine lost power."""
         self._process.kill()
         self._process.wait()
+
+    def lose(self) -> None:
+        """Kill it and delete its data. Started again, it is empty."""
+        self.kill()
+        shutil.rmtree(self.folder / "appendonlydir")
+
+    def stop(self) -> None:
+        """Send SIGSTOP: it keeps its connections and answers nothing."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Undo `stop`."""
+        self._process.send_signal(signal.SIGCONT)

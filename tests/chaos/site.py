@@ -114,14 +114,18 @@ class Site:
 
     def kill(self, kind: str) -> bool:
         """Send SIGKILL to one process of a kind. Return False when none is running."""
-        for process in self.processes():
-            try:
-                if PROCESSES[kind] in " ".join(process.cmdline()):
-                    process.kill()
-                    return True
-            except psutil.NoSuchProcess:
-                continue
+        for process in self.of_kind(kind):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+                return True
         return False
+
+    def of_kind(self, kind: str) -> Iterator[psutil.Process]:
+        """Yield the processes of a kind."""
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                if PROCESSES[kind] in " ".join(process.cmdline()):
+                    yield process
 
     def kill_all(self) -> None:
         """Send SIGKILL to all processes at once."""
