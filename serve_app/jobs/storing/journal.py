@@ -17,6 +17,8 @@ from serve_app.jobs.usage import Usage, UsageKey
 Changes = dict[str, Job | None]
 """Records by job id; None for a deleted one."""
 
+CLOSED = "the job store is closed"
+
 _Answer = TypeVar("_Answer")
 
 
@@ -59,6 +61,7 @@ class Journal:
         self._next_write: asyncio.Task[None] | None = None
         self._writer = ThreadPoolExecutor(1, "job-store-writer")
         self._reader = ThreadPoolExecutor(1, "job-store-reader")
+        self._is_closed = False
 
     # Changes
 
@@ -97,7 +100,7 @@ class Journal:
 
     async def change_store(self, change: Callable[[JobStore], _Answer]) -> _Answer:
         """Run a change of the store that concerns no record, between two writes. Raises StoreError."""
-        return await asyncio.get_running_loop().run_in_executor(self._writer, change, self.store)
+        return await self._ask(self._writer, change)
 
     # Reads: each answers as if everything saved so far were stored. All raise StoreError.
 
@@ -179,14 +182,24 @@ class Journal:
         return gone | (stored - changes.keys())
 
     async def close(self) -> None:
-        """Close the store after the write under way."""
-        await asyncio.get_running_loop().run_in_executor(self._writer, self.store.close)
+        """Close the store after the calls under way. Later reads and writes raise StoreError."""
+        self._is_closed = True
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._close_store)
         self._writer.shutdown(wait=False)
-        self._reader.shutdown(wait=False)
+
+    def _close_store(self) -> None:
+        """Block until the reads under way have ended, and close the store."""
+        self._reader.shutdown(wait=True)
+        self.store.close()
 
     async def _read(self, ask: Callable[[JobStore], _Answer]) -> tuple[_Answer, Changes]:
-        loop = asyncio.get_running_loop()
-        return await self._current(loop.run_in_executor(self._reader, ask, self.store))
+        return await self._current(self._ask(self._reader, ask))
+
+    async def _ask(self, thread: ThreadPoolExecutor, ask: Callable[[JobStore], _Answer]) -> _Answer:
+        """Return the store's answer to a question that a thread asks. Raises StoreError."""
+        if self._is_closed:
+            raise StoreError(CLOSED)
+        return await asyncio.get_running_loop().run_in_executor(thread, ask, self.store)
 
     async def _current(self, reading: Awaitable[_Answer]) -> tuple[_Answer, Changes]:
         """Return the store's answer, and all changes that it may lack."""
@@ -216,8 +229,7 @@ class Journal:
     async def _look_up(self, lookup: _Lookup) -> tuple[Mapping[str, Job], Mapping[ClientKey, Job]]:
         async with self._looking_up:
             self._lookup = None  # later callers wait for the next one
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._reader, lookup.ask, self.store)
+            return await self._ask(self._reader, lookup.ask)
 
     async def _write_after(self, other: asyncio.Task[None] | None) -> None:
         if other is not None:
@@ -248,7 +260,7 @@ class Journal:
             self._writing = {job_id: job for job_id, job in self._writing.items() if job}
 
     async def _store(self, changes: Changes) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._writer, self.store.write, changes)
+        await self._ask(self._writer, lambda store: store.write(changes))
         for since in self._reads.values():
             since |= changes
 

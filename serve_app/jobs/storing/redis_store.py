@@ -28,10 +28,12 @@ from serve_app.jobs.storing.records import (
 )
 from serve_app.jobs.storing.redis_keys import Keys
 from serve_app.jobs.storing.store import (
+    REPLACED,
     SECRET_BYTES,
     ClientKey,
     SetAside,
     StoreError,
+    StoreReplacedError,
     changes_of,
     check_owner,
 )
@@ -288,6 +290,8 @@ class RedisJobStore:
     def secret(self) -> bytes:
         with self._errors():
             secret: Any = self._redis.hget(self._keys.meta, "secret")
+        if secret is None:
+            raise StoreReplacedError(REPLACED.format(store=self._location))
         return bytes(secret)
 
     def mode(self) -> Mode:

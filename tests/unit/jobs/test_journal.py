@@ -338,3 +338,54 @@ async def test_nobody_is_told_before_their_record_is_durable(seed: int) -> None:
     assert {number: store.get(f"job-{number}") for number, version in versions.items()} == {
         number: a_job(number, attempt=version) for number, version in versions.items()
     }
+
+
+class StoreInUse(MemoryJobStore):
+    """Notes whether it is closed while a read runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = threading.Event()
+        self.gate = threading.Event()
+        self.is_closed = False
+
+    def get_many(self, job_ids: Collection[str]) -> Mapping[str, Job]:
+        self.begun.set()
+        self.gate.wait(5)
+        if self.is_closed:
+            raise ValueError("I/O operation on closed file")
+        return super().get_many(job_ids)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+async def test_a_journal_closes_its_store_after_the_read_under_way() -> None:
+    store = StoreInUse()
+    journal = Journal(store)
+    reading = asyncio.create_task(journal.get("job-1"))
+    assert await asyncio.to_thread(store.begun.wait, 5)
+    closing = asyncio.create_task(journal.close())
+    await asyncio.sleep(0.01)
+    assert not store.is_closed
+    store.gate.set()
+    await closing
+    assert store.is_closed
+    assert await reading is None
+
+
+async def test_a_closed_journal_refuses_calls_as_a_store_that_is_away() -> None:
+    journal = Journal(MemoryJobStore())
+    journal.save(a_job(1))
+    closing = asyncio.create_task(journal.close())
+    await asyncio.sleep(0)
+    for _ in range(2):  # While the journal closes, and once it is closed.
+        for call in (
+            journal.get("job-1"),
+            journal.page(None, None, 10, 10),
+            journal.change_store(lambda store: store.secret()),
+            journal.flushed(),
+        ):
+            with pytest.raises(StoreError):
+                await call
+        await closing

@@ -12,7 +12,7 @@ from configs.settings import Settings
 from serve_app.jobs.model import IdempotencyKey
 from serve_app.jobs.storing.redis_keys import Keys
 from serve_app.jobs.storing.redis_store import MIGRATIONS, RedisJobStore
-from serve_app.jobs.storing.store import StoreError
+from serve_app.jobs.storing.store import StoreError, StoreReplacedError
 from serve_app.jobs.storing.stores import open_store
 from tests.job_records import a_finished_job, a_job
 from tests.redis_server import RedisServer
@@ -98,8 +98,10 @@ def test_an_emptied_redis_takes_no_more_writes_of_the_tracker_that_knew_the_jobs
         prefix = redis_location.partition("=")[2]
         with redis.Redis.from_url(redis_location.partition("?")[0]) as client:
             client.delete(*client.keys(f"{prefix}:*"))
-        with pytest.raises(StoreError):
+        with pytest.raises(StoreReplacedError):
             store.write({"job-2": a_job(2)})
+        with pytest.raises(StoreReplacedError):
+            store.secret()
 
 
 def test_a_store_goes_on_after_redis_came_back(start_redis: Callable[..., RedisServer]) -> None:
