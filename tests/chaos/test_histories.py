@@ -144,7 +144,8 @@ def judge(history: History, folder: Path, capsys: pytest.CaptureFixture[str]) ->
     problems = Counter(call.problem for call in calls if call.problem)
     with capsys.disabled():
         print(f"\n{len(calls)} calls: {dict(outcomes)}; states: {dict(states)}; problems: {dict(problems)}")
-    assert violations(history) == []
+    found = violations(history)
+    assert not found, "\n".join(found)
     assert {"queued", "running", "succeeded", "cancelled"} <= states.keys()
     assert {f"{kind} {Outcome.ANSWERED}" for kind in Kind} <= outcomes.keys()
     assert not [problem for problem in problems if problem.startswith(UNEXPECTED)]

@@ -5,7 +5,7 @@ checks inside the server have the same names there.
 """
 
 import math
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -30,6 +30,7 @@ def violations(history: History) -> list[str]:
         found += _ends_once(job)
         found += _never_goes_back(job)
     found += _one_job_for_each_key(history, jobs)
+    found += _lists_show_own_jobs(history, jobs)
     found += _every_job_was_asked_for(history, jobs)
     return found
 
@@ -187,32 +188,38 @@ def _one_job_for_each_key(history: History, jobs: dict[str, _Job]) -> Iterator[s
                 yield f"one job for each idempotency key: {before}, but {after}"
 
 
-def _every_job_was_asked_for(history: History, jobs: dict[str, _Job]) -> Iterator[str]:
-    """Yield where a list has more jobs than the client's submits may have made, or another client's job."""
-    listed: dict[str, set[str]] = defaultdict(set)
-    unanswered: dict[str, list[Call]] = defaultdict(list)
-    with_key: dict[tuple[str, str | None], _Job] = {}
+def _lists_show_own_jobs(history: History, jobs: dict[str, _Job]) -> Iterator[str]:
+    """Yield where a list has the job of another client."""
     for call in history.calls:
-        if call.kind is Kind.LIST:
-            listed[call.client] |= {shown.job_id for shown in call.shown}
-        elif call.kind is Kind.SUBMIT and call.shown:
-            with_key[call.client, call.key] = jobs[call.shown[0].job_id]
-        elif call.kind is Kind.SUBMIT:
-            unanswered[call.client].append(call)
-    for client, job_ids in listed.items():
-        owners = {submit.client for job_id in job_ids for submit in jobs[job_id].submits}
-        if not owners <= {client}:
-            yield f"a list shows the client's own jobs: {client} sees those of {owners - {client}}"
-        unnamed = [jobs[job_id] for job_id in job_ids if not jobs[job_id].submits]
-        most = 0
-        by_key: dict[str | None, int] = defaultdict(int)
-        for call in unanswered[client]:
-            by_key[call.key] += 1
-        for key, times in by_key.items():
-            made = with_key.get((client, key))
-            forgotten = made.may_be_gone(math.inf, history.losses) if made else bool(history.losses)
-            most += times if key is None or forgotten else int(made is None)
-        most += sum(bool(job.purges) for job in unnamed)
-        if len(unnamed) > most:
-            ids = ", ".join(sorted(job.job_id for job in unnamed))
-            yield f"every job was asked for: {client} has {ids}, but at most {most} submits are unanswered"
+        owners = {submit.client for shown in call.shown for submit in jobs[shown.job_id].submits}
+        if call.kind is Kind.LIST and not owners <= {call.client}:
+            yield f"a list shows the client's own jobs: {call} has those of {owners - {call.client}}"
+
+
+def _every_job_was_asked_for(history: History, jobs: dict[str, _Job]) -> Iterator[str]:
+    """Yield where the lists of a client have more jobs than its submits may have made."""
+    submits: dict[str, list[Call]] = defaultdict(list)
+    unnamed: dict[str, set[str]] = defaultdict(set)
+    for call in history.calls:
+        if call.kind is Kind.SUBMIT:
+            submits[call.client].append(call)
+        elif call.kind is Kind.LIST:
+            unnamed[call.client] |= {one.job_id for one in call.shown if not jobs[one.job_id].submits}
+    for client, job_ids in unnamed.items():
+        most = _jobs_of_unanswered(submits[client], jobs, history.losses)
+        most += sum(bool(jobs[job_id].purges) for job_id in job_ids)  # A purge frees a key for another job.
+        if len(job_ids) > most:
+            yield f"every job was asked for: {client} has {sorted(job_ids)}, of which it may have made {most}"
+
+
+def _jobs_of_unanswered(submits: list[Call], jobs: dict[str, _Job], losses: list[StoreLost]) -> int:
+    """Return how many jobs, of which no answer told, a client's submits may have made at most."""
+    named = {call.key: jobs[call.shown[0].job_id] for call in submits if call.shown}
+    unanswered = Counter(call.key for call in submits if not call.shown)
+    most = 0
+    for key, times in unanswered.items():
+        if key is None or losses or (key in named and named[key].may_be_gone(math.inf, losses)):
+            most += times
+        elif key not in named:
+            most += 1
+    return most

@@ -53,6 +53,8 @@ class RandomClient:
         self._seed = seed
         self._chance = random.Random(seed)
         self._keys: list[str] = []
+        self._unanswered: str | None = None
+        """The key of its last submit, if that has no answer."""
         self._open: set[str] = set()
         """Its jobs that wait or run, as far as it knows."""
 
@@ -78,7 +80,9 @@ class RandomClient:
         return {Kind.CANCEL: self._recording.cancel, Kind.PURGE: self._recording.purge}[kind](job_id, timeout)
 
     def _submit(self, timeout: float) -> Call | None:
-        if self._keys and self._chance.random() < REPEATED:
+        if self._unanswered is not None:
+            key = self._unanswered
+        elif self._keys and self._chance.random() < REPEATED:
             key = self._chance.choice(self._keys[-LATEST:])
         elif len(self._open) >= MOST_OPEN:
             return None
@@ -99,6 +103,8 @@ class RandomClient:
     def _learn(self, call: Call) -> None:
         for job in call.shown:
             self._board.setdefault(job.job_id)
+        if call.kind is Kind.SUBMIT:
+            self._unanswered = call.key if call.outcome is Outcome.UNANSWERED else None
         still_open = {job.job_id for job in call.shown if not job.has_ended}
         if call.kind is Kind.LIST and call.outcome is Outcome.ANSWERED:
             self._open = still_open
