@@ -113,7 +113,7 @@ def strike(faults: Sequence[Fault], seconds: float, chance: random.Random) -> No
 
 
 def watch_to_the_end(site: Site, history: History) -> None:
-    """Poll all jobs until each has ended or is unknown."""
+    """Poll all jobs until each has ended or is unknown, and let each client list its jobs."""
     client = RecordingClient(history, site.http, site.url, OPERATOR)
     deadline = time.monotonic() + PATIENCE_SECONDS
     for job_id in {job.job_id for call in history.calls for job in call.shown}:
@@ -122,6 +122,9 @@ def watch_to_the_end(site: Site, history: History) -> None:
             if call.outcome is Outcome.NOT_FOUND or any(job.has_ended for job in call.shown):
                 break
             assert time.monotonic() < deadline, f"job {job_id} does not end: {call}"
+    for address in {call.client for call in history.calls}:
+        last = RecordingClient(history, site.http, site.url, address).list(PATIENCE_SECONDS)
+        assert last.outcome is Outcome.ANSWERED, last
 
 
 def record(site: Site, history: History, phases: Sequence[Sequence[Fault]]) -> None:
