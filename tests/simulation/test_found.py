@@ -1,6 +1,6 @@
 """Schedules that once broke a rule, as small as they got. Each was mended in the code, not in its test."""
 
-from tests.simulation.schedule import Fault, Request, Schedule, schedule_of
+from tests.simulation.schedule import Fault, Request, Schedule
 from tests.simulation.world import run
 
 
@@ -32,7 +32,29 @@ def test_seed_198_all_jobs_end_after_the_faults() -> None:
 
 def test_seed_152_progress_never_falls() -> None:
     """A second tracker did not know of the progress that a poll of the first one had shown."""
-    assert run(schedule_of(152)).violation is None
+    schedule = Schedule(
+        152,
+        requests=(
+            Request(client="ann", at=1.32, song_seconds=5.0, priority=5, has_recording=True),
+            Request(client="cy", at=2.66, song_seconds=5.0, key="2", priority=5, has_recording=True),
+            Request(client="ann", at=3.14, key="3"),
+            Request(client="ann", at=3.19, items=2, thinks=True, has_recording=True),
+            Request(client="ann", at=6.43, key="0", thinks=True),
+            Request(client="ann", at=7.09, song_seconds=5.0),
+            Request(client="cy", at=10.85, song_seconds=5.0, items=2, key="2"),
+            Request(client="cy", at=17.41),
+        ),
+        faults=(
+            Fault(kind="store is full", at=0.51, seconds=1.82),
+            Fault(kind="draining", at=0.56, seconds=9.33),
+            Fault(kind="paused", at=6.27, seconds=7.18),
+            Fault(kind="split", at=12.63, seconds=3.7),
+            Fault(kind="stop", at=14.18, seconds=1.71, target="runner 0"),
+            Fault(kind="models hang", at=15.27, seconds=1.77, amount=0.28),
+            Fault(kind="stop", at=16.96, seconds=2.66, target="runner 2"),
+        ),
+    )
+    assert run(schedule).violation is None
 
 
 def test_seed_1157_no_process_answers_with_an_older_state() -> None:
