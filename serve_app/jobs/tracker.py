@@ -27,7 +27,6 @@ second call returns the same answer and changes nothing.
 
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from heapq import nsmallest
 from itertools import islice
 from typing import Any
 
@@ -300,15 +299,13 @@ class JobTracker:
         job = self._book.unsettled(job_id)
         return None if job is None or job.state.is_final else _open_job(job)
 
-    def open_jobs(self, after: int, limit: int) -> list[OpenJob]:
-        """Return the first jobs with sequences above `after` that wait or run, in the order of submission."""
-        later = (
-            job
+    def open_jobs(self) -> list[tuple[int, str]]:
+        """Return the sequence and the id of each job that waits or runs, in the order of submission."""
+        return sorted(
+            (job.place.sequence, job.job_id)
             for jobs in (self._book.queued, self._book.running)
             for job in jobs
-            if job.place.sequence > after
         )
-        return [_open_job(job) for job in nsmallest(limit, later, key=lambda job: job.place.sequence)]
 
     def running(self) -> set[str]:
         """Return the ids of the running jobs."""

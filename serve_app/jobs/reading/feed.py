@@ -8,6 +8,7 @@ an efficient fault-tolerant mechanism for distributed file cache consistency" (S
 """
 
 import asyncio
+import bisect
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
@@ -76,6 +77,11 @@ class Feed:
         """The number from which on all changes are kept."""
         self._published: deque[tuple[int, Mapping[str, OpenJob | None]]] = deque()
         self._confirmed = 0
+        self._listed: list[tuple[int, str]] = []
+        """The sequences and ids of the jobs that were open when a copy was last begun; [] if it is complete.
+
+        Jobs that were submitted later need not be here, because a publication tells of them.
+        """
         self._progress = asyncio.Event()
         """Set, and replaced, when there is a publication or a confirmation."""
         self._wanted = asyncio.Event()
@@ -94,13 +100,20 @@ class Feed:
         Jobs whose newest change is not published yet are left out, because a publication will tell of them.
         """
         self._listen()
-        jobs = self._tracker.open_jobs(after, limit)
-        self._changed |= {job.view.job_id for job in jobs if not self._is_showable(job.view.job_id)}
+        if after < 0 or not self._listed:
+            self._listed = self._tracker.open_jobs()
+        begin = bisect.bisect_left(self._listed, (after + 1, ""))
+        page = self._listed[begin : begin + limit]
+        job_ids = [job_id for _, job_id in page]
+        self._changed |= {job_id for job_id in job_ids if not self._is_showable(job_id)}
         if self._changed:
             self._wanted.set()
-        shown = tuple(job for job in jobs if job.view.job_id not in self._changed)
-        next_after = jobs[-1].view.sequence if len(jobs) == limit else None
-        return OpenJobs(self._name, self._number, shown, next_after)
+        known = (self._tracker.open_job(job_id) for job_id in job_ids if job_id not in self._changed)
+        is_last = begin + limit >= len(self._listed)
+        if is_last:
+            self._listed = []
+        jobs = tuple(job for job in known if job is not None)
+        return OpenJobs(self._name, self._number, jobs, None if is_last else page[-1][0])
 
     async def follow(self, follower: str, tracker: str, number: int, confirmed: int) -> News | None:
         """Return what has changed since `number`, once there is anything; it renews the follower's lease.

@@ -395,6 +395,28 @@ async def test_a_copy_comes_in_pages(
     assert replica.asked == asked
 
 
+async def test_copies_at_the_same_time_are_whole(tracker: DurableTracker) -> None:
+    await submit(tracker, *(f"job {number}" for number in range(6)))
+    first = await tracker.open_jobs(-1, 2)
+    await submit(tracker, "late")
+    await tracker.cancel("job 3")
+    copies = [[first], [await tracker.open_jobs(-1, 4)]]
+    while any(pages[-1].next_after is not None for pages in copies):
+        for pages in copies:
+            if (after := pages[-1].next_after) is not None:
+                pages.append(await tracker.open_jobs(after, 2))
+    for name, pages in zip("ab", copies, strict=True):
+        known = {job.view.job_id for page in pages for job in page.jobs}
+        number, confirmed = pages[0].number, -1
+        async with asyncio.timeout(SOON):
+            while known != {"job 0", "job 1", "job 2", "job 4", "job 5", "late"}:
+                news = await tracker.follow(name, pages[0].tracker, number, confirmed)
+                assert news is not None
+                known |= {job_id for job_id, change in news.changes.items() if change.job is not None}
+                known -= {job_id for job_id, change in news.changes.items() if change.job is None}
+                number, confirmed = news.number, news.confirmed
+
+
 async def test_nobody_follows_while_nobody_reads(
     tracker: DurableTracker, replicas: tuple[Replica, Replica], monkeypatch: pytest.MonkeyPatch
 ) -> None:
