@@ -297,7 +297,10 @@ class JobTracker:
     def open_job(self, job_id: str) -> OpenJob | None:
         """Return a job that waits or runs; None for others."""
         job = self._book.unsettled(job_id)
-        return None if job is None or job.state.is_final else _open_job(job)
+        if job is None or job.state.is_final:
+            return None
+        run = self._forecast.figures().runs.get(job_id)
+        return OpenJob(JobView.of(job, 0, None, 0.0, None), job.place, work_left(job), run)
 
     def open_jobs(self) -> list[tuple[int, str]]:
         """Return the sequence and the id of each job that waits or runs, in the order of submission."""
@@ -538,7 +541,3 @@ class JobTracker:
     def _ended_by(self, job_id: str, token: str, state: JobState) -> bool:
         job = self._book.get(job_id)
         return job is not None and job.state is state and job.lease_token == token
-
-
-def _open_job(job: Job) -> OpenJob:
-    return OpenJob(JobView.of(job, 0, None, 0.0, None), job.place, work_left(job))

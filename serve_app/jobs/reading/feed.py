@@ -13,7 +13,7 @@ import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from serve_app.jobs.clocks import Clock
@@ -138,7 +138,8 @@ class Feed:
         known.lease_ends_at = self._lease()
         changes = self._since(number)
         is_told = not changes and 0 <= confirmed != self._confirmed
-        figures = None if is_told else self._tracker.figures()
+        # All attempts under way would make each message as long as their number, whatever has changed.
+        figures = None if is_told else replace(self._tracker.figures(), runs={})
         return News(self._number, changes, self._confirmed, figures, self._steady())
 
     def unfollow(self, follower: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from serve_app.jobs.clocks import Clock
-from serve_app.jobs.forecast.outlook import Figures, Outlook
+from serve_app.jobs.forecast.outlook import Figures, Outlook, RunLeft
 from serve_app.jobs.model import JobState, JobView
 from serve_app.jobs.queue.job_queue import JobQueue, QueuedJob
 from serve_app.jobs.reading.news import OpenJob
@@ -16,6 +16,7 @@ class Mirror:
     def __init__(self, steady: Clock) -> None:
         self._steady = steady
         self._jobs: dict[str, OpenJob] = {}
+        self._runs: dict[str, RunLeft] = {}
         self._queue = JobQueue()
         self._outlook: Outlook | None = None
         self._figures: Figures | None = None
@@ -33,6 +34,7 @@ class Mirror:
     def change(self, job_id: str, job: OpenJob | None) -> bool:
         """Replace a job, or remove it if it has ended; return whether positions have changed."""
         before = self._jobs.pop(job_id, None)
+        self._runs.pop(job_id, None)
         was_queued = before is not None and before.view.state is JobState.QUEUED
         is_queued = job is not None and job.view.state is JobState.QUEUED
         if before is not None and was_queued:
@@ -41,12 +43,14 @@ class Mirror:
             self._jobs[job_id] = job
             if is_queued:
                 self._queue.add(job.place, QueuedJob(job_id, job.view.client, job.work))
+            if job.run is not None:
+                self._runs[job_id] = job.run
         return was_queued or is_queued
 
     def predict(self, figures: Figures, now: float) -> None:
         """Use new figures, which the tracker has sent at a time of its steady clock."""
-        self._figures = figures
-        self._outlook = Outlook(figures, self._queue)
+        self._figures = replace(figures, runs=self._runs)
+        self._outlook = Outlook(self._figures, self._queue)
         self._ahead = now - self._steady()
 
     def version(self, job_id: str) -> str:
@@ -54,7 +58,7 @@ class Mirror:
         return self._placed(self._jobs[job_id]).version
 
     def view(self, job_id: str) -> JobView | None:
-        """Return a job as polls see it; None if it is not here, or if the figures are newer than the job."""
+        """Return a job as polls see it; None if it is not here, or if there are no figures yet."""
         job = self._jobs.get(job_id)
         if job is None or self._outlook is None or self._figures is None:
             return None

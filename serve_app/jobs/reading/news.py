@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from serve_app.jobs.forecast.outlook import Figures
+from serve_app.jobs.forecast.outlook import Figures, RunLeft
 from serve_app.jobs.model import JobView, Place
 from serve_app.request.work import Work
 
@@ -20,6 +20,8 @@ class OpenJob:
     place: Place
     work: Work
     """The work of its next attempt, or of the one under way when that began."""
+    run: RunLeft | None
+    """What is left of the attempt under way; None while it waits."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,6 @@ class News:
     confirmed: int
     """All who answer reads know of the changes up to this number, so these may be shown."""
     figures: Figures | None
-    """The figures for predictions; None: as before."""
+    """The figures for predictions without the attempts under way, which the jobs tell; None: as before."""
     now: float
     """Time of the tracker's steady clock."""

@@ -432,6 +432,29 @@ async def test_nobody_follows_while_nobody_reads(
     await replica.until_it_answers("a")
 
 
+async def test_news_tell_only_of_the_attempts_that_have_changed(
+    tracker: DurableTracker, replicas: tuple[Replica, Replica]
+) -> None:
+    replica, _ = replicas
+    await submit(tracker, "a", "b", "c")
+    for token in ("first", "second"):
+        assert await tracker.claim(token, 0)
+    for job_id in "abc":
+        await replica.until_it_answers(job_id)
+    page = await tracker.open_jobs(-1, 10)
+    assert [job.run is not None for job in page.jobs] == [True, True, False]
+    await tracker.heartbeat("a", "first", "denoising", 0.5, None)
+    number, confirmed = page.number, -1
+    async with asyncio.timeout(SOON):
+        while number == page.number:
+            news = await tracker.follow("reader", page.tracker, number, confirmed)
+            assert news is not None
+            number, confirmed = news.number, news.confirmed
+    assert news.changes.keys() == {"a"}
+    assert news.figures is not None
+    assert not news.figures.runs
+
+
 async def test_many_changes_are_few_messages(
     tracker: DurableTracker, replicas: tuple[Replica, Replica]
 ) -> None:
