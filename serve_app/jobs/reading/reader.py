@@ -26,8 +26,8 @@ from serve_app.jobs.tracker_api import TrackerApi
 
 logger = logging.getLogger("ray.serve")
 
-PAGE_JOBS = 2000
-"""Jobs of one message of the first copy."""
+PAGE_JOBS = 500
+"""Jobs of one message of the first copy. The tracker does nothing else while it makes one."""
 RETRY_SECONDS = 0.5
 """Pause before the tracker is followed again."""
 IDLE_SECONDS = 60.0
