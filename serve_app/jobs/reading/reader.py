@@ -28,6 +28,9 @@ logger = logging.getLogger("ray.serve")
 
 PAGE_JOBS = 500
 """Jobs of one message of the first copy. The tracker does nothing else while it makes one."""
+ASKED_AT_ONCE = 32
+"""Reads for which the tracker is asked at a time. Others wait, so that news need not wait behind all of them:
+a reader whose news come later than its lease ends would never answer from memory."""
 RETRY_SECONDS = 0.5
 """Pause before the tracker is followed again."""
 IDLE_SECONDS = 60.0
@@ -68,6 +71,7 @@ class JobReader:
         """The number of the newest change of each job that some other reader may not know yet."""
         self._asked: dict[str, object] = {}
         """A mark for each job that the tracker is being asked for; a change of the job removes it."""
+        self._asking = asyncio.Semaphore(ASKED_AT_ONCE)
         self._job_changed: dict[str, asyncio.Event] = {}
         self._queue_changed: dict[str, asyncio.Event] = {}
         """Wakes those who wait for a queued job, whose position other jobs change."""
@@ -75,20 +79,11 @@ class JobReader:
     async def view(self, job_id: str) -> JobView | None:
         """Return the job as a poll sees it; None if the id is unknown."""
         self._keep_following()
-        if self._may_answer(job_id):
-            if view := self._mirror.view(job_id):
-                return view
-            if ended := self._ended.get(job_id):
-                return self._mirror.with_average(ended)
-        mark = self._asked.setdefault(job_id, object())
-        try:
-            view = await self._tracker.view(job_id)
-            if view is not None and view.state.is_final and self._asked.get(job_id) is mark:
-                self._ended.remember(job_id, view)
+        if view := self._remembered(job_id):
             return view
-        finally:
-            if self._asked.get(job_id) is mark:
-                del self._asked[job_id]
+        async with self._asking:
+            # News may have come while this read waited for its turn.
+            return self._remembered(job_id) or await self._ask(job_id)
 
     async def wait(self, job_id: str, version: str, timeout: float) -> JobView | None:
         """Return the job once its version differs from the one given, or after `timeout` seconds."""
@@ -121,6 +116,26 @@ class JobReader:
             await self._unfollow()
 
     # Reads
+
+    def _remembered(self, job_id: str) -> JobView | None:
+        """Return the job from memory; None if the tracker must be asked."""
+        if not self._may_answer(job_id):
+            return None
+        if view := self._mirror.view(job_id):
+            return view
+        ended = self._ended.get(job_id)
+        return None if ended is None else self._mirror.with_average(ended)
+
+    async def _ask(self, job_id: str) -> JobView | None:
+        mark = self._asked.setdefault(job_id, object())
+        try:
+            view = await self._tracker.view(job_id)
+            if view is not None and view.state.is_final and self._asked.get(job_id) is mark:
+                self._ended.remember(job_id, view)
+            return view
+        finally:
+            if self._asked.get(job_id) is mark:
+                del self._asked[job_id]
 
     async def _wait(self, job_id: str, timeout: float, wanted: Callable[[JobView], bool]) -> JobView | None:
         loop = asyncio.get_running_loop()

@@ -381,6 +381,19 @@ async def test_a_tracker_of_an_earlier_release_is_asked(tracker: DurableTracker)
     await reader.stop()
 
 
+async def test_few_reads_ask_at_a_time(tracker: DurableTracker, replicas: tuple[Replica, Replica]) -> None:
+    replica, _ = replicas
+    job_ids = [f"job {number}" for number in range(3 * reading.ASKED_AT_ONCE)]
+    await submit(tracker, *job_ids)
+    replica.network.cut()
+    reads = [asyncio.create_task(replica.view(job_id)) for job_id in job_ids]
+    await until(lambda: replica.network.calls["view"] > 0)
+    await asyncio.sleep(0.05)
+    assert replica.network.calls["view"] == reading.ASKED_AT_ONCE
+    replica.network.mend()
+    assert [view.job_id for view in await asyncio.gather(*reads)] == job_ids
+
+
 async def test_a_copy_comes_in_pages(
     tracker: DurableTracker, replicas: tuple[Replica, Replica], monkeypatch: pytest.MonkeyPatch
 ) -> None:
