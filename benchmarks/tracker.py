@@ -22,6 +22,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from benchmarks.growth.samples import RESULT, SPEC, WORK
 from benchmarks.measuring import show, write_json
 from configs.domain import Task
 from configs.settings import JobSettings
@@ -30,10 +31,7 @@ from serve_app.jobs.model import Checkpoint, Client, IdempotencyKey, NewJob
 from serve_app.jobs.storing.journal import Journal
 from serve_app.jobs.storing.stores import open_store
 from serve_app.jobs.tracker import JobTracker
-from serve_app.request.schemas import GenerateRequest
 from serve_app.request.song_plan import SongPlan
-from serve_app.request.spec import JobSpec
-from serve_app.request.work import Work
 from tests.redis_server import RedisServer
 
 QUEUES = (100, 10_000)
@@ -46,11 +44,8 @@ CALLERS = (1, 64)
 CALLER_SECONDS = 3.0
 """Seconds for which the throughput of each number of callers is measured."""
 
-SPEC = JobSpec(GenerateRequest(caption="calm piano", lyrics="la la la la\n" * 40), seeds=(1, 2))
-WORK = Work(1, (1.0,) * 5, (0.0, 300.0, 960.0, 120.0, 120.0), (0.0, 150.0, 480.0, 60.0, 60.0))
 PLAN = SongPlan(Task.TEXT2MUSIC, Metadata(120, "C Major", "4/4"), (30.0, 30.0), None, lm_answered=True)
 CHECKPOINT = Checkpoint(PLAN, (tuple(range(150)),) * 2, {"planning": 1.0, "composing": 3.0})
-RESULT = {"timings": {"planning": 1.0, "composing": 3.0, "denoising": 5.0, "decoding": 1.0, "encoding": 0.5}}
 
 Timings = dict[str, list[tuple[float, float]]]
 """For each operation, the (seconds of the tracker, seconds until it was durable) of every call."""
