@@ -23,17 +23,25 @@ def test_a_whole_core_is_what_the_tracker_took() -> None:
     }
 
 
-def test_polls_do_not_pay_for_the_jobs_that_run_beside_them() -> None:
-    alone = polls.Polled(seconds=10.0, polls=0, asked=0, tracker=1.0, readers=0.0)
+def test_polls_are_counted_by_who_answers_them() -> None:
     measured = polls.Polled(seconds=20.0, polls=4_000, asked=200, tracker=3.0, readers=6.0)
-    assert polls.row("1 reader", measured, alone) == {
+    assert polls.row("1 reader", measured) == {
         "answered by": "1 reader",
         "polls a second": 200.0,
-        "asked the tracker, %": 5.0,
         "tracker, % of a core": 15.0,
-        "its ms per 1,000 polls": pytest.approx(250.0),
+        "asked the tracker, %": 5.0,
+        "tracker, µs a poll": 750.0,
         "readers, % of a core": 30.0,
-        "their ms per 1,000 polls": 1_500.0,
+        "readers, µs a poll": 1_500.0,
+    }
+
+
+def test_jobs_without_polls_have_no_cost_of_a_poll() -> None:
+    measured = polls.Polled(seconds=20.0, polls=0, asked=0, tracker=3.0, readers=0.0)
+    assert polls.row("nobody", measured) == {
+        "answered by": "nobody",
+        "polls a second": 0.0,
+        "tracker, % of a core": 15.0,
     }
 
 
