@@ -49,6 +49,7 @@ class Forecast:
         """Seconds of those jobs, relative to the prediction from the history of all jobs."""
         self._busy_seconds = 0.0
         self._changed_at = 0.0
+        self._newest_outlook: Outlook | None = None
         self._figures: Figures | None = None
         """All of the above as predictions need it; None since a change."""
 
@@ -141,7 +142,10 @@ class Forecast:
 
     @property
     def _outlook(self) -> Outlook:
-        return Outlook(self.figures(), self._queue)
+        figures = self.figures()
+        if self._newest_outlook is None or self._newest_outlook.figures is not figures:
+            self._newest_outlook = Outlook(figures, self._queue)
+        return self._newest_outlook
 
     @property
     def _runners(self) -> int:

@@ -60,11 +60,16 @@ class Figures:
 
 
 class Outlook:
-    """The time that the running attempts and the queue will take. `now` is of the clock of `heard_at`."""
+    """The time that the running attempts and the queue will take. `now` is of the clock of `heard_at`.
+
+    The queue may change, and the attempts may not: they need another outlook.
+    """
 
     def __init__(self, figures: Figures, queue: JobQueue) -> None:
         self.figures = figures
         self.queue = queue
+        self._left: list[tuple[float, float]] | None = None
+        """For each attempt, the predicted seconds of what is left, and the time of its last heartbeat."""
 
     def until_result_of_queued(self, place: Place, work: Work, now: float) -> float:
         """Return the seconds until the result of a job that has this place in the queue and this work."""
@@ -79,8 +84,7 @@ class Outlook:
 
     def next_start(self, now: float) -> float:
         """Return the seconds until the next queued job is claimed."""
-        ends = (self._remaining(run, now) for run in self.figures.runs.values())
-        return min(ends, default=self.figures.average_job_seconds)
+        return min(self._all_remaining(now), default=self.figures.average_job_seconds)
 
     def next_end(self, client: str, now: float) -> float:
         """Return the seconds until a client's next result."""
@@ -90,7 +94,7 @@ class Outlook:
         return min(ends, default=0.0)
 
     def _until_start(self, place: Place, now: float) -> float:
-        free = [self._remaining(run, now) for run in self.figures.runs.values()]
+        free = self._all_remaining(now)
         free += [0.0] * (self.figures.runners - len(free))
         if self.queue.position(place) <= _NEAR:
             heapq.heapify(free)
@@ -106,9 +110,19 @@ class Outlook:
     def _seconds(self, work: Work) -> float:
         return self.figures.seconds(work) * self.figures.pace
 
+    def _all_remaining(self, now: float) -> list[float]:
+        """Return the remaining seconds of each attempt under way."""
+        if self._left is None:
+            runs = self.figures.runs.values()
+            self._left = [(self._seconds(run.left), run.heard_at) for run in runs]
+        return [_still_left(seconds, heard_at, now) for seconds, heard_at in self._left]
+
     def _remaining(self, run: RunLeft, now: float) -> float:
-        seconds = self._seconds(run.left)
-        return max(seconds - (now - run.heard_at), _OVERDUE * seconds)
+        return _still_left(self._seconds(run.left), run.heard_at, now)
+
+
+def _still_left(seconds: float, heard_at: float, now: float) -> float:
+    return max(seconds - (now - heard_at), _OVERDUE * seconds)
 
 
 def _seconds(cost: Cost, work: StageWork) -> float:

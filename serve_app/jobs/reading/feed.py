@@ -25,8 +25,11 @@ DRIFT = 1.1
 """The tracker waits for a lease this much longer than its holder uses it: their clocks may differ."""
 RENEW_SECONDS = LEASE_SECONDS / 4
 """After this time without changes, an answer without news renews the lease."""
-PACE_SECONDS = 0.02
-"""Shortest time between two publications, so that many changes cost few messages."""
+PACE_SECONDS, PACE_FOR_EACH, LONGEST_PACE = 0.02, 0.01, 0.2
+"""Shortest time between two publications, the time for each follower, and the maximum of both in seconds.
+
+So many changes cost few messages, and many followers do not cost more of them.
+"""
 KEPT_PUBLICATIONS = 500
 """Number of publications that are kept for those that were away."""
 UNHEARD_SECONDS = 60.0
@@ -198,7 +201,8 @@ class Feed:
                 self._wanted.set()
             while len(self._published) > KEPT_PUBLICATIONS:
                 self._oldest, _ = self._published.popleft()
-            await asyncio.sleep(PACE_SECONDS)
+            pace = max(PACE_SECONDS, PACE_FOR_EACH * len(self._followers))
+            await asyncio.sleep(min(pace, LONGEST_PACE))
 
     def _since(self, number: int) -> dict[str, Change]:
         return {
