@@ -618,9 +618,9 @@ class DurableTracker:
 
         async def call_back() -> None:
             tracker, journal = await self._open()
-            await self._flush_soon(journal)
             ended = (*tracker.ended.callbacks_due(), *tracker.ended.batch_callbacks_due())
             await self._settled([job.job_id for job in (*ended, *tracker.with_news())])
+            await self._flush_soon(journal)  # last, because jobs end during the wait above, too
             if journal.problem is None:  # Otherwise the end may not be durable, and may differ after a crash.
                 sender.deliver_due(tracker)
 
