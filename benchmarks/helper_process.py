@@ -20,7 +20,7 @@ class Helper:
 
     process: "subprocess.Popen[str]"
     told: str = ""
-    """What it has printed beside the lines that were read; it is there when the program has ended."""
+    """The rest of its output, which is complete when the program has ended."""
 
     def line(self, seconds: float) -> str:
         """Return the next line that it prints; empty where none comes within `seconds`, or it has ended.

@@ -1,4 +1,4 @@
-"""What one job tracker carries: its calls on Ray, 100,000 open jobs, and 2,000 clients that poll.
+"""Measures the load that one job tracker can serve: calls on Ray, 100,000 open jobs, 2,000 polling clients.
 
 `python -m benchmarks.growth [--store sqlite|redis|memory] [--quick] [--only PART...] [--json FILE]`
 

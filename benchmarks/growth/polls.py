@@ -25,7 +25,7 @@ WARM_UP_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Polled:
-    """What was done in some seconds."""
+    """The polls of one measurement and the processor time that they took."""
 
     seconds: float
     polls: int

@@ -1,4 +1,4 @@
-"""What it costs that clients read how their jobs stand, on a server with tiny models.
+"""Measures what polls, event streams and long polls cost a server with tiny models.
 
 `python -m benchmarks.readers [--quick] [--clients 2000] [--json FILE]`
 

@@ -35,7 +35,7 @@ class Turn:
     seconds: float
     """Seconds from the begin of the first song to the end of the last one."""
     news: int = 0
-    """What all clients were told, from the first answer to each of them."""
+    """The number of answers that all clients together got, counted from the first answer to each of them."""
 
 
 def generation(jobs: Jobs, size: Size) -> list[dict[str, Any]]:

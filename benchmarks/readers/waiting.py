@@ -22,7 +22,7 @@ SHOWN = ("ProxyActor", "Ingress", "TrackerProcess")
 
 @dataclass(frozen=True)
 class Moment:
-    """What each kind of process of a server had taken until a moment."""
+    """The memory and processor time of each kind of process of a server at one moment."""
 
     time: float
     """Seconds of the monotonic clock."""

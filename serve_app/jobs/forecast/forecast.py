@@ -41,7 +41,7 @@ class Forecast:
         self._queue = queue
         self._runs: dict[str, _Run] = {}
         self._left: dict[str, RunLeft] = {}
-        """What is left of each of these attempts, in the same order."""
+        """The remaining work of each attempt in `_runs`, by job id, in the same order."""
         self._side_by_side: deque[int] = deque([1], maxlen=_RECENT_CLAIMS)
         self._loaded: deque[tuple[Work, float]] = deque(maxlen=_PACE_JOBS)
         """(work, seconds) of recent jobs that ran while all runners were busy."""

@@ -18,7 +18,7 @@ _OVERDUE = 0.05
 
 @dataclass(frozen=True)
 class RunLeft:
-    """What is left of an attempt under way."""
+    """The remaining work of an attempt under way."""
 
     client: str
     left: Work

@@ -179,7 +179,8 @@ class Feed:
     def _listen(self) -> None:
         """Note that somebody follows."""
         self._heard_at = self._steady()
-        if self._publishing is None:
+        if self._publishing is None or self._publishing.done():  # an error may have ended it
+            self._wanted.set()
             self._publishing = asyncio.create_task(self._publish())
 
     async def _publish(self) -> None:
@@ -192,9 +193,9 @@ class Feed:
                 await self._until_showable(tuple(self._changed))
             showable = {job_id for job_id in self._changed if self._is_showable(job_id)}
             if showable:
+                jobs = {job_id: self._tracker.open_job(job_id) for job_id in showable}
                 self._changed -= showable
                 self._number += 1
-                jobs = {job_id: self._tracker.open_job(job_id) for job_id in showable}
                 self._published.append((self._number, jobs))
                 self._move_on()
             if self._changed:
