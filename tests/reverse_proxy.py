@@ -34,6 +34,10 @@ class ReverseProxy:
 
     def mend(self) -> None:
         """Begin to listen."""
+        # One client for all requests, because each new one reads the system's certificates.
+        self._client = httpx.AsyncClient(
+            base_url=self._backend, timeout=None, limits=httpx.Limits(max_connections=None)
+        )
         config = uvicorn.Config(
             Starlette(routes=[Route(self._prefix + "/{path:path}", self._passed_on, methods=METHODS)]),
             port=self._port,
@@ -57,7 +61,6 @@ class ReverseProxy:
         self._thread.join()
 
     async def _passed_on(self, request: Request) -> Response:
-        client = httpx.AsyncClient(base_url=self._backend, timeout=None)
         scheme = "https" if self._authority else "http"
         # As nginx with `proxy_set_header Host $http_host`, which the server's check of origins needs.
         headers = [
@@ -66,17 +69,17 @@ class ReverseProxy:
             ("x-forwarded-proto", scheme),
             ("x-forwarded-prefix", self._prefix),
         ]
-        asked = client.build_request(
+        asked = self._client.build_request(
             request.method,
             f"/{request.path_params['path']}",
             params=request.query_params,
             headers=headers,
             content=await request.body(),
         )
-        answer = await client.send(asked, stream=True)
+        answer = await self._client.send(asked, stream=True)
         passed = {name: value for name, value in answer.headers.items() if name not in HOP_BY_HOP}
         if request.method == "HEAD" or answer.status_code == 304:
-            await client.aclose()
+            await answer.aclose()
             return Response(status_code=answer.status_code, headers=passed)
 
         async def blocks() -> AsyncIterator[bytes]:
@@ -84,7 +87,7 @@ class ReverseProxy:
                 yield block
 
         return StreamingResponse(
-            blocks(), answer.status_code, passed, background=BackgroundTask(client.aclose)
+            blocks(), answer.status_code, passed, background=BackgroundTask(answer.aclose)
         )
 
 

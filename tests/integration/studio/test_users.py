@@ -8,7 +8,7 @@ from tests.live_server import Client, GuardedServer
 from tests.reverse_proxy import reverse_proxy
 from tests.studio_page import Studio, new_tab
 
-LONG = {"caption": "a song of Bob's", "audio_duration": 10, "batch_size": 1}
+SONG = {"caption": "a song of Bob's", "audio_duration": 5, "batch_size": 1}
 
 
 def key_of(client: Client) -> str:
@@ -43,7 +43,7 @@ def test_the_page_asks_for_a_key_once_and_forgets_it_with_the_tab(
 
 
 def test_two_users_do_not_see_each_other(open_studio: OpenStudio, guarded: GuardedServer) -> None:
-    bobs = guarded.bob.submit(**LONG)
+    bobs = guarded.bob.submit(**SONG)
     assert guarded.bob.wait(bobs)["status"] == "succeeded"
     users = {}
     for name in ("alice", "bob"):

@@ -25,7 +25,7 @@ def test_a_job_is_watched_to_its_end(studio: Studio, server: Client) -> None:
         }"""
     )
     studio.custom()
-    studio.fill(caption="watched", audio_duration="45", batch_size="1")
+    studio.fill(caption="watched", audio_duration="20", batch_size="1")
     studio.field("thinking").get_by_role("checkbox").check()
     job_id = studio.make()
     expect(studio.row(job_id).or_(studio.player(job_id)).first).to_be_attached()
