@@ -18,6 +18,7 @@ from deployments.common.processor import collect_garbage_rarely
 from deployments.common.tracing import span_recorder
 from deployments.generator.deployment import Generator
 from deployments.language_model.deployment import LanguageModel
+from serve_app.access_log import log_no_answered_polls
 from serve_app.announcement import announce, proxy_address
 from serve_app.api.app import create_app
 from serve_app.execution.models import HandleModels
@@ -47,6 +48,7 @@ class Ingress:
         codec: DeploymentHandle[Any],
     ) -> None:
         collect_garbage_rarely()
+        log_no_answered_polls()
         self._settings = settings
         # Serve starts replicas only for the newest version of an application, so replacing is safe here.
         replace_outdated_tracker(settings)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from fastapi import HTTPException
@@ -15,6 +16,7 @@ from serve_app.jobs.model import Client, JobView
 IPV6_CLIENT_BITS = 64
 """Addresses with the same prefix count as one client, because a host usually has a whole /64."""
 UNKNOWN_ADDRESS = "unknown"
+LONGEST_ADDRESS = len("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255")
 
 _Address = IPv4Address | IPv6Address
 _Network = IPv4Network | IPv6Network
@@ -115,8 +117,15 @@ def _presented_key(request: Request) -> str:
 
 
 def _parsed(text: str) -> _Address | None:
+    """The address in a text, without its zone; None if there is none."""
+    address, _, _zone = text.partition("%")
+    return _parsed_address(address) if len(address) <= LONGEST_ADDRESS else None
+
+
+@lru_cache(1024)  # Clients that poll present the same address each time.
+def _parsed_address(text: str) -> _Address | None:
     try:
-        address = ip_address(text.partition("%")[0])
+        address = ip_address(text)
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address
