@@ -19,7 +19,7 @@ from serve_app.jobs.model import Accepted, JobState, JobView, NewJob, TrackerSta
 from serve_app.jobs.reading.reader import JobReader
 from serve_app.jobs.tracker_api import TrackerApi
 from serve_app.jobs.usage import ClientUsage
-from serve_app.readiness import Overviews, running_replicas, unanswered, unasked
+from serve_app.readiness import Overviews, deployments_of, running_replicas, unanswered, unasked
 from serve_app.request.draft import Draft
 from serve_app.request.planning import language_model, lyrics_for_models, unconditional_text
 from serve_app.request.schemas import GenerateRequest
@@ -196,9 +196,7 @@ class RayJobService:
 
     async def _overviews(self) -> Overviews:
         application = serve.get_replica_context().app_name
-        status = await asyncio.to_thread(serve.status)
-        overviews: Overviews = status.applications[application].deployments
-        return overviews
+        return await asyncio.to_thread(deployments_of, application)
 
 
 async def _unwrapped(asked: Awaitable[_Answer]) -> _Answer:

@@ -31,6 +31,7 @@ from serve_app.execution.runner import Runners
 from serve_app.execution.runner_thread import RunnerThread
 from serve_app.jobs.client import find_tracker, tracker_client
 from serve_app.jobs.model import JobState, JobView, NewJob
+from serve_app.readiness import deployments_of, running_replicas
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec
 from serve_app.storage import AudioStorage
@@ -185,6 +186,14 @@ def codec(ingress: Any) -> Any:
 @pytest.fixture
 def jobs(settings: Settings) -> Jobs:
     return Jobs(settings)
+
+
+def test_the_overviews_are_those_of_serves_status(ingress: Any) -> None:
+    expected = serve.status().applications[ingress.app_name].deployments
+    assert deployments_of(ingress.app_name) == expected
+    assert [running_replicas(overview) for overview in expected.values()] == [1, 1, 1]
+    with pytest.raises(KeyError):
+        deployments_of("no application")
 
 
 async def test_a_request_that_blocks_its_loop_for_longer_than_a_lease_costs_no_lease(
