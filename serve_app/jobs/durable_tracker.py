@@ -439,6 +439,7 @@ class DurableTracker:
         try:
             opened, self._secret, self._adapters = await asyncio.to_thread(self._read_store)
             await self._check_disk()
+            opened[0].begin_leases()
             self._publish(*opened)
             self._opened = opened
         except StoreError:

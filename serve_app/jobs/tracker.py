@@ -417,6 +417,15 @@ class JobTracker:
         if job is not None and job.state is JobState.CANCELLED and job.tidy_at is not None:
             self.ended.schedule(self._book.save(job.with_(tidy_at=min(job.tidy_at, self._wall()))))
 
+    def begin_leases(self) -> None:
+        """Give each running job a whole lease.
+
+        Called when runners begin to be heard: reading a slow store may take longer than a lease.
+        """
+        lease_end = self._steady() + self._settings.lease_seconds
+        for job in list(self._book.running):
+            self._book.remember(job.with_(lease_expires_at=lease_end))
+
     def holds_lease(self, job_id: str, token: str) -> bool:
         """Tell whether a runner may still work on a job."""
         return self._leased_job(job_id, token) is not None
@@ -511,7 +520,6 @@ class JobTracker:
             self._fair.restore(job)
             self._admission.restored(job)
             if job.state is JobState.RUNNING:
-                job = job.with_(lease_expires_at=self._steady() + self._settings.lease_seconds)
                 job = job.with_(best_progress=not_below(job.best_progress))
                 self._forecast.resumed(job, self._steady())
                 self._batches.entered(job)
@@ -519,6 +527,7 @@ class JobTracker:
             if job.state is JobState.QUEUED:
                 self._transitions.enqueue(job)
                 self._starting.watch(job)
+        self.begin_leases()
 
     def _known(self, job_id: str) -> Job | None:
         """Return a job that clients may know."""

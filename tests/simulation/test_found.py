@@ -75,3 +75,22 @@ def test_seed_1157_no_process_answers_with_an_older_state() -> None:
         faults=(Fault(kind="crash", at=6.41, seconds=0.24, target="tracker", amount=7.0),),
     )
     assert run(schedule).violation is None
+
+
+def test_seed_2467_renewed_leases_are_kept() -> None:
+    """A tracker that starts gave the runners their leases, and then read a slow store for half of them.
+
+    The rule was broken: a lease was lost 3.0 s after the tracker began to hear heartbeats.
+    """
+    schedule = Schedule(
+        2467,
+        requests=(Request(client="ann", at=0.37, song_seconds=5.0, has_recording=True),),
+        faults=(
+            Fault(kind="stop", at=0.17, seconds=13.02, target="tracker"),
+            Fault(kind="store is slow", at=13.93, seconds=0.88, amount=1.27),
+            Fault(kind="split", at=14.34, seconds=8.66),
+        ),
+        runners=1,
+        keeps_seconds=20.0,
+    )
+    assert run(schedule).violation is None

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -21,11 +21,12 @@ from serve_app.jobs.loaded_adapters import (
 )
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Client, IdempotencyKey, JobState, NewJob
-from serve_app.jobs.storing.store import JobStore
+from serve_app.jobs.storing.store import JobStore, MemoryJobStore
 from serve_app.jobs.storing.stores import open_store
+from serve_app.jobs.surroundings import Surroundings
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec
-from tests.job_tracking import WORK
+from tests.job_tracking import WORK, Clock
 
 SPEC = JobSpec(GenerateRequest(), seeds=(1,))
 PROMPTLY = 15.0
@@ -63,6 +64,28 @@ async def test_what_was_answered_is_on_disk(actor: DurableTracker, settings: Set
     assert view is not None
     assert (view.state, view.queue_position) == (JobState.QUEUED, 1)
     await successor.close()
+
+
+async def test_leases_begin_when_a_tracker_that_starts_has_read_its_store(settings: Settings) -> None:
+    """No runner is heard while it reads a slow store."""
+    steady = Clock()
+
+    class SlowStore(MemoryJobStore):
+        def client_notes(self) -> Mapping[str, str]:
+            steady.now += settings.jobs.lease_seconds
+            return super().client_notes()
+
+    store = SlowStore()
+    outside = Surroundings(steady=steady, open_store=lambda _: store)
+    first = DurableTracker(settings, outside=outside)
+    await submit(first, "a")
+    await first.claim("token", 0)
+    second = DurableTracker(settings, outside=outside)
+    await second.stats()
+    await second._check_leases()
+    assert await second.heartbeat("a", "token", "denoising", 0.5)
+    for actor in (first, second):
+        await actor.close()
 
 
 async def test_a_request_that_repeats_another_is_admitted_where_a_new_one_would_be_refused(
