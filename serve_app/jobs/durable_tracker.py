@@ -466,7 +466,7 @@ class DurableTracker:
             tracker = JobTracker(
                 self._settings.jobs,
                 journal,
-                outside.wall,
+                self._janitor.wall,
                 self._observer,
                 outside.steady,
                 self._settings.storage,
@@ -617,6 +617,12 @@ class DurableTracker:
                 await self._set_aside_unreadable(tracker, journal)
             await self._flush_soon(journal)
 
+        async def sign_in() -> None:
+            _, journal = await self._open()
+            with suppress(StoreError, OSError):  # the sweeps repeat what fails here
+                async with self._cleaning:
+                    await self._janitor.sign_in(journal)
+
         async def call_back() -> None:
             tracker, journal = await self._open()
             ended = (*tracker.ended.callbacks_due(), *tracker.ended.batch_callbacks_due())
@@ -630,6 +636,7 @@ class DurableTracker:
             self._observer.storage_seen(self._janitor.state)
 
         self._background = [
+            asyncio.create_task(sign_in()),
             asyncio.create_task(self._every(LEASE_CHECK_SECONDS, self._check_leases)),
             asyncio.create_task(self._every(STORE_CHECK_SECONDS, self._check_store)),
             asyncio.create_task(self._every(STORE_CHECK_SECONDS, self._check_disk)),

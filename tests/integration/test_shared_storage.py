@@ -177,6 +177,20 @@ async def test_a_store_of_an_earlier_release_goes_on_with_its_jobs(
     assert view.state is JobState.SUCCEEDED
 
 
+async def test_a_step_back_is_known_to_the_next_process_after_one_sweep(house: House) -> None:
+    application = house.application("one")
+    await application.sweep()
+    house.clock.now -= 8 * DAY
+    song = application.finish()
+    await application.sweep()
+    house.clock.now += 8 * DAY
+    application.close()
+    application = house.application("one")
+    for _ in range(2):
+        await application.sweep()
+    assert application.holds(song) == [True]
+
+
 @pytest.mark.parametrize("step", [-8 * DAY, 31.0, 8 * DAY])
 @pytest.mark.parametrize("restarts", [False, True])
 async def test_a_step_of_the_wall_clock_deletes_nothing(

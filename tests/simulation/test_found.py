@@ -77,6 +77,64 @@ def test_seed_1157_no_process_answers_with_an_older_state() -> None:
     assert run(schedule).violation is None
 
 
+def test_seed_2258_published_songs_exist() -> None:
+    """The clock was set forward before the first sweep of a tracker, which took it for the time that passed.
+
+    The rule was broken: a song was deleted 3.0 s after its end. The next two schedules are of this kind.
+    """
+    schedule = Schedule(
+        2258,
+        requests=(Request(client="ann", at=0.69),),
+        faults=(
+            Fault(kind="crash", at=1.03, seconds=1.64, target="tracker", amount=35.0),
+            Fault(kind="clock is set", at=6.09, seconds=1.78, target="tracker", amount=19.3),
+        ),
+        runners=1,
+        keeps_seconds=20.0,
+    )
+    assert run(schedule).violation is None
+
+
+def test_seed_2373_published_songs_exist() -> None:
+    schedule = Schedule(
+        2373,
+        requests=(Request(client="ann", at=0.15),),
+        faults=(
+            Fault(kind="crash", at=0.98, seconds=0.36, target="tracker", amount=23.0),
+            Fault(kind="clock is set", at=3.51, seconds=0.6, target="tracker", amount=3141.5),
+        ),
+        runners=1,
+        keeps_seconds=20.0,
+    )
+    assert run(schedule).violation is None
+
+
+def test_seed_3043_published_songs_exist() -> None:
+    schedule = Schedule(
+        3043,
+        requests=(Request(client="bob", at=1.77),),
+        faults=(
+            Fault(kind="crash", at=2.83, seconds=1.14, target="tracker", amount=9.0),
+            Fault(kind="clock is set", at=6.69, seconds=1.66, target="tracker", amount=7021.7),
+        ),
+        runners=1,
+        keeps_seconds=20.0,
+    )
+    assert run(schedule).violation is None
+
+
+def test_seed_3278_published_songs_exist() -> None:
+    """As in seed 2258, without a restart: a song ended before the first sweep of the first tracker."""
+    schedule = Schedule(
+        3278,
+        requests=(Request(client="ann", at=0.89, song_seconds=5.0),),
+        faults=(Fault(kind="clock is set", at=2.96, seconds=0.59, target="tracker", amount=5.4),),
+        runners=1,
+        keeps_seconds=20.0,
+    )
+    assert run(schedule).violation is None
+
+
 def test_seed_2467_renewed_leases_are_kept() -> None:
     """A tracker that starts gave the runners their leases, and then read a slow store for half of them.
 

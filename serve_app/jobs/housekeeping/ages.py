@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 
 logger = logging.getLogger("ray.serve")
 
@@ -31,7 +32,9 @@ class RetentionClock:
     """A wall clock for ages that never runs ahead of the time that has really passed.
 
     If the wall clock were set forward, everything would become old at once. So for `memory_seconds` after
-    that this clock goes on as if it had not been set: by then everything stamped before has expired.
+    that this clock goes on as if it had not been set: by then everything stamped before has expired. That
+    holds for stamps that `stamp` returned, because each notes how the wall clock was set at its moment.
+    Several threads may call all methods.
     """
 
     def __init__(
@@ -46,11 +49,27 @@ class RetentionClock:
         self._offsets: deque[tuple[float, float]] = deque()
         """(steady time, offset of the wall clock), by rising offset: a sliding-window minimum."""
         self._last: float | None = None
+        self._lock = Lock()
+        self.is_new = True
+        """Whether `remember` has not been called yet."""
+        self.handed_on: float | None = None
+        """The offset that the next process would get, as far as is known."""
 
     def __call__(self) -> float:
-        """Epoch seconds."""
-        steady = self._steady()
-        offset = self._offset_now(steady)
+        """Epoch seconds for ages."""
+        with self._lock:
+            steady = self._read()[1]
+            return steady + self._offsets[0][1]
+
+    def stamp(self) -> float:
+        """Return the time of the wall clock, for a record whose age will be asked for."""
+        with self._lock:
+            return self._read()[0]
+
+    def _read(self) -> tuple[float, float]:
+        """Read the wall clock and the steady clock, and note the offset between them."""
+        wall, steady = self._wall(), self._steady()
+        offset = _rounded(wall - steady)
         if self._last is not None and abs(offset - self._last) > JUMP_SECONDS:
             logger.error(
                 "the wall clock was set by %+.0f s: nothing is deleted before its time for that",
@@ -61,7 +80,7 @@ class RetentionClock:
         self._note(steady, offset)
         while self._offsets[0][0] < steady - self._memory_seconds:
             self._offsets.popleft()
-        return steady + self._offsets[0][1]
+        return wall, steady
 
     @property
     def held_back_seconds(self) -> float:
@@ -74,22 +93,23 @@ class RetentionClock:
         self()
         return self._offsets[0][1]
 
-    @property
-    def is_new(self) -> bool:
-        """Whether this clock has not been read yet."""
-        return self._last is None
-
     def remember(self, offset: float | None) -> None:
-        """Start with the offset of an earlier process, which is valid until the machine restarts."""
-        if offset is not None:
-            steady = self._steady()
-            self._last = offset
-            self._offsets.append((steady, min(offset, self._offset_now(steady))))
+        """Take over the offset of an earlier process, which is valid until the machine restarts.
 
-    def _offset_now(self, steady: float) -> float:
-        return math.floor(self._wall() - steady)  # rounded, so that two calls find the same offset
+        This is called once, before the first age is asked for.
+        """
+        with self._lock:
+            self.is_new = False
+            if offset is not None:
+                steady = self._steady()
+                self._last = offset
+                self._note(steady, min(offset, _rounded(self._wall() - steady)))
 
     def _note(self, steady: float, offset: float) -> None:
         while self._offsets and self._offsets[-1][1] >= offset:
             self._offsets.pop()
         self._offsets.append((steady, offset))
+
+
+def _rounded(offset: float) -> float:
+    return math.floor(offset)  # so that two readings find the same offset

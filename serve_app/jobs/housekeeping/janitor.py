@@ -59,6 +59,8 @@ class Janitor:
         """Whether nothing of purged jobs is left in the files of the store, as far as is known."""
         self._known_folders = 0
         """Number of folders with a record that the last search found."""
+        self._is_new_to_storage = False
+        """Whether this store had never signed in to the storage before this process."""
         self.leftovers = Leftovers("")
         """Folders without a record that the last search found."""
 
@@ -67,12 +69,25 @@ class Janitor:
         """The anomalies that the last sweep found."""
         return StorageState(self.leftovers.unowned_folders, self._clock.held_back_seconds)
 
+    def wall(self) -> float:
+        """Return the wall clock's time, for the records whose ages this janitor will ask for."""
+        return self._clock.stamp()
+
+    async def sign_in(self, journal: Journal) -> None:
+        """Tell other stores and the next process that this store uses the storage.
+
+        A process does so when it starts, because records that it stamps later may be judged by the next one,
+        with another setting of the wall clock. Raises StoreError and StorageError.
+        """
+        name = await _name_of_store(journal)
+        is_first = await asyncio.to_thread(sign_in, self._storage, name, self._clock)
+        self._is_new_to_storage = self._is_new_to_storage or is_first
+
     async def sweep(self, tracker: JobTracker, journal: Journal) -> None:
         """Delete what is due. Raises StoreError; the next sweep retries what could not be deleted."""
         is_time_to_scan = self._scanned_at is None or self._steady() - self._scanned_at >= SCAN_SECONDS
-        if is_time_to_scan:
-            name = await _name_of_store(journal)
-            is_new = await asyncio.to_thread(sign_in, self._storage, name, self._clock)
+        if is_time_to_scan or self._clock.handed_on != self._clock.offset:
+            await self.sign_in(journal)
         await self._tidy(tracker, journal)
         self._delete_purged(tracker)
         await self._expire_files(tracker, journal)
@@ -82,8 +97,9 @@ class Janitor:
         await self._erase(journal)
         if is_time_to_scan:
             found = await self.survey(journal)
-            if is_new and not self._known_folders:
+            if self._is_new_to_storage and not self._known_folders:
                 self._tell_of_others()
+            self._is_new_to_storage = False
             await self._delete_unknown(found.abandoned, journal)
             oldest = days_before(self._clock(), self._settings.usage_days)
             await journal.change_store(lambda store: store.forget_usage(oldest))

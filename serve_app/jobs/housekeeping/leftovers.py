@@ -66,8 +66,10 @@ def sign_in(storage: AudioStorage, store: str, clock: RetentionClock) -> bool:
     boot, note = boot_id(), storage.note_of(store)
     if clock.is_new and boot:
         clock.remember(_offset(note, boot))
+    offset = clock.offset
     try:
-        storage.sign_in(store, json.dumps({"boot": boot, "clock_offset": clock.offset}).encode())
+        storage.sign_in(store, json.dumps({"boot": boot, "clock_offset": offset}).encode())
+        clock.handed_on = offset
     except StorageError as error:
         logger.error("the job store %s could not sign in to the storage; trying again: %s", store, error)
     return note is None

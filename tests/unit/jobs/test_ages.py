@@ -51,18 +51,26 @@ def test_small_corrections_are_no_steps(caplog: pytest.LogCaptureFixture) -> Non
 
 
 @given(
-    st.lists(st.tuples(st.floats(0, 3 * DAY), st.one_of(st.just(0.0), st.sampled_from(STEPS))), max_size=40)
+    st.lists(
+        st.tuples(st.floats(0, 3 * DAY), st.one_of(st.just(0.0), st.sampled_from(STEPS)), st.booleans()),
+        max_size=40,
+    )
 )
-def test_nothing_is_ever_older_than_the_time_that_has_passed(life: list[tuple[float, float]]) -> None:
-    """The stamps are of the wall clock within the last days, whether it was right or not."""
+def test_nothing_is_ever_older_than_the_time_that_has_passed(life: list[tuple[float, float, bool]]) -> None:
+    """The stamps are of the wall clock within the last days, whether it was right or not.
+
+    Ages are asked for at some of these moments only, as by sweeps.
+    """
     times = Times()
     clock = times.clock()
     stamped: list[tuple[float, float]] = []
-    for passing, step in life:
+    for passing, step, is_swept in life:
         times.pass_by(passing)
         times.wall += step
+        stamped.append((clock.stamp(), times.steady))
+        if not is_swept:
+            continue
         now = clock()
-        stamped.append((times.wall, times.steady))
         for stamp, at in stamped:
             age = times.steady - at
             if age <= 6 * DAY:
@@ -93,6 +101,19 @@ def test_the_next_process_of_the_machine_goes_on_with_the_clock(step: float) -> 
     assert second.is_new
     second.remember(handed_on)
     assert second() == min(before + 60, times.wall)
+
+
+def test_what_an_earlier_process_knew_counts_after_stamps_of_this_one() -> None:
+    times = Times()
+    first = times.clock()
+    stamp = first.stamp()
+    handed_on = first.offset
+    times.wall += 8 * DAY
+    second = times.clock()
+    second.stamp()
+    second.remember(handed_on)
+    assert not second.is_new
+    assert second() == stamp
 
 
 def test_the_machine_has_a_clock_that_nobody_sets() -> None:

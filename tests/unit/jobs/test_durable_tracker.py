@@ -1,8 +1,10 @@
 """The tracker for remote callers: durable answers, waits, and its behaviour when the store fails."""
 
 import asyncio
+import io
 import threading
 import time
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -26,7 +28,9 @@ from serve_app.jobs.storing.stores import open_store
 from serve_app.jobs.surroundings import Surroundings
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec
+from serve_app.storage import AudioStorage
 from tests.job_tracking import WORK, Clock
+from tests.runner_server import eventually
 
 SPEC = JobSpec(GenerateRequest(), seeds=(1,))
 PROMPTLY = 15.0
@@ -86,6 +90,46 @@ async def test_leases_begin_when_a_tracker_that_starts_has_read_its_store(settin
     assert await second.heartbeat("a", "token", "denoising", 0.5)
     for actor in (first, second):
         await actor.close()
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_a_clock_that_is_set_before_the_first_sweep_deletes_nothing(
+    settings: Settings, restarts: bool
+) -> None:
+    """It is set forward after the end of a job. Without a restart, it was set back before that."""
+    wall, machine = Clock(), Clock()
+    day = settings.storage.result_seconds
+    rarely = settings.model_copy(
+        update={"storage": settings.storage.model_copy(update={"sweep_seconds": 1000.0})}
+    )
+    outside = Surroundings(wall=wall, machine=machine)
+    actor = DurableTracker(rarely, outside=outside)
+    storage, job_id = AudioStorage(settings.storage.uri), str(uuid.UUID(int=1))
+    song = storage.result_uri(job_id, 1, 0, "wav")
+    await submit(actor, job_id)
+    await eventually(lambda: bool(storage.sign_ins()))
+    if not restarts:
+        wall.now -= day + 1
+    await actor.claim("token", 0)
+    storage.write(song, io.BytesIO(b"song"))
+    await actor.finish(job_id, "token", {"timings": {}}, (song,), 4)
+    wall.now += day + 1
+    if restarts:
+        await actor.close()
+        actor = DurableTracker(rarely, outside=outside)
+        await actor.stats()
+
+    async def sweep() -> list[str]:
+        assert actor._opened is not None
+        for _ in range(2):  # what has expired is written after the first sweep
+            async with actor._cleaning:
+                await actor._janitor.sweep(*actor._opened)
+        return storage.job_ids()
+
+    assert await sweep() == [job_id]
+    machine.now += day + 1
+    assert await sweep() == []
+    await actor.close()
 
 
 async def test_a_request_that_repeats_another_is_admitted_where_a_new_one_would_be_refused(
