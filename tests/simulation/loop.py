@@ -29,7 +29,10 @@ Delays = Callable[[object], tuple[float, float]]
 class Task(asyncio.Task[Any]):
     """A task whose place in a set does not depend on its address."""
 
-    number: int = 0
+    def __init__(self, number: int, coroutine: Any, **options: Any) -> None:
+        # asyncio puts a task into a set of all tasks when it is made, so it must have its number by then.
+        self.number = number
+        super().__init__(coroutine, **options)
 
     def __hash__(self) -> int:
         return self.number
@@ -157,8 +160,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         name: str | None = None,
         context: Context | None = None,
     ) -> Task:
-        task = Task(coro, loop=self, name=name or "", context=context)
-        task.number = next(self._task_numbers)
+        task = Task(next(self._task_numbers), coro, loop=self, name=name or "", context=context)
         self._tasks.append(task)
         return task
 
