@@ -308,6 +308,8 @@ class Cluster:
 
     def _is_lost(self, call: _Call) -> bool:
         active = self._world.active
+        if not active:
+            return False
         cut = active.get("partition")
         if cut is not None and cut.target == call.source.name:
             return True

@@ -148,7 +148,10 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         return handle
 
     def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> Any:
-        return self.call_at(self._now + delay, callback, *args, context=context)
+        handle = _Handle(callback, args, copy_context() if context is None else context)
+        if not self._ended:
+            heapq.heappush(self._timers, (self._now + delay, next(self._sequence), handle))
+        return handle
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
@@ -221,16 +224,35 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     def run(self, until: Callable[[], bool], limit: float) -> bool:
         """Make steps until a condition holds; False if it does not at time `limit`, or if nothing is left.
 
-        The condition is looked at when time passes, and after steps that `end_soon` follows.
+        The condition is looked at when time passes, and after steps that `end_soon` follows. This function
+        runs thousands of callbacks in each schedule, so it calls no other for one.
         """
         events._set_running_loop(self)
         ready, timers = self._ready, self._timers
+        note_time, note_number = self._times.append, self._numbers.append
         try:
             while True:
                 while ready and not self._is_to_look:
                     handle = ready.popleft()
-                    if not handle.is_cancelled:
-                        self._run(handle)
+                    process = handle.process
+                    if handle.is_cancelled:
+                        continue
+                    if process is None:
+                        handle.context.run(handle.callback, *handle.args)
+                        continue
+                    if process.stopped or not process.alive:
+                        process.held.append(handle)  # those of a dead process are kept for `close`
+                        continue
+                    process.steps += 1
+                    if process.steps == process.dies_at_step:
+                        process.held.append(handle)
+                        self.on_death(process)
+                        continue
+                    note_time(self._now)
+                    note_number(process.number)
+                    handle.context.run(handle.callback, *handle.args)
+                    if process.after_step is not None:
+                        process.after_step()
                 if until():
                     return True
                 self._is_to_look = False
@@ -240,7 +262,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
                     return False
                 when, _, handle = heapq.heappop(timers)
                 if not handle.is_cancelled:
-                    self._now = max(self._now, when)
+                    if when > self._now:
+                        self._now = when
                     ready.append(handle)
         finally:
             events._set_running_loop(None)
@@ -248,25 +271,6 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     def end_soon(self) -> None:
         """Look at the condition of `run` after this step."""
         self._is_to_look = True
-
-    def _run(self, handle: _Handle) -> None:
-        process = handle.process
-        if process is None:
-            handle.context.run(handle.callback, *handle.args)
-            return
-        if not process.alive or process.stopped:
-            process.held.append(handle)  # those of a dead process are kept for `close`
-            return
-        process.steps += 1
-        if process.steps == process.dies_at_step:
-            process.held.append(handle)
-            self.on_death(process)
-            return
-        self._times.append(self._now)
-        self._numbers.append(process.number)
-        handle.context.run(handle.callback, *handle.args)
-        if process.after_step is not None:
-            process.after_step()
 
     @property
     def steps(self) -> int:

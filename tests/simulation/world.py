@@ -149,7 +149,8 @@ class World:
         """Return the clock of a process that nobody can set, and that runs a little faster or slower."""
         rng = self.rng_of(f"clocks of {process.name}")
         rate, offset = 1 + rng.uniform(-CLOCK_DRIFT, CLOCK_DRIFT) / 2, rng.uniform(0, 1e6)
-        return lambda: offset + self.loop.time() * rate
+        now = self.loop.time
+        return lambda: offset + now() * rate
 
     def surroundings(self, process: Process) -> Surroundings:
         """Return what a tracker's process gets from outside."""
