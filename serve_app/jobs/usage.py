@@ -6,7 +6,7 @@ transaction. So each end counts once, whatever is repeated or lost, and a delete
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 
 DAY_SECONDS = 24 * 3600.0
@@ -41,7 +41,7 @@ class Usage:
     @property
     def amounts(self) -> tuple[int, ...]:
         """Return all amounts, in the order of AMOUNTS."""
-        return tuple(asdict(self).values())
+        return tuple(getattr(self, name) for name in AMOUNTS)
 
     @classmethod
     def total(cls, parts: Iterable["Usage"]) -> "Usage":
