@@ -21,6 +21,7 @@ from serve_app.jobs.batches import BatchAccepted, BatchView, sequences_of
 from serve_app.jobs.errors import IdempotencyConflictError, JobEndedError, NoRoomError
 from serve_app.jobs.housekeeping.janitor import Janitor
 from serve_app.jobs.housekeeping.leftovers import Leftovers
+from serve_app.jobs.housekeeping.news import Message
 from serve_app.jobs.housekeeping.purge import Purge, Purged, purge
 from serve_app.jobs.housekeeping.webhooks import WebhookSender
 from serve_app.jobs.loaded_adapters import AdaptersOfClients, LoadedAdapters, note_of
@@ -625,11 +626,21 @@ class DurableTracker:
 
         async def call_back() -> None:
             tracker, journal = await self._open()
-            ended = (*tracker.ended.callbacks_due(), *tracker.ended.batch_callbacks_due())
-            await self._settled([job.job_id for job in (*ended, *tracker.with_news())])
-            await self._flush_soon(journal)  # last, because jobs end during the wait above, too
-            if journal.problem is None:  # Otherwise the end may not be durable, and may differ after a crash.
-                sender.deliver_due(tracker)
+            due = (*tracker.ended.callbacks_due(), *tracker.ended.batch_callbacks_due())
+            ended, running = [job.job_id for job in due], [job.job_id for job in tracker.with_news()]
+            await self._settled([*ended, *running])
+            await self._flush_soon(journal)
+
+            def may_tell(message: Message) -> bool:
+                # Jobs begin and end during the waits above, too. An end that is not durable may differ after
+                # a crash. All others are told at the next check.
+                job_id = message.job.job_id
+                if message.is_of_end:
+                    return job_id in ended and journal.is_written(job_id)
+                return job_id in running
+
+            if journal.problem is None:
+                sender.deliver_due(tracker, may_tell)
 
         async def tell_load() -> None:
             self._observer.loaded((await self._open())[0].load())

@@ -182,3 +182,24 @@ def test_seed_5042_published_songs_exist() -> None:
         keeps_seconds=20.0,
     )
     assert run(schedule).violation is None
+
+
+def test_seed_7407_only_durable_ends_are_called_back() -> None:
+    """A job ended while a check of callbacks waited for an earlier write, and was called back at once.
+
+    The rule was broken: the record of a job said running when its callback told of its success.
+    """
+    schedule = Schedule(
+        7407,
+        requests=(
+            Request(client="cy", at=1.55, key="3", has_callback=True),
+            Request(client="bob", at=3.25),
+            Request(client="bob", at=3.37, key="4"),
+        ),
+        faults=(
+            Fault(kind="store is slow", at=0.71, seconds=5.79, amount=0.85),
+            Fault(kind="store is full", at=5.58, seconds=0.49),
+        ),
+        runners=1,
+    )
+    assert run(schedule).violation is None

@@ -27,6 +27,11 @@ class Message:
     """The same in each try."""
 
     @property
+    def is_of_end(self) -> bool:
+        """Whether it tells of an end, of the job or of its batch."""
+        return self.event in {"finished", "batch"}
+
+    @property
     def url(self) -> str:
         """The receiver."""
         if self.event == "batch" and self.job.batch is not None:

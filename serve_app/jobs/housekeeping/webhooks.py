@@ -96,9 +96,12 @@ class WebhookSender:
         self._hosts: Counter[str] = Counter()
         self._clients: Counter[str] = Counter()
 
-    def deliver_due(self, tracker: JobTracker) -> None:
+    def deliver_due(
+        self, tracker: JobTracker, may_tell: Callable[[Message], bool] = lambda _message: True
+    ) -> None:
         """Start deliveries that are due, within the limits; the tracker gets the outcome of each.
 
+        `may_tell` tells whether a message may be sent now; others may be sent by a later call.
         The next delivery is the one that has been due longest, of the client with the fewest under way. Ends
         of jobs come before news of jobs that run.
         """
@@ -113,7 +116,7 @@ class WebhookSender:
             if job.batch is not None
         ]
         for message in [*ends, *batches, *self._news.due(tracker.with_news())]:
-            if message.job.job_id not in self._deliveries:
+            if message.job.job_id not in self._deliveries and may_tell(message):
                 due[message.job.client].append(message)
         turns = [(self._clients[client], client) for client in due]
         heapq.heapify(turns)
@@ -180,7 +183,7 @@ class WebhookSender:
         """Make a delivery, which counts as under way meanwhile."""
         job = message.job
         try:
-            if message.event in {"finished", "batch"}:
+            if message.is_of_end:
                 await self._deliver(message, tracker)
             else:
                 await self._tell(message, tracker)

@@ -2,15 +2,18 @@
 
 import asyncio
 import io
+import json
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from pathlib import Path
 
+import httpx
 import pytest
 
 from configs.settings import Settings
+from serve_app.jobs import durable_tracker as actor_module
 from serve_app.jobs import loaded_adapters
 from serve_app.jobs.durable_tracker import DurableTracker
 from serve_app.jobs.errors import DrainingError, LimitError, NoRoomError
@@ -22,7 +25,7 @@ from serve_app.jobs.loaded_adapters import (
     note_of,
 )
 from serve_app.jobs.mode import Mode
-from serve_app.jobs.model import Client, IdempotencyKey, JobState, NewJob
+from serve_app.jobs.model import Client, IdempotencyKey, Job, JobState, NewJob
 from serve_app.jobs.storing.store import JobStore, MemoryJobStore
 from serve_app.jobs.storing.stores import open_store
 from serve_app.jobs.surroundings import Surroundings
@@ -90,6 +93,59 @@ async def test_leases_begin_when_a_tracker_that_starts_has_read_its_store(settin
     assert await second.heartbeat("a", "token", "denoising", 0.5)
     for actor in (first, second):
         await actor.close()
+
+
+async def test_an_end_is_called_back_after_its_own_write_and_not_after_an_earlier_one(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actor_module, "CALLBACK_CHECK_SECONDS", 0.01)
+    writes, told = 0, []
+    allowed = threading.Semaphore(3)
+    """The number of writes that may begin."""
+    checks = 0
+    goes_on = asyncio.Event()
+    """Lets a check of callbacks go on after its wait for readers."""
+
+    class SlowStore(MemoryJobStore):
+        def write(self, changes: Mapping[str, Job | None]) -> None:
+            nonlocal writes
+            writes += 1
+            allowed.acquire(timeout=PROMPTLY)
+            super().write(changes)
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        told.append(json.loads(request.content)["status"])
+        return httpx.Response(200)
+
+    async def settled(_job_ids: Collection[str]) -> None:
+        nonlocal checks
+        checks += 1
+        await goes_on.wait()
+
+    store = SlowStore()
+    outside = Surroundings(open_store=lambda _: store, callbacks=httpx.MockTransport(answer))
+    actor = DurableTracker(settings, outside=outside)
+    monkeypatch.setattr(actor, "_settled", settled)
+    spec = JobSpec(GenerateRequest(callback_url="http://93.184.216.34/ended"), seeds=(1,))
+    await actor.submit(NewJob("told", spec, WORK))
+    await submit(actor, "other")
+    await actor.claim("token", 0)
+    await eventually(lambda: checks == 1)
+    later = asyncio.create_task(submit(actor, "late"))
+    await eventually(lambda: writes == 4)
+    goes_on.set()
+    for _ in range(10):
+        await asyncio.sleep(0)  # the check comes to wait for the fourth write
+    ending = asyncio.create_task(actor.fail("told", "token", "It failed.", False))
+    await eventually(lambda: actor._opened is not None and bool(actor._opened[0].ended.callbacks_due()))
+    allowed.release()
+    await later
+    await eventually(lambda: checks == 2)
+    assert told == []
+    allowed.release(100)
+    assert await ending
+    await eventually(lambda: told == ["failed"])
+    await actor.close()
 
 
 @pytest.mark.parametrize("restarts", [False, True])
