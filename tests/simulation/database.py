@@ -5,7 +5,7 @@ crash of the store takes back all effects that were not synced. That is how Redi
 behaves; a write to SQLite is the special case that nobody reads between effect and sync.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,8 @@ class _Unsynced:
     usage: dict[UsageKey, Usage]
     """The usage before it."""
     call: BlockingCall | None
+    forget: Callable[[], None] = lambda: None
+    """Lets the connection know of its tracker's ownership what it knew before, because it got no answer."""
 
 
 class Database:
@@ -65,12 +67,17 @@ class Database:
     def is_full(self) -> bool:
         return "store is full" in self._world.active
 
-    def write(self, changes: Mapping[str, Job | None], epoch: int) -> None:
-        """Make a change, which is synced a moment later. Raises StoreError if the answer gets lost."""
+    def write(
+        self, changes: Mapping[str, Job | None], epoch: int, forget: Callable[[], None] = lambda: None
+    ) -> None:
+        """Make a change, which is synced a moment later. Raises StoreError if the answer gets lost.
+
+        `forget` is called if a crash of the store takes the change back.
+        """
         world = self._world
         before = {job_id: self.jobs.get(job_id) for job_id in changes}
         meta = (self.next_sequence, self.epoch, self.writes)
-        entry = _Unsynced(dict(changes), before, meta, dict(self.usage), world.loop.thread_call)
+        entry = _Unsynced(dict(changes), before, meta, dict(self.usage), world.loop.thread_call, forget)
         for job_id, job in changes.items():
             if job is None:
                 self.jobs.pop(job_id, None)
@@ -115,6 +122,7 @@ class Database:
             self.usage.update(entry.usage)
             if entry.call is not None:
                 entry.call.error = StoreError("the store closed the connection")
+            entry.forget()
         self._world.note("unsynced writes lost", len(self._unsynced))
         self._unsynced.clear()
         self._away_until = self._world.loop.time() + seconds
@@ -153,7 +161,12 @@ class SimulatedStore(MemoryJobStore):
         if keeps and database.is_full:
             raise StoreError("the store is full")
         takes = keeps and not self._is_mine
-        database.write(changes, database.epoch + takes)
+        known = self._is_mine, self._epoch, self._seen
+
+        def forget() -> None:
+            self._is_mine, self._epoch, self._seen = known
+
+        database.write(changes, database.epoch + takes, forget)
         self._is_mine = self._is_mine or takes
         self._epoch, self._seen = database.epoch, database.writes
 
