@@ -56,6 +56,8 @@ class Incarnation:
         if self._is_changed:
             self._is_changed = False
             self.world.referee.audit(self.tracker)
+            if self is not self.world.cluster.newest:
+                self.world.referee.may_lose_unwritten(self.tracker)
 
     def _note_changes(self, book: JobBook) -> None:
         """Let every change of a record lead to an audit after its step."""
@@ -184,6 +186,7 @@ class Cluster:
         for name in sorted(self._world.names):
             if self._rng.random() < 0.4:
                 self.actor.still[name] = old
+        self._world.referee.may_lose_unwritten(old.tracker)
         self.start()
         self._world.later(seconds, self._end_split, old)
 
@@ -217,7 +220,7 @@ class Cluster:
 
     def _bury(self, incarnation: Incarnation) -> None:
         self._world.trace("dies", incarnation.process.name)
-        self._world.referee.lost_at_crash(incarnation.tracker)
+        self._world.referee.may_lose_unwritten(incarnation.tracker)
         incarnation.process.kill()
         calls, incarnation.calls = list(incarnation.calls.values()), {}
         for call in calls:

@@ -53,7 +53,7 @@ class Referee:
     by_key: dict[tuple[str, str], str] = field(default_factory=dict)
     ended_at: dict[str, float] = field(default_factory=dict)
     """When each job last got a final state in the memory of a tracker."""
-    unwritten_at_crash: set[str] = field(default_factory=set)
+    may_go_back: set[str] = field(default_factory=set)
     """Jobs whose changes were lost with a tracker whose store took no writes: the contract allows that."""
     renewed: dict[tuple[str, str], float] = field(default_factory=dict)
     """When the runner process asked for the claim or heartbeat that was answered last, by process and job."""
@@ -105,7 +105,7 @@ class Referee:
             return
         seen = self._seen.setdefault((client, job_id), _Seen(view))
         before, seen.view = seen.view, view
-        if job_id in self.unwritten_at_crash:
+        if job_id in self.may_go_back:
             self._seen.pop((client, job_id))
             return
         if before.state.is_final and view.state is not before.state:
@@ -123,7 +123,7 @@ class Referee:
 
         Two trackers at once are left out: the first does not know yet that the other one has the store.
         """
-        if view is None or job_id in self.unwritten_at_crash:
+        if view is None or job_id in self.may_go_back:
             return
         if any(fault.kind == "split" for fault in self.schedule.faults):
             return
@@ -224,10 +224,13 @@ class Referee:
         if is_recording and job is not None and not job.state.is_final:
             self.fail("recordings are kept until the end is durable", f"{uri}: {job.state}")
 
-    def lost_at_crash(self, tracker: DurableTracker) -> None:
-        """A tracker's process has died: clients may see older states if its store took no writes, or hung."""
+    def may_lose_unwritten(self, tracker: DurableTracker) -> None:
+        """A tracker's process has died, or another one takes its place.
+
+        Clients may see older states if its store took no writes, or hung.
+        """
         if tracker._opened is not None and (tracker._store_hangs or tracker._opened[1].problem is not None):
-            self.unwritten_at_crash |= tracker._opened[1].unwritten.keys()
+            self.may_go_back |= tracker._opened[1].unwritten.keys()
 
     # The tracker
 

@@ -1,6 +1,6 @@
 """Schedules that once broke a rule, as small as they got. Each was mended in the code, not in its test.
 
-One exception says so: there the simulation was mended.
+The exceptions say so: there the simulation was mended.
 """
 
 from tests.simulation.schedule import Fault, Request, Schedule
@@ -201,5 +201,47 @@ def test_seed_7407_only_durable_ends_are_called_back() -> None:
             Fault(kind="store is full", at=5.58, seconds=0.49),
         ),
         runners=1,
+    )
+    assert run(schedule).violation is None
+
+
+def test_seed_7685_progress_never_falls() -> None:
+    """A second tracker could not know of progress that the first one had shown from memory.
+
+    The store was full, so polls were answered from memory, as documented. The mend is in the rule.
+    """
+    schedule = Schedule(
+        7685,
+        requests=(
+            Request(client="cy", at=3.48, song_seconds=20.0, items=2, key="5"),
+            Request(client="cy", at=3.72, key="5"),
+        ),
+        faults=(
+            Fault(kind="store is full", at=6.55, seconds=7.82),
+            Fault(kind="split", at=12.04, seconds=3.08),
+        ),
+    )
+    assert run(schedule).violation is None
+
+
+def test_seed_8198_jobs_end_once() -> None:
+    """A connection believed that it had taken the store over with a write that the store's crash took back.
+
+    So two trackers owned the store. The real stores learn that they own it from the answer to the write, and
+    so does the simulated one now.
+    """
+    schedule = Schedule(
+        8198,
+        requests=(
+            Request(client="bob", at=2.18, has_callback=True),
+            Request(client="bob", at=4.93, items=2, thinks=True),
+        ),
+        faults=(
+            Fault(kind="crash", at=8.2, seconds=2.45, target="tracker", amount=17.0),
+            Fault(kind="store crashes", at=8.35, seconds=3.89),
+            Fault(kind="store is full", at=9.01, seconds=6.58),
+            Fault(kind="split", at=17.54, seconds=5.46),
+        ),
+        runners=3,
     )
     assert run(schedule).violation is None
