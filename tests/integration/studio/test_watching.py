@@ -81,7 +81,7 @@ def test_a_lost_connection_in_the_middle_loses_no_job(open_studio: OpenStudio, s
         studio = open_studio(proxy.url)
         studio.go()
         studio.custom()
-        studio.fill(caption="interrupted", audio_duration="20", batch_size="1")
+        studio.fill(caption="interrupted", audio_duration="5", batch_size="1")
         job_id = studio.make()
         proxy.cut()
         expect(studio.page.get_by_text("The connection to the server is lost")).to_be_visible()
