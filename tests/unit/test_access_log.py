@@ -1,6 +1,7 @@
-"""What Serve's log holds of requests: all but polls and probes that succeeded."""
+"""Serve's log has a line for each request, except for polls and probes that succeeded."""
 
 import logging
+from collections.abc import Iterator
 
 import pytest
 from ray.serve._private.logging_utils import access_log_msg
@@ -17,7 +18,8 @@ def record(method: str, route: str, status: str) -> logging.LogRecord:
 
 
 @pytest.fixture(autouse=True)
-def level() -> object:
+def level() -> Iterator[None]:
+    """Let the level be INFO, as by default, until the test changes it."""
     logger = logging.getLogger(SERVE_LOGGER)
     before = logger.level
     logger.setLevel(logging.INFO)
