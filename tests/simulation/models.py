@@ -76,7 +76,7 @@ class SimulatedModels:
     async def encode(self, request: EncodeRequest) -> EncodedAudio:
         await self._work(request.origin, 0.2)
         if request.uri not in self._world.storage.files:
-            self._world.referee.fail("recordings are there for their job", request.uri)
+            self._world.referee.missed(request.origin.job_id, request.uri)
         return EncodedAudio(None, 1.0)
 
     async def tokenize(self, _dit: str, request: TokenizeRequest) -> AudioCodes:

@@ -224,6 +224,16 @@ class Referee:
         if is_recording and job is not None and not job.state.is_final:
             self.fail("recordings are kept until the end is durable", f"{uri}: {job.state}")
 
+    def missed(self, job_id: str, uri: str) -> None:
+        """A model did not find a recording.
+
+        It may be gone if the job has ended: a process that was stopped can go on with an attempt that it has
+        lost meanwhile.
+        """
+        job = self.durable.get(job_id)
+        if job is not None and not job.state.is_final:
+            self.fail("recordings are there for their job", uri)
+
     def may_lose_unwritten(self, tracker: DurableTracker) -> None:
         """A tracker's process has died, or another one takes its place.
 

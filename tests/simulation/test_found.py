@@ -245,3 +245,23 @@ def test_seed_8198_jobs_end_once() -> None:
         runners=3,
     )
     assert run(schedule).violation is None
+
+
+def test_seed_103460_recordings_are_there_for_their_job() -> None:
+    """A stopped runner lost its attempt, and looked for the recording after the job had ended elsewhere.
+
+    That harms nobody, so the rule leaves out jobs that have ended.
+    """
+    schedule = Schedule(
+        103460,
+        requests=(
+            Request(client="ann", at=2.94, has_recording=True),
+            Request(client="ann", at=3.38, song_seconds=5.0),
+        ),
+        faults=(
+            Fault(kind="disk is full", at=5.6, seconds=1.67),
+            Fault(kind="stop", at=8.19, seconds=14.1, target="runner 0"),
+        ),
+        keeps_seconds=20.0,
+    )
+    assert run(schedule).violation is None
