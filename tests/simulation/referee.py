@@ -370,7 +370,8 @@ class Watcher(JobObserver):
         """Check the bound of start-time fair queueing (theorem 1 of Goyal et al.).
 
         While two clients have queued jobs, what they get in a priority differs at most by the largest job of
-        each, relative to the weights. A job that was claimed before has been charged already.
+        each, relative to the weights. A job that was claimed before has been charged already. A claim after a
+        client's job was cancelled does not count: since then perhaps only one of the two had queued jobs.
         """
         assert self.tracker is not None
         assert self.tracker._opened is not None
@@ -391,7 +392,7 @@ class Watcher(JobObserver):
         self._largest[client] = max(self._largest.get(client, 0.0), cost(job.work) / CLIENTS[client], spent)
         for pair in [(rank, a, b) for a in sorted(CLIENTS) for b in sorted(CLIENTS) if a < b]:
             _, a, b = pair
-            known = self._shares.get(pair)
+            known = None if {a, b} & left_otherwise else self._shares.get(pair)
             if known is not None and client in {a, b}:
                 known[0 if client == a else 1] += spent
                 bound = self._largest.get(a, 0.0) + self._largest.get(b, 0.0)

@@ -265,3 +265,25 @@ def test_seed_103460_recordings_are_there_for_their_job() -> None:
         keeps_seconds=20.0,
     )
     assert run(schedule).violation is None
+
+
+def test_seed_101998_clients_get_fair_shares() -> None:
+    """After one client's last queued job was cancelled, the other client's next job counted as its share."""
+    schedule = Schedule(
+        101998,
+        requests=(
+            Request(client="cy", at=0.05, song_seconds=20.0),
+            Request(client="cy", at=1.17),
+            Request(client="cy", at=1.71, song_seconds=20.0, items=2),
+            Request(client="cy", at=2.39, priority=5),
+            Request(client="ann", at=2.55),
+            Request(client="ann", at=4.57),
+            Request(client="ann", at=11.03, cancel_after=13.61),
+            Request(client="cy", at=11.92, priority=5),
+            Request(client="cy", at=15.3, song_seconds=20.0, items=2),
+        ),
+        faults=(),
+        runners=1,
+        keeps_seconds=20.0,
+    )
+    assert run(schedule).violation is None
