@@ -1,7 +1,7 @@
 """Keeps the requests that clients repeat out of Serve's log.
 
-Serve logs each request at the level INFO. A thousand clients that poll would fill its files within minutes,
-and a line costs about as much processor time as the answer to a poll.
+Serve logs each request at the level INFO. Polls would crowd everything else out of its files, and a line
+costs about as much processor time as the application's part of the answer to a poll.
 """
 
 import logging
