@@ -31,6 +31,14 @@ def with_two_ingress_replicas(config: dict[str, Any]) -> dict[str, Any]:
     return config | {"applications": [application | {"deployments": deployments}]}
 
 
+def with_default_leases(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the config file with leases that outlast the start of a tracker on a busy machine."""
+    (application,) = config["applications"]
+    arguments = application["args"]
+    jobs = {name: value for name, value in arguments["jobs"].items() if name != "lease_seconds"}
+    return config | {"applications": [application | {"args": arguments | {"jobs": jobs}}]}
+
+
 def deploy_between_jobs(site: Site, address: str, config: dict[str, Any], folder: Path) -> list[str]:
     """Submit a job a second until the new release runs. Return the ids of all jobs, which have succeeded.
 

@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import expect
 
 from serve_app.local_server import local_server, ray_address
-from tests.chaos.release import deploy_between_jobs, with_two_ingress_replicas
+from tests.chaos.release import deploy_between_jobs, with_default_leases, with_two_ingress_replicas
 from tests.chaos.site import PATIENCE_SECONDS, PROCESSES, Site, site_of
 from tests.chaos.songs import Song, songs
 from tests.chaos.storm import chaos_config, compare, in_turns, ride_out, usage_differs
@@ -100,7 +100,7 @@ def test_jobs_survive_the_loss_of_every_process_and_of_all_at_once_and_a_new_rel
             wait_until_finished(site, tasks, TASKS // 4)
             site.kill_all()
             expect(studio.page.get_by_text(CONNECTION_LOST)).to_be_visible()
-        config = with_two_ingress_replicas(config)
+        config = with_default_leases(with_two_ingress_replicas(config))
         with local_server(config, tmp_path / "second.log") as server:
             site = site_of(server, http)
             results = site.finished(waiting)
