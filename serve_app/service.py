@@ -8,6 +8,7 @@ import ray.exceptions
 from ray import serve
 
 from configs.settings import Settings
+from deployments.common.processor import core_count
 from serve_app.api.service import Condition, Readiness, UnavailableError
 from serve_app.execution.failures import cause_of, is_unavailable
 from serve_app.execution.models import HandleModels
@@ -48,7 +49,7 @@ class RayJobService:
         self._settings = settings
         self._tracker = tracker
         self._reader = JobReader(tracker)
-        self._waits = SharedWaits(self._reader)
+        self._waits = SharedWaits(self._reader, core_count())
         self._store_name: str | None = None
         self._language_models = language_models
         self._models = HandleModels(language_models, generators, codec)
@@ -100,10 +101,10 @@ class RayJobService:
         return await _unwrapped(self._waits.until_changed(job_id, version, timeout))
 
     async def wait_change(self, job_id: str, client: str | None, timeout: float) -> JobView | None:
-        return await _unwrapped(self._reader.wait_change(job_id, client, timeout))
+        return await _unwrapped(self._waits.until_stage_changes(job_id, client, timeout))
 
     async def wait_end(self, job_id: str, timeout: float) -> JobView | None:
-        return await _unwrapped(self._reader.wait_end(job_id, timeout))
+        return await _unwrapped(self._waits.until_ended(job_id, timeout))
 
     async def usage(self, client: str, first: str, last: str) -> ClientUsage:
         return await _unwrapped(self._tracker.usage(client, first, last))

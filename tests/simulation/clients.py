@@ -15,6 +15,7 @@ import httpx
 import ray.exceptions
 
 from deployments.common.errors import StorageError
+from serve_app.jobs.clocks import Clock
 from serve_app.jobs.errors import DrainingError, JobEndedError, LimitError, NoRoomError
 from serve_app.jobs.housekeeping.identity import store_name
 from serve_app.jobs.model import Accepted, Client, IdempotencyKey, JobView, NewJob
@@ -24,6 +25,7 @@ from serve_app.jobs.tracker_api import TrackerApi
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec, Recording
 from serve_app.request.work import Work
+from serve_app.shared_waits import SharedWaits
 from tests.simulation.database import SECRET
 from tests.simulation.loop import Process
 from tests.simulation.schedule import CLIENTS, Request
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 AWAY = (StoreError, TimeoutError, ray.exceptions.RayActorError)
 """Errors after which nobody knows whether a call had its effect."""
 RECEIVER = "http://93.184.216.34/ended"
+CORES = 2
 _STORE = store_name(SECRET)
 _GIVEN = {"bpm": 100, "key_scale": "C", "time_signature": "4/4"}
 _specs: dict[tuple[Any, ...], JobSpec] = {}
@@ -64,6 +67,27 @@ def _work(request: Request) -> Work:
     return Work(1, calls, (0.0, 5.0 * seconds * request.thinks, 8.0 * seconds, seconds, seconds))
 
 
+class Reads:
+    """What a process of the API answers about jobs."""
+
+    def __init__(self, process: Process, tracker: TrackerApi, steady: Clock) -> None:
+        self.process = process
+        self._reader = JobReader(tracker, steady, process.context.copy)
+        self._waits = SharedWaits(self._reader, CORES, process.context.copy)
+
+    def start(self, way: str, job_id: str) -> asyncio.Task[JobView | None]:
+        """Let the process answer."""
+        return self.process.start(self._answer(way, job_id))
+
+    async def _answer(self, way: str, job_id: str) -> JobView | None:
+        """Answer a poll ("view"), the first event of a stream ("events") or a long poll ("long poll")."""
+        if way == "view":
+            return await self._reader.view(job_id)
+        if way == "events":
+            return await self._waits.until_changed(job_id, "none", 5.0)
+        return await self._waits.until_stage_changes(job_id, None, 5.0)
+
+
 class SimulatedClient:
     """One client, with the process of the API that its requests go through."""
 
@@ -72,14 +96,12 @@ class SimulatedClient:
         self._process = process
         self._rng = world.rng_of(f"client {process.name}")
         self._tracker: TrackerApi
-        self._reader: JobReader
 
     async def run(self, requests: list[Request]) -> None:
         """Make all requests of the client, and follow each until its job has ended."""
         self._tracker = self._world.cluster.client(self._process)
-        clock = self._world.steady_clock_of(self._process)
-        self._reader = JobReader(self._tracker, clock, self._process.context.copy)
-        self._world.readers.append((self._process, self._reader))
+        steady = self._world.steady_clock_of(self._process)
+        self._world.reads.append(Reads(self._process, self._tracker, steady))
         await asyncio.gather(*(self._follow(request) for request in requests))
 
     async def _follow(self, request: Request) -> None:
@@ -143,13 +165,11 @@ class SimulatedClient:
         name = self._process.name
         poller = f"{name} {self._rng.random()}"  # each follower of a job sees it by itself
         while True:
-            way = self._rng.choice(("view", "wait", "change"))
-            process, reader = self._rng.choice(self._world.readers)
+            way = self._rng.choice(("view", "events", "long poll"))
             asked_at = self._world.loop.time()
-            view = await self._answered(
-                lambda way=way, reader=reader, process=process: process.start(_look(reader, way, job_id))
-            )
-            self._world.referee.was_seen(f"{poller} through {process.name}", job_id, view)
+            reads = self._rng.choice(self._world.reads)
+            view = await self._answered(lambda way=way, reads=reads: reads.start(way, job_id))
+            self._world.referee.was_seen(f"{poller} through {reads.process.name}", job_id, view)
             self._world.referee.was_read(job_id, asked_at, view)
             if view is None or view.state.is_final:
                 await self._poll_everywhere(job_id)
@@ -161,7 +181,7 @@ class SimulatedClient:
     async def _poll_everywhere(self, job_id: str) -> None:
         """Ask each process of the API at the same moment."""
         asked_at = self._world.loop.time()
-        asked = [process.start(_look(reader, "view", job_id)) for process, reader in self._world.readers]
+        asked = [reads.start("view", job_id) for reads in self._world.reads]
         for answer in asked:
             with suppress(*AWAY):
                 self._world.referee.was_read(job_id, asked_at, await answer)
@@ -179,14 +199,6 @@ class SimulatedClient:
                 return await ask()
             except AWAY:
                 await asyncio.sleep(1.0)
-
-
-async def _look(reader: JobReader, way: str, job_id: str) -> JobView | None:
-    if way == "view":
-        return await reader.view(job_id)
-    if way == "wait":
-        return await reader.wait(job_id, "none", 5.0)
-    return await reader.wait_change(job_id, None, 5.0)
 
 
 def new_id(rng: random.Random) -> str:

@@ -17,9 +17,8 @@ from serve_app.execution.lease import answered
 from serve_app.execution.runner import Runners
 from serve_app.jobs.clocks import Clock
 from serve_app.jobs.mode import Mode
-from serve_app.jobs.reading.reader import JobReader
 from serve_app.jobs.surroundings import Surroundings
-from tests.simulation.clients import Receivers, SimulatedClient
+from tests.simulation.clients import Reads, Receivers, SimulatedClient
 from tests.simulation.cluster import Cluster, Incarnation
 from tests.simulation.database import Database, SimulatedStore
 from tests.simulation.loop import Process, SimulatedLoop
@@ -93,8 +92,8 @@ class World:
         """When each process that was stopped last went on."""
         self.names: dict[str, Process] = {}
         """The present process of each name."""
-        self.readers: list[tuple[Process, JobReader]] = []
-        """The processes of the API, each with its reader."""
+        self.reads: list[Reads] = []
+        """What each process of the API answers."""
         self._digest = hashlib.blake2b(digest_size=16)
         self._outside = Context()
         self._threads = self.rng_of("threads")

@@ -1,6 +1,7 @@
 """Many clients that wait for the same job share one question to the tracker."""
 
 import asyncio
+import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
@@ -9,7 +10,7 @@ import pytest
 from serve_app import shared_waits
 from serve_app.jobs.model import JobState, JobView
 from serve_app.jobs.storing.store import StoreError
-from serve_app.shared_waits import WAKES_AT_ONCE, SharedWaits
+from serve_app.shared_waits import ENDS_PER_SECOND, WAKES_AT_ONCE, SharedWaits
 
 RUNNING = JobView(
     job_id="a",
@@ -33,26 +34,29 @@ RUNNING = JobView(
 )
 FURTHER = replace(RUNNING, progress=0.2)
 DENOISING = replace(RUNNING, stage="denoising", progress=0.4)
+ENDED = replace(RUNNING, state=JobState.SUCCEEDED, stage=None, progress=1.0, finished_at=2.0, result={})
 TIMEOUT = 30.0
+CORES = 100
+"""Each core makes the pace of news faster; that of ends does not depend on it."""
 
 
 @dataclass
 class Tracker:
     """Answers a question when the test says so, and views at once."""
 
-    latest: JobView = RUNNING
+    latest: JobView | None = RUNNING
     asked: Counter[str] = field(default_factory=Counter)
     told: asyncio.Event = field(default_factory=asyncio.Event)
     error: Exception | None = None
 
-    async def view(self, _job_id: str) -> JobView:
+    async def view(self, _job_id: str) -> JobView | None:
         self.asked["view"] += 1
         return self.latest
 
-    async def wait(self, _job_id: str, _version: str, _timeout: float) -> JobView:
+    async def wait(self, _job_id: str, _version: str, _timeout: float) -> JobView | None:
         return await self._news("wait")
 
-    async def _news(self, question: str) -> JobView:
+    async def _news(self, question: str) -> JobView | None:
         self.asked[question] += 1
         await self.told.wait()
         self.told.clear()
@@ -72,7 +76,7 @@ def tracker() -> Tracker:
 
 @pytest.fixture
 def waits(tracker: Tracker) -> SharedWaits:
-    return SharedWaits(tracker)
+    return SharedWaits(tracker, CORES)
 
 
 async def asked(tracker: Tracker, method: str, times: int) -> None:
@@ -87,7 +91,7 @@ async def test_clients_that_wait_for_the_same_ask_once(tracker: Tracker, waits: 
     await asked(tracker, "wait", 1)
     tracker.tell(FURTHER)
     assert await asyncio.gather(*clients) == [FURTHER] * 50
-    assert tracker.asked == {"wait": 1}
+    assert tracker.asked["wait"] == 1
 
 
 async def test_who_knows_less_has_a_question_of_his_own(tracker: Tracker, waits: SharedWaits) -> None:
@@ -111,7 +115,7 @@ async def test_the_one_who_asked_leaves_and_the_others_hear(tracker: Tracker, wa
     await asyncio.gather(first, return_exceptions=True)
     tracker.tell(FURTHER)
     assert await second == FURTHER
-    assert tracker.asked == {"wait": 1}
+    assert tracker.asked["wait"] == 1
 
 
 async def test_a_question_without_news_is_asked_again(tracker: Tracker, waits: SharedWaits) -> None:
@@ -145,41 +149,105 @@ async def test_a_trackers_error_reaches_all_and_is_forgotten(tracker: Tracker, w
     assert await again == DENOISING
 
 
-def many_waiting(waits: SharedWaits) -> list[asyncio.Task[JobView | None]]:
-    """Three times as many clients as are woken at once."""
-    return [
-        asyncio.create_task(waits.until_changed("a", RUNNING.version, TIMEOUT))
-        for _ in range(3 * WAKES_AT_ONCE)
-    ]
-
-
-async def test_many_clients_are_woken_at_a_pace_and_each_sees_the_newest(
-    tracker: Tracker, waits: SharedWaits, monkeypatch: pytest.MonkeyPatch
+async def test_long_polls_share_a_question_whatever_progress_they_know(
+    tracker: Tracker, waits: SharedWaits
 ) -> None:
-    monkeypatch.setattr(shared_waits, "WAKES_PER_SECOND", 1_000.0)
-    monkeypatch.setattr(shared_waits, "FRESH_SECONDS", 0.0)
-    clients = [
-        asyncio.create_task(waits.until_changed("a", RUNNING.version, TIMEOUT))
-        for _ in range(3 * WAKES_AT_ONCE)
-    ]
+    clients = [asyncio.create_task(waits.until_stage_changes("a", "anybody", TIMEOUT)) for _ in range(20)]
     await asked(tracker, "wait", 1)
     tracker.tell(FURTHER)
+    await asked(tracker, "wait", 2)
+    clients += [asyncio.create_task(waits.until_stage_changes("a", None, TIMEOUT)) for _ in range(20)]
+    await asked(tracker, "view", 40)
+    assert not any(client.done() for client in clients)
+    tracker.tell(DENOISING)
+    assert await asyncio.gather(*clients) == [DENOISING] * 40
+    assert tracker.asked["wait"] == 2
+
+
+async def test_a_long_poll_without_news_tells_how_the_job_stands(waits: SharedWaits) -> None:
+    assert await waits.until_stage_changes("a", None, 0.01) == RUNNING
+    assert await waits.until_ended("a", 0.01) == RUNNING
+
+
+@pytest.mark.parametrize(("view", "client"), [(ENDED, None), (RUNNING, "somebody else"), (None, None)])
+async def test_a_long_poll_of_what_cannot_change_or_is_not_the_clients_is_answered_at_once(
+    tracker: Tracker, waits: SharedWaits, view: JobView | None, client: str | None
+) -> None:
+    tracker.latest = view
+    assert await waits.until_stage_changes("a", client, TIMEOUT) == view
+    assert tracker.asked == {"view": 1}
+
+
+async def test_who_waits_for_the_end_hears_nothing_else(tracker: Tracker, waits: SharedWaits) -> None:
+    clients = [asyncio.create_task(waits.until_ended("a", TIMEOUT)) for _ in range(5)]
+    for number, view in enumerate((RUNNING, FURTHER, DENOISING), 1):
+        await asked(tracker, "wait", number)
+        tracker.tell(view)
+    await asked(tracker, "wait", 4)
+    assert not any(client.done() for client in clients)
+    tracker.tell(ENDED)
+    assert await asyncio.gather(*clients) == [ENDED] * 5
+
+
+MANY = 10 * WAKES_AT_ONCE
+
+
+def many_waiting(waits: SharedWaits) -> list[asyncio.Task[JobView | None]]:
+    return [asyncio.create_task(waits.until_changed("a", RUNNING.version, TIMEOUT)) for _ in range(MANY)]
+
+
+def done(clients: list[asyncio.Task[JobView | None]]) -> int:
+    return sum(client.done() for client in clients)
+
+
+async def test_news_wake_clients_at_a_pace_and_each_sees_the_newest(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_waits, "NEWS_PER_SECOND_AND_CORE", 50.0)
+    waits = SharedWaits(tracker, cores=2)
+    clients = many_waiting(waits)
+    await asked(tracker, "wait", 1)
+    began = time.monotonic()
+    tracker.tell(FURTHER)
     await asyncio.wait(clients, return_when=asyncio.FIRST_COMPLETED)
-    assert sum(client.done() for client in clients) <= WAKES_AT_ONCE + 10
+    assert done(clients) < MANY
     tracker.latest = DENOISING
     seen = await asyncio.gather(*clients)
+    assert time.monotonic() - began >= (MANY - WAKES_AT_ONCE - 1) / 100
     assert (seen[0], seen[-1]) == (FURTHER, DENOISING)
     assert tracker.asked["wait"] == 1
 
 
-async def test_few_clients_of_a_job_do_not_wait_for_the_many_of_another(
-    tracker: Tracker, waits: SharedWaits, monkeypatch: pytest.MonkeyPatch
+async def test_an_end_does_not_wait_for_the_pace_of_other_news(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_waits, "WAKES_PER_SECOND", 500.0)
-    many = [
-        asyncio.create_task(waits.until_changed("a", RUNNING.version, TIMEOUT))
-        for _ in range(3 * WAKES_AT_ONCE)
-    ]
+    monkeypatch.setattr(shared_waits, "NEWS_PER_SECOND_AND_CORE", 0.001)
+    monkeypatch.setattr(shared_waits, "LOOK_SECONDS", 0.01)
+    waits = SharedWaits(tracker, cores=2)
+    clients = many_waiting(waits)
+    await asked(tracker, "wait", 1)
+    tracker.tell(FURTHER)
+    await asyncio.wait(clients, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.sleep(0.05)
+    assert WAKES_AT_ONCE <= done(clients) <= WAKES_AT_ONCE + 1
+    tracker.latest = ENDED
+    async with asyncio.timeout(TIMEOUT):
+        assert (await asyncio.gather(*clients))[-1] == ENDED
+
+
+async def test_ends_have_a_pace_too(tracker: Tracker, waits: SharedWaits) -> None:
+    clients = many_waiting(waits)
+    await asked(tracker, "wait", 1)
+    began = time.monotonic()
+    tracker.tell(ENDED)
+    assert await asyncio.gather(*clients) == [ENDED] * MANY
+    assert time.monotonic() - began >= (MANY - WAKES_AT_ONCE - 1) / ENDS_PER_SECOND
+
+
+async def test_few_clients_of_a_job_do_not_wait_for_the_many_of_another(
+    tracker: Tracker, waits: SharedWaits
+) -> None:
+    many = many_waiting(waits)
     await asked(tracker, "wait", 1)
     tracker.tell(FURTHER)
     await asyncio.wait(many, return_when=asyncio.FIRST_COMPLETED)
@@ -187,5 +255,33 @@ async def test_few_clients_of_a_job_do_not_wait_for_the_many_of_another(
     await asked(tracker, "wait", 2)
     tracker.tell(FURTHER)
     await one
-    assert sum(client.done() for client in many) < len(many)
+    assert done(many) < MANY
     await asyncio.gather(*many)
+
+
+async def test_clients_of_a_job_are_told_in_the_order_in_which_they_began_to_wait(
+    tracker: Tracker, waits: SharedWaits
+) -> None:
+    early = many_waiting(waits)
+    await asked(tracker, "wait", 1)
+    tracker.tell(FURTHER)
+    await asyncio.wait(early, return_when=asyncio.FIRST_COMPLETED)
+    late = asyncio.create_task(waits.until_changed("a", FURTHER.version, TIMEOUT))
+    await asked(tracker, "wait", 2)
+    tracker.tell(DENOISING)
+    assert await late == DENOISING
+    assert done(early) == MANY
+
+
+async def test_who_has_left_takes_no_turn(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_waits, "NEWS_PER_SECOND_AND_CORE", 1.0)
+    waits = SharedWaits(tracker, cores=1)
+    clients = many_waiting(waits)
+    await asked(tracker, "wait", 1)
+    tracker.tell(FURTHER)
+    await asyncio.wait(clients, return_when=asyncio.FIRST_COMPLETED)
+    last = clients.pop()
+    for client in clients:
+        client.cancel()
+    async with asyncio.timeout((MANY - WAKES_AT_ONCE) / 2):
+        assert await last == FURTHER

@@ -17,7 +17,7 @@ from serve_app.api.service import JobService
 from serve_app.api.streams import SlotResponse
 from serve_app.jobs.model import JobState, JobView
 
-SILENCE_SECONDS = 15.0
+SILENCE_SECONDS = 30.0
 """Time without events after which a comment is sent, to keep the connection open and detect a dead one."""
 
 _EVENT = {

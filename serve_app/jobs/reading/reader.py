@@ -87,22 +87,21 @@ class JobReader:
 
     async def wait(self, job_id: str, version: str, timeout: float) -> JobView | None:
         """Return the job once its version differs from the one given, or after `timeout` seconds."""
-        return await self._wait(job_id, timeout, lambda view: view.version != version)
-
-    async def wait_change(self, job_id: str, client: str | None, timeout: float) -> JobView | None:
-        """Return the job once its state or stage is another than at the call, or after `timeout` seconds.
-
-        It is returned at once if it has ended or belongs to another client than `client` (None: any client).
-        """
-        known = await self.view(job_id)
-        if known is None or client not in {None, known.client}:
-            return known
-        before = known.state, known.stage
-        return await self._wait(job_id, timeout, lambda view: (view.state, view.stage) != before)
-
-    async def wait_end(self, job_id: str, timeout: float) -> JobView | None:
-        """Return the job once it has ended, or as it stands after `timeout` seconds; None if unknown."""
-        return await self._wait(job_id, timeout, lambda view: view.state.is_final)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while True:
+            view = await self.view(job_id)
+            left = deadline - loop.time()
+            if view is None or view.version != version or view.state.is_final or left <= 0:
+                return view
+            if not self._may_answer(job_id) or job_id not in self._mirror:
+                await self._tracker.wait(job_id, version, min(left, LEASE_SECONDS))
+            elif self._mirror.version(job_id) == version:
+                events = self._queue_changed if view.state is JobState.QUEUED else self._job_changed
+                changed = events.setdefault(job_id, asyncio.Event())
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await changed.wait()
 
     async def stop(self) -> None:
         """Answer nothing from memory any more, and let the tracker know."""
@@ -136,23 +135,6 @@ class JobReader:
         finally:
             if self._asked.get(job_id) is mark:
                 del self._asked[job_id]
-
-    async def _wait(self, job_id: str, timeout: float, wanted: Callable[[JobView], bool]) -> JobView | None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout
-        while True:
-            view = await self.view(job_id)
-            left = deadline - loop.time()
-            if view is None or wanted(view) or view.state.is_final or left <= 0:
-                return view
-            if not self._may_answer(job_id) or job_id not in self._mirror:
-                await self._tracker.wait(job_id, view.version, min(left, LEASE_SECONDS))
-            elif self._mirror.version(job_id) == view.version:
-                events = self._queue_changed if view.state is JobState.QUEUED else self._job_changed
-                changed = events.setdefault(job_id, asyncio.Event())
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(left):
-                        await changed.wait()
 
     def _may_answer(self, job_id: str) -> bool:
         """Tell whether all that is known here of a job is known to every reader."""

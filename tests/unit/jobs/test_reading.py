@@ -20,6 +20,7 @@ from serve_app.jobs.reading.reader import JobReader
 from serve_app.jobs.tracker_api import TrackerApi, client_over
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec
+from serve_app.shared_waits import SharedWaits
 from tests.job_tracking import WORK
 
 SPEC = JobSpec(GenerateRequest(), seeds=(1,))
@@ -58,11 +59,12 @@ class Replica:
     def __init__(self, tracker: DurableTracker) -> None:
         self.network = Network(tracker)
         self.reader = JobReader(self.network.client)
+        self.waits = SharedWaits(self.reader, cores=2)
 
     @property
     def asked(self) -> int:
         """How often the tracker was asked about a job."""
-        return sum(self.network.calls[name] for name in ("view", "wait", "wait_change", "wait_end"))
+        return sum(self.network.calls[name] for name in ("view", "wait"))
 
     async def view(self, job_id: str) -> JobView:
         view = await self.reader.view(job_id)
@@ -266,8 +268,8 @@ async def test_a_wait_ends_with_the_change_and_asks_nobody(
     version = (await replica.view("c")).version
     asked = replica.network.calls["wait"]
     news = asyncio.create_task(replica.reader.wait("c", version, SOON))
-    change = asyncio.create_task(replica.reader.wait_change("a", "me", SOON))
-    end = asyncio.create_task(replica.reader.wait_end("a", SOON))
+    change = asyncio.create_task(replica.waits.until_stage_changes("a", "me", SOON))
+    end = asyncio.create_task(replica.waits.until_ended("a", SOON))
     await asyncio.sleep(0.05)
     assert not news.done()
     await claimed(tracker)
@@ -289,7 +291,7 @@ async def test_a_wait_goes_on_where_the_network_is_cut(
     replica, _ = replicas
     await submit(tracker, "a")
     await replica.until_it_answers("a")
-    end = asyncio.create_task(replica.reader.wait_end("a", SOON))
+    end = asyncio.create_task(replica.waits.until_ended("a", SOON))
     await asyncio.sleep(0.05)
     replica.network.cut()
     await tracker.finish(await claimed(tracker), "token", RESULT, (), 0)
@@ -307,7 +309,7 @@ async def test_waits_for_unknown_jobs_leave_nothing_behind(
     await submit(tracker, "a")
     await replica.until_it_answers("a")
     for number in range(50):
-        assert await replica.reader.wait_end(f"unknown {number}", 1.0) is None
+        assert await replica.waits.until_ended(f"unknown {number}", 1.0) is None
     assert not replica.reader._job_changed
     assert not replica.reader._queue_changed
     assert not replica.reader._asked
