@@ -48,7 +48,7 @@ logger = logging.getLogger("ray.serve")
 
 LEASE_CHECK_SECONDS = 1.0
 STORE_CHECK_SECONDS = 1.0
-"""Interval at which a store that failed is tried again, and the free space of the disks is checked."""
+"""Interval of three checks: the store's owner, the free space of the disks, and a store that failed."""
 CALLBACK_CHECK_SECONDS = 1.0
 PATIENCE_SECONDS = 1.0
 """How long a poll waits until the change that it shows is durable."""
@@ -650,6 +650,7 @@ class DurableTracker:
             asyncio.create_task(sign_in()),
             asyncio.create_task(self._every(LEASE_CHECK_SECONDS, self._check_leases)),
             asyncio.create_task(self._every(STORE_CHECK_SECONDS, self._check_store)),
+            asyncio.create_task(self._every(STORE_CHECK_SECONDS, self._check_owner)),
             asyncio.create_task(self._every(STORE_CHECK_SECONDS, self._check_disk)),
             asyncio.create_task(self._every(self._settings.storage.sweep_seconds, clean)),
             asyncio.create_task(self._every(CALLBACK_CHECK_SECONDS, call_back)),
@@ -681,6 +682,22 @@ class DurableTracker:
             self._store_failed = False
             logger.warning("the job store takes writes again")
             self._work.set()
+
+    async def _check_owner(self) -> None:
+        """See whether another tracker has taken or changed the store, which a write would find as well.
+
+        A tracker with nothing to write would otherwise never read the jobs that the other one has accepted,
+        and would go on renewing leases of jobs that belong to the other one.
+        """
+        _, journal = await self._open()
+        if journal.problem is not None:
+            return  # The writes that are tried again find it.
+        try:
+            await journal.change_store(lambda store: store.check_owner())
+        except (StoreTakenError, StoreReplacedError) as error:
+            await self._note_problem(journal, error)
+        except StoreError:
+            pass  # The store does not answer, which `_check_store` and the next write find.
 
     async def _set_aside_unreadable(self, tracker: JobTracker, journal: Journal) -> None:
         """Set records aside that could not be read."""

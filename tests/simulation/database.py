@@ -154,10 +154,9 @@ class SimulatedStore(MemoryJobStore):
         self._seen = database.writes
 
     def write(self, changes: Mapping[str, Job | None]) -> None:
-        database = self._enter()
+        self.check_owner()
+        database = self._database
         keeps = any(job is not None for job in changes.values())
-        is_as_read = self._seen == database.writes
-        check_owner("the store", database.epoch, self._epoch, self._is_mine, is_as_read)
         if keeps and database.is_full:
             raise StoreError("the store is full")
         takes = keeps and not self._is_mine
@@ -169,6 +168,10 @@ class SimulatedStore(MemoryJobStore):
         database.write(changes, database.epoch + takes, forget)
         self._is_mine = self._is_mine or takes
         self._epoch, self._seen = database.epoch, database.writes
+
+    def check_owner(self) -> None:
+        database = self._enter()
+        check_owner("the store", database.epoch, self._epoch, self._is_mine, self._seen == database.writes)
 
     def get(self, job_id: str) -> Job | None:
         self._enter()
@@ -208,9 +211,8 @@ class SimulatedStore(MemoryJobStore):
         return self._enter().mode
 
     def set_mode(self, mode: Mode) -> None:
-        database = self._enter()
-        check_owner("the store", database.epoch, self._epoch, self._is_mine, self._seen == database.writes)
-        database.mode = mode
+        self.check_owner()
+        self._database.mode = mode
 
     def close(self) -> None:
         self._is_closed = True

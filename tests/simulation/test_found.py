@@ -287,3 +287,64 @@ def test_seed_101998_clients_get_fair_shares() -> None:
         keeps_seconds=20.0,
     )
     assert run(schedule).violation is None
+
+
+def test_seed_202870_all_jobs_end_after_the_faults() -> None:
+    """A tracker that started on a full store wrote nothing, and never read a job that the first one accepted.
+
+    Its client got StoreError for ever. The next schedule is of this kind.
+    """
+    schedule = Schedule(
+        202870,
+        requests=(Request(client="cy", at=12.47),),
+        faults=(
+            Fault(kind="store is full", at=6.53, seconds=10.03),
+            Fault(kind="stop", at=10.31, seconds=2.77, target="cy"),
+            Fault(kind="split", at=12.61, seconds=8.95),
+        ),
+        runners=1,
+    )
+    assert run(schedule).violation is None
+
+
+def test_seed_203398_all_jobs_end_after_the_faults() -> None:
+    schedule = Schedule(
+        203398,
+        requests=(
+            Request(client="ann", at=3.4, has_callback=True),
+            Request(client="bob", at=5.05, song_seconds=20.0, has_callback=True),
+            Request(client="bob", at=16.86, has_recording=True),
+        ),
+        faults=(
+            Fault(kind="draining", at=7.8, seconds=0.28),
+            Fault(kind="store is full", at=15.96, seconds=0.94),
+            Fault(kind="split", at=16.87, seconds=2.14),
+        ),
+        loops=2,
+    )
+    assert run(schedule).violation is None
+
+
+def test_seed_201742_nothing_is_left_in_the_storage() -> None:
+    """A tracker that had lost its store went on renewing the lease of a job that the other one had cancelled.
+
+    So the runner wrote a song after the files of the job had been deleted, and died before it deleted it.
+    """
+    schedule = Schedule(
+        201742,
+        requests=(
+            Request(client="cy", at=1.16, song_seconds=5.0, has_recording=True),
+            Request(client="ann", at=1.71, song_seconds=20.0, priority=5),
+            Request(client="ann", at=1.93, song_seconds=5.0, items=2, thinks=True),
+            Request(client="cy", at=2.4),
+            Request(client="cy", at=8.73, song_seconds=20.0, items=2, priority=5, cancel_after=6.01),
+            Request(client="cy", at=10.01),
+        ),
+        faults=(
+            Fault(kind="crash", at=11.58, seconds=0.48, target="runner 0", amount=55.0),
+            Fault(kind="split", at=13.2, seconds=8.56),
+        ),
+        runners=1,
+        keeps_seconds=20.0,
+    )
+    assert run(schedule).violation is None

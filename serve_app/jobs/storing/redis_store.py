@@ -122,6 +122,10 @@ class RedisJobStore:
             raise
         self._written.written(changes)
 
+    def check_owner(self) -> None:
+        with self._write_lock, self._errors():
+            self._owned_meta(self._redis)
+
     def get(self, job_id: str) -> Job | None:
         return self.get_many([job_id]).get(job_id)
 

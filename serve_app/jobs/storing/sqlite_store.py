@@ -162,6 +162,10 @@ class SqliteJobStore:
             raise
         self._written.written(changes)
 
+    def check_owner(self) -> None:
+        with self._errors(), self._write_lock:
+            self._require_owner()
+
     def get(self, job_id: str) -> Job | None:
         # As bytes, because a client may ask for an id that is no valid text, with half of a surrogate pair.
         found = self._jobs("job_id = CAST(? AS TEXT)", job_id.encode(errors="surrogatepass"))
@@ -390,16 +394,23 @@ class SqliteJobStore:
         with self._errors(), self._write_lock:
             with self._transaction():
                 epoch, is_mine = self._epoch, self._is_mine
-                (stored,) = self._writer.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
-                is_as_read = self._data_version() == self._seen
-                check_owner(str(self._path), stored, epoch, is_mine, is_as_read)
-                if not is_as_read:
+                if not self._require_owner():
                     self._written.forget_all()
                     self._seen = self._data_version()
                 if takes and not is_mine:
                     epoch, is_mine = self._next_epoch(), True
                 yield
             self._epoch, self._is_mine = epoch, is_mine
+
+    def _require_owner(self) -> bool:
+        """Return whether nobody else has written since this tracker last did.
+
+        Raises StoreTakenError or StoreReplacedError if this tracker may not write.
+        """
+        (stored,) = self._writer.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
+        is_as_read = self._data_version() == self._seen
+        check_owner(str(self._path), stored, self._epoch, self._is_mine, is_as_read)
+        return is_as_read
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

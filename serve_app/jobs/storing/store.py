@@ -67,8 +67,8 @@ class JobStore(Protocol):
 
     Only one tracker writes at a time: the last one that opened the store. Writes of an earlier one raise
     StoreTakenError from then on. A store that is full when it is opened is taken over by the first write of a
-    record that it accepts; if another tracker has written meanwhile, that raises StoreReplacedError. A job's
-    id, sequence, client and idempotency key never change.
+    record that it accepts; if another tracker has written meanwhile, that raises StoreReplacedError.
+    `check_owner` raises what a write would. A job's id, sequence, client and idempotency key never change.
 
     A record that cannot be read is left out of every answer and noted; `set_aside` moves the noted ones away.
     """
@@ -80,6 +80,9 @@ class JobStore(Protocol):
         records before is added to the usage, in the same transaction; a deleted record leaves it as it is. A
         full store accepts a write that only deletes.
         """
+
+    def check_owner(self) -> None:
+        """Raise StoreTakenError or StoreReplacedError if this tracker may not write; nothing is written."""
 
     def get(self, job_id: str) -> Job | None: ...
 
@@ -188,6 +191,9 @@ class MemoryJobStore:
                         self._usage[key] = self._usage.get(key, Usage()) + more
                     self._jobs[job_id] = job
                     self._next_sequence = max(self._next_sequence, job.place.sequence + 1)
+
+    def check_owner(self) -> None:
+        """Do nothing: no other process can open this store."""
 
     def get(self, job_id: str) -> Job | None:
         return self._jobs.get(job_id)

@@ -26,7 +26,7 @@ from serve_app.jobs.loaded_adapters import (
 )
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Client, IdempotencyKey, Job, JobState, NewJob
-from serve_app.jobs.storing.store import JobStore, MemoryJobStore
+from serve_app.jobs.storing.store import JobStore, MemoryJobStore, StoreTakenError
 from serve_app.jobs.storing.stores import open_store
 from serve_app.jobs.surroundings import Surroundings
 from serve_app.request.schemas import GenerateRequest
@@ -329,6 +329,27 @@ async def test_a_runner_hears_at_once_that_its_job_was_cancelled(actor: DurableT
     async with asyncio.timeout(PROMPTLY):
         assert await losing
     assert not await actor.heartbeat("a", "token", "denoising", 0.5)
+
+
+async def test_a_tracker_with_nothing_to_write_notices_that_another_one_has_its_store(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would renew leases that the other one has ended, and not know jobs that the other one accepts."""
+    monkeypatch.setattr(actor_module, "STORE_CHECK_SECONDS", 0.01)
+    actor = DurableTracker(settings)
+    await submit(actor, "a")
+    await actor.claim("token", 0)
+    assert await actor.heartbeat("a", "token", "denoising", 0.1)
+    successor = DurableTracker(settings)
+    await submit(successor, "b")
+    await eventually(lambda: actor._taken is not None)
+    with pytest.raises(StoreTakenError):
+        await actor.heartbeat("a", "token", "denoising", 0.1)
+    with pytest.raises(StoreTakenError):
+        await actor.view("b")
+    assert (await successor.stats()).jobs["running"] == 1
+    await actor.close()
+    await successor.close()
 
 
 async def test_an_operator_s_mode_outlives_the_tracker(actor: DurableTracker, settings: Settings) -> None:

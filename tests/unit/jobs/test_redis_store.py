@@ -99,6 +99,8 @@ def test_an_emptied_redis_takes_no_more_writes_of_the_tracker_that_knew_the_jobs
         with redis.Redis.from_url(redis_location.partition("?")[0]) as client:
             client.delete(*client.keys(f"{prefix}:*"))
         with pytest.raises(StoreReplacedError):
+            store.check_owner()
+        with pytest.raises(StoreReplacedError):
             store.write({"job-2": a_job(2)})
         with pytest.raises(StoreReplacedError):
             store.secret()

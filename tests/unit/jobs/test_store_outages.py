@@ -204,6 +204,29 @@ async def test_a_tracker_that_starts_on_a_full_store_answers_polls_and_goes_on_w
 
 
 @pytest.mark.parametrize("kind", ["full disk", "full redis"])
+async def test_a_tracker_that_starts_on_a_full_store_begins_what_the_one_before_still_accepts(
+    kind: str, tmp_path: Path, start_redis: Callable[..., RedisServer]
+) -> None:
+    """The later tracker writes nothing itself, so no write tells it that the store has changed."""
+    songs = tmp_path / "songs"
+    songs.mkdir()
+    with fault_of(kind, tmp_path, start_redis) as fault:
+        first = Server(songs, store=fault.location)
+        await first.ended(await first.submit())
+        await first.runners.stop()
+        fault.begin()
+        second = Server(songs, store=fault.location)
+        assert (await second.tracker.actor.stats()).jobs["succeeded"] == 1
+        await asyncio.to_thread(fault.end)
+        accepted = await first.submit()
+        await eventually(lambda: second.models.calls.count("decoding") == 1)
+        assert (await second.ended(accepted)).state is JobState.SUCCEEDED
+        await second.runners.stop()
+        for server in (first, second):
+            await server.tracker.actor.close()
+
+
+@pytest.mark.parametrize("kind", ["full disk", "full redis"])
 async def test_records_can_be_deleted_from_a_full_store(
     kind: str, tmp_path: Path, start_redis: Callable[..., RedisServer]
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Callback, IdempotencyKey, Job, JobState
-from serve_app.jobs.storing.store import JobStore, StoreError
+from serve_app.jobs.storing.store import JobStore, StoreError, StoreTakenError
 from serve_app.jobs.storing.stores import open_store
 from tests.job_records import a_finished_job, a_job
 
@@ -226,6 +226,19 @@ def test_the_tracker_that_opened_a_store_last_is_the_only_one_that_writes(locati
         assert first.get("job-2") == a_job(2)
         with pytest.raises(StoreError):
             keep(first, a_job(3))
+
+
+def test_a_tracker_can_see_whether_the_store_is_still_its_own_without_a_write(location: str) -> None:
+    with closing(open_store(location)) as first:
+        keep(first, a_job(1))
+        first.check_owner()
+        with closing(open_store(location)) as second:
+            second.check_owner()
+            with pytest.raises(StoreTakenError, match="another job tracker has opened this store"):
+                first.check_owner()
+            second.check_owner()
+            keep(second, a_job(2))
+            second.check_owner()
 
 
 def test_a_closed_store_can_be_closed_again_and_takes_nothing(location: str) -> None:
