@@ -59,6 +59,8 @@ class Referee:
     """When the runner process asked for the claim or heartbeat that was answered last, by process and job."""
     published: dict[str, str] = field(default_factory=dict)
     """Job id by URI of a song in a durable result."""
+    expired: set[str] = field(default_factory=set)
+    """Published songs that were deleted when their time was over."""
     ends: dict[str, str] = field(default_factory=dict)
     """The last durable final state of each job, also of those whose record was deleted."""
     delivered: dict[str, str] = field(default_factory=dict)
@@ -219,10 +221,19 @@ class Referee:
             age = self.now - self.ended_at.get(owner, self.now)
             if age < self.schedule.keeps_seconds - 3:
                 self.fail("published songs exist", f"{uri} was deleted {age:.1f} s after the end")
+            self.expired.add(uri)
         job = self.durable.get(job_id)
         is_recording = uri.endswith(("/source", "/reference"))
         if is_recording and job is not None and not job.state.is_final:
             self.fail("recordings are kept until the end is durable", f"{uri}: {job.state}")
+
+    def names_expired_songs(self) -> bool:
+        """Tell whether a durable record still names songs that were deleted when their time was over.
+
+        A tracker deletes them before it writes that. If it dies between the two or has lost the store, the
+        next sweep writes it.
+        """
+        return any(uri in self.expired for job in self.durable.values() for uri in job.files)
 
     def missed(self, job_id: str, uri: str) -> None:
         """A model did not find a recording.

@@ -348,3 +348,29 @@ def test_seed_201742_nothing_is_left_in_the_storage() -> None:
         keeps_seconds=20.0,
     )
     assert run(schedule).violation is None
+
+
+def test_seed_100998_published_songs_exist() -> None:
+    """A tracker deleted an expired song, and could not write that because another one had written meanwhile.
+
+    The run ended before its next sweep, which writes it. The mend is in the simulation, which waits for that.
+    """
+    schedule = Schedule(
+        100998,
+        requests=(
+            Request(client="cy", at=0.44, thinks=True, has_callback=True),
+            Request(client="ann", at=0.64, song_seconds=5.0, cancel_after=13.19),
+            Request(client="ann", at=4.0, song_seconds=5.0, cancel_after=6.59),
+            Request(client="cy", at=7.28, thinks=True),
+            Request(client="cy", at=7.82, has_callback=True, cancel_after=2.46),
+        ),
+        faults=(
+            Fault(kind="store loses answers", at=1.95, seconds=2.72, amount=0.79),
+            Fault(kind="split", at=8.37, seconds=4.05),
+            Fault(kind="store is full", at=16.02, seconds=1.92),
+            Fault(kind="split", at=17.78, seconds=5.22),
+        ),
+        runners=1,
+        keeps_seconds=20.0,
+    )
+    assert run(schedule).violation is None

@@ -223,12 +223,12 @@ class World:
     def _look_whether_done(self, clients: list[Any]) -> None:
         """See every two seconds whether nothing is left to do.
 
-        A sweep has something left to do: it deletes files before their records.
+        A sweep has something left to do while a record names songs that were deleted.
         """
         newest = self.cluster.newest
         if self.loop.time() > HEALED and newest is not None and all(task.done() for task in clients):
             opened = newest.tracker._opened
-            if opened is not None and not newest.tracker._cleaning.locked():
+            if opened is not None and not self.referee.names_expired_songs():
                 book = opened[0]._book
                 self._is_done = not (book.queued or book.running or book.ended or opened[1].unwritten)
         if not self._is_done:
