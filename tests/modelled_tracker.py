@@ -14,7 +14,6 @@ from serve_app.jobs.forecast.demand import work_to_do
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Checkpoint, Job, JobState, JobView, NewJob
 from serve_app.jobs.usage import Usage
-from serve_app.request.schemas import MAX_START_SECONDS
 from serve_app.request.song_plan import SongPlan
 from serve_app.request.work import Work
 from tests.job_tracking import WORK, Clock, Tracking
@@ -47,6 +46,8 @@ class Expected:
     """The progress at the last poll."""
     start_by: float | None = None
     """Time of the wall clock by which it must have begun; None if it may wait, and once it has begun."""
+    start_within: float = 0.0
+    """Seconds from the submit to that time."""
     late_at: float = math.inf
     """Time on the steady clock at which that time has passed."""
 
@@ -135,6 +136,8 @@ class ModelledTracker(RuleBasedStateMachine):
         within = new.spec.request.start_within_seconds
         start_by = None if within is None else self.tracking.clock.now + within
         self.jobs[new.job_id] = Expected(new, start_by=start_by)
+        if start_by is not None:
+            self.jobs[new.job_id].start_within = start_by - self.tracking.clock.now
         self.see_deadlines([new.job_id])
         self.tokens_left[name] = self.tokens_left.get(name, CLIENT_BURST) - 1
         self.demanded += new.work
@@ -154,7 +157,7 @@ class ModelledTracker(RuleBasedStateMachine):
         for job_id in job_ids:
             job = self.jobs[job_id]
             if job.start_by is not None:
-                pause = min(max(job.start_by - self.tracking.clock.now, 0.0), MAX_START_SECONDS)
+                pause = min(max(job.start_by - self.tracking.clock.now, 0.0), job.start_within)
                 job.late_at = self.tracking.steady.now + pause
 
     def check_deadlines(self) -> None:

@@ -14,27 +14,27 @@ Clock = Callable[[], float]
 class Deadlines:
     """Steady-clock deadlines for times that records hold, computed when a time is first seen.
 
-    No deadline is more than `longest` seconds ahead, whatever the wall clock was when its time was written.
+    No deadline is more than `longest` seconds ahead, whatever the wall clock was when its time was written:
+    a tracker that starts may read times of a clock that was set back since.
     """
 
-    def __init__(self, wall: Clock, steady: Clock, longest: float) -> None:
+    def __init__(self, wall: Clock, steady: Clock) -> None:
         self._wall = wall
         self._steady = steady
-        self._longest = longest
         self._due: dict[str, tuple[float, float]] = {}
         """(time in the record, time of the steady clock) by name."""
 
-    def see(self, name: str, at: float) -> float:
+    def see(self, name: str, at: float, longest: float) -> float:
         """Return the steady-clock time for `at`, a time of the wall clock."""
         known = self._due.get(name)
         if known is None or known[0] != at:
-            pause = min(max(at - self._wall(), 0.0), self._longest)
+            pause = min(max(at - self._wall(), 0.0), longest)
             known = self._due[name] = at, self._steady() + pause
         return known[1]
 
-    def is_due(self, name: str, at: float) -> bool:
+    def is_due(self, name: str, at: float, longest: float) -> bool:
         """Tell whether the deadline has passed."""
-        return self.see(name, at) <= self._steady()
+        return self.see(name, at, longest) <= self._steady()
 
     def forget(self, name: str) -> None:
         """Remove a deadline."""

@@ -471,6 +471,7 @@ class DurableTracker:
                 self._observer,
                 outside.steady,
                 self._settings.storage,
+                self._settings.webhooks,
             )
             return (tracker, journal), store.secret(), AdaptersOfClients(store.client_notes())
         except BaseException:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection
 
+from configs.settings import WebhookSettings
 from serve_app.jobs.book import JobBook
 from serve_app.jobs.clocks import Clock, Deadlines
 from serve_app.jobs.model import Callback, Job
@@ -14,18 +15,31 @@ LONGEST_CALLBACK_PAUSE = 3600.0
 """Maximum seconds between two tries."""
 
 
+def callback_pause(settings: WebhookSettings, attempts: int) -> float:
+    """Return the seconds between the last of so many failed tries of a callback and the next one."""
+    return min(settings.first_retry_seconds * 2.0 ** (attempts - 1), LONGEST_CALLBACK_PAUSE)
+
+
 class EndedJobs:
     """The part of the tracker that `janitor` and `webhooks` use."""
 
     def __init__(
-        self, book: JobBook, admission: Admission, wall: Clock, steady: Clock, lease_seconds: float
+        self,
+        book: JobBook,
+        admission: Admission,
+        wall: Clock,
+        steady: Clock,
+        lease_seconds: float,
+        webhooks: WebhookSettings,
     ) -> None:
+        self._lease_seconds = lease_seconds
+        self._webhooks = webhooks
         self._book = book
         self._admission = admission
         self._cancelled: Counter[str] = Counter()
         """Number of cancelled jobs by client since `to_trim` last returned that client."""
-        self._tidying = Deadlines(wall, steady, lease_seconds)
-        self._calling = Deadlines(wall, steady, LONGEST_CALLBACK_PAUSE)
+        self._tidying = Deadlines(wall, steady)
+        self._calling = Deadlines(wall, steady)
 
     def cancelled(self, job: Job) -> None:
         """Count a cancelled job."""
@@ -41,16 +55,16 @@ class EndedJobs:
     def schedule(self, job: Job) -> None:
         """Compute when the files of a job that has just ended may be tidied, and when its callback is due."""
         if job.tidy_at is not None:
-            self._tidying.see(job.job_id, job.tidy_at)
+            self._tidying.see(job.job_id, job.tidy_at, self._lease_seconds)
         if job.callback is not None:
-            self._calling.see(job.job_id, job.callback.due_at)
+            self._calling.see(job.job_id, job.callback.due_at, self._pause(job.callback))
 
     def untidy(self) -> list[Job]:
         """Return ended jobs whose folder in the storage may be tidied now."""
         return [
             job
             for job in self._book.ended
-            if job.tidy_at is not None and self._tidying.is_due(job.job_id, job.tidy_at)
+            if job.tidy_at is not None and self._tidying.is_due(job.job_id, job.tidy_at, self._lease_seconds)
         ]
 
     def tidied(self, job_id: str) -> None:
@@ -95,7 +109,11 @@ class EndedJobs:
 
     def _is_due(self, name: str, callback: Callback) -> bool:
         """Tell whether a callback is due; the first try is, even if the wall clock was set back meanwhile."""
-        return callback.attempts == 0 or self._calling.is_due(name, callback.due_at)
+        pause = self._pause(callback)
+        return callback.attempts == 0 or self._calling.is_due(name, callback.due_at, pause)
+
+    def _pause(self, callback: Callback) -> float:
+        return callback_pause(self._webhooks, callback.attempts)
 
     def called_back(self, job_id: str, again: Callback | None) -> None:
         """Note the next try of a callback; None: it was delivered or given up."""

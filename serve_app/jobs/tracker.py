@@ -31,7 +31,7 @@ from itertools import islice
 from typing import Any
 
 from configs.metrics import FailureKind
-from configs.settings import JobSettings, StorageSettings
+from configs.settings import JobSettings, StorageSettings, WebhookSettings
 from serve_app.jobs.batches import BatchAccepted, OpenBatches, new_batch_id
 from serve_app.jobs.book import JobBook
 from serve_app.jobs.clocks import CautiousClock, Clock
@@ -85,11 +85,13 @@ class JobTracker:
         observer: JobObserver = _UNOBSERVED,
         steady: Clock | None = None,
         retention: StorageSettings | None = None,
+        webhooks: WebhookSettings | None = None,
     ) -> None:
         """Read the store; blocks meanwhile. Raises StoreError.
 
         `steady` is the clock for durations, which nobody can set; None: use `wall` for them, too. `retention`
-        tells how long ended jobs are kept, by default as in the default settings.
+        tells how long ended jobs are kept, and `webhooks` when callbacks that failed are tried again, by
+        default as in the default settings.
         """
         self._settings = settings
         self._retention = retention or StorageSettings()
@@ -119,7 +121,14 @@ class JobTracker:
             settings.max_attempts,
             self._batches,
         )
-        self.ended = EndedJobs(self._book, self._admission, wall, self._steady, settings.lease_seconds)
+        self.ended = EndedJobs(
+            self._book,
+            self._admission,
+            wall,
+            self._steady,
+            settings.lease_seconds,
+            webhooks or WebhookSettings(),
+        )
         self.mode = journal.store.mode()
         newest = journal.store.page(None, None, sys.maxsize, 1)
         latest = newest[0].ages_from if newest else None

@@ -374,3 +374,18 @@ def test_seed_100998_published_songs_exist() -> None:
         keeps_seconds=20.0,
     )
     assert run(schedule).violation is None
+
+
+def test_seed_1719_all_jobs_end_after_the_faults() -> None:
+    """A tracker that started after the clock was set back waited an hour before it repeated a callback."""
+    schedule = Schedule(
+        1719,
+        requests=(Request(client="ann", at=4.99, song_seconds=5.0, has_callback=True),),
+        faults=(
+            Fault(kind="receivers fail", at=6.3, seconds=1.09, amount=0.67),
+            Fault(kind="clock is set", at=10.79, seconds=9.26, target="tracker", amount=-11074.6),
+            Fault(kind="crash", at=11.08, seconds=0.29, target="tracker", amount=7.0),
+        ),
+        runners=1,
+    )
+    assert run(schedule).violation is None

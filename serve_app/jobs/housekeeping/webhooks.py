@@ -21,6 +21,7 @@ import httpx
 from configs.settings import WebhookSettings
 from deployments.common.job_log import about
 from serve_app.jobs.batches import BatchView
+from serve_app.jobs.ended import callback_pause
 from serve_app.jobs.housekeeping.news import Message, News
 from serve_app.jobs.model import Callback, Job
 from serve_app.jobs.observer import JobObserver
@@ -35,7 +36,6 @@ MAX_DELIVERIES_PER_HOST = 4
 """Limits what a receiver that hangs can block."""
 MAX_DELIVERIES_PER_CLIENT = 8
 """Limits what a client can block whose receivers hang, on any number of hosts."""
-MAX_PAUSE_SECONDS = 3600.0
 PROXY_PASSWORD_VARIABLE = "ACESTEP_WEBHOOK_PROXY_PASSWORD"
 EVENT_HEADER = "webhook-event"
 SECRET_PREFIX = "whsec_"
@@ -274,8 +274,7 @@ class WebhookSender:
             self._observer.called_back("given_up")
             return None
         self._observer.called_back("failed")
-        pause = min(self._settings.first_retry_seconds * 2 ** (attempts - 1), MAX_PAUSE_SECONDS)
-        return Callback(self._clock() + pause, attempts)
+        return Callback(self._clock() + callback_pause(self._settings, attempts), attempts)
 
 
 def _host(message: Message) -> str:

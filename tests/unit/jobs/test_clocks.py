@@ -2,6 +2,7 @@
 
 import pytest
 
+from configs.settings import WebhookSettings
 from serve_app.jobs.clocks import CautiousClock, Deadlines
 from serve_app.jobs.errors import IdempotencyConflictError
 from serve_app.jobs.model import Callback, IdempotencyKey, JobState
@@ -93,19 +94,20 @@ def test_what_a_cancelled_runner_may_still_write_is_waited_for(tracking: Trackin
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("restarted", [False, True])
 def test_a_callback_is_tried_again_after_its_pause(tracking: Tracking, step: float, restarted: bool) -> None:
-    """After a restart the pause is at most an hour, because the clock may be wrong then."""
+    """After a restart the pause is at most what it was, because the clock may be wrong then."""
+    pause = WebhookSettings().first_retry_seconds
     job_id = tracking.submit(callback_url="https://example.org")
     tracking.run_next(1.0)
     assert [job.job_id for job in tracking.tracker.ended.callbacks_due()] == [job_id]
-    tracking.tracker.ended.called_back(job_id, Callback(tracking.clock.now + 60, attempts=1))
+    tracking.tracker.ended.called_back(job_id, Callback(tracking.clock.now + pause, attempts=1))
     tracking.clock.now += step
     if restarted:
         tracking.restart()
     else:
-        tracking.wait(59)
+        tracking.wait(pause / 2)
         assert tracking.tracker.ended.callbacks_due() == []
     tracking.tracker.ended.callbacks_due()
-    tracking.wait(HOUR if restarted else 1)
+    tracking.wait(pause if restarted else pause / 2)
     assert [job.job_id for job in tracking.tracker.ended.callbacks_due()] == [job_id]
 
 
@@ -137,14 +139,14 @@ def test_a_job_goes_its_way_through_a_step_in_every_state(tracking: Tracking, st
 
 def test_deadlines_are_kept_on_the_steady_clock_and_bounded() -> None:
     wall, steady = Clock(), Clock()
-    deadlines = Deadlines(wall, steady, longest=100.0)
-    assert deadlines.see("a", wall.now + 10) == steady.now + 10
-    assert deadlines.see("b", wall.now + DAY) == steady.now + 100
-    assert deadlines.is_due("c", wall.now - DAY)
+    deadlines = Deadlines(wall, steady)
+    assert deadlines.see("a", wall.now + 10, longest=100) == steady.now + 10
+    assert deadlines.see("b", wall.now + DAY, longest=100) == steady.now + 100
+    assert deadlines.is_due("c", wall.now - DAY, longest=100)
     wall.now += DAY
-    assert not deadlines.is_due("a", wall.now - DAY + 10)
+    assert not deadlines.is_due("a", wall.now - DAY + 10, longest=100)
     steady.now += 10
-    assert deadlines.is_due("a", wall.now - DAY + 10)
+    assert deadlines.is_due("a", wall.now - DAY + 10, longest=100)
 
 
 def test_the_cautious_clock_counts_what_has_passed_whatever_the_wall_clock_says() -> None:

@@ -76,6 +76,19 @@ def test_a_deadline_survives_a_restart_and_a_clock_that_is_set() -> None:
     assert tracking.tracker.fail_late() == ["a"]
 
 
+def test_a_deadline_is_not_later_where_the_clock_was_set_back_before_a_restart() -> None:
+    tracking = Tracking()
+    tracking.steady = type(tracking.clock)()
+    tracking.start()
+    tracking.take(hurried())
+    tracking.clock.now -= DAY
+    tracking.restart()
+    tracking.wait(29)
+    assert tracking.tracker.fail_late() == []
+    tracking.wait(1)
+    assert tracking.tracker.fail_late() == ["a"]
+
+
 def test_an_operator_s_requeue_overrides_the_deadline() -> None:
     tracking = Tracking()
     tracking.take(hurried())
