@@ -339,12 +339,12 @@ async def test_a_tracker_with_nothing_to_write_notices_that_another_one_has_its_
     actor = DurableTracker(settings)
     await submit(actor, "a")
     await actor.claim("token", 0)
-    assert await actor.heartbeat("a", "token", "denoising", 0.1)
+    assert await actor.heartbeat("a", "token", "planning", 0.0)
     successor = DurableTracker(settings)
     await submit(successor, "b")
     await eventually(lambda: actor._taken is not None)
     with pytest.raises(StoreTakenError):
-        await actor.heartbeat("a", "token", "denoising", 0.1)
+        await actor.heartbeat("a", "token", "planning", 0.0)
     with pytest.raises(StoreTakenError):
         await actor.view("b")
     assert (await successor.stats()).jobs["running"] == 1
