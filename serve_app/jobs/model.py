@@ -1,6 +1,6 @@
 """The data of jobs: the record in the store, and what clients and runners get to see of it."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -238,8 +238,15 @@ class Job:
         )
 
     def with_(self, **changes: Any) -> "Job":
-        """Return a copy with some fields changed."""
-        return replace(self, **changes)
+        """Return a copy with some fields changed. Raises TypeError for a name that is no field.
+
+        Most changes of a job make a copy, and `dataclasses.replace` would call `__init__` with all fields.
+        """
+        if not changes.keys() <= self.__dict__.keys():
+            raise TypeError(f"a job has no {', '.join(changes.keys() - self.__dict__.keys())}")
+        copy = object.__new__(Job)
+        copy.__dict__.update(self.__dict__, **changes)
+        return copy
 
     def purged_at(self, now: float) -> "Job":
         """Return the record of an ended job of which nothing may remain: it holds no content.

@@ -101,7 +101,7 @@ class Work:
             tuple(map(operation, self.calls, other.calls)),
             tuple(map(operation, self.units, other.units)),
             tuple(map(operation, self.item_units, other.item_units)),
-            _joined([self.models, other.models], operation),
+            _joined([self.models, other.models], operation) if other.models else self.models,
         )
 
 

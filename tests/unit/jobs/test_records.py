@@ -1,6 +1,6 @@
 """A job that is read back equals the job that was written."""
 
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import pytest
@@ -192,3 +192,12 @@ def test_parts_that_a_job_does_not_have_are_not_written() -> None:
     assert parts_to_json(a_job(1), ["checkpoint", "result"]) == {"checkpoint": None, "result": None}
     empty = a_job(1, result={})
     assert job_from_json(record_to_json(empty), parts_to_json(empty)) == empty
+
+
+def test_a_changed_copy_is_a_record_of_its_own_and_knows_its_fields() -> None:
+    job = a_job(1)
+    changed = job.with_(stage="denoising", progress=0.5)
+    assert changed == replace(job, stage="denoising", progress=0.5)
+    assert job.stage == "queued"
+    with pytest.raises(TypeError, match="a job has no stages"):
+        job.with_(stages="denoising")
