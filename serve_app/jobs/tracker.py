@@ -319,9 +319,10 @@ class JobTracker:
             for job in jobs
         )
 
-    def running(self) -> set[str]:
-        """Return the ids of the running jobs."""
-        return {job.job_id for job in self._book.running}
+    def begun(self) -> set[str]:
+        """Return the ids of the jobs that have begun or ended, without those that are settled."""
+        again = {job.job_id for job in self._book.queued if job.claimed_at is not None}
+        return again | {job.job_id for jobs in (self._book.running, self._book.ended) for job in jobs}
 
     def figures(self) -> Figures:
         """Return what predictions need beside the queue."""

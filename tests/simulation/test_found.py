@@ -389,3 +389,23 @@ def test_seed_1719_all_jobs_end_after_the_faults() -> None:
         runners=1,
     )
     assert run(schedule).violation is None
+
+
+def test_seed_4747_no_process_answers_with_an_older_state() -> None:
+    """A tracker that started showed an end at once that readers of the one before had not heard of."""
+    schedule = Schedule(
+        4747,
+        requests=(
+            Request(client="bob", at=1.73, has_recording=True),
+            Request(client="bob", at=2.08, song_seconds=20.0, key="0", thinks=True),
+            Request(client="bob", at=2.41, has_recording=True),
+            Request(client="cy", at=4.57, thinks=True),
+            Request(client="bob", at=11.45, key="0"),
+        ),
+        faults=(
+            Fault(kind="store crashes", at=0.83, seconds=0.54),
+            Fault(kind="repeating network", at=9.67, seconds=0.73, amount=0.42),
+            Fault(kind="crash", at=10.13, seconds=0.48, target="tracker", amount=23.0),
+        ),
+    )
+    assert run(schedule).violation is None

@@ -72,8 +72,9 @@ class Feed:
         """Jobs with changes that are not published yet."""
         if has_predecessor:
             self._followers[_BEFORE] = _Follower(0, steady() + DRIFT * LEASE_SECONDS)
-            # A restart raises the progress of running jobs (`serve_app.jobs.progress.not_below`).
-            self._changed |= tracker.running()
+            # They may not know the last changes that were stored, nor that the restart raises the progress of
+            # running jobs (`serve_app.jobs.progress.not_below`).
+            self._changed |= tracker.begun()
         self._heard_at = steady()
         self._number = 0
         self._oldest = 0

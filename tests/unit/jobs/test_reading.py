@@ -335,6 +335,31 @@ async def test_the_replicas_of_a_tracker_before_are_waited_for(settings: Setting
         await tracker.close()
 
 
+async def test_an_end_that_the_replicas_of_a_tracker_before_may_not_know_is_shown_when_their_leases_are_over(
+    settings: Settings,
+) -> None:
+    before = DurableTracker(settings)
+    async with replica_of(before) as replica:
+        await submit(before, "a")
+        await claimed(before)
+        await replica.until_it_answers("a")
+        replica.network.cut()
+        await before.finish("a", "token", RESULT, (), 0)
+        await before.close()
+        tracker = DurableTracker(settings, has_predecessor=True)
+        looking = asyncio.create_task(tracker.view("a"))
+        await asyncio.sleep(0.1)
+        assert (await replica.view("a")).state is JobState.RUNNING
+        assert not looking.done()
+        ended = await looking
+        assert ended is not None
+        assert ended.state is JobState.SUCCEEDED
+        replica.network.tracker = tracker
+        replica.network.mend()
+        assert (await replica.view("a")).state is JobState.SUCCEEDED
+        await tracker.close()
+
+
 async def test_a_replica_follows_the_next_tracker(settings: Settings) -> None:
     before = DurableTracker(settings)
     async with replica_of(before) as replica:
