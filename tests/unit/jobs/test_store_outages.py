@@ -6,11 +6,14 @@ The stores really fail, under the real tracker and real runners. Only the models
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing, suppress
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from configs.settings import Settings
 from deployments.common.errors import StorageError
 from serve_app.execution import lease, runner
 from serve_app.jobs import durable_tracker as actor_module
@@ -20,6 +23,7 @@ from serve_app.jobs.model import JobState
 from serve_app.jobs.storing.sqlite_store import SqliteJobStore
 from serve_app.jobs.storing.store import StoreError
 from serve_app.jobs.storing.stores import open_store
+from serve_app.jobs.surroundings import REAL
 from tests.job_records import a_finished_job, a_job
 from tests.redis_server import RedisServer
 from tests.runner_server import Server, eventually
@@ -145,21 +149,36 @@ async def test_leases_outlast_an_outage_and_an_outage_outlasts_no_lease(
     """The runner's heartbeats are answered from memory for several times the duration of a lease."""
     server, fault = outage
     await server.runners.stop()
-    server.settings = server.settings.model_copy(
-        update={"jobs": server.settings.jobs.model_copy(update={"lease_seconds": 0.5})}
-    )
     await server.tracker.actor.close()
-    server.tracker.actor = DurableTracker(server.settings)
+    tracker = TimedTracker(server.settings)
+    server.tracker.actor = tracker
     server.start()
     server.models.hangs_in = "denoising"
     job_id = await server.submit()
     await server.reach("denoising")
     fault.begin()
-    await asyncio.sleep(2.0)
+    for _ in range(5):
+        heard = tracker.heartbeats
+        tracker.now += 0.8 * server.settings.jobs.lease_seconds
+        await eventually(lambda heard=heard: tracker.heartbeats >= heard + 2)
     assert (await server.view(job_id)).attempt == 1
     await asyncio.to_thread(fault.end)
     server.models.go_on.set()
     assert (await server.ended(job_id)).attempt == 1
+
+
+class TimedTracker(DurableTracker):
+    """A tracker whose steady clock is moved by the test. It counts the heartbeats that it has answered."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.now = 1000.0
+        self.heartbeats = 0
+        super().__init__(settings, outside=replace(REAL, steady=lambda: self.now))
+
+    async def heartbeat(self, *heartbeat: Any) -> bool:
+        kept = await super().heartbeat(*heartbeat)
+        self.heartbeats += 1
+        return kept
 
 
 async def submit_again_and_again(server: Server) -> None:
