@@ -133,6 +133,6 @@ def _read(stored: Any) -> GenerateRequest:
 
 
 StoredRequest = Annotated[
-    GenerateRequest, PlainValidator(_read), PlainSerializer(dict, return_type=_RequestFields)
+    GenerateRequest, PlainValidator(_read), PlainSerializer(vars, return_type=_RequestFields)
 ]
 """A GenerateRequest that is serialised and parsed with the fields above."""

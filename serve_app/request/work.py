@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from operator import add, mul, sub
 from typing import Any
 
@@ -105,6 +106,32 @@ class Work:
         )
 
 
+class RunningTotals:
+    """The sums of the first none, one, two and so on of several works.
+
+    The values are added column by column, and a `Work` is made of a sum when it is asked for: a long queue
+    has many sums, of which few are asked for before it changes.
+    """
+
+    def __init__(self, works: Iterable[Work]) -> None:
+        each = list(works)
+        values = [(work.jobs, *work.calls, *work.units, *work.item_units) for work in each]
+        sums = (accumulate(column, initial=0) for column in zip(*values, strict=True))
+        self._sums = list(zip(*sums, strict=True))
+        self._models: list[Mapping[str, StageWork]] = [{}] * (len(each) + 1)
+        if any(work.models for work in each):
+            self._models[1:] = accumulate((work.models for work in each), _both)
+
+    def __getitem__(self, count: int) -> Work:
+        """Return the sum of the first `count`. Raises IndexError if there are fewer."""
+        if count == 0:
+            return Work()
+        jobs, *values = self._sums[count]
+        size = len(STAGES)
+        calls, units, item_units = (tuple(values[first : first + size]) for first in range(0, 3 * size, size))
+        return Work(int(jobs), calls, units, item_units, self._models[count])
+
+
 def stage_of_model(stage: str, checkpoint: str) -> str:
     """The name under which `Work.models` has a checkpoint's part of a stage."""
     return f"{stage}/{checkpoint}"
@@ -133,6 +160,10 @@ def _joined(
                 operation(before[2], item_units),
             )
     return joined
+
+
+def _both(models: Mapping[str, StageWork], more: Mapping[str, StageWork]) -> Mapping[str, StageWork]:
+    return _joined([models, more])
 
 
 def _sums(rows: Sequence[tuple[float, ...]]) -> tuple[float, ...]:

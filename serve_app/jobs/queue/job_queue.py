@@ -3,10 +3,10 @@
 import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import accumulate, chain, islice
+from itertools import chain, islice
 
 from serve_app.jobs.model import Place
-from serve_app.request.work import Work
+from serve_app.request.work import RunningTotals, Work
 
 _BLOCK = 128
 
@@ -17,7 +17,7 @@ class _Block:
 
     places: list[Place] = field(default_factory=list)
     work: Work = field(default_factory=Work)
-    ahead: list[Work] | None = None
+    ahead: RunningTotals | None = None
     """Work ahead of each place within the block; None until it is needed after a change of the block."""
 
 
@@ -117,7 +117,7 @@ class JobQueue:
         index = self._block_of(place)
         block = self._blocks[index]
         if block.ahead is None:
-            block.ahead = list(accumulate(self._works(block.places), initial=Work()))
+            block.ahead = RunningTotals(self._works(block.places))
         ahead = block.ahead[bisect.bisect_left(block.places, place)]
         return Work.total([*(other.work for other in islice(self._blocks, index)), ahead])
 

@@ -435,34 +435,28 @@ class SqliteJobStore:
         if not jobs:
             return
         for job in jobs:
+            known = self._written.known(job.job_id)
+            stored = None if known else self._writer.execute(_SELECT_SHARE, (job.job_id,)).fetchone()
             if counts:
-                self._count(job)
-            self._put_record(job)
+                self._count(job, known.counted if known else _share(stored))
+            self._put_record(job, known)
             for part, content in parts_to_json(job, self._written.changed(job)).items():
-                if content is None:
-                    self._writer.execute(_DELETE_PART[part], (job.place.sequence,))
-                else:
+                if content is not None:
                     self._writer.execute(_PUT_PART[part], (job.place.sequence, content))
+                elif known or stored:
+                    self._writer.execute(_DELETE_PART[part], (job.place.sequence,))
         self._writer.execute(
             "UPDATE meta SET value = :next WHERE name = 'next_sequence' AND value < :next",
             {"next": max(job.place.sequence for job in jobs) + 1},
         )
 
-    def _count(self, job: Job) -> None:
+    def _count(self, job: Job, before: Counted | None) -> None:
         """Add to the usage what a job's share differs from the one in its stored record."""
-        known = self._written.known(job.job_id)
-        before = known.counted if known is not None else self._stored_share(job.job_id)
         for (day, client), more in added_by(job.client, before, job.counted).items():
             self._writer.execute(_ADD_USAGE, (day, client, *more.amounts))
 
-    def _stored_share(self, job_id: str) -> Counted | None:
-        """Return the share in the record that the file has; None without one."""
-        found = self._writer.execute(_SELECT_SHARE, (job_id,)).fetchone()
-        return None if found is None or found[0] is None else _SHARE.validate_json(found[0])
-
-    def _put_record(self, job: Job) -> None:
+    def _put_record(self, job: Job, known: Job | None) -> None:
         """Insert or replace a record, and touch only those indexes whose columns change."""
-        known = self._written.known(job.job_id)
         row = _row(job) | {"record": record_to_json(job).decode()}
         if known is None:
             self._writer.execute(_PUT, row)
@@ -492,6 +486,11 @@ class SqliteJobStore:
             yield
         except (OSError, sqlite3.Error) as error:
             raise StoreError(f"{self._path}: {error}") from error
+
+
+def _share(row: tuple[Any] | None) -> Counted | None:
+    """Return the share in a row of `_SELECT_SHARE`; None without a row or a share."""
+    return None if row is None or row[0] is None else _SHARE.validate_json(row[0])
 
 
 def _row(job: Job) -> dict[str, Any]:

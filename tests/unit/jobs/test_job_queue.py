@@ -34,6 +34,22 @@ def test_positions_and_work_ahead_are_those_of_a_sorted_list() -> None:
         assert [work.units[1] for work in queue.before(expected[index])] == ahead
 
 
+def test_the_work_ahead_counts_the_parts_of_checkpoints() -> None:
+    works = [
+        Work(1, (1.0,) * 5, (2.0,) * 5, (1.0,) * 5, {name: (1.0, 2.0, 1.0)} if name else {})
+        for name in ("denoising/base", "", "denoising/turbo", "denoising/base")
+    ]
+    queue, places = JobQueue(), [Place(0, float(number), number) for number in range(len(works) + 1)]
+    for place, work in zip(places, works, strict=False):
+        queue.add(place, QueuedJob("a job", "a client", work))
+    for number, place in enumerate(places):
+        assert queue.work_before(place) == sum(works[:number], Work())
+    assert queue.work_before(places[-1]).models == {
+        "denoising/base": (2.0, 4.0, 2.0),
+        "denoising/turbo": (1.0, 2.0, 1.0),
+    }
+
+
 def test_an_emptied_queue_has_nothing_ahead() -> None:
     queue = JobQueue()
     places = [Place(0, 0.1 * number, number) for number in range(600)]

@@ -135,6 +135,12 @@ def test_a_full_disk_takes_all_of_a_write_or_nothing(path: Path) -> None:
         assert store.get("job-1") == a_job(1)
 
 
+def write_twice(store: SqliteJobStore, sequence: int) -> None:
+    """Write a job and then another record of it, of which all parts but the specification differ."""
+    for _ in range(2):
+        store.write({f"job-{sequence}": a_job(sequence)})
+
+
 PRIMARY_KEY = "INTEGER PRIMARY KEY"
 QUERIES: dict[str, tuple[Callable[[SqliteJobStore], object], str]] = {
     "get": (lambda store: store.get("job-1"), "(job_id=?)"),
@@ -150,7 +156,7 @@ QUERIES: dict[str, tuple[Callable[[SqliteJobStore], object], str]] = {
     "counts": (lambda store: store.counts(), "COVERING INDEX jobs_in_state"),
     "stored bytes": (lambda store: store.stored_bytes(), "COVERING INDEX jobs_stored"),
     "delete": (lambda store: store.write({"job-2": None}), "(job_id=?)"),
-    "write": (lambda store: store.write({"job-1": a_job(1)}), f"SEARCH checkpoints USING {PRIMARY_KEY}"),
+    "write again": (lambda store: write_twice(store, 1), f"SEARCH checkpoints USING {PRIMARY_KEY}"),
     "parts": (lambda store: store.get("job-1"), f"SEARCH specs USING {PRIMARY_KEY}"),
 }
 TABLES = ("jobs", "specs", "checkpoints", "results")
