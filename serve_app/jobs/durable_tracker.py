@@ -615,7 +615,7 @@ class DurableTracker:
         async def clean() -> None:
             tracker, journal = await self._open()
             async with self._cleaning:
-                await self._janitor.sweep(tracker, journal)
+                await self._janitor.sweep(tracker, journal, self._settled)
                 await self._set_aside_unreadable(tracker, journal)
             await self._flush_soon(journal)
 

@@ -320,7 +320,10 @@ class JobTracker:
         )
 
     def begun(self) -> set[str]:
-        """Return the ids of the jobs that have begun or ended, without those that are settled."""
+        """Return the ids of the jobs that have begun or ended, without those that are settled.
+
+        The end of a settled job is known to every process that answers polls (`Janitor.sweep`).
+        """
         again = {job.job_id for job in self._book.queued if job.claimed_at is not None}
         return again | {job.job_id for jobs in (self._book.running, self._book.ended) for job in jobs}
 

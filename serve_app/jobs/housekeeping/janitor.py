@@ -7,7 +7,7 @@ store's server are never deleted, nor those that only look old because the wall 
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from itertools import islice
 
 from configs.settings import StorageSettings
@@ -33,6 +33,14 @@ ABANDONED_SECONDS = 3600.0
 
 ANY_TIME = 1e12
 """Epoch seconds later than any record's, even if the clock was set far ahead."""
+
+
+UntilKnown = Callable[[Collection[str]], Awaitable[None]]
+"""Waits until every process that answers polls knows how some jobs ended."""
+
+
+async def known_already(_job_ids: Collection[str]) -> None:
+    """Return at once, because no other process answers polls."""
 
 
 class Janitor:
@@ -83,12 +91,14 @@ class Janitor:
         is_first = await asyncio.to_thread(sign_in, self._storage, name, self._clock)
         self._is_new_to_storage = self._is_new_to_storage or is_first
 
-    async def sweep(self, tracker: JobTracker, journal: Journal) -> None:
+    async def sweep(
+        self, tracker: JobTracker, journal: Journal, until_known: UntilKnown = known_already
+    ) -> None:
         """Delete what is due. Raises StoreError; the next sweep retries what could not be deleted."""
         is_time_to_scan = self._scanned_at is None or self._steady() - self._scanned_at >= SCAN_SECONDS
         if is_time_to_scan or self._clock.handed_on != self._clock.offset:
             await self.sign_in(journal)
-        await self._tidy(tracker, journal)
+        await self._tidy(tracker, journal, until_known)
         self._delete_purged(tracker)
         await self._expire_files(tracker, journal)
         await self._expire_records(tracker, journal)
@@ -153,13 +163,18 @@ class Janitor:
         tracker.ended.records_expired(deleted)
         return deleted
 
-    async def _tidy(self, tracker: JobTracker, journal: Journal) -> None:
+    async def _tidy(self, tracker: JobTracker, journal: Journal, until_known: UntilKnown) -> None:
         """Delete all files of ended jobs except songs.
 
         This waits until the end is durable: else the job would run again after a crash of the tracker, and
-        need its recordings.
+        need its recordings. It also waits until the end is known: a job without files to tidy may be settled,
+        and the next tracker shows settled jobs at once.
         """
-        untidy = [job for job in tracker.ended.untidy() if journal.is_written(job.job_id)]
+        job_ids = {job.job_id for job in tracker.ended.untidy()}
+        await until_known(job_ids)
+        untidy = [
+            job for job in tracker.ended.untidy() if job.job_id in job_ids and journal.is_written(job.job_id)
+        ]
         for job in await self._deleted(untidy, self._tidy_one):
             tracker.ended.tidied(job.job_id)
 

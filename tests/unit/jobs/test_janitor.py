@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deployments.common.errors import StorageError
-from serve_app.jobs.housekeeping.janitor import ABANDONED_SECONDS, SCAN_SECONDS
+from serve_app.jobs.housekeeping.janitor import ABANDONED_SECONDS, SCAN_SECONDS, known_already
 from serve_app.jobs.model import JobState
 from tests.housekeeping import DAY, SONG_BYTES, Housekeeping
 from tests.job_tracking import Clock
@@ -208,8 +208,8 @@ async def test_the_recordings_of_a_job_stay_until_its_end_is_durable(house: Hous
     """After a crash before that moment, the job runs again and needs its recordings."""
     job_id = house.finish()
     files = house.files()
-    await house.janitor._tidy(house.tracker, house.journal)
+    await house.janitor._tidy(house.tracker, house.journal, known_already)
     assert house.files() == files
     await house.journal.flushed()
-    await house.janitor._tidy(house.tracker, house.journal)
+    await house.janitor._tidy(house.tracker, house.journal, known_already)
     assert house.files() == [f"{job_id}/2/0.wav"]

@@ -338,13 +338,16 @@ async def test_the_replicas_of_a_tracker_before_are_waited_for(settings: Setting
 async def test_an_end_that_the_replicas_of_a_tracker_before_may_not_know_is_shown_when_their_leases_are_over(
     settings: Settings,
 ) -> None:
-    before = DurableTracker(settings)
+    """Until then no sweep settles the job, whose end the next tracker would show at once."""
+    storage = settings.storage.model_copy(update={"sweep_seconds": 0.05})
+    before = DurableTracker(settings.model_copy(update={"storage": storage}))
     async with replica_of(before) as replica:
         await submit(before, "a")
         await claimed(before)
         await replica.until_it_answers("a")
         replica.network.cut()
         await before.finish("a", "token", RESULT, (), 0)
+        await asyncio.sleep(0.3)
         await before.close()
         tracker = DurableTracker(settings, has_predecessor=True)
         looking = asyncio.create_task(tracker.view("a"))
