@@ -3,6 +3,7 @@
 client → Ingress (↔ JobTracker) → LanguageModel: plan, compose → Generator: denoise → Codec: encode, decode
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ from deployments.language_model.deployment import LanguageModel
 from serve_app.access_log import log_no_answered_polls
 from serve_app.announcement import announce, proxy_address
 from serve_app.api.app import create_app
+from serve_app.draining import release_when_draining
 from serve_app.execution.models import HandleModels
 from serve_app.execution.runner import Runners
 from serve_app.execution.runner_thread import RunnerThread
@@ -69,8 +71,13 @@ class Ingress:
             self._storage,
             self._spans,
             lambda outdated: self._meter.set(metrics.API_KEYS_OUTDATED, outdated),
-            lambda: announce(self._service.condition, proxy_address),
+            self._while_running,
         )
+
+    async def _while_running(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(announce(self._service.condition, proxy_address))
+            tasks.create_task(release_when_draining(self._runners))
 
     def check_health(self) -> None:
         self._runners.check()

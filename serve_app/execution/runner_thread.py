@@ -21,12 +21,18 @@ class RunnerThread:
         self._thread = ExitStack()
         self._portal = self._thread.enter_context(start_blocking_portal(name="runners"))
         self._portal.call(runners.start)
+        self._stopping: asyncio.Task[None] | None = None
 
     def check(self) -> None:
         """Raise RuntimeError where a runner loop has ended, so that Serve replaces the replica."""
         self._runners.check()
 
     async def stop(self) -> None:
-        """Let the runners release their jobs, then end the thread."""
+        """Let the runners release their jobs, then end the thread. Repeating the call has no effect."""
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop())
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
         await asyncio.wrap_future(self._portal.start_task_soon(self._runners.stop))
         await asyncio.to_thread(self._thread.close)

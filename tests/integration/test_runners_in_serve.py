@@ -26,6 +26,7 @@ from deployments.common.messages import (
     RecordingRefs,
     UsedOptions,
 )
+from serve_app.draining import release_when_draining
 from serve_app.execution.models import HandleModels
 from serve_app.execution.runner import Runners
 from serve_app.execution.runner_thread import RunnerThread
@@ -119,6 +120,11 @@ class Ingress:
 
     async def stay_busy(self, until: Path) -> None:
         _block(until)
+
+    async def stay_open(self, until: Path) -> None:
+        """Answer late, as an event stream does. Jobs are released meanwhile as in the real ingress."""
+        self._releasing = asyncio.create_task(release_when_draining(self._runners))
+        await asyncio.to_thread(_block, until)
 
     def check_health(self) -> None:
         self._runners.check()
@@ -238,11 +244,19 @@ async def test_latents_that_are_lost_with_their_replica_cost_an_attempt_and_no_j
     assert (await jobs.reach("lost", JobState.SUCCEEDED)).attempt == 2
 
 
-async def test_a_replica_that_is_shut_down_hands_its_job_back(ingress: Any, jobs: Jobs) -> None:
+async def test_a_replica_that_is_shut_down_hands_its_job_back_while_a_request_is_open(
+    ingress: Any, jobs: Jobs, tmp_path: Path
+) -> None:
+    over = tmp_path / "over"
     await jobs.submit("unfinished")
     await jobs.reach("unfinished", JobState.RUNNING, progress=0.5)
-    await asyncio.to_thread(serve.delete, ingress.app_name)
+    request = asyncio.ensure_future(_answer(ingress.stay_open.remote(over)))
+    deleting = asyncio.ensure_future(asyncio.to_thread(serve.delete, ingress.app_name))
     assert (await jobs.reach("unfinished", JobState.QUEUED)).attempt == 0
+    assert not request.done()
+    over.touch()
+    await request
+    await deleting
 
 
 async def eventually_true(ask: Any, job_id: str) -> None:

@@ -39,8 +39,8 @@ FAULTS = {
     ),
     "files are deleted before the end is synced": Fault(
         "serve_app/jobs/housekeeping/janitor.py",
-        before="untidy = [job for job in tracker.ended.untidy() if journal.is_written(job.job_id)]",
-        after="untidy = list(tracker.ended.untidy())",
+        before="if job.job_id in job_ids and journal.is_written(job.job_id)",
+        after="if job.job_id in job_ids",
         nearest=(),
     ),
     "a claim is forgotten": Fault(
