@@ -54,7 +54,7 @@ async def test_cancelling_stops_the_work_at_once_and_leaves_no_file(started: Sta
     job_id = await server.submit(thinking=True)
     await server.reach(stage)
     await server.tracker.actor.cancel(job_id)
-    await eventually(lambda: server.models.stopped == [stage] and not server.files(), seconds=0.5)
+    await eventually(lambda: server.models.stopped == [stage] and not server.files(), seconds=2.0)
     server.models.hangs_in = ""
     assert (await server.ended(await server.submit())).state is JobState.SUCCEEDED
     assert (await server.view(job_id)).state is JobState.CANCELLED
