@@ -41,7 +41,7 @@ class JobReads(Protocol):
 
 @dataclass(frozen=True)
 class _Question:
-    """What some clients wait for: that an aspect of a job differs from what they know, or that the job ends.
+    """The change of a job for which some clients wait: an aspect differs from what they know, or the job ends.
 
     An unknown job counts as ended.
     """

@@ -68,7 +68,7 @@ def _work(request: Request) -> Work:
 
 
 class Reads:
-    """What a process of the API answers about jobs."""
+    """The reads of one process of the API."""
 
     def __init__(self, process: Process, tracker: TrackerApi, steady: Clock) -> None:
         self.process = process

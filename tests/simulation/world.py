@@ -93,7 +93,7 @@ class World:
         self.names: dict[str, Process] = {}
         """The present process of each name."""
         self.reads: list[Reads] = []
-        """What each process of the API answers."""
+        """The reads of each process of the API."""
         self._digest = hashlib.blake2b(digest_size=16)
         self._outside = Context()
         self._threads = self.rng_of("threads")
