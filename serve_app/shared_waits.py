@@ -41,7 +41,7 @@ class JobReads(Protocol):
 
 @dataclass(frozen=True)
 class _Question:
-    """The change of a job for which some clients wait: an aspect differs from what they know, or the job ends.
+    """A change of a job for which clients wait: an aspect differs from what they know, or the job ends.
 
     An unknown job counts as ended.
     """
