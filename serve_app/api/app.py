@@ -1,6 +1,7 @@
 """The HTTP API as an ordinary FastAPI application, without Ray and models."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -45,6 +46,8 @@ from serve_app.request.adapters import KnownAdapters
 from serve_app.request.capabilities import server_limits
 from serve_app.storage import AudioStorage
 from serve_app.studio.routes import studio_router
+
+logger = logging.getLogger("ray.serve")
 
 
 def create_app(
@@ -159,6 +162,8 @@ def _running(
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(submission.start)
         task = asyncio.create_task(work()) if work else None
+        if task:
+            task.add_done_callback(_log_failure)
         try:
             yield
         finally:
@@ -168,3 +173,9 @@ def _running(
             await asyncio.to_thread(submission.close)
 
     return lifespan
+
+
+def _log_failure(work: asyncio.Task[None]) -> None:
+    """Log the error that has ended the work beside the requests, which nobody awaits."""
+    if not work.cancelled() and (error := work.exception()):
+        logger.error("the work beside the requests has failed", exc_info=error)

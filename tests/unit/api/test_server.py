@@ -1,5 +1,6 @@
 """The endpoints that describe the server, and its OpenAPI document."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
@@ -192,3 +193,15 @@ def test_the_api_imports_neither_ray_nor_a_model_nor_a_decoder() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == ""
+
+
+async def test_a_failure_of_the_work_beside_the_requests_is_logged(
+    service: LocalJobService, settings: Settings, storage: AudioStorage, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail() -> None:
+        raise LookupError("nothing is here")
+
+    app = create_app(service, settings, storage, while_running=fail)
+    async with app.router.lifespan_context(app):
+        await asyncio.sleep(0.05)
+    assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == ["nothing is here"]
