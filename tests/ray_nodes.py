@@ -1,10 +1,13 @@
-"""A Ray cluster of several nodes on this machine, each with processes, labels and pretended GPUs."""
+"""Ray in the test's own process, and clusters of several nodes with processes, labels and pretended GPUs."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar
 
+import psutil
 import pytest
+
+from serve_app.local_server import RAY_WAS_SLOW
 
 ADDRESS = "127.0.0.2"
 """A loopback address that nobody else can reach.
@@ -13,16 +16,47 @@ Ray takes 127.0.0.1 as a request to find the address itself.
 """
 
 
+_Started = TypeVar("_Started")
+
+STARTS = 4
+"""How often Ray may be too slow to start, on a busy machine, before it is an error."""
+
+
+@contextmanager
+def local_ray() -> Iterator[None]:
+    """Run Ray for the current process, as small as it gets."""
+    import ray
+
+    options = {"num_cpus": 1, "include_dashboard": False, "log_to_driver": False}
+    _started(lambda: ray.init(address="local", **options))
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _started(start: Callable[[], _Started]) -> _Started:
+    """Start processes of Ray, again where Ray gave up because they were slow."""
+    for left in reversed(range(STARTS)):
+        before = set(psutil.Process().children())
+        try:
+            return start()
+        except Exception as error:
+            if not left or RAY_WAS_SLOW not in str(error):
+                raise
+        for process in set(psutil.Process().children()) - before:
+            process.kill()
+    raise AssertionError("unreachable")
+
+
 class RayNodes:
     """A head and further nodes, which can be lost."""
 
     def __init__(self, **head: Any) -> None:
         from ray.cluster_utils import Cluster  # Runs without a cluster need not wait for this import.
 
-        self._cluster = Cluster(
-            initialize_head=True,
-            head_node_args={"node_ip_address": ADDRESS, "include_dashboard": False, **head},
-        )
+        options = {"node_ip_address": ADDRESS, "include_dashboard": False, **head}
+        self._cluster = _started(lambda: Cluster(initialize_head=True, head_node_args=options))
 
     @property
     def address(self) -> str:
@@ -30,7 +64,7 @@ class RayNodes:
         return address
 
     def add(self, **node: Any) -> Any:
-        return self._cluster.add_node(node_ip_address=ADDRESS, **node)
+        return _started(lambda: self._cluster.add_node(node_ip_address=ADDRESS, **node))
 
     def lose(self, node: Any) -> None:
         """End the node and all of its processes without notice."""

@@ -38,6 +38,7 @@ from serve_app.request.spec import JobSpec
 from serve_app.storage import AudioStorage
 from tests.job_tracking import WORK
 from tests.latents import random_latents
+from tests.ray_nodes import local_ray
 from tests.runner_server import GIVEN
 
 LEASE_SECONDS = 2.0
@@ -170,13 +171,12 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="module")
 def ingress(settings: Settings) -> Iterator[Any]:
-    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-    serve.start(proxy_location="Disabled")
-    yield serve.run(Ingress.bind(settings, Generator.bind(), Codec.bind()), name="runners")
-    serve.shutdown()
-    if tracker := find_tracker(settings):
-        ray.kill(tracker, no_restart=True)
-    ray.shutdown()
+    with local_ray():
+        serve.start(proxy_location="Disabled")
+        yield serve.run(Ingress.bind(settings, Generator.bind(), Codec.bind()), name="runners")
+        serve.shutdown()
+        if tracker := find_tracker(settings):
+            ray.kill(tracker, no_restart=True)
 
 
 @pytest.fixture

@@ -21,13 +21,13 @@ from serve_app.jobs.tracker_api import TrackerApi
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec
 from tests.job_tracking import WORK
+from tests.ray_nodes import local_ray
 
 
 @pytest.fixture(scope="module", autouse=True)
-def local_ray() -> Iterator[None]:
-    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+def running_ray() -> Iterator[None]:
+    with local_ray():
+        yield
 
 
 @pytest.fixture
