@@ -63,12 +63,15 @@ class Sound extends HTMLElement {
       this.play,
       button("player.forward", "forward", () => deck.seek(deck.position + JUMP_SECONDS)),
       this.time,
-      el("span", { class: "spacer" }),
-      this.loop,
-      this.matched,
-      this.spectrum,
-      button("player.zoomOut", "zoomOut", () => this.waveform.zoom(2)),
-      button("player.zoomIn", "zoomIn", () => this.waveform.zoom(0.5)),
+      el(
+        "div",
+        { class: "view-options" },
+        this.loop,
+        this.matched,
+        this.spectrum,
+        button("player.zoomOut", "zoomOut", () => this.waveform.zoom(2)),
+        button("player.zoomIn", "zoomIn", () => this.waveform.zoom(0.5)),
+      ),
     );
   }
 
