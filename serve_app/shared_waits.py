@@ -148,7 +148,9 @@ class SharedWaits:
         with _failing(line):
             try:
                 while _somebody_waits(line):
-                    view = await self._view_in_turn(job_id)
+                    first, view = line[0], await self._view_in_turn(job_id)
+                    while _somebody_waits(line) and line[0] is not first:  # It may have come after that read.
+                        first, view = line[0], await self._reads.view(job_id)
                     if _somebody_waits(line):
                         line.popleft().set_result(view)
             finally:

@@ -409,3 +409,30 @@ def test_seed_4747_no_process_answers_with_an_older_state() -> None:
         ),
     )
     assert run(schedule).violation is None
+
+
+def test_seed_67278_progress_never_falls() -> None:
+    """A client that waited for news was told of a read that had begun before it came.
+
+    The read was made for another client, which had left meanwhile. The one that was told had already seen
+    more progress.
+    """
+    schedule = Schedule(
+        67278,
+        requests=(
+            Request(client="cy", at=1.9, has_recording=True, has_callback=True),
+            Request(client="cy", at=2.41, song_seconds=20.0, key="5", thinks=True),
+            Request(client="cy", at=2.82, key="5", has_recording=True),
+            Request(client="cy", at=12.62),
+            Request(client="cy", at=13.24),
+        ),
+        faults=(
+            Fault(kind="store loses answers", at=0.58, seconds=2.31, amount=0.99),
+            Fault(kind="store crashes", at=3.64, seconds=1.45),
+            Fault(kind="slow network", at=3.89, seconds=11.41, amount=1.08),
+            Fault(kind="stop", at=10.14, seconds=10.22, target="tracker"),
+            Fault(kind="split", at=11.33, seconds=11.67),
+        ),
+        runners=3,
+    )
+    assert run(schedule).violation is None

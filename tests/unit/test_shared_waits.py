@@ -285,3 +285,30 @@ async def test_who_has_left_takes_no_turn(tracker: Tracker, monkeypatch: pytest.
         client.cancel()
     async with asyncio.timeout((MANY - WAKES_AT_ONCE) / 2):
         assert await last == FURTHER
+
+
+async def test_who_comes_while_the_job_is_read_for_another_client_is_told_of_a_later_read(
+    tracker: Tracker, waits: SharedWaits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_answered = asyncio.Event()
+
+    async def slow_view(_job_id: str) -> JobView | None:
+        tracker.asked["view"] += 1
+        view = tracker.latest
+        await is_answered.wait()
+        return view
+
+    monkeypatch.setattr(tracker, "view", slow_view)
+    early = asyncio.create_task(waits.until_changed("a", "none", TIMEOUT))
+    await asked(tracker, "wait", 1)
+    tracker.tell(RUNNING)
+    await asked(tracker, "view", 1)
+    late = asyncio.create_task(waits.until_changed("a", "none", TIMEOUT))
+    await asked(tracker, "wait", 2)
+    tracker.tell(FURTHER)
+    await asyncio.sleep(0.01)
+    early.cancel()
+    await asyncio.sleep(0)
+    is_answered.set()
+    assert await late == FURTHER
+    assert tracker.asked["view"] == 2
