@@ -52,7 +52,12 @@ class Referee:
     """Jobs of which a client was told that they were accepted."""
     by_key: dict[tuple[str, str], str] = field(default_factory=dict)
     ended_at: dict[str, float] = field(default_factory=dict)
-    """When each job last got a final state in the memory of a tracker."""
+    """When each job got its durable final state, in the memory of the tracker that wrote it."""
+    ends_in_memory: dict[tuple[str, float | None], float] = field(default_factory=dict)
+    """When a job ended in the memory of a tracker, by its id and the time in its record.
+
+    Two trackers may both end a job, of which one writes it.
+    """
     may_go_back: set[str] = field(default_factory=set)
     """Jobs whose changes were lost with a tracker whose store took no writes: the contract allows that."""
     renewed: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -176,6 +181,7 @@ class Referee:
             self.durable[job_id] = job
             if job.state.is_final:
                 self.ends[job_id] = job.state.value
+                self.ended_at[job_id] = self.ends_in_memory[job_id, job.finished_at]
             if before is not None:
                 self._changed(before, job)
             if job.state is JobState.SUCCEEDED:
@@ -370,9 +376,7 @@ class Watcher(JobObserver):
         referee = self._referee
         if job.state is JobState.CANCELLED and job.job_id != self._last_run:
             referee.with_gaps.add(job.client)
-        known = referee.durable.get(job.job_id)
-        if known is None or not known.state.is_final:
-            referee.ended_at[job.job_id] = referee.now
+        referee.ends_in_memory.setdefault((job.job_id, job.finished_at), referee.now)
 
     def called_back(self, outcome: str) -> None:
         self._referee.given_up += outcome == "given_up"

@@ -436,3 +436,21 @@ def test_seed_67278_progress_never_falls() -> None:
         runners=3,
     )
     assert run(schedule).violation is None
+
+
+def test_seed_17811_published_songs_exist() -> None:
+    """Two trackers ended a job, and the age of its song was counted from the end that was never written.
+
+    The mend is in the rule, which counts from the end that became durable.
+    """
+    schedule = Schedule(
+        17811,
+        requests=(Request(client="cy", at=0.09),),
+        faults=(
+            Fault(kind="store is full", at=2.18, seconds=5.84),
+            Fault(kind="split", at=6.38, seconds=2.86),
+        ),
+        runners=1,
+        keeps_seconds=20.0,
+    )
+    assert run(schedule).violation is None
