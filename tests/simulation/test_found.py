@@ -454,3 +454,28 @@ def test_seed_17811_published_songs_exist() -> None:
         keeps_seconds=20.0,
     )
     assert run(schedule).violation is None
+
+
+def test_seed_69945_published_songs_exist() -> None:
+    """A sweep deleted an expired song while a write was under way that still named it in its record.
+
+    The next write corrects that, or the next sweep, as the contract says. The mend is in the rule, which
+    leaves out songs that were deleted when their time was over.
+    """
+    schedule = Schedule(
+        69945,
+        requests=(
+            Request(client="bob", at=0.81),
+            Request(client="bob", at=1.1, thinks=True, cancel_after=10.66),
+            Request(client="cy", at=3.58),
+        ),
+        faults=(
+            Fault(kind="stop", at=3.01, seconds=11.0, target="tracker"),
+            Fault(kind="store loses answers", at=12.0, seconds=2.46, amount=0.82),
+            Fault(kind="store crashes", at=14.82, seconds=8.03),
+        ),
+        runners=1,
+        loops=2,
+        keeps_seconds=20.0,
+    )
+    assert run(schedule).violation is None
