@@ -58,6 +58,7 @@ LOAD_SECONDS = 5.0
 STORE_FAILS = (
     "The server's job store is full or out of reach: it takes no new jobs, and goes on with those it has"
 )
+BEGUN_ANEW = "the job tracker has begun anew from what is stored"
 DISK_FULL = "The server's disk is almost full: it takes no new jobs, and goes on with those it has"
 
 FULL_SHARE, FULL_BYTES = 0.1, 1 << 20
@@ -124,7 +125,7 @@ class DurableTracker:
             except StoreError as error:
                 raise NoRoomError(STORE_FAILS) from error
             if accepted := tracker.repeated(new, earlier):
-                await self._settled([accepted.job_id])
+                await self._settled([accepted.job_id], journal)
                 return accepted
             self._require_room(journal)
             accepted = tracker.submit(new)
@@ -178,7 +179,7 @@ class DurableTracker:
             return None
         if client not in {None, record.client}:
             return None
-        await self._settled(members)
+        await self._settled(members, journal)
         return BatchView(batch_id, record.client, tuple(members.items()), count - len(members))
 
     async def cancel_batch(self, batch_id: str, client: str | None) -> BatchView | None:
@@ -276,7 +277,7 @@ class DurableTracker:
         view = tracker.cancel(job_id)
         self._changed(job_id)
         await self._flush_soon(journal)
-        await self._settled([job_id])
+        await self._settled([job_id], journal)
         return view
 
     async def purge_job(self, job_id: str, client: str | None) -> bool | None:
@@ -286,7 +287,7 @@ class DurableTracker:
         self._changed(job_id)
         self._work.set()
         await self._flush(journal)
-        await self._settled([job_id])
+        await self._settled([job_id], journal)
         complete = await self._janitor.finish_purge(job_id, tracker, journal)
         log_event("purged", job_id, complete=complete)
         return complete
@@ -385,7 +386,7 @@ class DurableTracker:
         self._changed(job_id)
         self._work.set()
         await self._flush(journal)
-        await self._settled([job_id])
+        await self._settled([job_id], journal)
         return view
 
     async def purge(self, wanted: Purge, dry_run: bool) -> Purged:
@@ -496,9 +497,17 @@ class DurableTracker:
         assert self._feed is not None
         return self._feed
 
-    async def _settled(self, job_ids: Collection[str]) -> None:
-        """Wait until no process that answers reads shows an older state of these jobs than ours."""
+    async def _settled(self, job_ids: Collection[str], journal: Journal) -> None:
+        """Wait until no process that answers reads shows an older state of these jobs than ours.
+
+        Raises StoreError if the tracker with this journal has lost the store meanwhile: what it told of these
+        jobs may not be stored.
+        """
         await (await self._open_feed()).settled(job_ids)
+        if self._taken is not None:
+            raise self._taken
+        if self._opened is None or self._opened[1] is not journal:
+            raise StoreReplacedError(BEGUN_ANEW)
 
     async def _with_record(self, job_id: str) -> _Opened:
         """Return the tracker with this job's record in memory, until the caller's next `await`."""
@@ -615,7 +624,7 @@ class DurableTracker:
         async def clean() -> None:
             tracker, journal = await self._open()
             async with self._cleaning:
-                await self._janitor.sweep(tracker, journal, self._settled)
+                await self._janitor.sweep(tracker, journal, partial(self._settled, journal=journal))
                 await self._set_aside_unreadable(tracker, journal)
             await self._flush_soon(journal)
 
@@ -629,7 +638,7 @@ class DurableTracker:
             tracker, journal = await self._open()
             due = (*tracker.ended.callbacks_due(), *tracker.ended.batch_callbacks_due())
             ended, running = [job.job_id for job in due], [job.job_id for job in tracker.with_news()]
-            await self._settled([*ended, *running])
+            await self._settled([*ended, *running], journal)
             await self._flush_soon(journal)
 
             def may_tell(message: Message) -> bool:
@@ -761,7 +770,7 @@ class DurableTracker:
         """Wait until neither a crash nor another process takes back what polls see."""
         job_ids = [view.job_id for view in views]
         await self._until_showable(journal, job_ids)
-        await self._settled(job_ids)
+        await self._settled(job_ids, journal)
 
     def _is_showable(self, journal: Journal, job_id: str) -> bool:
         """Tell whether a crash cannot take the newest change of a job back, or the store takes no writes."""

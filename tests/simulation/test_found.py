@@ -479,3 +479,25 @@ def test_seed_69945_published_songs_exist() -> None:
         keeps_seconds=20.0,
     )
     assert run(schedule).violation is None
+
+
+def test_seed_68124_no_process_answers_with_an_older_state() -> None:
+    """A cancellation was confirmed after the tracker had lost it, because it had read the store again.
+
+    The call waited for the readers of the tracker before. Now it fails, and its caller repeats it.
+    """
+    schedule = Schedule(
+        68124,
+        requests=(
+            Request(client="bob", at=0.93),
+            Request(client="bob", at=1.2, items=2),
+            Request(client="bob", at=2.76, cancel_after=10.68),
+            Request(client="bob", at=13.06),
+        ),
+        faults=(
+            Fault(kind="crash", at=5.98, seconds=12.17, target="tracker", amount=1.0),
+            Fault(kind="store loses answers", at=12.46, seconds=6.82, amount=0.99),
+            Fault(kind="store is full", at=17.95, seconds=0.32),
+        ),
+    )
+    assert run(schedule).violation is None

@@ -26,7 +26,14 @@ from serve_app.jobs.loaded_adapters import (
 )
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import Client, IdempotencyKey, Job, JobState, NewJob
-from serve_app.jobs.storing.store import JobStore, MemoryJobStore, StoreTakenError
+from serve_app.jobs.storing.journal import Journal
+from serve_app.jobs.storing.store import (
+    JobStore,
+    MemoryJobStore,
+    StoreError,
+    StoreReplacedError,
+    StoreTakenError,
+)
 from serve_app.jobs.storing.stores import open_store
 from serve_app.jobs.surroundings import Surroundings
 from serve_app.request.schemas import GenerateRequest
@@ -73,6 +80,39 @@ async def test_what_was_answered_is_on_disk(actor: DurableTracker, settings: Set
     await successor.close()
 
 
+async def test_a_cancellation_that_waits_while_the_tracker_begins_anew_is_not_confirmed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for readers of the tracker before, and is lost with the memory of this one."""
+    monkeypatch.setattr(actor_module, "STORE_CHECK_SECONDS", 0.01)
+
+    class FailingStore(MemoryJobStore):
+        problem: StoreError | None = None
+
+        def write(self, changes: Mapping[str, Job | None]) -> None:
+            if self.problem is not None:
+                raise self.problem
+            super().write(changes)
+
+    store = FailingStore()
+    outside = Surroundings(open_store=lambda _: store)
+    actor = DurableTracker(settings, outside=outside, has_predecessor=True)
+    await submit(actor, "a")
+    opened = actor._opened
+    store.problem = StoreError("the store is full")
+    cancelling = asyncio.create_task(actor.cancel("a"))
+    await eventually(lambda: opened is not None and opened[1].problem is not None)
+    store.problem = StoreReplacedError("another tracker has written")
+    await eventually(lambda: actor._opened is not opened)
+    store.problem = None
+    with pytest.raises(StoreReplacedError):
+        await cancelling
+    view = await actor.view("a")
+    assert view is not None
+    assert view.state is JobState.QUEUED
+    await actor.close()
+
+
 async def test_leases_begin_when_a_tracker_that_starts_has_read_its_store(settings: Settings) -> None:
     """No runner is heard while it reads a slow store."""
     steady = Clock()
@@ -117,7 +157,7 @@ async def test_an_end_is_called_back_after_its_own_write_and_not_after_an_earlie
         told.append(json.loads(request.content)["status"])
         return httpx.Response(200)
 
-    async def settled(_job_ids: Collection[str]) -> None:
+    async def settled(_job_ids: Collection[str], _journal: Journal) -> None:
         nonlocal checks
         checks += 1
         await goes_on.wait()
