@@ -27,8 +27,8 @@ class _Unsynced:
 
     changes: dict[str, Job | None]
     before: dict[str, Job | None]
-    meta: tuple[int, int, int]
-    """Next sequence, epoch and number of writes before it."""
+    meta: tuple[int, int, int, object]
+    """Next sequence, epoch, number of writes, and who took the store over last, before it."""
     usage: dict[UsageKey, Usage]
     """The usage before it."""
     call: BlockingCall | None
@@ -44,6 +44,8 @@ class Database:
         self.next_sequence = 0
         self.epoch = 0
         self.writes = 0
+        self.taken_by: object = None
+        """The connection that last took the store over with a write of a record."""
         self.mode = Mode.OPEN
         self.usage: dict[UsageKey, Usage] = {}
         self._world = world
@@ -68,15 +70,20 @@ class Database:
         return "store is full" in self._world.active
 
     def write(
-        self, changes: Mapping[str, Job | None], epoch: int, forget: Callable[[], None] = lambda: None
+        self,
+        changes: Mapping[str, Job | None],
+        epoch: int,
+        taken_by: object = None,
+        forget: Callable[[], None] = lambda: None,
     ) -> None:
         """Make a change, which is synced a moment later. Raises StoreError if the answer gets lost.
 
-        `forget` is called if a crash of the store takes the change back.
+        `taken_by` is the connection if it takes the store over by this. `forget` is called if a crash of the
+        store takes the change back.
         """
         world = self._world
         before = {job_id: self.jobs.get(job_id) for job_id in changes}
-        meta = (self.next_sequence, self.epoch, self.writes)
+        meta = (self.next_sequence, self.epoch, self.writes, self.taken_by)
         entry = _Unsynced(dict(changes), before, meta, dict(self.usage), world.loop.thread_call, forget)
         for job_id, job in changes.items():
             if job is None:
@@ -88,6 +95,7 @@ class Database:
                 self.next_sequence = max(self.next_sequence, job.place.sequence + 1)
         self.epoch = epoch
         self.writes += 1
+        self.taken_by = taken_by or self.taken_by
         world.trace("write", ",".join(f"{key}={job and job.state.value}" for key, job in changes.items()))
         self._unsynced.append(entry)
         takes = self._rng.expovariate(1 / 0.002)
@@ -117,7 +125,7 @@ class Database:
                     self.jobs.pop(job_id, None)
                 else:
                     self.jobs[job_id] = job
-            self.next_sequence, self.epoch, self.writes = entry.meta
+            self.next_sequence, self.epoch, self.writes, self.taken_by = entry.meta
             self.usage.clear()
             self.usage.update(entry.usage)
             if entry.call is not None:
@@ -165,12 +173,17 @@ class SimulatedStore(MemoryJobStore):
         def forget() -> None:
             self._is_mine, self._epoch, self._seen = known
 
-        database.write(changes, database.epoch + takes, forget)
+        try:
+            database.write(changes, database.epoch + takes, self if takes else None, forget)
+        finally:
+            self._seen = database.writes  # A store does not take a tracker's own write for another one's.
         self._is_mine = self._is_mine or takes
-        self._epoch, self._seen = database.epoch, database.writes
+        self._epoch = database.epoch
 
     def check_owner(self) -> None:
         database = self._enter()
+        if not self._is_mine and database.epoch == self._epoch + 1 and database.taken_by is self:
+            self._epoch, self._is_mine = database.epoch, True
         check_owner("the store", database.epoch, self._epoch, self._is_mine, self._seen == database.writes)
 
     def get(self, job_id: str) -> Job | None:

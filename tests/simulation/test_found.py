@@ -484,7 +484,9 @@ def test_seed_69945_published_songs_exist() -> None:
 def test_seed_68124_no_process_answers_with_an_older_state() -> None:
     """A cancellation was confirmed after the tracker had lost it, because it had read the store again.
 
-    The call waited for the readers of the tracker before. Now it fails, and its caller repeats it.
+    The call waited for the readers of the tracker before. Such a call fails now, and its caller repeats it.
+    The tracker had started on a full store, and read it again because it took a write of its own, whose
+    answer was lost, for one of another tracker. That is mended as well, in the simulated store and in Redis.
     """
     schedule = Schedule(
         68124,

@@ -14,7 +14,7 @@ class Keys:
 
     @property
     def meta(self) -> str:
-        """Hash: version, epoch, writes (their number), next_sequence, secret, mode."""
+        """Hash: version, epoch, writes (their number), taken_by, next_sequence, secret, mode."""
         return f"{self.prefix}:meta"
 
     @property

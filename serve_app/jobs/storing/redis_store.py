@@ -100,6 +100,8 @@ class RedisJobStore:
         self._written = WrittenParts()
         self._seen = 0
         """Number of the store's writes when this tracker last read or wrote."""
+        self._name = secrets.token_hex(8)
+        """By this name the tracker knows that it has taken the store over, if that write was not answered."""
         self._write_lock = threading.Lock()
         self._keeps_a_log = True
         """Whether Redis has an append-only file, as far as is known."""
@@ -400,14 +402,19 @@ class RedisJobStore:
             _, writes, next_sequence = self._owned_meta(pipe)
             yield pipe, next_sequence
             epoch = self._epoch if self._is_mine else self._epoch + 1
-            pipe.hset(self._keys.meta, mapping={"epoch": epoch, "writes": writes + 1})
+            meta: dict[Any, Any] = {"epoch": epoch, "writes": writes + 1}
+            if not self._is_mine:
+                meta["taken_by"] = self._name
+            pipe.hset(self._keys.meta, mapping=meta)
             pipe.execute()
             self._epoch, self._is_mine, self._seen = epoch, True, writes + 1
 
     def _owned_meta(self, client: redis.Redis) -> tuple[int, int, int]:
         """Return (epoch, writes, next sequence). Raises StoreError if this tracker may not write."""
-        found: list[Any] = client.hmget(self._keys.meta, ["epoch", "writes", "next_sequence"])
-        epoch, writes, next_sequence = (int(number or 0) for number in found)
+        found: list[Any] = client.hmget(self._keys.meta, ["epoch", "writes", "next_sequence", "taken_by"])
+        epoch, writes, next_sequence = (int(number or 0) for number in found[:3])
+        if not self._is_mine and epoch == self._epoch + 1 and found[3] == self._name.encode():
+            self._epoch, self._is_mine = epoch, True
         check_owner(self._location, epoch, self._epoch, self._is_mine, is_as_read=writes == self._seen)
         if writes != self._seen:
             self._written.forget_all()  # after a failover Redis may lack our last writes

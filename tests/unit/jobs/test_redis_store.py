@@ -7,12 +7,13 @@ from contextlib import closing
 import pytest
 import redis
 from pydantic import ValidationError
+from redis.client import Pipeline
 
 from configs.settings import Settings
 from serve_app.jobs.model import IdempotencyKey
 from serve_app.jobs.storing.redis_keys import Keys
 from serve_app.jobs.storing.redis_store import MIGRATIONS, RedisJobStore
-from serve_app.jobs.storing.store import StoreError, StoreReplacedError
+from serve_app.jobs.storing.store import StoreError, StoreReplacedError, StoreTakenError
 from serve_app.jobs.storing.stores import open_store
 from tests.job_records import a_finished_job, a_job
 from tests.redis_server import RedisServer
@@ -104,6 +105,33 @@ def test_an_emptied_redis_takes_no_more_writes_of_the_tracker_that_knew_the_jobs
             store.write({"job-2": a_job(2)})
         with pytest.raises(StoreReplacedError):
             store.secret()
+
+
+def test_a_tracker_knows_that_it_took_a_full_redis_over_though_that_was_not_answered(
+    start_redis: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start_redis()
+    with closing(RedisJobStore(server.url)) as first, redis.Redis.from_url(server.url) as client:
+        first.write({"job-1": a_job(1)})
+        client.config_set("maxmemory", 1)
+        with closing(RedisJobStore(server.url)) as second, closing(RedisJobStore(server.url)) as third:
+            client.config_set("maxmemory", 0)
+            execute = Pipeline.execute
+
+            def lose_answer(pipe: Pipeline) -> None:
+                execute(pipe)
+                raise redis.TimeoutError
+
+            with monkeypatch.context() as patch:
+                patch.setattr(Pipeline, "execute", lose_answer)
+                with pytest.raises(StoreError):
+                    second.write({"job-2": a_job(2)})
+            second.check_owner()
+            second.write({"job-3": a_job(3)})
+            with pytest.raises(StoreTakenError):
+                first.check_owner()
+            with pytest.raises(StoreReplacedError):
+                third.check_owner()
 
 
 def test_a_store_goes_on_after_redis_came_back(start_redis: Callable[..., RedisServer]) -> None:
