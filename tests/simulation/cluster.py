@@ -14,6 +14,8 @@ from serve_app.jobs.book import JobBook
 from serve_app.jobs.client import Actors, ServedTracker, TrackerConnection
 from serve_app.jobs.durable_tracker import DurableTracker
 from serve_app.jobs.model import Job
+from serve_app.jobs.storing.journal import Journal
+from serve_app.jobs.tracker import JobTracker
 from serve_app.jobs.tracker_api import TrackerApi, client_over
 from tests.simulation.loop import Process, current_process
 from tests.simulation.referee import Watcher
@@ -41,13 +43,15 @@ class Incarnation:
         outside = world.surroundings(self.process)
         self.tracker = DurableTracker(world.settings, self.watcher, outside, has_predecessor=True)
         self.watcher.tracker = self.tracker
-        self._opened: object = None
+        self._opened: tuple[JobTracker, Journal] | None = None
         self._served = ServedTracker(self.tracker, self._exit, outside.steady)
 
     def after_step(self) -> None:
         """Check what may have changed."""
         opened = self.tracker._opened
         if opened is not self._opened:
+            if self._opened is not None:
+                self.world.referee.began_anew(self._opened[1])
             self._opened = opened
             if opened is not None:
                 self.watcher.resumed(self.world.loop.time())

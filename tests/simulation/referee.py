@@ -12,6 +12,7 @@ from serve_app.jobs.durable_tracker import DurableTracker
 from serve_app.jobs.model import Accepted, Job, JobState, JobView, NewJob
 from serve_app.jobs.observer import JobObserver, Outcome
 from serve_app.jobs.queue.fairness import cost
+from serve_app.jobs.storing.journal import Journal
 from serve_app.jobs.usage import Usage
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.schedule import CLIENTS, Request, Schedule
@@ -258,6 +259,13 @@ class Referee:
         """
         if tracker._opened is not None and (tracker._store_hangs or tracker._opened[1].problem is not None):
             self.may_go_back |= tracker._opened[1].unwritten.keys()
+
+    def began_anew(self, journal: Journal) -> None:
+        """A tracker reads the store again, because another one has written to it meanwhile.
+
+        What it had only in memory is lost, and clients may have seen that while the store took no writes.
+        """
+        self.may_go_back |= journal.unwritten.keys()
 
     # The tracker
 

@@ -503,3 +503,20 @@ def test_seed_68124_no_process_answers_with_an_older_state() -> None:
         ),
     )
     assert run(schedule).violation is None
+
+
+def test_seed_21_progress_never_falls() -> None:
+    """A second tracker showed progress from memory while the store was full, and the first one wrote then.
+
+    So the second one read the store again. The contract says that such progress may be lost. The mend is in
+    the rule.
+    """
+    schedule = Schedule(
+        21,
+        requests=(Request(client="ann", at=2.6, song_seconds=20.0),),
+        faults=(
+            Fault(kind="store is full", at=3.23, seconds=5.5),
+            Fault(kind="split", at=3.32, seconds=7.84),
+        ),
+    )
+    assert run(schedule).violation is None
