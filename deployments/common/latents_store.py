@@ -7,8 +7,8 @@ passes the reference on and never holds the array.
 Ray deletes the array when the last reference is gone. A reference in the answer of a stream counts from the
 moment when Ray's message about it arrives, which may be after the replica has dropped its own; a replica
 therefore keeps its references for a while (`HELD_SECONDS`). The array is lost earlier if its node is lost, or
-if the replica that stored it ends: a replica that is replaced waits a moment (`linger`). A job whose latents
-are lost is tried again.
+if the replica that stored it ends: a replica that is replaced waits a moment (`linger`). An attempt whose
+latents are lost makes them again.
 """
 
 import asyncio

@@ -59,6 +59,11 @@ def is_unavailable(error: BaseException) -> bool:
     return isinstance(cause_of(error), _UNAVAILABLE)
 
 
+def are_latents_lost(error: BaseException) -> bool:
+    """Whether the replica or the node that stored latents ended before another replica read them."""
+    return isinstance(cause_of(error), ray.exceptions.ObjectLostError)
+
+
 def classify(error: BaseException) -> Failure:
     """The failure of a job whose attempt raised `error`."""
     cause = cause_of(error)

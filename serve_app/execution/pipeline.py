@@ -4,9 +4,11 @@ Each step is one function with typed input and output, and `run_job` calls them 
 submitting belong to `serve_app.api`, claiming and finishing to `serve_app.execution.runner`.
 """
 
+import logging
 from dataclasses import dataclass
 
 from configs.domain import Task, code_count, latent_frames
+from deployments.common.job_log import log_event
 from deployments.common.marks import Marks
 from deployments.common.messages import (
     AudioCodes,
@@ -22,6 +24,7 @@ from deployments.common.messages import (
 )
 from serve_app.execution.analysis import analyse
 from serve_app.execution.attempt import Attempt
+from serve_app.execution.failures import are_latents_lost
 from serve_app.execution.planning_stage import plan
 from serve_app.execution.results import FinishedJob, job_result, song_marks
 from serve_app.execution.source_audio import SourceAudio
@@ -40,6 +43,9 @@ from serve_app.request.planning import (
 from serve_app.request.schemas import Output
 from serve_app.request.song_plan import SongPlan
 
+SOUND_TRIES = 3
+"""How often one attempt makes the sound, where latents are lost each time."""
+
 
 @dataclass(frozen=True)
 class Recordings:
@@ -54,12 +60,30 @@ async def run_job(attempt: Attempt) -> FinishedJob:
     """Run all steps of a job. Exceptions of the models propagate; `execution.failures` classifies them.
 
     A plan and codes in the checkpoint of an earlier attempt are used again. An analysis makes no sound.
+    Latents are lost with the replica that stored them. A release that replaces all replicas ends one before
+    the next stage has a replica again, and shall cost no attempt; so the sound is made again then.
     """
     if attempt.spec.request.output is not Output.SONGS:
         return await analyse(attempt)
     source = None if attempt.spec.source is None else SourceAudio(attempt.draft, attempt.models, attempt.dit)
     song = await plan(attempt, source)
     codes = await compose(attempt, song)
+    for left in reversed(range(SOUND_TRIES)):
+        try:
+            return await make_sound(attempt, source, song, codes)
+        except Exception as error:
+            if not left or not are_latents_lost(error):
+                raise
+            log_event("latents_lost", attempt.job.job_id, logging.WARNING, attempt=attempt.job.attempt)
+            if source is not None:
+                source.forget()
+    raise AssertionError("the last try returns or raises")
+
+
+async def make_sound(
+    attempt: Attempt, source: SourceAudio | None, song: SongPlan, codes: list[tuple[int, ...] | None]
+) -> FinishedJob:
+    """Run the steps that pass latents on: encode → denoise → decode → result."""
     recordings = await encode(attempt, source)
     latents = await denoise(attempt, song, codes, recordings)
     used = [item.used for item in latents]

@@ -22,6 +22,10 @@ class SourceAudio:
             self._encoded = await self._models.encode(self._request(origin))
         return self._encoded
 
+    def forget(self) -> None:
+        """Encode again when the latents are wanted next, because they are lost."""
+        self._encoded = None
+
     async def codes(self, origin: Origin) -> tuple[int, ...] | None:
         """The audio codes of the source without the silence around it; None where all of it is silent.
 

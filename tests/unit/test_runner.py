@@ -11,10 +11,12 @@ import pytest
 import ray.exceptions
 
 from deployments.common.errors import EngineError, JobError, StorageError
-from serve_app.execution import runner
+from serve_app.execution import pipeline, runner
 from serve_app.execution.failures import INTERNAL, UNAVAILABLE
 from serve_app.jobs.model import JobState
 from tests.runner_server import CODES, Server, eventually
+
+OWNER_DIED = ray.exceptions.OwnerDiedError("ab" * 28, b"", "")
 
 
 @pytest.fixture
@@ -110,6 +112,19 @@ async def test_a_retry_goes_on_after_the_last_finished_stage(started: Started) -
     assert (view.result["bpm"], view.attempt) == (90, 2)
     assert view.result["audio_codes"] == ["".join(f"<|audio_code_{code}|>" for code in CODES)]
     assert {"planning", "composing", "denoising", "decoding"} <= view.result["timings"].keys()
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+async def test_latents_that_are_lost_are_made_again_in_the_same_attempt(started: Started, lost: int) -> None:
+    """A release that replaces all replicas loses them once. The third time costs an attempt."""
+    server = started()
+    server.models.failures = {"decoding": [OWNER_DIED] * lost}
+    job_id = await server.submit(thinking=True)
+    view = await server.ended(job_id)
+    assert server.models.calls == ["composing", *["denoising", "decoding"] * (lost + 1)]
+    attempt = 1 if lost < pipeline.SOUND_TRIES else 2
+    assert (view.state, view.attempt) == (JobState.SUCCEEDED, attempt)
+    assert server.files() == [f"{job_id}/{attempt}/0.mp3"]
 
 
 async def test_a_retry_asks_the_dit_that_the_job_names(started: Started) -> None:
