@@ -52,6 +52,8 @@ STORE_CHECK_SECONDS = 1.0
 CALLBACK_CHECK_SECONDS = 1.0
 PATIENCE_SECONDS = 1.0
 """How long a poll waits until the change that it shows is durable."""
+SIGN_IN_SECONDS = 1.0
+"""How long a write waits until the storage knows that the clock was set back."""
 LOAD_SECONDS = 5.0
 """Interval at which the observer gets the load; Ray exports metrics every 10 s."""
 
@@ -95,6 +97,8 @@ class DurableTracker:
         storage = outside.open_storage(settings.storage.uri)
         self._janitor = Janitor(storage, settings.storage, outside.wall, outside.machine)
         self._cleaning = asyncio.Lock()
+        self._signing_in: asyncio.Task[None] | None = None
+        """It tells the storage that the clock was set back."""
         self._folders = written_folders(settings)
         self._has_disk = True
         """Whether the disks have `storage.min_free_bytes`."""
@@ -414,9 +418,10 @@ class DurableTracker:
 
     async def close(self) -> None:
         """End the housekeeping and close the store."""
-        for task in self._background:
+        tasks = [*self._background, *filter(None, [self._signing_in])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._feed is not None:
             self._feed.close()
         opened, self._opened = self._opened, None
@@ -464,7 +469,7 @@ class DurableTracker:
         store = (outside.open_store or open_store)(self._settings.jobs.store)
         try:
             _take_back_readable(store)
-            journal = Journal(store)
+            journal = Journal(store, self._before_write)
             tracker = JobTracker(
                 self._settings.jobs,
                 journal,
@@ -478,6 +483,21 @@ class DurableTracker:
         except BaseException:
             store.close()
             raise
+
+    async def _before_write(self, journal: Journal) -> None:
+        """Let the next process know of a clock that was set back before it can read what was stamped since.
+
+        A storage that does not answer holds writes up for SIGN_IN_SECONDS each.
+        """
+        if not self._janitor.was_set_back:
+            return
+        if self._signing_in is None or self._signing_in.done():
+            self._signing_in = asyncio.create_task(self._sign_in(journal))
+        await asyncio.wait([self._signing_in], timeout=SIGN_IN_SECONDS)
+
+    async def _sign_in(self, journal: Journal) -> None:
+        with suppress(StoreError, OSError):  # the sweeps repeat what fails here
+            await self._janitor.sign_in(journal)
 
     def _publish(self, tracker: JobTracker, journal: Journal) -> None:
         """Let other processes follow the changes of a tracker that was just opened."""
@@ -630,9 +650,8 @@ class DurableTracker:
 
         async def sign_in() -> None:
             _, journal = await self._open()
-            with suppress(StoreError, OSError):  # the sweeps repeat what fails here
-                async with self._cleaning:
-                    await self._janitor.sign_in(journal)
+            async with self._cleaning:
+                await self._sign_in(journal)
 
         async def call_back() -> None:
             tracker, journal = await self._open()

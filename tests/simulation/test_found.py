@@ -520,3 +520,22 @@ def test_seed_21_progress_never_falls() -> None:
         ),
     )
     assert run(schedule).violation is None
+
+
+def test_seed_98161_published_songs_exist() -> None:
+    """A clock was set back, and forward again after a job ended; a tracker began before the next sweep.
+
+    The rule was broken: a song was deleted 4.8 s after its end. The new tracker did not know that the clock
+    had been set back.
+    """
+    schedule = Schedule(
+        98161,
+        requests=(Request(client="ann", at=0.5, thinks=True),),
+        faults=(
+            Fault(kind="clock is set", at=3.92, seconds=1.63, target="tracker", amount=-321.6),
+            Fault(kind="clock is set", at=4.77, seconds=0.83, target="tracker", amount=3096.0),
+            Fault(kind="split", at=5.76, seconds=0.46),
+        ),
+        keeps_seconds=20.0,
+    )
+    assert run(schedule).violation is None

@@ -81,6 +81,12 @@ class Janitor:
         """Return the wall clock's time, for the records whose ages this janitor will ask for."""
         return self._clock.stamp()
 
+    @property
+    def was_set_back(self) -> bool:
+        """Whether the wall clock was set back since the storage was last told how it is set."""
+        handed_on = self._clock.handed_on
+        return handed_on is not None and self._clock.offset < handed_on
+
     async def sign_in(self, journal: Journal) -> None:
         """Tell other stores and the next process that this store uses the storage.
 

@@ -45,9 +45,13 @@ class Journal:
     deletions may be written before it if the store is full.
     """
 
-    def __init__(self, store: JobStore) -> None:
+    def __init__(
+        self, store: JobStore, before_write: Callable[["Journal"], Awaitable[None]] | None = None
+    ) -> None:
         self.store = store
         """For blocking calls before the tracker's event loop runs."""
+        self._before_write = before_write
+        """What each write waits for when its changes are complete. It raises nothing."""
         self.problem: StoreError | None = None
         """The error of the last write; None if it succeeded."""
         self._pending: Changes = {}
@@ -239,6 +243,8 @@ class Journal:
         try:
             if isinstance(self.problem, StoreTakenError | StoreReplacedError):
                 raise self.problem
+            if self._before_write is not None:
+                await self._before_write(self)
             if self.problem is not None:
                 await self._delete_first()
             await self._store(self._writing)

@@ -188,11 +188,11 @@ async def test_an_end_is_called_back_after_its_own_write_and_not_after_an_earlie
     await actor.close()
 
 
-@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize(("restarts", "is_set_back"), [(False, True), (True, False), (True, True)])
 async def test_a_clock_that_is_set_before_the_first_sweep_deletes_nothing(
-    settings: Settings, restarts: bool
+    settings: Settings, restarts: bool, is_set_back: bool
 ) -> None:
-    """It is set forward after the end of a job. Without a restart, it was set back before that."""
+    """It is set forward after the end of a job, and perhaps set back before that."""
     wall, machine = Clock(), Clock()
     day = settings.storage.result_seconds
     rarely = settings.model_copy(
@@ -204,7 +204,7 @@ async def test_a_clock_that_is_set_before_the_first_sweep_deletes_nothing(
     song = storage.result_uri(job_id, 1, 0, "wav")
     await submit(actor, job_id)
     await eventually(lambda: bool(storage.sign_ins()))
-    if not restarts:
+    if is_set_back:
         wall.now -= day + 1
     await actor.claim("token", 0)
     storage.write(song, io.BytesIO(b"song"))
