@@ -25,14 +25,14 @@ BESIDE_TYPES := +$(MAKE) --no-print-directory --jobs 2 types
 run: environment
 	$(BIN)/python -m serve_app.run --config $(CONFIG) $(if $(MODELS),--models $(MODELS)) $(if $(ONCE),--once)
 
-# Five minutes: what needs no server.
+# Three to five minutes: what needs no server.
 check: style
 	$(BESIDE_TYPES) check-tests
 
 check-tests: environment
 	$(PYTEST) -m "not slow" tests/unit tests/parity
 
-# 17 minutes: what CI runs, on real engines and servers.
+# 13 to 17 minutes: what CI runs, on real engines and servers.
 test: style
 	$(BESIDE_TYPES) test-tests
 
