@@ -24,7 +24,7 @@ STARTS = 4
 
 @contextmanager
 def local_ray() -> Iterator[None]:
-    """Run Ray for the current process, as small as it gets."""
+    """Run Ray for the current process, with one CPU and without a dashboard."""
     import ray
 
     options = {"num_cpus": 1, "include_dashboard": False, "log_to_driver": False}
@@ -36,7 +36,7 @@ def local_ray() -> Iterator[None]:
 
 
 def _started(start: Callable[[], _Started]) -> _Started:
-    """Start processes of Ray, again where Ray gave up because they were slow."""
+    """Start processes of Ray. They are started again if Ray gives up because they are slow."""
     for left in reversed(range(STARTS)):
         before = set(psutil.Process().children())
         try:
@@ -46,7 +46,7 @@ def _started(start: Callable[[], _Started]) -> _Started:
                 raise
         for process in set(psutil.Process().children()) - before:
             process.kill()
-    raise AssertionError("unreachable")
+    raise AssertionError("the last start returns or raises")
 
 
 class RayNodes:

@@ -44,7 +44,7 @@ from serve_app.request.schemas import Output
 from serve_app.request.song_plan import SongPlan
 
 SOUND_TRIES = 3
-"""How often one attempt makes the sound, where latents are lost each time."""
+"""How often one attempt makes the sound at most, if its latents are lost each time."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ async def run_job(attempt: Attempt) -> FinishedJob:
     """Run all steps of a job. Exceptions of the models propagate; `execution.failures` classifies them.
 
     A plan and codes in the checkpoint of an earlier attempt are used again. An analysis makes no sound.
-    Latents are lost with the replica that stored them. A release that replaces all replicas ends one before
-    the next stage has a replica again, and shall cost no attempt; so the sound is made again then.
+    The sound is made again if latents are lost with the replica that stored them. A release that replaces all
+    replicas can end that one before the next stage has a replica again, and a release must cost no attempt.
     """
     if attempt.spec.request.output is not Output.SONGS:
         return await analyse(attempt)

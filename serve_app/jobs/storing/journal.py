@@ -51,7 +51,10 @@ class Journal:
         self.store = store
         """For blocking calls before the tracker's event loop runs."""
         self._before_write = before_write
-        """What each write waits for when its changes are complete. It raises nothing."""
+        """It is awaited before each write to the store, when the changes of that write are known.
+
+        It must not raise, because the write would fail with it.
+        """
         self.problem: StoreError | None = None
         """The error of the last write; None if it succeeded."""
         self._pending: Changes = {}
