@@ -6,6 +6,7 @@ environment has `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve_app.edge:middle
 """
 
 import asyncio
+from contextlib import closing
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -18,6 +19,7 @@ from serve_app.api import request_ids
 from serve_app.api.errors import Problem
 from serve_app.api.intake.body import check_declared_text
 from serve_app.api.refusals import refusal
+from serve_app.api.silence import COMMENTS_EXTENSION, Commented
 from serve_app.api.streams import FLOW_EXTENSION, SENT
 from serve_app.entrance import HOLD_SECONDS, STUCK_SECONDS, Entrance
 from serve_app.serve_errors import ServeErrors
@@ -35,6 +37,8 @@ UNQUEUED = ("/health", "/ready", "/-/healthz", "/-/routes")
 """Ends of the paths whose requests do not wait at the entrance: they tell whether the server works."""
 SONGS = "/v1/audio"
 """Part of the paths whose responses are subject to flow control."""
+EVENTS = "/events"
+"""End of the paths whose responses are event streams."""
 TOLD_BYTES = 512 << 10
 """Bytes sent after which the application is told."""
 
@@ -48,7 +52,8 @@ class Edge:
     """The middleware of one proxy.
 
     It drops headers that control Serve, gives each request an id, refuses text bodies that declare themselves
-    too large, lets few requests begin at a time, and tells the application how much of a song was sent.
+    too large, lets few requests begin at a time, keeps silent event streams open, and tells the application
+    how much of a song was sent.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -82,15 +87,16 @@ class Edge:
             beginning.end()
 
     async def _queued(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if SONGS not in scope["path"]:
+        if SONGS in scope["path"]:
+            _extend(scope, FLOW_EXTENSION)
+            with closing(_SentBytes(receive, send)) as sent:
+                await self._app(scope, sent.receive, sent.send)
+        elif scope["path"].endswith(EVENTS):
+            _extend(scope, COMMENTS_EXTENSION)
+            with closing(Commented(send)) as commented:
+                await self._app(scope, receive, commented.send)
+        else:
             await self._app(scope, receive, send)
-            return
-        scope["extensions"] = {**scope.get("extensions", {}), FLOW_EXTENSION: {}}
-        sent = _SentBytes(receive, send)
-        try:
-            await self._app(scope, sent.receive, sent.send)
-        finally:
-            sent.close()
 
 
 class _Beginning:
@@ -161,6 +167,11 @@ def _with_request_id(scope: Scope, send: Send) -> Send:
         await send(message)
 
     return sent
+
+
+def _extend(scope: Scope, extension: str) -> None:
+    """Tell the application of something that is done here."""
+    scope["extensions"] = {**scope.get("extensions", {}), extension: {}}
 
 
 def _waits_on_purpose(scope: Scope) -> bool:

@@ -25,18 +25,18 @@ NEWS_PER_SECOND_AND_CORE = 7.0
 """How many clients learn other news in a second, on average, for each core of the machine."""
 WAKES_AT_ONCE = 5
 """How many clients are woken without a pause after a quiet time."""
-LOOK_SECONDS = 0.5
-"""How often a client's job is looked at while the client waits for its turn: it may end meanwhile."""
 
 _Caller = asyncio.Future[JobView | None]
 
 
 class JobReads(Protocol):
-    """The reads that are shared, as `serve_app.jobs.tracker_api` documents them."""
+    """The reads that are shared, as `serve_app.jobs.reading.reader` documents them."""
 
     async def view(self, job_id: str, /) -> JobView | None: ...
 
     async def wait(self, job_id: str, version: str, timeout: float, /) -> JobView | None: ...
+
+    async def until_job_changes(self, known: JobView, timeout: float, /) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,6 @@ class _Question:
     job_id: str
     aspect: Callable[[JobView], object]
     known: object
-    version: str = ""
-    """The version of the job that the clients know; empty if they know none."""
 
     def is_answered_by(self, view: JobView | None) -> bool:
         return view is None or view.state.is_final or self.aspect(view) != self.known
@@ -80,7 +78,7 @@ class SharedWaits:
 
         Raises TimeoutError if there is no news within `timeout` seconds.
         """
-        return await self._answer(_Question(job_id, _version, version, version), timeout)
+        return await self._answer(_Question(job_id, _version, version), timeout)
 
     async def until_stage_changes(self, job_id: str, client: str | None, timeout: float) -> JobView | None:
         """Return the job once its state or stage is another than at the call, or after `timeout` seconds.
@@ -131,13 +129,14 @@ class SharedWaits:
 
     async def _until_answered(self, question: _Question, callers: list[_Caller]) -> None:
         """Ask until there are news, or nobody waits for them any more."""
-        version = question.version
-        while True:
-            view = await self._reads.wait(question.job_id, version, QUESTION_SECONDS)
+        view = await self._reads.view(question.job_id)
+        while view is not None and not question.is_answered_by(view) and callers:
+            if question.aspect is _version:
+                view = await self._reads.wait(question.job_id, view.version, QUESTION_SECONDS)
+            else:  # No change of the position in the queue answers it.
+                await self._reads.until_job_changes(view, QUESTION_SECONDS)
+                view = await self._reads.view(question.job_id)
             callers[:] = [caller for caller in callers if not caller.done()]
-            if view is None or question.is_answered_by(view) or not callers:
-                return
-            version = view.version
 
     async def _tell(self, job_id: str, callers: list[_Caller]) -> None:
         """Tell callers how a job stands, after all others who wait for their turn to learn that."""
@@ -157,13 +156,17 @@ class SharedWaits:
                 del self._lines[job_id]
 
     async def _view_in_turn(self, job_id: str) -> JobView | None:
-        """Wait for the turn of one client, and return the job as it is then."""
+        """Wait for the turn of one client, or until the job has ended, and return the job as it is then.
+
+        Other jobs move a queued one while its client waits. Nothing is computed for those changes, because
+        the client will be told only of the last one.
+        """
         loop = asyncio.get_running_loop()
         view = await self._reads.view(job_id)
         if not _is_over(view):
             due = self._news.next_turn()
-            while not _is_over(view) and (left := due - loop.time()) > 0:
-                await asyncio.sleep(min(left, LOOK_SECONDS))
+            while view is not None and not _is_over(view) and (left := due - loop.time()) > 0:
+                await self._reads.until_job_changes(view, min(left, QUESTION_SECONDS))
                 view = await self._reads.view(job_id)
         if _is_over(view):
             await asyncio.sleep(self._ends.next_turn() - loop.time())

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -56,6 +57,11 @@ class Tracker:
     async def wait(self, _job_id: str, _version: str, _timeout: float) -> JobView | None:
         return await self._news("wait")
 
+    async def until_job_changes(self, _known: JobView, timeout: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._news("until_job_changes")
+
     async def _news(self, question: str) -> JobView | None:
         self.asked[question] += 1
         await self.told.wait()
@@ -95,15 +101,15 @@ async def test_clients_that_wait_for_the_same_ask_once(tracker: Tracker, waits: 
 
 
 async def test_who_knows_less_has_a_question_of_his_own(tracker: Tracker, waits: SharedWaits) -> None:
-    clients = [
+    tracker.latest = FURTHER
+    less, more = (
         asyncio.create_task(waits.until_changed("a", view.version, TIMEOUT)) for view in (RUNNING, FURTHER)
-    ]
-    await asked(tracker, "wait", 2)
-    tracker.tell(FURTHER)
-    done, _ = await asyncio.wait(clients, return_when=asyncio.FIRST_COMPLETED)
-    assert [await client for client in done] == [FURTHER]
-    for client in clients:
-        client.cancel()
+    )
+    await asked(tracker, "wait", 1)
+    assert await less == FURTHER
+    assert not more.done()
+    tracker.tell(DENOISING)
+    assert await more == DENOISING
 
 
 async def test_the_one_who_asked_leaves_and_the_others_hear(tracker: Tracker, waits: SharedWaits) -> None:
@@ -131,7 +137,7 @@ async def test_a_question_without_news_is_asked_again(tracker: Tracker, waits: S
 async def test_a_wait_without_news_ends_in_a_time_out(tracker: Tracker, waits: SharedWaits) -> None:
     with pytest.raises(TimeoutError):
         await waits.until_changed("a", RUNNING.version, 0.01)
-    assert tracker.asked == {"wait": 1}
+    assert tracker.asked == {"view": 1, "wait": 1}
 
 
 async def test_a_trackers_error_reaches_all_and_is_forgotten(tracker: Tracker, waits: SharedWaits) -> None:
@@ -153,15 +159,15 @@ async def test_long_polls_share_a_question_whatever_progress_they_know(
     tracker: Tracker, waits: SharedWaits
 ) -> None:
     clients = [asyncio.create_task(waits.until_stage_changes("a", "anybody", TIMEOUT)) for _ in range(20)]
-    await asked(tracker, "wait", 1)
+    await asked(tracker, "until_job_changes", 1)
     tracker.tell(FURTHER)
-    await asked(tracker, "wait", 2)
+    await asked(tracker, "until_job_changes", 2)
     clients += [asyncio.create_task(waits.until_stage_changes("a", None, TIMEOUT)) for _ in range(20)]
-    await asked(tracker, "view", 40)
+    await asked(tracker, "view", 42)
     assert not any(client.done() for client in clients)
     tracker.tell(DENOISING)
     assert await asyncio.gather(*clients) == [DENOISING] * 40
-    assert tracker.asked["wait"] == 2
+    assert not tracker.asked["wait"]
 
 
 async def test_a_long_poll_without_news_tells_how_the_job_stands(waits: SharedWaits) -> None:
@@ -181,9 +187,9 @@ async def test_a_long_poll_of_what_cannot_change_or_is_not_the_clients_is_answer
 async def test_who_waits_for_the_end_hears_nothing_else(tracker: Tracker, waits: SharedWaits) -> None:
     clients = [asyncio.create_task(waits.until_ended("a", TIMEOUT)) for _ in range(5)]
     for number, view in enumerate((RUNNING, FURTHER, DENOISING), 1):
-        await asked(tracker, "wait", number)
+        await asked(tracker, "until_job_changes", number)
         tracker.tell(view)
-    await asked(tracker, "wait", 4)
+    await asked(tracker, "until_job_changes", 4)
     assert not any(client.done() for client in clients)
     tracker.tell(ENDED)
     assert await asyncio.gather(*clients) == [ENDED] * 5
@@ -222,7 +228,6 @@ async def test_an_end_does_not_wait_for_the_pace_of_other_news(
     tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_waits, "NEWS_PER_SECOND_AND_CORE", 0.001)
-    monkeypatch.setattr(shared_waits, "LOOK_SECONDS", 0.01)
     waits = SharedWaits(tracker, cores=2)
     clients = many_waiting(waits)
     await asked(tracker, "wait", 1)
@@ -230,7 +235,11 @@ async def test_an_end_does_not_wait_for_the_pace_of_other_news(
     await asyncio.wait(clients, return_when=asyncio.FIRST_COMPLETED)
     await asyncio.sleep(0.05)
     assert WAKES_AT_ONCE <= done(clients) <= WAKES_AT_ONCE + 1
-    tracker.latest = ENDED
+    assert tracker.asked["until_job_changes"] == 1
+    read = tracker.asked["view"]
+    await asyncio.sleep(0.05)
+    assert tracker.asked["view"] == read
+    tracker.tell(ENDED)
     async with asyncio.timeout(TIMEOUT):
         assert (await asyncio.gather(*clients))[-1] == ENDED
 
@@ -251,10 +260,7 @@ async def test_few_clients_of_a_job_do_not_wait_for_the_many_of_another(
     await asked(tracker, "wait", 1)
     tracker.tell(FURTHER)
     await asyncio.wait(many, return_when=asyncio.FIRST_COMPLETED)
-    one = asyncio.create_task(waits.until_changed("b", RUNNING.version, TIMEOUT))
-    await asked(tracker, "wait", 2)
-    tracker.tell(FURTHER)
-    await one
+    await waits.until_changed("b", RUNNING.version, TIMEOUT)
     assert done(many) < MANY
     await asyncio.gather(*many)
 
@@ -292,23 +298,22 @@ async def test_who_comes_while_the_job_is_read_for_another_client_is_told_of_a_l
 ) -> None:
     is_answered = asyncio.Event()
 
-    async def slow_view(_job_id: str) -> JobView | None:
+    async def view(_job_id: str) -> JobView | None:
         tracker.asked["view"] += 1
         view = tracker.latest
-        await is_answered.wait()
+        if tracker.asked["view"] == 2:
+            await is_answered.wait()
         return view
 
-    monkeypatch.setattr(tracker, "view", slow_view)
+    monkeypatch.setattr(tracker, "view", view)
     early = asyncio.create_task(waits.until_changed("a", "none", TIMEOUT))
-    await asked(tracker, "wait", 1)
-    tracker.tell(RUNNING)
-    await asked(tracker, "view", 1)
+    await asked(tracker, "view", 2)
     late = asyncio.create_task(waits.until_changed("a", "none", TIMEOUT))
-    await asked(tracker, "wait", 2)
-    tracker.tell(FURTHER)
+    await asked(tracker, "view", 3)
+    tracker.latest = FURTHER
     await asyncio.sleep(0.01)
     early.cancel()
     await asyncio.sleep(0)
     is_answered.set()
     assert await late == FURTHER
-    assert tracker.asked["view"] == 2
+    assert tracker.asked["view"] == 4

@@ -14,11 +14,9 @@ from serve_app.api.access.capacity import ClientSlots, Slots
 from serve_app.api.errors import error_responses
 from serve_app.api.jobs import VisibleJobs
 from serve_app.api.service import JobService
+from serve_app.api.silence import COMMENT, SILENCE_SECONDS, needs_comments
 from serve_app.api.streams import SlotResponse
 from serve_app.jobs.model import JobState, JobView
-
-SILENCE_SECONDS = 30.0
-"""Time without events after which a comment is sent, to keep the connection open and detect a dead one."""
 
 _EVENT = {
     "type": "object",
@@ -68,7 +66,14 @@ def events_router(
         if view.state.is_final and view.version == last_event_id:
             return Response(status_code=204)  # makes a browser's EventSource stop
         return SlotResponse(
-            _events(service, jobs, view, last_event_id, lambda: callers.still_know(request)),
+            _events(
+                service,
+                jobs,
+                view,
+                last_event_id,
+                may_go_on=lambda: callers.still_know(request),
+                with_comments=needs_comments(request.scope),
+            ),
             streams,
             caller.client.name,
             media_type="text/event-stream",
@@ -85,16 +90,18 @@ async def _events(
     view: JobView,
     known_version: str | None,
     may_go_on: Callable[[], bool],
+    with_comments: bool,
 ) -> AsyncGenerator[bytes, None]:
     current: JobView | None = view
     while current is not None and may_go_on():
         if current.version == known_version:
-            yield format_sse_event(comment="still here")
+            if with_comments:
+                yield COMMENT
         else:
             data = (await jobs.shown(current)).model_dump_json()
             yield format_sse_event(id=current.version, event=current.state, data_str=data)
             known_version = current.version
         if current.state.is_final:
             return
-        with suppress(TimeoutError):  # no news: the comment is sent again
+        with suppress(TimeoutError):  # no news
             current = await service.wait(current.job_id, known_version, SILENCE_SECONDS)

@@ -57,6 +57,19 @@ class Mirror:
         """Return the version of a job's view. Raises KeyError if the job is not here."""
         return self._placed(self._jobs[job_id]).version
 
+    def has_changed(self, known: JobView) -> bool:
+        """Tell whether the attempt, state, stage or progress of a job differs from a view of it.
+
+        Raises KeyError if the job is not here.
+        """
+        now = self._jobs[known.job_id].view
+        return (now.attempt, now.state, now.stage, now.progress) != (
+            known.attempt,
+            known.state,
+            known.stage,
+            known.progress,
+        )
+
     def view(self, job_id: str) -> JobView | None:
         """Return a job as polls see it; None if it is not here, or if there are no figures yet."""
         job = self._jobs.get(job_id)

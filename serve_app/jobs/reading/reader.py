@@ -33,6 +33,8 @@ ASKED_AT_ONCE = 32
 a reader whose news come later than its lease ends would never answer from memory."""
 RETRY_SECONDS = 0.5
 """Pause before the tracker is followed again."""
+LOOK_SECONDS = 0.5
+"""How often a job is looked at of which the tracker's news do not tell."""
 IDLE_SECONDS = 60.0
 """Time without reads after which the tracker is not followed any more."""
 WOKEN_AT_ONCE, WAKING_SECONDS = 50, 0.005
@@ -102,6 +104,22 @@ class JobReader:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(left):
                         await changed.wait()
+
+    async def until_job_changes(self, known: JobView, timeout: float) -> None:
+        """Return once a job may differ from a view of it, or after `timeout` seconds.
+
+        That other jobs move it in the queue does not count. Where changes would not be noticed here, this
+        returns after LOOK_SECONDS.
+        """
+        if self._lease_left <= 0 or known.job_id not in self._mirror:
+            await asyncio.sleep(min(timeout, LOOK_SECONDS))
+            return
+        if self._mirror.has_changed(known):
+            return
+        changed = self._job_changed.setdefault(known.job_id, asyncio.Event())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await changed.wait()
 
     async def stop(self) -> None:
         """Answer nothing from memory any more, and let the tracker know."""

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from configs.settings import Settings
+from serve_app import shared_waits
 from serve_app.jobs.durable_tracker import DurableTracker
 from serve_app.jobs.errors import JobEndedError
 from serve_app.jobs.model import Client, JobState, JobView, NewJob
@@ -20,7 +21,7 @@ from serve_app.jobs.reading.reader import JobReader
 from serve_app.jobs.tracker_api import TrackerApi, client_over
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec
-from serve_app.shared_waits import SharedWaits
+from serve_app.shared_waits import WAKES_AT_ONCE, SharedWaits
 from tests.job_tracking import WORK
 
 SPEC = JobSpec(GenerateRequest(), seeds=(1,))
@@ -283,6 +284,45 @@ async def test_a_wait_ends_with_the_change_and_asks_nobody(
     assert ended is not None
     assert ended.state is JobState.SUCCEEDED
     assert replica.network.calls["wait"] == asked
+
+
+async def test_many_who_wait_for_their_turn_cost_nothing_while_others_move_them(
+    tracker: DurableTracker, replicas: tuple[Replica, Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_waits, "NEWS_PER_SECOND_AND_CORE", 0.001)
+    replica, _ = replicas
+    waits = SharedWaits(replica.reader, cores=2)
+    await submit(
+        tracker, *(f"first-{number}" for number in range(5)), *(f"job-{number}" for number in range(40))
+    )
+    await replica.until_it_answers("job-39")
+    clients = [
+        asyncio.create_task(waits.until_changed(f"job-{number}", "none", SOON)) for number in range(40)
+    ]
+    await until(lambda: sum(client.done() for client in clients) >= WAKES_AT_ONCE)
+    seen: Counter[str] = Counter()
+    monkeypatch.setattr(replica.reader, "view", counting(replica.reader.view, seen))
+    for _ in range(5):
+        job_id = await claimed(tracker)
+        await tracker.finish(job_id, "token", RESULT, (), 0)
+    await replica.until_it_answers("job-39")
+    assert not {f"job-{number}" for number in range(39)} & set(seen)
+    ended = await tracker.cancel("job-38")
+    assert ended is not None
+    told = await clients[38]
+    assert told is not None
+    assert told.state is JobState.CANCELLED
+    for client in clients:
+        client.cancel()
+
+
+def counting(read: Callable[[str], Any], seen: Counter[str]) -> Callable[[str], Any]:
+    async def view(job_id: str) -> JobView | None:
+        seen[job_id] += 1
+        view: JobView | None = await read(job_id)
+        return view
+
+    return view
 
 
 async def test_a_wait_goes_on_where_the_network_is_cut(
