@@ -1,6 +1,7 @@
 """Measures how long songs take while nobody waits for news, and while many clients do.
 
-The clients follow the songs, and jobs that wait behind them, so as many wait at the end as at the beginning.
+Each client waits for a job of its own, most of them for one that is queued behind the songs; a client whose
+song is made waits for another job then. So as many wait at the end as at the beginning.
 """
 
 from collections import defaultdict
@@ -16,7 +17,6 @@ from benchmarks.peers.song_request import SongRequest
 from benchmarks.readers.clients import LONG_POLLS, STREAMS, until_begun, waiting_clients
 from benchmarks.readers.server import Jobs
 from benchmarks.readers.sizes import Size
-from benchmarks.readers.waiting import FOLLOWED_JOBS
 
 DURATIONS = (10, 12)
 SEED = 100
@@ -72,7 +72,7 @@ def rows(songs: int, clients: int, turns: Mapping[str, Sequence[Turn]]) -> list[
 def _turn(jobs: Jobs, requests: Sequence[SongRequest], kind: str, clients: int) -> Turn:
     jobs.pause()
     songs = jobs.submit(requests)
-    behind = jobs.submit([mix.one_song(DURATIONS[0], seed) for seed in range(FOLLOWED_JOBS)])
+    behind = jobs.submit([mix.one_song(DURATIONS[0], seed) for seed in range(clients)])
     with _clients(jobs.port, kind, clients, [*songs, *behind]) as waiting:
         jobs.resume()
         ended = [jobs.ended(job_id) for job_id in songs]

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import yaml
 
+from benchmarks.end_to_end.our_settings import UNLIMITED
 from benchmarks.end_to_end.servers import administer, embedded_config, empty_application
 from benchmarks.peers.song_request import SongRequest
 from benchmarks.tiny_models import TINY_MODELS
@@ -103,6 +104,7 @@ def readers_config(folder: Path, clients: int) -> dict[str, Any]:
     (application,) = config["applications"]
     arguments = application["args"]
     arguments["models"] = TINY_MODELS.model_dump(mode="json", include={"source", "folder"})
+    arguments["jobs"] |= dict.fromkeys(("queue_limit", "client_jobs", "client_rate"), UNLIMITED)
     arguments["api"] |= {"open_requests": clients + SHORT_REQUESTS, "client_requests": clients}
     (ingress,) = (entry for entry in application["deployments"] if entry["name"] == "Ingress")
     ingress["max_ongoing_requests"] = clients + 2 * SHORT_REQUESTS

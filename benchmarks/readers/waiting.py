@@ -1,6 +1,6 @@
 """Measures the memory and the processor time that clients cost the server while they wait for news.
 
-Their jobs are queued, and no job begins.
+Each client waits for a job of its own. The jobs are queued, and none begins.
 """
 
 import time
@@ -14,7 +14,6 @@ from benchmarks.readers.clients import until_begun, waiting_clients
 from benchmarks.readers.server import Jobs
 from benchmarks.readers.sizes import Size
 
-FOLLOWED_JOBS = 20
 SONG_SECONDS = 10
 SHOWN = ("ProxyActor", "Ingress", "TrackerProcess")
 """The processes that answer the clients."""
@@ -67,7 +66,7 @@ class Observed:
 def waiting(jobs: Jobs, kind: str, size: Size) -> list[dict[str, Any]]:
     """Return a row for each kind of process. The server is new, so no memory is left of other clients."""
     jobs.pause()
-    followed = jobs.submit([mix.one_song(SONG_SECONDS, seed) for seed in range(FOLLOWED_JOBS)])
+    followed = jobs.submit([mix.one_song(SONG_SECONDS, seed) for seed in range(size.clients)])
     alone = Moment.now(jobs.pid)
     time.sleep(size.idle_seconds)
     before = Moment.now(jobs.pid)
