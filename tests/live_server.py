@@ -148,9 +148,6 @@ def pytest_configure() -> None:
     # would then keep them from the processor.
     os.environ.setdefault("RAY_worker_niceness", "0")
     os.environ.setdefault("RAY_metrics_report_interval_ms", "2000")  # Ray's default is 10 s.
-    # A thread of OpenMP that has nothing to do waits actively, for some milliseconds each time, and so keeps
-    # other servers and tests from the cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Serve's controller looks at every replica ten times a second, which costs a twentieth of a core for each
     # server, also for one that no test uses at the moment.
     os.environ.setdefault("RAY_SERVE_CONTROL_LOOP_INTERVAL_S", "0.4")
