@@ -1,8 +1,8 @@
 """Pytest plugin that assigns tests to the workers of pytest-xdist and decides which begin first.
 
 `make test` runs on three workers. Tests that share a server or an engine stay on one of them, and the longest
-group begins first. Two workers suffice to keep two cores busy while servers start and make songs; the third one
-begins with the short tests at the other end, and uses the cores while tests wait.
+group begins first. Two workers keep two cores busy while servers start and make songs. The third one begins
+with the short tests at the other end, and uses the cores while the tests of the others wait.
 """
 
 from typing import Any
