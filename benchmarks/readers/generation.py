@@ -72,11 +72,13 @@ def rows(songs: int, clients: int, turns: Mapping[str, Sequence[Turn]]) -> list[
 def _turn(jobs: Jobs, requests: Sequence[SongRequest], kind: str, clients: int) -> Turn:
     jobs.pause()
     songs = jobs.submit(requests)
-    behind = jobs.submit([mix.one_song(DURATIONS[0], seed) for seed in range(clients)])
-    with _clients(jobs.port, kind, clients, [*songs, *behind]) as waiting:
+    with (
+        jobs.queued([mix.one_song(DURATIONS[0], seed) for seed in range(clients)]) as behind,
+        _clients(jobs.port, kind, clients, [*songs, *behind]) as waiting,
+    ):
         jobs.resume()
         ended = [jobs.ended(job_id) for job_id in songs]
-        jobs.cancel(behind)
+        jobs.pause()
     last_end: float = max(job["finished_at"] for job in ended)
     first_start: float = min(job["started_at"] for job in ended)
     return Turn(last_end - first_start, int(waiting.told) if waiting else 0)

@@ -14,6 +14,7 @@ from benchmarks.end_to_end.our_settings import UNLIMITED
 from benchmarks.end_to_end.servers import administer, embedded_config, empty_application
 from benchmarks.peers.song_request import SongRequest
 from benchmarks.tiny_models import TINY_MODELS
+from serve_app.jobs.batches import MAX_BATCH
 from serve_app.jobs.model import JobState
 from serve_app.local_server import LocalServer, local_server
 
@@ -70,10 +71,27 @@ class Jobs:
             if answer.status_code != httpx.codes.CONFLICT:
                 answer.raise_for_status()
 
+    @contextmanager
+    def queued(self, requests: Sequence[SongRequest]) -> Iterator[list[str]]:
+        """Submit many jobs, yield their ids, and cancel them after the block, when no job begins any more."""
+        parts = [requests[start : start + MAX_BATCH] for start in range(0, len(requests), MAX_BATCH)]
+        batches = [self._submitted_batch(part) for part in parts]
+        try:
+            yield [job["job_id"] for batch in batches for job in batch["jobs"]]
+        finally:
+            self.pause()
+            for batch in batches:
+                self.http.delete(f"/v1/batches/{batch['batch_id']}").raise_for_status()
+
     def _submitted(self, request: SongRequest) -> str:
         answer = self.http.post("/v1/music/generate", json=request.model_dump())
         job_id: str = answer.raise_for_status().json()["job_id"]
         return job_id
+
+    def _submitted_batch(self, requests: Sequence[SongRequest]) -> dict[str, Any]:
+        body = {"requests": [request.model_dump() for request in requests]}
+        batch: dict[str, Any] = self.http.post("/v1/music/batch", json=body).raise_for_status().json()
+        return batch
 
     def _changed(self, job_id: str) -> dict[str, Any]:
         """Return the job at its next change or after a while, so that few questions are asked meanwhile."""

@@ -66,15 +66,15 @@ class Observed:
 def waiting(jobs: Jobs, kind: str, size: Size) -> list[dict[str, Any]]:
     """Return a row for each kind of process. The server is new, so no memory is left of other clients."""
     jobs.pause()
-    followed = jobs.submit([mix.one_song(SONG_SECONDS, seed) for seed in range(size.clients)])
-    alone = Moment.now(jobs.pid)
-    time.sleep(size.idle_seconds)
-    before = Moment.now(jobs.pid)
-    with waiting_clients(jobs.port, kind, size.clients, followed) as clients:
-        until_begun(clients)
-        begun = Moment.now(jobs.pid)
-        time.sleep(size.wait_seconds)
-        waited = Moment.now(jobs.pid)
+    with jobs.queued([mix.one_song(SONG_SECONDS, seed) for seed in range(size.clients)]) as followed:
+        alone = Moment.now(jobs.pid)
+        time.sleep(size.idle_seconds)
+        before = Moment.now(jobs.pid)
+        with waiting_clients(jobs.port, kind, size.clients, followed) as clients:
+            until_begun(clients)
+            begun = Moment.now(jobs.pid)
+            time.sleep(size.wait_seconds)
+            waited = Moment.now(jobs.pid)
     return rows(kind, size.clients, Observed(alone, before, begun, waited))
 
 
