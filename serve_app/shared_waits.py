@@ -122,13 +122,13 @@ class SharedWaits:
         callers = self._callers[question]
         with _failing(callers):
             try:
-                await self._until_answered(question, callers)
+                view = await self._until_answered(question, callers)
             finally:
                 del self._callers[question]
-            await self._tell(question.job_id, callers)
+            await self._tell(question.job_id, view, callers)
 
-    async def _until_answered(self, question: _Question, callers: list[_Caller]) -> None:
-        """Ask until there are news, or nobody waits for them any more."""
+    async def _until_answered(self, question: _Question, callers: list[_Caller]) -> JobView | None:
+        """Ask until there are news, which are returned, or nobody waits for them any more."""
         view = await self._reads.view(question.job_id)
         while view is not None and not question.is_answered_by(view) and callers:
             if question.aspect is _version:
@@ -137,8 +137,9 @@ class SharedWaits:
                 await self._reads.until_job_changes(view, QUESTION_SECONDS)
                 view = await self._reads.view(question.job_id)
             callers[:] = [caller for caller in callers if not caller.done()]
+        return view
 
-    async def _tell(self, job_id: str, callers: list[_Caller]) -> None:
+    async def _tell(self, job_id: str, view: JobView | None, callers: list[_Caller]) -> None:
         """Tell callers how a job stands, after all others who wait for their turn to learn that."""
         if job_id in self._lines:
             self._lines[job_id].extend(callers)
@@ -147,7 +148,7 @@ class SharedWaits:
         with _failing(line):
             try:
                 while _somebody_waits(line):
-                    first, view = line[0], await self._view_in_turn(job_id)
+                    first, view = line[0], await self._view_in_turn(job_id, view)
                     while _somebody_waits(line) and line[0] is not first:  # It may have come after that read.
                         first, view = line[0], await self._reads.view(job_id)
                     if _somebody_waits(line):
@@ -155,18 +156,19 @@ class SharedWaits:
             finally:
                 del self._lines[job_id]
 
-    async def _view_in_turn(self, job_id: str) -> JobView | None:
+    async def _view_in_turn(self, job_id: str, view: JobView | None) -> JobView | None:
         """Wait for the turn of one client, or until the job has ended, and return the job as it is then.
 
-        Other jobs move a queued one while its client waits. Nothing is computed for those changes, because
-        the client will be told only of the last one.
+        `view` is the last one that was read. Other jobs move a queued one while its client waits. Nothing is
+        computed for those changes, because the client will be told only of the last one.
         """
         loop = asyncio.get_running_loop()
-        view = await self._reads.view(job_id)
         if not _is_over(view):
-            due = self._news.next_turn()
-            while view is not None and not _is_over(view) and (left := due - loop.time()) > 0:
-                await self._reads.until_job_changes(view, min(left, QUESTION_SECONDS))
+            due, is_due = self._news.next_turn(), False
+            while not is_due and view is not None and not view.state.is_final:
+                if (left := due - loop.time()) > 0:
+                    await self._reads.until_job_changes(view, left)
+                is_due = loop.time() >= due
                 view = await self._reads.view(job_id)
         if _is_over(view):
             await asyncio.sleep(self._ends.next_turn() - loop.time())
