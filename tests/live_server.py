@@ -148,8 +148,8 @@ def pytest_configure() -> None:
     # would then keep them from the processor.
     os.environ.setdefault("RAY_worker_niceness", "0")
     os.environ.setdefault("RAY_metrics_report_interval_ms", "2000")  # Ray's default is 10 s.
-    # Engines in the process of a test are small, and a second thread of OpenMP makes them slower, most of all on
-    # a busy machine, where the threads wait for each other. Ray sets this variable for its own processes.
+    # Engines in the process of a test are small, and a second thread of OpenMP makes them slower, most of all
+    # on a busy machine, where the threads wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # Serve's controller looks at every replica ten times a second, which costs a twentieth of a core for each
     # server, also for one that no test uses at the moment.
