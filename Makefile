@@ -13,8 +13,8 @@ UNUSABLE_ON_CPU := torchvision torchaudio torchcodec triton
 # The extra `docs` alone: pip cannot install an extra without the server's own packages.
 DOCS_PACKAGES = $(shell $(PYTHON) -c "import tomllib; \
 	print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['docs'])")
-# Three workers on two cores, because tests also wait, in the order that tests/lanes.py gives them.
-PYTEST := $(BIN)/pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder
+# Two workers, in the order that tests/lanes.py gives them.
+PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 # Types are checked beside the tests, because mypy takes one core alone.
 BESIDE_TYPES := +$(MAKE) --no-print-directory --jobs 2 types

@@ -1,8 +1,7 @@
 """Pytest plugin that assigns tests to the workers of pytest-xdist and decides which begin first.
 
-`make test` runs on three workers. Tests that share a server or an engine stay on one of them, and the longest
-group begins first. Two workers keep two cores busy while servers start and make songs. The third one begins
-with the short tests at the other end, and uses the cores while the tests of the others wait.
+`make test` runs on two workers. Tests that share a server or an engine stay on one of them, and the longest
+group begins first, so that both workers end at about the same time.
 """
 
 from typing import Any
@@ -12,8 +11,6 @@ import pytest
 SERVER, GUARDED = "server", "guarded"
 """The groups of tests that share the fixture of that name."""
 SHARED_SERVERS = (SERVER, GUARDED)
-WORKERS_FROM_THE_FRONT = 2
-"""Workers that take the group which is next in the order. Further ones take the last group."""
 WITH_GUARDED_SERVER = (
     "tests/integration/studio/test_users.py",
     "tests/integration/test_attempts.py",
@@ -94,10 +91,5 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
         def _split_scope(self, nodeid: str) -> str:
             return group_of(nodeid)
-
-        def _assign_work_unit(self, node: Any) -> None:
-            if self.nodes.index(node) >= WORKERS_FROM_THE_FRONT:
-                self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
-            super()._assign_work_unit(node)
 
     return Lanes(config, log)
