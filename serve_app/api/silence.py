@@ -43,6 +43,8 @@ class Commented:
             self._is_stream = kind.startswith("text/event-stream")
         elif body := message.get("body"):
             self._is_between_events = body.endswith(b"\n\n")
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self.close()
         self._sent_at = self._loop.time()
         await self._send(message)
         if self._is_stream and self._timer is None:

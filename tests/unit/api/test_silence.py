@@ -19,6 +19,7 @@ from tests.unit.api.conftest import LocalJobService
 
 SHORT_SECONDS = 0.01
 EVENTS = "/v1/jobs/x/events"
+EVENT_STREAM = ((b"content-type", b"text/event-stream; charset=utf-8"),)
 
 
 @pytest.fixture
@@ -26,13 +27,11 @@ def app(service: LocalJobService, settings: Settings, storage: AudioStorage) -> 
     return create_app(service, settings, storage)
 
 
-def streaming(*parts: bytes, kind: str = "text/event-stream") -> Any:
+def streaming(*parts: bytes, headers: Any = EVENT_STREAM) -> Any:
     """Return an application that sends parts of a response, and nothing more before its client leaves."""
 
     async def respond(_scope: Any, receive: Any, send: Any) -> None:
-        await send(
-            {"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind.encode())]}
-        )
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         for part in parts:
             await send({"type": "http.response.body", "body": part, "more_body": True})
         while (await receive())["type"] != "http.disconnect":
@@ -96,7 +95,9 @@ async def test_a_comment_never_divides_an_event(monkeypatch: pytest.MonkeyPatch)
 
 async def test_what_is_no_event_stream_gets_no_comments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(silence, "SILENCE_SECONDS", SHORT_SECONDS)
-    asking = Asking(Edge(streaming(b"{}\n\n", kind="application/json")), "GET", EVENTS)
+    asking = Asking(
+        Edge(streaming(b"{}\n\n", headers=[(b"content-type", b"application/json")])), "GET", EVENTS
+    )
     await asking.begun.wait()
     await asyncio.sleep(20 * SHORT_SECONDS)
     assert asking.body == b"{}\n\n"
@@ -104,6 +105,25 @@ async def test_what_is_no_event_stream_gets_no_comments(monkeypatch: pytest.Monk
 
 
 async def test_no_comment_follows_the_end_of_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An application may return long after its last message, when its client has read that."""
+    monkeypatch.setattr(silence, "SILENCE_SECONDS", SHORT_SECONDS)
+    is_over = asyncio.Event()
+
+    async def respond(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": EVENT_STREAM})
+        await send({"type": "http.response.body", "body": b"id: 1\n\n", "more_body": True})
+        await is_over.wait()
+        await send({"type": "http.response.body", "body": b"id: 2\n\n"})
+        await asyncio.sleep(20 * SHORT_SECONDS)
+
+    asking = Asking(Edge(respond), "GET", EVENTS)
+    await until(lambda: COMMENT in asking.body)
+    is_over.set()
+    await asyncio.wait_for(asking.answered, SOON)
+    assert asking.body.endswith(b"id: 2\n\n")
+
+
+async def test_no_comment_is_sent_once_the_client_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(silence, "SILENCE_SECONDS", SHORT_SECONDS)
     asking = Asking(Edge(streaming(b"id: 1\n\n")), "GET", EVENTS)
     await until(lambda: COMMENT in asking.body)
