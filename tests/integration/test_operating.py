@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from serve_app.api.silence import SILENCE_SECONDS
 from tests.live_server import Client
 
 SONG = {"audio_duration": 2, "batch_size": 1, "bpm": 100, "key_scale": "C", "time_signature": "4/4"}
@@ -50,6 +51,22 @@ def test_jobs_of_a_paused_server_are_listed_cancelled_run_and_purged(operated: C
     assert operated.http.get(f"/v1/jobs/{first}").status_code == 404
     assert operated.http.get(path).status_code == 404
     assert operated.http.get(f"/v1/jobs/{second}").status_code == 200
+
+
+@pytest.mark.slow
+def test_the_stream_of_a_job_that_waits_has_one_comment_each_half_minute(operated: Client) -> None:
+    """The edge sends them, and the application, which is told so, sends none."""
+    assert operated.admin("pause").returncode == 0
+    job_id = operated.submit(**SONG)
+    came: list[float] = []
+    with operated.http.stream("GET", f"/v1/jobs/{job_id}/events", timeout=3 * SILENCE_SECONDS) as answer:
+        for line in answer.iter_lines():
+            if line.startswith(":"):
+                came.append(time.monotonic())
+            if len(came) == 2:
+                break
+    assert came[1] - came[0] > SILENCE_SECONDS / 2
+    assert operated.http.delete(f"/v1/jobs/{job_id}").json()["status"] == "cancelled"
 
 
 @pytest.mark.slow
