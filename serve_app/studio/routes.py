@@ -1,4 +1,4 @@
-"""`GET /` and `GET /studio/{path}`: the studio, the page on which one makes music with this server.
+"""`GET /` and `GET /studio/{version}/{path}`: the studio, the page on which one makes music with this server.
 
 The files say nothing about users and need no API key; the page asks for one where the API does.
 """
@@ -9,11 +9,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from fastapi import APIRouter, HTTPException, Request
 from starlette.responses import Response
 
-from serve_app.studio.files import PAGE, Encoded, StudioFile, studio_files
+from serve_app.studio.files import PAGE, Encoded, StudioFile, studio_in
 from serve_app.studio.policy import page_headers
 
-CACHE_CONTROL = "no-cache"
-"""Browsers keep files, and ask by ETag each time: after an upgrade no old module meets a new one for long."""
+ASK_AGAIN = "no-cache"
+"""Browsers keep the page, and ask by its ETag each time: after an upgrade it names the new files."""
+KEEP = "public, max-age=31536000, immutable"
+"""Browsers keep a file without asking again, because its address has the version of the studio."""
 _ACCEPTED = re.compile(r"\s*([\w*-]+)\s*(?:;\s*q=([01](?:\.[0-9]{0,3})?)\s*)?", re.IGNORECASE)
 
 
@@ -23,32 +25,34 @@ def studio_router(song_origin: Callable[[], Awaitable[str | None]] | None = None
     `song_origin` finds the origin to which the server redirects downloads of songs; None where it does not.
     """
     router = APIRouter(include_in_schema=False)
-    files = studio_files()
+    studio = studio_in()
 
-    async def answer(request: Request, file: StudioFile) -> Response:
-        return _response(request, file, page_headers(await song_origin() if song_origin else None))
+    async def answer(request: Request, file: StudioFile, caching: str) -> Response:
+        security = page_headers(await song_origin() if song_origin else None)
+        return _response(request, file, {**security, "cache-control": caching})
 
     @router.head("/")
     @router.get("/")
     async def page(request: Request) -> Response:
-        return await answer(request, files[PAGE])
+        return await answer(request, studio.files[PAGE], ASK_AGAIN)
 
     @router.head("/studio/{path:path}")
     @router.get("/studio/{path:path}")
     async def file(request: Request, path: str) -> Response:
-        if path not in files:
+        version, _, name = path.partition("/")
+        if name not in studio.files or name == PAGE:
             raise HTTPException(404, "The studio has no such file")
-        return await answer(request, files[path])
+        # During an upgrade a replica is asked for files of the other version, and sends what it has.
+        return await answer(request, studio.files[name], KEEP if version == studio.version else ASK_AGAIN)
 
     return router
 
 
-def _response(request: Request, file: StudioFile, security: Mapping[str, str]) -> Response:
+def _response(request: Request, file: StudioFile, common: Mapping[str, str]) -> Response:
     compressed = file.compressed if _accepts_gzip(request.headers.get("accept-encoding", "")) else None
     sent: Encoded = compressed or file.plain
     headers = {
-        **security,
-        "cache-control": CACHE_CONTROL,
+        **common,
         "content-type": file.media_type,
         "etag": sent.etag,
         "vary": "Accept-Encoding",

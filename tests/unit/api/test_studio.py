@@ -15,11 +15,12 @@ from configs.settings import PROJECT_ROOT, ApiSettings, Settings, StorageSetting
 from serve_app.api.access.keys import KEYS_VARIABLE, digest_of
 from serve_app.api.app import create_app
 from serve_app.storage import AudioStorage
-from serve_app.studio.files import MEDIA_TYPES, PAGE, STATIC, studio_files
+from serve_app.studio.files import MEDIA_TYPES, PAGE, STATIC, studio_in
 from tests.unit.api.conftest import LocalJobService
 
-FILES = studio_files()
-ADDRESSES = {name: "/" if name == PAGE else f"/studio/{name}" for name in FILES}
+STUDIO = studio_in()
+FILES = STUDIO.files
+ADDRESSES = {name: "/" if name == PAGE else f"/studio/{STUDIO.version}/{name}" for name in FILES}
 SIZE_LIMIT = 250_000
 """Bytes of all files together, compressed: a cold start on a slow line."""
 
@@ -43,7 +44,9 @@ async def test_every_file_is_sent_as_what_it_is(http: httpx.AsyncClient) -> None
     for name, address in ADDRESSES.items():
         answer = await http.get(address)
         assert answer.status_code == 200
-        assert answer.content == (STATIC / name).read_bytes()
+        assert answer.content == FILES[name].plain.content
+        if name != PAGE:
+            assert answer.content == (STATIC / name).read_bytes()
         assert answer.headers["content-type"] == MEDIA_TYPES[Path(name).suffix]
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["vary"] == "Accept-Encoding"
@@ -72,7 +75,7 @@ async def test_a_file_is_compressed_where_the_browser_says_that_it_reads_it(
     http: httpx.AsyncClient, accepted: str, is_compressed: bool
 ) -> None:
     answer = await http.get("/", headers={"Accept-Encoding": accepted})
-    assert answer.text == (STATIC / PAGE).read_text()
+    assert answer.text == FILES[PAGE].plain.content.decode()
     assert (answer.headers.get("content-encoding") == "gzip") is is_compressed
     assert (int(answer.headers["content-length"]) < len(answer.content)) is is_compressed
 
@@ -108,11 +111,39 @@ def test_the_etag_is_that_of_the_content(tmp_path: Path) -> None:
     """All replicas give a file the same ETag, whenever they were installed."""
     file = tmp_path / "page.html"
     file.write_text("one")
-    before = studio_files(tmp_path)["page.html"]
+    before = studio_in(tmp_path)
     os.utime(file, (0, 0))
-    assert studio_files(tmp_path)["page.html"] == before
+    assert studio_in(tmp_path) == before
     file.write_text("two")
-    assert studio_files(tmp_path)["page.html"].plain.etag != before.plain.etag
+    assert studio_in(tmp_path).files["page.html"].plain.etag != before.files["page.html"].plain.etag
+
+
+def test_the_version_is_another_when_any_file_is(tmp_path: Path) -> None:
+    versions = {studio_in(tmp_path).version}
+    for name, text in (("a.js", "one"), ("a.js", "two"), ("b.css", ""), ("b.js", "")):
+        (tmp_path / name).write_text(text)
+        versions.add(studio_in(tmp_path).version)
+    (tmp_path / "b.css").rename(tmp_path / "c.css")
+    versions.add(studio_in(tmp_path).version)
+    assert len(versions) == 6
+
+
+async def test_browsers_keep_all_files_but_the_page_which_names_the_newest(http: httpx.AsyncClient) -> None:
+    page = await http.get("/")
+    assert page.headers["cache-control"] == "no-cache"
+    named = re.findall(r'"studio/([^/"]+)/', page.text)
+    assert named == [STUDIO.version] * len(named)
+    assert named
+    for name, address in ADDRESSES.items():
+        if name != PAGE:
+            assert "immutable" in (await http.get(address)).headers["cache-control"]
+
+
+async def test_a_file_of_another_version_is_the_present_one_and_is_not_kept(http: httpx.AsyncClient) -> None:
+    """While a server is upgraded, the page of one replica may ask another one for its files."""
+    answer = await http.get("/studio/0123456789abcdef/js/main.js")
+    assert answer.content == FILES["js/main.js"].plain.content
+    assert answer.headers["cache-control"] == "no-cache"
 
 
 @pytest.mark.parametrize("coding", ["gzip", "identity"])
@@ -138,6 +169,13 @@ async def test_head_says_the_same_without_the_content(http: httpx.AsyncClient, c
         "/studio/index.html%00.js",
         "/studio/",
         "/studio/js",
+        "/studio/js/main.js",
+        "/studio/v/index.html",
+        "/studio/v/../routes.py",
+        "/studio/v/..%2froutes.py",
+        "/studio/v/%2fetc/passwd",
+        "/studio/v//etc/passwd",
+        "/studio/v/",
         "/studio/" + "a" * 5_000,
         "/studio/nothing.js",
     ],
