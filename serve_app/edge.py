@@ -22,6 +22,7 @@ from serve_app.api.refusals import refusal
 from serve_app.api.silence import COMMENTS_EXTENSION, Commented
 from serve_app.api.streams import FLOW_EXTENSION, SENT
 from serve_app.entrance import HOLD_SECONDS, STUCK_SECONDS, Entrance
+from serve_app.kept_answers import KeptAnswers
 from serve_app.serve_errors import ServeErrors
 
 CONTROL_HEADERS = frozenset(
@@ -52,12 +53,12 @@ class Edge:
     """The middleware of one proxy.
 
     It drops headers that control Serve, gives each request an id, refuses text bodies that declare themselves
-    too large, lets few requests begin at a time, keeps silent event streams open, and tells the application
-    how much of a song was sent.
+    too large, lets few requests begin at a time, keeps silent event streams open, sends files that never
+    change, and tells the application how much of a song was sent.
     """
 
     def __init__(self, app: ASGIApp) -> None:
-        self._app = ServeErrors(app)
+        self._app = KeptAnswers(ServeErrors(app))
         self._entrance = Entrance()
         collect_garbage_rarely()  # here, because Serve sets a threshold before it makes its middlewares
 
