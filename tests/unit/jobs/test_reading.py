@@ -316,6 +316,21 @@ async def test_many_who_wait_for_their_turn_cost_nothing_while_others_move_them(
         client.cancel()
 
 
+async def test_who_knows_an_older_state_does_not_wait_for_a_change(
+    tracker: DurableTracker, replicas: tuple[Replica, Replica]
+) -> None:
+    """A job may change between a read of it and the wait for its next change."""
+    replica, _ = replicas
+    await submit(tracker, "a")
+    await replica.until_it_answers("a")
+    queued = await replica.view("a")
+    await claimed(tracker)
+    await replica.until_it_says("a", JobState.RUNNING)
+    await replica.until_it_answers("a")
+    async with asyncio.timeout(SOON):
+        await replica.reader.until_job_changes(queued, 10 * SOON)
+
+
 def counting(read: Callable[[str], Any], seen: Counter[str]) -> Callable[[str], Any]:
     async def view(job_id: str) -> JobView | None:
         seen[job_id] += 1
