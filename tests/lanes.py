@@ -33,7 +33,8 @@ WITHOUT_SERVERS = (
     "tests/integration/test_shared_storage.py",
     "tests/integration/test_storage.py",
 )
-WITH_SERVER = ("tests/integration/test_", "tests/integration/studio/")
+STUDIO = "tests/integration/studio/"
+WITH_SERVER = ("tests/integration/test_", STUDIO)
 
 
 def group_of(nodeid: str) -> str:
@@ -78,7 +79,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 f"server: move it to a file that is not in WITH_GUARDED_SERVER"
             )
     ranks = {group: rank for rank, group in enumerate(in_order([groups[item] for item in items]))}
-    items.sort(key=lambda item: ranks[groups[item]])
+    # The studio comes last in its lane. By then the other worker has come to tests that leave it the cores.
+    items.sort(key=lambda item: (ranks[groups[item]], item.nodeid.startswith(STUDIO)))
 
 
 @pytest.hookimpl(optionalhook=True)
