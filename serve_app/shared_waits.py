@@ -172,6 +172,7 @@ class SharedWaits:
                 view = await self._reads.view(job_id)
         if _is_over(view):
             await asyncio.sleep(self._ends.next_turn() - loop.time())
+            view = await self._reads.view(job_id)  # it may have been purged or requeued meanwhile
         return view
 
 

@@ -253,6 +253,17 @@ async def test_ends_have_a_pace_too(tracker: Tracker, waits: SharedWaits) -> Non
     assert time.monotonic() - began >= (MANY - WAKES_AT_ONCE - 1) / ENDS_PER_SECOND
 
 
+async def test_a_job_that_is_purged_while_many_are_told_of_its_end_is_unknown_to_the_rest(
+    tracker: Tracker, waits: SharedWaits
+) -> None:
+    tracker.latest = ENDED
+    clients = many_waiting(waits)
+    await asyncio.wait(clients, return_when=asyncio.FIRST_COMPLETED)
+    tracker.latest = None
+    seen = await asyncio.gather(*clients)
+    assert (seen[0], seen[-1]) == (ENDED, None)
+
+
 async def test_few_clients_of_a_job_do_not_wait_for_the_many_of_another(
     tracker: Tracker, waits: SharedWaits
 ) -> None:

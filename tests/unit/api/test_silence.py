@@ -84,23 +84,19 @@ async def test_behind_the_edge_the_application_sends_no_comments(
     await left(asking)
 
 
-async def test_a_comment_never_divides_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("begun", "kind"),
+    [(b"id: 1\n", b"text/event-stream"), (b"{}\n\n", b"application/json")],
+    ids=["inside an event", "no event stream"],
+)
+async def test_no_comment_is_sent_where_it_would_be_read_as_something_else(
+    monkeypatch: pytest.MonkeyPatch, begun: bytes, kind: bytes
+) -> None:
     monkeypatch.setattr(silence, "SILENCE_SECONDS", SHORT_SECONDS)
-    asking = Asking(Edge(streaming(b"id: 1\n")), "GET", EVENTS)
-    await asking.begun.wait()
+    asking = Asking(Edge(streaming(begun, headers=[(b"content-type", kind)])), "GET", EVENTS)
+    await until(lambda: asking.body == begun)
     await asyncio.sleep(20 * SHORT_SECONDS)
-    assert asking.body == b"id: 1\n"
-    await left(asking)
-
-
-async def test_what_is_no_event_stream_gets_no_comments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(silence, "SILENCE_SECONDS", SHORT_SECONDS)
-    asking = Asking(
-        Edge(streaming(b"{}\n\n", headers=[(b"content-type", b"application/json")])), "GET", EVENTS
-    )
-    await asking.begun.wait()
-    await asyncio.sleep(20 * SHORT_SECONDS)
-    assert asking.body == b"{}\n\n"
+    assert asking.body == begun
     await left(asking)
 
 
