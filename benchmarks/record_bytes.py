@@ -59,7 +59,12 @@ def life(tracker: JobTracker, items: int, seconds: float) -> Iterator[tuple[str,
         lambda: tracker.checkpoint("job", "token", Checkpoint(plan, (codes,) * items, {"planning": 1.0})),
     )
     yield "finish", lambda: tracker.finish("job", "token", result, files, 1000)
-    yield "tidy", lambda: tracker.ended.tidied("job")
+    yield "tidy", lambda: _tidy(tracker)
+
+
+def _tidy(tracker: JobTracker) -> None:
+    for job in tracker.ended.untidy():
+        tracker.ended.tidied(job)
 
 
 async def measure(location: str, meter: Meter, items: int, seconds: float) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from itertools import count
 from typing import Any
 
 from configs.settings import JobSettings
-from serve_app.jobs.model import Accepted, Client, Job, JobView, NewJob
+from serve_app.jobs.model import Accepted, Callback, Client, Job, JobView, NewJob
 from serve_app.jobs.storing.journal import Journal
 from serve_app.jobs.storing.store import JobStore, MemoryJobStore
 from serve_app.jobs.tracker import JobTracker
@@ -108,6 +108,21 @@ class Tracking:
         """Load a job that may be in the store only."""
         if not self.tracker.has_record(job_id) and (job := self.record(job_id)):
             self.tracker.recall(job)
+
+    def tidied(self, job_id: str) -> None:
+        """Let the storage have deleted what an ended job need not keep."""
+        if job := self.tracker._book.unsettled(job_id):
+            self.tracker.ended.tidied(job)
+
+    def called_back(self, job_id: str, again: Callback | None) -> None:
+        """Let a try of the callback of a job have been made."""
+        if job := self.tracker._book.unsettled(job_id):
+            self.tracker.ended.called_back(job, again)
+
+    def batch_called_back(self, job_id: str, again: Callback | None) -> None:
+        """Let a try of the callback of the batch that ended with a job have been made."""
+        if job := self.tracker._book.unsettled(job_id):
+            self.tracker.ended.batch_called_back(job, again)
 
     def run_next(self, seconds: float, **timings: float) -> str:
         """Run the first waiting job to its end, and return its id."""

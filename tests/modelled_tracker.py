@@ -96,7 +96,7 @@ class ModelledTracker(RuleBasedStateMachine):
             self.tracking.submit()
             self.demanded += WORK
             job = self.tracking.run_next(1.0 + seconds)
-            self.tracking.tracker.ended.tidied(job)
+            self.tracking.tidied(job)
             self.tracking.flush()
             self.tracking.tracker.ended.records_expired([self.record(job)])
         self.ends[JobState.SUCCEEDED] += finished

@@ -59,7 +59,10 @@ class JobBook:
             self._recent.remember(job.job_id, job)
 
     def newest(self, job: Job) -> Job | None:
-        """Return the newest record of a job that the store returned a while ago; None if it was deleted."""
+        """Return the newest record of a job that the journal returned; None if it was deleted.
+
+        The caller must not have waited since then, because deletions that are written are forgotten here.
+        """
         if known := self.get(job.job_id):
             return known
         return job if self._journal.is_written(job.job_id) else self._journal.saved(job.job_id)

@@ -18,7 +18,7 @@ from configs.metrics import FailureKind
 from configs.settings import Settings
 from deployments.common.job_log import log_event
 from serve_app.jobs.batches import BatchAccepted, BatchView, sequences_of
-from serve_app.jobs.errors import IdempotencyConflictError, JobEndedError, NoRoomError
+from serve_app.jobs.errors import IdempotencyConflictError, JobEndedError, NoRoomError, RequeueError
 from serve_app.jobs.housekeeping.janitor import Janitor
 from serve_app.jobs.housekeeping.leftovers import Leftovers
 from serve_app.jobs.housekeeping.news import Message
@@ -30,6 +30,7 @@ from serve_app.jobs.model import Accepted, Checkpoint, Claim, JobState, JobView,
 from serve_app.jobs.observer import JobObserver
 from serve_app.jobs.reading.feed import Feed
 from serve_app.jobs.reading.news import News, OpenJobs
+from serve_app.jobs.requeue import NOT_TIDY
 from serve_app.jobs.storing.disk import free_bytes, written_folders
 from serve_app.jobs.storing.journal import Journal
 from serve_app.jobs.storing.store import (
@@ -176,14 +177,18 @@ class DurableTracker:
             return None
         first, count = sequences
         states = await journal.states(first, first + count)
+        # The jobs of a range were submitted together, so any one tells whether it is this batch, except for
+        # one that was purged meanwhile.
+        for job_id in states:
+            record = await journal.get(job_id)
+            if record is not None and record.batch is not None and not record.purged:
+                break
+        else:
+            return None
+        if record.batch.batch_id != batch_id or client not in {None, record.client}:
+            return None
         members = {job_id: state for job_id, state in states.items() if tracker.purged(job_id) is None}
-        # The jobs of a range were submitted together, so any one tells whether it is this batch.
-        record = await journal.get(next(iter(members))) if members else None
-        if record is None or record.batch is None or record.batch.batch_id != batch_id:
-            return None
-        if client not in {None, record.client}:
-            return None
-        await self._settled(members, journal)
+        await self._shown(members, journal)
         return BatchView(batch_id, record.client, tuple(members.items()), count - len(members))
 
     async def cancel_batch(self, batch_id: str, client: str | None) -> BatchView | None:
@@ -299,7 +304,7 @@ class DurableTracker:
     async def view(self, job_id: str) -> JobView | None:
         tracker, journal = await self._with_record(job_id)
         view = tracker.view(job_id)
-        await self._shown([view] if view else [], journal)
+        await self._shown([job_id], journal)
         return view
 
     async def page(
@@ -313,7 +318,7 @@ class DurableTracker:
             if len(jobs) < wanted:
                 break
             before = jobs[-1].place.sequence  # Purged jobs were left out.
-        await self._shown(views, journal)
+        await self._shown([view.job_id for view in views], journal)
         return views
 
     async def wait(self, job_id: str, version: str, timeout: float) -> JobView | None:
@@ -386,6 +391,8 @@ class DurableTracker:
         tracker, journal = await self._with_record(job_id)
         if journal.problem is not None:
             raise journal.problem
+        if job_id in self._janitor.being_deleted:
+            raise RequeueError(NOT_TIDY, later=True)
         view = tracker.requeue(job_id)
         self._changed(job_id)
         self._work.set()
@@ -656,7 +663,7 @@ class DurableTracker:
         async def call_back() -> None:
             tracker, journal = await self._open()
             due = (*tracker.ended.callbacks_due(), *tracker.ended.batch_callbacks_due())
-            ended, running = [job.job_id for job in due], [job.job_id for job in tracker.with_news()]
+            ended, running = {job.job_id for job in due}, {job.job_id for job in tracker.with_news()}
             await self._settled([*ended, *running], journal)
             await self._flush_soon(journal)
 
@@ -785,9 +792,11 @@ class DurableTracker:
         if event := self._changes.pop(job_id, None):
             event.set()
 
-    async def _shown(self, views: list[JobView], journal: Journal) -> None:
-        """Wait until neither a crash nor another process takes back what polls see."""
-        job_ids = [view.job_id for view in views]
+    async def _shown(self, job_ids: Collection[str], journal: Journal) -> None:
+        """Wait until neither a crash nor another process takes back what polls see of these jobs.
+
+        That a job is unknown counts as well: it may just have been deleted.
+        """
         await self._until_showable(journal, job_ids)
         await self._settled(job_ids, journal)
 
@@ -816,7 +825,7 @@ class DurableTracker:
             view = tracker.view(job_id)
             left = deadline - asyncio.get_running_loop().time()
             if view is None or wanted(view) or view.state.is_final or left <= 0:
-                await self._shown([view] if view else [], journal)
+                await self._shown([job_id], journal)
                 return view
             queued = view.state is JobState.QUEUED
             event = queue_changed if queued else self._changes.setdefault(job_id, asyncio.Event())

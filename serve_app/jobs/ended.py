@@ -1,7 +1,7 @@
 """The work left for jobs that have ended: their files, their records and their callbacks."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Iterable
 
 from configs.settings import WebhookSettings
 from serve_app.jobs.book import JobBook
@@ -67,29 +67,42 @@ class EndedJobs:
             if job.tidy_at is not None and self._tidying.is_due(job.job_id, job.tidy_at, self._lease_seconds)
         ]
 
-    def tidied(self, job_id: str) -> None:
-        """Note that the storage holds nothing of this job except its `files`, which a purged one has not."""
-        job = self._book.unsettled(job_id)
-        if job is not None and job.tidy_at is not None:
-            self._tidying.forget(job_id)
+    def tidied(self, before: Job) -> None:
+        """Note that the storage holds nothing of a job except its `files`, which a purged one has not.
+
+        `before` is its record from when the deletion began. If the job was purged since then, its songs are
+        still there, and it stays untidy.
+        """
+        job = self._book.unsettled(before.job_id)
+        if job is not None and job.tidy_at is not None and job.purged is before.purged:
+            self._tidying.forget(job.job_id)
             songs = 0 if job.purged else job.file_bytes
             self._admission.freed(job.client, job.stored_bytes - songs)
             self._book.save(job.with_(tidy_at=None, uploaded_bytes=0, file_bytes=songs))
 
-    def files_expired(self, jobs: Collection[Job]) -> None:
-        """Note that the files of these settled jobs have been deleted."""
+    def files_expired(self, jobs: Iterable[Job]) -> None:
+        """Note that the files of these jobs have been deleted."""
         for job in filter(None, map(self._book.newest, jobs)):
-            self._admission.freed(job.client, job.file_bytes)
-            self._book.save(job.with_(files=(), file_bytes=0))
+            if job.is_settled:
+                self._admission.freed(job.client, job.file_bytes)
+                self._book.save(job.with_(files=(), file_bytes=0))
 
-    def records_expired(self, jobs: Collection[Job]) -> None:
+    def records_expired(self, jobs: Iterable[Job]) -> None:
         """Delete the records of these jobs, whose files are gone, unless a job was requeued meanwhile."""
         for job in filter(None, map(self._book.newest, jobs)):
             if job.is_deletable:
-                self._calling.forget(job.job_id)
-                self._calling.forget(f"batch of {job.job_id}")
-                self._admission.freed(job.client, job.stored_bytes)
-                self._book.delete(job)
+                self._forget(job)
+
+    def withdrawn(self, job: Job) -> None:
+        """Delete the record of a job that ended before it was durable, and whose submit failed."""
+        self._tidying.forget(job.job_id)
+        self._forget(job)
+
+    def _forget(self, job: Job) -> None:
+        self._calling.forget(job.job_id)
+        self._calling.forget(f"batch of {job.job_id}")
+        self._admission.freed(job.client, job.stored_bytes)
+        self._book.delete(job)
 
     def purged(self) -> list[Job]:
         """Return purged jobs of which only the record is left, and about which nobody has to be told."""
@@ -115,11 +128,15 @@ class EndedJobs:
     def _pause(self, callback: Callback) -> float:
         return callback_pause(self._webhooks, callback.attempts)
 
-    def called_back(self, job_id: str, again: Callback | None) -> None:
-        """Note the next try of a callback; None: it was delivered or given up."""
-        job = self._book.unsettled(job_id)
-        if job is not None and job.callback is not None:
-            self._calling.forget(job_id)
+    def called_back(self, before: Job, again: Callback | None) -> None:
+        """Note the next try of a callback; None: it was delivered or given up.
+
+        `before` is the record that was told of. If the job has had another end since then, because it was
+        requeued, that end is still to be told.
+        """
+        job = self._book.unsettled(before.job_id)
+        if job is not None and job.callback is not None and job.finished_at == before.finished_at:
+            self._calling.forget(job.job_id)
             self.schedule(self._book.save(job.with_(callback=again)))
 
     def batch_callbacks_due(self) -> list[Job]:
@@ -130,11 +147,11 @@ class EndedJobs:
             if job.batch_callback is not None and self._is_due(f"batch of {job.job_id}", job.batch_callback)
         ]
 
-    def batch_called_back(self, job_id: str, again: Callback | None) -> None:
-        """Note the next try of the callback of a batch; None: it was delivered or given up."""
-        job = self._book.unsettled(job_id)
-        if job is not None and job.batch_callback is not None:
-            self._calling.forget(f"batch of {job_id}")
+    def batch_called_back(self, before: Job, again: Callback | None) -> None:
+        """Note the next try of the callback of a batch, as `called_back` does."""
+        job = self._book.unsettled(before.job_id)
+        if job is not None and job.batch_callback is not None and job.finished_at == before.finished_at:
+            self._calling.forget(f"batch of {job.job_id}")
             self._book.save(job.with_(batch_callback=again))
 
     @property

@@ -213,9 +213,14 @@ class JobTracker:
 
     def withdraw(self, new: NewJob) -> None:
         """Remove a job that could not be made durable and whose client was told that the submit failed."""
-        if job := self._book.unsettled(new.job_id):
-            self._arrivals.withdraw(job)
-            self._transitions.withdraw(job)
+        job = self._book.unsettled(new.job_id)
+        if job is None:
+            return
+        if job.state.is_final:  # It was cancelled, or its deadline passed, before it was durable.
+            self.ended.withdrawn(job)
+            return
+        self._arrivals.withdraw(job)
+        self._transitions.withdraw(job)
 
     def has_record(self, job_id: str) -> bool:
         """Tell whether a job's record is in memory; if not, `recall` it before other methods are called."""

@@ -28,7 +28,8 @@ class TrackerApi(Protocol):
     `submit`, `claim`, `finish`, `fail`, `release`, `requeue`, `purge_job` and `set_mode` return once their
     change is durable, and raise StoreError (`submit`: NoRoomError) if it cannot be written. Other changes
     take effect at once, and are written when the store takes writes. Any method may be called again when its
-    answer was lost: a repeated call changes nothing. All raise StoreError if the store must be read and
+    answer was lost: a repeated call changes nothing, except that a second `requeue` of a job that runs again
+    begins it once more. All raise StoreError if the store must be read and
     cannot be, and StoreTakenError once another tracker owns the store.
 
     Arguments are positional only, because a call travels as a method name and a tuple of arguments. Replicas
@@ -103,7 +104,7 @@ class TrackerApi(Protocol):
         """Return the key that signs tokens and callbacks; it stays the same while the store lives."""
 
     async def loaded_adapters(self, client: str, /) -> LoadedAdapters:
-        """Return the adapters that a client has loaded for its jobs. A restart forgets them."""
+        """Return the adapters that a client has loaded for its jobs. They outlive a restart."""
 
     async def keep_adapters(self, client: str, loaded: LoadedAdapters, /) -> None:
         """Replace the adapters that a client has loaded."""

@@ -170,7 +170,7 @@ def test_the_second_life_of_a_job_that_an_operator_put_back_is_told_beside_the_f
     job_id = tracking.submit_traced()
     first_run = tracking.claim()
     tracking.tracker.fail(job_id, first_run.token, "It failed.", retryable=False)
-    tracking.tracker.ended.tidied(job_id)
+    tracking.tidied(job_id)
     tracking.clock.now += 5.0
     tracking.tracker.requeue(job_id)
     tracking.clock.now += 1.0

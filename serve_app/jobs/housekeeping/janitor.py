@@ -65,6 +65,8 @@ class Janitor:
         """Steady-clock time at which each of this store's folders was first found without a record."""
         self._is_erased = True
         """Whether nothing of purged jobs is left in the files of the store, as far as is known."""
+        self.being_deleted: set[str] = set()
+        """Jobs whose folder is being deleted as a whole."""
         self._known_folders = 0
         """Number of folders with a record that the last search found."""
         self._is_new_to_storage = False
@@ -163,10 +165,10 @@ class Janitor:
         await self.survey(journal)
         return sum(deleted)
 
-    async def purge(self, tracker: JobTracker, jobs: Sequence[Job]) -> list[Job]:
+    async def purge(self, tracker: JobTracker, journal: Journal, jobs: Sequence[Job]) -> list[Job]:
         """Delete files and records of ended jobs now; return the jobs that were deleted."""
-        deleted = await self._deleted(jobs, lambda job: self._storage.delete_job(job.job_id))
-        tracker.ended.records_expired(deleted)
+        deleted, newest = await self._deleted_with_songs(jobs, journal)
+        tracker.ended.records_expired(newest)
         return deleted
 
     async def _tidy(self, tracker: JobTracker, journal: Journal, until_known: UntilKnown) -> None:
@@ -182,7 +184,7 @@ class Janitor:
             job for job in tracker.ended.untidy() if job.job_id in job_ids and journal.is_written(job.job_id)
         ]
         for job in await self._deleted(untidy, self._tidy_one):
-            tracker.ended.tidied(job.job_id)
+            tracker.ended.tidied(job)
 
     def _tidy_one(self, job: Job) -> None:
         if job.state is JobState.SUCCEEDED and not job.purged:
@@ -202,8 +204,8 @@ class Janitor:
             if surplus > 0 and len(old) < BATCH:
                 oldest = await journal.ended(ANY_TIME, True, BATCH)
                 old += _enough(oldest[len(old) :], surplus)
-            deleted = await self._deleted(old, lambda job: self._storage.delete_job(job.job_id))
-            tracker.ended.files_expired(deleted)
+            deleted, newest = await self._deleted_with_songs(old, journal)
+            tracker.ended.files_expired(newest)
             if len(deleted) < BATCH:
                 return
 
@@ -212,7 +214,7 @@ class Janitor:
             await journal.flush_if_possible()
             before = self._clock() - self._settings.record_seconds
             old = await journal.ended(before, False, BATCH)
-            if len(await self.purge(tracker, old)) < BATCH:
+            if len(await self.purge(tracker, journal, old)) < BATCH:
                 return
 
     async def _expire_kept(self, tracker: JobTracker, journal: Journal) -> None:
@@ -220,7 +222,7 @@ class Janitor:
         while True:
             await journal.flush_if_possible()
             old = await journal.kept_until(self._clock(), BATCH)
-            deleted = await self.purge(tracker, old)
+            deleted = await self.purge(tracker, journal, old)
             self._is_erased = self._is_erased and not deleted
             if len(deleted) < BATCH:
                 return
@@ -237,7 +239,7 @@ class Janitor:
         for job in tracker.ended.untidy():
             if job.job_id == job_id and journal.is_written(job_id):
                 for tidied in await self._deleted([job], self._tidy_one):
-                    tracker.ended.tidied(tidied.job_id)
+                    tracker.ended.tidied(tidied)
         self._delete_purged(tracker)
         self._is_erased = False
         is_erased = await self._erase(journal)
@@ -264,7 +266,7 @@ class Janitor:
             kept = await journal.page(client, state, sys.maxsize, self._settings.client_cancelled)
             while kept and (older := await journal.page(client, state, kept[-1].place.sequence, BATCH)):
                 kept = older
-                await self.purge(tracker, [job for job in older if job.is_deletable])
+                await self.purge(tracker, journal, [job for job in older if job.is_deletable])
 
     async def _delete_unknown(self, found: Iterable[str], journal: Journal) -> None:
         """Delete folders of requests that were never submitted, because the server died first."""
@@ -283,6 +285,22 @@ class Janitor:
             )
             return False
         return True
+
+    async def _deleted_with_songs(self, jobs: Sequence[Job], journal: Journal) -> tuple[list[Job], list[Job]]:
+        """Delete the folders of jobs; return the jobs for which it succeeded, and their newest records.
+
+        A job that was deleted meanwhile has none. Until the end no job of these can be requeued
+        (`being_deleted`), because the folder would then be that of its next attempt, too.
+        """
+        ids = {job.job_id for job in jobs}
+        self.being_deleted |= ids
+        try:
+            deleting = self._deleted(jobs, lambda job: self._storage.delete_job(job.job_id))
+            deleted, changes = await journal.beside(deleting)
+        finally:
+            self.being_deleted -= ids
+        newest = (changes.get(job.job_id, job) for job in deleted)
+        return deleted, [job for job in newest if job is not None]
 
     async def _deleted(self, jobs: Sequence[Job], delete: Callable[[Job], None]) -> list[Job]:
         """Run `delete` for each job; return the jobs for which it succeeded."""

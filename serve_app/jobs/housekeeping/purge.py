@@ -58,7 +58,7 @@ async def purge(
     """Carry out one step. Raises StoreError."""
     page = await wanted.page(journal)
     going = [job for job in page if wanted.takes(job)]
-    gone = going if dry_run else await janitor.purge(tracker, going)
+    gone = going if dry_run else await janitor.purge(tracker, journal, going)
     ids = {job.job_id for job in gone}
     kept = {job.job_id: NOT_DELETED for job in going if job.job_id not in ids}
     if wanted.job_ids is not None:

@@ -174,10 +174,10 @@ class WebhookSender:
             problem, final = await self._try(message, tracker)
             if not problem:
                 self._observer.called_back("delivered")
-            told(job.job_id, self._next(job, before, problem, final) if problem else None)
+            told(job, self._next(job, before, problem, final) if problem else None)
         except Exception:
             logger.exception("the callback of job %s could not be sent", job.job_id, extra=about(job.job_id))
-            told(job.job_id, self._next(job, before, "an internal error", False))
+            told(job, self._next(job, before, "an internal error", False))
 
     async def _make(self, message: Message, host: str, tracker: JobTracker) -> None:
         """Make a delivery, which counts as under way meanwhile."""

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from serve_app.jobs.model import Job, JobState, NewJob
@@ -136,14 +137,23 @@ class Journal:
 
     async def page(self, client: str | None, state: JobState | None, before: int, limit: int) -> list[Job]:
         """Return a client's jobs (None: all clients') with a sequence below `before`, newest first."""
-        more = limit + len(self.unwritten)  # unwritten changes may remove this many from the page
-        stored, changes = await self._read(lambda store: store.page(client, state, before, more))
-        jobs = [
-            job
-            for job in _overlaid(stored, changes)
-            if client in {None, job.client} and state in {None, job.state} and job.place.sequence < before
-        ]
-        return sorted(jobs, key=lambda job: job.place.sequence, reverse=True)[:limit]
+        found: list[Job] = []
+        while True:
+            more = limit + len(self.unwritten)  # unwritten changes may remove this many from the page
+            stored, changes = await self._read(partial(_page, client, state, before, more))
+            # Changes of jobs further back say nothing about those between, which this answer does not have.
+            after = stored[-1].place.sequence if len(stored) >= more else -1
+            jobs = [
+                job
+                for job in _overlaid(stored, changes)
+                if client in {None, job.client}
+                and state in {None, job.state}
+                and after <= job.place.sequence < before
+            ]
+            found += sorted(jobs, key=lambda job: job.place.sequence, reverse=True)
+            if len(found) >= limit or after < 0:
+                return found[:limit]
+            before = after  # Jobs have left the page during the read.
 
     async def ended(self, before: float, with_files: bool, limit: int) -> list[Job]:
         """Return settled jobs that ended before a time, oldest first; `with_files`: only those with files."""
@@ -207,6 +217,10 @@ class Journal:
         if self._is_closed:
             raise StoreError(CLOSED)
         return await asyncio.get_running_loop().run_in_executor(thread, ask, self.store)
+
+    async def beside(self, work: Awaitable[_Answer]) -> tuple[_Answer, Changes]:
+        """Return the result of work, and all changes that records may lack which were read before it."""
+        return await self._current(work)
 
     async def _current(self, reading: Awaitable[_Answer]) -> tuple[_Answer, Changes]:
         """Return the store's answer, and all changes that it may lack."""
@@ -272,6 +286,10 @@ class Journal:
         await self._ask(self._writer, lambda store: store.write(changes))
         for since in self._reads.values():
             since |= changes
+
+
+def _page(client: str | None, state: JobState | None, before: int, limit: int, store: JobStore) -> list[Job]:
+    return store.page(client, state, before, limit)
 
 
 def _client_key(job: Job) -> ClientKey | None:

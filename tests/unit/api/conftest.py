@@ -136,7 +136,9 @@ class LocalJobService:
             return None
         if not self.purges_complete:
             return False
-        self.tracker.ended.tidied(job_id)
+        for job in self.tracker.ended.untidy():
+            if job.job_id == job_id:
+                self.tracker.ended.tidied(job)
         self.tracker.ended.records_expired(self.tracker.ended.purged())
         return True
 

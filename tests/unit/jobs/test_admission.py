@@ -44,7 +44,7 @@ def test_a_client_may_store_so_many_bytes() -> None:
         tracking.submit("me", uploaded_bytes=500)
     job = tracking.run_next(1)  # Its song has 1,000 bytes.
     assert tracking.tracker.ended.stored_bytes == 1600
-    tracking.tracker.ended.tidied(job)
+    tracking.tidied(job)
     assert tracking.tracker.ended.stored_bytes == 1000
     tracking.flush()
     tracking.tracker.ended.files_expired([tracking.store.get(job)])

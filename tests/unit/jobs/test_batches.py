@@ -181,13 +181,13 @@ def test_the_last_end_makes_the_callback_due_and_a_requeue_takes_it_back() -> No
     tracking.restart()
     tracking.tracker.cancel("b")
     assert [job.job_id for job in tracking.tracker.ended.batch_callbacks_due()] == ["b"]
-    tracking.tracker.ended.tidied("a")
+    tracking.tidied("a")
     tracking.tracker.requeue("a")
-    tracking.tracker.ended.batch_called_back("b", Callback(tracking.clock.now + 5, 1))
+    tracking.batch_called_back("b", Callback(tracking.clock.now + 5, 1))
     assert tracking.tracker.ended.batch_callbacks_due() == []
     tracking.wait(6)
     assert [job.job_id for job in tracking.tracker.ended.batch_callbacks_due()] == ["b"]
-    tracking.tracker.ended.batch_called_back("b", None)
+    tracking.batch_called_back("b", None)
     assert tracking.tracker.ended.batch_callbacks_due() == []
     tracking.run_next(1)
     assert [job.job_id for job in tracking.tracker.ended.batch_callbacks_due()] == ["a"]

@@ -99,7 +99,7 @@ def test_a_callback_is_tried_again_after_its_pause(tracking: Tracking, step: flo
     job_id = tracking.submit(callback_url="https://example.org")
     tracking.run_next(1.0)
     assert [job.job_id for job in tracking.tracker.ended.callbacks_due()] == [job_id]
-    tracking.tracker.ended.called_back(job_id, Callback(tracking.clock.now + pause, attempts=1))
+    tracking.called_back(job_id, Callback(tracking.clock.now + pause, attempts=1))
     tracking.clock.now += step
     if restarted:
         tracking.restart()

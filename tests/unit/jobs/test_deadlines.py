@@ -94,7 +94,7 @@ def test_an_operator_s_requeue_overrides_the_deadline() -> None:
     tracking.take(hurried())
     tracking.wait(30)
     tracking.tracker.fail_late()
-    tracking.tracker.ended.tidied("a")
+    tracking.tidied("a")
     tracking.tracker.requeue("a")
     tracking.wait(60)
     assert tracking.tracker.fail_late() == []
@@ -134,7 +134,7 @@ def test_polls_tell_when_a_job_expires() -> None:
         assert view.finished_at is not None
         ends.append(view.expires_at - view.finished_at)
     assert ends == [DAY, 60.0, DAY]
-    tracking.tracker.ended.tidied("c")
+    tracking.tidied("c")
     record = tracking.record("c")
     assert record is not None
     tracking.tracker.ended.files_expired([record])

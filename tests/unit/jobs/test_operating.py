@@ -29,7 +29,7 @@ def failed(tracking: Tracking, **fields: object) -> str:
     token = f"token of {job_id}"
     assert claim(tracking, token) == job_id
     assert tracking.tracker.fail(job_id, token, "It failed.", retryable=False)
-    tracking.tracker.ended.tidied(job_id)
+    tracking.tidied(job_id)
     return job_id
 
 
@@ -116,7 +116,7 @@ def test_a_job_from_before_virtual_time_began_anew_does_not_wait_behind_everybod
     for _ in range(3):
         done = tracking.submit("ann")
         tracking.run_next(1.0)
-        tracking.tracker.ended.tidied(done)
+        tracking.tidied(done)
     job_id = failed(tracking, client="ann")
     tracking.flush()
     tracking.tracker.ended.records_expired(tracking.store.page(None, JobState.SUCCEEDED, sys.maxsize, 10))
@@ -137,7 +137,7 @@ def test_a_failed_job_runs_again(tracking: Tracking) -> None:
 def test_a_cancelled_job_is_not_run_again(tracking: Tracking) -> None:
     job_id = tracking.submit()
     tracking.tracker.cancel(job_id)
-    tracking.tracker.ended.tidied(job_id)
+    tracking.tidied(job_id)
     with pytest.raises(RequeueError, match="must be submitted again") as refused:
         tracking.tracker.requeue(job_id)
     assert not refused.value.later
@@ -150,7 +150,7 @@ def test_a_requeued_job_has_all_its_attempts_and_a_folder_of_its_own_for_each(tr
         assert claim(tracking, f"{attempt}") == job_id
         tracking.tracker.fail(job_id, f"{attempt}", "It failed.", retryable=True)
     assert state(tracking, job_id) is JobState.FAILED
-    tracking.tracker.ended.tidied(job_id)
+    tracking.tidied(job_id)
     tracking.tracker.requeue(job_id)
     for attempt in (3, 4):
         again = tracking.tracker.claim(f"{attempt}")
@@ -214,7 +214,7 @@ def test_a_job_waits_for_its_old_files_to_go(tracking: Tracking) -> None:
     with pytest.raises(RequeueError, match="is still being deleted") as refused:
         tracking.tracker.requeue(job_id)
     assert refused.value.later
-    tracking.tracker.ended.tidied(job_id)
+    tracking.tidied(job_id)
     assert tracking.tracker.requeue(job_id) is not None
 
 

@@ -221,13 +221,13 @@ def test_a_purged_record_goes_when_its_callback_is_made() -> None:
     assert tracking.tracker.ended.stored_bytes == 1500
     assert tracking.tracker.purge(job_id, "ann")
     assert tracking.tracker.ended.purged() == []
-    tracking.tracker.ended.tidied(job_id)
+    tracking.tidied(job_id)
     assert tracking.tracker.ended.stored_bytes == 0
     tracking.restart()
     assert [job.job_id for job in tracking.tracker.ended.callbacks_due()] == [job_id]
-    tracking.tracker.ended.called_back(job_id, Callback(tracking.clock.now + 1, 1))
+    tracking.called_back(job_id, Callback(tracking.clock.now + 1, 1))
     assert tracking.tracker.ended.purged() == []
-    tracking.tracker.ended.called_back(job_id, None)
+    tracking.called_back(job_id, None)
     (left,) = tracking.tracker.ended.purged()
     tracking.tracker.ended.records_expired([left])
     assert tracking.record(job_id) is None

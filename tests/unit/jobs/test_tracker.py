@@ -48,7 +48,7 @@ def test_a_submit_repeated_when_the_job_is_long_closed_starts_nothing(tracking: 
     new = tracking.new_job()
     tracking.take(new)
     tracking.run_next(1)
-    tracking.tracker.ended.tidied(new.job_id)
+    tracking.tidied(new.job_id)
     tracking.restart()
     assert tracking.take(new).state is JobState.SUCCEEDED
     assert tracking.tracker.claim("token") is None
@@ -86,7 +86,7 @@ def test_a_finish_that_is_repeated_is_told_the_same(tracking: Tracking) -> None:
     job = tracking.submit()
     tracking.tracker.claim("token")
     assert finish(tracking, job, "token")
-    tracking.tracker.ended.tidied(job)
+    tracking.tidied(job)
     assert finish(tracking, job, "token")
     assert tracking.tracker.stats().jobs["succeeded"] == 1
 
@@ -253,7 +253,7 @@ def test_an_idempotency_key_gives_the_same_job_for_a_day(tracking: Tracking) -> 
     with pytest.raises(IdempotencyConflictError):
         tracking.submit("me", idempotency=replace(key, fingerprint="of another body"))
     tracking.run_next(1)
-    tracking.tracker.ended.tidied(job)
+    tracking.tidied(job)
     assert tracking.submit("me", idempotency=key) == job
     tracking.restart()
     assert tracking.submit("me", idempotency=key) == job
@@ -264,14 +264,14 @@ def test_an_idempotency_key_gives_the_same_job_for_a_day(tracking: Tracking) -> 
 def test_an_end_is_told_to_the_callback_once(tracking: Tracking) -> None:
     job = tracking.submit(callback_url="https://example.org/")
     tracking.run_next(1)
-    tracking.tracker.ended.tidied(job)
+    tracking.tidied(job)
     assert [due.job_id for due in tracking.tracker.ended.callbacks_due()] == [job]
-    tracking.tracker.ended.called_back(job, Callback(tracking.clock.now + 5, attempts=1))
+    tracking.called_back(job, Callback(tracking.clock.now + 5, attempts=1))
     assert tracking.tracker.ended.callbacks_due() == []
     tracking.restart()
     tracking.clock.now += 5
     assert [due.callback.attempts for due in tracking.tracker.ended.callbacks_due()] == [1]
-    tracking.tracker.ended.called_back(job, None)
+    tracking.called_back(job, None)
     assert tracking.tracker.ended.callbacks_due() == []
 
 
@@ -308,7 +308,7 @@ def test_a_restart_gives_runners_a_fresh_lease(tracking: Tracking) -> None:
 def test_forgotten_records_are_counted_once(tracking: Tracking) -> None:
     tracking.submit()
     job = tracking.run_next(1)
-    tracking.tracker.ended.tidied(job)
+    tracking.tidied(job)
     tracking.flush()
     expired = [tracking.store.get(job)]
     tracking.tracker.ended.records_expired(expired)

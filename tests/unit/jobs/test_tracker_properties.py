@@ -329,7 +329,7 @@ class JobTrackerMachine(ModelledTracker):
         for job in self.tracking.tracker.ended.untidy():
             assert (self.jobs | self.purged)[job.job_id].state.is_final
             for _ in range(1 + twice):
-                self.tracking.tracker.ended.tidied(job.job_id)
+                self.tracking.tidied(job.job_id)
         assert self.tracking.tracker.ended.untidy() == []
 
     @rule(again=st.booleans())
@@ -340,7 +340,7 @@ class JobTrackerMachine(ModelledTracker):
         for job in self.tracking.tracker.ended.batch_callbacks_due():
             assert job.batch is not None
             self.called_back.add(job.batch.batch_id)
-            self.tracking.tracker.ended.batch_called_back(job.job_id, later if again else None)
+            self.tracking.batch_called_back(job.job_id, later if again else None)
         assert self.tracking.tracker.ended.batch_callbacks_due() == []
         for batch_id, members in self.batches.items():
             alive = self.jobs.keys() & members
@@ -352,7 +352,7 @@ class JobTrackerMachine(ModelledTracker):
         self.wait(LONGEST_CALLBACK_PAUSE)
         later = Callback(self.tracking.clock.now + 1, attempts=1)
         for job in self.tracking.tracker.ended.callbacks_due():
-            self.tracking.tracker.ended.called_back(job.job_id, later if again else None)
+            self.tracking.called_back(job.job_id, later if again else None)
         assert self.tracking.tracker.ended.callbacks_due() == []
 
     @rule()

@@ -172,7 +172,7 @@ def test_a_purged_job_stays_in_the_usage() -> None:
     tracking.run_next(2)
     assert used(tracking).succeeded == 1
     tracking.tracker.purge(job_id, "ann")
-    tracking.tracker.ended.tidied(job_id)
+    tracking.tidied(job_id)
     tracking.flush()
     tracking.tracker.ended.records_expired(tracking.tracker.ended.purged())
     assert used(tracking) == Usage(succeeded=1, audio_ms=10_000, generator_ms=2000)
@@ -186,7 +186,7 @@ def test_a_job_that_fails_is_requeued_and_succeeds_has_succeeded() -> None:
     job_id = submit(tracking)
     tracking.tracker.claim("token")
     tracking.tracker.fail(job_id, "token", "No.", retryable=False)
-    tracking.tracker.ended.tidied(job_id)
+    tracking.tidied(job_id)
     assert (used(tracking).failed, used(tracking).succeeded) == (1, 0)
     tracking.tracker.requeue(job_id)
     assert used(tracking) == Usage()

@@ -571,5 +571,6 @@ async def test_a_purged_job_s_end_is_told_without_content(tracker: JobTracker, s
     job = json.loads(body)
     assert (headers["webhook-id"], job["status"]) == ("a-job", "succeeded")
     assert (job["result"], job["error"]) == (None, None)
-    tracker.ended.tidied("a-job")
+    (untidy,) = tracker.ended.untidy()
+    tracker.ended.tidied(untidy)
     assert [left.job_id for left in tracker.ended.purged()] == ["a-job"]
