@@ -1,4 +1,4 @@
-"""Clients that submit as the HTTP API does, repeat what failed, poll in all three ways, and cancel.
+"""Clients that submit as the HTTP API does, repeat what failed, poll in all three ways, cancel and purge.
 
 Each has a process of the API with a reader of its own. Its polls go to any of them, as behind a proxy.
 """
@@ -15,10 +15,17 @@ import httpx
 import ray.exceptions
 
 from deployments.common.errors import StorageError
+from serve_app.jobs.batches import BatchAccepted
 from serve_app.jobs.clocks import Clock
-from serve_app.jobs.errors import DrainingError, JobEndedError, LimitError, NoRoomError
+from serve_app.jobs.errors import (
+    DrainingError,
+    IdempotencyConflictError,
+    JobEndedError,
+    LimitError,
+    NoRoomError,
+)
 from serve_app.jobs.housekeeping.identity import store_name
-from serve_app.jobs.model import Accepted, Client, IdempotencyKey, JobView, NewJob
+from serve_app.jobs.model import Client, IdempotencyKey, JobView, NewJob
 from serve_app.jobs.reading.reader import JobReader
 from serve_app.jobs.storing.store import StoreError
 from serve_app.jobs.tracker_api import TrackerApi
@@ -46,16 +53,21 @@ _Answer = TypeVar("_Answer")
 
 def _spec(request: Request) -> JobSpec:
     """Return the specification of a request, without its recording."""
-    kind = request.song_seconds, request.items, request.thinks, request.has_recording, request.has_callback
+    has_callback = request.has_callback and request.jobs == 1
+    kind = (
+        *(request.song_seconds, request.items, request.thinks),
+        *(request.has_recording, has_callback, request.start_within),
+    )
     if kind not in _specs:
         fields: dict[str, Any] = {
             **_GIVEN,
             "audio_duration": request.song_seconds,
             "thinking": request.thinks,
+            "start_within_seconds": request.start_within,
         }
         if request.has_recording:
             fields |= {"task_type": "cover", "src_audio_path": "given"}
-        if request.has_callback:
+        if has_callback:
             fields["callback_url"] = RECEIVER
         _specs[kind] = JobSpec(GenerateRequest(**fields), seeds=tuple(range(request.items)))
     return _specs[kind]
@@ -65,6 +77,13 @@ def _work(request: Request) -> Work:
     seconds = request.song_seconds * request.items
     calls = (0.0, float(request.thinks), 1.0, 1.0, 1.0)
     return Work(1, calls, (0.0, 5.0 * seconds * request.thinks, 8.0 * seconds, seconds, seconds))
+
+
+def _key(request: Request) -> IdempotencyKey | None:
+    """Return the idempotency key of a request. All requests of one kind with one key are the same."""
+    if request.key is None:
+        return None
+    return IdempotencyKey(request.key, "the same request" if request.jobs == 1 else "the same batch")
 
 
 class Reads:
@@ -109,34 +128,54 @@ class SimulatedClient:
         accepted = await self._submit(request)
         if accepted is None:
             return
+        first, *others = [job.job_id for job in accepted.jobs]
+        beside = []
         if request.cancel_after is not None:
-            canceller = asyncio.create_task(self._cancel(accepted.job_id, request.cancel_after))
-            await self._poll(accepted.job_id)
-            await canceller
-        else:
-            await self._poll(accepted.job_id)
+            beside.append(asyncio.create_task(self._cancel(accepted, request.cancel_after)))
+        if request.purge_after is not None:
+            beside.append(asyncio.create_task(self._purge(request.client, first, request.purge_after)))
+        beside += [asyncio.create_task(self._poll(job_id)) for job_id in others]
+        await self._poll(first)
+        for task in beside:
+            await task
 
-    async def _submit(self, request: Request) -> Accepted | None:
+    async def _submit(self, request: Request) -> BatchAccepted | None:
+        """Submit until the server accepts. A job alone is returned as a batch without an id."""
         world = self._world
         while True:
-            new = self._new_job(request)
+            news = [self._new_job(request, number) for number in range(request.jobs)]
+            asked_at = world.loop.time()
+            world.referee.will_be_submitted(news)
             try:
-                if new.spec.source is not None:
-                    await asyncio.to_thread(world.storage.put, new.spec.source.uri, "recording")
-                accepted = await self._tracker.submit(new)
+                for new in news:
+                    if new.spec.source is not None:
+                        await asyncio.to_thread(world.storage.put, new.spec.source.uri, "recording")
+                if len(news) == 1:
+                    accepted = BatchAccepted("", (await self._tracker.submit(news[0]),))
+                else:
+                    callback = RECEIVER if request.has_callback else None
+                    accepted = await self._tracker.submit_batch(tuple(news), callback)
             except (LimitError, DrainingError):
-                await self._delete_recording(new)
+                await self._delete_recordings(news)
+            except IdempotencyConflictError:
+                # A request of the other kind has this key, or jobs of its batch were purged.
+                await self._delete_recordings(news)
+                return None
             except (NoRoomError, StorageError):
                 pass
             except AWAY:
                 if request.key is None:
                     return None  # It may have been accepted, so the client cannot repeat it.
             else:
-                world.referee.was_accepted(request, new, accepted)
-                if accepted.job_id != new.job_id:
-                    await self._delete_recording(new)
+                world.referee.was_accepted(request, news, accepted, asked_at)
+                known = {job.job_id for job in accepted.jobs}
+                await self._delete_recordings([new for new in news if new.job_id not in known])
                 return accepted
             await asyncio.sleep(self._rng.uniform(1, 3))
+
+    async def _delete_recordings(self, news: list[NewJob]) -> None:
+        for new in news:
+            await self._delete_recording(new)
 
     async def _delete_recording(self, new: NewJob) -> None:
         if new.spec.source is not None:
@@ -145,7 +184,8 @@ class SimulatedClient:
             except StorageError:
                 self._world.strays.add(new.job_id)
 
-    def _new_job(self, request: Request) -> NewJob:
+    def _new_job(self, request: Request, number: int) -> NewJob:
+        """Make one of the jobs of a request. The first has the idempotency key."""
         job_id = new_id(self._rng)
         spec = _spec(request)
         if request.has_recording:
@@ -158,7 +198,7 @@ class SimulatedClient:
             Client(request.client, CLIENTS[request.client]),
             priority=request.priority,
             uploaded_bytes=SONG_BYTES if request.has_recording else 0,
-            idempotency=None if request.key is None else IdempotencyKey(request.key, "the same request"),
+            idempotency=_key(request) if number == 0 else None,
         )
 
     async def _poll(self, job_id: str) -> None:
@@ -186,12 +226,23 @@ class SimulatedClient:
             with suppress(*AWAY):
                 self._world.referee.was_read(job_id, asked_at, await answer)
 
-    async def _cancel(self, job_id: str, after: float) -> None:
+    async def _cancel(self, accepted: BatchAccepted, after: float) -> None:
         await asyncio.sleep(after)
+        job_id = accepted.jobs[0].job_id
+        if accepted.batch_id:
+            await self._answered(lambda: self._tracker.cancel_batch(accepted.batch_id, None))
+            return
         with suppress(JobEndedError):
             asked_at = self._world.loop.time()
             view = await self._answered(lambda: self._tracker.cancel(job_id))
             self._world.referee.was_read(job_id, asked_at, view)
+
+    async def _purge(self, client: str, job_id: str, after: float) -> None:
+        await asyncio.sleep(after)
+        self._world.referee.will_be_purged(job_id)
+        await self._answered(lambda: self._tracker.purge_job(job_id, client))
+        self._world.referee.was_purged(job_id)
+        await self._poll_everywhere(job_id)
 
     async def _answered(self, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
         while True:
@@ -221,7 +272,10 @@ class Receivers(httpx.AsyncBaseTransport):
             raise httpx.ConnectError("refused")
         told = json.loads(request.content)
         self._world.trace("callback", told["status"])
-        self._world.referee.was_called_back(told["job_id"], told["status"])
+        if "job_id" in told:
+            self._world.referee.was_called_back(told["job_id"], told["status"])
+        else:
+            self._world.referee.batch_was_called_back(told["batch_id"])
         if fails and self._rng.random() < 0.5:
             await asyncio.sleep(100)
         return httpx.Response(500 if fails else 200)

@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from serve_app.jobs.batches import BatchAccepted, sequences_of
 from serve_app.jobs.durable_tracker import DurableTracker
-from serve_app.jobs.model import Accepted, Job, JobState, JobView, NewJob
+from serve_app.jobs.model import Job, JobState, JobView, NewJob
 from serve_app.jobs.observer import JobObserver, Outcome
 from serve_app.jobs.queue.fairness import cost
+from serve_app.jobs.queue.starting import NOT_BEGUN
 from serve_app.jobs.storing.journal import Journal
 from serve_app.jobs.usage import Usage
 from tests.simulation.loop import SimulatedLoop
@@ -20,7 +22,6 @@ from tests.simulation.schedule import CLIENTS, Request, Schedule
 LEASE_SECONDS = 6.0
 CLOCK_DRIFT = 0.02
 """Steady clocks of processes run faster or slower by up to this share."""
-_OPEN = {JobState.QUEUED, JobState.RUNNING}
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,15 @@ class Referee:
     accepted: dict[str, Request] = field(default_factory=dict)
     """Jobs of which a client was told that they were accepted."""
     by_key: dict[tuple[str, str], str] = field(default_factory=dict)
+    """The job, or the first job of the batch, that each client was told for a key."""
+    asked_at: dict[str, float] = field(default_factory=dict)
+    """When the submit of each job was sent."""
+    durable_at: dict[str, float] = field(default_factory=dict)
+    """When each job first became durable."""
+    purging: set[str] = field(default_factory=set)
+    """Jobs that a client has asked to purge."""
+    purged_at: dict[str, float] = field(default_factory=dict)
+    """When a client was told that a job is purged."""
     ended_at: dict[str, float] = field(default_factory=dict)
     """When each job got its durable final state, in the memory of the tracker that wrote it."""
     ends_in_memory: dict[tuple[str, float | None], float] = field(default_factory=dict)
@@ -69,8 +79,12 @@ class Referee:
     """Published songs that were deleted when their time was over."""
     ends: dict[str, str] = field(default_factory=dict)
     """The last durable final state of each job, also of those whose record was deleted."""
+    last_end: dict[str, str] = field(default_factory=dict)
+    """The last final state of each job in the memory of any tracker."""
     delivered: dict[str, str] = field(default_factory=dict)
     """State by job whose callback was delivered."""
+    batches_told: set[str] = field(default_factory=set)
+    """Batches whose callback was delivered."""
     given_up: int = 0
     charged: set[str] = field(default_factory=set)
     """Jobs that were claimed."""
@@ -78,6 +92,8 @@ class Referee:
     """Clients that cancelled a queued job: its place stays empty, so the client gets less for a while."""
     largest: dict[str, float] = field(default_factory=dict)
     """The largest job of each client that was claimed, relative to the client's weight."""
+    _unknown_at: dict[str, float] = field(default_factory=dict)
+    """When a client was first told that there is no such job."""
     _seen: dict[tuple[str, str], _Seen] = field(default_factory=dict)
     _reads: dict[str, list[tuple[float, JobState, float]]] = field(default_factory=dict)
     """When each answer about a job came, and the state and progress that it told."""
@@ -93,17 +109,33 @@ class Referee:
 
     # Clients
 
-    def was_accepted(self, request: Request, new: NewJob, accepted: Accepted) -> None:
-        """A client has got the answer to its submit."""
+    def will_be_submitted(self, news: Collection[NewJob]) -> None:
+        """A client sends a submit of these jobs."""
+        self.asked_at |= dict.fromkeys((new.job_id for new in news), self.now)
+
+    def was_accepted(
+        self, request: Request, news: list[NewJob], accepted: BatchAccepted, asked_at: float
+    ) -> None:
+        """A client has got the answer to its submit, which it sent at a time."""
+        job_ids = [job.job_id for job in accepted.jobs]
         if request.key is not None:
-            known = self.by_key.setdefault((request.client, request.key), accepted.job_id)
-            if known != accepted.job_id:
-                self.fail("one job for each idempotency key", f"{request.key}: {known}, {accepted.job_id}")
-        elif accepted.job_id != new.job_id:
-            self.fail("a request without a key repeats no other", f"{new.job_id}: {accepted.job_id}")
-        self.accepted.setdefault(accepted.job_id, request)
-        if accepted.job_id not in self.durable and not self._may_be_deleted(accepted.job_id):
-            self.fail("an accepted job is durable", accepted.job_id)
+            self._was_accepted_under_key(request.client, request.key, job_ids[0], asked_at)
+        elif job_ids != [new.job_id for new in news]:
+            self.fail("a request without a key repeats no other", f"{news[0].job_id}: {job_ids}")
+        for job_id in job_ids:
+            self.accepted.setdefault(job_id, request)
+            if job_id not in self.durable and not self._may_be_deleted(job_id):
+                self.fail("an accepted job is durable", job_id)
+
+    def _was_accepted_under_key(self, client: str, key: str, job_id: str, asked_at: float) -> None:
+        """Compare with what was answered before: a key names one job until that is purged."""
+        if self._was_purged_before(job_id, asked_at):
+            self.fail("purged jobs are forgotten", f"{job_id} is the answer for the key {key}")
+        known = self.by_key.get((client, key), job_id)
+        if known != job_id and not {known, job_id} & self.purging:
+            self.fail("one job for each idempotency key", f"{key}: {known}, {job_id}")
+        if known == job_id or known in self.purging:
+            self.by_key[client, key] = job_id
 
     def was_seen(self, client: str, job_id: str, view: JobView | None) -> None:
         """A client has got the answer to a poll; it sends the next one afterwards."""
@@ -131,9 +163,17 @@ class Referee:
 
         Two trackers at once are left out: the first does not know yet that the other one has the store.
         """
-        if view is None or job_id in self.may_go_back:
+        split = any(fault.kind == "split" for fault in self.schedule.faults)
+        if view is None:
+            self._unknown_at.setdefault(job_id, self.now)
             return
-        if any(fault.kind == "split" for fault in self.schedule.faults):
+        if not split and asked_at > self._unknown_at.get(job_id, asked_at):
+            self.fail("deleted jobs stay unknown", f"{job_id}: {view.state}")
+        if self._was_purged_before(job_id, asked_at):
+            self.fail("purged jobs are forgotten", f"{job_id}: {view.state}")
+        if job_id in self.may_go_back:
+            return
+        if split:
             return
         reads = self._reads.setdefault(job_id, [])
         for answered_at, state, progress in reads:
@@ -145,6 +185,35 @@ class Referee:
                 found = f"{job_id}: {progress}, then {view.progress}"
                 self.fail("no process answers with an older state", found)
         reads.append((self.now, view.state, view.progress))
+
+    def will_be_purged(self, job_id: str) -> None:
+        """A client is about to ask for a purge."""
+        self.purging.add(job_id)
+
+    def was_purged(self, job_id: str) -> None:
+        """A client was told that a job is purged."""
+        self.purged_at.setdefault(job_id, self.now)
+        left = self.durable.get(job_id)
+        if left is not None and not self._is_without_content(left):
+            self.fail("an answered purge is durable", f"{job_id}: {left.state}")
+
+    def _was_purged_before(self, job_id: str, asked_at: float) -> bool:
+        """Tell whether a client knew of a job's purge when it asked. Two trackers at once are left out."""
+        split = any(fault.kind == "split" for fault in self.schedule.faults)
+        return not split and asked_at > self.purged_at.get(job_id, asked_at)
+
+    @staticmethod
+    def _is_without_content(job: Job) -> bool:
+        request = job.spec.request
+        words = request.caption or request.lyrics or job.spec.source
+        return job.purged and not (words or job.result or job.files or job.checkpoint.plan)
+
+    def batch_was_called_back(self, batch_id: str) -> None:
+        """A receiver was told that a batch has ended."""
+        for job in self.durable.values():
+            if job.batch is not None and job.batch.batch_id == batch_id and not job.state.is_final:
+                self.fail("only durable ends are called back", f"{job.job_id} of {batch_id}: {job.state}")
+        self.batches_told.add(batch_id)
 
     def was_called_back(self, job_id: str, state: str) -> None:
         """A receiver has got a callback."""
@@ -173,6 +242,7 @@ class Referee:
 
     def became_durable(self, changes: dict[str, Job | None], files: dict[str, str]) -> None:
         """The store has synced a write; `files` are those in the storage."""
+        self._batches_are_whole(changes)
         for job_id, job in changes.items():
             before = self.durable.get(job_id)
             if job is None:
@@ -180,6 +250,7 @@ class Referee:
                 self._was_deleted(job_id, before)
                 continue
             self.durable[job_id] = job
+            self.durable_at.setdefault(job_id, self.now)
             if job.state.is_final:
                 self.ends[job_id] = job.state.value
                 self.ended_at[job_id] = self.ends_in_memory[job_id, job.finished_at]
@@ -190,15 +261,29 @@ class Referee:
                     self.published[uri] = job_id
                     if uri not in files and uri not in self.expired:
                         self.fail("published songs exist", f"{uri} of a result that became durable")
-            if job.result is None and job.state is JobState.SUCCEEDED:
+            if job.result is None and job.state is JobState.SUCCEEDED and not job.purged:
                 self.fail("succeeded jobs have a result", job_id)
+
+    def _batches_are_whole(self, changes: dict[str, Job | None]) -> None:
+        """Check that the jobs of a batch become durable together."""
+        new = Counter(
+            job.batch.batch_id
+            for job in changes.values()
+            if job is not None and job.batch is not None and job.job_id not in self.durable_at
+        )
+        for batch_id, count in new.items():
+            _, wanted = sequences_of(batch_id) or (0, 0)
+            if count != wanted:
+                self.fail("a batch is stored as a whole", f"{batch_id}: {count} of {wanted} jobs")
 
     def _changed(self, before: Job, job: Job) -> None:
         job_id = job.job_id
+        if before.purged and not job.purged:
+            self.fail("purged jobs are forgotten", f"{job_id} has content again")
         if before.state.is_final and (
             job.state is not before.state
             or job.finished_at != before.finished_at
-            or job.result != before.result
+            or (job.result != before.result and not job.purged)
             or not set(job.files) <= set(before.files)
         ):
             self.fail("jobs end once", f"{job_id}: {before.state}, then {job.state}")
@@ -212,12 +297,19 @@ class Referee:
             self.fail("jobs keep their client and number", job_id)
 
     def _was_deleted(self, job_id: str, before: Job | None) -> None:
-        if before is None or job_id not in self.accepted:
+        if before is None:
+            return
+        if job_id in self.purging and not before.state.is_final:
+            self.ends[job_id] = self.last_end[job_id]  # It ended and was purged before either was written.
+            return
+        if job_id not in self.accepted:
             return
         if not before.state.is_final or not self._may_be_deleted(job_id):
             self.fail("accepted jobs are kept", f"{job_id} was deleted when {before.state}")
 
     def _may_be_deleted(self, job_id: str) -> bool:
+        if job_id in self.purging:
+            return True
         ended = self.ended_at.get(job_id)
         return ended is not None and self.now - ended >= 2 * self.schedule.keeps_seconds - 3
 
@@ -226,7 +318,9 @@ class Referee:
         job_id = uri.split("/")[3]
         if owner := self.published.get(uri):
             age = self.now - self.ended_at.get(owner, self.now)
-            if age < self.schedule.keeps_seconds - 3:
+            record = self.durable.get(owner)
+            is_purged = owner in self.purging and (record is None or record.purged)
+            if age < self.schedule.keeps_seconds - 3 and not is_purged:
                 self.fail("published songs exist", f"{uri} was deleted {age:.1f} s after the end")
             self.expired.add(uri)
         job = self.durable.get(job_id)
@@ -241,6 +335,28 @@ class Referee:
         next sweep writes it.
         """
         return any(uri in self.expired for job in self.durable.values() for uri in job.files)
+
+    def began(self, job: Job) -> None:
+        """A runner has got a job whose attempts have not begun before."""
+        within = job.spec.request.start_within_seconds
+        if within is None or self._clock_of_tracker_is_set:
+            return
+        waited = self.now - self.durable_at.get(job.job_id, self.now)
+        if waited > within * (1 + CLOCK_DRIFT) + 0.1:
+            self.fail("jobs begin by their deadline", f"{job.job_id}: after {waited:.2f} of {within} s")
+
+    def has_failed(self, job: Job) -> None:
+        """A job has failed in the memory of a tracker."""
+        within = job.spec.request.start_within_seconds
+        if not (job.error or "").startswith(NOT_BEGUN.partition("{")[0]) or self._clock_of_tracker_is_set:
+            return
+        waited = self.now - self.asked_at[job.job_id]
+        if within is None or waited < within * (1 - CLOCK_DRIFT):
+            self.fail("jobs may wait until their deadline", f"{job.job_id}: {waited:.2f} of {within} s")
+
+    @property
+    def _clock_of_tracker_is_set(self) -> bool:
+        return any(fault.kind == "clock is set" for fault in self.schedule.faults)
 
     def missed(self, job_id: str, uri: str) -> None:
         """A model did not find a recording.
@@ -331,11 +447,25 @@ class Referee:
                 missing = [uri for uri in job.files if uri not in files]
                 if missing:
                     self.fail("published songs exist", str(missing))
+        for job_id in self.purged_at.keys() & self.durable.keys():
+            self.fail("purged jobs are deleted in the end", job_id)
+        self._audit_callbacks()
         kept = {uri for job in self.durable.values() for uri in job.files}
         for uri in files:
             job_id = uri.split("/")[3]
-            if uri not in kept and job_id in self.durable and job_id not in strays:
+            is_known = job_id in self.durable or job_id in self.purged_at
+            if uri not in kept and is_known and job_id not in strays:
                 self.fail("nothing is left in the storage", uri)
+
+    def _audit_callbacks(self) -> None:
+        """See that everybody was told who wanted to be. Callbacks that were given up are not told apart."""
+        if self.given_up:
+            return
+        for job_id, job in self.durable.items():
+            if job.spec.request.callback_url and job_id not in self.delivered:
+                self.fail("ends are called back", job_id)
+            if job.batch and job.batch.callback_url and job.batch.batch_id not in self.batches_told:
+                self.fail("ends are called back", job.batch.batch_id)
 
 
 class Watcher(JobObserver):
@@ -367,6 +497,8 @@ class Watcher(JobObserver):
     def claimed(self, job: Job) -> None:
         if job.job_id in self._running:
             self._referee.fail("leases have one owner", f"{job.job_id} was claimed while it ran")
+        if job.attempt == 1 and job.job_id not in self._referee.charged:
+            self._referee.began(job)
         self._running.add(job.job_id)
         self.heard[job.job_id] = self._referee.now
         self._share_out(job)
@@ -384,6 +516,9 @@ class Watcher(JobObserver):
         referee = self._referee
         if job.state is JobState.CANCELLED and job.job_id != self._last_run:
             referee.with_gaps.add(job.client)
+        if job.state is JobState.FAILED:
+            referee.has_failed(job)
+        referee.last_end[job.job_id] = job.state.value
         referee.ends_in_memory.setdefault((job.job_id, job.finished_at), referee.now)
 
     def called_back(self, outcome: str) -> None:

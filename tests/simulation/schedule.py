@@ -5,7 +5,7 @@ from then on the server must finish everything that it accepted.
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 HEALED = 24.0
 """Seconds after which nothing fails any more."""
@@ -30,7 +30,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Request:
-    """A client's request for one job."""
+    """A client's request for one job, or for a batch of jobs."""
 
     client: str
     at: float
@@ -43,7 +43,13 @@ class Request:
     has_recording: bool = False
     has_callback: bool = False
     cancel_after: float | None = None
-    """Seconds after which the client cancels the job if it has not ended."""
+    """Seconds after which the client cancels the job, or the batch, if it has not ended."""
+    jobs: int = 1
+    """Jobs that are submitted together; more than one are a batch."""
+    start_within: float | None = None
+    """Seconds within which each must have begun, or it fails."""
+    purge_after: float | None = None
+    """Seconds after which the client purges the job (of a batch the first one), in whichever state it is."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +100,10 @@ def schedule_of(seed: int) -> Schedule:
     calm = rng.random() < 0.1  # a tenth has few faults, so that their load is the hardest thing about them
     count = rng.randint(0, 2) if calm else rng.randint(2, 7)
     names = rng.sample(sorted(CLIENTS), rng.choice((1, 2, 2, 3)))
+    asked = [_request(rng, names) for _ in range(rng.randint(3, 10))]
     return Schedule(
         seed,
-        requests=tuple(
-            sorted((_request(rng, names) for _ in range(rng.randint(3, 10))), key=lambda one: one.at)
-        ),
+        requests=tuple(sorted(_with_rarer_wishes(seed, asked), key=lambda one: one.at)),
         faults=tuple(sorted((_fault(rng) for _ in range(count)), key=lambda one: one.at)),
         runners=rng.choice((1, 2, 2, 3)),
         loops=rng.choice((1, 1, 2)),
@@ -119,6 +124,25 @@ def _request(rng: random.Random, names: list[str]) -> Request:
         has_callback=rng.random() < 0.3,
         cancel_after=round(rng.uniform(0, 15), 2) if rng.random() < 0.2 else None,
     )
+
+
+def _with_rarer_wishes(seed: int, requests: list[Request]) -> list[Request]:
+    """Add purges, deadlines and batches to the requests of every other schedule.
+
+    They have their own source of chance, so that the rest of a schedule is as it was before there were any.
+    """
+    rng = random.Random(f"rarer wishes {seed}")
+    if rng.random() < 0.5:
+        return requests
+    return [
+        replace(
+            request,
+            jobs=rng.choice((2, 3)) if rng.random() < 0.15 else 1,
+            start_within=round(rng.uniform(0.5, 20), 2) if rng.random() < 0.2 else None,
+            purge_after=round(rng.uniform(0, 25), 2) if rng.random() < 0.25 else None,
+        )
+        for request in requests
+    ]
 
 
 _AMOUNTS = {
