@@ -16,8 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.common.processor import collect_garbage_rarely
 from serve_app.api import request_ids
+from serve_app.api.access.callers import client_name_of
 from serve_app.api.errors import Problem
-from serve_app.api.intake.body import check_declared_text
+from serve_app.api.intake.body import CHAT, check_declared_text
 from serve_app.api.refusals import refusal
 from serve_app.api.silence import COMMENTS_EXTENSION, Commented
 from serve_app.api.streams import FLOW_EXTENSION, SENT
@@ -37,7 +38,7 @@ CONTROL_HEADERS = frozenset(
 UNQUEUED = ("/health", "/ready", "/-/healthz", "/-/routes")
 """Ends of the paths whose requests do not wait at the entrance: they tell whether the server works."""
 SONGS = "/v1/audio"
-"""Part of the paths whose responses are subject to flow control."""
+"""Part of the paths whose responses are subject to flow control, as those of chats are."""
 EVENTS = "/events"
 """End of the paths whose responses are event streams."""
 TOLD_BYTES = 512 << 10
@@ -79,7 +80,7 @@ class Edge:
             await refusal(scope["path"], problem)(scope, receive, send)
             return
         host, _ = scope.get("client") or ("", 0)
-        await self._entrance.enter(host)
+        await self._entrance.enter(client_name_of(host))
         beginning = _Beginning(self._entrance, send)
         try:
             beginning.ends_after(HOLD_SECONDS if _waits_on_purpose(scope) else STUCK_SECONDS)
@@ -88,7 +89,7 @@ class Edge:
             beginning.end()
 
     async def _queued(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if SONGS in scope["path"]:
+        if SONGS in scope["path"] or scope["path"].rstrip("/").endswith(CHAT):
             _extend(scope, FLOW_EXTENSION)
             with closing(_SentBytes(receive, send)) as sent:
                 await self._app(scope, sent.receive, sent.send)
@@ -181,7 +182,10 @@ def _waits_on_purpose(scope: Scope) -> bool:
 
 
 def _is_order(name: bytes, value: bytes) -> bool:
-    """Whether Serve would obey the header. Request ids count only where they could flood the log."""
+    """Whether Serve would obey the header.
+
+    A request id is dropped only if its form is unusual, because Serve writes it into each line of its log.
+    """
     text = name.decode("latin-1").lower().replace("_", "-")
     if text == request_ids.HEADER:
         return not request_ids.is_usual(value.decode("latin-1"))

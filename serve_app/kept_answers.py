@@ -16,8 +16,8 @@ PATHS = "/studio/"
 """Part of the paths whose answers may be kept."""
 MOST_BYTES = 4 << 20
 """Bytes of all bodies that are kept. Beyond that all are forgotten, because most are of earlier versions."""
-OWN_QUESTIONS = ("if-none-match", "if-modified-since", "range")
-"""Headers of requests that the application answers in their own way."""
+SPECIAL_HEADERS = ("if-none-match", "if-modified-since", "range", "origin")
+"""Headers whose requests the application answers itself, because its answer depends on their values."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _question(scope: Scope) -> _Question | None:
         return None
     headers = Headers(scope=scope)
     codings = ",".join(headers.getlist("accept-encoding")).lower()
-    if ";" in codings or any(name in headers for name in OWN_QUESTIONS):
+    if ";" in codings or any(name in headers for name in SPECIAL_HEADERS):
         return None
     return _Question(scope["path"], bool({"gzip", "*"} & {coding.strip() for coding in codings.split(",")}))
 

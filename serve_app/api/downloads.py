@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,10 +12,9 @@ from starlette.responses import RedirectResponse, Response
 
 from deployments.common.audio_formats import FORMATS
 from deployments.common.errors import StorageError
-from serve_app.api.access.capacity import ClientSlots
 from serve_app.api.ranges import UnsatisfiableRangeError, byte_range
 from serve_app.api.results import ResultFile, result_file
-from serve_app.api.streams import SlotResponse, WatchedResponse
+from serve_app.api.streams import SlotResponse
 from serve_app.api.threads import WorkerPool
 from serve_app.jobs.model import JobView
 from serve_app.storage import AudioStorage, disposition
@@ -55,9 +54,9 @@ class Downloads:
         view: JobView,
         index: str,
         extension: str,
-        slot: tuple[ClientSlots, str] | None = None,
+        slot: AbstractContextManager[None],
     ) -> Response:
-        """The song of a job, streamed. A GET holds a slot of a client where one is given.
+        """The song of a job, streamed. A GET holds the slot while it lasts.
 
         Raises HTTPException with 404 or 416.
         """
@@ -71,9 +70,7 @@ class Downloads:
             "headers": part.headers,
             "media_type": result.media_type,
         }
-        if slot is None:
-            return WatchedResponse(blocks, **options)
-        return SlotResponse(blocks, *slot, **options)
+        return SlotResponse(blocks, slot, **options)
 
     async def whole(self, view: JobView, index: int) -> tuple[ResultFile, bytes]:
         """A song and its content. Raises HTTPException with 404."""

@@ -1,14 +1,23 @@
 """ASGI middleware: a server under a path prefix (`route_prefix` of Serve) is the same as one without."""
 
+from typing import Final
+
 from starlette.datastructures import URL, MutableHeaders
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+PREFIX_KEY: Final = "acestep.prefix"
+"""Key in a request's scope of the prefix that was taken off its path."""
+DOCUMENTS = ("/openapi.json", "/docs", "/redoc")
+"""Paths for which FastAPI has to know the prefix, because these documents name the addresses of others."""
 
 
 class Prefix:
     """Takes the prefix off the paths of requests, and puts it before those of redirects.
 
-    A redirect names no host, because only the client knows whether there is TLS in front of the server.
+    The root path is taken away with it, because Starlette removes that from the path itself, and would take a
+    prefix such as `/v1` off twice. A redirect names no host, because only the client knows whether there is
+    TLS in front of the server.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -32,4 +41,5 @@ class Prefix:
                 headers["location"] = prefix + url.path + (f"?{url.query}" if url.query else "")
             await send(message)
 
-        await self._app({**scope, "path": path}, receive, answer)
+        root = prefix if path in DOCUMENTS else ""
+        await self._app({**scope, "path": path, "root_path": root, PREFIX_KEY: prefix}, receive, answer)

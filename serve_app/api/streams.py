@@ -1,15 +1,13 @@
-"""Long responses, which end as soon as the client disconnects. Most hold one of the client's slots."""
+"""Long responses, which end as soon as the client disconnects. They hold slots, which are limited."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
-
-from serve_app.api.access.capacity import ClientSlots
 
 FLOW_EXTENSION = "acestep.flow"
 """Key in `scope["extensions"]` where messages of type `SENT` report how many bytes were sent."""
@@ -45,20 +43,19 @@ class WatchedResponse(StreamingResponse):
 
 
 class SlotResponse(WatchedResponse):
-    """A watched response that holds one of the client's slots while it lasts.
+    """A watched response that holds a slot while it lasts (`Slots.taken`, `ClientSlots.taken`).
 
-    Raises CapacityError before anything is sent where the client has no slot left.
+    Raises CapacityError before anything is sent where there is no slot left.
     """
 
     def __init__(
-        self, content: AsyncGenerator[bytes, None], slots: ClientSlots, client: str, **options: Any
+        self, content: AsyncGenerator[bytes, None], slot: AbstractContextManager[None], **options: Any
     ) -> None:
         super().__init__(content, **options)
-        self._slots = slots
-        self._client = client
+        self._slot = slot
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._slots.taken(self._client):
+        with self._slot:
             await super().__call__(scope, receive, send)
 
 

@@ -108,7 +108,9 @@ def _checked_draft(spec: JobSpec, limits: Limits) -> Draft:
         if span.pad_left > span.pad_right:
             room = limits.max_duration - spec.source.seconds - span.pad_right
             raise WindowTooLongError("repainting_start", message, min(0.0, -room))
-        raise WindowTooLongError("repainting_end", message, limits.max_duration - span.pad_left)
+        # Where the part before the source is too long as well, the start is moved afterwards.
+        nearest = max(spec.source.seconds, limits.max_duration - span.pad_left)
+        raise WindowTooLongError("repainting_end", message, nearest)
     return draft
 
 

@@ -131,6 +131,12 @@ def _parsed_address(text: str) -> _Address | None:
     return getattr(address, "ipv4_mapped", None) or address
 
 
+def client_name_of(host: str) -> str:
+    """Return the client that a host is counted as: the addresses of one IPv6 customer are one client."""
+    address = _parsed(host)
+    return UNKNOWN_ADDRESS if address is None else _client_name(address)
+
+
 def _client_name(address: _Address) -> str:
     if isinstance(address, IPv6Address):
         return str(IPv6Network((address, IPV6_CLIENT_BITS), strict=False))

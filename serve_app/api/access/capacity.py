@@ -86,10 +86,14 @@ class ByteBudget:
         finally:
             self._left += share.taken
 
-    def take(self, count: int) -> None:
-        """Take `count` bytes. Raises CapacityError (503) where fewer are left."""
+    def check(self, count: int) -> None:
+        """Raise CapacityError (503) where fewer than `count` bytes are left."""
         if count > self._left:
             raise CapacityError(503, "The server receives as many uploads as it can hold")
+
+    def take(self, count: int) -> None:
+        """Take `count` bytes. Raises CapacityError (503) where fewer are left."""
+        self.check(count)
         self._left -= count
 
 
@@ -99,6 +103,10 @@ class ByteShare:
     def __init__(self, budget: ByteBudget) -> None:
         self._budget = budget
         self.taken = 0
+
+    def check(self, count: int) -> None:
+        """Raise CapacityError (503) where the share could not be raised to `count` bytes now."""
+        self._budget.check(count - self.taken)
 
     def reach(self, count: int) -> None:
         """Raise the share to `count` bytes. Raises CapacityError (503)."""

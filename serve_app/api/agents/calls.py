@@ -17,6 +17,7 @@ from serve_app.api.intake.body import Body
 from serve_app.api.intake.recordings import RESULT_PATH
 from serve_app.api.intake.submission import Arrival, Submission
 from serve_app.api.jobs import VisibleJobs
+from serve_app.api.prefix import PREFIX_KEY
 from serve_app.api.results import result_file, song_codes
 from serve_app.api.service import JobService
 from serve_app.jobs.model import JobState, JobView
@@ -249,4 +250,4 @@ def _public(request: Request, path: str) -> str:
     scheme = request.headers.get("x-forwarded-proto", request.url.scheme)
     if scheme not in ("http", "https"):
         scheme = request.url.scheme
-    return f"{scheme}://{request.url.netloc}{request.scope.get('root_path', '')}{path}"
+    return f"{scheme}://{request.url.netloc}{request.scope.get(PREFIX_KEY, '')}{path}"

@@ -75,6 +75,7 @@ class BatchSubmission:
                         idempotency if index == 0 else None,
                         arrival,
                         text_bytes=body.text_bytes // len(parsed),
+                        admission_key=idempotency_key,
                     )
                 news.append(new)
             accepted = await self._service.submit_batch(tuple(news), callback_url)

@@ -40,6 +40,8 @@ MAX_JSON_ENTRIES = 1 << 17
 MAX_JSON_CONTAINERS = 1_000
 """Commas and opening brackets outside the strings of a JSON document. They bound the time of the parser,
 which cannot be interrupted, and of the garbage collector, which many arrays trigger, to 35 ms together."""
+MAX_JSON_DEPTH = 100
+"""Arrays and objects inside each other. Deeper values would end Python's recursion somewhere else."""
 MAX_JSON_QUOTES = 10_000
 """With more quotes, commas and brackets in strings count too, because finding the strings would take long."""
 UPLOADS_AT_ONCE = 8
@@ -151,7 +153,12 @@ async def _time_limit(seconds: float) -> AsyncIterator[None]:
 
 
 async def _limited(request: Request, max_bytes: int, share: ByteShare) -> AsyncGenerator[bytes, None]:
-    share.reach(_check_declared(request, max_bytes))
+    """The chunks of a body.
+
+    Only what has come is taken from the budget, so that who sends nothing holds nothing. A body that would
+    not fit at the moment is refused before it is received.
+    """
+    share.check(_check_declared(request, max_bytes))
     received = 0
     async for chunk in request.stream():
         received += len(chunk)
@@ -229,7 +236,8 @@ class TooManyEntriesError(ValueError):
 def bounded_json(document: str, max_containers: int = MAX_JSON_CONTAINERS) -> Any:
     """The value of a JSON document.
 
-    Raises TooManyEntriesError, JSONDecodeError, ValueError for an invalid number, or RecursionError.
+    Raises TooManyEntriesError, JSONDecodeError, ValueError for an invalid number, or RecursionError for more
+    than `MAX_JSON_DEPTH` levels.
     """
     # A batch has as many quotes as requests of the usual size have together.
     max_quotes = MAX_JSON_QUOTES * max_containers // MAX_JSON_CONTAINERS
@@ -238,7 +246,17 @@ def bounded_json(document: str, max_containers: int = MAX_JSON_CONTAINERS) -> An
         or _has_too_many_entries(_JSON_TEXT.sub("", document), max_containers)
     ):
         raise TooManyEntriesError
-    return json.loads(document, parse_constant=_refuse_constant)
+    value = json.loads(document, parse_constant=_refuse_constant)
+    level = [value]
+    for _ in range(MAX_JSON_DEPTH):
+        level = [inner for outer in level if isinstance(outer, dict | list) for inner in _entries(outer)]
+    if level:
+        raise RecursionError
+    return value
+
+
+def _entries(container: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return container.values() if isinstance(container, dict) else container
 
 
 def _has_too_many_entries(document: str, max_containers: int) -> bool:

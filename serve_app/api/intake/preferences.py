@@ -19,7 +19,11 @@ PreferHeader = Annotated[
     ),
 ]
 
-_PREFERENCES = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*")+')
+_PREFERENCES = re.compile(r'(?:[^",]++|"(?:[^"\\]++|\\.)*+(?:"|$)|")+')
+"""The preferences between commas outside quotes. A quote without an end goes to the end of the header.
+
+Every character is read once: nothing is given back, and no quote is looked for twice.
+"""
 _WAIT = re.compile(r'\s*wait\s*=\s*(?:"([0-9]{1,9})"|([0-9]{1,9}))\s*(?:;.*)?', re.IGNORECASE | re.DOTALL)
 
 

@@ -131,7 +131,11 @@ class Submission:
         if idempotency_key is not None:
             fingerprint = await self._pools.recordings.run(_fingerprint, parsed, uploads)
             idempotency = IdempotencyKey(idempotency_key, fingerprint)
-        new = await self.prepare(parsed, uploads, caller, idempotency, arrival, notes, text_bytes=text_bytes)
+        new = await self.prepare(
+            *(parsed, uploads, caller, idempotency, arrival, notes),
+            text_bytes=text_bytes,
+            admission_key=idempotency_key,
+        )
         accepted = await self._enter_queue(new)
         self.tell(new, accepted, arrival)
         return accepted
@@ -146,10 +150,12 @@ class Submission:
         notes: tuple[str, ...] = (),
         *,
         text_bytes: int,
+        admission_key: str | None,
     ) -> NewJob:
         """Make the job of a parsed request, and store its recordings; arguments as in `submit_request`.
 
-        Raises RequestValidationError, DrainingError or LimitError.
+        `admission_key` is the idempotency key of the job or of its batch: a repeated request is not refused,
+        however long the queue is. Raises RequestValidationError, DrainingError or LimitError.
         """
         request = apply_limits(parsed, self._limits)
         if request.priority > caller.max_priority:
@@ -159,7 +165,7 @@ class Submission:
             await self._pools.recordings.run(self._adapters.check, request.adapters, dit)
         if request.src_audio_path or request.reference_audio_path:
             # For uploads it was called before they were received.
-            await self.admit(caller, idempotency.key if idempotency else None)
+            await self.admit(caller, admission_key)
         async with self._finder.open(request, uploads, caller) as recordings:
             job_id = await self._service.new_job_id()
             source = self._recording(job_id, "source", recordings.source, recordings.source_codes)

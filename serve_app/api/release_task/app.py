@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from configs.settings import Settings
 from serve_app.api.access.audio_tokens import AudioTokens
-from serve_app.api.access.capacity import Slots
+from serve_app.api.access.capacity import ClientSlots, Slots
 from serve_app.api.downloads import Downloads
 from serve_app.api.errors import add_error_handlers
 from serve_app.api.intake.submission import Submission
@@ -56,11 +56,30 @@ def release_task_app(
     maker = JobMaker(submission, mapper, pools.bodies, loaded)
     for router in (
         tasks_router(service, calls, maker, tokens),
-        audio_router(service, calls, downloads, tokens),
-        samples_router(calls, mapper, submission, writing, known_condition, limits, settings.api, slots),
+        audio_router(service, calls, downloads, tokens, slots),
+        samples_router(
+            calls,
+            mapper,
+            submission,
+            writing,
+            known_condition,
+            limits,
+            settings.api,
+            slots,
+            pools.bodies,
+        ),
         inventory_router(known_condition, calls, limits),
         lora_router(calls, loaded),
-        chat_router(service, calls, maker, downloads, known_condition, limits, pools.bodies),
+        chat_router(
+            service,
+            calls,
+            maker,
+            downloads,
+            known_condition,
+            limits,
+            pools.bodies,
+            ClientSlots("chats", settings.api.client_requests, slots),
+        ),
     ):
         app.router.routes.extend(router.routes)
     for router in (

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from serve_app.api.access.audio_tokens import AudioTokens
 from serve_app.api.access.callers import Caller
+from serve_app.api.access.capacity import Slots
 from serve_app.api.downloads import NO_SUCH_FILE, Downloads
 from serve_app.api.release_task.calls import CallReader, value_in
 from serve_app.api.release_task.fields import TOKEN
@@ -16,9 +17,12 @@ from serve_app.request.errors import invalid
 
 
 def audio_router(
-    service: JobService, calls: CallReader, downloads: Downloads, tokens: AudioTokens | None
+    service: JobService, calls: CallReader, downloads: Downloads, tokens: AudioTokens | None, slots: Slots
 ) -> APIRouter:
-    """Downloads. A signature in the address, or a key of the owner, opens a song."""
+    """Downloads. A signature in the address, or a key of the owner, opens a song.
+
+    They are not limited for each client, as in the original, but count among all open requests.
+    """
     router = APIRouter()
 
     @router.api_route("/v1/audio", methods=["GET", "HEAD", "POST"])
@@ -32,7 +36,7 @@ def audio_router(
         view = await service.view(song.job_id) if song else None
         if song is None or view is None or not (caller is None or caller.may_see(view)):
             raise HTTPException(404, NO_SUCH_FILE)
-        return await downloads.response(request, view, song.index, song.extension)
+        return await downloads.response(request, view, song.index, song.extension, slots.taken())
 
     async def _caller(request: Request, song: NamedSong | None, token: Any) -> Caller | None:
         """The caller; None where the signature in the address is valid. Raises HTTPException with 401."""

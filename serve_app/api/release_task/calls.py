@@ -5,7 +5,7 @@ body. One valid key suffices. A body that may hold the only key is read before t
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,6 +42,7 @@ class CallReader:
     def __init__(self, callers: Callers, bodies: BodyReader, settings: ApiSettings, slots: Slots) -> None:
         self._callers = callers
         self._bodies = bodies
+        self._all_slots = slots
         self._uploads = ClientSlots("uploads", settings.client_uploads, slots)
         self._texts = ClientSlots("submits", settings.client_requests, slots)
 
@@ -58,8 +59,9 @@ class CallReader:
     ) -> AsyncIterator[Call]:
         """A call. Uploads exist until the end of the block.
 
-        `admit` is given for calls that make jobs: it refuses a caller early, and only these calls are limited
-        in number. Raises HTTPException with 400, 401, 408, 413 or 415, or CapacityError.
+        `admit` is given for calls that make jobs: it refuses a caller early, and these calls are limited in
+        number for each caller, as are files of unknown senders. Others count among all open requests while
+        their body comes in. Raises HTTPException with 400, 401, 408, 413 or 415, or CapacityError.
         """
         async with self.read_anonymous(request, admit, max_text_bytes) as (body, token):
             yield Call(self.caller(request, token), body)
@@ -83,7 +85,7 @@ class CallReader:
         limited = admit is not None or (may_have_files and known is None)
         slots = self._uploads if may_have_files else self._texts
         name = self._callers.address(request) if known is None else known.client.name
-        with slots.taken(name) if limited else nullcontext():
+        with slots.taken(name) if limited else self._all_slots.taken():
             if admit is not None and known is not None and may_have_files:
                 await admit(known)
             async with self._bodies.read(request, tolerant=True, max_text_bytes=max_text_bytes) as body:

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from configs.domain import LANGUAGES, TIME_SIGNATURES
 from serve_app.request.fields import MAX_SEED, RANDOM_SEED, Timesteps, flag_of
 
-_NUMBER = re.compile(r"[+-]?([0-9]{1,400}\.?[0-9]{0,400}|\.[0-9]{1,400})([eE][+-]?[0-9]{1,5})?")
+_NUMBER = re.compile(r"[+-]?([0-9]{1,400}+(\.[0-9]{0,400}+)?+|\.[0-9]{1,400}+)([eE][+-]?[0-9]{1,5})?")
 _METRE = re.compile(r"([1-9][0-9]?)(?:\.0{1,10})?(/[1-9][0-9]?)?")
 NO_TEXT = re.compile("[\0\ud800-\udfff]")
 """Characters that no text has: NUL and halves of surrogate pairs, which UTF-8 cannot write."""
@@ -24,6 +24,10 @@ _SCHEDULE: TypeAdapter[tuple[float, ...]] = TypeAdapter(Timesteps)
 MAX_KEY_LENGTH = 32
 SHOWN_CHARACTERS = 40
 """Characters of a value that a note repeats."""
+MAX_NOTES = 64
+"""Notes of a request. Each field has at most a few, so only a hostile request has more."""
+MAX_NAMES = 64
+"""Names in a list that are read, as many as the job API takes."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +52,14 @@ class Leniency:
     """Changes values into ones that the job API takes. None stands for "not given"."""
 
     notes: list[str] = field(default_factory=list)
-    """One sentence for each change."""
+    """One sentence for each change, of the first `MAX_NOTES`."""
 
     def note(self, text: str) -> None:
-        self.notes.append(text)
+        if len(self.notes) < MAX_NOTES:
+            self.notes.append(text)
 
     def number(self, name: str, value: Any, bounds: Bounds) -> Any:
-        """The nearest number within the bounds; None where the value is no number."""
+        """The nearest number within the bounds; None for a text that is no number."""
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             return value
         number = number_in(value)
@@ -148,10 +153,13 @@ class Leniency:
         return text[:most]
 
     def known_names(self, name: str, value: Any, known: tuple[str, ...]) -> Any:
-        """The names that are known, as a list."""
-        names = re.split("[,|]", value) if isinstance(value, str) else value
+        """The names that are known, as a list. Of a longer list only the first `MAX_NAMES` are read."""
+        names = re.split("[,|]", value, maxsplit=MAX_NAMES) if isinstance(value, str) else value
         if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
             return value
+        if len(names) > MAX_NAMES:
+            names = names[:MAX_NAMES]
+            self.note(f"{name} has more than {MAX_NAMES} entries: the others were left out.")
         words = [(one, re.sub(r"[\s-]+", "_", one.strip().lower())) for one in names]
         for sent, word in words:
             if word and word not in known:

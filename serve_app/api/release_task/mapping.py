@@ -27,7 +27,7 @@ from serve_app.api.release_task.lookup import Fields
 from serve_app.api.release_task.songs import song_named
 from serve_app.request.capabilities import Limits
 from serve_app.request.errors import WindowTooLongError, invalid
-from serve_app.request.fields import MAX_ADAPTER_SCALE, MAX_STEPS, flag_of
+from serve_app.request.fields import MAX_ADAPTER_SCALE, MAX_ADAPTERS, MAX_STEPS, flag_of
 from serve_app.request.schemas import GenerateRequest, Output
 
 DEFAULTS: Mapping[str, Any] = {"lm_cfg_scale": 2.5, "use_cot_caption": True, "use_cot_language": True}
@@ -159,8 +159,13 @@ class RequestMapper:
 
 
 def _usable_adapters(value: Any, leniency: Leniency) -> Any:
-    """The adapters with their scales inside the range; what is no list of adapters stays, and is refused."""
+    """The adapters with their scales inside the range; what is no list of adapters stays, and is refused.
+
+    So is a list of too many.
+    """
     entries = value if isinstance(value, list) else [value]
+    if len(entries) > MAX_ADAPTERS:
+        return value
     usable = []
     for entry in entries:
         if isinstance(entry, dict) and entry.get("scale") is not None:

@@ -22,6 +22,7 @@ from serve_app.api.release_task.envelope import answer
 from serve_app.api.release_task.mapping import RequestMapper
 from serve_app.api.release_task.shortening import shortened
 from serve_app.api.responses import WrittenSongResponse
+from serve_app.api.threads import WorkerPool
 from serve_app.request.capabilities import Limits
 from serve_app.request.errors import TextsTooLongError
 from serve_app.request.schemas import GenerateRequest
@@ -53,8 +54,9 @@ def samples_router(
     limits: Limits,
     settings: ApiSettings,
     all_slots: Slots,
+    pool: WorkerPool,
 ) -> APIRouter:
-    """Ideas for songs."""
+    """Ideas for songs. `pool` translates large bodies."""
     router = APIRouter()
     slots = ClientSlots("songs being written", settings.client_requests, all_slots)
 
@@ -67,7 +69,8 @@ def samples_router(
     @router.post("/format_input")
     async def format_input(request: Request) -> Response:
         async with calls.read(request) as call:
-            asked = format_request(Body(_fields(call, mapper)), limits, strict=False)
+            fields = await pool.run_unless_short(call.body.text_bytes, _fields, call, mapper)
+            asked = format_request(Body(fields), limits, strict=False)
         try:
             song = await written(call, asked)
         except TextsTooLongError:  # The LM reads what it can, and the words stay as they are.
@@ -90,7 +93,8 @@ def samples_router(
     async def create_sample(request: Request) -> Response:
         async with calls.read(request) as call:
             own = {"query": call.value("query"), "instrumental": call.value("instrumental")}
-            fields = {"vocal_language": "unknown", **_fields(call, mapper, sample_query=own["query"])}
+            given = await pool.run_unless_short(call.body.text_bytes, _fields, call, mapper, own["query"])
+            fields = {"vocal_language": "unknown", **given}
             own["query"] = fields.pop("sample_query", None)
             fields = {name: fields[name] for name in fields if name not in {"caption", "lyrics"}}
             asked = sample_request(Body({**fields, **own}), limits, strict=False)

@@ -69,7 +69,7 @@ def audio_router(
         if redirect_seconds is not None and request.method == "GET":
             return await downloads.redirect(view, index, extension, redirect_seconds)
         client = view.client if caller is None else caller.client.name
-        return await downloads.response(request, view, index, extension, (open_downloads, client))
+        return await downloads.response(request, view, index, extension, open_downloads.taken(client))
 
     @router.get("/v1/audio/{job_id}/{index}.{extension}/provenance", responses=error_responses(404))
     async def provenance_of(

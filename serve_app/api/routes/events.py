@@ -74,8 +74,7 @@ def events_router(
                 may_go_on=lambda: callers.still_know(request),
                 with_comments=needs_comments(request.scope),
             ),
-            streams,
-            caller.client.name,
+            streams.taken(caller.client.name),
             media_type="text/event-stream",
             # Reverse proxies (nginx) must not buffer the events.
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},

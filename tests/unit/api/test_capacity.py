@@ -177,23 +177,46 @@ async def test_an_upload_that_is_repeated_is_not_refused(
 
 
 async def test_all_bodies_together_have_room_for_so_many_bytes(app: Any) -> None:
-    declared = Asking(app, "POST", GENERATE, {**MULTIPART, "Content-Length": "4000000"})
-    await until(lambda: declared.asked_for_more > 0)
+    sent = Asking(app, "POST", GENERATE, {**MULTIPART, "Content-Length": "4000000"})
+    sent.send(start_of_upload(bytes(2_500_000)))
+    await until(lambda: sent.asked_for_more > 1)
     second = Asking(
         app, "POST", GENERATE, {**MULTIPART, "Content-Length": "4000000"}, client=("203.0.113.5", 1)
     )
     await asyncio.wait_for(second.answered, SOON)
     assert (second.status, second.headers["retry-after"], second.asked_for_more) == (503, "5", 0)
     undeclared = Asking(app, "POST", GENERATE, MULTIPART)
-    undeclared.send(start_of_upload(bytes(2_500_000)))
+    undeclared.send(start_of_upload(bytes(3_900_000)))
     await asyncio.wait_for(undeclared.answered, SOON)
     assert undeclared.status == 503
-    declared.leave()
-    await asyncio.wait_for(declared.answered, SOON)
+    sent.leave()
+    await asyncio.wait_for(sent.answered, SOON)
     third = Asking(app, "POST", GENERATE, {**MULTIPART, "Content-Length": "4000000"})
     await until(lambda: third.asked_for_more > 0)
     third.leave()
     await asyncio.wait_for(third.answered, SOON)
+
+
+async def test_bodies_of_which_nothing_comes_take_nothing_from_the_others(app: Any) -> None:
+    """Eight connections that declared the largest body and sent one line once kept all others out."""
+    idle = []
+    for number in range(8):
+        silent = Asking(
+            app,
+            "POST",
+            "/release_task" if number % 2 else GENERATE,
+            {**MULTIPART, "Content-Length": "4000000"},
+            client=(f"203.0.113.{number}", 1),
+        )
+        silent.send(start_of_upload())
+        idle.append(silent)
+    await until(lambda: all(silent.asked_for_more > 1 for silent in idle))
+    user = Asking(app, "POST", GENERATE, {**MULTIPART, "Content-Length": "4000000"})
+    user.send(start_of_upload(bytes(3_000_000)))
+    await until(lambda: user.asked_for_more > 1)
+    for asking in (*idle, user):
+        asking.leave()
+        await asyncio.wait_for(asking.answered, SOON)
 
 
 def test_a_budget_comes_back_whole() -> None:

@@ -5,6 +5,7 @@ import binascii
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO, cast
 
@@ -12,7 +13,7 @@ from fastapi import HTTPException
 
 from configs.domain import SOURCE_TASKS, Task
 from deployments.common.temporary_files import temporary_files
-from serve_app.api.intake.body import Body
+from serve_app.api.intake.body import MAX_TEXT_BYTES, Body
 from serve_app.api.intake.multipart import MEMORY_BYTES
 from serve_app.api.release_task.fields import SPELLINGS
 from serve_app.api.release_task.lookup import Fields, is_given
@@ -43,7 +44,9 @@ INSTRUMENTAL = "[inst]"
 NOTHING_TO_MAKE = "There is nothing to make: send a text, lyrics, audio, or sample_mode"
 
 _SECTIONS = re.compile(r"\[(verse|chorus|bridge|intro|outro|hook|pre-chorus|refrain|inst)", re.IGNORECASE)
-_DATA_URL = re.compile(r"data:[^,]{0,200},")
+_DATA_URL = re.compile(r"\s*data:[^,]{0,200},")
+MAX_MODEL_LENGTH = 100
+"""Characters of the model's name that the answer repeats."""
 LYRIC_LINES = 4
 LYRIC_LINE_LENGTH = 60
 """Four or more lines that are shorter than this on average are lyrics."""
@@ -69,14 +72,18 @@ class ChatRequest:
     text: str
 
 
-def chat_request(body: dict[str, Any]) -> ChatRequest:
-    """The request in a JSON object.
+def chat_request(body: dict[str, Any], text_bytes: int) -> ChatRequest:
+    """The request in a JSON object of `text_bytes` bytes.
 
-    Raises HTTPException with 400 where there is nothing to make or audio is not base64, or
-    RequestValidationError for messages of another form.
+    Raises HTTPException with 400 where there is nothing to make or audio is not base64, with 413 where there
+    is more text than in any other request, or RequestValidationError for messages of another form.
     """
     values = {name: value for name, value in body.items() if name not in CHAT_FIELDS}
     message = _last_user_message(body.get("messages"))
+    if len(message.text) + _text_length([values, body.get("audio_config")]) > MAX_TEXT_BYTES:
+        raise HTTPException(
+            413, f"The text is longer than {MAX_TEXT_BYTES:,} characters (the content of recordings aside)"
+        )
     config = body.get("audio_config")
     if config is not None and not isinstance(config, dict):
         raise invalid("audio_config", "Input should be an object", "dict_type")
@@ -98,9 +105,9 @@ def chat_request(body: dict[str, Any]) -> ChatRequest:
         raise HTTPException(400, NOTHING_TO_MAKE)
     model = body.get("model")
     return ChatRequest(
-        body=Body(values, files, text_bytes=len(message.text)),
+        body=Body(values, files, text_bytes=text_bytes),
         stream=bool(flag_of(body.get("stream"))),
-        model=model if isinstance(model, str) and model else None,
+        model=model[:MAX_MODEL_LENGTH] if isinstance(model, str) and model else None,
         text=message.text,
     )
 
@@ -130,7 +137,8 @@ def _recordings(parts: list[dict[str, Any]]) -> Iterator[bytes]:
         try:
             if not isinstance(data, str) or not data:
                 raise ValueError
-            text = "".join(_DATA_URL.sub("", data, count=1).split())
+            url = _DATA_URL.match(data)
+            text = "".join(data[url.end() if url else 0 :].split())
             yield base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
         except (binascii.Error, ValueError) as error:
             raise HTTPException(400, "input_audio.data should be base64 or a data URL") from error
@@ -154,19 +162,52 @@ def _placed_text(text: str, fields: Fields) -> dict[str, Any]:
 
 def split_text(text: str) -> tuple[str, str]:
     """The prompt and the lyrics in a text: by tags, or else by its looks."""
-    tagged = {name: _tag(name).search(text) for name in ("prompt", "lyrics")}
-    if any(tagged.values()):
-        prompt, lyrics = (match[1].strip() if match else "" for match in tagged.values())
-        if not tagged["prompt"]:
-            prompt = _tag("lyrics").sub("", text).strip()
-        return prompt, lyrics
+    prompts, lyrics = _tagged("prompt", text), _tagged("lyrics", text)
+    if prompts or lyrics:
+        prompt = prompts[0].inside(text) if prompts else _without(lyrics, text)
+        return prompt, lyrics[0].inside(text) if lyrics else ""
     lines = [line for line in text.splitlines() if line.strip()]
     short = len(lines) >= LYRIC_LINES and sum(map(len, lines)) / len(lines) < LYRIC_LINE_LENGTH
     return ("", text) if short or _SECTIONS.search(text) else (text, "")
 
 
-def _tag(name: str) -> re.Pattern[str]:
-    return re.compile(rf"<{name}>((?:(?!</?{name}>).)*)</{name}>", re.IGNORECASE | re.DOTALL)
+@dataclass(frozen=True)
+class _Tagged:
+    """A part of a text between a tag and its end."""
+
+    opening: re.Match[str]
+    closing: re.Match[str]
+
+    def inside(self, text: str) -> str:
+        return text[self.opening.end() : self.closing.start()].strip()
+
+
+def _tagged(name: str, text: str) -> list[_Tagged]:
+    """The parts `<name>…</name>` of a text that have no such tag inside."""
+    tags = re.finditer(rf"<(/?){name}>", text, re.IGNORECASE)
+    return [_Tagged(first, second) for first, second in pairwise(tags) if not first[1] and second[1]]
+
+
+def _without(parts: list[_Tagged], text: str) -> str:
+    """The text without these parts and their tags."""
+    begins = [0, *(part.closing.end() for part in parts)]
+    ends = [*(part.opening.start() for part in parts), len(text)]
+    return "".join(text[begin:end] for begin, end in zip(begins, ends, strict=True)).strip()
+
+
+def _text_length(value: Any) -> int:
+    """The characters of all texts in a JSON value, names included."""
+    length, left = 0, [value]
+    while left:
+        match left.pop():
+            case str() as text:
+                length += len(text)
+            case dict() as entries:
+                left += entries.keys()
+                left += entries.values()
+            case list() as entries:
+                left += entries
+    return length
 
 
 def _placed(recordings: list[bytes], fields: Fields) -> dict[str, BinaryIO]:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from contextvars import Context
 from typing import Any
 
@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.types import Receive, Scope, Send
 
 from serve_app.api.access.callers import Caller
+from serve_app.api.access.capacity import ClientSlots
 from serve_app.api.downloads import Downloads
 from serve_app.api.errors import EXPECTED, RETRY_SECONDS, AsciiJSONResponse, problem_of
 from serve_app.api.intake.body import CHAT, MAX_CHAT_BYTES, unsupported_type
@@ -34,7 +35,7 @@ from serve_app.api.release_task.making import JobMaker
 from serve_app.api.release_task.rows import CANCELLED_TASK, UNKNOWN_TASK
 from serve_app.api.routes.server import MODEL_PREFIX
 from serve_app.api.service import JobService, UnavailableError
-from serve_app.api.streams import WatchedResponse, unless_client_leaves
+from serve_app.api.streams import SlotResponse, unless_client_leaves
 from serve_app.api.threads import WorkerPool
 from serve_app.jobs.errors import JobEndedError
 from serve_app.jobs.model import JobState, JobView
@@ -64,8 +65,14 @@ def chat_router(
     known_condition: KnownCondition,
     limits: Limits,
     pool: WorkerPool,
+    slots: ClientSlots,
 ) -> APIRouter:
-    """Chat completions. The job is cancelled when the client leaves. `pool` parses large bodies."""
+    """Chat completions.
+
+    The job is cancelled when the client leaves, unless the request had an idempotency key: then the client
+    can come back for it, and others may wait for it, too. `pool` parses large bodies. `slots` bound the chats
+    that wait for their songs.
+    """
     router = APIRouter()
     departures: set[asyncio.Task[Any]] = set()
 
@@ -85,7 +92,8 @@ def chat_router(
             if condition.away:
                 retry = {"Retry-After": f"{RETRY_SECONDS:g}"}
                 raise HTTPException(503, f"Not ready: {', '.join(condition.away)}", retry)
-            asked = await pool.run_unless_short(call.body.text_bytes, chat_request, call.body.values)
+            size = call.body.text_bytes
+            asked = await pool.run_unless_short(size, chat_request, call.body.values, size)
             try:
                 accepted = await maker.make(
                     call.with_body(asked.body),
@@ -100,20 +108,28 @@ def chat_router(
                 for file in asked.body.files.values():
                     file.close()
         completion = new_completion(accepted.job_id, asked.model or f"{MODEL_PREFIX}{limits.dits[0].name}")
+        watch = _Watch(service, completion.job_id, None if idempotency_key else departures)
+        slot = slots.taken(call.caller.client.name)
         if asked.stream:
-            watch = _Watch(service, completion.job_id, departures)
             return _JobResponse(
-                _stream(completion, watch), watch, media_type="text/event-stream", headers=STREAM_HEADERS
+                _stream(completion, watch),
+                slot,
+                watch,
+                media_type="text/event-stream",
+                headers=STREAM_HEADERS,
             )
-        return await unless_client_leaves(request, _plain(completion, asked))
+        async with watch:
+            with slot:
+                return await unless_client_leaves(request, _plain(completion, asked, watch))
 
-    async def _plain(completion: Completion, asked: ChatRequest) -> Response:
-        async with _Watch(service, completion.job_id, departures) as watch:
+    async def _plain(completion: Completion, asked: ChatRequest, watch: _Watch) -> Response:
+        async with watch:
             view = await watch.ended(PATIENCE_SECONDS)
         if view is None and watch.is_over:
             raise HTTPException(404, UNKNOWN_TASK)
         if view is None:
-            raise HTTPException(504, f"The song was not ready after {PATIENCE_SECONDS:g} s: it was cancelled")
+            fate = "it was cancelled" if watch.cancels else "ask again with the same Idempotency-Key"
+            raise HTTPException(504, f"The song was not ready after {PATIENCE_SECONDS:g} s: {fate}")
         if view.result is None or view.state is not JobState.SUCCEEDED:
             raise HTTPException(500, view.error or CANCELLED_TASK)
         songs = [await _song(view, index) for index in range(len(view.files))]
@@ -152,7 +168,8 @@ def chat_router(
 class _Watch:
     """Waits for the end of a job, and cancels the job where nobody waits for it any more."""
 
-    def __init__(self, service: JobService, job_id: str, departures: set[asyncio.Task[Any]]) -> None:
+    def __init__(self, service: JobService, job_id: str, departures: set[asyncio.Task[Any]] | None) -> None:
+        """`departures` keeps the tasks that cancel; None: the job is never cancelled."""
         self._service = service
         self._job_id = job_id
         self._departures = departures
@@ -163,8 +180,13 @@ class _Watch:
     async def __aenter__(self) -> "_Watch":
         return self
 
+    @property
+    def cancels(self) -> bool:
+        """Whether the job is cancelled when nobody waits for it."""
+        return self._departures is not None
+
     async def __aexit__(self, *_: object) -> None:
-        if self.is_over or self._is_left:
+        if self.is_over or self._is_left or self._departures is None:
             return
         self._is_left = True
         # The context is empty because Serve cancels all calls that belong to a request whose client left.
@@ -204,11 +226,17 @@ class _Watch:
         logger.warning("job %s could not be cancelled after its client had left", self._job_id)
 
 
-class _JobResponse(WatchedResponse):
+class _JobResponse(SlotResponse):
     """A stream about a job, which is cancelled also where the client has left before the first event."""
 
-    def __init__(self, content: AsyncGenerator[bytes, None], watch: _Watch, **options: Any) -> None:
-        super().__init__(content, **options)
+    def __init__(
+        self,
+        content: AsyncGenerator[bytes, None],
+        slot: AbstractContextManager[None],
+        watch: _Watch,
+        **options: Any,
+    ) -> None:
+        super().__init__(content, slot, **options)
         self._watch = watch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
