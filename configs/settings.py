@@ -197,6 +197,14 @@ class LanguageModelSettings(_Section):
         30, ge=10, le=600, description="Longest duration that the LM may choose by itself, seconds."
     )
 
+    @model_validator(mode="after")
+    def _attention_takes_the_type(self) -> Self:
+        if self.device == "cuda" and self.dtype == "float32" and "vllm" in self.backends:
+            raise ValueError(
+                "language_model.dtype is float32, and vLLM's attention on a GPU takes 16 bits: set bfloat16"
+            )
+        return self
+
 
 class GeneratorSettings(_Section):
     """The Generator deployment of each DiT, with its encoders, tokenizer and detokenizer."""
@@ -459,7 +467,7 @@ class StorageSettings(_Section):
 
 
 class WebhookSettings(_Section):
-    """How `callback_url` is told that a job has ended."""
+    """How `callback_url` is told of the events of a job: by default of its end (`callback_events`)."""
 
     max_attempts: int = Field(8, ge=1, description="Deliveries tried for a callback before it is given up.")
     first_retry_seconds: float = Field(

@@ -21,9 +21,12 @@ def song(frames: int, steps: int = STEPS, heun_steps: int = 0) -> Song:
     return Song(trajectory, DiffusionOptions(), None, ())
 
 
-def queue_of(*jobs: list[int]) -> StepQueue:
-    """Return a queue of jobs that joined one after the other, with songs of these lengths in tokens."""
-    queue = StepQueue(lambda song: song.trajectory.frames)
+def queue_of(*jobs: list[int], text_tokens: int = 0) -> StepQueue:
+    """Return a queue of jobs that joined one after the other, with songs of these lengths in tokens.
+
+    Each song has texts of `text_tokens` tokens.
+    """
+    queue = StepQueue(lambda song: song.trajectory.frames, lambda _song: text_tokens)
     for frames in jobs:
         queue.join(DenoiseJob((), songs=[song(count) for count in frames]))
     return queue

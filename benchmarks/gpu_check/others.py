@@ -42,7 +42,7 @@ def decode_tiles(sizes: Sizes) -> Iterator[Figures]:
     """Decode tiles with a VAE of the official shape. Its weights are random, so its samples mean nothing."""
     for frames, count, compiled in [(*tile, way) for way in (False, True) for tile in sizes.tiles]:
         vae = random_vae(sizes.vae_channels)
-        engine = VaeEngine(vae, str(sizes.device), torch.bfloat16, compiled=compiled)
+        engine = VaeEngine(vae, str(sizes.device), torch.bfloat16, frames, compiled=compiled)
         latents = np.random.default_rng(0).standard_normal((frames, CHANNELS), dtype=np.float32)
         passes = [engine.decoding(latents) for _ in range(count)]
         batch = [(one, one.tiles[0]) for one in passes]

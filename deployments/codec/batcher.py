@@ -77,7 +77,10 @@ class TileBatcher:
         self._loop = EngineLoop("VAE", "a forward", self._run_requests)
 
     async def run(self, tiled: TiledPass) -> AsyncGenerator[int, None]:
-        """Yield how many tiles of `tiled` are done, after each one; then its result is complete."""
+        """Yield how many tiles of `tiled` are done, after each one; then its result is complete.
+
+        Raises EngineError where a tile does not fit into memory or the device is lost.
+        """
         request = _Request(tiled, self._clock + len(tiled.tiles))
         insort(self._requests, request, key=lambda other: other.due)
         self._loop.wake()
@@ -106,8 +109,7 @@ class TileBatcher:
                 problems = await self._loop.run_on(self._thread, partial(self._forward, batch))
                 self._tell(time.monotonic() - started, [tile for _, tile in batch])
                 for (request, _), problem in zip(batch, problems, strict=True):
-                    self._loop.note_failure(problem)
-                    request.news.put_nowait(problem)
+                    request.news.put_nowait(None if problem is None else self._loop.noted(problem))
         finally:
             self._share.release()
 

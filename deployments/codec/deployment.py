@@ -15,6 +15,7 @@ from ray import serve
 
 from configs import metrics
 from configs.settings import ProvenanceSettings, Settings
+from deployments.common.ending import ending_with_its_engine
 from deployments.common.job_calls import JobCalls
 from deployments.common.latents_store import LatentsStore
 from deployments.common.messages import AudioFile, DecodeRequest, EncodedAudio, EncodeRequest, Progress
@@ -95,7 +96,10 @@ class Codec:
                 return EncodedAudio(None)
             enter("tiles")
             tiled = self._engine.encoding(samples)
-            async with aclosing(self._batcher.run(tiled)) as tiles_done:
+            async with (
+                ending_with_its_engine(self.check_health),
+                aclosing(self._batcher.run(tiled)) as tiles_done,
+            ):
                 async for _ in tiles_done:
                     pass
             return EncodedAudio(await self._store.put(tiled.result.T), gain)
@@ -111,7 +115,10 @@ class Codec:
         with self._calls.call("decode", request.origin, "tiles") as enter:
             start = time.monotonic()
             tiled = self._engine.decoding(await request.latents.read())
-            async with aclosing(self._batcher.run(tiled)) as tiles_done:
+            async with (
+                ending_with_its_engine(self.check_health),
+                aclosing(self._batcher.run(tiled)) as tiles_done,
+            ):
                 async for done in tiles_done:
                     yield Progress("decoding", done, len(tiled.tiles))
             decoded = time.monotonic()
@@ -127,7 +134,8 @@ class Codec:
         """The name of the loaded checkpoint."""
         return self._checkpoint
 
-    def check_health(self) -> None:
+    async def check_health(self) -> None:
+        """Raises RuntimeError if the engine cannot go on."""
         self._batcher.check()
 
     async def __del__(self) -> None:

@@ -35,8 +35,10 @@ def snake(values: torch.Tensor, alpha: torch.Tensor, inverse_beta: torch.Tensor)
 def compiled_snake(device: str, dtype: torch.dtype, backend: str | Callable[..., Any] = "inductor") -> Snake:
     """Compile `snake` into one kernel for all sizes. Raises RuntimeError if that fails."""
     compiled: Snake = torch.compile(snake, dynamic=True, fullgraph=True, backend=backend)
+    # The constants of a layer are made outside of inference mode, and a kernel for others would not be used.
+    alpha, inverse_beta = (torch.zeros(8, device=device, dtype=dtype) for _ in range(2))
     with compiling("codec.compiled"), torch.inference_mode():
-        compiled(*(torch.zeros(shape, device=device, dtype=dtype) for shape in ((32, 8), (8,), (8,))))
+        compiled(torch.zeros(32, 8, device=device, dtype=dtype), alpha, inverse_beta)
     return compiled
 
 

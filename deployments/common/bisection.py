@@ -17,24 +17,33 @@ def run_bisected(
     """The outcome of each item, or the exception with which the item fails when it runs alone.
 
     A batch that fails is halved until each failing part is a single item. `out_of_memory` is called with
-    every part that did not fit into memory, after the part's tensors were freed; for a single item it returns
-    the exception to report.
+    every part that did not fit into memory, after the part's tensors were freed, and may free more. A single
+    item is then tried once more, before the exception that `out_of_memory` returned is reported.
     """
-    try:
-        return [*run(batch)]
-    except (torch.OutOfMemoryError, MemoryError):
-        memory_was_full = True
-    except Exception as error:
-        if len(batch) == 1:
-            return [error]
-        memory_was_full = False
-    # The traceback keeps the failed forward's tensors alive until the except clause has been left.
-    if memory_was_full:
+    outcomes = _tried(batch, run)
+    if outcomes is None:
         failure = out_of_memory(batch)
         if len(batch) == 1:
-            return [failure]
+            return _tried(batch, run) or [failure]
+    if outcomes or not batch:
+        return outcomes or []
     half = len(batch) // 2
     return [
         *run_bisected(batch[:half], run, out_of_memory),
         *run_bisected(batch[half:], run, out_of_memory),
     ]
+
+
+def _tried(
+    batch: Sequence[_Item], run: Callable[[Sequence[_Item]], Sequence[_Outcome]]
+) -> list[_Outcome | Exception] | None:
+    """The outcomes, none where a batch of several items failed; None where memory was full.
+
+    The traceback of a failure keeps its tensors alive, and is gone when this returns.
+    """
+    try:
+        return [*run(batch)]
+    except (torch.OutOfMemoryError, MemoryError):
+        return None
+    except Exception as error:
+        return [error] if len(batch) == 1 else []

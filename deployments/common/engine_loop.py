@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from deployments.common.errors import EngineError
 from deployments.common.stall_watch import STALLED_SECONDS, StallWatch
 
 _Result = TypeVar("_Result")
@@ -40,10 +41,16 @@ class EngineLoop:
         with self._watches.setdefault(thread, StallWatch()).running():
             return await asyncio.get_running_loop().run_in_executor(thread, work)
 
-    def note_failure(self, error: Exception | None) -> None:
-        """Remember `error` if it means that the device is lost: every later call on it fails, too."""
-        if isinstance(error, torch.AcceleratorError):
-            self._device_error = error
+    def noted(self, error: Exception) -> Exception:
+        """Return the error for the caller of the engine.
+
+        An error which means that the device is lost is remembered, because every later call on it fails, too,
+        and becomes an EngineError: the job is not to blame, and can be tried again elsewhere.
+        """
+        if not isinstance(error, torch.AcceleratorError):
+            return error
+        self._device_error = error
+        return EngineError(f"the device of the {self._model} is lost")
 
     def check(self, stalled_seconds: float = STALLED_SECONDS) -> None:
         """Raise RuntimeError if the device is lost or a call has been running for over `stalled_seconds`.

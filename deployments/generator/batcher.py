@@ -62,7 +62,7 @@ class StepBatcher:
         self._progress_seconds = progress_seconds
         self._arrived: list[DenoiseJob] = []
         """Jobs with songs that are not prepared yet."""
-        self._queue = StepQueue(engine.tokens)
+        self._queue = StepQueue(engine.tokens, engine.text_tokens)
         self._scheduler = StepScheduler(self._queue, tokens_per_forward, share)
         self._pool = CorePool(self._scheduler, partial(self._step, set_threads=share.set_one_thread))
         self._loop = EngineLoop("DiT", "a step", self._run_jobs)
@@ -76,7 +76,8 @@ class StepBatcher:
     ) -> AsyncGenerator[ItemUpdate, None]:
         """Yield (item index, update) for one job: progress before and after steps, and once the song.
 
-        `mount` are the adapters of all its songs. Raises the exception of the first song that fails.
+        `mount` are the adapters of all its songs. Raises the exception of the first song that fails, and
+        EngineError where the device is lost.
         """
         job = DenoiseJob(requests, recordings, mount)
         self._arrived.append(job)
@@ -102,8 +103,7 @@ class StepBatcher:
                 partial(listen, self._engine, song), self._thread, self._threads_beside_pool()
             )
         except Exception as error:
-            self._loop.note_failure(error)
-            raise
+            raise self._loop.noted(error) from error
 
     async def tokenize(self, latents: Latents, window: Window | None) -> AudioCodes:
         """The audio codes of a recording, computed between two steps of the songs."""
@@ -111,8 +111,7 @@ class StepBatcher:
             work = partial(self._engine.tokenize, latents, window)
             return await self._call(work, self._thread, self._threads_beside_pool())
         except Exception as error:
-            self._loop.note_failure(error)
-            raise
+            raise self._loop.noted(error) from error
 
     def check(self, stalled_seconds: float = STALLED_SECONDS) -> None:
         """Raise RuntimeError if a forward hangs for more than `stalled_seconds` or the device is lost.
@@ -212,8 +211,7 @@ class StepBatcher:
             queued.job.updates.put_nowait((queued.item, outcome))
 
     def _fail(self, job: DenoiseJob, error: Exception) -> None:
-        self._loop.note_failure(error)
-        job.updates.put_nowait(error)
+        job.updates.put_nowait(self._loop.noted(error))
         self._remove(job)
 
     def _remove(self, job: DenoiseJob) -> None:

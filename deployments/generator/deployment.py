@@ -10,6 +10,7 @@ from ray import serve
 
 from configs import metrics
 from configs.settings import Settings
+from deployments.common.ending import ending_with_its_engine
 from deployments.common.job_calls import JobCalls
 from deployments.common.latents_store import LatentsStore
 from deployments.common.messages import (
@@ -96,6 +97,7 @@ class Generator:
         with self._calls.call("denoise", requests[0].origin, "preparing") as enter:
             latents = await _read(recordings)
             async with (
+                ending_with_its_engine(self.check_health),
                 self._adapters.mounted(requests[0].adapters) as adapters,
                 aclosing(self._batcher.run(requests, latents, adapters.mount)) as news,
             ):
@@ -127,13 +129,16 @@ class Generator:
         Raises ray.exceptions.ObjectLostError if the latents are lost.
         """
         with self._calls.call("tokenize", request.origin):
-            return await self._batcher.tokenize(await request.latents.read(), request.window)
+            latents = await request.latents.read()
+            async with ending_with_its_engine(self.check_health):
+                return await self._batcher.tokenize(latents, request.window)
 
     def ready(self) -> str:
         """The name of the loaded checkpoint."""
         return self._checkpoint
 
-    def check_health(self) -> None:
+    async def check_health(self) -> None:
+        """Raises RuntimeError if the engine cannot go on."""
         self._batcher.check()
 
     async def __del__(self) -> None:

@@ -288,12 +288,21 @@ class GeneratorEngine:
             self._transformer.forget(conditions)  # no later batch has these rows
 
     def free_memory(self) -> None:
-        """Free caches; what they held is computed again when it is needed."""
+        """Free caches; what they held is computed again when it is needed.
+
+        A GPU's memory goes back to the device, where other processes may need it.
+        """
         self._transformer.clear_caches()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def tokens(self, song: Song) -> int:
         """Tokens that the next step of `song` adds to a forward."""
         return self.size(song).tokens
+
+    def text_tokens(self, song: Song) -> int:
+        """Tokens of the texts that the rows of the next step of `song` attend to."""
+        return sum(len(row.condition.encoder_states) for row in song.trajectory.rows())
 
     def size(self, song: Song) -> StepSize:
         """The size of the next step of `song`."""

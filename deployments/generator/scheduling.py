@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from deployments.common.processor_share import Share
 from deployments.generator.engine import Song
+from deployments.generator.forward import CACHED_CONDITION_TOKENS
 from deployments.generator.step_queue import QueuedSong, StepQueue
 
 logger = logging.getLogger("ray.serve")
@@ -27,6 +28,9 @@ class StepBatch:
 
 class StepScheduler:
     """Divides the queue into batches of at most `tokens_per_forward` tokens.
+
+    The keys and values of a batch's texts are stored once more beside the cache that they come from, so they
+    are limited, too, to as many as the cache holds.
 
     With at least as many songs as the engine has cores, each core gets a forward of its own with its part of
     the tokens: in one forward on all cores each operation waits for the slowest core. With fewer songs one
@@ -70,7 +74,8 @@ class StepScheduler:
         # Where all songs step side by side, nobody waits longer because another one goes first.
         all_fit = forwards > 1 and self._queue.tokens <= self._tokens_per_forward
         room = min(self._tokens_per_forward, self._queue.tokens) // forwards
-        queued = self._queue.take(room, prefers_neighbours=all_fit)
+        text_room = CACHED_CONDITION_TOKENS // forwards
+        queued = self._queue.take(room, text_room, prefers_neighbours=all_fit)
         return StepBatch(queued, self._tokens_per_forward // forwards, forwards) if queued else None
 
     def lower_limit(self, tokens: int, forwards: int) -> None:

@@ -45,6 +45,8 @@ class QueuedSong:
     """Position on the queue's clock, in tokens."""
     tokens: int
     """Tokens of its next step."""
+    text_tokens: int = 0
+    """Tokens of the texts that its next step attends to."""
     running: bool = False
     """Whether a forward is computing its step."""
     reported_at: float = -inf
@@ -66,9 +68,15 @@ class StepQueue:
     they would all wait for each other.
     """
 
-    def __init__(self, tokens: Callable[[Song], int]) -> None:
-        """`tokens` returns the tokens of a song's next step. It is not called while the song's step runs."""
+    def __init__(
+        self, tokens: Callable[[Song], int], text_tokens: Callable[[Song], int] = lambda _song: 0
+    ) -> None:
+        """`tokens` returns the tokens of a song's next step, `text_tokens` those of the texts beside them.
+
+        Neither is called while the song's step runs.
+        """
         self._tokens = tokens
+        self._text_tokens = text_tokens
         self._queued: list[QueuedSong] = []
         """Ordered by deadline."""
         self._clock = 0
@@ -104,17 +112,20 @@ class StepQueue:
         for item, song in enumerate(job.songs):
             tokens = self._tokens(song)
             deadline = self._clock + song.trajectory.forwards * tokens
-            insort(self._queued, QueuedSong(job, item, deadline, tokens), key=lambda queued: queued.deadline)
+            queued = QueuedSong(job, item, deadline, tokens, self._text_tokens(song))
+            insort(self._queued, queued, key=lambda queued: queued.deadline)
 
     def leave(self, job: DenoiseJob) -> None:
         """Remove all songs of a job."""
         self._queued = [queued for queued in self._queued if queued.job is not job]
 
-    def take(self, room: int, prefers_neighbours: bool = False) -> list[QueuedSong]:
+    def take(
+        self, room: int, text_room: int | None = None, prefers_neighbours: bool = False
+    ) -> list[QueuedSong]:
         """The waiting song with the earliest deadline, and all others that fit into `room` tokens with it.
 
-        With `prefers_neighbours` songs with the adapters of the first one go before others: their products
-        are computed together.
+        Their texts must fit into `text_room` tokens (None: there is no limit). With `prefers_neighbours`
+        songs with the adapters of the first one go before others: their products are computed together.
         """
         batch: list[QueuedSong] = []
         waiting = [queued for queued in self._queued if not queued.running]
@@ -122,10 +133,13 @@ class StepQueue:
             first = waiting[0].job.mount
             waiting.sort(key=lambda queued: queued.job.mount is not first)
         for queued in waiting:
-            if not batch or queued.tokens <= room:
+            has_text_room = text_room is None or queued.text_tokens <= text_room
+            if not batch or (queued.tokens <= room and has_text_room):
                 queued.running = True
                 batch.append(queued)
                 room -= queued.tokens
+                if text_room is not None:
+                    text_room -= queued.text_tokens
         return batch
 
     def put_back(self, batch: Sequence[QueuedSong]) -> None:
@@ -135,5 +149,6 @@ class StepQueue:
             queued.running = False
             if not queued.song.trajectory.done:
                 queued.tokens = self._tokens(queued.song)
+                queued.text_tokens = self._text_tokens(queued.song)
             elif queued in self._queued:  # its job may have left meanwhile
                 self._queued.remove(queued)

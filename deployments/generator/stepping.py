@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from deployments.common.bisection import run_bisected
-from deployments.common.errors import JobError
+from deployments.common.errors import EngineError, JobError
 from deployments.common.messages import Untimed
 from deployments.generator.engine import FinishedSong, GeneratorEngine, Song, Velocities
 from deployments.generator.lyrics.listener import HeardLyrics
@@ -30,13 +30,17 @@ class StepResult:
 
 
 def prepare_next(engine: GeneratorEngine, job: DenoiseJob) -> None:
-    """Encode the prompt and the source of the job's next song; free memory and retry once if it is full."""
-    with suppress(torch.OutOfMemoryError, MemoryError):
-        job.prepare_next(engine)
-        return
-    # The traceback kept the failed song's tensors alive until here.
-    engine.free_memory()
-    job.prepare_next(engine)
+    """Encode the prompt and the source of the job's next song; free memory and retry once if it is full.
+
+    Raises EngineError if it is full even then: other songs fill it.
+    """
+    for _ in range(2):
+        with suppress(torch.OutOfMemoryError, MemoryError):
+            job.prepare_next(engine)
+            return
+        # The traceback kept the failed song's tensors alive until here.
+        engine.free_memory()
+    raise EngineError("a song could not be prepared, because the memory is full")
 
 
 def listen(engine: GeneratorEngine, song: FinishedSong) -> HeardLyrics | Untimed | None:

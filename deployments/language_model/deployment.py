@@ -1,14 +1,12 @@
 """The LanguageModel deployment, which writes metadata and audio codes for captions and lyrics."""
 
-import logging
-import os
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from ray import serve
 
 from configs.settings import Settings
-from deployments.common.errors import EngineError
+from deployments.common.ending import ending_with_its_engine
 from deployments.common.job_calls import JobCalls
 from deployments.common.messages import (
     AudioCodes,
@@ -21,8 +19,6 @@ from deployments.common.messages import (
 )
 from deployments.common.processor import loading
 from deployments.language_model.metrics import LanguageModelMetrics
-
-logger = logging.getLogger("ray.serve")
 
 
 @serve.deployment(
@@ -50,19 +46,22 @@ class LanguageModel:
     async def plan(self, request: PlanRequest) -> Metadata:
         """Complete the metadata: given values are returned unchanged, the LM writes the missing ones."""
         with self._calls.call("plan", request.origin):
-            async with self._ending_with_its_engine():
+            async with ending_with_its_engine(self._engine.check_health):
                 return await self._engine.plan(request)
 
     async def describe(self, request: DescribeRequest) -> SongDescription:
         """Describe a song by a sentence, by its texts or by its codes. Raises UntrainedError."""
         with self._calls.call("describe", request.origin):
-            async with self._ending_with_its_engine():
+            async with ending_with_its_engine(self._engine.check_health):
                 return await self._engine.describe(request)
 
     async def compose(self, request: ComposeRequest) -> AsyncGenerator[Progress | AudioCodes, None]:
         """Yield progress, then the audio codes. Cancelling the call frees the engine's rows at once."""
         with self._calls.call("compose", request.origin, "prefill") as enter:
-            async with self._ending_with_its_engine(), aclosing(self._engine.compose(request)) as answers:
+            async with (
+                ending_with_its_engine(self._engine.check_health),
+                aclosing(self._engine.compose(request)) as answers,
+            ):
                 async for answer in answers:
                     enter("codes")
                     yield answer
@@ -84,23 +83,6 @@ class LanguageModel:
             await self._engine.warm_up()
             self._is_warm = True
         await self._engine.check_health()
-
-    @asynccontextmanager
-    async def _ending_with_its_engine(self) -> AsyncIterator[None]:
-        """End the replica at once if its engine died in the block.
-
-        Serve then starts another one, and callers see a lost replica and retry. Otherwise calls would fail
-        here until the next health checks.
-        """
-        try:
-            yield
-        except EngineError:
-            try:
-                await self._engine.check_health()
-            except EngineError:
-                logger.critical("the replica ends because its engine did", exc_info=True)
-                os._exit(1)
-            raise
 
     def __del__(self) -> None:
         if hasattr(self, "_engine"):

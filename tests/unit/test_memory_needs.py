@@ -224,7 +224,13 @@ def songs_that_fit(dit: str, language_model: str, gibibytes: float) -> int:
     """Return how many guided songs of 60 s fit into the rest as KV cache; 0 if one of 600 s does not."""
     texts, shape = 16_384, language_model_shape(OFFICIAL, language_model)
     settings = Settings(
-        language_model={"device": "cuda", "max_model_len": 4_608, "max_num_seqs": 64, "kv_cache_bytes": 1},
+        language_model={
+            "device": "cuda",
+            "dtype": "bfloat16",
+            "max_model_len": 4_608,
+            "max_num_seqs": 64,
+            "kv_cache_bytes": 1,
+        },
         generator={"device": "cuda", "tokens_per_forward": 8_192},
         codec={"device": "cuda"},
     )

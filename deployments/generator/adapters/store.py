@@ -91,6 +91,8 @@ class AdapterStore:
         """In the order of their arrival."""
         self._changed = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "adapters", initializer=use_threads, initargs=(1,))
+        self._stream: Any = None
+        """The stream of a GPU on which adapters are loaded and mounted."""
 
     @property
     def byte_count(self) -> int:
@@ -217,10 +219,12 @@ class AdapterStore:
         device = self._mounter.device
         if device.type != "cuda":
             return make()
-        stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        with torch.cuda.stream(stream):
+        # Memory that was freed on one stream is used again on that stream only, so there is one for all.
+        if self._stream is None:
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(self._stream):
             made = make()
-        stream.synchronize()
+        self._stream.synchronize()
         return made
 
     async def _mount(self, adapters: Sequence[tuple[_Key, DeviceAdapter, float]]) -> Mount | None:

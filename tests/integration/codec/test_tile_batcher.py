@@ -150,7 +150,7 @@ async def test_a_lost_device_is_noticed(recording_engine: RecordingEngine, monke
         raise torch.AcceleratorError("the device is gone")
 
     monkeypatch.setattr(recording_engine, "run", fail)
-    with pytest.raises(torch.AcceleratorError):
+    with pytest.raises(EngineError, match="device of the VAE is lost"):
         await run(batcher, recording_engine.decoding(random_latents(10)))
     with pytest.raises(RuntimeError, match="device of the VAE is lost"):
         batcher.check(stalled_seconds=60)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from configs.domain import Task
-from deployments.common.errors import JobError
+from deployments.common.errors import EngineError, JobError
 from deployments.common.messages import DenoiseRequest
 from deployments.generator.batcher import StepBatcher
 from deployments.generator.engine import FinishedSong
@@ -65,7 +65,7 @@ async def test_a_song_that_finds_no_room_for_its_prompt_starts_when_memory_is_fr
 async def test_a_song_that_never_finds_room_for_its_prompt_fails() -> None:
     engine = WatchedEngine("turbo")
     engine.full_starts = 2
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(EngineError, match="memory is full"):
         await run(StepBatcher(engine, UNLIMITED), SONG)
 
 

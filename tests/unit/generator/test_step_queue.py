@@ -63,3 +63,9 @@ def test_it_knows_whether_all_songs_are_has_one_job() -> None:
     assert queue_of([100, 200]).has_one_job
     assert not queue_of([100], [100]).has_one_job
     assert queue_of().has_one_job
+
+
+def test_the_texts_of_a_forward_are_limited_too() -> None:
+    queue = queue_of([100], [110], [120], text_tokens=600)
+    assert sizes(queue.take(room=1_000, text_room=1_200)) == [100, 110]
+    assert sizes(queue.take(room=1_000, text_room=500)) == [120]
