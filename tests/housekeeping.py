@@ -1,9 +1,14 @@
 """A janitor in a test. Time is simulated; files and journal are real."""
 
+import asyncio
 import io
-from collections.abc import Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from configs.settings import JobSettings, StorageSettings
 from serve_app.jobs.housekeeping.identity import new_job_id, store_name
@@ -20,6 +25,32 @@ from tests.job_tracking import WORK, Clock
 DAY = 24 * 3600.0
 SONG_BYTES = 1000
 SPEC = JobSpec(GenerateRequest(), seeds=(1,))
+
+
+@asynccontextmanager
+async def deletion_under_way(storage: AudioStorage, work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
+    """Run the block while `work` waits at the beginning of its first deletion, and then `work` to its end."""
+    begun, may_go_on = threading.Event(), threading.Event()
+
+    def held(delete: Callable[..., None]) -> Callable[..., None]:
+        def delete_later(*arguments: Any) -> None:
+            if not begun.is_set():
+                begun.set()
+                may_go_on.wait(30)
+            delete(*arguments)
+
+        return delete_later
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("delete_job", "delete_all_but"):
+            patch.setattr(storage, name, held(getattr(storage, name)))
+        working = asyncio.create_task(work)
+        try:
+            assert await asyncio.to_thread(begun.wait, 30)
+            yield
+        finally:
+            may_go_on.set()
+            await working
 
 
 class Housekeeping:
@@ -44,6 +75,12 @@ class Housekeeping:
         await self.journal.flushed()
         await self.janitor.sweep(self.tracker, self.journal)
         await self.journal.flushed()
+
+    async def purge(self, job_id: str) -> bool:
+        """Purge as the actor does; return whether all of the job is gone."""
+        assert self.tracker.purge(job_id, None)
+        await self.journal.flushed()
+        return await self.janitor.finish_purge(job_id, self.tracker, self.journal)
 
     def submit(self, client: str = "", spec: JobSpec = SPEC) -> str:
         """Submit a job with a recording, and return its id."""

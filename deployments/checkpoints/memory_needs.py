@@ -138,8 +138,8 @@ def generator_need(
 def largest_forward(shape: GeneratorShape, settings: GeneratorSettings, longest_seconds: float) -> int:
     """Tokens of the largest forward: a song with more than `tokens_per_forward` tokens steps alone.
 
-    A morph has a row for the clip beside that for the song, and guidance doubles the rows. A song whose lyrics
-    are timed is looked at in two rows, too.
+    A morph has a row for the clip beside that for the song, and guidance doubles the rows. A song whose
+    lyrics are timed is looked at in two rows, too.
     """
     rows = 4 if shape.takes_guidance else 2
     return max(settings.tokens_per_forward, rows * math.ceil(longest_seconds * _TOKENS_A_SECOND))

@@ -5,7 +5,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -26,7 +26,17 @@ from serve_app.jobs.housekeeping.purge import Purge, Purged, purge
 from serve_app.jobs.housekeeping.webhooks import WebhookSender
 from serve_app.jobs.loaded_adapters import AdaptersOfClients, LoadedAdapters, note_of
 from serve_app.jobs.mode import Mode
-from serve_app.jobs.model import Accepted, Checkpoint, Claim, JobState, JobView, NewJob, Steps, TrackerStats
+from serve_app.jobs.model import (
+    Accepted,
+    Checkpoint,
+    Claim,
+    Job,
+    JobState,
+    JobView,
+    NewJob,
+    Steps,
+    TrackerStats,
+)
 from serve_app.jobs.observer import JobObserver
 from serve_app.jobs.reading.feed import Feed
 from serve_app.jobs.reading.news import News, OpenJobs
@@ -177,17 +187,18 @@ class DurableTracker:
             return None
         first, count = sequences
         states = await journal.states(first, first + count)
-        # The jobs of a range were submitted together, so any one tells whether it is this batch, except for
-        # one that was purged meanwhile.
-        for job_id in states:
-            record = await journal.get(job_id)
-            if record is not None and record.batch is not None and not record.purged:
-                break
-        else:
+        record, changes = await journal.beside(_record_of_batch(states, journal))
+        if record is None or record.batch is None or record.batch.batch_id != batch_id:
             return None
-        if record.batch.batch_id != batch_id or client not in {None, record.client}:
+        if client not in {None, record.client}:
             return None
-        members = {job_id: state for job_id, state in states.items() if tracker.purged(job_id) is None}
+        members = {}
+        for job_id, state in states.items():
+            if job_id not in changes:
+                members[job_id] = state
+            elif (job := changes[job_id]) is not None:
+                members[job_id] = job.state
+        members = {job_id: state for job_id, state in members.items() if tracker.purged(job_id) is None}
         await self._shown(members, journal)
         return BatchView(batch_id, record.client, tuple(members.items()), count - len(members))
 
@@ -831,6 +842,18 @@ class DurableTracker:
             event = queue_changed if queued else self._changes.setdefault(job_id, asyncio.Event())
             with suppress(TimeoutError):
                 await asyncio.wait_for(event.wait(), left)
+
+
+async def _record_of_batch(job_ids: Iterable[str], journal: Journal) -> Job | None:
+    """Return the record of one of the jobs of a batch, which names the batch.
+
+    The jobs were submitted together, so any one does, except for those that were purged meanwhile.
+    """
+    for job_id in job_ids:
+        record = await journal.get(job_id)
+        if record is not None and record.batch is not None and not record.purged:
+            return record
+    return None
 
 
 def _note_client(client: str, note: str | None, store: JobStore) -> None:

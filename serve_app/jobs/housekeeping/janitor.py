@@ -63,8 +63,11 @@ class Janitor:
         self._scanned_at: float | None = None
         self._unknown_since: dict[str, float] = {}
         """Steady-clock time at which each of this store's folders was first found without a record."""
-        self._is_erased = True
-        """Whether nothing of purged jobs is left in the files of the store, as far as is known."""
+        self._is_erased = False
+        """Whether nothing of purged jobs is left in the files of the store.
+
+        The process before may have died between the deletion of a record and this.
+        """
         self.being_deleted: set[str] = set()
         """Jobs whose folder is being deleted as a whole."""
         self._known_folders = 0
@@ -196,18 +199,21 @@ class Janitor:
         """Delete songs that are too old, then the oldest ones while all together exceed `max_bytes`."""
         while True:
             await journal.flush_if_possible()
-            now = self._clock()
-            old = await journal.ended(now - self._settings.result_seconds, True, BATCH)
-            surplus = (
-                tracker.ended.stored_bytes - sum(job.file_bytes for job in old) - self._settings.max_bytes
-            )
-            if surplus > 0 and len(old) < BATCH:
-                oldest = await journal.ended(ANY_TIME, True, BATCH)
-                old += _enough(oldest[len(old) :], surplus)
+            old, changes = await journal.beside(self._songs_to_expire(tracker, journal))
+            old = [job for job in old if changes.get(job.job_id, job) is job]  # the others: the next sweep
             deleted, newest = await self._deleted_with_songs(old, journal)
             tracker.ended.files_expired(newest)
             if len(deleted) < BATCH:
                 return
+
+    async def _songs_to_expire(self, tracker: JobTracker, journal: Journal) -> list[Job]:
+        """Return jobs whose songs are too old, or of which there are too many bytes: the oldest first."""
+        old = await journal.ended(self._clock() - self._settings.result_seconds, True, BATCH)
+        surplus = tracker.ended.stored_bytes - sum(job.file_bytes for job in old) - self._settings.max_bytes
+        if surplus > 0 and len(old) < BATCH:
+            oldest = await journal.ended(ANY_TIME, True, BATCH)
+            old += _enough(oldest[len(old) :], surplus)
+        return old
 
     async def _expire_records(self, tracker: JobTracker, journal: Journal) -> None:
         while True:

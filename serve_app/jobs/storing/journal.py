@@ -137,9 +137,8 @@ class Journal:
 
     async def page(self, client: str | None, state: JobState | None, before: int, limit: int) -> list[Job]:
         """Return a client's jobs (None: all clients') with a sequence below `before`, newest first."""
-        found: list[Job] = []
+        more = limit + len(self.unwritten)  # unwritten changes may remove this many from the page
         while True:
-            more = limit + len(self.unwritten)  # unwritten changes may remove this many from the page
             stored, changes = await self._read(partial(_page, client, state, before, more))
             # Changes of jobs further back say nothing about those between, which this answer does not have.
             after = stored[-1].place.sequence if len(stored) >= more else -1
@@ -150,10 +149,9 @@ class Journal:
                 and state in {None, job.state}
                 and after <= job.place.sequence < before
             ]
-            found += sorted(jobs, key=lambda job: job.place.sequence, reverse=True)
-            if len(found) >= limit or after < 0:
-                return found[:limit]
-            before = after  # Jobs have left the page during the read.
+            if len(jobs) >= limit or after < 0:
+                return sorted(jobs, key=lambda job: job.place.sequence, reverse=True)[:limit]
+            more = 2 * more + len(changes)  # Jobs have left the page during the read, which is made again.
 
     async def ended(self, before: float, with_files: bool, limit: int) -> list[Job]:
         """Return settled jobs that ended before a time, oldest first; `with_files`: only those with files."""

@@ -2,21 +2,26 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from configs.metrics import Delivery
 from configs.settings import Settings
+from serve_app.jobs import durable_tracker
 from serve_app.jobs.batches import sequences_of
 from serve_app.jobs.durable_tracker import DurableTracker
 from serve_app.jobs.errors import IdempotencyConflictError, LimitError, NoRoomError
-from serve_app.jobs.model import Callback, Client, IdempotencyKey, JobState, NewJob
+from serve_app.jobs.model import Callback, Client, IdempotencyKey, Job, JobState, NewJob
+from serve_app.jobs.observer import JobObserver
 from serve_app.jobs.storing.store import StoreError
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec
 from tests.job_tracking import WORK, Tracking
+from tests.runner_server import eventually
 from tests.unit.jobs.test_webhooks import receiving
 
 SPEC = JobSpec(GenerateRequest(), (1,))
@@ -108,6 +113,82 @@ async def test_a_batch_lasts_as_long_as_one_of_its_jobs(tracker: DurableTracker)
     assert await tracker.batch(batch_id, "ann") is None
 
 
+async def purge_begins_when_it_is_read(
+    tracker: DurableTracker, job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let the purge of a job begin whenever its record is about to be read."""
+    tracking, journal = await tracker._open()
+    read = journal.get
+
+    async def get(wanted: str) -> Job | None:
+        if wanted == job_id:
+            tracking.purge(job_id, None)
+        return await read(wanted)
+
+    monkeypatch.setattr(journal, "get", get)
+
+
+async def test_a_batch_is_found_while_the_purge_of_its_first_job_begins(
+    tracker: DurableTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch_id = (await tracker.submit_batch(news("a", "b"), None)).batch_id
+    await purge_begins_when_it_is_read(tracker, "a", monkeypatch)
+    view = await tracker.batch(batch_id, "ann")
+    assert view is not None
+    assert (view.jobs, view.deleted) == ((("b", JobState.QUEUED),), 1)
+
+
+async def test_a_batch_does_not_list_a_job_whose_purge_is_complete(
+    tracker: DurableTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch_id = (await tracker.submit_batch(news("a", "b"), None)).batch_id
+    _, journal = await tracker._open()
+    read, purged = journal.get, []
+
+    async def get(wanted: str) -> Job | None:
+        if wanted == "a" and not purged:
+            purged.append(wanted)
+            assert await tracker.purge_job("a", "ann")
+        return await read(wanted)
+
+    monkeypatch.setattr(journal, "get", get)
+    view = await tracker.batch(batch_id, "ann")
+    assert view is not None
+    assert (view.jobs, view.deleted) == ((("b", JobState.QUEUED),), 1)
+
+
+async def test_a_batch_shows_an_end_when_it_is_durable(
+    tracker: DurableTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store takes the end when somebody waits for it, and not before."""
+    batch_id = (await tracker.submit_batch(news("a", "b"), None)).batch_id
+    _, journal = await tracker._open()
+    write, flushed = journal.store.write, journal.flushed
+    begun, may_go_on = threading.Event(), threading.Event()
+
+    def held(changes: Mapping[str, Job | None]) -> None:
+        begun.set()
+        may_go_on.wait(30)
+        write(changes)
+
+    async def awaited() -> None:
+        may_go_on.set()
+        await flushed()
+
+    await tracker.claim("token", 0)
+    monkeypatch.setattr(journal.store, "write", held)
+    finishing = asyncio.create_task(tracker.finish("a", "token", {"timings": {}}, (), 0))
+    assert await asyncio.to_thread(begun.wait, 30)
+    monkeypatch.setattr(journal, "flushed", awaited)
+    view = await tracker.batch(batch_id, "ann")
+    is_durable = journal.is_written("a")
+    may_go_on.set()
+    await finishing
+    assert view is not None
+    assert view.jobs == (("a", JobState.SUCCEEDED), ("b", JobState.QUEUED))
+    assert is_durable
+
+
 async def test_a_repeated_batch_is_the_same_one(tracker: DurableTracker) -> None:
     first = await tracker.submit_batch(news("a", "b", key="k"), None)
     await finish(tracker)
@@ -160,6 +241,29 @@ async def test_a_callback_tells_when_all_have_ended_and_survives_a_restart(tmp_p
     assert told["jobs"] == [{"job_id": "a", "status": "succeeded"}]
 
 
+async def test_a_callback_is_made_although_the_purge_of_the_first_job_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable_tracker, "CALLBACK_CHECK_SECONDS", 0.01)
+    outcomes: list[Delivery] = []
+
+    class Observer(JobObserver):
+        def called_back(self, outcome: Delivery) -> None:
+            outcomes.append(outcome)
+
+    async with receiving("200 OK") as receiver:
+        tracker = DurableTracker(settings_of(tmp_path), Observer())
+        await tracker.submit_batch(news("a", "b"), receiver.url)
+        await purge_begins_when_it_is_read(tracker, "a", monkeypatch)
+        for _ in range(2):
+            await finish(tracker)
+        await eventually(lambda: bool(outcomes))
+        await tracker.close()
+    assert outcomes == ["delivered"]
+    ((_, body),) = receiver.requests
+    assert json.loads(body)["jobs"] == [{"job_id": "b", "status": "succeeded"}]
+
+
 def submitted(tracking: Tracking, *job_ids: str) -> None:
     tracking.tracker.submit_batch(news(*job_ids), "https://example.org")
 
@@ -190,6 +294,19 @@ def test_the_last_end_makes_the_callback_due_and_a_requeue_takes_it_back() -> No
     tracking.batch_called_back("b", None)
     assert tracking.tracker.ended.batch_callbacks_due() == []
     tracking.run_next(1)
+    assert [job.job_id for job in tracking.tracker.ended.batch_callbacks_due()] == ["a"]
+
+
+def test_the_callback_of_an_earlier_end_does_not_take_that_of_a_later_one_away() -> None:
+    tracking = Tracking()
+    submitted(tracking, "a")
+    tracking.tracker.claim("token")
+    tracking.tracker.fail("a", "token", "No.", retryable=False)
+    (told_of,) = tracking.tracker.ended.batch_callbacks_due()
+    tracking.tidied("a")
+    tracking.tracker.requeue("a")
+    tracking.run_next(1)
+    tracking.tracker.ended.batch_called_back(told_of, None)
     assert [job.job_id for job in tracking.tracker.ended.batch_callbacks_due()] == ["a"]
 
 

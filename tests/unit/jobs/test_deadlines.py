@@ -6,7 +6,7 @@ import pytest
 
 from configs.settings import Settings
 from serve_app.jobs.durable_tracker import DurableTracker
-from serve_app.jobs.errors import JobEndedError
+from serve_app.jobs.errors import JobEndedError, LimitError
 from serve_app.jobs.model import Client, JobState, NewJob
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec
@@ -87,6 +87,23 @@ def test_a_deadline_is_not_later_where_the_clock_was_set_back_before_a_restart()
     assert tracking.tracker.fail_late() == []
     tracking.wait(1)
     assert tracking.tracker.fail_late() == ["a"]
+
+
+def test_a_job_that_was_late_before_its_submit_failed_is_counted_once() -> None:
+    tracking = Tracking(client_jobs=2)
+    tracking.submit("ann")
+    late = hurried()
+    tracking.take(late)
+    tracking.wait(30)
+    assert tracking.tracker.fail_late() == ["a"]
+    tracking.tracker.withdraw(late)
+    assert tracking.record("a") is None
+    assert tracking.tracker.ended.untidy() == []
+    assert tracking.tracker.demand()["withdrawn"]["denoising"] == WORK.units[2]
+    assert sum(tracking.tracker.stats().jobs.values()) == 1
+    tracking.submit("ann")
+    with pytest.raises(LimitError, match="You have 2 jobs"):
+        tracking.submit("ann")
 
 
 def test_an_operator_s_requeue_overrides_the_deadline() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import pytest
 
@@ -225,6 +225,64 @@ async def test_lists_are_as_if_everything_were_written(limit: int) -> None:
             assert await journal.ended(60.0, with_files, limit) == reference.ended(60.0, with_files, limit)
         ids = [f"job-{other}" for other in range(20)]
         assert await journal.unknown(ids) == reference.unknown(ids)
+
+
+class StoreDuringPages(MemoryJobStore):
+    """Lets something happen after a page was read, and before its reader has it."""
+
+    def __init__(self, jobs: int, meanwhile: Callable[[Journal], None]) -> None:
+        super().__init__()
+        self.write({job.job_id: job for job in map(a_job, range(jobs))})
+        self.journal = Journal(self)
+        self._loop = asyncio.get_running_loop()
+        self._meanwhile = [meanwhile]
+
+    def page(self, client: str | None, state: JobState | None, before: int, limit: int) -> list[Job]:
+        found = super().page(client, state, before, limit)
+        asyncio.run_coroutine_threadsafe(self._happen(), self._loop).result(30)
+        return found
+
+    async def _happen(self) -> None:
+        if self._meanwhile:
+            self._meanwhile.pop()(self.journal)
+
+
+def claimed(number: int) -> Job:
+    return a_job(number).claimed("token", 1.0, 2.0)
+
+
+async def test_a_page_that_jobs_leave_while_it_is_read_is_filled_up() -> None:
+    def claim(journal: Journal) -> None:
+        for number in (6, 8):
+            journal.save(claimed(number))
+
+    journal = StoreDuringPages(10, claim).journal
+    page = await journal.page(None, JobState.QUEUED, 10, 4)
+    assert [job.place.sequence for job in page] == [9, 7, 5, 4]
+
+
+async def test_a_page_that_is_read_again_has_nothing_from_before() -> None:
+    def claim(journal: Journal) -> None:
+        for number in (6, 8):
+            journal.save(claimed(number))
+
+    def delete(journal: Journal) -> None:
+        journal.delete("job-7")
+
+    store = StoreDuringPages(10, delete)
+    store._meanwhile.append(claim)  # with the first read; the deletion comes with the second
+    page = await store.journal.page(None, JobState.QUEUED, 10, 4)
+    assert [job.place.sequence for job in page] == [9, 5, 4, 3]
+
+
+async def test_a_job_further_back_that_changes_during_the_read_leaves_no_gap_in_a_page() -> None:
+    def change(journal: Journal) -> None:
+        journal.save(claimed(8))
+        journal.save(a_job(1, queued_at=5.0))
+
+    journal = StoreDuringPages(10, change).journal
+    page = await journal.page(None, JobState.QUEUED, 10, 4)
+    assert [job.place.sequence for job in page] == [9, 7, 6, 5]
 
 
 async def test_what_could_not_be_written_stays_and_is_written_with_the_next() -> None:

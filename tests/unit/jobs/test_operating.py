@@ -2,13 +2,20 @@
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from configs.settings import Settings
+from serve_app.jobs.durable_tracker import DurableTracker
 from serve_app.jobs.errors import DrainingError, RequeueError
+from serve_app.jobs.housekeeping.purge import Purge
 from serve_app.jobs.mode import Mode
 from serve_app.jobs.model import JobState
+from serve_app.jobs.surroundings import Surroundings
 from serve_app.request.spec import Recording
+from serve_app.storage import AudioStorage
+from tests.housekeeping import deletion_under_way
 from tests.job_tracking import Tracking
 
 
@@ -216,6 +223,27 @@ def test_a_job_waits_for_its_old_files_to_go(tracking: Tracking) -> None:
     assert refused.value.later
     tracking.tidied(job_id)
     assert tracking.tracker.requeue(job_id) is not None
+
+
+async def test_a_job_whose_folder_is_being_deleted_is_not_run_again(
+    tracking: Tracking, tmp_path: Path
+) -> None:
+    """Its next attempt would write to the same folder."""
+    settings = Settings(
+        jobs={"store": str(tmp_path / "jobs.sqlite3")}, storage={"uri": str(tmp_path / "output")}
+    )
+    storage = AudioStorage(settings.storage.uri)
+    tracker = DurableTracker(settings, outside=Surroundings(open_storage=lambda _: storage))
+    await tracker.submit(tracking.new_job(job_id="a"))
+    await tracker.claim("token", 0)
+    await tracker.fail("a", "token", "It failed.", False)
+    await tracker._janitor.sweep(*await tracker._open())
+    async with deletion_under_way(storage, tracker.purge(Purge(("a",)), False)):
+        with pytest.raises(RequeueError, match="is still being deleted") as refused:
+            await tracker.requeue("a")
+    assert refused.value.later
+    assert await tracker.requeue("a") is None
+    await tracker.close()
 
 
 def test_a_requeued_job_is_called_back_when_it_ends_again(tracking: Tracking) -> None:

@@ -20,13 +20,14 @@ from deployments.common.messages import Metadata
 from serve_app.jobs.durable_tracker import DurableTracker
 from serve_app.jobs.errors import RequeueError
 from serve_app.jobs.housekeeping.identity import new_job_id, store_name
-from serve_app.jobs.model import Callback, Checkpoint, Client, IdempotencyKey, JobState, NewJob
+from serve_app.jobs.model import Callback, Checkpoint, Client, IdempotencyKey, Job, JobState, NewJob
 from serve_app.jobs.storing.sqlite_store import SqliteJobStore
 from serve_app.jobs.storing.store import StoreError
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.song_plan import SongPlan
 from serve_app.request.spec import JobSpec, Recording
 from serve_app.storage import AudioStorage
+from tests.housekeeping import DAY, SONG_BYTES, Housekeeping, deletion_under_way
 from tests.job_records import a_job
 from tests.job_tracking import WORK, Tracking
 from tests.redis_server import RedisServer
@@ -260,6 +261,70 @@ async def test_what_the_storage_does_not_delete_now_is_deleted_later(
         assert await tracker.view(job_id) is None
         assert [line for line in found_in(tmp_path) if SONG not in line] == []
     await gone(tmp_path)
+
+
+async def test_a_purge_during_the_tidying_of_a_sweep_leaves_no_song(tmp_path: Path) -> None:
+    house = Housekeeping(tmp_path)
+    job_id = house.finish()
+    async with deletion_under_way(house.storage, house.sweep()):
+        assert house.tracker.purge(job_id, None)
+    await house.sweep()
+    assert house.files() == []
+    assert await house.journal.get(job_id) is None
+    assert house.tracker.ended.stored_bytes == 0
+
+
+async def test_a_purge_while_songs_expire_does_not_bring_the_record_back(tmp_path: Path) -> None:
+    house = Housekeeping(tmp_path)
+    job_id = house.finish()
+    await house.sweep()
+    house.clock.now += DAY + 1
+    async with deletion_under_way(house.storage, house.sweep()):
+        assert await house.purge(job_id)
+    assert house.state(job_id) is None
+    assert await house.journal.get(job_id) is None
+    assert sum(house.tracker.stats().jobs.values()) == 0
+    assert house.tracker.ended.stored_bytes == 0
+
+
+async def test_a_purge_while_a_sweep_chooses_songs_does_not_bring_the_record_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep reads twice where there are too many songs: those that are too old, and the oldest."""
+    house = Housekeeping(tmp_path, max_bytes=SONG_BYTES)
+    old = house.finish()
+    await house.sweep()
+    house.clock.now += DAY + 1
+    for _ in range(2):
+        house.finish()
+    await house.journal.flushed()
+    ended, reads = house.journal.ended, []
+
+    async def purging(*arguments: Any) -> list[Job]:
+        reads.append(arguments)
+        found = await ended(*arguments)
+        if len(reads) == 2:
+            assert await house.purge(old)
+        return found
+
+    monkeypatch.setattr(house.journal, "ended", purging)
+    await house.sweep()
+    assert len(reads) > 2
+    assert house.state(old) is None
+    assert await house.journal.get(old) is None
+
+
+async def test_a_purge_while_records_expire_is_counted_once(tmp_path: Path) -> None:
+    house = Housekeeping(tmp_path)
+    job_id = house.submit()
+    house.tracker.claim("token")
+    house.tracker.fail(job_id, "token", "No.", retryable=False)
+    await house.sweep()
+    house.clock.now += 7 * DAY + 1
+    async with deletion_under_way(house.storage, house.sweep()):
+        assert await house.purge(job_id)
+    assert set(house.tracker.stats().jobs.values()) == {0}
+    assert await house.journal.get(job_id) is None
 
 
 async def test_a_purge_that_is_not_stored_is_not_acknowledged(

@@ -18,11 +18,12 @@ from serve_app.jobs.model import Client, JobState, JobView, NewJob
 from serve_app.jobs.reading import reader as reading
 from serve_app.jobs.reading.news import LEASE_SECONDS
 from serve_app.jobs.reading.reader import JobReader
+from serve_app.jobs.surroundings import Surroundings
 from serve_app.jobs.tracker_api import TrackerApi, client_over
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec
 from serve_app.shared_waits import WAKES_AT_ONCE, SharedWaits
-from tests.job_tracking import WORK
+from tests.job_tracking import WORK, Clock
 
 SPEC = JobSpec(GenerateRequest(), seeds=(1,))
 SOON = 30.0
@@ -241,6 +242,24 @@ async def test_an_end_that_was_acknowledged_is_seen_by_all(
         "purge_job": None,
         "finish": JobState.SUCCEEDED,
     }[end]
+
+
+async def test_polls_say_that_a_job_was_purged_when_all_replicas_know(settings: Settings) -> None:
+    # The clock stands still, so that no lease ends.
+    tracker = DurableTracker(settings, outside=Surroundings(steady=Clock()))
+    async with replica_of(tracker) as replica:
+        await submit(tracker, "a")
+        await replica.until_it_answers("a")
+        replica.network.cut()
+        purging = asyncio.create_task(tracker.purge_job("a", "me"))
+        polls = [asyncio.create_task(poll) for poll in (tracker.view("a"), tracker.wait_end("a", SOON))]
+        answered, _ = await asyncio.wait(polls, timeout=0.1)
+        assert not answered
+        replica.network.mend()
+        assert await asyncio.gather(*polls) == [None, None]
+        assert await replica.reader.view("a") is None
+        assert await purging is True
+    await tracker.close()
 
 
 async def test_an_ended_job_is_remembered_until_it_changes(

@@ -39,6 +39,7 @@ from serve_app.request.addresses import SPECIAL_IPV4, SPECIAL_IPV6, AddressRefus
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec
 from tests.job_records import WORK
+from tests.runner_server import eventually
 from tests.unit.api.test_jobs import RESULT
 
 SETTINGS = WebhookSettings(
@@ -65,6 +66,7 @@ class Receiver:
     """The first line of each request."""
     url: str = ""
     delay: float = 0.0
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
@@ -72,6 +74,7 @@ class Receiver:
         self.lines.append(head[0])
         self.requests.append((headers, await reader.readexactly(int(headers.get("content-length", 0)))))
         await asyncio.sleep(self.delay)
+        await self.may_answer.wait()
         answer = self.answers[min(len(self.requests), len(self.answers)) - 1]
         writer.write(f"HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n".encode())
         await writer.drain()
@@ -83,6 +86,7 @@ async def receiving(
     *answers: str, delay: float = 0.0, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Receiver]:
     receiver = Receiver(list(answers), delay=delay)
+    receiver.may_answer.set()
     server = await asyncio.start_server(receiver.take, "127.0.0.1", 0, ssl=tls)
     receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook?x=1"
     async with server:
@@ -559,6 +563,28 @@ async def test_the_end_does_not_overtake_progress_that_is_on_its_way(
         assert len(receiver.requests) <= 1
         await deliver(sender, tracker)
     assert [event for event, *_ in told(receiver)][-1] == "finished"
+
+
+async def test_a_delivery_of_an_earlier_end_does_not_take_the_callback_of_a_later_one_away(
+    tracker: JobTracker, sender_of: Sender, clock: Clock
+) -> None:
+    sender = sender_of(SETTINGS)
+    async with receiving("200 OK") as receiver:
+        token = running_job(tracker, receiver.url, "finished")
+        tracker.fail("a-job", token, "It failed.", retryable=False)
+        receiver.may_answer.clear()
+        sender.deliver_due(tracker)
+        await eventually(lambda: bool(receiver.requests))
+        tracker.ended.tidied(*tracker.ended.untidy())
+        tracker.requeue("a-job")
+        clock.now += 1
+        assert tracker.claim("another")
+        assert tracker.finish("a-job", "another", {**RESULT}, (), 0)
+        receiver.may_answer.set()
+        await sender.wait()
+        await deliver(sender, tracker)
+        assert not tracker.ended.callbacks_due()
+    assert [status for _, _, status, _ in told(receiver)] == ["failed", "succeeded"]
 
 
 async def test_a_purged_job_s_end_is_told_without_content(tracker: JobTracker, sender_of: Sender) -> None:
