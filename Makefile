@@ -1,8 +1,12 @@
 # `make run` is a server and a song; `make check`, `make test` and `make test-all` are the tests (docs/testing.md).
 PYTHON ?= python3.11
 CONFIG ?= serve_config.yaml
+# These run no server. Alone on the command line they leave the environment that is installed as it is.
+TOOLS := lint style types format docs
+INSTALLED_EXTRA := $(patsubst .venv/.installed-%,%,$(wildcard .venv/.installed-*))
+KEPT := $(if $(MAKECMDGOALS),$(if $(filter-out $(TOOLS),$(MAKECMDGOALS)),,$(INSTALLED_EXTRA)))
 # The build of torch and vLLM: for a GPU where the config file puts anything on one.
-EXTRA ?= $(if $(shell grep -l 'device: cuda' $(CONFIG)),gpu,cpu)
+EXTRA ?= $(or $(KEPT),$(if $(shell grep -l 'device: cuda' $(CONFIG)),gpu,cpu))
 BIN := .venv/bin
 INSTALLED := .venv/.installed-$(EXTRA)
 CONSTRAINTS := $(if $(filter gpu,$(EXTRA)),constraints-gpu.txt,constraints.txt)

@@ -7,7 +7,7 @@ LanguageModel has not written yet. In the config file:
     applications:
     - autoscaling_policy:
         policy_function: serve_app.autoscaling:ScaleByWork
-        policy_kwargs: {units_per_second: {LanguageModel: 2500, Generator: 3700, Codec: 600}}
+        policy_kwargs: {units_per_second: {LanguageModel: 2500, Generator: 2200, Codec: 280}}
 
 Serve pickles this module by value and calls the policy in its controller several times a second. Therefore
 the module imports nothing else of the project and never blocks.

@@ -267,7 +267,9 @@ class SongFields(TypedDict, total=False):
     flow_edit_n_max: float
     """The share of the steps after which a morph goes away from its source. Default: 1.0."""
     flow_edit_n_avg: int
-    """Forwards of each step of a morph, along whose mean it goes. Default: 1."""
+    """Number of velocities that are computed in each step of a morph; the step moves along their mean.
+    Default: 1.
+    """
     enable_normalization: bool
     """True: the peak of each song becomes `normalization_db`; False: a song is only turned down where it
     would clip. Default: True.
@@ -283,7 +285,9 @@ class SongFields(TypedDict, total=False):
     it, equal requests make equal files. Default: False.
     """
     callback_url: str | None
-    """An http(s) URL that receives the job, in the form of a poll, when it has ended."""
+    """An http(s) URL that receives the job, in the form of a poll, at the events that `callback_events`
+    names: by default when it has ended.
+    """
     callback_events: Sequence[Literal["started", "progress", "finished"]] | str
     """The events of which `callback_url` is told: started, progress (at most every five seconds), finished;
     as an array or separated by commas.
@@ -423,7 +427,9 @@ class UnderstandFields(TypedDict, total=False):
     + i. -1 is random. A comma-separated list has one seed per song. Default: -1.
     """
     callback_url: str | None
-    """An http(s) URL that receives the job, in the form of a poll, when it has ended."""
+    """An http(s) URL that receives the job, in the form of a poll, at the events that `callback_events`
+    names: by default when it has ended.
+    """
     callback_events: Sequence[Literal["started", "progress", "finished"]] | str
     """The events of which `callback_url` is told: started, progress (at most every five seconds), finished;
     as an array or separated by commas.

@@ -42,7 +42,7 @@ class Marks:
     seed: int
     source_type: SourceType = GENERATED
     asked: Asked | None = None
-    """None unless the request wants to be told in the file."""
+    """None unless the user wants the request in the tags of the file (`embed_request`)."""
     adapters: tuple[tuple[str, float], ...] = ()
     """The name and the scale of each adapter of the music model."""
 

@@ -70,7 +70,7 @@ class MorphSteps:
     end: int
     """From this step on the song goes its own way, away from the clip."""
     draws: int
-    """Velocities at which each step looks before it goes along their mean."""
+    """Number of velocities that are computed in each step, which then moves along their mean."""
 
 
 class MorphTrajectory:

@@ -87,14 +87,14 @@ def diffusion_options(request: GenerateRequest) -> DiffusionOptions:
 
 
 def retake(spec: JobSpec, item: int) -> Retake | None:
-    """The variation that an item is; None where it is the song of its seed alone."""
+    """The variation that an item is; None if its noise comes from its seed alone."""
     if not spec.retake_seeds:
         return None
     return Retake(spec.retake_seeds[item], spec.request.retake_variance)
 
 
 def morph(spec: JobSpec) -> Morph | None:
-    """The words and the steps of a morph; None where the song is none."""
+    """The words and the steps of a morph; None if the job is not a morph."""
     request = spec.request
     if spec.source is None or not request.is_morph:
         return None

@@ -424,7 +424,11 @@ class GenerateRequest(BaseModel):
         description="The share of the steps after which a morph goes away from its source.",
     )
     flow_edit_n_avg: Integer = Field(
-        1, ge=1, le=8, description="Forwards of each step of a morph, along whose mean it goes."
+        1,
+        ge=1,
+        le=8,
+        description="Number of velocities that are computed in each step of a morph; the step moves along "
+        "their mean.",
     )
     enable_normalization: Flag = Field(
         True,
@@ -447,7 +451,9 @@ class GenerateRequest(BaseModel):
         "request. Without it, equal requests make equal files.",
     )
     callback_url: CallbackUrl | None = Field(
-        None, description="An http(s) URL that receives the job, in the form of a poll, when it has ended."
+        None,
+        description="An http(s) URL that receives the job, in the form of a poll, at the events that "
+        "`callback_events` names: by default when it has ended.",
     )
     callback_events: CallbackEvents = Field(
         ("finished",),

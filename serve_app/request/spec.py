@@ -35,7 +35,7 @@ class JobSpec:
     dit: str | None = None
     """The DiT that makes the songs; None in records of earlier releases, whose servers had only one."""
     retake_seeds: tuple[int, ...] = ()
-    """The seeds of the variations, one for each item; empty where the songs are none."""
+    """The seeds of the variations, one for each item; empty if the songs are not variations."""
     notes: tuple[str, ...] = ()
     """Sentences for `status_message` about fields without effect and damaged recordings."""
 

@@ -25,8 +25,24 @@ from tests.presets import (
 
 
 def kuberay() -> dict[str, dict[str, Any]]:
-    """Return the manifest's objects by kind."""
-    return {document["kind"]: document for document in yaml.safe_load_all(KUBERAY.read_text())}
+    """Return the manifest's objects by kind, without the kind of which there are several."""
+    documents = yaml.safe_load_all(KUBERAY.read_text())
+    return {found["kind"]: found for found in documents if found["kind"] != "PodDisruptionBudget"}
+
+
+def budgets() -> list[dict[str, Any]]:
+    """Return the specification of each PodDisruptionBudget of the manifest."""
+    documents = yaml.safe_load_all(KUBERAY.read_text())
+    return [found["spec"] for found in documents if found["kind"] == "PodDisruptionBudget"]
+
+
+def groups_of(budget: dict[str, Any]) -> set[str]:
+    """Return the groups of workers whose pods a budget selects."""
+    selector = budget["selector"]
+    one = selector["matchLabels"].get("ray.io/group")
+    expressions = selector.get("matchExpressions", [])
+    listed = [expression["values"] for expression in expressions if expression["key"] == "ray.io/group"]
+    return {one} if one else set(listed[0])
 
 
 def worker_groups() -> dict[str, dict[str, Any]]:
@@ -118,6 +134,18 @@ def test_pods_on_kubernetes_outlive_the_calls_of_their_replicas():
         assert group["template"]["spec"]["terminationGracePeriodSeconds"] > max(drains)
         container = group["template"]["spec"]["containers"][0]
         assert {"readinessProbe", "livenessProbe"} <= set(container)
+
+
+def test_a_node_on_kubernetes_can_be_drained_and_loses_one_pod_of_a_budget_at_a_time():
+    """An eviction fails for a pod of two budgets, and for ever where no owner tells the number of pods."""
+    groups = {group["groupName"]: group for group in worker_groups().values()}
+    selected = [name for budget in budgets() for name in groups_of(budget)]
+    assert sorted(selected) == sorted(groups)  # each group is in one budget, and the head in none
+    for budget in budgets():
+        assert "maxUnavailable" not in budget
+        pods = sum(groups[name]["minReplicas"] for name in groups_of(budget))
+        assert budget["minAvailable"] == pods - 1 >= 1
+        assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
 
 
 def test_kubernetes_exposes_nothing_but_the_api():

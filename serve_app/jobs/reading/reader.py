@@ -34,7 +34,7 @@ a reader whose news come later than its lease ends would never answer from memor
 RETRY_SECONDS = 0.5
 """Pause before the tracker is followed again."""
 LOOK_SECONDS = 0.5
-"""How often a job is looked at of which the tracker's news do not tell."""
+"""Pause between two reads of a job while changes of it are not heard from the tracker."""
 IDLE_SECONDS = 60.0
 """Time without reads after which the tracker is not followed any more."""
 WOKEN_AT_ONCE, WAKING_SECONDS = 50, 0.005

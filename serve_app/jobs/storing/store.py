@@ -76,9 +76,9 @@ class JobStore(Protocol):
     def write(self, changes: Mapping[str, Job | None]) -> None:
         """Insert, replace or delete (None) records by id: all or none, durable when this returns.
 
-        What the shares of these jobs in the usage of their clients (`Job.counted`) differ from those in the
-        records before is added to the usage, in the same transaction; a deleted record leaves it as it is. A
-        full store accepts a write that only deletes.
+        A record says what its job added to the usage of its client (`Job.counted`). The difference between
+        this share and the one in the record that is replaced is added to the usage in the same transaction;
+        deleting a record leaves the usage as it is. A full store accepts a write that only deletes.
         """
 
     def check_owner(self) -> None:
