@@ -291,7 +291,7 @@ class Morph:
     end_share: float = 1.0
     """The share of the steps after which the song goes its own way."""
     draws: int = 1
-    """Forwards of each step, along whose mean it goes."""
+    """Velocities that are computed in each step; the step moves along their mean."""
 
 
 @dataclass(frozen=True)

@@ -155,6 +155,7 @@ class SimulatedClient:
                 else:
                     callback = RECEIVER if request.has_callback else None
                     accepted = await self._tracker.submit_batch(tuple(news), callback)
+                    world.note("batches accepted")
             except (LimitError, DrainingError):
                 await self._delete_recordings(news)
             except IdempotencyConflictError:
@@ -241,6 +242,7 @@ class SimulatedClient:
         await asyncio.sleep(after)
         self._world.referee.will_be_purged(job_id)
         await self._answered(lambda: self._tracker.purge_job(job_id, client))
+        self._world.note("jobs purged")
         self._world.referee.was_purged(job_id)
         await self._poll_everywhere(job_id)
 

@@ -86,6 +86,8 @@ class Referee:
     batches_told: set[str] = field(default_factory=set)
     """Batches whose callback was delivered."""
     given_up: int = 0
+    missed_deadlines: int = 0
+    """Jobs that failed because they had not begun in time."""
     charged: set[str] = field(default_factory=set)
     """Jobs that were claimed."""
     with_gaps: set[str] = field(default_factory=set)
@@ -348,7 +350,10 @@ class Referee:
     def has_failed(self, job: Job) -> None:
         """A job has failed in the memory of a tracker."""
         within = job.spec.request.start_within_seconds
-        if not (job.error or "").startswith(NOT_BEGUN.partition("{")[0]) or self._clock_of_tracker_is_set:
+        if not (job.error or "").startswith(NOT_BEGUN.partition("{")[0]):
+            return
+        self.missed_deadlines += 1
+        if self._clock_of_tracker_is_set:
             return
         waited = self.now - self.asked_at[job.job_id]
         if within is None or waited < within * (1 - CLOCK_DRIFT):

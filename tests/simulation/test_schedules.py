@@ -6,10 +6,11 @@ A schedule that breaks one is printed as a test, as small as it gets. It belongs
 import gc
 import os
 from collections.abc import Iterator
+from dataclasses import fields
 
 import pytest
 
-from tests.simulation.schedule import HEALED, KINDS, schedule_of
+from tests.simulation.schedule import HEALED, KINDS, Request, schedule_of
 from tests.simulation.shrinking import as_test, shrunk
 from tests.simulation.world import run
 
@@ -61,3 +62,9 @@ def test_every_kind_of_fault_is_in_the_first_schedules_and_ends_before_the_rest_
     faults = [fault for seed in range(FIRST) for fault in schedule_of(seed).faults]
     assert {fault.kind for fault in faults} == KINDS.keys()
     assert all(fault.at + fault.seconds < HEALED for fault in faults)
+
+
+def test_every_kind_of_wish_is_in_the_first_schedules() -> None:
+    requests = [request for seed in range(FIRST) for request in schedule_of(seed).requests]
+    for name in (one.name for one in fields(Request)):
+        assert len({getattr(request, name) for request in requests}) > 1, name

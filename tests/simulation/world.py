@@ -194,6 +194,7 @@ class World:
                 referee.final_audit(newest.tracker, self.storage.files, self.strays)
                 referee.audit_usage(self.database.usage.values())
             self._digest.update(self.loop.digest)
+            self.note("deadlines missed", referee.missed_deadlines)
             return Outcome(
                 referee.violation,
                 self._digest.hexdigest(),
