@@ -271,15 +271,15 @@ class ApiSettings(_Section):
     open_requests: int = Field(
         2_000,
         ge=1,
-        description="Long polls, event streams, downloads and submits that one replica may have open; more "
-        "are refused with 503. `max_ongoing_requests` of the deployment Ingress (2,500) has to be larger: "
-        "the difference is for short requests, such as `/health`.",
+        description="Long polls, event streams, downloads, chats, submits and bodies for the ACE-Step API "
+        "that one replica may have open; more are refused with 503. `max_ongoing_requests` of the deployment "
+        "Ingress (2,500) has to be larger: the difference is for short requests, such as `/health`.",
     )
     client_requests: int = Field(
         250,
         ge=1,
         description="Long polls that one client may have open on a replica; the same number holds for event "
-        "streams and for bodies without files. More are refused with 429.",
+        "streams, for chats and for bodies without files. More are refused with 429.",
     )
     client_uploads: int = Field(
         16, ge=1, description="Bodies with files that one client may have open on a replica."

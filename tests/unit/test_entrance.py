@@ -33,14 +33,16 @@ class Server:
         await self.ending.wait()
         await send({"type": "http.response.body", "body": b""})
 
-    def ask(self, path: str, method: str = "GET", query: bytes = b"") -> asyncio.Task[None]:
+    def ask(
+        self, path: str, method: str = "GET", query: bytes = b"", host: str = "10.0.0.1"
+    ) -> asyncio.Task[None]:
         scope = {
             "type": "http",
             "method": method,
             "path": path,
             "query_string": query,
             "headers": [],
-            "client": ("10.0.0.1", 1),
+            "client": (host, 1),
         }
 
         async def receive() -> dict[str, Any]:
@@ -115,6 +117,21 @@ async def test_addresses_take_turns() -> None:
         entrance.leave()
     await asyncio.gather(*crowd, one)
     assert entered.index("one") == AT_ONCE + 1
+
+
+async def test_the_addresses_of_one_ipv6_network_share_their_turns(server: Server) -> None:
+    """Who has one such network has 2^64 addresses."""
+    asked = [server.ask("/crowd", host=f"2001:db8:1:2::{number:x}") for number in range(AT_ONCE + 10)]
+    await settled()
+    one = server.ask("/one", host="2001:db8:1:3::1")
+    await settled()
+    assert server.begun == ["/crowd"] * AT_ONCE
+    for request in asked[:2]:
+        request.cancel()
+    await settled()
+    assert server.begun[AT_ONCE:] == ["/crowd", "/one"]
+    for request in (*asked, one):
+        request.cancel()
 
 
 async def test_who_leaves_while_waiting_takes_no_place(server: Server) -> None:

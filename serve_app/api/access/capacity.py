@@ -52,10 +52,7 @@ class ClientSlots:
 
         Raises CapacityError: 429 where the client has none left, 503 where all clients together have none.
         """
-        if self._open[client] >= self._per_client:
-            raise CapacityError(
-                429, f"You have {self._per_client} {self._kind} open, as many as one client may"
-            )
+        self.check(client)
         with self._all_slots.taken():
             self._open[client] += 1
             try:
@@ -64,6 +61,13 @@ class ClientSlots:
                 self._open[client] -= 1
                 if not self._open[client]:
                     del self._open[client]
+
+    def check(self, client: str) -> None:
+        """Raise CapacityError (429) where the client has no slot left. Nothing is reserved."""
+        if self._open[client] >= self._per_client:
+            raise CapacityError(
+                429, f"You have {self._per_client} {self._kind} open, as many as one client may"
+            )
 
     @property
     def open(self) -> int:

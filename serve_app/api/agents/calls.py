@@ -130,15 +130,6 @@ class Calls:
             "repainting_end": end + wanted.seconds,
         }
 
-    async def _end(self, song: str, caller: Caller) -> float:
-        """The length of a song of this server in seconds. Raises RequestValidationError."""
-        if match := RESULT_PATH.fullmatch(song):
-            job_id, index, extension = match.groups()
-            view = await self._service.view(job_id)
-            if view and caller.may_see(view) and result_file(view, index, extension):
-                return _seconds(view, index)
-        raise invalid("song", "This server has no such song")
-
     async def _follow_job(
         self, arguments: Mapping[str, Any], caller: Caller, request: Request, tell: Tell
     ) -> ToolAnswer:

@@ -250,7 +250,7 @@ def bounded_json(document: str, max_containers: int = MAX_JSON_CONTAINERS) -> An
     level = [value]
     for _ in range(MAX_JSON_DEPTH):
         level = [inner for outer in level if isinstance(outer, dict | list) for inner in _entries(outer)]
-    if level:
+    if any(isinstance(inner, dict | list) for inner in level):
         raise RecursionError
     return value
 

@@ -19,7 +19,7 @@ PreferHeader = Annotated[
     ),
 ]
 
-_PREFERENCES = re.compile(r'(?:[^",]++|"(?:[^"\\]++|\\.)*+(?:"|$)|")+')
+_PREFERENCES = re.compile(r'(?:[^",]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))+', re.DOTALL)
 """The preferences between commas outside quotes. A quote without an end goes to the end of the header.
 
 Every character is read once: nothing is given back, and no quote is looked for twice.

@@ -18,6 +18,7 @@ from mcp_types import CallToolResult, ResourceLink, TextContent
 from configs.settings import ApiSettings, Settings
 from serve_app.api.access.keys import KEYS_VARIABLE, digest_of
 from serve_app.api.app import create_app
+from serve_app.api.intake.body import MAX_JSON_DEPTH
 from serve_app.jobs.model import Claim, JobState
 from serve_app.request.schemas import Output
 from serve_app.storage import AudioStorage
@@ -289,6 +290,7 @@ PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
 
 
 JSON = {"Content-Type": "application/json"}
+STREAM = {"Accept": "application/json, text/event-stream"}
 NO_CALLS: tuple[tuple[int, str, dict[str, Any]], ...] = (
     (405, "GET", {"headers": {"Accept": "text/event-stream"}}),
     (405, "DELETE", {}),
@@ -306,6 +308,21 @@ async def test_what_is_no_call_is_refused_as_everywhere(url: str) -> None:
             answer = await http.request(method, "/mcp", **sent)
             assert answer.status_code == status, sent
             assert answer.json()["detail"]
+
+
+async def test_a_call_may_be_nested_so_deep(url: str) -> None:
+    """The SDK that reads it again fails in its own way where it is nested deeper than Python can follow."""
+    async with httpx.AsyncClient(base_url=url, headers=STREAM) as http:
+        for levels in (MAX_JSON_DEPTH, MAX_JSON_DEPTH + 1, 900):
+            value: Any = []
+            for _ in range(levels - 3):  # beside the call itself and its parameters
+                value = [value]
+            answer = await http.post("/mcp", json={**PING, "params": {"_meta": {}, "x": value}})
+            if levels <= MAX_JSON_DEPTH:
+                assert answer.status_code == 200, answer.text
+            else:
+                assert answer.status_code == 400
+                assert "nested too deeply" in answer.json()["detail"]
 
 
 async def test_a_host_that_is_not_named_is_refused(
@@ -342,8 +359,7 @@ async def test_a_call_that_is_cut_off_frees_its_place_and_its_job_goes_on(
         "method": "tools/call",
         "params": {"name": "make_song", "arguments": {"caption": "x"}},
     }
-    headers = {"Accept": "application/json, text/event-stream"}
-    async with served(app) as url, httpx.AsyncClient(base_url=url, headers=headers) as http:
+    async with served(app) as url, httpx.AsyncClient(base_url=url, headers=STREAM) as http:
         calling = asyncio.create_task(http.post("/mcp", json=call))
         await until(lambda: bool(service.jobs))
         await service.until_followed(service.jobs[0].job_id)

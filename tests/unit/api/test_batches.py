@@ -145,6 +145,37 @@ async def test_a_repeated_batch_is_the_same_and_another_one_a_conflict(
     assert (await http.post(GENERATE, json={"caption": "a"}, headers=key)).status_code == 409
 
 
+@pytest.mark.parametrize("limit", ["queue_limit", "client_jobs"])
+async def test_a_batch_that_is_repeated_is_not_refused_where_no_job_may_enter(
+    service: LocalJobService,
+    settings: Settings,
+    storage: AudioStorage,
+    audio_in: Path,
+    stored_files: Any,
+    limit: str,
+) -> None:
+    small = settings.model_copy(update={"jobs": JobSettings(**{limit: 3})})
+    api = small.api.model_copy(update={"audio_roots": (audio_in,)})
+    service = LocalJobService(small.jobs)
+    app = create_app(service, small.model_copy(update={"api": api}), storage)
+    soundfile.write(audio_in / "a.wav", chord(2.0, 8_000), 8_000)
+    cover = {"task_type": "cover", "src_audio_path": str(audio_in / "a.wav")}
+    requests = [{**cover, "caption": caption} for caption in "ab"]
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as http:
+
+        async def send(key: str) -> httpx.Response:
+            return await http.post(BATCH, json={"requests": requests}, headers={"Idempotency-Key": key})
+
+        first = await send("once")
+        assert (await http.post(GENERATE, json={})).status_code == 200
+        kept = stored_files()
+        assert (await send("another")).status_code == 429
+        again = await send("once")
+        assert (again.status_code, again.json().get("batch_id")) == (200, first.json()["batch_id"])
+    assert len(service.jobs) == 3
+    assert stored_files() == kept
+
+
 async def test_recordings_are_named_and_nothing_stays_of_those_of_a_refused_batch(
     http: httpx.AsyncClient, service: LocalJobService, audio_in: Path, stored_files: Any
 ) -> None:

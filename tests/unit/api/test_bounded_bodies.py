@@ -10,7 +10,14 @@ import httpx
 import pytest
 
 from serve_app.api.errors import MAX_ERRORS
-from serve_app.api.intake.body import MAX_JSON_CONTAINERS, MAX_JSON_ENTRIES, MAX_TEXT_BYTES
+from serve_app.api.intake.body import (
+    BATCH,
+    CHAT,
+    MAX_JSON_CONTAINERS,
+    MAX_JSON_DEPTH,
+    MAX_JSON_ENTRIES,
+    MAX_TEXT_BYTES,
+)
 from serve_app.api.intake.multipart import MAX_FIELDS, MAX_FILES, MAX_PART_HEADER_BYTES
 from serve_app.request.fields import MAX_CODES, MAX_ENTRIES
 from serve_app.request.schemas import MAX_CAPTION_LENGTH, MAX_LYRICS_LENGTH
@@ -167,6 +174,52 @@ async def test_texts_have_one_limit_in_every_content_type(
         answer = await http.post(GENERATE, content=content, headers=headers)
         assert (answer.status_code == 413) == (size > MAX_TEXT_BYTES), answer.text
     assert f"{MAX_TEXT_BYTES:,}" in answer.json()["detail"]
+
+
+def nested(levels: int) -> str:
+    """Return an object with as many levels as are asked for (two at least), of arrays and objects."""
+    inner = "[]"
+    for level in range(levels - 2):
+        inner = f'{{"x": {inner}}}' if level % 2 else f"[{inner}]"
+    return f'{{"model": {inner}}}'
+
+
+READERS = {
+    GENERATE: 422,  # the model has to be a text
+    "/v1/music/sample": 422,
+    BATCH: 422,
+    "/release_task": 200,
+    "/query_result": 200,
+    "/format_input": 200,
+    "/v1/create_sample": 200,
+    "/v1/init": 422,
+    "/mcp": 400,
+    CHAT: 400,
+}
+"""Routes that read JSON, and their answers to an object with the name `model` alone."""
+
+
+@pytest.mark.parametrize("path", READERS)
+async def test_json_may_be_nested_so_deep(
+    http: httpx.AsyncClient, service: LocalJobService, path: str
+) -> None:
+    for levels in (MAX_JSON_DEPTH, MAX_JSON_DEPTH + 1, MAX_JSON_CONTAINERS - 1, 2):
+        before = len(service.jobs)
+        answer = await http.post(path, content=nested(levels), headers=JSON)
+        if levels > MAX_JSON_DEPTH:
+            assert (answer.status_code, "nested too deeply" in answer.text) == (400, True)
+            assert len(service.jobs) == before
+        elif path != "/mcp":  # Its own part of the server answers, which does not run here.
+            assert answer.status_code == READERS[path], answer.text
+
+
+async def test_the_innermost_level_may_hold_something(
+    http: httpx.AsyncClient, service: LocalJobService
+) -> None:
+    inside = MAX_JSON_DEPTH - 1
+    body = b'{"caption": "a song", "unknown": ' + b"[" * inside + b"1" + b"]" * inside + b"}"
+    assert (await http.post(GENERATE, content=body, headers=JSON)).status_code == 200
+    assert service.last.request.caption == "a song"
 
 
 async def test_files_do_not_count_as_text(http: httpx.AsyncClient) -> None:

@@ -5,7 +5,7 @@ from ipaddress import ip_network
 import pytest
 from starlette.requests import Request
 
-from serve_app.api.access.callers import Callers
+from serve_app.api.access.callers import Callers, client_name_of
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 
@@ -41,6 +41,13 @@ def name(peer: str | None, forwarded: tuple[str, ...] = (), trusted: tuple = PRO
 )
 def test_who_a_client_is(peer: str | None, forwarded: tuple[str, ...], client: str) -> None:
     assert name(peer, forwarded) == client
+
+
+@pytest.mark.parametrize(
+    "host", ["203.0.113.5", "::ffff:203.0.113.5", "2001:db8:1:2:3:4:5:6", "fe80::1%eth0", "nonsense", ""]
+)
+def test_a_host_is_counted_as_the_client_that_it_is(host: str) -> None:
+    assert client_name_of(host) == name(host)
 
 
 def test_without_trusted_proxies_nobody_speaks_for_another() -> None:

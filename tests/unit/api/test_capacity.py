@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
@@ -12,13 +13,16 @@ import pytest
 from configs.settings import ApiSettings, Settings
 from serve_app.api.access.capacity import ByteBudget, CapacityError, ClientSlots, Slots
 from serve_app.api.app import create_app
+from serve_app.api.intake.body import CHAT
 from serve_app.jobs.mode import Mode
 from serve_app.storage import AudioStorage
 from tests.asgi_client import SOON, Asking, until
 from tests.malformed_requests import CUT
 from tests.unit.api.conftest import LocalJobService, wav_bytes
+from tests.unit.api.release_task.conftest import RESULT
 
 GENERATE = "/v1/music/generate"
+JSON = {"Content-Type": "application/json"}
 MULTIPART = {"Content-Type": CUT}
 
 
@@ -112,6 +116,116 @@ async def test_all_clients_together_have_so_many_slots_and_short_requests_need_n
             asking.leave()
             await asyncio.wait_for(asking.answered, SOON)
         assert (await http.get(f"/v1/jobs/{job_id}?wait=0.01")).is_success
+
+
+@pytest.fixture
+def crowded(service: LocalJobService, settings: Settings, storage: AudioStorage) -> Any:
+    """Return an application that may have three requests open, more than a client may of one kind."""
+    api = settings.api.model_copy(update={"open_requests": 3})
+    return create_app(service, settings.model_copy(update={"api": api}), storage)
+
+
+async def refused(app: Any, method: str, path: str, headers: dict[str, str]) -> Asking:
+    """Return a request that was answered although its body has not come."""
+    asking = Asking(app, method, path, headers)
+    await asyncio.wait_for(asking.answered, SOON)
+    return asking
+
+
+async def left(*askings: Asking) -> None:
+    for asking in askings:
+        asking.leave()
+        await asyncio.wait_for(asking.answered, SOON)
+
+
+@pytest.mark.parametrize("headers", [JSON, MULTIPART], ids=["text", "upload"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/query_result",
+        "/format_input",
+        "/v1/create_sample",
+        "/create_random_sample",
+        "/cancel_task",
+        "/v1/audio",
+        "/v1/init",
+        "/v1/lora/status",
+        "/api/query_result",
+    ],
+)
+async def test_a_body_of_the_acestep_api_counts_among_all_open_requests(
+    crowded: Any, path: str, headers: dict[str, str]
+) -> None:
+    """One client may have more of them than of submits: it polls its tasks by them."""
+    held = [Asking(crowded, "POST", path, headers) for _ in range(3)]
+    await until(lambda: all(asking.asked_for_more > 0 for asking in held))
+    fourth = await refused(crowded, "POST", path, headers)
+    assert (fourth.status, fourth.headers["retry-after"], fourth.asked_for_more) == (503, "5", 0)
+    polled = await refused(crowded, "GET", "/v1/stats", {})
+    assert polled.status == 200
+    await left(held[0])
+    again = Asking(crowded, "POST", path, headers)
+    await until(lambda: again.asked_for_more > 0)
+    await left(*held[1:], again)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_download_of_the_acestep_api_counts_among_all_open_requests(
+    crowded: Any, service: LocalJobService, storage: AudioStorage, method: str
+) -> None:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(crowded), base_url="http://server") as http:
+        song = await finished_song(http, service, storage)
+
+    def download() -> Asking:
+        asking = Asking(crowded, method, "/v1/audio" + (f"?path={song}" if method == "GET" else ""), JSON)
+        if method == "POST":
+            asking.send(f'{{"path": "{song}"}}'.encode(), more=False)
+        return asking
+
+    held = [download() for _ in range(3)]
+    await until(lambda: all(asking.body == b"song" for asking in held))
+    fourth = download()
+    await asyncio.wait_for(fourth.answered, SOON)
+    assert (fourth.status, fourth.headers["retry-after"]) == (503, "5")
+    head = await refused(crowded, "HEAD", f"/v1/audio?path={song}", {})
+    assert head.status == 200
+    await left(held[0])
+    again = download()
+    await until(lambda: again.body == b"song")
+    await left(*held[1:], again)
+
+
+def chat(app: Any, streams: bool, **scope: Any) -> Asking:
+    asking = Asking(app, "POST", CHAT, JSON, **scope)
+    body = {"messages": [{"role": "user", "content": "a song"}], "stream": streams}
+    asking.send(json.dumps(body).encode(), more=False)
+    return asking
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_a_chat_holds_a_slot_until_its_song_is_there(
+    crowded: Any, service: LocalJobService, streams: bool
+) -> None:
+    held = [chat(crowded, streams) for _ in range(2)]
+    await asyncio.wait_for(service.until_waiting(2), SOON)
+    third = chat(crowded, streams)
+    await asyncio.wait_for(third.answered, SOON)
+    assert (third.status, third.headers["retry-after"], "chats" in third.body.decode()) == (429, "5", True)
+    assert len(service.jobs) == 2
+    another = chat(crowded, streams, client=("203.0.113.5", 1))
+    await asyncio.wait_for(service.until_waiting(3), SOON)
+    full = await refused(crowded, "POST", "/query_result", JSON)
+    assert full.status == 503
+    for _ in range(3):
+        service.finish(service.claim(), {**RESULT, "audio_codes": []})
+    if streams:  # A stream that has ended waits until its client has read it.
+        await until(lambda: all(b"[DONE]" in asking.body for asking in (*held, another)))
+    else:
+        await asyncio.wait_for(asyncio.gather(*(asking.answered for asking in (*held, another))), SOON)
+    await left(*held, another)
+    again = Asking(crowded, "POST", "/query_result", JSON)
+    await until(lambda: again.asked_for_more > 0)
+    await left(again)
 
 
 async def test_slots_are_given_back_whatever_happens() -> None:
@@ -217,6 +331,34 @@ async def test_bodies_of_which_nothing_comes_take_nothing_from_the_others(app: A
     for asking in (*idle, user):
         asking.leave()
         await asyncio.wait_for(asking.answered, SOON)
+
+
+async def test_a_chat_of_which_nothing_comes_takes_nothing_from_the_others(app: Any) -> None:
+    """Chats may be as large as uploads, because they hold recordings."""
+    idle = [
+        Asking(app, "POST", CHAT, {**JSON, "Content-Length": "4000000"}, client=(f"203.0.113.{number}", 1))
+        for number in range(8)
+    ]
+    await until(lambda: all(silent.asked_for_more > 0 for silent in idle))
+    user = Asking(app, "POST", CHAT, {**JSON, "Content-Length": "4000000"})
+    user.send(b" " * 3_900_000)
+    await until(lambda: user.asked_for_more > 1)
+    idle[0].send(b" " * 3_000_000)  # and what comes is counted
+    await asyncio.wait_for(idle[0].answered, SOON)
+    assert idle[0].status == 503
+    await left(*idle[1:], user)
+
+
+def test_to_ask_for_room_takes_none() -> None:
+    budget = ByteBudget(10)
+    with budget.share() as first, budget.share() as second:
+        first.check(10)
+        second.check(10)
+        first.reach(6)
+        first.check(10)
+        with pytest.raises(CapacityError):
+            second.check(5)
+        second.reach(4)
 
 
 def test_a_budget_comes_back_whole() -> None:

@@ -101,6 +101,27 @@ async def test_the_edge_tells_what_a_client_has_read(app: Any, song: str) -> Non
 
 
 @pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/v1/audio/x/0.mp3", True),
+        ("/v1/chat/completions", True),
+        ("/api/v1/chat/completions/", True),
+        ("/music/v1/chat/completions", True),
+        ("/v1/jobs/x", False),
+    ],
+)
+async def test_what_is_told_how_much_of_its_answer_was_read(path: str, told: bool) -> None:
+    seen: list[bool] = []
+
+    async def serve(scope: Any, _receive: Any, _send: Any) -> None:
+        seen.append(FLOW_EXTENSION in scope.get("extensions", {}))
+
+    asking = Asking(Edge(serve), "POST", path)
+    await asyncio.wait_for(asking.answered, SOON)
+    assert seen == [told]
+
+
+@pytest.mark.parametrize(
     ("name", "value", "kept"),
     [
         (b"x-request-disconnect-disabled", b"?1", False),

@@ -69,6 +69,7 @@ async def test_each_coding_has_its_own_answer(app: Counted, edge: httpx.AsyncCli
         (f"{MAIN}?x=1", PLAIN),
         (MAIN, {"Accept-Encoding": "gzip;q=0"}),
         (MAIN, {"If-None-Match": '"other"'}),
+        (MAIN, {**PLAIN, "Origin": "https://page.example"}),
         ("/v1/models", PLAIN),
     ],
 )
@@ -78,6 +79,22 @@ async def test_what_may_change_is_asked_for_each_time(
     for _ in range(2):
         await edge.get(path, headers=headers)
     assert len(app.paths) == 2
+
+
+@pytest.mark.parametrize("page_first", [True, False])
+async def test_a_page_elsewhere_and_a_program_get_answers_of_their_own(
+    service: LocalJobService, settings: Settings, storage: AudioStorage, page_first: bool
+) -> None:
+    """A browser takes no answer without its origin, and no cache may keep one with another's."""
+    api = settings.api.model_copy(update={"cors_origins": ("https://page.example",)})
+    app = Counted(create_app(service, settings.model_copy(update={"api": api}), storage))
+    page, program = {**PLAIN, "Origin": "https://page.example"}, PLAIN
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(Edge(app)), base_url="http://server") as edge:
+        for headers in (page, program, page) if page_first else (program, page, program):
+            answer = await edge.get(MAIN, headers=headers)
+            assert answer.content == STUDIO.files["js/main.js"].plain.content
+            assert answer.headers.get("access-control-allow-origin") == headers.get("Origin")
+    assert len(app.paths) == (3 if page_first else 2)
 
 
 async def test_other_methods_are_not_answered_from_memory(app: Counted, edge: httpx.AsyncClient) -> None:

@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from configs.settings import ApiSettings, LanguageModelSettings, ModelSettings, Settings
 from serve_app.request.capabilities import apply_limits, server_limits
 from serve_app.request.codes import codes_per_song, parse_codes
+from serve_app.request.errors import WindowTooLongError
 from serve_app.request.resolve import job_draft
 from serve_app.request.schemas import GenerateRequest
 from serve_app.request.spec import JobSpec, Recording
@@ -157,6 +158,21 @@ def test_what_counts_and_what_is_said_to_have_no_effect(
 )
 def test_fields_that_do_not_fit_together(fields: dict[str, Any], field: str) -> None:
     assert refusal(**fields)["loc"] == ("body", field)
+
+
+def test_the_nearest_window_is_found_where_both_of_its_sides_are_too_long() -> None:
+    """First the end moves to that of the source, then the start to the greatest length."""
+    window: dict[str, float] = {"repainting_start": -700, "repainting_end": 1400}
+    moved: list[str] = []
+    while len(moved) < 4:
+        try:
+            spec(SOURCE, task_type="repaint", **window)
+            break
+        except WindowTooLongError as error:
+            moved.append(error.field)
+            window[error.field] = error.nearest
+    assert moved == ["repainting_end", "repainting_start"]
+    assert window == {"repainting_start": SOURCE.seconds - 600, "repainting_end": SOURCE.seconds}
 
 
 @pytest.mark.parametrize(

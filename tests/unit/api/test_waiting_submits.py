@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import httpx
@@ -31,6 +32,12 @@ def prefer(seconds: object) -> dict[str, str]:
         (['wait="5"'], 5),
         (["respond-async, wait=5; speed=high"], 5),
         (['note="a, wait=9", wait=5'], 5),
+        (['note="a \\" b, wait=9", wait=5'], 5),
+        (['note="a \\\\", wait=5'], 5),
+        (['a="1"; b="2, wait=9", wait=5'], 5),
+        (['wait=5; note="a, b"'], 5),
+        (['wait="5" , note="open'], 5),
+        ([", ,wait=5,"], 5),
         (["return=minimal", "wait=5"], 5),
         (["wait=5, wait=7"], 5),
         (["wait=0"], 0),
@@ -46,10 +53,33 @@ def prefer(seconds: object) -> dict[str, str]:
         (["waiting=5"], None),
         (['"wait=5"'], None),
         (['wait="5'], None),
+        (['note="open, wait=5'], None),
+        (['note="open \\", wait=5'], None),
+        (['note="open, wait=5, b\\'], None),
+        (['note="a" "open, wait=5'], None),
+        (['note="a" wait=5'], None),
+        (['note="open', "wait=5"], 5),
     ],
 )
 def test_the_preference_is_read_as_the_rfc_says(headers: list[str] | None, seconds: int | None) -> None:
     assert preferred_wait(headers) == seconds
+
+
+@pytest.mark.parametrize("end", ["", "\\"], ids=repr)
+@pytest.mark.parametrize("piece", ['\\"', '"', '",', "wait=,"], ids=repr)
+def test_the_preference_is_read_in_time_that_grows_with_its_length(piece: str, end: str) -> None:
+    """Escaped quotes after a quote without an end were once read again from each of them."""
+
+    def seconds(pieces: int) -> float:
+        header = 'note="' + pieces * piece + end
+        tries = []
+        for _ in range(5):
+            start = time.process_time()
+            preferred_wait([header])
+            tries.append(time.process_time() - start)
+        return min(tries)
+
+    assert seconds(8_000) < 24 * seconds(1_000)
 
 
 async def test_the_answer_is_the_poll_of_the_finished_job(

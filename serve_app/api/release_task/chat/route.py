@@ -94,6 +94,7 @@ def chat_router(
                 raise HTTPException(503, f"Not ready: {', '.join(condition.away)}", retry)
             size = call.body.text_bytes
             asked = await pool.run_unless_short(size, chat_request, call.body.values, size)
+            slots.check(call.caller.client.name)  # before the job is queued
             try:
                 accepted = await maker.make(
                     call.with_body(asked.body),

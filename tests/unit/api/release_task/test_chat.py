@@ -13,15 +13,18 @@ from configs.settings import Settings
 from serve_app.api import readiness
 from serve_app.api.app import create_app
 from serve_app.api.downloads import Downloads
+from serve_app.api.intake.body import MAX_JSON_DEPTH, MAX_TEXT_BYTES
 from serve_app.api.release_task.chat import route
-from serve_app.api.release_task.chat.request import split_text
+from serve_app.api.release_task.chat.request import MAX_MODEL_LENGTH, split_text
+from serve_app.api.release_task.lenient import MAX_NOTES
 from serve_app.api.service import Readiness, UnavailableError
 from serve_app.jobs.storing.store import StoreError
 from serve_app.request.spec import JobSpec
 from serve_app.storage import AudioStorage, StorageError
-from tests.asgi_client import Asking
+from tests.asgi_client import SOON, Asking, until
 from tests.unit.api.conftest import LocalJobService, wav_bytes
-from tests.unit.api.release_task.conftest import CONTENT, Finish
+from tests.unit.api.release_task.conftest import CONTENT, Finish, notes_of
+from tests.unit.api.shared_app import SharedApp
 
 CHAT = "/v1/chat/completions"
 URL = f"data:audio/mpeg;base64,{base64.b64encode(CONTENT).decode()}"
@@ -174,6 +177,21 @@ LYRICS = "la la la\nda da da\n\nna na na\nha ha ha"
         ("one\ntwo\nthree", "one\ntwo\nthree", ""),
         ("\n".join(["a very long line " * 5] * 4), "\n".join(["a very long line " * 5] * 4), ""),
         ("<prompt>open", "<prompt>open", ""),
+        ("<lyrics>la</lyrics> then <prompt>folk</prompt>", "folk", "la"),
+        ("<pROMPT>folk</PrOmPt> <LYRICS>La</lyrics>", "folk", "La"),
+        ("<prompt>one</prompt><prompt>two</prompt>", "one", ""),
+        ("a <lyrics>la</lyrics> b <lyrics>lu</lyrics> c", "a  b  c", "la"),
+        ("<prompt>a <lyrics>la</lyrics> song</prompt>", "a <lyrics>la</lyrics> song", "la"),
+        ("<prompt>a <lyrics>la</prompt> song</lyrics>", "a <lyrics>la", "la</prompt> song"),
+        ("<prompt>outer <prompt>inner</prompt> rest</prompt>", "inner", ""),
+        ("<lyrics>open <lyrics>la</lyrics>", "<lyrics>open", "la"),
+        ("<prompt>open <lyrics>la</lyrics>", "<prompt>open", "la"),
+        ("</prompt>folk<prompt>", "</prompt>folk<prompt>", ""),
+        ("</lyrics><lyrics>la</lyrics></lyrics>", "</lyrics></lyrics>", "la"),
+        ("<prompt></prompt><lyrics>la</lyrics>", "", "la"),
+        ("<prompt> </prompt>", "", ""),
+        ("< prompt>folk</prompt>", "< prompt>folk</prompt>", ""),
+        ("<prompt>folk</ prompt>", "<prompt>folk</ prompt>", ""),
     ],
 )
 def test_what_a_text_is(text: str, prompt: str, lyrics: str) -> None:
@@ -254,6 +272,77 @@ async def test_where_recordings_go(specify: Any) -> None:
     assert spec.reference
 
 
+TOO_MUCH = "x" * (MAX_TEXT_BYTES + 1)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        user(TOO_MUCH),
+        user([{"type": "text", "text": TOO_MUCH[: MAX_TEXT_BYTES // 2]}] * 3),
+        user("a song", lyrics=TOO_MUCH),
+        user("a song", param_obj={"lyrics": ["x", TOO_MUCH]}),
+        user("a song", **{TOO_MUCH: 1}),
+        user("a song", audio_config={"key": TOO_MUCH}),
+        user(TOO_MUCH[: MAX_TEXT_BYTES // 2], lyrics=TOO_MUCH[MAX_TEXT_BYTES // 2 :]),
+    ],
+    ids=["message", "parts", "field", "nested", "name", "audio_config", "together"],
+)
+async def test_a_chat_has_no_more_text_than_other_requests(
+    http: httpx.AsyncClient, service: LocalJobService, body: dict[str, Any]
+) -> None:
+    answer = await asyncio.wait_for(http.post(CHAT, json=body), SOON)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, 413)
+    assert f"{MAX_TEXT_BYTES:,}" in answer.json()["error"]["message"]
+    assert service.jobs == []
+
+
+async def test_recordings_do_not_count_as_text(specify: Any) -> None:
+    data = base64.b64encode(wav_bytes()).decode() + "\n" * MAX_TEXT_BYTES
+    text = {"type": "text", "text": "a song"}
+    spec = await specify(user([text, audio(data)]))
+    assert (spec.request.caption, spec.reference is not None) == ("a song", True)
+    earlier = {"role": "user", "content": [text, audio(data)]}
+    answered = {"role": "assistant", "content": "a song", "audio": [{"audio_url": {"url": TOO_MUCH}}]}
+    spec = await specify({"messages": [earlier, answered, {"role": "user", "content": "louder"}]})
+    assert (spec.request.caption, spec.reference) == ("louder", None)
+    assert (await specify(user(TOO_MUCH[1_000:]))).request.caption
+
+
+async def test_any_number_of_unknown_names_makes_few_notes(specify: Any) -> None:
+    spec = await specify(user("a song", track_classes="x," * 500_000))
+    assert 1 < len(spec.notes) <= MAX_NOTES
+    assert len(notes_of(spec)) < MAX_NOTES * 300
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_the_name_of_a_model_comes_back_cut(chat: Any, streams: bool) -> None:
+    answer = await chat(user("a song", model="m" * 5_000, stream=streams))
+    told = events(answer.content)[0] if streams else answer.json()
+    assert told["model"] == "m" * MAX_MODEL_LENGTH
+
+
+async def test_a_model_that_is_no_name_may_be_nested_so_deep(
+    http: httpx.AsyncClient, service: LocalJobService, specify: Any
+) -> None:
+    assert len((await specify({**user("a song"), "model": nested(MAX_JSON_DEPTH - 1)})).notes) == 1
+    jobs = len(service.jobs)
+    for levels in (MAX_JSON_DEPTH, 900):
+        body = {**user("a song"), "model": nested(levels)}
+        answer = await asyncio.wait_for(http.post(CHAT, json=body), SOON)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, 400)
+        assert "nested too deeply" in answer.json()["detail"]
+    assert len(service.jobs) == jobs
+
+
+def nested(levels: int) -> list[Any]:
+    """As many arrays inside each other."""
+    value: list[Any] = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -331,7 +420,22 @@ async def test_a_song_that_takes_too_long_is_cancelled(
     monkeypatch.setattr(route, "PATIENCE_SECONDS", 0.02)
     answer = await http.post(CHAT, json=user("a song"))
     assert (answer.status_code, answer.json()["code"]) == (504, 504)
+    assert "cancelled" in answer.json()["detail"]
     await until_cancelled(service)
+
+
+async def test_a_song_that_takes_too_long_goes_on_where_its_client_can_come_back(
+    http: httpx.AsyncClient, finish: Finish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = {"Idempotency-Key": "once"}
+    with monkeypatch.context() as impatient:
+        impatient.setattr(route, "PATIENCE_SECONDS", 0.02)
+        answer = await http.post(CHAT, json=user("a song"), headers=key)
+    assert (answer.status_code, "Idempotency-Key" in answer.json()["detail"]) == (504, True)
+    await settled()
+    finish()
+    again = await asyncio.wait_for(http.post(CHAT, json=user("a song"), headers=key), SOON)
+    assert URL in again.text
 
 
 async def until_cancelled(service: LocalJobService) -> None:
@@ -418,6 +522,19 @@ class Stuck(Asking):
         await super()._send(message)
 
 
+def chatting(app: Any, key: str | None = None, streams: bool = True, **fields: Any) -> Asking:
+    """A client that has sent its chat and waits."""
+    headers = {"content-type": "application/json", "host": "server"}
+    asking = Asking(app, "POST", CHAT, headers | ({"idempotency-key": key} if key else {}))
+    asking.send(json.dumps(user("a song", stream=streams, **fields)).encode(), more=False)
+    return asking
+
+
+async def settled() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
 def stream(
     service: LocalJobService,
     settings: Settings,
@@ -494,3 +611,47 @@ async def test_the_job_of_a_client_that_leaves_is_cancelled(
     asking.leave()
     await until_cancelled(service)
     await asking.answered
+
+
+# Clients that can come back
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_the_job_of_a_client_that_can_come_back_goes_on_without_it(
+    shared_app: SharedApp, settings: Settings, service: LocalJobService, finish: Finish, streams: bool
+) -> None:
+    app = shared_app(settings)
+    asking = chatting(app, "once", streams)
+    await asyncio.wait_for(service.until_waiting(1), SOON)
+    asking.leave()
+    await asyncio.wait_for(asking.answered, SOON)
+    await settled()
+    finish()
+    again = chatting(app, "once", streams)
+    await until_told(again)
+    again.leave()
+    await asyncio.wait_for(again.answered, SOON)
+    assert len(service.jobs) == 1
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_of_two_clients_with_one_key_each_may_leave(
+    shared_app: SharedApp, settings: Settings, service: LocalJobService, finish: Finish, streams: bool
+) -> None:
+    app = shared_app(settings)
+    leaving, staying = chatting(app, "once", streams), chatting(app, "once", streams)
+    await asyncio.wait_for(service.until_waiting(2), SOON)
+    leaving.leave()
+    await asyncio.wait_for(leaving.answered, SOON)
+    await settled()
+    finish()
+    await until_told(staying)
+    staying.leave()
+    await asyncio.wait_for(staying.answered, SOON)
+    assert len(service.jobs) == 1
+
+
+async def until_told(asking: Asking) -> None:
+    """Wait until a client has its song."""
+    await until(lambda: URL.encode() in asking.body)
+    assert asking.status == 200

@@ -7,11 +7,13 @@ import httpx
 import pytest
 
 from configs.domain import INSTRUMENTAL
+from configs.settings import Settings
 from serve_app.api.intake.submission import Submission
 from serve_app.api.release_task.fields import FREE_TEXT, NAMES, REQUEST_FIELDS
 from serve_app.request.schemas import GenerateRequest, Output
 from tests.unit.api.conftest import LocalJobService, wav_bytes
 from tests.unit.api.release_task.conftest import Submit, notes_of
+from tests.unit.api.shared_app import SharedApp
 
 CODES = "<|audio_code_5|><|audio_code_6|>"
 VALUES: dict[str, tuple[Any, Any]] = {
@@ -484,6 +486,7 @@ async def test_a_window_that_makes_the_song_too_long_is_bounded(
         ("-100", "1", (-18.0, 1.0)),
         ("-100", "5", (-15.0, 5.0)),
         ("-1e9", "30", (0.0, 20.0)),
+        ("-100", "200", (-18.0, 2.0)),
     ],
 )
 async def test_a_window_that_begins_too_long_before_the_source_is_bounded(
@@ -495,6 +498,23 @@ async def test_a_window_that_begins_too_long_before_the_source_is_bounded(
     )
     assert (spec.request.repainting_start, spec.request.repainting_end) == window
     assert f"repainting_start '{float(start):g}' became {window[0]:g}" in notes_of(spec)
+
+
+async def test_a_window_that_is_too_long_on_both_sides_ends_with_its_source(
+    shared_app: SharedApp, settings: Settings, service: LocalJobService
+) -> None:
+    api = settings.api.model_copy(update={"max_duration": 600.0})
+    app = shared_app(settings.model_copy(update={"api": api}))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as http:
+        answer = await http.post(
+            "/release_task",
+            data={"task_type": "repaint", "repainting_start": "-700", "repainting_end": "1400"},
+            files={"src_audio": ("a.wav", wav_bytes(10.0))},
+        )
+    assert answer.status_code == 200, answer.text
+    request = service.last.request
+    assert (request.repainting_start, request.repainting_end) == (-590.0, 10.0)
+    assert "repainting_end '1400' became 10" in notes_of(service.last)
 
 
 @pytest.fixture

@@ -1,11 +1,14 @@
 """`/release_task` runs a request with bad values and says what it made of them."""
 
 import math
+import time
 from typing import Any
 
 import httpx
 import pytest
 
+from serve_app.api.release_task.lenient import MAX_NAMES, MAX_NOTES, Leniency, number_in
+from serve_app.request.fields import MAX_ADAPTERS, MAX_ENTRIES
 from tests.unit.api.conftest import LocalJobService, wav_bytes
 from tests.unit.api.release_task.conftest import Submit, notes_of
 
@@ -232,6 +235,95 @@ async def test_all_changes_are_named(submit: Submit) -> None:
     spec = await submit({"bpm": 500, "language": "Klingon", "batch_size": 16})
     assert len(spec.notes) == 3
     assert all(name in notes_of(spec) for name in ("bpm", "vocal_language", "batch_size"))
+
+
+UNKNOWN_NAMES = {"a text": "x," * 500_000, "an array": ["x"] * 100_000}
+
+
+@pytest.mark.parametrize("form", UNKNOWN_NAMES)
+async def test_any_number_of_unknown_names_makes_few_notes(submit: Submit, form: str) -> None:
+    spec = await submit({"track_classes": UNKNOWN_NAMES[form]})
+    assert spec.request.track_classes == ()
+    assert 1 < len(spec.notes) <= MAX_NOTES
+    assert len(notes_of(spec)) < MAX_NOTES * 300
+
+
+@pytest.mark.parametrize("written", ["a text", "an array"])
+async def test_as_many_names_are_read_as_the_job_api_takes(
+    http: httpx.AsyncClient, submit: Submit, written: str
+) -> None:
+    assert MAX_NAMES == MAX_ENTRIES
+    for before, read in ((MAX_NAMES - 1, ("drums",)), (MAX_NAMES, ())):
+        names = [""] * before + ["drums"]
+        spec = await submit({"track_classes": ",".join(names) if written == "a text" else names})
+        assert spec.request.track_classes == read
+        assert ("the others were left out" in notes_of(spec)) == (not read)
+    answer = await http.post("/v1/music/generate", json={"track_classes": ["drums"] * (MAX_NAMES + 1)})
+    assert answer.status_code == 422
+
+
+async def test_too_many_adapters_are_refused_and_not_looked_at(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers: list[str] = []
+    number = Leniency.number
+
+    def noted(leniency: Leniency, name: str, *rest: Any) -> Any:
+        numbers.append(name)
+        return number(leniency, name, *rest)
+
+    monkeypatch.setattr(Leniency, "number", noted)
+    for count, looked_at in ((MAX_ADAPTERS + 1, 0), (900, 0), (MAX_ADAPTERS, MAX_ADAPTERS)):
+        adapters = [{"name": "folk", "scale": 99}] * count
+        answer = await http.post("/release_task", json={"adapters": adapters})
+        assert (answer.status_code, "adapters" in answer.json()["detail"]) == (422, True)
+        assert numbers.count("scale") == looked_at
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("5", 5.0),
+        (" +5. ", 5.0),
+        ("5.e1", 50.0),
+        ("-.5", -0.5),
+        ("1e-3", 0.001),
+        ("0" * 399 + "7", 7.0),
+        ("0." + "0" * 399 + "7", 0.0),
+        ("7." + "0" * 400, 7.0),
+        ("1" * 400, math.inf),
+        ("-1e99999", -math.inf),
+        ("1" * 401, None),
+        ("7." + "0" * 401, None),
+        ("." + "0" * 401, None),
+        ("1e999999", None),
+        (".", None),
+        ("", None),
+        ("1.2.3", None),
+        ("0x1", None),
+        ("1_000", None),
+        ("nan", None),
+        ("٣", None),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_what_a_text_says_as_a_number(text: str, number: float | None) -> None:
+    assert number_in(text) == number
+
+
+def test_a_long_text_of_digits_is_read_once() -> None:
+    """Each way to cut it into whole and decimal digits was tried once."""
+
+    def seconds(text: str) -> float:
+        tries = []
+        for _ in range(5):
+            start = time.process_time()
+            for _ in range(10):
+                number_in(text)
+            tries.append(time.process_time() - start)
+        return min(tries)
+
+    assert seconds("9" * 900) < 50 * seconds("9" * 300)
 
 
 async def test_a_silent_reference_is_refused(http: httpx.AsyncClient) -> None:

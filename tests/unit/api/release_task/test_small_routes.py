@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -14,9 +15,11 @@ from configs.settings import Settings
 from serve_app.api import readiness
 from serve_app.api.app import create_app
 from serve_app.api.intake.submission import Submission
+from serve_app.api.release_task.mapping import Mapped, RequestMapper
 from serve_app.api.release_task.samples import examples
 from serve_app.api.routes import server
 from serve_app.api.service import Condition, Readiness
+from serve_app.api.threads import INLINE_BYTES
 from serve_app.request.draft import Draft
 from serve_app.request.planning import song_plan
 from serve_app.request.schemas import MAX_CAPTION_LENGTH, GenerateRequest
@@ -285,6 +288,26 @@ async def test_a_client_has_so_many_texts_written_at_once(
         go_on.set()
         assert (await first).status_code == 200
         assert (await http.post(path, json={"prompt": "a"})).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/format_input", "/v1/create_sample", "/release_task"])
+async def test_large_bodies_are_translated_beside_the_event_loop(
+    http: httpx.AsyncClient, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+    translate = RequestMapper.__call__
+
+    def noted(mapper: RequestMapper, *arguments: Any, **options: Any) -> Mapped:
+        threads.append(threading.current_thread().name)
+        return translate(mapper, *arguments, **options)
+
+    monkeypatch.setattr(RequestMapper, "__call__", noted)
+    for size in (10, INLINE_BYTES):
+        answer = await http.post(path, json={"prompt": "a", "query": "a", "lyrics": "x" * size})
+        assert answer.status_code == 200
+    small, large = threads
+    assert small == threading.current_thread().name
+    assert large.startswith("bodies")
 
 
 async def test_formatting_leaves_empty_lyrics_empty(
