@@ -49,7 +49,7 @@ class ReverseProxy:
             config.ssl = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             self._authority.issue_cert("127.0.0.1").configure_cert(config.ssl)
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._server.serve()))
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
         self._thread.start()
         while not self._server.started:
             assert self._thread.is_alive(), "the proxy did not start"
@@ -59,6 +59,13 @@ class ReverseProxy:
         """End all connections and stop listening."""
         self._server.should_exit = self._server.force_exit = True
         self._thread.join()
+
+    async def _serve(self) -> None:
+        await self._server.serve()
+        # uvicorn leaves connections open on which a request is answered, and clients would wait for the rest.
+        for connection in tuple(self._server.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0.01)
 
     async def _passed_on(self, request: Request) -> Response:
         scheme = "https" if self._authority else "http"

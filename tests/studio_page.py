@@ -103,12 +103,12 @@ class Studio:
             self.create.locator("button[type=submit]").click()
         return str(_accepted(answer.value)["job_id"])
 
-    def press_and_submit(self, button: Locator) -> str:
+    def press_and_submit(self, button: Locator, clicks: int = 1) -> str:
         """Press a button that asks for a song. Return the job's id."""
         with self.page.expect_response(
             lambda answer: answer.url.endswith(GENERATE) and answer.request.method == "POST"
         ) as answer:
-            button.click()
+            button.click(click_count=clicks)
         return str(_accepted(answer.value)["job_id"])
 
     def player(self, job_id: str) -> Locator:

@@ -67,24 +67,42 @@ def test_only_the_dragged_part_is_repainted(studio: Studio, server: Client, song
     np.testing.assert_array_equal(after[last:], before[last:])
     inside = slice(int((start + CROSSFADE) * SAMPLE_RATE), int((end - CROSSFADE) * SAMPLE_RATE))
     assert np.mean(after[inside] != before[inside]) > 0.5
-    # Its history leads back to the song that it was made from.
-    history = studio.listen.get_by_role("navigation", name="History")
-    history.get_by_role("link").first.click()
+    # Its history leads back to the song that it was made from. What tells nothing new leaves it as it is.
+    link = studio.listen.get_by_role("navigation", name="History").get_by_role("link").first
+    link.focus()
+    studio.page.evaluate(
+        """async () => {
+          const { src } = document.querySelector("script[type=module]");
+          const { songs } = await import(new URL("songs.js", src));
+          songs.dispatchEvent(new Event("change"));
+        }"""
+    )
+    expect(link).to_be_focused()
+    link.click()
     expect(studio.player(song)).to_be_attached()
 
 
 def test_a_drag_past_the_end_extends_the_song(studio: Studio, server: Client, song: str) -> None:
+    recording = studio.create.locator('[data-recording="reference_audio"] input[type=file]')
+    recording.set_input_files({"name": "of earlier.wav", "mimeType": "audio/wav", "buffer": b"none"})
     studio.open_song(song)
     studio.drag_on_waveform(SECONDS - 1.0, SECONDS + 1.8, SECONDS)
     start, end = selected(studio)
     assert end > SECONDS + 1
     change = studio.listen.get_by_role("group", name="Change")
-    job_id = studio.press_and_submit(change.get_by_role("button", name="Extend", exact=True))
+    job_id = studio.press_and_submit(change.get_by_role("button", name="Extend", exact=True), clicks=2)
     studio.until_playable(job_id)
+    assert len(studio.submitted) == 1
     before, after = samples(server, song), samples(server, job_id)
     assert len(after) == pytest.approx(end * SAMPLE_RATE, abs=SAMPLE_RATE / 10)
     kept = int((start - CROSSFADE) * SAMPLE_RATE)
     np.testing.assert_array_equal(after[:kept], before[:kept])
+    # As a reference it takes the place of the recording that was chosen before.
+    change.get_by_role("radio", name="Use as reference").check(force=True)
+    change.get_by_role("button", name="Use as reference").click()
+    expect(recording).to_have_value("")
+    path = studio.field("reference_audio_path").locator("input")
+    expect(path).to_have_value(f"/v1/audio/{job_id}/0.wav")
 
 
 @pytest.mark.slow
@@ -137,6 +155,14 @@ def test_a_dropped_recording_is_uploaded(studio: Studio, server: Client, song: s
     job = server.wait(studio.make())
     assert job["status"] == "succeeded", job["error"]
     assert job["result"]["duration"] == SECONDS
+    # After a reload its recording is gone, and without it the song cannot be made again.
+    studio.page.reload()
+    studio.ready()
+    studio.open_song(job["job_id"])
+    studio.listen.get_by_label("Download as").select_option("flac")
+    studio.listen.get_by_role("radio", name="Again", exact=True).check(force=True)
+    for name in ("Make in this format", "Again exactly"):
+        expect(studio.listen.get_by_role("button", name=name)).to_be_disabled()
 
 
 @pytest.mark.slow

@@ -129,8 +129,11 @@ def test_a_song_from_one_sentence(studio: Studio, server: Client) -> None:
     caption = studio.field("caption").locator("textarea")
     expect(caption).not_to_have_value("")
     caption.fill(f"{caption.input_value()}, with a trumpet")
+    studio.field("vocal_language").locator("select").select_option("en")
     studio.fill(audio_duration="5", batch_size="1")
     job_id = studio.make()
+    # A language that was chosen is sent, also where it is the default.
+    assert studio.submitted[-1]["vocal_language"] == "en"
     studio.until_playable(job_id)
     job = server.wait(job_id)
     assert job["result"]["metas"]["caption"].endswith(", with a trumpet")
@@ -189,6 +192,7 @@ def test_every_field_of_the_api_has_a_control_and_is_sent(studio: Studio, server
     assert result["seed_value"] == "41, 42"
     assert [path.rpartition(".")[2] for path in result["audio_paths"]] == ["wav", "wav"]
     studio.until_playable(job_id)
+    expect(studio.listen).to_contain_text(re.compile(r"kept for\s(60|59)\smin"))  # by `keep_seconds`
 
 
 @pytest.mark.slow
@@ -207,7 +211,7 @@ def test_ranges_defaults_and_help_are_those_of_the_server(studio: Studio, server
         for limit, attribute in (("minimum", "min"), ("maximum", "max")):
             if limit in number:
                 assert float(control.get_attribute(attribute) or "nan") == number[limit], name
-        if facts.get("default") not in (None, -1):
+        if facts.get("default") is not None:
             assert float(control.input_value()) == facts["default"], name
         # The page writes the names of fields in the description as their labels.
         if words := re.match(r"[A-Za-z ]{8,}", facts["description"]):

@@ -1,7 +1,7 @@
 """Users of the studio: their keys, and what they see of each other."""
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.integration.conftest import OpenStudio
 from tests.live_server import Client, GuardedServer
@@ -25,10 +25,17 @@ def test_the_page_asks_for_a_key_once_and_forgets_it_with_the_tab(
     open_studio: OpenStudio, guarded: GuardedServer
 ) -> None:
     studio = open_studio(str(guarded.anonymous.base_url))
+    # While the server does not answer, the key can be changed, too.
+    studio.page.route("**/v1/models", lambda route: route.abort())
     studio.page.goto(studio.address)
+    studio.page.get_by_role("button", name="Change the API key").click()
+    studio.page.unroute("**/v1/models")
+    problem = studio.page.get_by_role("dialog").get_by_role("alert")
+    enter_key(studio, "acestep-ключ")
+    expect(problem).to_contain_text("characters that no key has")
     enter_key(studio, "acestep-wrong")
-    expect(studio.page.get_by_role("dialog").get_by_role("alert")).to_contain_text("does not know this key")
-    enter_key(studio, key_of(guarded.alice))
+    expect(problem).to_contain_text("does not know this key")
+    enter_key(studio, f"\u200b{key_of(guarded.alice)}\u200b")  # as copied from a web page
     studio.ready()
     studio.page.reload()
     studio.ready()
@@ -44,27 +51,30 @@ def test_the_page_asks_for_a_key_once_and_forgets_it_with_the_tab(
 
 def test_two_users_do_not_see_each_other(open_studio: OpenStudio, guarded: GuardedServer) -> None:
     bobs = guarded.bob.submit(**SONG)
-    assert guarded.bob.wait(bobs)["status"] == "succeeded"
-    users = {}
-    for name in ("alice", "bob"):
+
+    def opened(key: str) -> Studio:
         studio = open_studio(str(guarded.anonymous.base_url))
         studio.page.goto(studio.address + "#/songs")
-        enter_key(studio, key_of(getattr(guarded, name)))
+        enter_key(studio, key)
         studio.ready()
-        users[name] = studio
-    expect(users["bob"].row(bobs).first).to_be_attached()
-    alice = users["alice"]
+        return studio
+
+    alice = opened(key_of(guarded.alice))
     alice.custom()
     alice.fill(caption="a song of Alice's", audio_duration="5", batch_size="1")
     made = alice.make()
+    assert guarded.bob.wait(bobs)["status"] == "succeeded"
     alice.until_playable(made)  # by a URL with a token, because a player sends no key
     expect(alice.row(made).first).to_be_attached()
     expect(alice.row(bobs)).to_have_count(0)
-    users["bob"].page.reload()
-    users["bob"].ready()
-    expect(users["bob"].row(bobs).first).to_be_attached()
-    expect(users["bob"].row(made)).to_have_count(0)
+    bob = opened(key_of(guarded.bob))
+    expect(bob.row(bobs).first).to_be_attached()
+    expect(bob.row(made)).to_have_count(0)
+    asked: list[Route] = []
+    alice.page.route(f"**/v1/jobs/{bobs}", lambda route: asked.append(route))
     alice.page.evaluate("(hash) => { location.hash = hash }", f"#/song/{bobs}")
+    expect(alice.listen.locator(".status-text")).to_have_text("Loading …")
+    asked.pop().continue_()
     expect(alice.listen.get_by_text("This song is not on the server")).to_be_visible()
     # The next user of the same tab sees nothing of hers.
     alice.page.get_by_role("button", name="API key").click()

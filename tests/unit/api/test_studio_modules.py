@@ -1,11 +1,11 @@
 """The modules of the studio that need no page: requests from earlier songs, records, keys and forms."""
 
 import json
-import shutil
 import subprocess
 from typing import Any
 
 import pytest
+from playwright._impl._driver import compute_driver_executable
 
 from serve_app.studio.files import STATIC
 
@@ -44,10 +44,8 @@ RESULT: dict[str, Any] = {
 
 
 def run(script: str, given: Any) -> Any:
-    """Run a script in node, which stands in for the browser. Return what it puts into `answer`."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("node is not installed")
+    """Run a script in Playwright's node, which stands in for the browser. Return what it puts into `answer`."""
+    node, _ = compute_driver_executable()
     code = f"{BROWSER}\nlet answer;\n{script}\nconsole.log(JSON.stringify(answer ?? null));"
     command = [node, "--input-type=module", "--eval", code, STATIC.as_uri(), json.dumps(given)]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)

@@ -4,6 +4,8 @@ import { t } from "./i18n.js";
 import { apiKey } from "./key.js";
 
 const BASE = new URL(".", document.baseURI);
+/** Time for a short answer. A network that fell silent ends no request by itself. */
+export const PATIENCE_MILLISECONDS = 15_000;
 
 /** Told, as an event "refused", when the server wants an API key or refuses the one it got. */
 export const keyDoor = new EventTarget();
@@ -47,8 +49,7 @@ export async function send(path, { method = "GET", body, headers = {}, signal } 
   let response;
   try {
     response = await fetch(address(path), { method, body, headers: all, signal, cache: "no-cache" });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
+  } catch {
     throw new ApiError(0, t("error.offline"));
   }
   if (response.ok) return response;
@@ -79,8 +80,8 @@ export async function bodyOf(response, form = "json") {
   }
 }
 
-export async function getJson(path, options) {
-  return bodyOf(await send(path, options));
+export async function getJson(path, { signal = AbortSignal.timeout(PATIENCE_MILLISECONDS) } = {}) {
+  return bodyOf(await send(path, { signal }));
 }
 
 export async function postJson(path, value, options = {}) {
@@ -98,7 +99,9 @@ export async function submitJob(request, files = {}) {
   if (uploads.length) {
     body = new FormData();
     for (const [name, value] of Object.entries(request)) {
-      body.append(name, Array.isArray(value) ? value.join(",") : String(value));
+      if (value === null || value === undefined) continue;
+      // A form has texts alone: an array, which may hold objects or texts with commas, is written as JSON.
+      body.append(name, typeof value === "object" ? JSON.stringify(value) : String(value));
     }
     for (const [name, file] of uploads) body.append(name, file);
   }

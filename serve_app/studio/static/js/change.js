@@ -1,15 +1,15 @@
 // <studio-change>: makes a new song from the one that is shown: a part anew, more of it, a cover, or it again.
 
-import { ApiError, address } from "./api.js";
+import { address } from "./api.js";
 import { el, newId, setText } from "./dom.js";
 import { formatOf } from "./download.js";
 import { Field } from "./field.js";
 import { clock, titleOf } from "./format.js";
 import { t } from "./i18n.js";
-import { makeSong, uploadsOf } from "./making.js";
+import { canRepeat, makeSong, uploadsOf } from "./making.js";
 import { anew, exactly, wishes } from "./requests.js";
 import { Seed } from "./seed.js";
-import { modelsFor, musicModel, server } from "./server.js";
+import { modelsFor, server, suitedSteps } from "./server.js";
 import { songs } from "./songs.js";
 
 const KINDS = ["part", "cover", "reference", "again"];
@@ -202,8 +202,7 @@ class Change extends HTMLElement {
       }
       setText(this.error, "");
     }
-    const canRepeat = Boolean(record?.result && uploadsOf(record));
-    this.exactButton.disabled = !canRepeat;
+    this.exactButton.disabled = !canRepeat(record);
     this.anewButton.disabled = !record || !uploadsOf(record);
     const notes = [
       t("change.againNote"),
@@ -240,7 +239,6 @@ class Change extends HTMLElement {
   #submitTask(panel, kind, window) {
     const { metas = {} } = this.#job.result;
     const model = panel.fields.model?.shown ?? panel.able[0];
-    const { default_steps: steps } = musicModel(model);
     const values = Object.fromEntries(
       Object.entries(panel.fields).map(([name, field]) => [name, field.value]),
     );
@@ -258,7 +256,7 @@ class Change extends HTMLElement {
       ...facts,
       ...values,
       model,
-      ...(steps === server.fields.get("inference_steps")?.default ? {} : { inference_steps: steps }),
+      ...suitedSteps(model),
       ...window,
       ...panel.seed.request,
     };
@@ -282,16 +280,7 @@ class Change extends HTMLElement {
   async #submit(making, panel = null) {
     setText(this.error, "");
     for (const field of Object.values(panel?.fields ?? {})) field.showError("");
-    this.toggleAttribute("data-busy", true);
-    try {
-      const id = await makeSong(making);
-      this.dispatchEvent(new CustomEvent("submitted", { bubbles: true, detail: id }));
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      this.#showErrors(error, panel);
-    } finally {
-      this.toggleAttribute("data-busy", false);
-    }
+    await makeSong(this, making, (error) => this.#showErrors(error, panel));
   }
 
   #showErrors(error, panel) {
@@ -307,7 +296,7 @@ class Change extends HTMLElement {
   #edit() {
     const record = this.#record;
     const { audio_code_string: _codes, ...wished } = record ? wishes(record) : {};
-    this.#toForm(wished, "again");
+    this.#toForm(wished, "again", (record && uploadsOf(record)) ?? {});
   }
 
   #useAsReference() {
@@ -315,14 +304,14 @@ class Change extends HTMLElement {
     this.#toForm({ caption, reference_audio_path: this.#source }, "reference");
   }
 
-  #toForm(request, kind) {
+  #toForm(request, kind, files = {}) {
     const origin = {
       id: this.#shownId,
       item: this.#deck.current,
       kind,
       title: titleOf(this.#job, this.#record),
     };
-    this.dispatchEvent(new CustomEvent("edit", { bubbles: true, detail: { request, origin } }));
+    this.dispatchEvent(new CustomEvent("edit", { bubbles: true, detail: { request, origin, files } }));
   }
 }
 

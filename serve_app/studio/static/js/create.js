@@ -12,12 +12,13 @@ import { makeSong } from "./making.js";
 import { RECORDINGS, TASK, advancedGroups } from "./placement.js";
 import { Recording } from "./recording.js";
 import { Seed } from "./seed.js";
-import { languageModel, musicModel, server } from "./server.js";
+import { languageModel, musicModel, server, suitedSteps } from "./server.js";
 import { readJson, writeJson } from "./settings.js";
 import { songs } from "./songs.js";
 
 const KEYS = ["C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"];
 const METRES = ["4/4", "3/4", "2/4", "6/8"];
+const STEPS = "inference_steps";
 const GUIDANCE = ["guidance_scale", "use_adg", "cfg_interval_start", "cfg_interval_end"];
 
 class Create extends HTMLElement {
@@ -64,7 +65,11 @@ class Create extends HTMLElement {
     this.seed = new Seed();
     const fields = [
       new Field("caption", { rows: 4, placeholder: t("create.captionExample") }),
-      new Field("vocal_language", { options: languages.map((code) => [code, languageName(code)]) }),
+      new Field("vocal_language", {
+        options: languages.map((code) => [code, languageName(code)]),
+        // Where nothing is chosen, the language model may write in another language.
+        unset: t("language.default", { language: languageName(server.fields.get("vocal_language").default) }),
+      }),
       new Field("audio_duration", choose),
       new Field("bpm", choose),
       new Field("key_scale", { ...choose, suggestions: keys }),
@@ -77,9 +82,12 @@ class Create extends HTMLElement {
     ];
     const folded = [...TASK, ...advancedGroups(server.fields).flatMap(([, names]) => names)];
     fields.push(
-      ...folded.filter((name) => server.fields.has(name)).map((name) => new Field(name, { openHelp: true })),
+      ...folded
+        .filter((name) => server.fields.has(name))
+        .map((name) => new Field(name, { openHelp: true, always: name === STEPS })),
     );
     this.fields = new Map(fields.map((field) => [field.name, field]));
+    this.#suitSteps();
     this.recordings = RECORDINGS.map((name) => new Recording(name.replace(/_path$/, "")));
     for (const recording of this.recordings) this.fields.set(recording.path.name, recording.path);
     this.fields.set("lyrics", this.lyrics.field);
@@ -129,14 +137,14 @@ class Create extends HTMLElement {
       t("create.write"),
     );
     this.written = el("p", { class: "note", role: "status" });
-    const canWrite = languageModel("").trained_tasks.includes("inspire");
+    this.cannotWrite = el("p", { class: "note" }, t("create.cannotWrite"));
     this.sentenceBlock = el(
       "section",
       { class: "block" },
       el("label", { for: id, class: "label" }, t("create.sentence")),
       this.sentence,
       this.sentenceError,
-      canWrite ? null : el("p", { class: "note" }, t("create.cannotWrite")),
+      this.cannotWrite,
       el("div", { class: "buttons" }, this.write),
       this.written,
     );
@@ -150,13 +158,12 @@ class Create extends HTMLElement {
       t("create.rewrite"),
     );
     this.rewritten = el("p", { class: "note", role: "status" });
-    const rewriting = el("div", { class: "buttons" }, this.rewrite);
-    rewriting.hidden = !languageModel("").trained_tasks.includes("format");
+    this.rewriting = el("div", { class: "buttons" }, this.rewrite);
     this.words = el(
       "div",
       { class: "block" },
       this.#elements("caption", "lyrics"),
-      rewriting,
+      this.rewriting,
       this.rewritten,
     );
     const voice = el(
@@ -232,6 +239,9 @@ class Create extends HTMLElement {
     for (const part of [this.thinking, this.recordingsBlock, this.advanced]) part.hidden = isSimple;
     setText(this.write, t(isWritten ? "create.writeAgain" : "create.write"));
     setText(this.make, t(isSimple && !isWritten ? "create.makeAtOnce" : "create.make"));
+    const { trained_tasks: tasks } = languageModel(this.fields.get("lm_model_path").value);
+    this.cannotWrite.hidden = tasks.includes("inspire");
+    this.rewriting.hidden = !tasks.includes("format");
     this.#followTheModel();
     clearTimeout(this.keeping);
     this.keeping = setTimeout(() => this.#keep(), 300);
@@ -240,9 +250,8 @@ class Create extends HTMLElement {
   /** Gives the steps the number that suits the chosen music model, and marks the fields that it ignores. */
   #followTheModel() {
     const model = musicModel(this.fields.get("model").value);
-    const steps = this.fields.get("inference_steps");
-    const isOfTheLastModel = steps?.shown === this.suited.default_steps;
-    if (model !== this.suited && isOfTheLastModel) steps.value = model.default_steps;
+    const isOfTheLastModel = this.fields.get(STEPS)?.shown === this.suited.default_steps;
+    if (model !== this.suited && isOfTheLastModel) this.#suitSteps();
     this.adapters?.follow(model.name);
     this.suited = model;
     const ignored = [
@@ -256,6 +265,11 @@ class Create extends HTMLElement {
     }
   }
 
+  #suitSteps() {
+    const steps = this.fields.get(STEPS);
+    if (steps) steps.value = musicModel(this.fields.get("model").value).default_steps;
+  }
+
   #keep() {
     const values = {};
     for (const [name, field] of this.fields) if (field.value !== undefined) values[name] = field.value;
@@ -264,12 +278,12 @@ class Create extends HTMLElement {
     writeJson(
       "draft",
       { mode: this.#mode, sentence: this.sentence.value, instrumental, written, values },
-      sessionStorage,
+      "sessionStorage",
     );
   }
 
   #restore() {
-    const draft = readJson("draft", sessionStorage);
+    const draft = readJson("draft", "sessionStorage");
     const first = languageModel("").trained_tasks.includes("inspire") ? "simple" : "custom";
     this.#setMode(draft?.mode ?? first);
     if (!draft) return;
@@ -285,11 +299,19 @@ class Create extends HTMLElement {
     }
     if ("lyrics" in values) this.lyrics.value = values.lyrics;
     if ("seed" in values) this.seed.value = values.seed;
+    // Steps that are given are a wish, whatever suits the model.
+    if (STEPS in values) this.suited = musicModel(this.fields.get("model").value);
   }
 
-  /** Puts a request into the form, so that it can be changed. `origin` is the song that it came from. */
-  edit(request, origin = null) {
+  /**
+   * Puts a request into the form, so that it can be changed. `origin` is the song that it came from, and
+   * `files` are the recordings that were uploaded for it, by their names.
+   */
+  edit(request, origin = null, files = {}) {
     for (const field of this.fields.values()) field.value = null;
+    for (const recording of this.recordings) recording.take(files[recording.name] ?? null);
+    this.#suitSteps();
+    this.suited = musicModel("");
     this.lyrics.value = "";
     this.seed.value = "";
     this.toggleAttribute("data-written", false);
@@ -301,7 +323,8 @@ class Create extends HTMLElement {
     this.#origin = origin;
     this.from.hidden = !origin;
     if (origin) setText(this.from, t("create.from", { title: origin.title }));
-    if (request.src_audio_path || request.reference_audio_path) this.recordingsBlock.open = true;
+    const hasRecording = RECORDINGS.some((name) => request[name]) || Object.values(files).some(Boolean);
+    if (hasRecording) this.recordingsBlock.open = true;
     this.#changed();
     this.querySelector("h2").focus();
   }
@@ -318,9 +341,9 @@ class Create extends HTMLElement {
 
   /** Lets the language model write the song. What it wrote before, and what custom mode holds, is no wish. */
   async #write() {
-    const { vocal_language } = this.#values;
+    const { vocal_language, lm_model_path } = this.#values;
     const instrumental = this.lyrics.instrumental.checked;
-    const wish = defined({ query: this.sentence.value.trim(), instrumental, vocal_language });
+    const wish = defined({ query: this.sentence.value.trim(), instrumental, vocal_language, lm_model_path });
     if (await this.#takeWritten("v1/music/sample", wish, this.write, this.written)) {
       this.toggleAttribute("data-written", true);
       this.#changed();
@@ -330,9 +353,10 @@ class Create extends HTMLElement {
 
   /** Lets the language model rewrite caption and lyrics and complete the facts. */
   async #rewrite() {
-    const { caption, vocal_language, audio_duration, bpm, key_scale, time_signature } = this.#values;
+    const { caption, vocal_language, audio_duration, bpm, key_scale, time_signature, lm_model_path } =
+      this.#values;
     const facts = { vocal_language, audio_duration, bpm, key_scale, time_signature };
-    const wish = defined({ caption, lyrics: this.lyrics.value, ...facts });
+    const wish = defined({ caption, lyrics: this.lyrics.value, ...facts, lm_model_path });
     if (await this.#takeWritten("v1/music/format", wish, this.rewrite, this.rewritten)) this.#changed();
   }
 
@@ -363,7 +387,7 @@ class Create extends HTMLElement {
     return values;
   }
 
-  /** The request for what the form shows. Fields at their defaults are left to the server. */
+  /** The request for what the form shows. Most fields at their defaults are left to the server. */
   get request() {
     const { seed: _seed, lyrics: _lyrics, ...values } = this.#values;
     const lyrics = this.lyrics.value;
@@ -375,7 +399,7 @@ class Create extends HTMLElement {
       const instrumental = this.lyrics.instrumental.checked ? { lyrics: INSTRUMENTAL } : {};
       const sentence = this.sentence.value.trim();
       const wish = sentence ? { sample_query: sentence } : { sample_mode: true };
-      return defined({ ...wish, vocal_language, batch_size, ...instrumental, ...format });
+      return defined({ ...wish, vocal_language, batch_size, ...instrumental, ...format, ...suitedSteps("") });
     }
     if (!isSimple) return defined({ ...values, ...common, ...format });
     const names = [
@@ -391,7 +415,7 @@ class Create extends HTMLElement {
       "adapters",
     ];
     const song = Object.fromEntries(names.map((name) => [name, values[name]]));
-    return defined({ ...song, ...common, ...format });
+    return defined({ ...song, ...common, ...format, ...suitedSteps(values.model) });
   }
 
   async #submit(event) {
@@ -408,14 +432,13 @@ class Create extends HTMLElement {
     const files = isCustom
       ? Object.fromEntries(this.recordings.map((recording) => [recording.name, recording.file]))
       : {};
+    this.#keep();
     this.#busy(this.make, true);
+    const { id, item, kind } = this.#origin ?? {};
+    const parent = id && songs.get(id) ? { id, item } : null;
+    const making = { request: this.request, files, parent, kind: parent ? kind : "new" };
     try {
-      const { id, item, kind } = this.#origin ?? {};
-      const parent = id && songs.get(id) ? { id, item } : null;
-      const made = await makeSong({ request: this.request, files, parent, kind: parent ? kind : "new" });
-      this.dispatchEvent(new CustomEvent("submitted", { bubbles: true, detail: made }));
-    } catch (error) {
-      this.#show(error);
+      await makeSong(this, making, (error) => this.#show(error));
     } finally {
       this.#busy(this.make, false);
     }

@@ -73,6 +73,10 @@ export class Deck extends EventTarget {
     take.audio.addEventListener("ended", () => {
       if (this.loop && take === this.take) this.play();
     });
+    // A hidden page draws no frames, in which the player turns otherwise.
+    take.audio.addEventListener("timeupdate", () => {
+      if (document.hidden && take === this.take && this.playing) this.turn();
+    });
     this.#setVolumes();
     if (take !== this.take) return;
     this.seek(this.#entry.position);

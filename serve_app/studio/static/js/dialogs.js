@@ -2,7 +2,7 @@
 
 import { el, newId, setText } from "./dom.js";
 import { fieldLabel, t } from "./i18n.js";
-import { apiKey, keepKey } from "./key.js";
+import { apiKey, keepKey, usableKey } from "./key.js";
 import { writeSetting } from "./settings.js";
 
 /** Opens a dialog and returns what closes it. The promise has the value of the button that was pressed. */
@@ -36,13 +36,16 @@ function open(title, body, { closable = true } = {}) {
 
 let asking = null;
 
-/** Asks for the API key, and resolves when one was given. `wasRefused` says that the last one was wrong. */
-export function askForKey(wasRefused) {
-  asking ??= ask(wasRefused).finally(() => (asking = null));
+/**
+ * Asks for the API key, and resolves when one was given, or when the dialog was closed where it is `closable`.
+ * `wasRefused` says that the last one was wrong.
+ */
+export function askForKey(wasRefused, { closable = false } = {}) {
+  asking ??= ask(wasRefused, closable).finally(() => (asking = null));
   return asking;
 }
 
-async function ask(wasRefused) {
+async function ask(wasRefused, closable) {
   const id = newId("key");
   const input = el("input", {
     type: "password",
@@ -62,11 +65,15 @@ async function ask(wasRefused) {
     error,
     el("div", { class: "buttons" }, el("button", { type: "submit", class: "primary" }, t("key.use"))),
   );
-  const { dialog, done } = open(t("key.title"), form, { closable: false });
-  form.addEventListener("submit", () => keepKey(input.value.trim()));
+  const { done } = open(t("key.title"), form, { closable });
+  form.addEventListener("submit", (event) => {
+    const key = usableKey(input.value);
+    if (key !== null) return keepKey(key);
+    event.preventDefault();
+    setText(error, t("key.unusable"));
+  });
   setText(error, wasRefused ? t("key.refused") : "");
   await done;
-  return dialog;
 }
 
 /** Shows that a key is in use, and forgets it on demand. Resolves with whether it was forgotten. */

@@ -53,6 +53,7 @@ const DRAWINGS = {
   lock: "M5 9h10v7H5zM7 9V6a3 3 0 016 0v3",
   unlock: "M5 9h10v7H5zM7 9V6a3 3 0 015.6-1.5",
   download: "M10 3v9M6 9l4 4 4-4M4 16h12",
+  keyboard: "M2 5h16v10H2zM5 8h1M8.5 8h1M12 8h1M15 8h0M5 11.5h1M8 11.5h4M14.5 11.5h.5",
   zoomIn: "M9 4a5 5 0 110 10A5 5 0 019 4zM13 13l4 4M9 7v4M7 9h4",
   zoomOut: "M9 4a5 5 0 110 10A5 5 0 019 4zM13 13l4 4M7 9h4",
 };

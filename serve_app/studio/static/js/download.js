@@ -1,11 +1,11 @@
 // <studio-download>: saves the take that plays. A format that the song does not have is made by the server,
 // which makes the same song again in it.
 
-import { ApiError, address } from "./api.js";
+import { address } from "./api.js";
 import { el, newId } from "./dom.js";
 import { takeName, titleOf } from "./format.js";
 import { t } from "./i18n.js";
-import { makeSong, uploadsOf } from "./making.js";
+import { canRepeat, makeSong, uploadsOf } from "./making.js";
 import { exactly } from "./requests.js";
 import { say } from "./say.js";
 import { server } from "./server.js";
@@ -60,8 +60,11 @@ class Download extends HTMLElement {
     const isOwn = this.formats.value === formatOf(this.#take);
     this.link.hidden = !isOwn;
     this.button.hidden = isOwn;
+    const record = songs.get(owner.id);
+    this.button.disabled = !canRepeat(record);
+    this.button.title = record && !uploadsOf(record) ? t("change.uploadGone") : "";
     this.link.href = song?.url ?? address(path).href;
-    const title = titleOf(jobs.byId.get(owner.id), songs.get(owner.id));
+    const title = titleOf(jobs.byId.get(owner.id), record);
     const letters = title.replace(/[^\p{L}\p{N} _-]/gu, "").trim();
     const name = Array.from(letters).slice(0, LONGEST_NAME).join("") || "song";
     this.link.setAttribute("download", `${name} ${takeName(owner.item)}.${extensionOf(path)}`);
@@ -70,14 +73,10 @@ class Download extends HTMLElement {
   async #convert() {
     const { owner } = this.#take;
     const record = songs.get(owner.id);
+    if (!canRepeat(record)) return;
     const request = { ...exactly(record, owner.item), audio_format: this.formats.value };
-    try {
-      const id = await makeSong({ request, parent: owner, kind: "format", files: uploadsOf(record) ?? {} });
-      this.dispatchEvent(new CustomEvent("submitted", { bubbles: true, detail: id }));
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      say(error.message);
-    }
+    const making = { request, parent: owner, kind: "format", files: uploadsOf(record) };
+    await makeSong(this, making, (error) => say(error.message));
   }
 }
 

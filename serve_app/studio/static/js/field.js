@@ -9,10 +9,17 @@ export class Field {
   /**
    * `options` replaces the choices, as pairs of value and text. `suggestions` offers values without limiting
    * to them. `rows` makes a text of several lines. `choosable` marks a field that the model fills in where it
-   * is empty. `openHelp` shows the help at all times instead of behind a button.
+   * is empty. `openHelp` shows the help at all times instead of behind a button. `unset` is the text of a
+   * first choice that chooses nothing, where the server tells the default from nothing. `always` sends the
+   * default, too.
    */
-  constructor(name, { label, options, suggestions, rows, placeholder, choosable, openHelp, after } = {}) {
+  constructor(
+    name,
+    { label, options, suggestions, rows, placeholder, choosable, openHelp, after, unset, always } = {},
+  ) {
     this.name = name;
+    this.always = Boolean(always);
+    this.unset = unset ?? null;
     this.facts = describe(name);
     this.label = label ?? fieldLabel(name);
     const id = newId(name);
@@ -47,7 +54,7 @@ export class Field {
   /** The value to send, or undefined where the server's default is meant. */
   get value() {
     const value = this.#read();
-    const isGiven = value !== "" && value !== null && !same(value, this.initial);
+    const isGiven = value !== "" && value !== null && (this.always || !same(value, this.initial));
     return isGiven ? value : undefined;
   }
 
@@ -57,8 +64,13 @@ export class Field {
   }
 
   set value(value) {
-    this.#write(value ?? this.facts.default);
+    this.#write(value ?? this.#first);
     this.#changed();
+  }
+
+  /** What the control shows where nothing is given. */
+  get #first() {
+    return this.unset === null ? this.facts.default : "";
   }
 
   /** Shows the server's words about the value; the empty text takes them away. */
@@ -91,8 +103,9 @@ export class Field {
     if (kind === "number" && min !== null && max !== null) {
       facts.push(t("field.range", { min: written(min), max: written(max) }));
     } else if (kind === "number" && max !== null) facts.push(t("field.max", { max: written(max) }));
-    const isShort = ["number", "choice", "text"].includes(kind) && !["", -1, null, undefined].includes(first);
-    if (isShort) facts.push(t("field.default", { value: valueLabel(name, written(first)) }));
+    const isShort = ["number", "choice", "text"].includes(kind);
+    const isNone = kind === "number" ? first === null : textOf(first) === "";
+    if (isShort && !isNone) facts.push(t("field.default", { value: valueLabel(name, written(first)) }));
     return [fieldHelp(name, description), ...facts].filter(Boolean).join(" ");
   }
 
@@ -110,9 +123,10 @@ export class Field {
       const select = el(
         "select",
         { id },
+        this.unset === null ? null : el("option", { value: "" }, this.unset),
         choices.map(([value, text]) => el("option", { value }, text)),
       );
-      select.value = this.facts.default ?? "";
+      select.value = this.#first ?? "";
       if (select.selectedIndex < 0) select.selectedIndex = 0;
       return select;
     }
@@ -212,15 +226,20 @@ export class Field {
     const { kind } = this.facts;
     if (kind === "flag") this.input.checked = value === true;
     else if (kind === "choices") {
-      for (const box of this.input.querySelectorAll("input")) box.checked = (value ?? []).includes(box.value);
+      const chosen = textOf(value).split(/,\s*/);
+      for (const box of this.input.querySelectorAll("input")) box.checked = chosen.includes(box.value);
     } else if (this.input.tagName === "SELECT") {
       this.input.value = value ?? "";
       if (this.input.selectedIndex < 0) this.input.selectedIndex = 0;
-    } else this.input.value = textOf(value);
+    } else if (kind === "number") this.input.value = value ?? "";
+    else this.input.value = textOf(value);
   }
 }
 
-/** A value as text; what is no text (an array of seeds or steps) is written as the server reads it. */
+/**
+ * The value of a field that is no number, as text. An array is written as the server reads it, and a seed of -1
+ * is none at all.
+ */
 function textOf(value) {
   if (value === null || value === undefined || value === -1) return "";
   return Array.isArray(value) ? value.join(",") : String(value);

@@ -8,6 +8,7 @@ import { jobs } from "./watch.js";
 
 class History extends HTMLElement {
   #jobId = null;
+  #shownKey = "";
 
   connectedCallback() {
     if (this.tree) return;
@@ -18,38 +19,48 @@ class History extends HTMLElement {
     songs.addEventListener("change", () => this.show(this.#jobId));
   }
 
+  /** Shows the tree of a song. It is made anew only where it is another one: that loses what is scrolled. */
   show(jobId) {
     this.#jobId = jobId;
     const root = jobId ? songs.rootOf(jobId) : null;
     this.hidden = !root || (root === jobId && songs.childrenOf(jobId).length === 0);
     if (this.hidden) return;
-    this.tree.replaceChildren(this.#branch(songs.get(root), new Set()));
+    const tree = branchOf(root, new Set());
+    const key = JSON.stringify([jobId, tree]);
+    if (key === this.#shownKey) return;
+    this.#shownKey = key;
+    const focused = this.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    this.tree.replaceChildren(this.#branch(tree));
+    if (focused) this.tree.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus();
   }
 
-  #branch(record, seen) {
-    seen.add(record.id);
-    const children = songs.childrenOf(record.id).filter((child) => !seen.has(child.id));
-    const isShown = record.id === this.#jobId;
+  #branch({ id, what, when, branches }) {
     const link = el(
       "a",
-      { href: `#/song/${record.id}`, dir: "auto", "aria-current": isShown ? "page" : null },
-      el("span", { class: "tree-what" }, whatItIs(record)),
-      el("span", { class: "tree-when" }, moment(record.created)),
+      { href: `#/song/${id}`, dir: "auto", "aria-current": id === this.#jobId ? "page" : null },
+      el("span", { class: "tree-what" }, what),
+      el("span", { class: "tree-when" }, when),
     );
-    const below = children.length
-      ? el(
-          "ul",
-          {},
-          children.map((child) => this.#branch(child, seen)),
-        )
-      : null;
-    return el("li", {}, link, below);
+    const below = branches.map((branch) => this.#branch(branch));
+    return el("li", {}, link, below.length ? el("ul", {}, below) : null);
   }
 }
 
-/** What was done to make a song: of the first one its title. */
+/** A song with those made from it, as `{id, what, when, branches}`. `seen` are the ids that stand above. */
+function branchOf(id, seen) {
+  seen.add(id);
+  const record = songs.get(id); // null where the browser has forgotten it, but not what was made from it
+  const children = songs.childrenOf(id).filter((child) => !seen.has(child.id));
+  return {
+    id,
+    what: record?.parent ? whatItIs(record) : titleOf(jobs.byId.get(id), record),
+    when: record ? moment(record.created) : "",
+    branches: children.map((child) => branchOf(child.id, seen)),
+  };
+}
+
+/** What was done to make a song from another one. */
 function whatItIs(record) {
-  if (!record.parent) return titleOf(jobs.byId.get(record.id), record);
   const { repainting_start: start, repainting_end: end } = record.request ?? {};
   const part = Number.isFinite(start) && Number.isFinite(end) ? ` ${clock(start)}–${clock(end)}` : "";
   const take =

@@ -3,12 +3,25 @@
 
 import { readSetting, writeSetting } from "./settings.js";
 
+/** What a header can carry: no request with another character ever leaves the browser. */
+const SENDABLE = /^[\x20-\x7e\xa0-\xff]+$/;
+
+/** The key in a browser that keeps nothing: it lasts until the page is loaded again. */
+let unkept = "";
+
 export function apiKey() {
-  return readSetting("key", sessionStorage) ?? "";
+  return usableKey(readSetting("key", "sessionStorage") ?? unkept) ?? "";
 }
 
 export function keepKey(key) {
-  writeSetting("key", key || null, sessionStorage);
+  unkept = key;
+  writeSetting("key", key || null, "sessionStorage");
+}
+
+/** A typed key without the invisible characters that copied text brings along; null where it cannot be sent. */
+export function usableKey(text) {
+  const key = text.replace(/\p{C}/gu, "").trim();
+  return SENDABLE.test(key) ? key : null;
 }
 
 /**

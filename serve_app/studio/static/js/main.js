@@ -3,7 +3,7 @@
 import { ApiError, keyDoor, pause } from "./api.js";
 import "./create.js";
 import { askForKey, askPurpose, showKey, showShortcuts } from "./dialogs.js";
-import { el, newId, setText } from "./dom.js";
+import { el, icon, newId, setText } from "./dom.js";
 import { titleOf } from "./format.js";
 import { LANGUAGE_NAMES, changeLanguage, language, t } from "./i18n.js";
 import { apiKey } from "./key.js";
@@ -24,10 +24,15 @@ async function start() {
   root.lang = language;
   root.dataset.shortcuts = readSetting("shortcuts") ?? "on";
   const waiting = el("p", { class: "waiting", role: "status" }, t("start.waiting"));
-  document.body.replaceChildren(
-    el("main", {}, el("h1", { class: "visually-hidden" }, t("app.name")), waiting),
+  const keys = el(
+    "p",
+    { class: "waiting-keys", hidden: true },
+    el("button", { type: "button", class: "secondary", click: changeKey }, t("start.key")),
   );
-  await meetPatiently(waiting);
+  document.body.replaceChildren(
+    el("main", {}, el("h1", { class: "visually-hidden" }, t("app.name")), waiting, keys),
+  );
+  await meetPatiently(waiting, keys);
   const page = makePage();
   document.body.replaceChildren(page.header, page.banner, page.main, messages);
   // The parts are made one after the other, so that the page can be drawn and answer in between.
@@ -44,8 +49,13 @@ async function start() {
   root.dataset.ready = "true";
 }
 
+/** Lets the user give another key while the server does not answer. The next attempt uses it. */
+async function changeKey() {
+  await askForKey(false, { closable: true });
+}
+
 /** Meets the server, which may be starting or want a key, and does not give up. */
-async function meetPatiently(waiting) {
+async function meetPatiently(waiting, keys) {
   for (;;) {
     try {
       await meetServer();
@@ -57,6 +67,7 @@ async function meetPatiently(waiting) {
         continue;
       }
       setText(waiting, t("start.trying", { problem: error.message }));
+      keys.hidden = false;
       await pause(2000);
     }
   }
@@ -127,8 +138,14 @@ function makeHeader() {
       choice(t("language.label"), LANGUAGE_NAMES, language, changeLanguage),
       el(
         "button",
-        { type: "button", class: "quiet keyboard-button", click: showShortcuts },
-        t("keys.button"),
+        {
+          type: "button",
+          class: "quiet keyboard-button",
+          "aria-label": t("keys.button"),
+          click: showShortcuts,
+        },
+        icon("keyboard"),
+        el("span", {}, t("keys.button")),
       ),
       keyButton || null,
     ),
@@ -144,7 +161,7 @@ function changeTheme(theme) {
 
 async function forgetKey() {
   if (!(await showKey())) return;
-  writeSetting("draft", null, sessionStorage);
+  writeSetting("draft", null, "sessionStorage");
   location.reload();
 }
 
@@ -190,9 +207,9 @@ function listen({ create, player, library }) {
     if (player.playing) say(t("create.queued"));
     else location.hash = `#/song/${jobId}`;
   });
-  addEventListener("edit", ({ detail: { request, origin } }) => {
+  addEventListener("edit", ({ detail: { request, origin, files } }) => {
     location.hash = "#/create";
-    create.edit(request, origin);
+    create.edit(request, origin, files);
   });
   jobs.addEventListener("change", () => {
     const { length } = jobs.open;
@@ -200,8 +217,11 @@ function listen({ create, player, library }) {
   });
   jobs.addEventListener("ended", ({ detail: job }) => {
     if (songs.get(job.job_id)) songs.finish(job);
-    const title = titleOf(job, songs.get(job.job_id));
-    if (job.job_id !== player.jobId) say(t(`ended.${job.status}`, { title }));
+    const text = t(`ended.${job.status}`, { title: titleOf(job, songs.get(job.job_id)) });
+    // Whoever sees the song itself needs no message; a narrow window may show another pane.
+    const isSeen = player.getClientRects().length > 0;
+    if (job.job_id === player.jobId && isSeen) player.tell(text);
+    else say(text);
   });
   keyDoor.addEventListener("refused", async () => {
     await askForKey(apiKey() !== "");

@@ -1,7 +1,7 @@
 // <studio-player>: the view of one song: how it comes to be, its sound, and what is known about it and can be
 // done with it.
 
-import { ApiError } from "./api.js";
+import { ApiError, pause } from "./api.js";
 import "./change.js";
 import { Deck } from "./deck.js";
 import "./details.js";
@@ -20,16 +20,21 @@ import { songs } from "./songs.js";
 import "./sound.js";
 import { isOpen, jobs } from "./watch.js";
 
+const RETRY_MILLISECONDS = 3000;
+
 class Player extends HTMLElement {
   deck = new Deck();
   #jobId = null;
   #job = null;
   #loaded = null;
+  /** How the question after the song went: "asked", "unanswered" or "answered". */
+  #question = "answered";
 
   connectedCallback() {
     if (this.empty) return;
     this.heading = el("h2", { class: "song-title", tabindex: "-1", dir: "auto" });
     this.subline = el("p", { class: "subline" });
+    this.told = el("p", { class: "visually-hidden", role: "status" });
     this.empty = el(
       "div",
       { class: "empty" },
@@ -49,7 +54,7 @@ class Player extends HTMLElement {
       this.change,
       el("div", { class: "more-side" }, this.details, this.history),
     );
-    this.append(this.empty, this.heading, this.subline, this.status, this.sound, this.more);
+    this.append(this.empty, this.heading, this.subline, this.told, this.status, this.sound, this.more);
     this.deck.addEventListener("change", () => this.#showTake());
     jobs.addEventListener("change", ({ detail }) => {
       if (this.#jobId && detail.has(this.#jobId)) this.#show();
@@ -67,6 +72,11 @@ class Player extends HTMLElement {
     return this.#jobId;
   }
 
+  /** Tells those who do not see the page what became of the shown song. */
+  tell(text) {
+    setText(this.told, text);
+  }
+
   /** Shows a song, or the empty player where the id is null. */
   async open(jobId, item = 0) {
     if (jobId === this.#jobId) {
@@ -76,29 +86,24 @@ class Player extends HTMLElement {
     this.#jobId = jobId;
     this.#job = null;
     this.#loaded = null;
+    this.#question = jobId ? "asked" : "answered";
     this.wanted = item;
+    this.tell("");
     this.deck.load([], 0);
     this.#show();
     if (!jobId) return;
-    try {
-      await jobs.find(jobId);
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
+    while (jobId === this.#jobId && this.#question !== "answered") {
+      const question = await askedFor(jobId);
       if (jobId !== this.#jobId) return;
-      if (error.isPassing) jobs.addEventListener("connection", () => this.#retry(jobId), { once: true });
+      this.#question = question;
+      this.#show();
+      if (question === "unanswered") await pause(RETRY_MILLISECONDS);
     }
-    if (jobId === this.#jobId) this.#show();
-  }
-
-  #retry(jobId) {
-    if (jobId !== this.#jobId || this.#job) return;
-    this.#jobId = null;
-    this.open(jobId, this.wanted);
   }
 
   #makeStatus() {
     this.bar = new ProgressBar(t("progress.label"));
-    this.statusText = el("p", { class: "status-text", dir: "auto" });
+    this.statusText = el("p", { class: "status-text", role: "status", dir: "auto" });
     this.cancel = el(
       "button",
       { type: "button", class: "secondary", click: () => cancelJob(this.#jobId) },
@@ -143,16 +148,17 @@ class Player extends HTMLElement {
   }
 
   #showStatus(job, record, isEmpty) {
-    const isMissing = !isEmpty && !job && !isOpen({ status: "unknown" });
+    const isMissing = !isEmpty && !job && this.#question === "answered";
     this.status.hidden = isEmpty || job?.status === "succeeded";
     this.bar.element.hidden = !job || !isOpen(job);
     this.cancel.hidden = !job || !isOpen(job);
-    const canRepeat = Boolean(record && (record.request || record.result) && uploadsOf(record));
-    this.again.hidden = !canRepeat || (job ? isOpen(job) : !isMissing);
+    const isRepeatable = Boolean(record && (record.request || record.result) && uploadsOf(record));
+    this.again.hidden = !isRepeatable || (job ? isOpen(job) : !isMissing);
     setText(this.again, t(job ? "player.tryAgain" : "change.exactly"));
     if (job) this.bar.update(job);
     let text = "";
-    if (isMissing) text = t(jobs.connected ? "player.notThere" : "connection.lost");
+    if (isMissing) text = t("player.notThere");
+    else if (!job) text = isEmpty ? "" : t(this.#question === "asked" ? "player.loading" : "error.offline");
     else if (job?.status === "failed") text = job.error ?? t("status.failed");
     else if (job?.status === "cancelled") text = t("player.wasCancelled");
     setText(this.statusText, text);
@@ -162,22 +168,13 @@ class Player extends HTMLElement {
     const record = songs.get(this.#jobId);
     const isKnown = Boolean(record.result);
     const request = isKnown ? exactly(record) : record.request;
-    await this.#submit({
+    const making = {
       request,
       parent: isKnown ? { id: record.id, item: 0 } : record.parent,
       kind: isKnown ? "exact" : record.kind,
       files: uploadsOf(record) ?? {},
-    });
-  }
-
-  async #submit(making) {
-    try {
-      const id = await makeSong(making);
-      this.dispatchEvent(new CustomEvent("submitted", { bubbles: true, detail: id }));
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      say(error.message);
-    }
+    };
+    await makeSong(this, making, (error) => say(error.message));
   }
 
   async #load(paths) {
@@ -214,6 +211,17 @@ class Player extends HTMLElement {
   }
 }
 
+/** Asks the server for a song. Returns "answered", also where it has none, or "unanswered". */
+async function askedFor(jobId) {
+  try {
+    await jobs.find(jobId);
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    if (error.isPassing) return "unanswered";
+  }
+  return "answered";
+}
+
 /** When a song was made, from what, and until when the server keeps it. */
 function sublineOf(job, record) {
   const parts = [];
@@ -228,9 +236,10 @@ function sublineOf(job, record) {
 
 /** Seconds for which the server still keeps the songs of a job; null where it does not say. */
 export function expiresIn(job) {
-  const kept = server.models.result_seconds;
-  if (!kept || !job?.finished_at || job.status !== "succeeded") return null;
-  return job.finished_at + kept - Date.now() / 1000;
+  if (!job?.expires_at || job.status !== "succeeded") return null;
+  // Where the songs are deleted already, the server tells when the job itself will be.
+  const latest = job.result?.audio_paths.length ? job.finished_at + server.models.result_seconds : Infinity;
+  return Math.min(job.expires_at, latest) - Date.now() / 1000;
 }
 
 customElements.define("studio-player", Player);

@@ -19,7 +19,11 @@ export class Recording {
       change: () => this.#changed(),
     });
     this.chosen = el("span", { class: "file-name", dir: "auto" });
-    this.remove = el("button", { type: "button", class: "quiet", hidden: true, click: () => this.clear() });
+    const remove = () => {
+      this.take(null);
+      this.input.focus();
+    };
+    this.remove = el("button", { type: "button", class: "quiet", hidden: true, click: remove });
     this.remove.append(t("recording.remove"));
     this.remove.setAttribute("aria-label", t("recording.removeOf", { field: fieldLabel(name) }));
     this.error = el("p", { class: "error", role: "alert", "data-error-for": name });
@@ -39,19 +43,14 @@ export class Recording {
     return this.input.files[0] ?? null;
   }
 
-  /** Takes a file that was dropped on the page. */
+  /** Takes a file that was dropped on the page or sent before; null takes away what was chosen. */
   take(file) {
     const carrier = new DataTransfer();
-    carrier.items.add(file);
+    if (file) carrier.items.add(file);
     this.input.files = carrier.files;
     this.#changed();
   }
 
-  clear() {
-    this.input.value = "";
-    this.#changed();
-    this.input.focus();
-  }
 
   showError(message) {
     setText(this.error, message);

@@ -30,6 +30,12 @@ export function modelsFor(task) {
   return server.models.models.filter((model) => model.tasks.includes(task)).map((model) => model.name);
 }
 
+/** The steps that suit a music model as a part of a request; empty where the server takes them by itself. */
+export function suitedSteps(name) {
+  const { default_steps: steps } = musicModel(name);
+  return steps === field("inference_steps").default ? {} : { inference_steps: steps };
+}
+
 /** The description of a field; a field that this server does not have is a plain text. */
 export function field(name) {
   return (

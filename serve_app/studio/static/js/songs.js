@@ -2,18 +2,16 @@
 // made from. From these parents and children comes the tree of a song's history.
 
 import { owner } from "./key.js";
+import { checkedRecord } from "./records.js";
 import { readJson, settingNames, writeJson, writeSetting } from "./settings.js";
 
 const MOST_SONGS = 400;
 const LONGEST_CODES = 60_000;
 const PROJECT = "acestep-studio";
-const KINDS = ["new", "again", "exact", "repaint", "extend", "cover", "reference", "format"];
+/** Fields of a request that name an address of the user's own, which no project file carries elsewhere. */
+const PRIVATE = ["callback_url", "callback_events"];
 
-/**
- * A record is `{id, parent, kind, request, created, result}`. `parent` is `{id, item}` or null; `kind` is "new",
- * "again", "exact", "repaint", "extend", "cover", "reference" or "format"; `result` is what is worth keeping of
- * the server's result, null before the end.
- */
+/** The songs that this browser remembers, by the ids of their jobs; records.js says what a record is. */
 class Songs extends EventTarget {
   #records = null;
 
@@ -30,8 +28,8 @@ class Songs extends EventTarget {
     if (!this.#records) {
       this.#records = new Map();
       for (const name of settingNames(this.#prefix)) {
-        const record = readJson(name);
-        if (isRecord(record)) this.#records.set(record.id, record);
+        const record = checkedRecord(readJson(name));
+        if (record && name === this.#prefix + record.id) this.#records.set(record.id, record);
       }
     }
     return this.#records;
@@ -51,7 +49,8 @@ class Songs extends EventTarget {
     const empty = { parent: null, kind: "new", request: null, created: Date.now() / 1000, result: null };
     const complete = { ...empty, ...known, ...record };
     this.records.set(record.id, complete);
-    while (!writeJson(this.#prefix + record.id, complete) && this.records.size > 1) this.#forgetOldest();
+    const isToBeKept = () => this.records.has(record.id) && settingNames(this.#prefix).length > 0;
+    while (!writeJson(this.#prefix + record.id, complete) && isToBeKept()) this.#forgetOldest();
     while (this.records.size > MOST_SONGS) this.#forgetOldest();
     this.#tell();
   }
@@ -59,11 +58,12 @@ class Songs extends EventTarget {
   /** Keeps what the server told about a song that has ended. */
   finish(job) {
     if (!job.result || this.get(job.job_id)?.result) return;
-    const { metas, seed_value, audio_codes, generation_info, lm_model, dit_model } = job.result;
-    const codes = JSON.stringify(audio_codes).length <= LONGEST_CODES ? audio_codes : [];
-    const count = job.result.audio_paths.length;
-    const result = { metas, seed_value, audio_codes: codes, generation_info, lm_model, dit_model, count };
-    this.remember({ id: job.job_id, created: job.created_at, result });
+    const { audio_codes: codes, audio_paths: paths, adapters, sampling, ...result } = job.result;
+    const { metas, seed_value, generation_info, lm_model, dit_model } = result;
+    const audio_codes = JSON.stringify(codes).length <= LONGEST_CODES ? codes : [];
+    const facts = { metas, seed_value, audio_codes, generation_info, count: paths.length };
+    const makers = { lm_model, dit_model, adapters: adapters ?? [], sampling: sampling ?? null };
+    this.remember({ id: job.job_id, created: job.created_at, result: { ...facts, ...makers } });
   }
 
   /** The songs that were made from a song, oldest first. */
@@ -88,7 +88,7 @@ class Songs extends EventTarget {
 
   /** All songs as the text of a project file. */
   exported() {
-    const songs = [...this.records.values()].sort((a, b) => a.created - b.created);
+    const songs = [...this.records.values()].sort((a, b) => a.created - b.created).map(withoutPrivate);
     return JSON.stringify(
       { format: PROJECT, version: 1, exported: new Date().toISOString(), songs },
       null,
@@ -96,14 +96,15 @@ class Songs extends EventTarget {
     );
   }
 
-  /** Takes in the songs of a project file and returns their number. Throws Error where it is none. */
+  /**
+   * Takes in the songs of a project file and returns their number. What this browser knows already about a song
+   * stays. Throws Error where it is none.
+   */
   import(text) {
     const project = JSON.parse(text);
     if (project?.format !== PROJECT || !Array.isArray(project.songs)) throw new Error("not a project");
-    const records = project.songs.filter(isRecord);
-    for (const record of records) {
-      this.remember({ ...record, kind: KINDS.includes(record.kind) ? record.kind : "new" });
-    }
+    const records = project.songs.map(checkedRecord).filter(Boolean).map(withoutPrivate);
+    for (const record of records) this.remember({ ...record, ...knownOf(this.get(record.id)) });
     return records.length;
   }
 
@@ -124,21 +125,17 @@ class Songs extends EventTarget {
   }
 }
 
-/** Whether something read from a file or from the browser's storage has the form of a record. */
-function isRecord(value) {
-  const isObject = (thing) => typeof thing === "object" && thing !== null && !Array.isArray(thing);
-  const isParent = (thing) => thing === null || (isObject(thing) && typeof thing.id === "string");
-  const isPlain = (thing) => thing === null || ["string", "number", "boolean"].includes(typeof thing);
-  const isResult = (thing) =>
-    isObject(thing) && isObject(thing.metas) && Object.values(thing.metas).every(isPlain);
-  return (
-    isObject(value) &&
-    /^[\w-]{1,64}$/.test(value.id) &&
-    isParent(value.parent ?? null) &&
-    (value.request === null || isObject(value.request)) &&
-    (value.result === null || isResult(value.result)) &&
-    Number.isFinite(value.created)
-  );
+function withoutPrivate(record) {
+  if (!record.request) return record;
+  const shared = Object.entries(record.request).filter(([name]) => !PRIVATE.includes(name));
+  return { ...record, request: Object.fromEntries(shared) };
+}
+
+/** The parts of a record that this browser knows: not the kind of a song that another program made. */
+function knownOf(record) {
+  const { kind, uploaded, ...rest } = record ?? {};
+  const parts = rest.request ? { ...rest, kind, uploaded } : rest;
+  return Object.fromEntries(Object.entries(parts).filter(([, value]) => (value ?? null) !== null));
 }
 
 export const songs = new Songs();

@@ -9,6 +9,7 @@ import { jobs } from "./watch.js";
 class TimedLyrics extends HTMLElement {
   #deck = null;
   #timed = null;
+  #shownKey = "";
   #current = -1;
 
   connectedCallback() {
@@ -43,9 +44,12 @@ class TimedLyrics extends HTMLElement {
   }
 
   #show() {
-    const timed = timedLyricsOf(this.#deck.take);
-    if (timed !== this.#timed) {
-      this.#timed = timed;
+    const { take } = this.#deck;
+    const timed = (this.#timed = timedLyricsOf(take));
+    // Each poll brings the same lines anew, and to make them anew would lose the focus and what is scrolled.
+    const key = timed ? [take.owner.id, take.owner.item, timed.lrc].join(" ") : "";
+    if (key !== this.#shownKey) {
+      this.#shownKey = key;
       this.#current = -1;
       this.list.replaceChildren(...(timed?.lines ?? []).map((line) => this.#row(line)));
     }

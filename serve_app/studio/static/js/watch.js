@@ -1,15 +1,15 @@
-// Watches the jobs of this user. A browser opens six connections to a server, so only two jobs are followed by
-// event streams, those that end first; the lists of queued and of running jobs tell about all others.
+// Watches the jobs of this user. All tabs together have six connections to a server that speaks HTTP/1.1, and
+// an event stream holds one of them. So a tab follows one job by events, the one that ends first, and none while
+// it is hidden; the lists of queued and of running jobs tell about all others.
 
-import { ApiError, bodyOf, getJson, pause, send } from "./api.js";
+import { ApiError, PATIENCE_MILLISECONDS, bodyOf, getJson, pause, send } from "./api.js";
 import { readEvents } from "./events.js";
 
-const STREAMS = 2;
 const BUSY_SECONDS = 2;
 const IDLE_SECONDS = 4;
 /** Newest jobs that are looked at while none is open: short ones may begin and end between two looks. */
 const NEWEST = 5;
-const LONGEST_RETRY_SECONDS = 10;
+const LONGEST_RETRY_SECONDS = 4;
 const OPEN_STATES = ["running", "queued"];
 
 export function isOpen(job) {
@@ -26,9 +26,14 @@ export function isOpen(job) {
 class Jobs extends EventTarget {
   byId = new Map();
   connected = true;
-  #streams = new Map();
+  /** Ends the look that goes on, and the event stream that is read. */
+  #looking = new AbortController();
+  #following = null;
+  #brokeAt = -Infinity;
   #changed = new Set();
-  #wake = () => {};
+  /** Whether the next look shall begin at once, and what ends the rest before it. */
+  #isWoken = false;
+  #stir = () => {};
 
   /** The jobs that wait or run: those that end first are the first. */
   get open() {
@@ -53,8 +58,9 @@ class Jobs extends EventTarget {
   }
 
   /** Returns a job as it stands, asking the server for it where the page does not know it. Throws ApiError. */
-  async find(jobId, { again = false } = {}) {
-    if (again || !this.byId.has(jobId)) this.take(await getJson(`v1/jobs/${encodeURIComponent(jobId)}`));
+  async find(jobId, { again = false, signal } = {}) {
+    if (again || !this.byId.has(jobId))
+      this.take(await getJson(`v1/jobs/${encodeURIComponent(jobId)}`, { signal }));
     return this.byId.get(jobId);
   }
 
@@ -66,9 +72,16 @@ class Jobs extends EventTarget {
 
   /** Watches until the page is closed. */
   async run() {
-    addEventListener("online", () => this.#wake());
-    document.addEventListener("visibilitychange", () => this.#wake());
+    addEventListener("online", () => {
+      this.#looking.abort(); // it may wait for an answer that a dead connection never brings
+      this.#wake();
+    });
+    document.addEventListener("visibilitychange", () => {
+      if (document.hidden) this.#following?.abort();
+      this.#wake();
+    });
     for (let failures = 0; ;) {
+      this.#isWoken = false;
       try {
         await this.#look();
         this.#connect(true);
@@ -76,22 +89,40 @@ class Jobs extends EventTarget {
       } catch (error) {
         if (!(error instanceof ApiError)) throw error;
         this.#connect(!error.isPassing);
+        this.#following?.abort(); // it may be silent for the same reason
         failures += 1;
       }
       const seconds = this.open.length ? BUSY_SECONDS : IDLE_SECONDS;
       const retry = Math.min(2 ** failures / 2, LONGEST_RETRY_SECONDS);
-      await Promise.race([pause((failures ? retry : seconds) * 1000), this.#woken()]);
+      await this.#rest((failures ? retry : seconds) * 1000);
     }
   }
 
-  #woken() {
-    return new Promise((resolve) => (this.#wake = resolve));
+  #wake() {
+    this.#isWoken = true;
+    this.#stir();
+  }
+
+  /** Waits for the next look. A wake ends it, also one that came during the last look. */
+  async #rest(milliseconds) {
+    if (this.#isWoken) return;
+    await Promise.race([pause(milliseconds), new Promise((resolve) => (this.#stir = resolve))]);
+  }
+
+  async #look() {
+    const looking = (this.#looking = new AbortController());
+    const patience = setTimeout(() => looking.abort(), PATIENCE_MILLISECONDS);
+    try {
+      await this.#lookAround(looking.signal);
+    } finally {
+      clearTimeout(patience);
+    }
   }
 
   /** Asks for the jobs that wait and run, and for those that did so a moment ago. */
-  async #look() {
+  async #lookAround(signal) {
     const known = this.open.map((job) => job.job_id);
-    const lists = await Promise.all(OPEN_STATES.map(allWithStatus));
+    const lists = await Promise.all(OPEN_STATES.map((status) => allWithStatus(status, signal)));
     const listed = new Set();
     for (const job of lists.flat()) {
       listed.add(job.job_id);
@@ -99,7 +130,7 @@ class Jobs extends EventTarget {
     }
     for (const jobId of known.filter((id) => !listed.has(id))) {
       try {
-        await this.find(jobId, { again: true });
+        await this.find(jobId, { again: true, signal });
       } catch (error) {
         if (error.status !== 404) throw error;
         this.byId.delete(jobId);
@@ -107,28 +138,34 @@ class Jobs extends EventTarget {
       }
     }
     if (this.open.length) this.#followTheFirst();
-    else (await getJson(`v1/jobs?limit=${NEWEST}`)).jobs.forEach((job) => this.take(job));
+    else (await getJson(`v1/jobs?limit=${NEWEST}`, { signal })).jobs.forEach((job) => this.take(job));
   }
 
   #followTheFirst() {
-    for (const job of this.open.slice(0, STREAMS)) {
-      if (this.#streams.size >= STREAMS) return;
-      if (!this.#streams.has(job.job_id)) this.#follow(job.job_id);
-    }
+    const [first] = this.open;
+    if (first && !this.#following && !document.hidden) this.#follow(first.job_id);
   }
 
   async #follow(jobId) {
-    const stop = new AbortController();
-    this.#streams.set(jobId, stop);
+    const following = (this.#following = new AbortController());
     try {
       const path = `v1/jobs/${encodeURIComponent(jobId)}/events`;
-      for await (const event of readEvents(path, null, stop.signal)) this.take(event.data);
-      this.#streams.delete(jobId);
-      this.#followTheFirst();
+      for await (const event of readEvents(path, null, following.signal)) this.take(event.data);
     } catch {
       // A lost stream is no harm: the next look at the lists tells how the job stands and follows it again.
-      this.#streams.delete(jobId);
     }
+    this.#following = null;
+    if (following.signal.aborted) return;
+    const job = this.byId.get(jobId);
+    if (job && !isOpen(job)) this.#followTheFirst();
+    else this.#mindTheBreak();
+  }
+
+  /** Looks at once where a stream broke, but not again and again where each new one breaks, too. */
+  #mindTheBreak() {
+    const now = performance.now();
+    if (now - this.#brokeAt >= BUSY_SECONDS * 1000) this.#wake();
+    this.#brokeAt = now;
   }
 
   #connect(connected) {
@@ -156,11 +193,12 @@ const JUST_SUBMITTED = {
   ...{ started_at: null, finished_at: null, result: null, error: null },
 };
 
-async function allWithStatus(status) {
+async function allWithStatus(status, signal) {
   const jobs = [];
   let cursor = null;
   do {
-    const page = await getJson(`v1/jobs?status=${status}&limit=100${cursor ? `&cursor=${cursor}` : ""}`);
+    const after = cursor ? `&cursor=${cursor}` : "";
+    const page = await getJson(`v1/jobs?status=${status}&limit=100${after}`, { signal });
     jobs.push(...page.jobs);
     cursor = page.next_cursor;
   } while (cursor);

@@ -5,6 +5,7 @@ const page = {
   "app.name": "Studio",
   "start.waiting": "Der Server wird gesucht …",
   "start.trying": "{problem} Neuer Versuch …",
+  "start.key": "API-Schlüssel ändern",
 
   "view.all": "Ansichten",
   "view.create": "Erstellen",
@@ -15,6 +16,7 @@ const page = {
   "theme.light": "Hell",
   "theme.dark": "Dunkel",
   "language.label": "Sprache",
+  "language.default": "{language} als Vorgabe",
   "language.unknown": "Das Modell wählt",
   "dialog.close": "Schließen",
 
@@ -29,6 +31,7 @@ const page = {
     "Dieser Server verlangt einen API-Schlüssel. Er bleibt in diesem Tab und wird vergessen, wenn der Tab geschlossen wird.",
   "key.use": "Schlüssel verwenden",
   "key.refused": "Der Server kennt diesen Schlüssel nicht.",
+  "key.unusable": "In diesem Schlüssel stehen Zeichen, die kein Schlüssel hat. Kopieren Sie ihn noch einmal.",
   "key.inUse": "In diesem Tab wird ein Schlüssel verwendet.",
   "key.forget": "Schlüssel vergessen",
 

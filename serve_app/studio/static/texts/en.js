@@ -5,6 +5,7 @@ const page = {
   "app.name": "Studio",
   "start.waiting": "Looking for the server …",
   "start.trying": "{problem} Trying again …",
+  "start.key": "Change the API key",
 
   "view.all": "Views",
   "view.create": "Create",
@@ -15,6 +16,7 @@ const page = {
   "theme.light": "Light",
   "theme.dark": "Dark",
   "language.label": "Language",
+  "language.default": "{language} by default",
   "language.unknown": "Let the model choose",
   "dialog.close": "Close",
 
@@ -27,6 +29,7 @@ const page = {
   "key.why": "This server wants an API key. It stays in this tab and is forgotten when the tab is closed.",
   "key.use": "Use this key",
   "key.refused": "The server does not know this key.",
+  "key.unusable": "This key has characters that no key has. Copy it again.",
   "key.inUse": "A key is in use in this tab.",
   "key.forget": "Forget the key",
 
