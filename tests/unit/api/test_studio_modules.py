@@ -44,7 +44,7 @@ RESULT: dict[str, Any] = {
 
 
 def run(script: str, given: Any) -> Any:
-    """Run a script in Playwright's node, which stands in for the browser. Return what it puts into `answer`."""
+    """Run a script in Playwright's node in place of a browser. Return what it puts into `answer`."""
     node, _ = compute_driver_executable()
     code = f"{BROWSER}\nlet answer;\n{script}\nconsole.log(JSON.stringify(answer ?? null));"
     command = [node, "--input-type=module", "--eval", code, STATIC.as_uri(), json.dumps(given)]
