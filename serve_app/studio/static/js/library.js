@@ -9,7 +9,7 @@ import { say } from "./say.js";
 import { songs } from "./songs.js";
 import { isOpen, jobs } from "./watch.js";
 
-const PAGE = 30;
+const PAGE = 20;
 const MOST_ROWS = 300;
 const FILTERS = ["all", "succeeded", "failed", "cancelled", "remembered"];
 const EXPIRES_SOON = 3600;
