@@ -3,7 +3,11 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from serve_app.local_server import RAY_WAS_SLOW
+
 TRACEBACK = "Traceback"
+A_START = "Running config file: "
+"""What `serve run` logs first."""
 LINES_BEFORE = 15
 LINES_AFTER = 40
 SHOWN_TRACEBACKS = 5
@@ -15,7 +19,12 @@ def written_since(sizes: Mapping[Path, int], files: Iterable[Path]) -> str:
 
 
 def tracebacks_in(log: str) -> str:
-    """Return the lines around the first tracebacks in a log, for an assertion to show; empty without one."""
+    """Return the lines around the first tracebacks in a log, for an assertion to show; empty without one.
+
+    A server whose Ray was too slow to start begins again in the same log: there only its last start counts.
+    """
+    if RAY_WAS_SLOW in log:
+        log = log.rpartition(A_START)[2]
     lines = log.splitlines()
     shown: list[str] = []
     end = 0
