@@ -120,7 +120,7 @@ async def test_addresses_take_turns() -> None:
 
 
 async def test_the_addresses_of_one_ipv6_network_share_their_turns(server: Server) -> None:
-    """Who has one such network has 2^64 addresses."""
+    """A customer with one network of this size has 2^64 addresses."""
     asked = [server.ask("/crowd", host=f"2001:db8:1:2::{number:x}") for number in range(AT_ONCE + 10)]
     await settled()
     one = server.ask("/one", host="2001:db8:1:3::1")
