@@ -7,7 +7,7 @@ from serve_app.local_server import RAY_WAS_SLOW
 
 TRACEBACK = "Traceback"
 A_START = "Running config file: "
-"""What `serve run` logs first."""
+"""The beginning of the first line that `serve run` writes into its log."""
 LINES_BEFORE = 15
 LINES_AFTER = 40
 SHOWN_TRACEBACKS = 5

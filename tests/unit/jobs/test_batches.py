@@ -113,45 +113,31 @@ async def test_a_batch_lasts_as_long_as_one_of_its_jobs(tracker: DurableTracker)
     assert await tracker.batch(batch_id, "ann") is None
 
 
-async def purge_begins_when_it_is_read(
-    tracker: DurableTracker, job_id: str, monkeypatch: pytest.MonkeyPatch
+async def purge_when_it_is_read(
+    tracker: DurableTracker, job_id: str, monkeypatch: pytest.MonkeyPatch, is_awaited: bool = False
 ) -> None:
-    """Let the purge of a job begin whenever its record is about to be read."""
+    """Let the purge of a job begin, or be complete, when its record is first about to be read."""
     tracking, journal = await tracker._open()
-    read = journal.get
-
-    async def get(wanted: str) -> Job | None:
-        if wanted == job_id:
-            tracking.purge(job_id, None)
-        return await read(wanted)
-
-    monkeypatch.setattr(journal, "get", get)
-
-
-async def test_a_batch_is_found_while_the_purge_of_its_first_job_begins(
-    tracker: DurableTracker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    batch_id = (await tracker.submit_batch(news("a", "b"), None)).batch_id
-    await purge_begins_when_it_is_read(tracker, "a", monkeypatch)
-    view = await tracker.batch(batch_id, "ann")
-    assert view is not None
-    assert (view.jobs, view.deleted) == ((("b", JobState.QUEUED),), 1)
-
-
-async def test_a_batch_does_not_list_a_job_whose_purge_is_complete(
-    tracker: DurableTracker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    batch_id = (await tracker.submit_batch(news("a", "b"), None)).batch_id
-    _, journal = await tracker._open()
     read, purged = journal.get, []
 
     async def get(wanted: str) -> Job | None:
-        if wanted == "a" and not purged:
-            purged.append(wanted)
-            assert await tracker.purge_job("a", "ann")
+        if wanted == job_id and not purged:
+            purged.append(job_id)
+            if is_awaited:
+                assert await tracker.purge_job(job_id, None)
+            else:
+                tracking.purge(job_id, None)
         return await read(wanted)
 
     monkeypatch.setattr(journal, "get", get)
+
+
+@pytest.mark.parametrize("is_awaited", [False, True])
+async def test_a_batch_is_found_without_its_first_job_which_is_purged_meanwhile(
+    tracker: DurableTracker, monkeypatch: pytest.MonkeyPatch, is_awaited: bool
+) -> None:
+    batch_id = (await tracker.submit_batch(news("a", "b"), None)).batch_id
+    await purge_when_it_is_read(tracker, "a", monkeypatch, is_awaited)
     view = await tracker.batch(batch_id, "ann")
     assert view is not None
     assert (view.jobs, view.deleted) == ((("b", JobState.QUEUED),), 1)
@@ -254,7 +240,7 @@ async def test_a_callback_is_made_although_the_purge_of_the_first_job_begins(
     async with receiving("200 OK") as receiver:
         tracker = DurableTracker(settings_of(tmp_path), Observer())
         await tracker.submit_batch(news("a", "b"), receiver.url)
-        await purge_begins_when_it_is_read(tracker, "a", monkeypatch)
+        await purge_when_it_is_read(tracker, "a", monkeypatch)
         for _ in range(2):
             await finish(tracker)
         await eventually(lambda: bool(outcomes))

@@ -124,8 +124,7 @@ def chat_router(
                 return await unless_client_leaves(request, _plain(completion, asked, watch))
 
     async def _plain(completion: Completion, asked: ChatRequest, watch: _Watch) -> Response:
-        async with watch:
-            view = await watch.ended(PATIENCE_SECONDS)
+        view = await watch.ended(PATIENCE_SECONDS)
         if view is None and watch.is_over:
             raise HTTPException(404, UNKNOWN_TASK)
         if view is None:
